@@ -1,0 +1,137 @@
+//! When a yearly date is due in a given year, and by which rule.
+
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::wall_clock::{self, Gap, Local};
+use super::{AnnualDate, LeapDay, SendAt, Zone};
+
+/// Why an occurrence is not simply "that date, that time". Where two apply, the one that moved the clock reading is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// 29 February in a common year, moved by [`LeapDay`].
+    LeapDay,
+    /// The send time was skipped that day: as far after the gap's start as the clock says, so 02:30 in a
+    /// gap from 02:00 to 03:00 is 03:30 (RFC 5545 section 3.3.5: the offset before the gap applies).
+    Gap,
+    /// The send time came twice that day: the first (RFC 5545 section 3.3.5).
+    Overlap,
+    /// The date itself was skipped when the zone changed sides of the date line: the next that exists.
+    MissingDate,
+}
+
+impl Rule {
+    /// The name used in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LeapDay => "leap_day",
+            Self::Gap => "gap",
+            Self::Overlap => "overlap",
+            Self::MissingDate => "missing_date",
+        }
+    }
+}
+
+/// One year's occasion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occurrence {
+    /// The year it counts for: one greeting a person, kind and local year. It stays the year asked for, even if a
+    /// missing date pushes the day over New Year (Asia/Manila, 1844-12-31).
+    pub local_year: i32,
+    /// The date on a calendar there at `due_at`.
+    pub local_date: NaiveDate,
+    /// The instant at which the greeting is due, UTC.
+    pub due_at: DateTime<Utc>,
+    /// Local time minus UTC at `due_at`, in seconds: east is positive.
+    pub offset_secs: i32,
+    /// The rule that decided, if one had to.
+    pub rule: Option<Rule>,
+}
+
+/// The occasion of `date` in `local_year`, in `zone` at `send_at`.
+///
+/// The rules, in the order in which they apply:
+/// 1. 29 February in a common year is what `leap_day` says.
+/// 2. A date that the zone skipped becomes the next that exists, at the same wall time.
+/// 3. A time inside a gap is as far after the gap's start as the clock says; one that comes twice is the first.
+///
+/// `None` only for 29 February in a common year under [`LeapDay::LeapYearsOnly`], and for years that a date
+/// cannot be written with: those before 1 and after 9999.
+#[must_use]
+pub fn occurrence(
+    date: AnnualDate,
+    local_year: i32,
+    send_at: SendAt,
+    zone: Zone,
+    leap_day: LeapDay,
+) -> Option<Occurrence> {
+    if !AnnualDate::YEARS.contains(&local_year) {
+        return None;
+    }
+    let (day, leap_rule) = match NaiveDate::from_ymd_opt(local_year, date.month(), date.day()) {
+        Some(day) => (day, None),
+        None => (stand_in(local_year, leap_day)?, Some(Rule::LeapDay)),
+    };
+    let (due_at, clock_rule) = due(zone, day, send_at)?;
+    let offset_secs = wall_clock::offset_secs(zone.tz(), due_at);
+    Some(Occurrence {
+        local_year,
+        local_date: zone.local_date(due_at),
+        due_at,
+        offset_secs,
+        rule: clock_rule.or(leap_rule),
+    })
+}
+
+/// The day that stands in for 29 February in a common year.
+fn stand_in(year: i32, leap_day: LeapDay) -> Option<NaiveDate> {
+    match leap_day {
+        LeapDay::Feb28 => NaiveDate::from_ymd_opt(year, 2, 28),
+        LeapDay::Mar1 => NaiveDate::from_ymd_opt(year, 3, 1),
+        LeapDay::LeapYearsOnly => None,
+    }
+}
+
+/// The instant of `send_at` on `day`, or on the first day after it that exists.
+fn due(zone: Zone, mut day: NaiveDate, send_at: SendAt) -> Option<(DateTime<Utc>, Option<Rule>)> {
+    let mut moved = None;
+    loop {
+        let local = day.and_time(send_at.time());
+        match wall_clock::resolve(zone.tz(), local) {
+            Local::Once(at) => return Some((at, moved)),
+            Local::Twice(first, _) => return Some((first, moved.or(Some(Rule::Overlap)))),
+            Local::Never(gap) if swallows(gap, day) => {
+                moved = Some(Rule::MissingDate);
+                day = day.checked_add_days(Days::new(1))?;
+            }
+            Local::Never(gap) => return Some((after_start(gap, local), moved.or(Some(Rule::Gap)))),
+        }
+    }
+}
+
+/// Whether the gap takes the whole of that date.
+fn swallows(gap: Gap, day: NaiveDate) -> bool {
+    gap.first <= day.and_time(NaiveTime::MIN) && gap.until.date() > day
+}
+
+fn after_start(gap: Gap, local: NaiveDateTime) -> DateTime<Utc> {
+    gap.starts_at + (local - gap.first)
+}
+
+/// The occasions in successive local years, beginning with the first whose `local_date` is `from` or later.
+/// Ends with the year 9999.
+pub fn occurrences_from(
+    date: AnnualDate,
+    from: NaiveDate,
+    send_at: SendAt,
+    zone: Zone,
+    leap_day: LeapDay,
+) -> impl Iterator<Item = Occurrence> {
+    // A date pushed over New Year belongs to the year before it.
+    let first_year = from.year().saturating_sub(1).max(*AnnualDate::YEARS.start());
+    (first_year..=*AnnualDate::YEARS.end())
+        .filter_map(move |year| occurrence(date, year, send_at, zone, leap_day))
+        .skip_while(move |occurrence| occurrence.local_date < from)
+}
