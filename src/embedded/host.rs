@@ -1,0 +1,175 @@
+//! What the server needs of the machine: a user to run as, a directory, a port, a password, signals.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
+
+use super::EmbeddedError;
+
+/// Who runs the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ServerUser {
+    /// Whoever we are.
+    Ourselves,
+    /// We are root and step down.
+    Other {
+        /// Numeric user.
+        uid: u32,
+        /// Numeric group.
+        gid: u32,
+    },
+}
+
+impl ServerUser {
+    pub(super) fn pick() -> Result<Self, EmbeddedError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Self::Ourselves);
+        }
+        let path = Path::new("/etc/passwd");
+        let users = std::fs::read_to_string(path).map_err(EmbeddedError::io("read", path))?;
+        users
+            .lines()
+            .find_map(postgres_entry)
+            .ok_or(EmbeddedError::NoServerUser)
+    }
+
+    /// `program`, as this user, in `dir`, with an environment in which no `PGDATA` or locale of ours leaks in.
+    pub(super) fn command(self, program: &Path, dir: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(dir)
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PATH", "/usr/bin:/bin");
+        if let Self::Other { uid, gid } = self {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    fn own(self, path: &Path) -> Result<(), EmbeddedError> {
+        match self {
+            Self::Ourselves => Ok(()),
+            Self::Other { uid, gid } => {
+                chown(path, Some(uid), Some(gid)).map_err(EmbeddedError::io("chown", path))
+            }
+        }
+    }
+}
+
+/// `postgres:x:UID:GID:…`, as in `passwd(5)`.
+fn postgres_entry(line: &str) -> Option<ServerUser> {
+    let mut fields = line.strip_prefix("postgres:")?.split(':').skip(1);
+    Some(ServerUser::Other {
+        uid: fields.next()?.parse().ok()?,
+        gid: fields.next()?.parse().ok()?,
+    })
+}
+
+/// The server's directory, made if need be, which its user owns and nobody else enters.
+pub(super) fn prepare_directory(dir: Option<PathBuf>, user: ServerUser) -> Result<PathBuf, EmbeddedError> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    let dir = if let Some(dir) = dir {
+        builder
+            .recursive(true)
+            .create(&dir)
+            .map_err(EmbeddedError::io("make the directory", &dir))?;
+        dir.canonicalize()
+            .map_err(EmbeddedError::io("find the directory", &dir))?
+    } else {
+        let dir = temporary_root(user).join(format!("bday-postgres-{}", &random_password()?[..12]));
+        builder
+            .create(&dir)
+            .map_err(EmbeddedError::io("make the directory", &dir))?;
+        dir
+    };
+    user.own(&dir)?;
+    Ok(dir)
+}
+
+/// Root's TMPDIR may be closed to the server's user; then `/tmp`, which is not.
+fn temporary_root(user: ServerUser) -> PathBuf {
+    let root = std::env::temp_dir();
+    let open = |dir: &Path| {
+        dir.metadata()
+            .is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
+    };
+    if user == ServerUser::Ourselves || root.ancestors().all(open) {
+        root
+    } else {
+        "/tmp".into()
+    }
+}
+
+/// A file that only the server's user reads.
+pub(super) fn write_private(path: &Path, content: &str, user: ServerUser) -> Result<(), EmbeddedError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .map_err(EmbeddedError::io("write", path))?;
+    user.own(path)
+}
+
+/// 128 random bits as hexadecimal digits.
+pub(super) fn random_password() -> Result<String, EmbeddedError> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0_u8; 16];
+    std::fs::File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(EmbeddedError::io("read", source))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+/// A loopback port that is free now.
+pub(super) fn unused_port() -> Result<u16, EmbeddedError> {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(EmbeddedError::io("find a free port on", Path::new("127.0.0.1")))
+}
+
+/// Sends `signal` to the postmaster, then to its children: after a SIGSTOP it makes no more of them.
+pub(super) fn signal_tree(postmaster: u32, signal: Signal) -> Result<(), EmbeddedError> {
+    send(postmaster, signal)?;
+    let proc = Path::new("/proc");
+    for entry in proc
+        .read_dir()
+        .map_err(EmbeddedError::io("list the processes in", proc))?
+        .flatten()
+    {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        if parent_of(pid) == Some(postmaster) {
+            send(pid, signal)?;
+        }
+    }
+    Ok(())
+}
+
+/// A process that has ended meanwhile is no failure.
+fn send(pid: u32, signal: Signal) -> Result<(), EmbeddedError> {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    match process.map_or(Ok(()), |process| kill_process(process, signal)) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(errno) => Err(EmbeddedError::io("signal", Path::new(&format!("process {pid}")))(
+            errno.into(),
+        )),
+    }
+}
+
+/// The fourth field of `/proc/PID/stat`; the second, the program's name, is in parentheses and may hold anything.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,179 @@
+//! The private PostgreSQL: it starts, restarts, crashes, freezes, and never outlives its owner.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bday::embedded::{EmbeddedError, EmbeddedPostgres, Options};
+use sqlx::{Connection, PgConnection};
+
+use crate::support::wait::{eventually, within};
+
+async fn one(url: &str) -> Result<i32, sqlx::Error> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::query_scalar("SELECT 1").fetch_one(&mut connection).await
+}
+
+/// The folder above `data`.
+async fn directory(url: &str) -> PathBuf {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let data: String = sqlx::query_scalar("SHOW data_directory")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    Path::new(&data).parent().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_throwaway_server_answers_and_leaves_nothing_behind() {
+    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    assert_eq!(one(&server.url()).await.unwrap(), 1);
+    let dir = directory(&server.url()).await;
+    assert!(dir.exists());
+    server.stop().await.unwrap();
+    assert!(!dir.exists(), "{} was left", dir.display());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused() {
+    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let url = format!("postgres://bday:guess@127.0.0.1:{}/postgres", server.port());
+    let error = one(&url).await.unwrap_err();
+    assert_eq!(error.as_database_error().unwrap().code().unwrap(), "28P01");
+}
+
+#[tokio::test]
+async fn committed_rows_survive_a_restart_and_a_crash_on_the_same_port() {
+    let mut server = EmbeddedPostgres::start(Options::default()).await.unwrap();
+    let url = server.url();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::query("CREATE TABLE kept (n int)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+
+    server.restart().await.unwrap();
+    assert_eq!(server.url(), url);
+    connection.ping().await.unwrap_err();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    sqlx::query("INSERT INTO kept VALUES (7)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+
+    server.kill_immediate().await.unwrap();
+    assert!(server.pid().is_none());
+    one(&url).await.unwrap_err();
+    server.restart().await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let n: i32 = sqlx::query_scalar("SELECT n FROM kept")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(n, 7);
+}
+
+#[tokio::test]
+async fn a_frozen_server_answers_nothing_until_it_is_thawed() {
+    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    server.freeze().unwrap();
+    {
+        let ping = connection.ping();
+        tokio::pin!(ping);
+        tokio::time::timeout(Duration::from_millis(100), &mut ping)
+            .await
+            .unwrap_err();
+        server.thaw().unwrap();
+        within("the thawed server's answer", ping).await.unwrap();
+    }
+    server.freeze().unwrap();
+    within("a frozen server to stop", server.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_given_by_name_keeps_its_data_and_its_password() {
+    let home = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    // A folder inside another server's: it is writable for the server's user, and goes away by itself.
+    let dir = directory(&home.url()).await.join("named");
+    let options = Options {
+        dir: Some(dir.clone()),
+        ..Options::throwaway()
+    };
+
+    let server = EmbeddedPostgres::start(options.clone()).await.unwrap();
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    sqlx::query("CREATE DATABASE kept")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    server.stop().await.unwrap();
+
+    let server = EmbeddedPostgres::start(options).await.unwrap();
+    assert_eq!(one(&server.url_of("kept")).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_setting_that_is_wrong_shows_in_the_error() {
+    let settings = vec![("shared_buffers".to_owned(), "lots".to_owned())];
+    let error = EmbeddedPostgres::start(Options {
+        settings,
+        ..Options::throwaway()
+    })
+    .await
+    .unwrap_err();
+    assert!(matches!(error, EmbeddedError::Start { .. }), "{error:?}");
+    assert!(error.to_string().contains("shared_buffers"), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_without_binaries_is_named_in_the_error() {
+    let options = Options {
+        bin_dir: Some("/nowhere".into()),
+        ..Options::throwaway()
+    };
+    let error = EmbeddedPostgres::start(options).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`/nowhere` does not hold both `postgres` and `initdb`: correct BDAY_PG_BIN"
+    );
+}
+
+#[tokio::test]
+async fn a_server_dies_with_an_owner_that_is_killed_even_when_frozen() {
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "support_embedded::holds_a_frozen_server_until_it_is_killed",
+            "--ignored",
+            "--nocapture",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let line = lines
+        .find_map(|line| line.unwrap().split_once("holding ").map(|(_, it)| it.to_owned()))
+        .unwrap();
+    let (pid, dir) = line.split_once(' ').unwrap();
+    assert!(Path::new(dir).exists());
+
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    eventually("the directory to go", async || {
+        (!Path::new(dir).exists()).then_some(())
+    })
+    .await;
+    assert!(!Path::new("/proc").join(pid).exists());
+}
+
+#[tokio::test]
+#[ignore = "the other half of the test above, which runs it as a process of its own"]
+async fn holds_a_frozen_server_until_it_is_killed() {
+    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let dir = directory(&server.url()).await;
+    server.freeze().unwrap();
+    println!("\nholding {} {}", server.pid().unwrap(), dir.display());
+    std::future::pending::<()>().await;
+}

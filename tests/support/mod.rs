@@ -1,0 +1,3 @@
+//! What tests and benchmarks stand on: the world around the daemon, real but private, and able to misbehave.
+
+pub(crate) mod wait;
