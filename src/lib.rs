@@ -1,5 +1,13 @@
 //! bday sends every person a greeting on their birthday at 09:00 in their own time zone.
 
 pub mod calendar;
+pub mod channel;
 pub mod clock;
+pub mod config;
 pub mod embedded;
+pub mod health;
+pub mod model;
+pub mod queue;
+pub mod scheduler;
+pub mod store;
+pub mod worker;

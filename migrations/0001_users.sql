@@ -1,0 +1,25 @@
+-- People. Their dates live in `occasions`, what is sent to them in `events`.
+CREATE TABLE users (
+    id          uuid PRIMARY KEY,
+    -- The name that the owner's own system (say, HR) has for this person.
+    external_id text,
+    first_name  text NOT NULL,
+    last_name   text NOT NULL,
+    -- An IANA name. Checked where it enters: Postgres may know other zones than the binary does.
+    time_zone   text NOT NULL,
+    -- Local wall time, to the minute. NULL: what the kind says.
+    send_at     time,
+    -- What 29 February means in a common year. NULL: what the configuration says.
+    leap_day    text,
+    -- Grows with each edit: the ETag.
+    version     bigint NOT NULL DEFAULT 1,
+    created_at  timestamptz NOT NULL,
+    updated_at  timestamptz NOT NULL,
+
+    CONSTRAINT external_ids_are_unique UNIQUE (external_id),
+    CONSTRAINT an_external_id_is_not_blank CHECK (external_id <> '' AND length(external_id) <= 200),
+    CONSTRAINT a_first_name_is_not_blank CHECK (first_name <> '' AND length(first_name) <= 200),
+    CONSTRAINT a_last_name_is_not_huge CHECK (length(last_name) <= 200),
+    CONSTRAINT a_send_time_is_a_whole_minute CHECK (send_at < '24:00' AND extract(second FROM send_at) = 0),
+    CONSTRAINT a_leap_day_rule_is_known CHECK (leap_day IN ('feb28', 'mar1', 'leap_years_only'))
+);

@@ -1,0 +1,267 @@
+//! The webhook: one POST with the four keys of the contract, everything else in headers.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+use serde::Serialize;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Channel, Greeting, Sent, Verdict};
+use crate::clock::SharedClock;
+use crate::model::{AttemptOutcome, Reason};
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+/// An answer is read this far, so that the connection can serve again; what is in it does not matter.
+const MAX_ANSWER_BYTES: usize = 4096;
+
+/// Why a URL cannot be posted to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// There is none.
+    #[error("is empty")]
+    Empty,
+    /// It is no URL.
+    #[error("is not a URL ({0})")]
+    Invalid(String),
+    /// It is a URL of something else.
+    #[error("has the scheme {0:?}; it must be http or https")]
+    Scheme(String),
+}
+
+/// Reads a webhook URL. The error does not repeat it: it may hold a secret.
+///
+/// # Errors
+/// See [`UrlError`].
+pub fn parse_url(text: &str) -> Result<Url, UrlError> {
+    if text.trim().is_empty() {
+        return Err(UrlError::Empty);
+    }
+    let url = Url::parse(text.trim()).map_err(|error| UrlError::Invalid(error.to_string()))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        scheme => Err(UrlError::Scheme(scheme.to_owned())),
+    }
+}
+
+/// The four keys of the contract, and no other.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    message: &'a str,
+    user_id: Uuid,
+    event_id: Uuid,
+    timestamp: String,
+}
+
+/// Posts greetings to a URL, which is looked at anew for each of them.
+#[derive(Debug)]
+pub struct Webhook {
+    client: Client,
+    url: watch::Receiver<Url>,
+    timeout: Duration,
+    clock: SharedClock,
+}
+
+impl Webhook {
+    /// `timeout` is from the start of a request to the end of its answer.
+    ///
+    /// # Errors
+    /// When no TLS can be set up.
+    pub fn new(
+        url: watch::Receiver<Url>,
+        timeout: Duration,
+        connect_timeout: Duration,
+        clock: SharedClock,
+    ) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .user_agent(concat!("bday/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .http1_only()
+            .timeout(timeout)
+            .connect_timeout(connect_timeout)
+            // Shorter than what common receivers and balancers keep an idle connection for.
+            .pool_idle_timeout(Duration::from_secs(20))
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self {
+            client,
+            url,
+            timeout,
+            clock,
+        })
+    }
+
+    fn headers(&self, greeting: &Greeting) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        if let Ok(id) = HeaderValue::from_str(greeting.event_id.hyphenated().encode_lower(&mut id)) {
+            headers.insert(WEBHOOK_ID, id);
+        }
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(self.clock.now().timestamp()));
+        headers
+    }
+
+    fn judge_error(&self, error: &reqwest::Error) -> Sent {
+        use AttemptOutcome::{Failed, Unknown};
+        let (outcome, reason, text) = if error.is_builder() {
+            (
+                Failed,
+                Reason::BadUrl,
+                "the webhook URL cannot be used".to_owned(),
+            )
+        } else if error.is_connect() {
+            (
+                Failed,
+                Reason::Connect,
+                format!("no connection: {}", root_cause(error)),
+            )
+        } else if error.is_timeout() {
+            (
+                Unknown,
+                Reason::Timeout,
+                format!("no answer within {} s", self.timeout.as_secs()),
+            )
+        } else {
+            (
+                Unknown,
+                Reason::Broken,
+                format!("the connection broke: {}", root_cause(error)),
+            )
+        };
+        Sent::failed(outcome, Verdict::Retry(None), reason, text)
+    }
+
+    fn judge_answer(&self, response: &Response) -> Sent {
+        let status = response.status();
+        if status.is_success() {
+            return Sent::delivered(status.as_u16());
+        }
+        let (verdict, reason) = if status == StatusCode::GONE {
+            (Verdict::GiveUp, Reason::Gone)
+        } else {
+            let after = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok());
+            (
+                Verdict::Retry(after.and_then(|text| retry_after(text, self.clock.now()))),
+                Reason::Status,
+            )
+        };
+        let text = format!("the receiver answered {status}");
+        Sent {
+            status: Some(status.as_u16()),
+            ..Sent::failed(AttemptOutcome::Failed, verdict, reason, text)
+        }
+    }
+}
+
+#[async_trait]
+impl Channel for Webhook {
+    async fn send(&self, greeting: &Greeting) -> Sent {
+        let body = Body {
+            message: &greeting.message,
+            user_id: greeting.user_id,
+            event_id: greeting.event_id,
+            timestamp: greeting.due_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        };
+        let body = match serde_json::to_vec(&body) {
+            Ok(body) => body,
+            Err(error) => {
+                let text = format!("the body cannot be written: {error}");
+                return Sent::failed(AttemptOutcome::Failed, Verdict::GiveUp, Reason::Template, text);
+            }
+        };
+        let url = self.url.borrow().clone();
+        match self
+            .client
+            .post(url)
+            .headers(self.headers(greeting))
+            .body(body)
+            .send()
+            .await
+        {
+            Ok(response) => {
+                let sent = self.judge_answer(&response);
+                // The status has decided. The rest is read only to free the connection.
+                drain(response).await;
+                sent
+            }
+            Err(error) => self.judge_error(&error),
+        }
+    }
+}
+
+async fn drain(mut response: Response) {
+    let mut read = 0;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        read += chunk.len();
+        if read > MAX_ANSWER_BYTES {
+            return;
+        }
+    }
+}
+
+/// What a `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date.
+fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u32>() {
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let at = DateTime::parse_from_rfc2822(text.trim()).ok()?;
+    Some((at.with_timezone(&Utc) - now).to_std().unwrap_or_default())
+}
+
+/// The last in the chain says what really happened; the first repeats the URL.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if error.source().is_none() {
+        "no further reason given".to_owned()
+    } else {
+        cause.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_repeating_it() {
+        assert_eq!(parse_url("  "), Err(UrlError::Empty));
+        assert!(matches!(parse_url("example.org/hook"), Err(UrlError::Invalid(_))));
+        assert_eq!(
+            parse_url("ftp://example.org"),
+            Err(UrlError::Scheme("ftp".to_owned()))
+        );
+        assert!(parse_url("https://example.org/hook").is_ok());
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = DateTime::parse_from_rfc3339("2026-11-24T09:00:00Z")
+            .expect("a time")
+            .with_timezone(&Utc);
+        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(
+            retry_after("Tue, 24 Nov 2026 09:01:00 GMT", now),
+            Some(Duration::from_secs(60))
+        );
+        assert_eq!(
+            retry_after("Tue, 24 Nov 2026 08:00:00 GMT", now),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(retry_after("soon", now), None);
+        assert_eq!(retry_after("-5", now), None);
+    }
+}

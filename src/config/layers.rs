@@ -1,0 +1,211 @@
+//! The three layers, and where each value came from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use config::{Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
+use serde::Serialize;
+
+use super::{Config, ConfigError, redact};
+
+const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// A list in a variable is separated by commas.
+const LISTS: [&str; 1] = ["retry.schedule_secs"];
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// `config/default.toml`, compiled in.
+    Default,
+    /// The file given by `--config`.
+    File,
+    /// A variable `BDAY__SECTION__KEY`.
+    Environment,
+}
+
+/// One key as `bday config show` prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// `section.key`
+    pub key: String,
+    /// Secrets redacted.
+    pub value: String,
+    /// Which layer won.
+    pub origin: Origin,
+}
+
+struct Layers {
+    default: BTreeMap<String, Value>,
+    file: BTreeMap<String, Value>,
+    environment: BTreeMap<String, Value>,
+}
+
+impl Layers {
+    fn collect(file: Option<&Path>, variables: Map<String, String>) -> Result<Self, ConfigError> {
+        let default = flat(config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)))?;
+        let file = match file {
+            None => BTreeMap::new(),
+            Some(path) => {
+                flat(config::Config::builder().add_source(File::from(path).format(FileFormat::Toml)))?
+            }
+        };
+        let mut environment = Environment::with_prefix("BDAY")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",");
+        for list in LISTS {
+            environment = environment.with_list_parse_key(list);
+        }
+        let environment = flat(config::Config::builder().add_source(environment.source(Some(variables))))?;
+        Ok(Self {
+            default,
+            file,
+            environment,
+        })
+    }
+
+    /// Keys that do not exist, each with the nearest that does.
+    fn unknown(&self) -> Vec<String> {
+        let layers = [(&self.file, "the file"), (&self.environment, "the environment")];
+        let mut errors = Vec::new();
+        for (layer, name) in layers {
+            for key in layer.keys().filter(|key| !self.knows(key)) {
+                let shown = if name == "the file" {
+                    key.clone()
+                } else {
+                    variable(key)
+                };
+                let nearest = self
+                    .default
+                    .keys()
+                    .map(|known| (strsim::damerau_levenshtein(known, key), known))
+                    .min()
+                    .map(|(_, known)| {
+                        if name == "the file" {
+                            known.clone()
+                        } else {
+                            variable(known)
+                        }
+                    });
+                errors.push(format!(
+                    "{shown} (in {name}) is not a key; did you mean {}? `bday config show` lists all",
+                    nearest.unwrap_or_default()
+                ));
+            }
+        }
+        errors
+    }
+
+    /// A key of the defaults, or one of a further kind.
+    fn knows(&self, key: &str) -> bool {
+        let of_kind = |rest: &str| {
+            rest.split_once('.')
+                .map(|(_, field)| format!("kinds.birthday.{field}"))
+        };
+        self.default.contains_key(key)
+            || key
+                .strip_prefix("kinds.")
+                .and_then(of_kind)
+                .is_some_and(|key| self.default.contains_key(&key))
+    }
+
+    fn merged(&self) -> BTreeMap<&String, (&Value, Origin)> {
+        let layers = [
+            (&self.default, Origin::Default),
+            (&self.file, Origin::File),
+            (&self.environment, Origin::Environment),
+        ];
+        let mut merged = BTreeMap::new();
+        for (layer, origin) in layers {
+            merged.extend(layer.iter().map(|(key, value)| (key, (value, origin))));
+        }
+        merged
+    }
+}
+
+/// Reads and checks the configuration. `variables` is the process's environment, or a test's.
+///
+/// # Errors
+/// When the file cannot be read, a key is unknown, a value is of the wrong type, or values contradict each other; all
+/// of them at once.
+pub fn load(file: Option<&Path>, variables: Map<String, String>) -> Result<Config, ConfigError> {
+    let layers = Layers::collect(file, variables)?;
+    let unknown = layers.unknown();
+    if !unknown.is_empty() {
+        return Err(ConfigError::Invalid(unknown));
+    }
+    let mut builder = config::Config::builder();
+    for (key, (value, _)) in layers.merged() {
+        builder = builder
+            .set_override(key, value.clone())
+            .map_err(|error| unreadable(&error))?;
+    }
+    let config: Config = builder
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .map_err(|error| ConfigError::Invalid(vec![error.to_string()]))?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// What holds, key by key, even where it is not valid, so that it can be looked at.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn show(file: Option<&Path>, variables: Map<String, String>) -> Result<Vec<Shown>, ConfigError> {
+    let layers = Layers::collect(file, variables)?;
+    Ok(layers
+        .merged()
+        .into_iter()
+        .map(|(key, (value, origin))| Shown {
+            key: key.clone(),
+            value: redact::shown(key, &text(value)),
+            origin,
+        })
+        .collect())
+}
+
+fn flat(
+    builder: config::ConfigBuilder<config::builder::DefaultState>,
+) -> Result<BTreeMap<String, Value>, ConfigError> {
+    let table = builder
+        .build()
+        .and_then(|config| config.collect())
+        .map_err(|error| unreadable(&error))?;
+    let mut keys = BTreeMap::new();
+    flatten("", table, &mut keys);
+    Ok(keys)
+}
+
+fn flatten(prefix: &str, table: Map<String, Value>, keys: &mut BTreeMap<String, Value>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() {
+            name
+        } else {
+            format!("{prefix}.{name}")
+        };
+        match value.kind {
+            ValueKind::Table(inner) => flatten(&key, inner, keys),
+            _ => {
+                keys.insert(key, value);
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(","),
+        _ => value.to_string(),
+    }
+}
+
+fn variable(key: &str) -> String {
+    format!("BDAY__{}", key.replace('.', "__").to_uppercase())
+}
+
+fn unreadable(error: &config::ConfigError) -> ConfigError {
+    ConfigError::Unreadable(error.to_string())
+}

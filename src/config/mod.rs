@@ -1,0 +1,225 @@
+//! The configuration: `config/default.toml` (compiled in), under a file, under the environment.
+//!
+//! Unknown keys and contradictions are refused, each with the key's name and what to do about it.
+
+mod layers;
+mod redact;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::calendar::{LeapDay, SendAt};
+use crate::model::{Kind, LateJoin, Schedule};
+
+pub use layers::{Origin, Shown, load, show};
+pub use redact::redact_url;
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is missing, unreadable, or no TOML.
+    #[error("cannot read the configuration: {0}")]
+    Unreadable(String),
+    /// One or more keys are wrong. Each entry names its key and what to do.
+    #[error("the configuration is wrong:\n  - {}", .0.join("\n  - "))]
+    Invalid(Vec<String>),
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Config {
+    pub database: Database,
+    pub queue: Queue,
+    pub webhook: Webhook,
+    pub kinds: BTreeMap<String, KindConfig>,
+    pub plan: Plan,
+    pub late: Late,
+    pub scheduler: Scheduler,
+    pub worker: Worker,
+    pub retry: Retry,
+    pub http: Http,
+    pub log: Log,
+}
+
+/// `[database]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Database {
+    pub url: SecretString,
+    pub max_connections: u32,
+    pub acquire_timeout_secs: u64,
+    pub statement_timeout_secs: u64,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Queue {
+    pub kind: QueueKind,
+    pub create: bool,
+    pub visibility_secs: u64,
+    pub max_receives: u32,
+    pub wait_secs: u64,
+    pub sqs: Sqs,
+    pub postgres: PostgresQueue,
+}
+
+/// `queue.kind`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueKind {
+    /// Amazon SQS.
+    Sqs,
+    /// A queue in the database itself.
+    Postgres,
+}
+
+/// `[queue.sqs]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Sqs {
+    pub url: String,
+    pub dead_letter_url: String,
+}
+
+/// `[queue.postgres]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct PostgresQueue {
+    pub name: String,
+}
+
+/// `[webhook]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Webhook {
+    pub url: SecretString,
+    pub timeout_secs: u64,
+    pub connect_timeout_secs: u64,
+}
+
+/// `[kinds.NAME]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct KindConfig {
+    pub message: String,
+    pub send_at: SendAt,
+}
+
+/// `[plan]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Plan {
+    pub horizon_secs: u64,
+    pub leap_day: LeapDay,
+    pub late_join: LateJoin,
+}
+
+/// `[late]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Late {
+    pub max_secs: u64,
+}
+
+/// `[scheduler]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Scheduler {
+    pub claim_batch: u32,
+    pub claim_lanes: u32,
+    pub lost_after_secs: u64,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Worker {
+    pub max_in_flight: u32,
+    pub drain_secs: u64,
+}
+
+/// `[retry]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Retry {
+    pub schedule_secs: Vec<u64>,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Http {
+    pub listen: SocketAddr,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// A JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Config {
+    /// The rules of planning.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            kinds: self
+                .kinds
+                .iter()
+                .map(|(name, kind)| {
+                    (
+                        name.clone(),
+                        Kind {
+                            send_at: kind.send_at,
+                        },
+                    )
+                })
+                .collect(),
+            leap_day: self.plan.leap_day,
+            late_join: self.plan.late_join,
+        }
+    }
+}
+
+impl Queue {
+    /// How long a received message stays hidden, and a lease lasts.
+    #[must_use]
+    pub fn visibility(&self) -> Duration {
+        Duration::from_secs(self.visibility_secs)
+    }
+}

@@ -1,0 +1,222 @@
+//! What the types cannot say: ranges, and values that contradict each other.
+
+use secrecy::ExposeSecret;
+
+use super::{Config, ConfigError, QueueKind};
+use crate::channel::{Template, webhook};
+
+/// A request must end this long before its message becomes visible again, so that its outcome can be recorded.
+const MARGIN_SECS: u64 = 5;
+/// SQS refuses a longer visibility, so no wait between two receives can be longer.
+const MAX_VISIBILITY_SECS: u64 = 12 * 60 * 60;
+
+impl Config {
+    /// Checks everything that does not need the outside.
+    ///
+    /// # Errors
+    /// All that is wrong, at once.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut errors = Vec::new();
+        let mut check = |holds: bool, error: String| {
+            if !holds {
+                errors.push(error);
+            }
+        };
+        let (queue, webhook) = (&self.queue, &self.webhook);
+
+        check(
+            webhook.timeout_secs > 0 && webhook.timeout_secs + MARGIN_SECS <= queue.visibility_secs,
+            format!(
+                "webhook.timeout_secs is {}, queue.visibility_secs is {}: a request must end {MARGIN_SECS} s before \
+                 its message becomes visible again, or it would be sent twice; lower the one or raise the other",
+                webhook.timeout_secs, queue.visibility_secs
+            ),
+        );
+        check(
+            (1..=webhook.timeout_secs).contains(&webhook.connect_timeout_secs),
+            format!(
+                "webhook.connect_timeout_secs is {}: it must be at least 1 and not over webhook.timeout_secs ({})",
+                webhook.connect_timeout_secs, webhook.timeout_secs
+            ),
+        );
+        check(
+            queue.visibility_secs <= MAX_VISIBILITY_SECS,
+            format!(
+                "queue.visibility_secs is {}: SQS allows {MAX_VISIBILITY_SECS} at the most",
+                queue.visibility_secs
+            ),
+        );
+        check(
+            (1..=1000).contains(&queue.max_receives),
+            format!(
+                "queue.max_receives is {}: SQS allows 1 to 1000",
+                queue.max_receives
+            ),
+        );
+        check(
+            queue.wait_secs <= 20,
+            format!(
+                "queue.wait_secs is {}: SQS allows 20 at the most",
+                queue.wait_secs
+            ),
+        );
+        check(
+            self.retry.schedule_secs.len() + 1 >= queue.max_receives as usize,
+            format!(
+                "retry.schedule_secs has {} waits, queue.max_receives is {}: give a wait for each but the last receive",
+                self.retry.schedule_secs.len(),
+                queue.max_receives
+            ),
+        );
+        for wait in &self.retry.schedule_secs {
+            check(
+                *wait <= MAX_VISIBILITY_SECS,
+                format!(
+                    "retry.schedule_secs has {wait}: SQS hides a message for {MAX_VISIBILITY_SECS} at the most"
+                ),
+            );
+        }
+        check(
+            self.retry
+                .schedule_secs
+                .iter()
+                .max()
+                .is_none_or(|wait| *wait < self.scheduler.lost_after_secs),
+            format!(
+                "scheduler.lost_after_secs is {}: it must be over the longest wait of retry.schedule_secs, or a \
+                 waiting message would be taken for lost",
+                self.scheduler.lost_after_secs
+            ),
+        );
+        match queue.kind {
+            QueueKind::Sqs => check(
+                queue.sqs.url.starts_with("http://") || queue.sqs.url.starts_with("https://"),
+                format!(
+                    "queue.sqs.url is {:?}: give the queue's URL (BDAY__QUEUE__SQS__URL), or set queue.kind to postgres",
+                    queue.sqs.url
+                ),
+            ),
+            QueueKind::Postgres => check(
+                is_queue_name(&queue.postgres.name),
+                format!(
+                    "queue.postgres.name is {:?}: use 1 to 40 lower-case letters, digits and underscores",
+                    queue.postgres.name
+                ),
+            ),
+        }
+        for (key, value, least, most) in [
+            (
+                "worker.max_in_flight",
+                u64::from(self.worker.max_in_flight),
+                1,
+                100_000,
+            ),
+            (
+                "scheduler.claim_batch",
+                u64::from(self.scheduler.claim_batch),
+                1,
+                10_000,
+            ),
+            (
+                "scheduler.claim_lanes",
+                u64::from(self.scheduler.claim_lanes),
+                1,
+                16,
+            ),
+            (
+                "database.max_connections",
+                u64::from(self.database.max_connections),
+                4,
+                1000,
+            ),
+            (
+                "database.acquire_timeout_secs",
+                self.database.acquire_timeout_secs,
+                1,
+                600,
+            ),
+            (
+                "database.statement_timeout_secs",
+                self.database.statement_timeout_secs,
+                1,
+                3600,
+            ),
+            ("plan.horizon_secs", self.plan.horizon_secs, 0, 30 * 86_400),
+            ("late.max_secs", self.late.max_secs, 60, 30 * 86_400),
+            ("worker.drain_secs", self.worker.drain_secs, 0, 3600),
+        ] {
+            check(
+                (least..=most).contains(&value),
+                format!("{key} is {value}: it must be {least} to {most}"),
+            );
+        }
+        check(
+            u64::from(self.scheduler.claim_lanes) + 2 < u64::from(self.database.max_connections),
+            format!(
+                "scheduler.claim_lanes is {}, database.max_connections is {}: leave at least 3 connections to the \
+                 workers",
+                self.scheduler.claim_lanes, self.database.max_connections
+            ),
+        );
+        for (name, kind) in &self.kinds {
+            if let Err(error) = Template::new(&kind.message) {
+                check(false, format!("kinds.{name}.message: {error}"));
+            }
+            check(
+                is_kind_name(name),
+                format!("kinds.{name}: a kind's name is 1 to 40 lower-case letters, digits and underscores"),
+            );
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid(errors))
+        }
+    }
+
+    /// Checks what a command needs that reads or writes the database.
+    ///
+    /// # Errors
+    /// When `database.url` is missing or no Postgres URL.
+    pub fn needs_database(&self) -> Result<(), ConfigError> {
+        let url = self.database.url.expose_secret();
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(());
+        }
+        let found = if url.is_empty() {
+            "empty"
+        } else {
+            "not a postgres:// URL"
+        };
+        Err(ConfigError::Invalid(vec![format!(
+            "database.url is {found}: set BDAY__DATABASE__URL=postgres://user:password@host:5432/bday"
+        )]))
+    }
+
+    /// Checks what a process needs that posts webhooks.
+    ///
+    /// # Errors
+    /// When `webhook.url` is missing or no URL.
+    pub fn needs_webhook(&self) -> Result<(), ConfigError> {
+        webhook::parse_url(self.webhook.url.expose_secret())
+            .map(|_| ())
+            .map_err(|error| {
+                ConfigError::Invalid(vec![format!(
+                    "webhook.url {error}: set BDAY__WEBHOOK__URL to where greetings are posted, for instance \
+                 https://example.org/hook"
+                )])
+            })
+    }
+}
+
+fn is_queue_name(name: &str) -> bool {
+    is_kind_name(name)
+}
+
+fn is_kind_name(name: &str) -> bool {
+    (1..=40).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}

@@ -1,0 +1,169 @@
+//! One occasion of one user in one local year.
+
+use std::fmt;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// Where an event stands. The first three are under way; the others are final, but for a redrive of a dead one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, sqlx::Type)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "event_state", rename_all = "lowercase")]
+pub enum EventState {
+    /// Planned, and not yet on the queue.
+    Pending,
+    /// On the queue, or waiting there for its next attempt.
+    Queued,
+    /// Leased by a worker that is sending it.
+    Delivering,
+    /// The receiver answered 2xx.
+    Delivered,
+    /// Given up, with a reason.
+    Dead,
+    /// No longer wanted, for instance because the user was deleted.
+    Cancelled,
+    /// Never sent, with a reason: too late, or learned of after the send time.
+    Skipped,
+}
+
+impl EventState {
+    /// Whether nothing more will happen by itself.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Queued | Self::Delivering)
+    }
+
+    /// The name as in the database, the API and the metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Queued => "queued",
+            Self::Delivering => "delivering",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl fmt::Display for EventState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why an event ended otherwise than delivered, or an attempt failed: a closed list, so that it can label a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Skipped: still unsent `late.max_secs` after it was due.
+    Late,
+    /// Skipped: the date was learned after the send time, and `plan.late_join` is `skip`.
+    LateJoin,
+    /// Cancelled: the user is gone.
+    UserDeleted,
+    /// The receiver answered with a status that is neither 2xx nor 410.
+    Status,
+    /// The receiver answered 410 Gone: it never wants this again.
+    Gone,
+    /// No connection came about (refused, unreachable, DNS, TLS): nothing was sent.
+    Connect,
+    /// No answer within `webhook.timeout_secs`: the receiver may have accepted it.
+    Timeout,
+    /// The connection broke before an answer: the receiver may have accepted it.
+    Broken,
+    /// The webhook URL is missing or cannot be used.
+    BadUrl,
+    /// The worker that held the lease died: the receiver may have accepted it.
+    WorkerLost,
+    /// The process was stopped before an answer came: the receiver may have accepted it.
+    Shutdown,
+    /// The message cannot be read.
+    Unreadable,
+    /// The text cannot be made: the kind is no longer configured, or its template fails for this user.
+    Template,
+}
+
+impl Reason {
+    /// The name as in the database, the API and the metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::LateJoin => "late_join",
+            Self::UserDeleted => "user_deleted",
+            Self::Status => "status",
+            Self::Gone => "gone",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+            Self::BadUrl => "bad_url",
+            Self::WorkerLost => "worker_lost",
+            Self::Shutdown => "shutdown",
+            Self::Unreadable => "unreadable",
+            Self::Template => "template",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// An event as it stands in the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// The `webhook-id` of every attempt.
+    pub id: Uuid,
+    /// Whose occasion it is. The user may be gone.
+    pub user_id: Uuid,
+    /// Which occasion: `birthday`, or another that the configuration names.
+    pub kind: String,
+    /// The nominal year of the occasion in the user's zone.
+    pub local_year: i16,
+    /// The date in the user's zone on which it is sent.
+    pub local_date: NaiveDate,
+    /// When it is due, UTC.
+    pub due_at: DateTime<Utc>,
+    /// Where it stands.
+    pub state: EventState,
+    /// Why it ended as it did.
+    pub reason: Option<String>,
+    /// The error of the last failed attempt.
+    pub last_error: Option<String>,
+    /// How many requests were begun.
+    pub attempts: i16,
+    /// When it was put on the queue, UTC.
+    pub queued_at: Option<DateTime<Utc>>,
+    /// When it reached its final state, UTC.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// The right to send one event now, and what is needed to do so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The event, and the `webhook-id`.
+    pub event_id: Uuid,
+    /// The user, for the body.
+    pub user_id: Uuid,
+    /// The number of this attempt, from 1: together with the holder it is the fence.
+    pub attempt: i16,
+    /// Which occasion.
+    pub kind: String,
+    /// When it was due, UTC.
+    pub due_at: DateTime<Utc>,
+    /// The date in the user's zone.
+    pub local_date: NaiveDate,
+    /// The year of birth, or of whatever the occasion counts from.
+    pub since_year: Option<i16>,
+    /// As it is in the database now, not as it was when the event was planned.
+    pub first_name: String,
+    /// May be empty.
+    pub last_name: String,
+}

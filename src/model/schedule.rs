@@ -1,0 +1,125 @@
+//! From an occasion to the event of a local year: the rules of planning, without a database.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{EventState, Occasion, Reason};
+use crate::calendar::{self, LeapDay, Occurrence, SendAt};
+
+/// What to do with an occasion of which bday learns on the day itself, after the send time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LateJoin {
+    /// Send it at once, as long as the local day lasts.
+    #[default]
+    Send,
+    /// Leave it, and say so in a skipped event.
+    Skip,
+}
+
+/// What the configuration says of one kind of occasion, as far as planning goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kind {
+    /// The send time of users who have none of their own.
+    pub send_at: SendAt,
+}
+
+/// The rules of planning: the same for the planner and for whoever writes a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// By name. An occasion of a kind that is not here is not planned.
+    pub kinds: BTreeMap<String, Kind>,
+    /// The rule of users who have none of their own.
+    pub leap_day: LeapDay,
+    /// For dates learned on the day.
+    pub late_join: LateJoin,
+}
+
+/// An event to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Whose it is.
+    pub user_id: Uuid,
+    /// Which occasion.
+    pub kind: String,
+    /// When and under which rule.
+    pub occurrence: Occurrence,
+    /// Pending, or skipped with a reason.
+    pub state: EventState,
+    /// For a skipped one.
+    pub reason: Option<Reason>,
+}
+
+impl Schedule {
+    /// When `occasion` takes place in `local_year`, if its kind is known and it takes place at all.
+    #[must_use]
+    pub fn occurrence(&self, occasion: &Occasion, local_year: i32) -> Option<Occurrence> {
+        let kind = self.kinds.get(&occasion.kind)?;
+        calendar::occurrence(
+            occasion.date,
+            local_year,
+            occasion.send_at.unwrap_or(kind.send_at),
+            occasion.time_zone,
+            occasion.leap_day.unwrap_or(self.leap_day),
+        )
+    }
+
+    /// The event of `occasion` in `local_year`, unless there is none: the kind is unknown, the date does not take
+    /// place that year, or that day was over when bday learned of it.
+    ///
+    /// A year in which the person was not yet born has no event either.
+    #[must_use]
+    pub fn event(&self, occasion: &Occasion, local_year: i32) -> Option<NewEvent> {
+        if occasion.date.year().is_some_and(|born| born > local_year) {
+            return None;
+        }
+        let occurrence = self.occurrence(occasion, local_year)?;
+        let in_time = occurrence.due_at >= occasion.known_at;
+        let day_lasts = || occasion.known_at < occasion.time_zone.local_day_ends_at(occurrence.local_date);
+        let (state, reason) = if in_time {
+            (EventState::Pending, None)
+        } else if !day_lasts() {
+            return None;
+        } else if self.late_join == LateJoin::Send {
+            (EventState::Pending, None)
+        } else {
+            (EventState::Skipped, Some(Reason::LateJoin))
+        };
+        Some(NewEvent {
+            user_id: occasion.user_id,
+            kind: occasion.kind.clone(),
+            occurrence,
+            state,
+            reason,
+        })
+    }
+
+    /// The events that whoever writes `occasion` at `now` must write with it, when everybody else has been planned
+    /// through the nominal date `through`: those from yesterday on, since a zone can move a date by one day.
+    pub fn events_through(
+        &self,
+        occasion: &Occasion,
+        now: DateTime<Utc>,
+        through: NaiveDate,
+    ) -> impl Iterator<Item = NewEvent> {
+        let from = occasion
+            .time_zone
+            .local_date(now)
+            .pred_opt()
+            .unwrap_or(NaiveDate::MIN);
+        (from.year()..=through.year())
+            .filter(move |&year| (from..=through).contains(&nominal_date(occasion.date, year)))
+            .filter_map(|year| self.event(occasion, year))
+    }
+}
+
+/// The date under which `date` is planned in `year`: its own, and 28 February for a 29th that the year lacks.
+#[must_use]
+fn nominal_date(date: calendar::AnnualDate, year: i32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(year, date.month(), date.day())
+        .or_else(|| NaiveDate::from_ymd_opt(year, 2, 28))
+        .unwrap_or(NaiveDate::MIN)
+}

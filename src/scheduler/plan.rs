@@ -1,0 +1,67 @@
+//! Plan: rows for the occasions of the next days, and of the days that were missed.
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use metrics::counter;
+use uuid::Uuid;
+
+use super::{Scheduler, Tick, TickError};
+
+/// Users per transaction: few enough that an edit that waits for it does not notice.
+const PAGE: u32 = 1000;
+/// After a longer absence, what is older than this is not even written down as skipped.
+const LONGEST_GAP: Days = Days::new(366);
+
+impl Scheduler {
+    /// Plans the local dates that are missing. A day costs what it has occasions; a minute without a new day costs one
+    /// look.
+    pub(super) async fn plan(&self, now: DateTime<Utc>, tick: &mut Tick) -> Result<(), TickError> {
+        let (from, through) = self.window(now);
+        for day in self.store.days_to_plan(from, through).await? {
+            if day < through - LONGEST_GAP {
+                tracing::warn!(%day, "a day over a year ago was never planned; what was due then is not sent");
+                self.store.open_day(day).await?;
+                self.store.close_day(now, day).await?;
+                continue;
+            }
+            if !self.plan_day(now, day, tick).await? {
+                // Another process is at it.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The local dates that the plan must reach: some zone is a day ahead of UTC, some a day behind.
+    fn window(&self, now: DateTime<Utc>) -> (NaiveDate, NaiveDate) {
+        let day = Days::new(1);
+        (
+            (now - self.options.late_max).date_naive() - day,
+            (now + self.options.horizon).date_naive() + day,
+        )
+    }
+
+    async fn plan_day(&self, now: DateTime<Utc>, day: NaiveDate, tick: &mut Tick) -> Result<bool, TickError> {
+        self.store.open_day(day).await?;
+        let mut after = Uuid::nil();
+        loop {
+            let Some(page) = self
+                .store
+                .plan_page(&self.schedule, now, day, after, PAGE)
+                .await?
+            else {
+                return Ok(false);
+            };
+            tick.planned += page.planned;
+            tick.skipped += page.skipped;
+            counter!("bday_events_planned_total").increment(page.planned);
+            counter!("bday_events_skipped_total", "reason" => "late_join").increment(page.skipped);
+            self.beat.touch();
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        self.store.close_day(now, day).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,227 @@
+//! All SQL. PostgreSQL is the truth: whatever the queue loses, repeats or reorders, these statements decide.
+//!
+//! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
+
+mod claims;
+mod events;
+mod leases;
+mod outcomes;
+mod plan;
+mod stats;
+mod sweep;
+mod users;
+
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
+
+pub use claims::{Claim, ClaimCursor};
+pub use leases::{LeaseRequest, Refusal, Refused};
+pub use outcomes::{NextStep, Outcome};
+pub use stats::Backlog;
+pub use users::{UserKey, Written};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Taken shared by whoever writes users, alone by a planner that opens a day.
+const PLAN_LOCK: i64 = 0x6264_6179_0001;
+/// Taken by the one process that is planning.
+const PLANNER_LOCK: i64 = 0x6264_6179_0002;
+
+/// Taken by the one process that is setting something up beside the schema.
+const SETUP_LOCK: i64 = 0x6264_6179_0003;
+
+/// Why a statement did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// `database.url` is no URL of a PostgreSQL database.
+    #[error("database.url cannot be used")]
+    BadUrl(#[source] sqlx::Error),
+    /// The database did not answer in time.
+    #[error("the database did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The database refused, or is away.
+    #[error("the database refused or is away")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be migrated")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The schema is older or newer than this binary.
+    #[error("the database has migration {found}, this binary needs {needed}: run `bday migrate`")]
+    Schema {
+        /// The newest migration in the database; 0 for none.
+        found: i64,
+        /// The newest migration in this binary.
+        needed: i64,
+    },
+    /// A row holds what this binary cannot read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl StoreError {
+    /// Whether the same statement may succeed when it is tried again at once: a deadlock, or a lock that was not had.
+    #[must_use]
+    pub fn is_contention(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        matches!(error.code().as_deref(), Some("40P01" | "40001" | "55P03"))
+    }
+}
+
+/// What a store call gives.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Connections at the most.
+    pub max_connections: u32,
+    /// How long to wait for one.
+    pub acquire_timeout: Duration,
+    /// When the server gives up a statement; the client gives up a little later.
+    pub statement_timeout: Duration,
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+    deadline: Duration,
+}
+
+impl Store {
+    /// Does not connect yet: the database may be away.
+    ///
+    /// # Errors
+    /// [`StoreError::BadUrl`].
+    pub fn new(url: &str, options: &Options) -> Result<Self> {
+        let server_ms = options.statement_timeout.as_millis().to_string();
+        let connect = PgConnectOptions::from_str(url)
+            .map_err(StoreError::BadUrl)?
+            .application_name("bday")
+            .options([
+                ("statement_timeout", server_ms.as_str()),
+                // A claim holds its rows while it talks to the queue: others skip them, but a lease waits for them.
+                ("lock_timeout", "5s"),
+                // A process that is frozen in the middle of a transaction must not hold its rows for ever.
+                ("idle_in_transaction_session_timeout", "60s"),
+                ("timezone", "UTC"),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .idle_timeout(Duration::from_secs(300))
+            .connect_lazy_with(connect);
+        Ok(Self {
+            pool,
+            deadline: options.statement_timeout + Duration::from_secs(5),
+        })
+    }
+
+    /// For a part that brings its own statements, as the queue in Postgres does.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Brings the schema up to date, forward only. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// When the database is away or a migration fails.
+    pub async fn migrate(&self) -> Result<()> {
+        MIGRATIONS.run(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Checks that the schema is this binary's, or newer: the previous version runs beside the next in an upgrade.
+    ///
+    /// # Errors
+    /// [`StoreError::Schema`], or the database is away.
+    pub async fn check_schema(&self) -> Result<()> {
+        let needed = MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0);
+        let found = self.in_time(async {
+            let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
+                .fetch_one(&self.pool)
+                .await?;
+            if table.is_none() {
+                return Ok(0);
+            }
+            Ok(
+                sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
+                    .fetch_one(&self.pool)
+                    .await?,
+            )
+        });
+        let found: i64 = found.await?;
+        if found < needed {
+            Err(StoreError::Schema { found, needed })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Runs `work`, which sets something up in this database, while no other process does the same.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn set_up<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(SETUP_LOCK)
+            .execute(&mut *transaction)
+            .await?;
+        let done = work.await;
+        transaction.commit().await?;
+        Ok(done)
+    }
+
+    /// What time the database has, UTC. For comparing only.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn clock(&self) -> Result<DateTime<Utc>> {
+        self.in_time(async {
+            Ok(sqlx::query_scalar("SELECT clock_timestamp()")
+                .fetch_one(&self.pool)
+                .await?)
+        })
+        .await
+    }
+
+    /// Whether the database answers, within `deadline`.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self, deadline: Duration) -> Result<()> {
+        let ping = async {
+            self.pool.acquire().await?.ping().await?;
+            Ok(())
+        };
+        tokio::time::timeout(deadline, ping)
+            .await
+            .unwrap_or(Err(StoreError::Timeout(deadline)))
+    }
+
+    /// Closes the connections, after the statements that run.
+    pub async fn close(&self) {
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.pool.close()).await;
+    }
+
+    /// The server's own timeout does not help when the server is frozen or the network gone.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::time::timeout(self.deadline, work)
+            .await
+            .unwrap_or(Err(StoreError::Timeout(self.deadline)))
+    }
+}

@@ -1,0 +1,135 @@
+//! Record: what became of the attempts, a whole batch in one statement.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Result, Store};
+use crate::model::{AttemptOutcome, Reason};
+
+/// What comes next for an event after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextStep {
+    /// It is delivered.
+    Delivered,
+    /// It goes back to `queued`; the sweeper takes its message for lost at this instant, UTC.
+    Retry(DateTime<Utc>),
+    /// It was not begun after all: `queued` again, and the attempt does not count.
+    GiveBack(DateTime<Utc>),
+    /// It is dead.
+    Dead(Reason),
+}
+
+/// How one attempt ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The event.
+    pub event_id: Uuid,
+    /// The attempt's number, half of the fence.
+    pub attempt: i16,
+    /// How the request ended.
+    pub outcome: AttemptOutcome,
+    /// The HTTP status, when there was an answer.
+    pub status: Option<u16>,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+    /// The same in words, without secrets.
+    pub error: Option<String>,
+    /// When the request began, UTC.
+    pub started_at: DateTime<Utc>,
+    /// When it ended, UTC.
+    pub finished_at: DateTime<Utc>,
+    /// What becomes of the event.
+    pub next: NextStep,
+}
+
+impl Store {
+    /// Writes `outcomes` of the worker process `holder`; gives the events whose lease it had lost, which stay as they
+    /// are. Every attempt goes on record either way: its request did leave.
+    ///
+    /// # Errors
+    /// The database refuses or is away; then nothing is written, and the same call may be made again.
+    pub async fn record(&self, holder: Uuid, outcomes: &[Outcome]) -> Result<HashSet<Uuid>> {
+        let n = outcomes.len();
+        let mut ids = Vec::with_capacity(n);
+        let mut attempts = Vec::with_capacity(n);
+        let mut states = Vec::with_capacity(n);
+        let mut deadlines = Vec::with_capacity(n);
+        let mut outcome = Vec::with_capacity(n);
+        let mut statuses = Vec::with_capacity(n);
+        let mut reasons = Vec::with_capacity(n);
+        let mut errors: Vec<Option<&str>> = Vec::with_capacity(n);
+        let mut started = Vec::with_capacity(n);
+        let mut finished = Vec::with_capacity(n);
+        for o in outcomes {
+            let (state, deadline) = match o.next {
+                NextStep::Delivered => ("delivered", None),
+                NextStep::Dead(_) => ("dead", None),
+                NextStep::Retry(lost_at) => ("queued", Some(lost_at)),
+                NextStep::GiveBack(lost_at) => ("given_back", Some(lost_at)),
+            };
+            ids.push(o.event_id);
+            attempts.push(o.attempt);
+            states.push(state);
+            deadlines.push(deadline);
+            outcome.push(o.outcome.as_str());
+            statuses.push(o.status.map(|status| status as i16));
+            reasons.push(o.reason.map(Reason::as_str));
+            errors.push(o.error.as_deref());
+            started.push(o.started_at);
+            finished.push(o.finished_at);
+        }
+        let written: Vec<Uuid> = self
+            .in_time(async {
+                Ok(sqlx::query_scalar(RECORD)
+                    .bind(&ids)
+                    .bind(&attempts)
+                    .bind(&states)
+                    .bind(&deadlines)
+                    .bind(&outcome)
+                    .bind(&statuses)
+                    .bind(&reasons)
+                    .bind(&errors)
+                    .bind(&started)
+                    .bind(&finished)
+                    .bind(holder)
+                    .fetch_all(&self.pool)
+                    .await?)
+            })
+            .await?;
+        let written: HashSet<Uuid> = written.into_iter().collect();
+        Ok(ids.into_iter().filter(|id| !written.contains(id)).collect())
+    }
+}
+
+/// An attempt that is not on record when the next one ends was lost with its worker: it is noted as unknown, until that
+/// worker should turn out to live and record it after all.
+const RECORD: &str = "
+WITH o AS (
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::timestamptz[], $5::text[], $6::smallint[],
+                         $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[])
+        AS o(id, attempt, state, deadline_at, outcome, status, reason, error, started_at, finished_at)
+), logged AS (
+    INSERT INTO attempts (event_id, number, outcome, status, reason, error, started_at, finished_at)
+    SELECT id, attempt, outcome, status, reason, error, started_at, finished_at FROM o WHERE state <> 'given_back'
+    UNION ALL
+    SELECT id, attempt - 1, 'unknown', NULL, 'worker_lost', 'the worker died before it could record the outcome',
+           NULL, NULL
+    FROM o WHERE attempt > 1 AND state <> 'given_back'
+    ON CONFLICT (event_id, number) DO UPDATE
+    SET outcome = excluded.outcome, status = excluded.status, reason = excluded.reason, error = excluded.error,
+        started_at = excluded.started_at, finished_at = excluded.finished_at
+    WHERE attempts.reason = 'worker_lost'
+)
+UPDATE events e
+SET state = CASE o.state WHEN 'given_back' THEN 'queued' ELSE o.state END::event_state,
+    attempts = CASE o.state WHEN 'given_back' THEN e.attempts - 1 ELSE e.attempts END,
+    reason = CASE o.state WHEN 'dead' THEN o.reason END,
+    last_error = coalesce(o.error, e.last_error),
+    deadline_at = o.deadline_at,
+    finished_at = CASE WHEN o.deadline_at IS NULL THEN o.finished_at END,
+    lease_holder = NULL
+FROM o
+WHERE e.id = o.id AND e.attempts = o.attempt AND e.lease_holder = $11
+RETURNING e.id";

@@ -1,0 +1,280 @@
+//! Plan: the calendar becomes rows, a local date at a time, once, and again where a planner was interrupted.
+
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::users::OccasionRow;
+use super::{PLAN_LOCK, PLANNER_LOCK, Result, Store};
+use crate::model::{NewEvent, Reason, Schedule};
+
+/// A day half planned, and how many events it has had so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlanPage {
+    /// Where the next page begins; none when this was the last.
+    pub next: Option<Uuid>,
+    /// New events that wait.
+    pub planned: u64,
+    /// New events that are skipped from the start, because they were learned too late.
+    pub skipped: u64,
+}
+
+impl Store {
+    /// The local dates that a plan reaching through `through` still lacks, in order. A first plan begins at `from`.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn days_to_plan(&self, from: NaiveDate, through: NaiveDate) -> Result<Vec<NaiveDate>> {
+        self.in_time(async {
+            // Days are opened in order, so that the last one says how far the plan reaches.
+            Ok(sqlx::query_scalar(
+                "SELECT local_date FROM planned_days WHERE planned_at IS NULL
+                 UNION
+                 SELECT d::date FROM generate_series(
+                     coalesce((SELECT max(local_date) + 1 FROM planned_days), $1)::timestamp,
+                     $2::date::timestamp, interval '1 day') AS d
+                 ORDER BY 1",
+            )
+            .bind(from)
+            .bind(through)
+            .fetch_all(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
+    /// Opens `day`: from here on, whoever writes a user plans that day too. Waits for the writers that began earlier,
+    /// so that the pages read afterwards hold everybody they wrote.
+    ///
+    /// # Errors
+    /// The database refuses or is away, or a writer keeps the lock for too long.
+    pub async fn open_day(&self, day: NaiveDate) -> Result<()> {
+        self.in_time(async {
+            let mut transaction = self.pool.begin().await?;
+            sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                .bind(PLAN_LOCK)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query("INSERT INTO planned_days (local_date) VALUES ($1) ON CONFLICT DO NOTHING")
+                .bind(day)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Plans one page of those whose day is `day`, after the user `after`. None when another process is planning.
+    ///
+    /// The users stay locked until their events are committed: an edit waits, and then moves what was planned here.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn plan_page(
+        &self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        day: NaiveDate,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Option<PlanPage>> {
+        self.in_time(async {
+            let mut transaction = self.pool.begin().await?;
+            let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+                .bind(PLANNER_LOCK)
+                .fetch_one(&mut *transaction)
+                .await?;
+            if !ours {
+                return Ok(None);
+            }
+            // In a common year the 28th stands for the 29th as well, whatever it means to each of them.
+            let leapers = (day.month(), day.day()) == (2, 28) && !day.leap_year();
+            let rows: Vec<OccasionRow> = sqlx::query_as(
+                "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
+                 FROM occasions o JOIN users u ON u.id = o.user_id
+                 WHERE o.month = $1 AND (o.day = $2 OR o.day = 29 AND $3) AND o.user_id > $4
+                 ORDER BY o.user_id, o.kind LIMIT $5
+                 FOR SHARE",
+            )
+            .bind(day.month() as i16)
+            .bind(day.day() as i16)
+            .bind(leapers)
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *transaction)
+            .await?;
+            let full = rows.len() >= limit as usize;
+            // A page must not end between two occasions of one user: the rest of them come with the next page.
+            let last = rows.last().map(|row| row.user_id);
+            let next = if full { rows.iter().map(|row| row.user_id).rfind(|id| Some(*id) != last).or(last) } else { None };
+            let mut events = Vec::with_capacity(rows.len());
+            for row in rows {
+                if let Some(event) = schedule.event(&row.occasion()?, day.year()) {
+                    events.push(event);
+                }
+            }
+            let (planned, skipped) = insert_events(&mut transaction, now, &events).await?;
+            transaction.commit().await?;
+            Ok(Some(PlanPage { next, planned, skipped }))
+        })
+        .await
+    }
+
+    /// Notes that `day` is planned.
+    ///
+    /// # Errors
+    /// The database refuses or is away; then the day is gone through again.
+    pub async fn close_day(&self, now: DateTime<Utc>, day: NaiveDate) -> Result<()> {
+        self.in_time(async {
+            sqlx::query(
+                "UPDATE planned_days SET planned_at = $1 WHERE local_date = $2 AND planned_at IS NULL",
+            )
+            .bind(now)
+            .bind(day)
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Writes what is not there yet, and gives how many of it wait and how many are skipped.
+pub(super) async fn insert_events(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    events: &[NewEvent],
+) -> Result<(u64, u64)> {
+    if events.is_empty() {
+        return Ok((0, 0));
+    }
+    let ids: Vec<Uuid> = events.iter().map(|_| Uuid::now_v7()).collect();
+    let users: Vec<Uuid> = events.iter().map(|event| event.user_id).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+    let years: Vec<i16> = events
+        .iter()
+        .map(|event| event.occurrence.local_year as i16)
+        .collect();
+    let (dates, dues): (Vec<NaiveDate>, Vec<DateTime<Utc>>) = events
+        .iter()
+        .map(|event| (event.occurrence.local_date, event.occurrence.due_at))
+        .unzip();
+    let states: Vec<&str> = events.iter().map(|event| event.state.as_str()).collect();
+    let reasons: Vec<Option<&str>> = events
+        .iter()
+        .map(|event| event.reason.map(Reason::as_str))
+        .collect();
+    let written: Vec<bool> = sqlx::query_scalar(
+        "INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, state, reason, finished_at, created_at)
+         SELECT n.id, n.user_id, n.kind, n.local_year, n.local_date, n.due_at, n.state::event_state, n.reason,
+                CASE WHEN n.state <> 'pending' THEN $9 END, $9
+         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::text[],
+                     $8::text[]) AS n(id, user_id, kind, local_year, local_date, due_at, state, reason)
+         ON CONFLICT ON CONSTRAINT one_event_per_user_kind_and_year DO NOTHING
+         RETURNING state = 'pending'",
+    )
+    .bind(ids)
+    .bind(users)
+    .bind(kinds)
+    .bind(years)
+    .bind(dates)
+    .bind(dues)
+    .bind(states)
+    .bind(reasons)
+    .bind(now)
+    .fetch_all(&mut **transaction)
+    .await?;
+    let planned = written.iter().filter(|pending| **pending).count() as u64;
+    Ok((planned, written.len() as u64 - planned))
+}
+
+/// How far everybody has been planned; none before the first plan.
+pub(super) async fn planned_through(
+    transaction: &mut Transaction<'_, Postgres>,
+) -> Result<Option<NaiveDate>> {
+    // Shared with other writers; a planner that opens a day waits for us, or we for it.
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
+        .bind(PLAN_LOCK)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(sqlx::query_scalar("SELECT max(local_date) FROM planned_days")
+        .fetch_one(&mut **transaction)
+        .await?)
+}
+
+/// Moves the pending events of `users` to where their occasions are now, and writes those that are missing.
+///
+/// A pending event whose date no longer takes place, or was over before it was learned, is deleted: nothing of it was
+/// sent, and the year is free again. A skipped one comes back when its new date is still ahead. What was put on the
+/// queue stays: one greeting a year.
+pub(super) async fn replan(
+    transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    through: Option<NaiveDate>,
+    users: &[Uuid],
+) -> Result<()> {
+    let rows: Vec<OccasionRow> = sqlx::query_as(
+        "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
+         FROM occasions o JOIN users u ON u.id = o.user_id WHERE o.user_id = ANY($1)",
+    )
+    .bind(users)
+    .fetch_all(&mut **transaction)
+    .await?;
+    let movable: Vec<(Uuid, Uuid, String, i16, String)> = sqlx::query_as(
+        "SELECT id, user_id, kind, local_year, state::text FROM events
+         WHERE user_id = ANY($1) AND (state = 'pending' OR state = 'skipped' AND attempts = 0)
+         ORDER BY id FOR UPDATE",
+    )
+    .bind(users)
+    .fetch_all(&mut **transaction)
+    .await?;
+    let (mut ids, mut dates, mut dues, mut gone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut missing = Vec::new();
+    let mut occasions = Vec::with_capacity(rows.len());
+    for row in rows {
+        occasions.push(row.occasion()?);
+    }
+    for (id, user_id, kind, year, state) in &movable {
+        let occasion = occasions
+            .iter()
+            .find(|occasion| occasion.user_id == *user_id && occasion.kind == *kind);
+        let event = occasion.and_then(|occasion| schedule.event(occasion, i32::from(*year)));
+        match event {
+            Some(event) if state == "pending" || event.occurrence.due_at > now => {
+                ids.push(*id);
+                dates.push(event.occurrence.local_date);
+                dues.push(event.occurrence.due_at);
+            }
+            None if state == "pending" => gone.push(*id),
+            _ => {}
+        }
+    }
+    if !gone.is_empty() {
+        sqlx::query("DELETE FROM events WHERE id = ANY($1)")
+            .bind(gone)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    if !ids.is_empty() {
+        sqlx::query(
+            "UPDATE events e SET local_date = n.local_date, due_at = n.due_at, state = 'pending', reason = NULL,
+                    finished_at = NULL
+             FROM unnest($1::uuid[], $2::date[], $3::timestamptz[]) AS n(id, local_date, due_at)
+             WHERE e.id = n.id AND (e.due_at, e.local_date) IS DISTINCT FROM (n.due_at, n.local_date)",
+        )
+        .bind(ids)
+        .bind(dates)
+        .bind(dues)
+        .execute(&mut **transaction)
+        .await?;
+    }
+    if let Some(through) = through {
+        for occasion in &occasions {
+            missing.extend(schedule.events_through(occasion, now, through));
+        }
+        insert_events(transaction, now, &missing).await?;
+    }
+    Ok(())
+}

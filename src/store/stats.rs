@@ -1,0 +1,34 @@
+//! Figures for metrics and for people.
+
+use chrono::{DateTime, Utc};
+
+use super::{Result, Store};
+
+/// What is due and not yet sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// When the oldest pending event that is due was due, UTC.
+    pub oldest_pending_due_at: Option<DateTime<Utc>>,
+    /// Queued and delivering events.
+    pub under_way: i64,
+}
+
+impl Store {
+    /// What is due at `now` and not yet sent. Reads two small indexes.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog> {
+        self.in_time(async {
+            let (oldest_pending_due_at, under_way) = sqlx::query_as(
+                "SELECT (SELECT due_at FROM events WHERE state = 'pending' AND due_at <= $1 ORDER BY due_at, id LIMIT 1),
+                        (SELECT count(*) FROM events WHERE state IN ('queued', 'delivering'))",
+            )
+            .bind(now)
+            .fetch_one(&self.pool)
+            .await?;
+            Ok(Backlog { oldest_pending_due_at, under_way })
+        })
+        .await
+    }
+}

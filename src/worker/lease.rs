@@ -1,0 +1,192 @@
+//! Lease a batch in one statement, and begin a request for each lease.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Finished, Job, Lanes, Shared, gather, poll};
+use crate::channel::{Greeting, Sent, Verdict};
+use crate::model::{AttemptOutcome, Lease, Reason};
+use crate::queue::Receipt;
+use crate::store::{LeaseRequest, Refusal, Refused};
+
+/// Between two attempts at a lease when the database is away or contended.
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    jobs: Lanes<Job>,
+    finished: mpsc::Sender<Finished>,
+    soft: CancellationToken,
+    hard: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut requests = JoinSet::new();
+    loop {
+        let batch = tokio::select! {
+            batch = gather(&jobs) => batch,
+            // Reaped here, so that a request that panicked ends the process.
+            Some(ended) = requests.join_next() => { ended?; continue }
+        };
+        let Some(batch) = batch else { break };
+        while let Some(ended) = requests.try_join_next() {
+            ended?;
+        }
+        if soft.is_cancelled() {
+            poll::give_back(&shared, batch.into_iter().map(|job| job.message).collect()).await;
+            continue;
+        }
+        for (lease, job) in lease(&shared, batch, &soft).await {
+            requests.spawn(deliver(
+                Arc::clone(&shared),
+                lease,
+                job,
+                finished.clone(),
+                hard.clone(),
+            ));
+        }
+    }
+    while let Some(ended) = requests.join_next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+/// Leases what can be sent, and does with the other messages what the store says.
+async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Vec<(Lease, Job)> {
+    let mut by_event: HashMap<Uuid, Job> = HashMap::with_capacity(batch.len());
+    for job in batch {
+        // A second copy in one batch is left alone: it may be the very same message, so an ack would take both. It
+        // comes again when its visibility ends, and by then the event says what to do with it.
+        by_event.entry(job.event_id).or_insert(job);
+    }
+    // In order, so that two processes that hold copies of the same messages do not lock each other out.
+    let mut ids: Vec<Uuid> = by_event.keys().copied().collect();
+    ids.sort_unstable();
+    let (leases, refused) = loop {
+        let now = shared.clock.now();
+        let request = LeaseRequest {
+            holder: shared.holder,
+            now,
+            until: now + shared.options.visibility,
+            late_before: now - shared.options.late_max,
+        };
+        match shared.store.lease(request, &ids).await {
+            Ok(answer) => break answer,
+            Err(error) => {
+                let error = crate::scheduler::chain(&error);
+                tracing::warn!(error, messages = ids.len(), "cannot lease; trying again");
+                if soft
+                    .run_until_cancelled(tokio::time::sleep(PAUSE))
+                    .await
+                    .is_none()
+                {
+                    poll::give_back(shared, by_event.into_values().map(|job| job.message).collect()).await;
+                    return Vec::new();
+                }
+            }
+        }
+    };
+    let leased = leases.into_iter().filter_map(|lease| {
+        let job = by_event.remove(&lease.event_id)?;
+        shared
+            .flights
+            .begin(&lease, &job.message.receipt, shared.clock.monotonic());
+        Some((lease, job))
+    });
+    let leased: Vec<_> = leased.collect();
+    refuse(shared, refused, by_event).await;
+    leased
+}
+
+async fn refuse(shared: &Shared, refused: Vec<Refused>, mut jobs: HashMap<Uuid, Job>) {
+    let (mut drops, mut waits) = (Vec::new(), Vec::new());
+    let now = shared.clock.now();
+    for Refused { event_id, refusal } in refused {
+        let Some(job) = jobs.remove(&event_id) else {
+            continue;
+        };
+        match refusal {
+            Refusal::Drop => drops.push(job.message.receipt),
+            Refusal::Ended(state, reason) => {
+                counter!(format!("bday_events_{state}_total"), "reason" => reason.as_str()).increment(1);
+                tracing::info!(%event_id, %state, %reason, "event ended without an attempt");
+                drops.push(job.message.receipt);
+            }
+            Refusal::Wait(until) => {
+                let left = until
+                    .map(|until| (until - now).to_std().unwrap_or_default())
+                    .unwrap_or_default();
+                // A second more: the lease must have run out when the message is back.
+                let wait = left.min(shared.options.visibility) + Duration::from_secs(1);
+                waits.push((job.message.receipt, wait));
+            }
+        }
+    }
+    drop_messages(shared, drops).await;
+    if !waits.is_empty() {
+        counter!("bday_messages_deferred_total").increment(waits.len() as u64);
+        if let Err(error) = shared.queue.hide(&waits).await {
+            tracing::warn!(%error, "messages cannot be put off; they come again when their visibility ends");
+        }
+    }
+}
+
+async fn drop_messages(shared: &Shared, receipts: Vec<Receipt>) {
+    if receipts.is_empty() {
+        return;
+    }
+    counter!("bday_messages_dropped_total").increment(receipts.len() as u64);
+    if let Err(error) = shared.queue.ack(&receipts).await {
+        tracing::warn!(%error, "messages cannot be dropped; they come again");
+    }
+}
+
+/// One attempt. Its place is free again as soon as the request has ended.
+async fn deliver(
+    shared: Arc<Shared>,
+    lease: Lease,
+    job: Job,
+    finished: mpsc::Sender<Finished>,
+    hard: CancellationToken,
+) {
+    let Job { message, permit, .. } = job;
+    let started_at = shared.clock.now();
+    gauge!("bday_in_flight").increment(1);
+    let sent = match shared.messages.text(&lease) {
+        Ok(text) => {
+            let greeting = Greeting {
+                event_id: lease.event_id,
+                user_id: lease.user_id,
+                message: text,
+                due_at: lease.due_at,
+            };
+            hard.run_until_cancelled(shared.channel.send(&greeting))
+                .await
+                .unwrap_or_else(|| {
+                    let text = "the process was stopped before an answer came".to_owned();
+                    let again = Verdict::Retry(Some(Duration::ZERO));
+                    Sent::failed(AttemptOutcome::Unknown, again, Reason::Shutdown, text)
+                })
+        }
+        Err(text) => Sent::failed(AttemptOutcome::Failed, Verdict::GiveUp, Reason::Template, text),
+    };
+    gauge!("bday_in_flight").decrement(1);
+    let finished_at = shared.clock.now();
+    // Where recording is behind, this waits, holding its place: so polling stops too.
+    let _ = finished
+        .send(Finished {
+            lease,
+            message,
+            sent,
+            started_at,
+            finished_at,
+        })
+        .await;
+    drop(permit);
+}

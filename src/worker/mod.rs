@@ -1,0 +1,231 @@
+//! The workers: receive, lease, deliver, record, ack.
+//!
+//! ```text
+//!  poll ──jobs──> lease ──spawn──> deliver ──outcomes──> record ──receipts──> ack
+//!   └ a permit for each message, given back when its request has ended
+//! ```
+//!
+//! Each arrow is a bounded channel, and each statement takes whatever has gathered in front of it: under load batches
+//! grow by themselves, and a single greeting waits for nobody.
+//!
+//! Guaranteed: no request without a lease that was committed before; no ack before the outcome is committed; a worker
+//! that lost its lease changes nothing. Not guaranteed: that a receiver never sees a greeting twice. If this process
+//! or the network dies between the receiver's acceptance and our record, the greeting goes again, with the same
+//! `webhook-id`.
+
+mod ack;
+mod backoff;
+mod flight;
+mod lease;
+mod poll;
+mod record;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::channel::{Channel, Messages, Sent};
+use crate::clock::SharedClock;
+use crate::health::Beat;
+use crate::model::Lease;
+use crate::queue::{Queue, Receipt, Received};
+use crate::store::Store;
+use flight::Flights;
+use report::Report;
+
+/// How many messages or outcomes one statement takes.
+const STATEMENT_BATCH: usize = 512;
+/// Statements of one kind that are under way at once.
+const LANES: usize = 2;
+/// Polls that are under way at once, at the most.
+const MAX_POLLS: usize = 16;
+
+/// How the workers work.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Requests in flight at the most.
+    pub max_in_flight: usize,
+    /// How long a poll waits for a message.
+    pub wait: Duration,
+    /// How long a message stays hidden, and a lease lasts.
+    pub visibility: Duration,
+    /// A message received this often without success is a dead letter.
+    pub max_receives: u32,
+    /// The waits between the receives.
+    pub schedule: Vec<Duration>,
+    /// What is still unsent this long after it was due is skipped.
+    pub late_max: Duration,
+    /// When the sweeper takes a message for lost.
+    pub lost_after: Duration,
+}
+
+/// What all parts of the pool share.
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    queue: Arc<dyn Queue>,
+    channel: Arc<dyn Channel>,
+    messages: Messages,
+    clock: SharedClock,
+    options: Options,
+    /// Who we are, to the leases: new with each start.
+    holder: Uuid,
+    flights: Flights,
+    report: Report,
+    beat: Beat,
+}
+
+/// A message that was received, and the place that was free for it.
+#[derive(Debug)]
+struct Job {
+    event_id: Uuid,
+    message: Received,
+    permit: OwnedSemaphorePermit,
+}
+
+/// A request that has ended.
+#[derive(Debug)]
+struct Finished {
+    lease: Lease,
+    message: Received,
+    sent: Sent,
+    started_at: DateTime<Utc>,
+    finished_at: DateTime<Utc>,
+}
+
+/// What to do with a message once its outcome is committed.
+#[derive(Debug)]
+enum Disposal {
+    Ack(Receipt),
+    Hide(Receipt, Duration),
+    Bury(Received, String),
+}
+
+/// The receiving end of a channel that several lanes take from.
+type Lanes<T> = Arc<Mutex<mpsc::Receiver<T>>>;
+
+/// The pool.
+#[derive(Debug, Clone)]
+pub struct Pool(Arc<Shared>);
+
+impl Pool {
+    /// `beat` tells health that the pool lives.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        queue: Arc<dyn Queue>,
+        channel: Arc<dyn Channel>,
+        messages: Messages,
+        clock: SharedClock,
+        options: Options,
+        beat: Beat,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            store,
+            queue,
+            channel,
+            messages,
+            clock,
+            options,
+            holder: Uuid::now_v7(),
+            flights: Flights::default(),
+            report: Report::default(),
+            beat,
+        }))
+    }
+
+    /// Works until `soft` is cancelled, then ends what is in flight, and returns when all of it is recorded. `hard`
+    /// breaks off the requests that are still in flight; they are recorded as unknown and given back.
+    ///
+    /// # Errors
+    /// When one of the parts panicked or ended by itself.
+    pub async fn run(&self, soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
+        let shared = &self.0;
+        let room = shared.options.max_in_flight;
+        let permits = Arc::new(Semaphore::new(room));
+        let (jobs_in, jobs) = mpsc::channel::<Job>(room.max(STATEMENT_BATCH));
+        let (finished_in, finished) = mpsc::channel::<Finished>(STATEMENT_BATCH * 2);
+        let (disposals_in, disposals) = mpsc::channel::<Disposal>(STATEMENT_BATCH * 4);
+        let (jobs, finished, disposals): (Lanes<_>, Lanes<_>, Lanes<_>) = (
+            Arc::new(Mutex::new(jobs)),
+            Arc::new(Mutex::new(finished)),
+            Arc::new(Mutex::new(disposals)),
+        );
+
+        // Each stage ends when the one before has ended and its channel is empty: so nothing is lost on the way out.
+        let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        let polls = MAX_POLLS.min(room.div_ceil(shared.queue.receive_limit()));
+        let busy = Arc::new(poll::Busy::default());
+        for number in 0..polls {
+            parts.spawn(poll::run(
+                Arc::clone(shared),
+                number,
+                Arc::clone(&busy),
+                Arc::clone(&permits),
+                jobs_in.clone(),
+                soft.clone(),
+            ));
+        }
+        drop(jobs_in);
+        for _ in 0..LANES {
+            parts.spawn(lease::run(
+                Arc::clone(shared),
+                Arc::clone(&jobs),
+                finished_in.clone(),
+                soft.clone(),
+                hard.clone(),
+            ));
+            parts.spawn(record::run(
+                Arc::clone(shared),
+                Arc::clone(&finished),
+                disposals_in.clone(),
+                hard.clone(),
+            ));
+            parts.spawn(ack::run(Arc::clone(shared), Arc::clone(&disposals)));
+        }
+        drop((finished_in, disposals_in));
+
+        let done = CancellationToken::new();
+        let beside = async {
+            tokio::join!(
+                done.run_until_cancelled(flight::heartbeat(shared)),
+                done.run_until_cancelled(report::run(shared))
+            )
+        };
+        let work = async {
+            let mut result = Ok(());
+            while let Some(part) = parts.join_next().await {
+                let ended = part.map_err(anyhow::Error::from).and_then(|ended| ended);
+                if ended.is_err() || !soft.is_cancelled() {
+                    result = result.and(ended.and_then(|()| {
+                        if soft.is_cancelled() {
+                            Ok(())
+                        } else {
+                            Err(anyhow::anyhow!("a part of the worker pool ended"))
+                        }
+                    }));
+                    // One part is gone: let the others end what they have, and tell the process.
+                    soft.cancel();
+                }
+            }
+            done.cancel();
+            result
+        };
+        let (result, _) = tokio::join!(work, beside);
+        report::log(shared);
+        result
+    }
+}
+
+/// Takes what has gathered, up to a statement's worth; none when the channel is closed and empty.
+async fn gather<T>(lanes: &Lanes<T>) -> Option<Vec<T>> {
+    let mut batch = Vec::new();
+    let taken = lanes.lock().await.recv_many(&mut batch, STATEMENT_BATCH).await;
+    (taken > 0).then_some(batch)
+}
