@@ -3,7 +3,7 @@
 "use strict";
 
 const KEPT = 1000;     // arrivals held here, as many as one message of the stream can bring
-const PAGEFUL = 200;   // rows shown at first, and added by "Show more"
+const PAGEFUL = 100;   // rows shown at first, and added by "Show more"
 const SPOKEN_MS = 5000; // how often a screen reader hears the totals, at most
 
 const byId = (id) => document.getElementById(id);
@@ -89,9 +89,9 @@ function totals(totals) {
   byId("events").textContent = number.format(totals.events);
   byId("p50").textContent = lateness ? duration(lateness.p50) : "–";
   byId("p99").textContent = lateness ? duration(lateness.p99) : "–";
-  for (const [id, count] of [["duplicates", totals.duplicates], ["failed", totals.failed]]) {
+  for (const [id, count, kind] of [["duplicates", totals.duplicates, "bad"], ["failed", totals.failed, "warn"]]) {
     byId(id).textContent = number.format(count);
-    byId(id).parentElement.classList.toggle("bad", count > 0);
+    byId(id).parentElement.classList.toggle(kind, count > 0);
   }
   const oddities = [
     [totals.unreadable, "unreadable"],
@@ -113,6 +113,7 @@ function surroundings(matching, shown) {
     : needle ? `${number.format(matching)} of the last ${number.format(arrivals.length)} match`
     : `${number.format(shown)} shown of ${number.format(received)}`;
   byId("more").hidden = shown >= matching;
+  byId("table").hidden = shown === 0;
   byId("empty").hidden = shown > 0;
   byId("empty-text").textContent = arrivals.length > 0
     ? "None of the arrivals kept matches the filter."
@@ -124,13 +125,13 @@ function surroundings(matching, shown) {
 
 function row(arrival, fresh) {
   const tr = document.createElement("tr");
+  tr.role = "row"; // said outright, since on a narrow screen the style makes a card of it
   tr.classList.toggle("fresh", fresh);
   tr.append(
     cell("Arrived", "time", instant(arrival.arrivedAt)),
-    cell("Due", "time", arrival.timestamp ? instant(arrival.timestamp) : faint("–")),
+    cell("Due", "time", arrival.timestamp ? instant(arrival.timestamp, arrival.arrivedAt) : faint("–")),
     cell("Lateness", "number", lateness(arrival.latenessMs)),
     cell("Message", "message", ...message(arrival)),
-    cell("Event", "event", eventId(arrival) || "–"),
     cell("Attempt", "number", arrival.attempt > 1 ? tag("warn", arrival.attempt) : String(arrival.attempt)),
     cell("Answered", "status", ...answered(arrival)),
   );
@@ -138,9 +139,16 @@ function row(arrival, fresh) {
 }
 
 function message(arrival) {
-  if (arrival.unreadable === undefined) return [element("bdi", "", arrival.message)];
-  const reason = element("span", "reason", `Unreadable: ${arrival.unreadable}`);
-  return arrival.body ? [reason, element("code", "", arrival.body)] : [reason];
+  const lines = [];
+  if (arrival.unreadable === undefined) {
+    lines.push(element("bdi", "text", arrival.message));
+  } else {
+    lines.push(element("span", "reason", `Unreadable: ${arrival.unreadable}`));
+    if (arrival.body) lines.push(element("code", "body", arrival.body));
+  }
+  const event = arrival.eventId || arrival.webhookId;
+  if (event) lines.push(element("code", "event", event));
+  return lines;
 }
 
 function answered(arrival) {
@@ -150,22 +158,19 @@ function answered(arrival) {
   return tags;
 }
 
-function eventId(arrival) {
-  return arrival.eventId || arrival.webhookId;
-}
-
 function lateness(ms) {
   if (ms === undefined || ms === null) return faint("–");
   if (ms < 0) return element("span", "early", `${duration(-ms)} early`);
   return element("span", ms >= 60_000 ? "late" : "", duration(ms));
 }
 
-function instant(text) {
+// The date is left out where it is the same as the one beside it: what is late by a day then stands out.
+function instant(text, beside = "") {
   const [date, time] = text.replace("Z", "").split("T");
   const shown = element("time", "", time);
   shown.dateTime = text;
-  shown.title = `${new Date(text).toLocaleString()} where you are`;
-  shown.prepend(element("small", "", date));
+  shown.title = `${text} · ${new Date(text).toLocaleString()} where you are`;
+  if (!beside.startsWith(date)) shown.prepend(element("small", "", date));
   return shown;
 }
 
@@ -197,6 +202,7 @@ function element(name, className, text) {
 
 function cell(label, className, ...content) {
   const td = element("td", className, "");
+  td.role = "cell";
   td.dataset.label = label;
   td.append(...content);
   return td;
