@@ -2,10 +2,12 @@
 
 pub mod calendar;
 pub mod channel;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod embedded;
 pub mod health;
+pub mod inbox;
 pub mod model;
 pub mod queue;
 pub mod scheduler;

@@ -1,0 +1,190 @@
+//! Arrivals as lines: for people, coloured on a terminal, or as JSON for programs.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+
+use chrono::SecondsFormat;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio_util::sync::CancellationToken;
+
+use crate::inbox::{Arrival, Content};
+
+/// So many lines are written at once in a burst.
+const LINES_A_WRITE: usize = 512;
+
+/// How arrivals are printed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Style {
+    Json,
+    Plain,
+    Coloured,
+}
+
+impl Style {
+    /// JSON if asked for, colours only for a terminal, and not where `NO_COLOR` is set.
+    pub(super) fn for_stdout(json: bool) -> Self {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+        match json {
+            true => Self::Json,
+            false if io::stdout().is_terminal() && !unwanted => Self::Coloured,
+            false => Self::Plain,
+        }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::Plain | Self::Json => text.to_owned(),
+        }
+    }
+
+    fn arrival(self, arrival: &Arrival) -> String {
+        match self {
+            // Every part of an arrival can be written as JSON; should that ever change, the line says so.
+            Self::Json => serde_json::to_string(arrival)
+                .unwrap_or_else(|error| json!({"error": error.to_string()}).to_string()),
+            Self::Plain | Self::Coloured => self.line(arrival),
+        }
+    }
+
+    fn missed(self, count: u64) -> String {
+        match self {
+            Self::Json => json!({"missed": count}).to_string(),
+            Self::Plain | Self::Coloured => self.paint(
+                "33",
+                &format!("({count} arrivals not shown: the terminal is too slow for them)"),
+            ),
+        }
+    }
+
+    fn line(self, arrival: &Arrival) -> String {
+        let status = match arrival.status {
+            None => self.paint("33", "hung up"),
+            Some(status) => self.paint(
+                if arrival.accepted() { "32" } else { "31" },
+                &format!("{status:<7}"),
+            ),
+        };
+        let mut line = format!("{}  {status}", arrival.arrived_at.format("%H:%M:%S%.3f"));
+        match &arrival.content {
+            Content::Greeting(greeting) => {
+                let due = greeting.timestamp.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+                let lateness = arrival.lateness_ms.map(duration).unwrap_or_default();
+                let _ = write!(
+                    line,
+                    "  due {due}  {lateness:>9}  {}",
+                    harmless(&greeting.message)
+                );
+            }
+            Content::Unreadable(unreadable) => {
+                let reason = format!("unreadable: {}", harmless(&unreadable.reason));
+                let _ = write!(line, "  {}", self.paint("31", &reason));
+            }
+        }
+        if arrival.attempt > 1 {
+            let _ = write!(
+                line,
+                "  {}",
+                self.paint("33", &format!("attempt {}", arrival.attempt))
+            );
+        }
+        if arrival.duplicate {
+            let _ = write!(line, "  {}", self.paint("1;31", "DUPLICATE"));
+        }
+        line
+    }
+}
+
+/// Writes arrivals until `served`, and then those that are still in the feed.
+pub(super) async fn print(
+    mut arrivals: Receiver<Arc<Arrival>>,
+    style: Style,
+    served: &CancellationToken,
+) -> io::Result<()> {
+    let mut stdout = tokio::io::stdout();
+    let mut text = String::new();
+    loop {
+        let first = match served.run_until_cancelled(arrivals.recv()).await {
+            None => None,
+            Some(Err(RecvError::Closed)) => return Ok(()),
+            Some(Ok(arrival)) => Some(style.arrival(&arrival)),
+            Some(Err(RecvError::Lagged(missed))) => Some(style.missed(missed)),
+        };
+        let ended = first.is_none();
+        text.clear();
+        text.extend(first.map(|line| line + "\n"));
+        let mut lines = 1;
+        loop {
+            let line = match arrivals.try_recv() {
+                Ok(arrival) => style.arrival(&arrival),
+                Err(TryRecvError::Lagged(missed)) => style.missed(missed),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            };
+            text += &line;
+            text.push('\n');
+            lines += 1;
+            if lines >= LINES_A_WRITE && !ended {
+                break;
+            }
+        }
+        stdout.write_all(text.as_bytes()).await?;
+        stdout.flush().await?;
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// A text from elsewhere must not steer the terminal: control characters and those that turn the direction of
+/// writing are shown by their code.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => shown.extend(c.escape_unicode()),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Milliseconds, as short as a person wants them.
+pub(super) fn duration(ms: i64) -> String {
+    let (sign, ms) = (if ms < 0 { "-" } else { "+" }, ms.unsigned_abs());
+    match ms {
+        0..1000 => format!("{sign}{ms}ms"),
+        1000..60_000 => format!("{sign}{:.2}s", ms as f64 / 1000.0),
+        60_000..3_600_000 => format!("{sign}{}m{:02}s", ms / 60_000, ms / 1000 % 60),
+        _ => format!("{sign}{}h{:02}m", ms / 3_600_000, ms / 60_000 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_steer_the_terminal() {
+        assert_eq!(harmless("a\x1b[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\nc\\u{202e}d");
+        assert_eq!(
+            harmless("Hey, Zoë 李 it's your birthday 🎂"),
+            "Hey, Zoë 李 it's your birthday 🎂"
+        );
+    }
+
+    #[test]
+    fn lateness_is_short_and_signed() {
+        let shown = [0, 999, 4120, 59_999, 60_000, 3_600_000, -1500].map(duration);
+        assert_eq!(
+            shown,
+            [
+                "+0ms", "+999ms", "+4.12s", "+60.00s", "+1m00s", "+1h00m", "-1.50s"
+            ]
+        );
+    }
+}
