@@ -110,6 +110,12 @@ impl AnnualDate {
         self.day
     }
 
+    /// The date itself, where the year is known.
+    #[must_use]
+    pub fn first(self) -> Option<NaiveDate> {
+        NaiveDate::from_ymd_opt(self.year?, self.month, self.day)
+    }
+
     /// Whether this is 29 February, which three years in four lack.
     #[must_use]
     pub fn is_leap_day(self) -> bool {

@@ -24,6 +24,6 @@ mod zone;
 
 pub use annual_date::{AnnualDate, InvalidDate};
 pub use leap_day::{LeapDay, UnknownLeapDay};
-pub use occurrence::{Occurrence, Rule, occurrence, occurrences_from};
+pub use occurrence::{Occurrence, Rule, UtcOffset, occurrence, occurrences_from};
 pub use send_at::{InvalidSendAt, SendAt};
 pub use zone::{UnknownZone, Zone};

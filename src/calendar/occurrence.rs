@@ -1,7 +1,9 @@
 //! When a yearly date is due in a given year, and by which rule.
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Utc};
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::wall_clock::{self, Gap, Local};
 use super::{AnnualDate, LeapDay, SendAt, Zone};
@@ -35,19 +37,60 @@ impl Rule {
 }
 
 /// One year's occasion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// As JSON: `{"localDate":"2026-02-28","dueAt":"2026-02-28T14:00:00Z","offset":"-05:00","rule":"leap_day"}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Occurrence {
     /// The year it counts for: one greeting a person, kind and local year. It stays the year asked for, even if a
     /// missing date pushes the day over New Year (Asia/Manila, 1844-12-31).
+    #[serde(skip)]
     pub local_year: i32,
     /// The date on a calendar there at `due_at`.
     pub local_date: NaiveDate,
     /// The instant at which the greeting is due, UTC.
     pub due_at: DateTime<Utc>,
     /// Local time minus UTC at `due_at`, in seconds: east is positive.
+    #[serde(rename = "offset", serialize_with = "as_utc_offset")]
     pub offset_secs: i32,
     /// The rule that decided, if one had to.
     pub rule: Option<Rule>,
+}
+
+impl Occurrence {
+    /// `offset_secs` as ISO 8601 writes it: `-05:00`, and with seconds where local mean time has them.
+    #[must_use]
+    pub fn offset(&self) -> UtcOffset {
+        UtcOffset(self.offset_secs)
+    }
+
+    /// The reading of a wall clock there at `due_at`.
+    #[must_use]
+    pub fn local_time(&self) -> NaiveTime {
+        self.due_at.time() + TimeDelta::seconds(i64::from(self.offset_secs))
+    }
+}
+
+/// Local time minus UTC, in seconds, shown as `+05:45`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UtcOffset(pub i32);
+
+impl fmt::Display for UtcOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.0.unsigned_abs();
+        let sign = if self.0 < 0 { '-' } else { '+' };
+        write!(f, "{sign}{:02}:{:02}", secs / 3600, secs / 60 % 60)?;
+        if secs.is_multiple_of(60) {
+            Ok(())
+        } else {
+            write!(f, ":{:02}", secs % 60)
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn as_utc_offset<S: Serializer>(secs: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&UtcOffset(*secs))
 }
 
 /// The occasion of `date` in `local_year`, in `zone` at `send_at`.
