@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 
 /// The one source of time: UTC for instants, monotonic for elapsed time.
 pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
-    /// The current instant, UTC.
+    /// The current instant, UTC, in whole microseconds: what Postgres gives back is what was written.
     fn now(&self) -> DateTime<Utc>;
 
     /// A monotonic reading, for measuring how long something took.
@@ -27,7 +27,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        Utc::now().trunc_subsecs(6)
     }
 }
 

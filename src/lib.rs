@@ -1,5 +1,6 @@
 //! bday sends every person a greeting on their birthday at 09:00 in their own time zone.
 
+pub mod app;
 pub mod calendar;
 pub mod channel;
 pub mod cli;
@@ -7,9 +8,13 @@ pub mod clock;
 pub mod config;
 pub mod embedded;
 pub mod health;
+pub mod http;
+pub mod import;
 pub mod inbox;
+pub mod lifecycle;
 pub mod model;
 pub mod queue;
 pub mod scheduler;
 pub mod store;
+pub mod telemetry;
 pub mod worker;

@@ -1,2 +1,164 @@
 //! The commands, one file each.
+//!
+//! Exit codes: 0 it worked, 1 it did not, 2 the call or the configuration is wrong.
+
+mod config;
+mod demo;
+mod healthcheck;
 pub mod inbox;
+mod migrate;
+mod output;
+mod serve;
+mod tick;
+mod user;
+pub mod when;
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, ConfigError};
+use crate::telemetry;
+
+const EXAMPLES: &str = "\
+Examples:
+  bday demo                                     see it work, with nothing set up
+  bday serve --config /etc/bday/bday.toml       run the daemon
+  bday user import people.csv                   add people, or bring them up to date
+  bday when --birth-date 2000-02-29 --time-zone America/New_York
+  bday config show                              what holds, and where it comes from
+
+The configuration is a file (--config) and the environment (BDAY__SECTION__KEY) over built-in defaults.";
+
+/// Sends every person a greeting on their birthday at 09:00 in their own time zone
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    /// A TOML file that goes over the defaults
+    #[arg(long, global = true, value_name = "FILE", env = "BDAY_CONFIG")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: the ticker, the workers and HTTP, until SIGTERM
+    Serve(serve::Args),
+    /// One scheduler pass now: plan, claim, enqueue; prints what it did
+    Tick(tick::Args),
+    /// Bring the database's schema up to date, and create the queue where that is ours to do
+    Migrate,
+    /// Add, list and import people
+    #[command(subcommand)]
+    User(user::Command),
+    /// When a birthday is due, year by year; needs no database
+    When(when::When),
+    /// A webhook receiver on this machine, with a page that shows what arrives
+    Inbox(inbox::Args),
+    /// See it work: a private database, sample people, real greetings, all on this machine
+    Demo(demo::Args),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Ask a running daemon whether it is ready; for containers
+    Healthcheck(healthcheck::Args),
+}
+
+impl Cli {
+    /// Runs the command; errors go to standard error.
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("bday: cannot start: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let result = runtime.block_on(self.run());
+        // A thread that reads a terminal cannot be stopped; do not wait for it.
+        runtime.shutdown_background();
+        result.unwrap_or_else(|error| {
+            eprintln!("bday: {error:#}");
+            if error.downcast_ref::<ConfigError>().is_some() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
+        })
+    }
+
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let source = ConfigSource(self.config);
+        if !matches!(self.command, Command::Serve(_)) {
+            telemetry::log_for_command();
+        }
+        match self.command {
+            Command::Serve(args) => serve::run(args, &source, clock).await,
+            Command::Tick(args) => tick::run(args, &source, clock).await,
+            Command::Migrate => migrate::run(&source).await,
+            Command::User(command) => user::run(command, &source, clock).await,
+            Command::When(when) => when.run(
+                &*clock,
+                &mut std::io::stdout().lock(),
+                std::io::stdout().is_terminal(),
+            ),
+            Command::Inbox(args) => {
+                inbox::run(args, clock, until_ctrl_c()).await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Demo(args) => demo::run(args, clock).await,
+            Command::Config(command) => config::run(&command, &source),
+            Command::Healthcheck(args) => healthcheck::run(args, &source).await,
+        }
+    }
+}
+
+/// Where the configuration comes from.
+#[derive(Debug)]
+struct ConfigSource(Option<PathBuf>);
+
+impl ConfigSource {
+    fn load(&self) -> Result<Config, ConfigError> {
+        crate::config::load(self.0.as_deref(), variables())
+    }
+}
+
+/// The environment, without what is not text.
+fn variables() -> HashMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// A token that SIGINT or SIGTERM cancels.
+fn until_ctrl_c() -> CancellationToken {
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with the process, and nothing depends on it"
+    )]
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.cancel();
+        }
+    });
+    token
+}

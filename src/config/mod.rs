@@ -54,6 +54,7 @@ pub struct Config {
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Database {
     pub url: SecretString,
+    pub migrate: bool,
     pub max_connections: u32,
     pub acquire_timeout_secs: u64,
     pub statement_timeout_secs: u64,

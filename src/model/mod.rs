@@ -4,10 +4,12 @@
 
 mod attempt;
 mod event;
+mod input;
 mod schedule;
 mod user;
 
 pub use attempt::{Attempt, AttemptOutcome};
 pub use event::{Event, EventState, Lease, Reason};
+pub use input::{CAMEL_CASE, FieldError, FieldNames, SNAKE_CASE, UserInput};
 pub use schedule::{Kind, LateJoin, NewEvent, Schedule};
 pub use user::{BIRTHDAY, NewUser, Occasion, User};

@@ -10,7 +10,12 @@ const LONGEST: Duration = Duration::from_secs(12 * 60 * 60 - 300);
 /// Full jitter: anything between nothing and the schedule's wait, by `random` (0 to 1), so that a cohort that failed
 /// together does not come back together. What a receiver asked for by `Retry-After` is a floor, within what SQS allows.
 #[must_use]
-pub(super) fn wait(schedule: &[Duration], receive_count: u32, asked: Option<Duration>, random: f64) -> Duration {
+pub(super) fn wait(
+    schedule: &[Duration],
+    receive_count: u32,
+    asked: Option<Duration>,
+    random: f64,
+) -> Duration {
     let step = (receive_count.max(1) - 1) as usize;
     let longest = schedule
         .get(step)

@@ -1,0 +1,337 @@
+//! The only file that knows everything: it builds the parts of a process and wires them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::TimeDelta;
+use metrics::gauge;
+use secrecy::ExposeSecret as _;
+use tokio::sync::watch;
+
+use crate::channel::webhook::{self, Webhook};
+use crate::channel::{Channel, Messages};
+use crate::clock::SharedClock;
+use crate::config::{Config, QueueKind};
+use crate::health::Beat;
+use crate::http::{self, Health};
+use crate::lifecycle::Lifecycle;
+use crate::queue::postgres::PostgresQueue;
+use crate::queue::sqs::{self, SqsQueue};
+use crate::queue::{MemoryQueue, Queue};
+use crate::scheduler::{self, Scheduler, chain};
+use crate::store::{self, Store, StoreError};
+use crate::telemetry;
+use crate::worker::{self, Pool};
+
+/// How far our clock may be from the database's: beyond that, "due" means nothing.
+const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
+/// How often the figures for the gauges are taken. Each costs two requests to the queue.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Which parts a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Everything.
+    All,
+    /// The ticker.
+    Scheduler,
+    /// The worker pool.
+    Worker,
+    /// The HTTP API alone.
+    Api,
+}
+
+impl Role {
+    fn schedules(self) -> bool {
+        matches!(self, Self::All | Self::Scheduler)
+    }
+
+    fn works(self) -> bool {
+        matches!(self, Self::All | Self::Worker)
+    }
+}
+
+/// The database as `config` says. Does not connect yet.
+///
+/// # Errors
+/// When `database.url` is missing or wrong.
+pub fn store(config: &Config) -> anyhow::Result<Store> {
+    config.needs_database()?;
+    let database = &config.database;
+    let options = store::Options {
+        max_connections: database.max_connections,
+        acquire_timeout: Duration::from_secs(database.acquire_timeout_secs),
+        statement_timeout: Duration::from_secs(database.statement_timeout_secs),
+    };
+    Ok(Store::new(database.url.expose_secret(), &options)?)
+}
+
+/// The queue as `config` says. Does not connect yet.
+pub async fn queue(config: &Config, store: &Store) -> Arc<dyn Queue> {
+    let queue = &config.queue;
+    match queue.kind {
+        QueueKind::Sqs => {
+            let options = sqs::Options {
+                url: queue.sqs.url.clone(),
+                dead_letter_url: queue.sqs.dead_letter_url.clone(),
+                visibility: queue.visibility(),
+                max_receives: queue.max_receives,
+            };
+            Arc::new(SqsQueue::connect(options).await)
+        }
+        QueueKind::Postgres => {
+            let name = &queue.postgres.name;
+            Arc::new(PostgresQueue::new(store.clone(), name, queue.visibility(), queue.max_receives).await)
+        }
+    }
+}
+
+/// A queue in memory with the settings of `config`, for simulated years.
+#[must_use]
+pub fn memory_queue(config: &Config, clock: SharedClock) -> Arc<MemoryQueue> {
+    Arc::new(MemoryQueue::new(
+        clock,
+        config.queue.visibility(),
+        config.queue.max_receives,
+    ))
+}
+
+/// Brings the schema up to date, and creates the queue where that is ours to do.
+///
+/// # Errors
+/// When the database or the queue is away or refuses.
+pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow::Result<()> {
+    match store.check_schema().await {
+        Err(StoreError::Schema { .. }) if config.database.migrate => {
+            store.migrate().await?;
+            tracing::info!("the schema is up to date");
+        }
+        checked => checked?,
+    }
+    if config.queue.create || config.queue.kind == QueueKind::Postgres {
+        queue.create().await?;
+    }
+    Ok(())
+}
+
+/// The scheduler as `config` says.
+#[must_use]
+pub fn scheduler(
+    config: &Config,
+    store: Store,
+    queue: Arc<dyn Queue>,
+    clock: SharedClock,
+    beat: Beat,
+) -> Scheduler {
+    let options = scheduler::Options {
+        horizon: Duration::from_secs(config.plan.horizon_secs),
+        late_max: Duration::from_secs(config.late.max_secs),
+        claim_batch: config.scheduler.claim_batch,
+        claim_lanes: config.scheduler.claim_lanes,
+        lost_after: Duration::from_secs(config.scheduler.lost_after_secs),
+        max_receives: config.queue.max_receives,
+        visibility: config.queue.visibility(),
+    };
+    Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, beat)
+}
+
+/// The worker pool as `config` says, sending through `channel`.
+///
+/// # Errors
+/// When a template cannot be used.
+pub fn pool(
+    config: &Config,
+    store: Store,
+    queue: Arc<dyn Queue>,
+    channel: Arc<dyn Channel>,
+    clock: SharedClock,
+    beat: Beat,
+) -> anyhow::Result<Pool> {
+    let messages = Messages::new(
+        config
+            .kinds
+            .iter()
+            .map(|(name, kind)| (name.as_str(), kind.message.as_str())),
+    )?;
+    let options = worker::Options {
+        max_in_flight: config.worker.max_in_flight as usize,
+        wait: Duration::from_secs(config.queue.wait_secs),
+        visibility: config.queue.visibility(),
+        max_receives: config.queue.max_receives,
+        schedule: config
+            .retry
+            .schedule_secs
+            .iter()
+            .copied()
+            .map(Duration::from_secs)
+            .collect(),
+        late_max: Duration::from_secs(config.late.max_secs),
+        lost_after: Duration::from_secs(config.scheduler.lost_after_secs),
+    };
+    Ok(Pool::new(store, queue, channel, messages, clock, options, beat))
+}
+
+/// The webhook as `config` says.
+///
+/// # Errors
+/// When `webhook.url` is missing or wrong.
+pub fn webhook(config: &Config, clock: SharedClock) -> anyhow::Result<Webhook> {
+    config.needs_webhook()?;
+    let url = webhook::parse_url(config.webhook.url.expose_secret())?;
+    let (_, url) = watch::channel(url);
+    let timeout = Duration::from_secs(config.webhook.timeout_secs);
+    let connect_timeout = Duration::from_secs(config.webhook.connect_timeout_secs);
+    Webhook::new(url, timeout, connect_timeout, clock).context("the webhook client cannot be set up")
+}
+
+/// Runs a process of `role` until it is told to stop.
+///
+/// # Errors
+/// When the configuration cannot be used, the address is taken, or a part dies.
+pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Result<()> {
+    let mut lifecycle = Lifecycle::new()?;
+    let metrics = telemetry::collect_metrics()?;
+    let store = store(&config)?;
+    let queue = queue(&config, &store).await;
+    let (tick, receive) = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
+    // Built before anything runs, so that a wrong configuration ends the process at once.
+    let scheduler = role.schedules().then(|| {
+        scheduler(
+            &config,
+            store.clone(),
+            Arc::clone(&queue),
+            Arc::clone(&clock),
+            tick.clone(),
+        )
+    });
+    let pool = if role.works() {
+        let channel = Arc::new(webhook(&config, Arc::clone(&clock))?);
+        let (store, queue) = (store.clone(), Arc::clone(&queue));
+        Some(pool(
+            &config,
+            store,
+            queue,
+            channel,
+            Arc::clone(&clock),
+            receive.clone(),
+        )?)
+    } else {
+        None
+    };
+    let health = Arc::new(Health::new(
+        store.clone(),
+        scheduler.is_some().then_some(tick),
+        pool.is_some().then_some(receive),
+        Duration::from_secs(config.queue.wait_secs),
+    ));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), role = ?role, queue = ?config.queue.kind, "starting");
+
+    let listener = http::bind(config.http.listen).await?;
+    // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.
+    let answers = lifecycle.soft.clone();
+    lifecycle.start(
+        "http",
+        http::serve(listener, Arc::clone(&health), metrics.clone(), answers),
+    );
+
+    let ready = lifecycle
+        .before_stop(until_set_up(&config, &store, &*queue, &*clock))
+        .await?;
+    if let Some(set_up) = ready {
+        set_up?;
+        health.set_up();
+        health.queue_answers(true);
+        if let Some(scheduler) = scheduler {
+            let soft = lifecycle.soft.clone();
+            lifecycle.start("scheduler", async move { scheduler.run(soft).await });
+        }
+        if let Some(pool) = pool {
+            let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
+            lifecycle.start("worker", async move { pool.run(soft, hard).await });
+        }
+        let sampler = sample(store.clone(), queue, clock, health, metrics);
+        let soft = lifecycle.soft.clone();
+        lifecycle.start("sampler", async move {
+            soft.run_until_cancelled(sampler).await;
+            Ok(())
+        });
+    } else {
+        lifecycle.soft.cancel();
+    }
+    let result = lifecycle.run(Duration::from_secs(config.worker.drain_secs)).await;
+    store.close().await;
+    result
+}
+
+/// Sets up, again and again until it works. Only a clock that is wrong ends it: that does not heal by waiting.
+async fn until_set_up(
+    config: &Config,
+    store: &Store,
+    queue: &dyn Queue,
+    clock: &dyn crate::clock::Clock,
+) -> anyhow::Result<()> {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match set_up(config, store, queue).await {
+            Ok(()) => break,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, retry_in_secs = pause.as_secs_f32(), "not ready yet");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    let skew = clock.now() - store.clock().await?;
+    if skew.abs() > MAX_SKEW {
+        anyhow::bail!(
+            "this machine's clock differs from the database's by {:.1} s, more than {} s: set it right (NTP), or \
+             greetings would go out at the wrong time",
+            skew.as_seconds_f64(),
+            MAX_SKEW.num_seconds()
+        );
+    }
+    Ok(())
+}
+
+/// Takes the figures that nobody else takes.
+async fn sample(
+    store: Store,
+    queue: Arc<dyn Queue>,
+    clock: SharedClock,
+    health: Arc<Health>,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+) {
+    loop {
+        match queue.depth().await {
+            Ok(depth) => {
+                health.queue_answers(true);
+                gauge!("bday_queue_messages", "state" => "visible").set(depth.visible as f64);
+                gauge!("bday_queue_messages", "state" => "in_flight").set(depth.in_flight as f64);
+                gauge!("bday_dead_letters").set(depth.dead_letters as f64);
+            }
+            Err(error) => {
+                health.queue_answers(false);
+                tracing::warn!(%error, "the queue does not answer");
+            }
+        }
+        let now = clock.now();
+        match (store.backlog(now).await, store.clock().await) {
+            (Ok(backlog), Ok(database)) => {
+                let oldest = backlog
+                    .oldest_pending_due_at
+                    .map_or(TimeDelta::zero(), |due_at| now - due_at);
+                gauge!("bday_pending_oldest_age_seconds").set(oldest.as_seconds_f64());
+                gauge!("bday_under_way").set(backlog.under_way as f64);
+                gauge!("bday_clock_skew_seconds").set((clock.now() - database).as_seconds_f64());
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(error = chain(&error), "the database does not answer");
+            }
+        }
+        metrics.run_upkeep();
+        tokio::time::sleep(SAMPLE_INTERVAL).await;
+    }
+}

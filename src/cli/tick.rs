@@ -1,0 +1,48 @@
+//! `bday tick`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::{ConfigSource, output};
+use crate::app;
+use crate::clock::SharedClock;
+use crate::health::Beat;
+use crate::scheduler::chain;
+
+const EXAMPLES: &str = "\
+Examples:
+  bday tick                     what a running scheduler does each minute, once
+  bday tick | jq .enqueued
+
+Prints one JSON object. Exit code 1 when something could not be done; what was done stays done.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The answer is JSON with or without this
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
+    let config = source.load()?;
+    let store = app::store(&config)?;
+    store.check_schema().await?;
+    let queue = app::queue(&config, &store).await;
+    if config.queue.create {
+        queue.create().await?;
+    }
+    let beat = Beat::new(Arc::clone(&clock));
+    let scheduler = app::scheduler(&config, store.clone(), queue, Arc::clone(&clock), beat);
+    let (tick, result) = scheduler.run_once(clock.now()).await;
+    output::json(&tick)?;
+    store.close().await;
+    if let Err(error) = &result {
+        eprintln!("bday: {}", chain(error));
+    }
+    Ok(if result.is_err() || tick.failed > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}

@@ -1,0 +1,128 @@
+//! Whether this process does its work: not only that it answers, but that its stages make progress.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use metrics::gauge;
+use serde_json::{Map, Value, json};
+
+use crate::health::Beat;
+use crate::store::Store;
+
+/// A ticker that made no progress for this long is stuck: two ticks were missed.
+const TICK_LIMIT: Duration = Duration::from_secs(150);
+/// Workers may also be busy with slow requests, each within its timeout.
+const RECEIVE_GRACE: Duration = Duration::from_secs(40);
+const PING_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What `/readyz` looks at.
+#[derive(Debug)]
+pub struct Health {
+    store: Store,
+    /// Migrated, queue there, clock compared: the stages may run.
+    set_up: AtomicBool,
+    queue: AtomicBool,
+    tick: Option<Beat>,
+    receive: Option<(Beat, Duration)>,
+}
+
+impl Health {
+    /// `tick` and `receive` are the beats of the stages that this process has; `wait` is the longest poll.
+    #[must_use]
+    pub fn new(store: Store, tick: Option<Beat>, receive: Option<Beat>, wait: Duration) -> Self {
+        Self {
+            store,
+            set_up: AtomicBool::new(false),
+            queue: AtomicBool::new(false),
+            tick,
+            receive: receive.map(|beat| (beat, wait + RECEIVE_GRACE)),
+        }
+    }
+
+    /// Notes that the stages may run.
+    pub fn set_up(&self) {
+        self.set_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes whether the queue answered when it was asked last.
+    pub fn queue_answers(&self, answers: bool) {
+        self.queue.store(answers, Ordering::Relaxed);
+    }
+
+    /// Gauges that grow by themselves are set when somebody looks.
+    pub fn set_age_gauges(&self) {
+        let set = |name: &'static str, beat: &Beat| {
+            if let Some(age) = beat.age() {
+                gauge!(name).set(age.as_secs_f64());
+            }
+        };
+        if let Some(beat) = &self.tick {
+            set("bday_tick_age_seconds", beat);
+        }
+        if let Some((beat, _)) = &self.receive {
+            set("bday_receive_age_seconds", beat);
+        }
+    }
+}
+
+/// 200 when everything that this process needs and does is well, else 503; either way with the details.
+pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
+    let mut checks = Map::new();
+    let mut ready = true;
+    let mut note = |name: &str, holds: bool, detail: Value| {
+        ready &= holds;
+        checks.insert(name.to_owned(), json!({ "ok": holds, "detail": detail }));
+    };
+    let set_up = health.set_up.load(Ordering::Relaxed);
+    note(
+        "setUp",
+        set_up,
+        json!(if set_up {
+            "done"
+        } else {
+            "waiting for the database or the queue"
+        }),
+    );
+    match health.store.ping(PING_DEADLINE).await {
+        Ok(()) => note("database", true, json!("answers")),
+        Err(error) => note("database", false, json!(crate::scheduler::chain(&error))),
+    }
+    let queue = health.queue.load(Ordering::Relaxed);
+    note(
+        "queue",
+        queue,
+        json!(if queue {
+            "answers"
+        } else {
+            "did not answer when last asked"
+        }),
+    );
+    let stages = [
+        ("tick", health.tick.as_ref().map(|beat| (beat, TICK_LIMIT))),
+        (
+            "receive",
+            health.receive.as_ref().map(|(beat, limit)| (beat, *limit)),
+        ),
+    ];
+    for (name, stage) in stages {
+        if let Some((beat, limit)) = stage {
+            let age = beat.age();
+            let alive = age.is_some_and(|age| age < limit);
+            note(
+                name,
+                alive,
+                json!({ "ageSecs": age.map(|age| age.as_secs()), "limitSecs": limit.as_secs() }),
+            );
+        }
+    }
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(json!({ "ready": ready, "checks": checks })))
+}

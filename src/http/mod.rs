@@ -1,0 +1,67 @@
+//! What this process tells about itself: `/livez`, `/readyz`, `/metrics`.
+
+mod health;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::timeout::TimeoutLayer;
+
+pub use health::Health;
+
+/// A request that takes longer is answered with 503.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Listens, so that an address that is taken ends the process at its start.
+///
+/// # Errors
+/// The address is taken, or not ours.
+pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on http.listen = {listen}: choose another address (BDAY__HTTP__LISTEN)")
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    Ok(listener)
+}
+
+/// Serves until `soft` is cancelled, and then ends what is under way.
+///
+/// # Errors
+/// When the socket fails.
+pub async fn serve(
+    listener: TcpListener,
+    health: Arc<Health>,
+    metrics: PrometheusHandle,
+    soft: CancellationToken,
+) -> anyhow::Result<()> {
+    let render = {
+        let health = Arc::clone(&health);
+        move || async move {
+            health.set_age_gauges();
+            (
+                [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+                metrics.render(),
+            )
+        }
+    };
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(move || health::readyz(Arc::clone(&health))))
+        .route("/metrics", get(render))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIMEOUT,
+        ));
+    axum::serve(listener, router)
+        .with_graceful_shutdown(soft.cancelled_owned())
+        .await?;
+    Ok(())
+}

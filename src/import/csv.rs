@@ -1,0 +1,183 @@
+//! CSV, a record a line. (A record over several lines would let one forgotten quote swallow the rest of the file.)
+
+use chrono::NaiveDate;
+use csv::{ReaderBuilder, StringRecord};
+
+use crate::model::{NewUser, SNAKE_CASE, UserInput};
+
+const REQUIRED: [&str; 4] = ["first_name", "last_name", "birth_date", "time_zone"];
+const OPTIONAL: [&str; 3] = ["send_at", "leap_day", "external_id"];
+
+/// Why the first line does not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// There is no line.
+    #[error(
+        "the file is empty: its first line must name the columns first_name,last_name,birth_date,time_zone"
+    )]
+    Empty,
+    /// It is too long or not UTF-8.
+    #[error(
+        "line 1 is not a line of text: it must name the columns first_name,last_name,birth_date,time_zone"
+    )]
+    Unreadable,
+    /// A column is missing.
+    #[error("line 1: the column {0} is missing; needed are first_name,last_name,birth_date,time_zone")]
+    Missing(&'static str),
+    /// A column is there that nobody knows.
+    #[error("line 1: the column {0:?} is not known; known are {known}", known = [&REQUIRED[..], &OPTIONAL].concat().join(","))]
+    Unknown(String),
+    /// A column is there twice.
+    #[error("line 1: the column {0} is there twice")]
+    Twice(String),
+}
+
+/// Reads lines by the columns of the header.
+#[derive(Debug)]
+pub struct Parser {
+    columns: usize,
+    required: [usize; 4],
+    optional: [Option<usize>; 3],
+    record: StringRecord,
+}
+
+impl Parser {
+    /// Takes the columns from the first line, in any order.
+    ///
+    /// # Errors
+    /// See [`HeaderError`].
+    pub fn new(header: &str) -> Result<Self, HeaderError> {
+        let mut record = StringRecord::new();
+        if !parse(header.trim_start_matches('\u{feff}'), &mut record) {
+            return Err(HeaderError::Unreadable);
+        }
+        let names: Vec<&str> = record.iter().map(str::trim).collect();
+        for (at, name) in names.iter().enumerate() {
+            if !REQUIRED.contains(name) && !OPTIONAL.contains(name) {
+                return Err(HeaderError::Unknown((*name).to_owned()));
+            }
+            if names[..at].contains(name) {
+                return Err(HeaderError::Twice((*name).to_owned()));
+            }
+        }
+        let find = |wanted: &str| names.iter().position(|name| *name == wanted);
+        let mut required = [0; 4];
+        for (slot, name) in required.iter_mut().zip(REQUIRED) {
+            *slot = find(name).ok_or(HeaderError::Missing(name))?;
+        }
+        Ok(Self {
+            columns: names.len(),
+            required,
+            optional: OPTIONAL.map(find),
+            record,
+        })
+    }
+
+    /// Reads one line.
+    ///
+    /// # Errors
+    /// In words: every field that is wrong.
+    pub fn person(&mut self, line: &str, today: NaiveDate) -> Result<NewUser, String> {
+        if !parse(line, &mut self.record) {
+            return Err("a quote is opened and not closed: a field cannot go on in the next line".to_owned());
+        }
+        if self.record.len() != self.columns {
+            return Err(format!(
+                "has {} fields, the header names {}",
+                self.record.len(),
+                self.columns
+            ));
+        }
+        let [first_name, last_name, birth_date, time_zone] = self.required.map(|at| &self.record[at]);
+        let [send_at, leap_day, external_id] = self.optional.map(|at| at.map(|at| &self.record[at]));
+        let input = UserInput {
+            first_name,
+            last_name,
+            birth_date,
+            time_zone,
+            send_at,
+            leap_day,
+            external_id,
+        };
+        input.check(&SNAKE_CASE, today).map_err(|errors| {
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
+        })
+    }
+}
+
+/// Whether `line` is one record.
+fn parse(line: &str, record: &mut StringRecord) -> bool {
+    if line.bytes().filter(|byte| *byte == b'"').count() % 2 == 1 {
+        return false;
+    }
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .buffer_capacity(line.len() + 1)
+        .from_reader(line.as_bytes());
+    record.clear();
+    reader.read_record(record).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn today() -> NaiveDate {
+        NaiveDate::from_ymd_opt(2026, 11, 24).expect("a date")
+    }
+
+    #[test]
+    fn columns_may_come_in_any_order() {
+        let mut parser =
+            Parser::new("\u{feff}time_zone,birth_date,last_name,first_name").expect("it has all");
+        let person = parser
+            .person("Asia/Tokyo,--02-29,\"O\"\"Hara, Jr\",Scarlett", today())
+            .expect("it is right");
+        assert_eq!(
+            (person.first_name.as_str(), person.last_name.as_str()),
+            ("Scarlett", "O\"Hara, Jr")
+        );
+    }
+
+    #[test]
+    fn a_header_without_a_column_names_it() {
+        assert_eq!(
+            Parser::new("first_name,last_name,birth_date").err(),
+            Some(HeaderError::Missing("time_zone"))
+        );
+        assert_eq!(
+            Parser::new("name").err(),
+            Some(HeaderError::Unknown("name".to_owned()))
+        );
+        assert!(matches!(
+            Parser::new("first_name,first_name"),
+            Err(HeaderError::Twice(_))
+        ));
+    }
+
+    #[test]
+    fn each_fault_of_a_line_is_told() {
+        let mut parser = Parser::new("first_name,last_name,birth_date,time_zone").expect("it has all");
+        let mut error = |line: &str| parser.person(line, today()).expect_err("it is wrong");
+        assert!(error("Ada,Lovelace,1815-12-10").contains("3 fields"));
+        assert!(error("\"Ada,Lovelace,1815-12-10,UTC").contains("quote"));
+        assert!(error("A\0da,Lovelace,1815-12-10,UTC").contains("U+0000"));
+        assert!(error("Ada,Lovelace,1815-13-10,UTC").contains("birth_date"));
+        assert!(error("Ada,Lovelace,1815-12-10,London").contains("Europe/London"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_the_parser_panic(line in ".{0,200}") {
+            let mut parser = Parser::new("first_name,last_name,birth_date,time_zone").expect("it has all");
+            let _ = parser.person(&line, today());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Import: people from a CSV file, however long, a batch at a time. A bad line is reported and the rest goes in.
+//!
+//! Running it again is safe. A person with an `external_id` is updated. One without is known by its line: the same line
+//! in a later run is the same person, while two equal lines in one file are two people.
+
+mod csv;
+mod lines;
+
+use std::collections::HashMap;
+use std::io::BufRead;
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::model::{NewUser, Schedule};
+use crate::store::{Store, StoreError, UserKey, Written};
+
+pub use csv::{HeaderError, Parser};
+pub use lines::{Line, Lines};
+
+/// Lines per transaction.
+const BATCH: usize = 2000;
+/// Bad lines that are reported one by one; the others are only counted.
+const MAX_REPORTED: usize = 1000;
+/// Tells lines without an `external_id` apart from all other ids.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6264_6179_2d69_6d70_6f72_742d_6c69_6e65);
+
+/// A line that did not go in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BadLine {
+    /// From 1; the header is line 1.
+    pub line: u64,
+    /// What is wrong, field by field, and what to do.
+    pub reason: String,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// People that were not there before.
+    pub created: u64,
+    /// People of whom something changed.
+    pub updated: u64,
+    /// People that were there, just like this.
+    pub unchanged: u64,
+    /// Lines that did not go in.
+    pub failed: u64,
+    /// The first of these.
+    pub errors: Vec<BadLine>,
+}
+
+/// Why an import stopped. What was committed until then stays; running it again does the rest.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The first line does not name the columns.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The file cannot be read on.
+    #[error("cannot read on after line {line}")]
+    Read {
+        /// The last line that was read.
+        line: u64,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Postgres.
+    #[error("line {line} and those after it did not go in; run the import again")]
+    Store {
+        /// The first line of the batch that failed.
+        line: u64,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+/// What the reading side hands over.
+#[derive(Debug)]
+enum Item {
+    Person(u64, Box<NewUser>),
+    Bad(BadLine),
+}
+
+/// Imports `input`. `progress` hears of the bytes read so far.
+///
+/// # Errors
+/// See [`ImportError`].
+pub async fn run(
+    store: &Store,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    input: impl BufRead + Send + 'static,
+    progress: impl Fn(u64) + Send + 'static,
+) -> Result<Report, ImportError> {
+    // Somewhere it is tomorrow already.
+    let today = now.date_naive() + Days::new(1);
+    let (items, mut taken) = mpsc::channel(BATCH);
+    let reading = tokio::task::spawn_blocking(move || read(input, today, &items, progress));
+    let mut import = Importer {
+        store,
+        schedule,
+        now,
+        report: Report::default(),
+        repeats: HashMap::new(),
+    };
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut buffer = Vec::with_capacity(BATCH);
+    while taken.recv_many(&mut buffer, BATCH).await > 0 {
+        for item in buffer.drain(..) {
+            match item {
+                Item::Bad(line) => import.bad(line),
+                Item::Person(line, person) => batch.push((line, *person)),
+            }
+            if batch.len() == BATCH {
+                import.write(&mut batch).await?;
+            }
+        }
+    }
+    import.write(&mut batch).await?;
+    match reading.await {
+        Ok(read) => read?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+    Ok(import.report)
+}
+
+/// Runs on a thread of its own: files block.
+fn read(
+    input: impl BufRead,
+    today: NaiveDate,
+    items: &mpsc::Sender<Item>,
+    progress: impl Fn(u64),
+) -> Result<(), ImportError> {
+    let mut lines = Lines::new(input);
+    let mut parser: Option<Parser> = None;
+    loop {
+        let number = lines.number() + 1;
+        let line = match lines.next_line() {
+            Ok(None) if parser.is_none() => return Err(HeaderError::Empty.into()),
+            Ok(None) => return Ok(()),
+            Ok(Some(line)) => line,
+            Err(source) => {
+                return Err(ImportError::Read {
+                    line: number - 1,
+                    source,
+                });
+            }
+        };
+        let bad = |reason: String| Item::Bad(BadLine { line: number, reason });
+        let item = match (&mut parser, line) {
+            (None, Line::Text(header)) => {
+                parser = Some(Parser::new(header)?);
+                continue;
+            }
+            (None, _) => return Err(HeaderError::Unreadable.into()),
+            (Some(_), Line::Text(text)) if text.trim_ascii().is_empty() => continue,
+            (Some(parser), Line::Text(text)) => match parser.person(text, today) {
+                Ok(person) => Item::Person(number, Box::new(person)),
+                Err(reason) => bad(reason),
+            },
+            (Some(_), other) => bad(other.problem()),
+        };
+        if number.is_multiple_of(1000) {
+            progress(lines.bytes());
+        }
+        if items.blocking_send(item).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+struct Importer<'a> {
+    store: &'a Store,
+    schedule: &'a Schedule,
+    now: DateTime<Utc>,
+    report: Report,
+    /// How many equal lines there were so far in this run, for lines that came more than once.
+    repeats: HashMap<Uuid, u32>,
+}
+
+impl Importer<'_> {
+    fn bad(&mut self, line: BadLine) {
+        self.report.failed += 1;
+        if self.report.errors.len() < MAX_REPORTED {
+            self.report.errors.push(line);
+        }
+    }
+
+    async fn write(&mut self, batch: &mut Vec<(u64, NewUser)>) -> Result<(), ImportError> {
+        let first_line = batch.first().map_or(0, |(line, _)| *line);
+        let failed = |source| ImportError::Store {
+            line: first_line,
+            source,
+        };
+        let mut rest: Vec<(UserKey, NewUser)> =
+            batch.drain(..).map(|(_, user)| (self.key(&user), user)).collect();
+        while !rest.is_empty() {
+            let (part, later) = without_repeats(rest);
+            rest = later;
+            let written = self.write_part(&part).await.map_err(failed)?;
+            let unsure: Vec<Uuid> = part
+                .iter()
+                .zip(&written)
+                .filter(|((key, _), (_, outcome))| {
+                    *outcome == Written::Unchanged && *key != UserKey::External
+                })
+                .map(|(_, (id, _))| *id)
+                .collect();
+            let created_at = if unsure.is_empty() {
+                HashMap::new()
+            } else {
+                self.store.users_created_at(&unsure).await.map_err(failed)?
+            };
+            for ((_, user), (id, outcome)) in part.into_iter().zip(written) {
+                match outcome {
+                    Written::Created => self.report.created += 1,
+                    Written::Updated => self.report.updated += 1,
+                    // Written by this very run: an equal line, so another person.
+                    Written::Unchanged if created_at.get(&id) == Some(&self.now) => {
+                        *self.repeats.entry(line_id(&user, 0)).or_default() += 1;
+                        rest.push((self.key(&user), user));
+                    }
+                    Written::Unchanged => self.report.unchanged += 1,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_part(&self, part: &[(UserKey, NewUser)]) -> Result<Vec<(Uuid, Written)>, StoreError> {
+        loop {
+            match self.store.write_users(self.schedule, self.now, part).await {
+                // Another writer had the same people, in another order.
+                Err(error) if error.is_contention() => tracing::debug!(%error, "writing a batch again"),
+                result => return result,
+            }
+        }
+    }
+
+    fn key(&self, user: &NewUser) -> UserKey {
+        if user.external_id.is_some() {
+            return UserKey::External;
+        }
+        let first = line_id(user, 0);
+        match self.repeats.get(&first) {
+            None => UserKey::Id(first),
+            Some(n) => UserKey::Id(line_id(user, *n)),
+        }
+    }
+}
+
+/// The first of each key, and what must wait for the next statement.
+fn without_repeats(users: Vec<(UserKey, NewUser)>) -> (Vec<(UserKey, NewUser)>, Vec<(UserKey, NewUser)>) {
+    let mut seen = std::collections::HashSet::with_capacity(users.len());
+    users.into_iter().partition(|(key, user)| match key {
+        UserKey::External => seen.insert((user.external_id.clone(), Uuid::nil())),
+        UserKey::Id(id) => seen.insert((None, *id)),
+    })
+}
+
+/// The id of the person on the `n`th line like this one.
+fn line_id(user: &NewUser, n: u32) -> Uuid {
+    let text = format!(
+        "{}\0{}\0{}\0{}\0{n}",
+        user.first_name,
+        user.last_name,
+        user.birth_date,
+        user.time_zone.name()
+    );
+    Uuid::new_v5(&NAMESPACE, text.as_bytes())
+}

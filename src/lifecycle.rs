@@ -1,0 +1,126 @@
+//! Start, stop, and what happens when a part dies.
+//!
+//! SIGTERM or Ctrl-C stops the taking of work (soft) and lets what is in flight end, up to a deadline (hard). A second
+//! signal ends the process at once. A part that panics or ends by itself stops the process with a failure: half a
+//! daemon looks alive and does nothing.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long the parts may take to end after the hard stop, before they are dropped.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
+/// The parts of a process, and the two tokens that stop them.
+#[derive(Debug)]
+pub struct Lifecycle {
+    /// Cancelled when no new work may be taken.
+    pub soft: CancellationToken,
+    /// Cancelled when work in flight must end.
+    pub hard: CancellationToken,
+    parts: JoinSet<(&'static str, anyhow::Result<()>)>,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Lifecycle {
+    /// Takes over SIGTERM and SIGINT.
+    ///
+    /// # Errors
+    /// When the signals cannot be taken over.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            soft: CancellationToken::new(),
+            hard: CancellationToken::new(),
+            parts: JoinSet::new(),
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Starts a part that is to run until `soft` is cancelled.
+    pub fn start(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        self.parts.spawn(async move { (name, part.await) });
+    }
+
+    /// Runs `work`, unless a signal or the end of a part comes first.
+    ///
+    /// # Errors
+    /// A part ended by itself.
+    pub async fn before_stop<T>(&mut self, work: impl Future<Output = T>) -> anyhow::Result<Option<T>> {
+        tokio::select! {
+            done = work => Ok(Some(done)),
+            () = stop_signal(&mut self.terminate, &mut self.interrupt) => Ok(None),
+            Some(ended) = self.parts.join_next() => { died(ended)?; Ok(None) }
+        }
+    }
+
+    /// Runs until a signal comes or a part ends, then stops everything. What is in flight has `drain` to end.
+    ///
+    /// # Errors
+    /// When a part failed, panicked or ended by itself.
+    pub async fn run(mut self, drain: Duration) -> anyhow::Result<()> {
+        let mut result = if self.soft.is_cancelled() {
+            Ok(())
+        } else {
+            tokio::select! {
+                () = stop_signal(&mut self.terminate, &mut self.interrupt) => Ok(()),
+                Some(ended) = self.parts.join_next() => died(ended),
+            }
+        };
+        match &result {
+            Ok(()) => tracing::info!(drain_secs = drain.as_secs(), "stopping: taking no new work"),
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "stopping: a part of the process died"
+            ),
+        }
+        self.soft.cancel();
+        let hard = self.hard.clone();
+        let all_ended = async {
+            while let Some(ended) = self.parts.join_next().await {
+                let ended = ended.map_err(anyhow::Error::from).and_then(|(_, ended)| ended);
+                if let Err(error) = ended {
+                    tracing::error!(error = format!("{error:#}"), "a part failed while stopping");
+                    result = std::mem::replace(&mut result, Ok(())).and(Err(error));
+                }
+            }
+        };
+        let deadline = async {
+            tokio::time::sleep(drain).await;
+            tracing::warn!("the drain deadline is over: breaking off what is still in flight");
+            hard.cancel();
+            tokio::time::sleep(LAST_GRACE).await;
+        };
+        tokio::select! {
+            () = all_ended => tracing::info!("stopped"),
+            () = deadline => tracing::error!("some parts did not end, and are dropped"),
+            () = stop_signal(&mut self.terminate, &mut self.interrupt) => {
+                tracing::warn!("second signal: ending at once");
+            }
+        }
+        result
+    }
+}
+
+async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn died(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {
+    match ended {
+        Ok((name, Ok(()))) => Err(anyhow::anyhow!("{name} ended by itself")),
+        Ok((name, Err(error))) => Err(error.context(format!("{name} failed"))),
+        Err(error) => Err(anyhow::Error::from(error).context("a part panicked")),
+    }
+}

@@ -1,0 +1,218 @@
+//! A user as somebody wrote it down: text in, a checked [`NewUser`] out, with every wrong field named at once.
+
+use chrono::{Datelike as _, NaiveDate};
+use serde::Serialize;
+
+use super::NewUser;
+use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
+
+const MAX_NAME_CHARS: usize = 200;
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct FieldError {
+    /// The field, as whoever wrote it calls it.
+    pub field: &'static str,
+    /// What is wrong with it, with the value, and what to do.
+    pub problem: String,
+}
+
+/// The fields as text. None and blank are the same.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "the fields of NewUser")]
+pub struct UserInput<'a> {
+    pub first_name: &'a str,
+    pub last_name: &'a str,
+    pub birth_date: &'a str,
+    pub time_zone: &'a str,
+    pub send_at: Option<&'a str>,
+    pub leap_day: Option<&'a str>,
+    pub external_id: Option<&'a str>,
+}
+
+/// How the fields are called where the text comes from.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the fields of NewUser")]
+pub struct FieldNames {
+    pub first_name: &'static str,
+    pub last_name: &'static str,
+    pub birth_date: &'static str,
+    pub time_zone: &'static str,
+    pub send_at: &'static str,
+    pub leap_day: &'static str,
+    pub external_id: &'static str,
+}
+
+/// The names in CSV files.
+pub const SNAKE_CASE: FieldNames = FieldNames {
+    first_name: "first_name",
+    last_name: "last_name",
+    birth_date: "birth_date",
+    time_zone: "time_zone",
+    send_at: "send_at",
+    leap_day: "leap_day",
+    external_id: "external_id",
+};
+
+/// The names in JSON.
+pub const CAMEL_CASE: FieldNames = FieldNames {
+    first_name: "firstName",
+    last_name: "lastName",
+    birth_date: "birthDate",
+    time_zone: "timeZone",
+    send_at: "sendAt",
+    leap_day: "leapDay",
+    external_id: "externalId",
+};
+
+impl UserInput<'_> {
+    /// Checks all fields. `today` is the latest date that it can be anywhere: nobody is born after it.
+    ///
+    /// # Errors
+    /// Every wrong field, by the name that `names` gives it.
+    pub fn check(&self, names: &FieldNames, today: NaiveDate) -> Result<NewUser, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let first_name = name(self.first_name, names.first_name, true, &mut errors);
+        let last_name = name(self.last_name, names.last_name, false, &mut errors);
+        let external_id = self.external_id.map(str::trim).filter(|id| !id.is_empty());
+        let external_id = external_id.map(|id| name(id, names.external_id, true, &mut errors));
+        let birth_date = required::<AnnualDate>(self.birth_date, names.birth_date, &mut errors);
+        if let Some(date) = birth_date
+            && let Some(year) = date.year()
+            && (year, date.month(), date.day()) > (today.year(), today.month(), today.day())
+        {
+            errors.push(FieldError {
+                field: names.birth_date,
+                problem: format!("{date} is in the future"),
+            });
+        }
+        let time_zone = required::<Zone>(self.time_zone, names.time_zone, &mut errors);
+        let send_at = optional::<SendAt>(self.send_at, names.send_at, &mut errors);
+        let leap_day = optional::<LeapDay>(self.leap_day, names.leap_day, &mut errors);
+        match (birth_date, time_zone) {
+            (Some(birth_date), Some(time_zone)) if errors.is_empty() => Ok(NewUser {
+                external_id,
+                first_name,
+                last_name,
+                birth_date,
+                time_zone,
+                send_at,
+                leap_day,
+            }),
+            _ => Err(errors),
+        }
+    }
+}
+
+fn name(text: &str, field: &'static str, needed: bool, errors: &mut Vec<FieldError>) -> String {
+    let text = text.trim();
+    let mut wrong = |problem: String| errors.push(FieldError { field, problem });
+    if text.is_empty() && needed {
+        wrong("is missing".to_owned());
+    } else if text.chars().count() > MAX_NAME_CHARS {
+        wrong(format!(
+            "has {} characters; {MAX_NAME_CHARS} is the most",
+            text.chars().count()
+        ));
+    } else if let Some(control) = text.chars().find(|c| c.is_control()) {
+        wrong(format!(
+            "has the control character U+{:04X}; remove it",
+            u32::from(control)
+        ));
+    }
+    text.to_owned()
+}
+
+fn required<T>(text: &str, field: &'static str, errors: &mut Vec<FieldError>) -> Option<T>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    if text.trim().is_empty() {
+        errors.push(FieldError {
+            field,
+            problem: "is missing".to_owned(),
+        });
+        return None;
+    }
+    optional(Some(text), field, errors)
+}
+
+fn optional<T>(text: Option<&str>, field: &'static str, errors: &mut Vec<FieldError>) -> Option<T>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let text = text.map(str::trim).filter(|text| !text.is_empty())?;
+    match text.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            errors.push(FieldError {
+                field,
+                problem: error.to_string(),
+            });
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn today() -> NaiveDate {
+        NaiveDate::from_ymd_opt(2026, 11, 24).expect("a date")
+    }
+
+    fn ada() -> UserInput<'static> {
+        UserInput {
+            first_name: " Ada ",
+            last_name: "Lovelace",
+            birth_date: "1815-12-10",
+            time_zone: "Europe/London",
+            ..UserInput::default()
+        }
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let input = UserInput {
+            first_name: "\u{0}",
+            birth_date: "1990-02-30",
+            time_zone: "Europe/Berln",
+            send_at: Some("25:00"),
+            ..UserInput::default()
+        };
+        let errors = input.check(&SNAKE_CASE, today()).expect_err("all are wrong");
+        let fields: Vec<_> = errors.iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["first_name", "birth_date", "time_zone", "send_at"]);
+        assert!(errors[2].problem.contains("Europe/Berlin"), "{}", errors[2]);
+    }
+
+    #[test]
+    fn blanks_are_trimmed_and_blank_options_are_none() {
+        let user = UserInput {
+            send_at: Some(" "),
+            external_id: Some(""),
+            ..ada()
+        };
+        let user = user.check(&SNAKE_CASE, today()).expect("it is right");
+        assert_eq!(
+            (user.first_name.as_str(), user.send_at, user.external_id),
+            ("Ada", None, None)
+        );
+    }
+
+    #[test]
+    fn nobody_is_born_tomorrow() {
+        let input = UserInput {
+            birth_date: "2026-11-25",
+            ..ada()
+        };
+        assert!(input.check(&SNAKE_CASE, today()).is_err());
+        let input = UserInput {
+            birth_date: "2026-11-24",
+            ..ada()
+        };
+        assert!(input.check(&SNAKE_CASE, today()).is_ok());
+    }
+}

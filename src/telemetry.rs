@@ -1,0 +1,149 @@
+//! Logs and metrics of a process.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// From due to 2xx: a greeting is on time within the second, late within the hour, and all is lost after two days.
+const LATENESS_SECS: [f64; 16] = [
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+    900.0,
+    3600.0,
+    4.0 * 3600.0,
+    12.0 * 3600.0,
+    86_400.0,
+    172_800.0,
+];
+const TICK_SECS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
+
+/// Logs of a daemon: to standard output, JSON unless it is a terminal.
+///
+/// # Errors
+/// When `log.level` cannot be read.
+pub fn log_for_daemon(log: &Log) -> anyhow::Result<()> {
+    let filter = filter(&log.level)?;
+    let json = match log.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !std::io::stdout().is_terminal(),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    if json {
+        builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init();
+    } else {
+        builder
+            .with_ansi(std::io::stdout().is_terminal())
+            .with_target(false)
+            .init();
+    }
+    Ok(())
+}
+
+/// Logs of a command: warnings to standard error, so that standard output is the answer alone.
+pub fn log_for_command() {
+    let filter = EnvFilter::try_from_env("BDAY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(level)
+        .with_context(|| format!("log.level is {level:?}: use error, warn, info, debug or trace"))
+}
+
+/// Collects metrics in this process, to be rendered at `/metrics`.
+///
+/// # Errors
+/// When there is a recorder already.
+pub fn collect_metrics() -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full("bday_lateness_seconds".to_owned()), &LATENESS_SECS)?
+        .set_buckets_for_metric(Matcher::Full("bday_tick_duration_seconds".to_owned()), &TICK_SECS)?
+        .install_recorder()?;
+    describe();
+    metrics::gauge!("bday_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
+    Ok(handle)
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("bday_ticks_total", "Scheduler passes, by outcome");
+    describe_histogram!("bday_tick_duration_seconds", "Time of a scheduler pass");
+    describe_gauge!("bday_tick_age_seconds", "Since the ticker last made progress");
+    describe_gauge!("bday_receive_age_seconds", "Since the workers last made progress");
+    describe_counter!("bday_events_planned_total", "Events written ahead");
+    describe_counter!("bday_events_enqueued_total", "Events that the queue confirmed");
+    describe_counter!(
+        "bday_enqueue_failed_total",
+        "Due events that the queue did not confirm; they go again"
+    );
+    describe_counter!(
+        "bday_events_delivered_total",
+        "Events that a receiver accepted, by kind"
+    );
+    describe_counter!("bday_attempts_failed_total", "Attempts that failed, by reason");
+    describe_counter!("bday_events_dead_total", "Events given up, by reason");
+    describe_counter!("bday_events_skipped_total", "Events never sent, by reason");
+    describe_counter!(
+        "bday_events_cancelled_total",
+        "Events no longer wanted, by reason"
+    );
+    describe_counter!(
+        "bday_swept_total",
+        "Events that the sweeper closed or put back, by outcome"
+    );
+    describe_counter!(
+        "bday_messages_received_total",
+        "Messages that the queue handed out"
+    );
+    describe_counter!(
+        "bday_messages_dropped_total",
+        "Messages of events that needed nothing more"
+    );
+    describe_counter!(
+        "bday_messages_deferred_total",
+        "Messages put off because somebody else held the event"
+    );
+    describe_counter!(
+        "bday_messages_unreadable_total",
+        "Messages that are none of ours, now dead letters"
+    );
+    describe_counter!("bday_leases_extended_total", "Leases that the heartbeat extended");
+    describe_counter!(
+        "bday_leases_lost_total",
+        "Outcomes that came after the lease was lost"
+    );
+    describe_gauge!("bday_queue_messages", "Messages in the queue, by state");
+    describe_gauge!("bday_dead_letters", "Messages in the dead-letter queue");
+    describe_gauge!(
+        "bday_pending_oldest_age_seconds",
+        "How long the oldest due event has been pending"
+    );
+    describe_gauge!("bday_under_way", "Events on the queue or being delivered");
+    describe_histogram!("bday_lateness_seconds", "From due to 2xx");
+    describe_gauge!("bday_in_flight", "Requests in flight");
+    describe_gauge!("bday_clock_skew_seconds", "Our clock less the database's");
+}
