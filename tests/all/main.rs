@@ -10,3 +10,4 @@
 mod support;
 
 mod support_embedded;
+mod support_sqs;
