@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 
-use crate::support::sqs::Sqs;
+use crate::support::sqs::{Faults, Sqs};
 use crate::support::wait::within;
 
 /// An endpoint with a queue `q` that gives up after 5 receives.
@@ -393,7 +393,7 @@ async fn faults_hit_what_they_name_and_nothing_else() {
 
     sqs.faults(|faults| faults.unavailable = true);
     receive_error(&client, &url).await;
-    sqs.faults(|faults| *faults = Default::default());
+    sqs.faults(|faults| *faults = Faults::default());
     sqs.refuse().await;
     receive_error(&client, &url).await;
     sqs.accept().await;
