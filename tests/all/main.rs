@@ -10,3 +10,5 @@
 mod support;
 
 mod support_embedded;
+mod support_receiver;
+mod support_sqs;

@@ -1,0 +1,63 @@
+//! Errors as the service words them.
+
+use serde_json::json;
+
+use crate::support::http::Reply;
+
+/// A refusal: its code, as in the service's model, and its text.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn reply(&self) -> Reply {
+        let body = json!({ "__type": format!("com.amazonaws.sqs#{}", self.code), "message": self.message });
+        // The SDK goes by this header, which has the codes of the older protocol.
+        let headers = format!(
+            "{}x-amzn-query-error: {};Sender\r\n",
+            super::CONTENT_TYPE,
+            self.old_code()
+        );
+        Reply::Whole {
+            status: 400,
+            headers,
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    fn old_code(&self) -> &'static str {
+        match self.code {
+            "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue",
+            "QueueNameExists" => "QueueAlreadyExists",
+            "EmptyBatchRequest" => "AWS.SimpleQueueService.EmptyBatchRequest",
+            "TooManyEntriesInBatchRequest" => "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+            "BatchEntryIdsNotDistinct" => "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+            "BatchRequestTooLong" => "AWS.SimpleQueueService.BatchRequestTooLong",
+            same => same,
+        }
+    }
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new("InvalidParameterValue", message)
+}
+
+pub(super) fn invalid_handle(receipt: &str) -> Failure {
+    Failure::new(
+        "ReceiptHandleIsInvalid",
+        format!("The input receipt handle \"{receipt}\" is not a valid receipt handle."),
+    )
+}
+
+pub(super) fn no_queue() -> Failure {
+    Failure::new("QueueDoesNotExist", "The specified queue does not exist.")
+}

@@ -1,0 +1,324 @@
+//! One queue: what SQS keeps of it, and the rules by which messages move. Every operation costs the same whether
+//! ten or a million messages wait.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::error::{Failure, invalid, invalid_handle};
+
+/// The longest that a message may stay invisible after a receive: 12 hours.
+pub(super) const LONGEST_VISIBILITY: u64 = 43_200;
+
+/// A moment, as the time since the endpoint started; tests move it forward.
+pub(super) type Moment = Duration;
+
+/// A message at rest or in flight.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) id: Arc<str>,
+    pub(super) body: Arc<str>,
+    pub(super) md5: Arc<str>,
+    /// Milliseconds since 1970.
+    pub(super) sent_at: i64,
+    pub(super) first_received_at: i64,
+    /// Over its whole life, a move to the dead-letter queue included.
+    pub(super) receives: u32,
+    pub(super) attributes: Option<Arc<Value>>,
+    /// The queue that gave it up, for a message in a dead-letter queue.
+    pub(super) source_arn: Option<Arc<str>>,
+    /// In this queue, for the redrive.
+    receives_here: u32,
+    received: Moment,
+    /// `None`: visible.
+    hidden_until: Option<Moment>,
+}
+
+impl Message {
+    pub(super) fn new(
+        id: Arc<str>,
+        body: Arc<str>,
+        md5: Arc<str>,
+        sent_at: i64,
+        attributes: Option<Arc<Value>>,
+    ) -> Self {
+        Self {
+            id,
+            body,
+            md5,
+            sent_at,
+            first_received_at: 0,
+            receives: 0,
+            attributes,
+            source_arn: None,
+            receives_here: 0,
+            received: Moment::ZERO,
+            hidden_until: None,
+        }
+    }
+}
+
+/// Where messages go that were received too often.
+#[derive(Debug, Clone)]
+pub(super) struct Redrive {
+    pub(super) target_arn: String,
+    pub(super) max_receives: u32,
+}
+
+/// How many messages are where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) visible: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) delayed: usize,
+}
+
+/// Chance, as far as a receive is concerned.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Whims {
+    pub(super) duplicate_every: u64,
+    pub(super) shuffle: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) arn: Arc<str>,
+    /// As set, by name; the numbers below are read from it.
+    pub(super) attributes: HashMap<String, String>,
+    pub(super) visibility: Duration,
+    pub(super) delay: Duration,
+    pub(super) wait: Duration,
+    pub(super) redrive: Option<Redrive>,
+    messages: HashMap<u64, Message>,
+    /// Visible messages in order of arrival; may name some that have gone or are hidden again.
+    ready: VecDeque<u64>,
+    hidden: BTreeSet<(Moment, u64)>,
+    delayed: usize,
+    next: u64,
+    handed_out: u64,
+}
+
+impl Queue {
+    pub(super) fn new(arn: Arc<str>) -> Self {
+        Self {
+            arn,
+            attributes: HashMap::new(),
+            visibility: Duration::from_secs(30),
+            delay: Duration::ZERO,
+            wait: Duration::ZERO,
+            redrive: None,
+            messages: HashMap::new(),
+            ready: VecDeque::new(),
+            hidden: BTreeSet::new(),
+            delayed: 0,
+            next: 0,
+            handed_out: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, mut message: Message, delay: Duration, now: Moment) {
+        let key = self.next;
+        self.next += 1;
+        message.receives_here = 0;
+        message.hidden_until = None;
+        self.messages.insert(key, message);
+        if delay.is_zero() {
+            self.ready.push_back(key);
+        } else {
+            self.hide(key, now + delay);
+            self.delayed += 1;
+        }
+    }
+
+    /// Up to `max` visible messages with their receipt handles, and those that are to go to the dead-letter queue.
+    pub(super) fn receive(
+        &mut self,
+        max: usize,
+        visibility: Duration,
+        now: Moment,
+        wall_ms: i64,
+        whims: Whims,
+    ) -> (Vec<(Message, String)>, Vec<Message>) {
+        self.wake(now);
+        let (mut taken, mut given_up) = (Vec::with_capacity(max), Vec::new());
+        while taken.len() < max {
+            if whims.shuffle && self.ready.len() > 1 {
+                let lucky = fastrand::usize(..self.ready.len());
+                self.ready.swap(0, lucky);
+            }
+            let Some(key) = self.ready.pop_front() else { break };
+            let Some(message) = self
+                .messages
+                .get_mut(&key)
+                .filter(|message| message.hidden_until.is_none())
+            else {
+                continue;
+            };
+            if self
+                .redrive
+                .as_ref()
+                .is_some_and(|redrive| message.receives_here >= redrive.max_receives)
+            {
+                given_up.extend(self.messages.remove(&key));
+                continue;
+            }
+            self.handed_out += 1;
+            let twice = whims.duplicate_every > 0 && self.handed_out.is_multiple_of(whims.duplicate_every);
+            let copy = twice.then(|| message.clone());
+            message.receives += 1;
+            message.receives_here += 1;
+            message.received = now;
+            if message.first_received_at == 0 {
+                message.first_received_at = wall_ms;
+            }
+            taken.push((message.clone(), handle(key, message.receives_here)));
+            if visibility.is_zero() {
+                self.ready.push_back(key);
+            } else {
+                self.hide(key, now + visibility);
+            }
+            if let Some(copy) = copy {
+                self.push(copy, Duration::ZERO, now);
+            }
+        }
+        (taken, given_up)
+    }
+
+    /// Removes the message of the most recent receive. An older handle succeeds and removes nothing, which SQS allows
+    /// itself; one for a message that is gone succeeds, too.
+    pub(super) fn delete(&mut self, receipt: &str) -> Result<(), Failure> {
+        let (key, receive) = parse_handle(receipt)?;
+        if self
+            .messages
+            .get(&key)
+            .is_some_and(|message| message.receives_here == receive)
+        {
+            self.show(key);
+            self.messages.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Hides an in-flight message for `visibility` from now, or shows it at once for zero.
+    pub(super) fn change_visibility(
+        &mut self,
+        receipt: &str,
+        seconds: u64,
+        now: Moment,
+    ) -> Result<(), Failure> {
+        let (key, receive) = parse_handle(receipt)?;
+        let gone = "Reason: Message does not exist or is not available for visibility timeout change.";
+        let message = self
+            .messages
+            .get(&key)
+            .filter(|message| {
+                message.receives_here == receive && message.hidden_until.is_some_and(|until| until > now)
+            })
+            .ok_or_else(|| {
+                invalid(format!(
+                    "Value {receipt} for parameter ReceiptHandle is invalid. {gone}"
+                ))
+            })?;
+        if now.saturating_sub(message.received).as_secs() + seconds > LONGEST_VISIBILITY {
+            let limit = format!(
+                "Total VisibilityTimeout for the message is beyond the limit [{LONGEST_VISIBILITY} seconds]"
+            );
+            return Err(invalid(format!(
+                "Value {seconds} for parameter VisibilityTimeout is invalid. Reason: {limit}"
+            )));
+        }
+        self.show(key);
+        if seconds == 0 {
+            self.ready.push_back(key);
+        } else {
+            self.hide(key, now + Duration::from_secs(seconds));
+        }
+        Ok(())
+    }
+
+    pub(super) fn purge(&mut self) {
+        self.messages.clear();
+        self.ready.clear();
+        self.hidden.clear();
+        self.delayed = 0;
+    }
+
+    /// When the next hidden message shows again.
+    pub(super) fn next_wake(&self) -> Option<Moment> {
+        self.hidden.first().map(|(until, _)| *until)
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub(super) fn counts(&mut self, now: Moment) -> Counts {
+        self.wake(now);
+        let hidden = self.hidden.len();
+        Counts {
+            visible: self.messages.len() - hidden,
+            in_flight: hidden - self.delayed,
+            delayed: self.delayed,
+        }
+    }
+
+    pub(super) fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.messages.values()
+    }
+
+    /// Takes every visible message, oldest first.
+    pub(super) fn drain(&mut self, now: Moment) -> Vec<Message> {
+        self.wake(now);
+        let keys = std::mem::take(&mut self.ready);
+        keys.into_iter()
+            .filter_map(|key| self.messages.remove(&key))
+            .collect()
+    }
+
+    fn hide(&mut self, key: u64, until: Moment) {
+        if let Some(message) = self.messages.get_mut(&key) {
+            message.hidden_until = Some(until);
+            self.hidden.insert((until, key));
+        }
+    }
+
+    fn show(&mut self, key: u64) {
+        let Some(message) = self.messages.get_mut(&key) else {
+            return;
+        };
+        if let Some(until) = message.hidden_until.take() {
+            self.hidden.remove(&(until, key));
+            if message.receives_here == 0 {
+                self.delayed -= 1;
+            }
+        }
+    }
+
+    fn wake(&mut self, now: Moment) {
+        while let Some(&(until, key)) = self.hidden.first().filter(|(until, _)| *until <= now) {
+            debug_assert!(until <= now, "woken early");
+            self.show(key);
+            self.ready.push_back(key);
+        }
+    }
+}
+
+fn handle(key: u64, receive: u32) -> String {
+    format!("AQEB{key:016x}{receive:08x}")
+}
+
+fn parse_handle(receipt: &str) -> Result<(u64, u32), Failure> {
+    let digits = receipt
+        .strip_prefix("AQEB")
+        .filter(|digits| digits.len() == 24 && digits.is_ascii());
+    let parsed = digits.and_then(|digits| {
+        let (key, receive) = digits.split_at(16);
+        Some((
+            u64::from_str_radix(key, 16).ok()?,
+            u32::from_str_radix(receive, 16).ok()?,
+        ))
+    });
+    parsed.ok_or_else(|| invalid_handle(receipt))
+}
