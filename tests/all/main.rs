@@ -9,4 +9,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod inbox;
+mod inbox_live;
 mod support_embedded;

@@ -1,3 +1,4 @@
 //! What tests and benchmarks stand on: the world around the daemon, real but private, and able to misbehave.
 
+pub(crate) mod inbox;
 pub(crate) mod wait;
