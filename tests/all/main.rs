@@ -11,4 +11,5 @@ mod support;
 
 mod inbox;
 mod inbox_live;
+mod inbox_page;
 mod support_embedded;
