@@ -9,6 +9,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod inbox;
+mod inbox_live;
+mod inbox_page;
 mod support_embedded;
 mod support_receiver;
 mod support_sqs;

@@ -154,7 +154,7 @@ function message(arrival) {
 function answered(arrival) {
   const status = arrival.status;
   const tags = [status === null ? tag("warn", "hung up") : tag(status >= 200 && status < 300 ? "good" : "bad", status)];
-  if (arrival.duplicate) tags.push(tag("bad", "duplicate"));
+  if (arrival.duplicate) tags.push(" ", tag("bad", "duplicate"));
   return tags;
 }
 
@@ -170,7 +170,7 @@ function instant(text, beside = "") {
   const shown = element("time", "", time);
   shown.dateTime = text;
   shown.title = `${text} · ${new Date(text).toLocaleString()} where you are`;
-  if (!beside.startsWith(date)) shown.prepend(element("small", "", date));
+  if (!beside.startsWith(date)) shown.prepend(element("small", "", date), " ");
   return shown;
 }
 

@@ -1,0 +1,268 @@
+//! The inbox over real sockets: what it answers, counts and keeps.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use bday::inbox::{Answers, Error, Inbox, Options};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::support::inbox::{DUE, RunningInbox, body, greeting, ids};
+
+#[tokio::test]
+async fn a_greeting_is_accepted_and_listed_with_how_late_it_came() {
+    let inbox = RunningInbox::answering(Answers::default()).await;
+    assert_eq!(inbox.post("e-1", body("e-1")).await, 200);
+    assert_eq!(
+        inbox.get("/arrivals").await,
+        json!([{
+            "id": 1, "arrivedAt": "2026-03-01T07:00:00.412Z", "path": "/hook", "webhookId": "e-1", "attempt": 1,
+            "duplicate": false, "status": 200, "latenessMs": 412, "message": "Hey, John Doe it's your birthday",
+            "userId": "u-1", "eventId": "e-1", "timestamp": DUE,
+        }])
+    );
+    let lateness = inbox.ledger.totals().lateness_ms.unwrap();
+    assert_eq!(lateness.max, 412);
+}
+
+#[tokio::test]
+async fn a_repeat_after_a_failure_is_an_attempt_and_after_an_acceptance_a_duplicate() {
+    let mut inbox = RunningInbox::answering(Answers {
+        fail_first: 2,
+        ..Answers::default()
+    })
+    .await;
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let status = inbox.post("e-1", body("e-1")).await;
+        let arrival = inbox.next().await;
+        seen.push((status, arrival.attempt, arrival.duplicate));
+    }
+    assert_eq!(
+        seen,
+        [(500, 1, false), (500, 2, false), (200, 3, false), (200, 4, true)]
+    );
+    let totals = inbox.ledger.totals();
+    assert_eq!(
+        (
+            totals.received,
+            totals.events,
+            totals.accepted,
+            totals.failed,
+            totals.duplicates
+        ),
+        (4, 1, 2, 2, 1)
+    );
+}
+
+#[tokio::test]
+async fn two_events_are_no_duplicates_of_each_other_and_the_body_names_one_that_has_no_header() {
+    let inbox = RunningInbox::answering(Answers::default()).await;
+    for event in ["e-1", "e-2", "e-2"] {
+        inbox
+            .http
+            .post(&inbox.base)
+            .body(body(event))
+            .send()
+            .await
+            .unwrap();
+    }
+    let totals = inbox.ledger.totals();
+    assert_eq!((totals.received, totals.events, totals.duplicates), (3, 2, 1));
+}
+
+#[tokio::test]
+async fn every_path_takes_a_post_those_of_the_page_included() {
+    let inbox = RunningInbox::answering(Answers {
+        status: StatusCode::ACCEPTED,
+        ..Answers::default()
+    })
+    .await;
+    for path in [
+        "/",
+        "/hook",
+        "/events",
+        "/arrivals",
+        "/healthz",
+        "/inbox.js",
+        "/a/b?c=d",
+    ] {
+        let response = inbox
+            .http
+            .post(format!("{}{path}", inbox.base))
+            .body(body(path))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 202, "{path}");
+    }
+    assert_eq!(inbox.ledger.totals().accepted, 7);
+    let other = inbox
+        .http
+        .get(format!("{}/hook", inbox.base))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(other.status(), 404);
+    let other = inbox.http.put(format!("{}/", inbox.base)).send().await.unwrap();
+    assert_eq!(other.status(), 404);
+    assert_eq!(inbox.ledger.totals().received, 7);
+}
+
+#[tokio::test]
+async fn what_is_no_greeting_is_shown_as_unreadable_and_answered_all_the_same() {
+    let mut inbox = RunningInbox::answering(Answers::default()).await;
+    let bodies: [&[u8]; 5] = [
+        b"",
+        b"<script>",
+        b"\xff\x00",
+        br#"{"message":"Hey"}"#,
+        br#"{"hello":1}"#,
+    ];
+    for body in bodies {
+        assert_eq!(inbox.post("e-1", body.to_vec()).await, 200);
+        let arrival = inbox.next().await;
+        assert!(
+            arrival.content.greeting().is_none() && arrival.lateness_ms.is_none(),
+            "{arrival:?}"
+        );
+    }
+    assert_eq!(inbox.ledger.totals().unreadable, 5);
+    let listed = inbox.get("/arrivals").await;
+    assert_eq!(
+        (&listed[0]["unreadable"], &listed[1]["body"]),
+        (&json!("the body is empty"), &json!("<script>"))
+    );
+}
+
+#[tokio::test]
+async fn a_body_over_64_kib_is_refused_and_shown() {
+    let mut inbox = RunningInbox::answering(Answers::default()).await;
+    assert_eq!(inbox.post("e-1", greeting("e-1", &"x".repeat(60_000))).await, 200);
+    assert_eq!(inbox.next().await.status, Some(200));
+    assert_eq!(inbox.post("e-2", greeting("e-2", &"x".repeat(70_000))).await, 413);
+    assert_eq!(inbox.next().await.status, Some(413));
+    assert_eq!(
+        inbox.get("/arrivals?after=1").await[0]["unreadable"],
+        "the body is over 64 KiB"
+    );
+}
+
+#[tokio::test]
+async fn a_sender_that_hangs_up_before_the_answer_counts_as_unanswered_and_may_try_again() {
+    let slow = Answers {
+        latency: Duration::from_hours(1),
+        ..Answers::default()
+    };
+    let mut inbox = RunningInbox::answering(slow).await;
+    for attempt in 1..=2 {
+        let mut sender = TcpStream::connect(inbox.base.trim_start_matches("http://"))
+            .await
+            .unwrap();
+        let body = body("e-1");
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: x\r\nwebhook-id: e-1\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        sender
+            .write_all(format!("{head}{body}").as_bytes())
+            .await
+            .unwrap();
+        drop(sender);
+        let arrival = inbox.next().await;
+        assert_eq!(
+            (arrival.attempt, arrival.status, arrival.duplicate),
+            (attempt, None, false)
+        );
+    }
+    let totals = inbox.ledger.totals();
+    assert_eq!(
+        (
+            totals.received,
+            totals.unanswered,
+            totals.accepted,
+            totals.lateness_ms
+        ),
+        (2, 2, 0, None)
+    );
+}
+
+#[tokio::test]
+async fn only_the_last_arrivals_are_kept_and_all_are_counted() {
+    let inbox = RunningInbox::with(Options {
+        keep: 3,
+        ..Options::default()
+    })
+    .await;
+    for n in 1..=10 {
+        inbox.post(&format!("e-{n}"), body(&format!("e-{n}"))).await;
+    }
+    assert_eq!(ids(&inbox.get("/arrivals").await), [8, 9, 10]);
+    assert_eq!(ids(&inbox.get("/arrivals?after=8").await), [9, 10]);
+    assert_eq!(ids(&inbox.get("/arrivals?after=10").await), [0; 0]);
+    assert_eq!(inbox.ledger.totals().events, 10);
+}
+
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_refused() {
+    let inbox = RunningInbox::answering(Answers::default()).await;
+    for query in ["after=x", "after=-1", "before=3"] {
+        let response = inbox
+            .http
+            .get(format!("{}/arrivals?{query}", inbox.base))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 400, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn clearing_forgets_arrivals_totals_and_events_but_never_reuses_an_id() {
+    let inbox = RunningInbox::answering(Answers::default()).await;
+    inbox.post("e-1", body("e-1")).await;
+    let cleared = inbox
+        .http
+        .delete(format!("{}/arrivals", inbox.base))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(cleared.status(), 204);
+    assert_eq!(inbox.get("/arrivals").await, json!([]));
+    inbox.post("e-1", body("e-1")).await;
+    let totals = inbox.ledger.totals();
+    assert_eq!((totals.received, totals.duplicates), (1, 0));
+    assert_eq!(ids(&inbox.get("/arrivals").await), [2]);
+}
+
+#[tokio::test]
+async fn early_arrivals_are_counted_apart() {
+    let inbox = RunningInbox::answering(Answers::default()).await;
+    inbox.clock.set("2026-03-01T06:59:58.500Z".parse().unwrap());
+    inbox.post("e-1", body("e-1")).await;
+    assert_eq!(inbox.ledger.totals().early, 1);
+    assert_eq!(inbox.get("/arrivals").await[0]["latenessMs"], -1500);
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named_with_what_to_do() {
+    let inbox = RunningInbox::answering(Answers::default()).await;
+    let listen = inbox.base.trim_start_matches("http://").parse().unwrap();
+    let refused = Inbox::bind(
+        Options {
+            listen,
+            ..Options::default()
+        },
+        inbox.clock.clone(),
+    )
+    .await;
+    let error = refused.err().unwrap();
+    assert!(matches!(error, Error::Listen { .. }));
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot listen on {listen}; give a free address")),
+        "{error}"
+    );
+}
