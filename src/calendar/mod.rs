@@ -13,6 +13,7 @@
 //! The zone data is the one compiled into the binary ([`Zone::tzdb_version`]), never the machine's: two
 //! processes of one version cannot disagree.
 
+mod amendments;
 mod annual_date;
 mod leap_day;
 mod nearest;

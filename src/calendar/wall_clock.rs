@@ -6,6 +6,8 @@ use chrono::offset::MappedLocalTime;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
+use super::amendments::{Amendment, amendment};
+
 /// The last year for which chrono-tz lists transitions; after it, it would stand still on the last offset.
 const LAST_LISTED_YEAR: i32 = 2099;
 
@@ -22,6 +24,17 @@ pub(super) enum Local {
     Twice(DateTime<Utc>, DateTime<Utc>),
     /// At none: the clock was set forward over it.
     Never(Gap),
+}
+
+impl Local {
+    fn instants(self) -> impl Iterator<Item = DateTime<Utc>> {
+        let (first, second) = match self {
+            Self::Once(at) => (Some(at), None),
+            Self::Twice(first, second) => (Some(first), Some(second)),
+            Self::Never(_) => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
 }
 
 /// The readings that a clock set forward leaves out: `first..until`.
@@ -42,14 +55,47 @@ pub(super) fn reading(tz: Tz, at: DateTime<Utc>) -> NaiveDateTime {
 
 /// Local time minus UTC at that instant, in seconds.
 pub(super) fn offset_secs(tz: Tz, at: DateTime<Utc>) -> i32 {
+    listed_offset_secs(
+        amendment(tz)
+            .filter(|amendment| amendment.holds(at))
+            .map_or(tz, |amendment| amendment.like),
+        at,
+    )
+}
+
+/// The instants at which a wall clock in `tz` shows `local`.
+pub(super) fn resolve(tz: Tz, local: NaiveDateTime) -> Local {
+    match amendment(tz) {
+        None => listed(tz, local),
+        Some(amendment) => amended(listed(tz, local), listed(amendment.like, local), amendment),
+    }
+}
+
+/// Of what the zone's own list says, that which the amendment leaves in force; of the other zone's, what it covers.
+fn amended(own: Local, other: Local, amendment: Amendment) -> Local {
+    let mut instants: Vec<DateTime<Utc>> = own
+        .instants()
+        .filter(|at| !amendment.holds(*at))
+        .chain(other.instants().filter(|at| amendment.holds(*at)))
+        .collect();
+    instants.sort_unstable();
+    match (instants.as_slice(), own, other) {
+        ([], _, Local::Never(gap)) if amendment.holds(gap.starts_at) => Local::Never(gap),
+        // Without an instant there is a gap, and amendments make none: it is one of the two lists'.
+        ([], own, _) => own,
+        ([at], ..) => Local::Once(*at),
+        ([first, second, ..], ..) => Local::Twice(*first, *second),
+    }
+}
+
+fn listed_offset_secs(tz: Tz, at: DateTime<Utc>) -> i32 {
     let utc = at.naive_utc();
     tz.offset_from_utc_datetime(&(utc - past_the_list(utc.date())))
         .fix()
         .local_minus_utc()
 }
 
-/// The instants at which a wall clock in `tz` shows `local`.
-pub(super) fn resolve(tz: Tz, local: NaiveDateTime) -> Local {
+fn listed(tz: Tz, local: NaiveDateTime) -> Local {
     let shift = past_the_list(local.date());
     let listed = local - shift;
     let minus = |offset: chrono_tz::TzOffset| to_utc(local, offset.fix().local_minus_utc());
@@ -59,11 +105,11 @@ pub(super) fn resolve(tz: Tz, local: NaiveDateTime) -> Local {
         MappedLocalTime::None => match GapInfo::new(&listed, &tz).and_then(|gap| gap.begin) {
             Some((first, before)) => {
                 let starts_at = to_utc(first, before.fix().local_minus_utc());
-                let until = reading(tz, starts_at);
+                let after = TimeDelta::seconds(i64::from(listed_offset_secs(tz, starts_at)));
                 Local::Never(Gap {
                     starts_at: starts_at + shift,
                     first: first + shift,
-                    until: until + shift,
+                    until: starts_at.naive_utc() + after + shift,
                 })
             }
             // A zone's list begins with an open end, so every gap has a beginning.

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::nearest;
 use super::text::{Given, serde_as_text};
 use super::wall_clock::{self, Local};
+use super::{amendments, nearest};
 
 /// A zone of the IANA time zone database, under the name it was given: an alias stays the alias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,9 +67,17 @@ impl Zone {
         chrono_tz::TZ_VARIANTS.iter().copied().map(Self)
     }
 
-    /// The release of the IANA database in this binary, such as `2025b`.
+    /// The release of the IANA database in this binary, such as `2026f`: chrono-tz's own and what `amendments.rs` adds.
+    ///
+    /// Right from 2020 on; before that, chrono-tz's older release ([`Zone::tzdb_history_version`]) speaks.
     #[must_use]
     pub fn tzdb_version() -> &'static str {
+        amendments::TZDB_VERSION
+    }
+
+    /// The release inside chrono-tz, such as `2025b`.
+    #[must_use]
+    pub fn tzdb_history_version() -> &'static str {
         chrono_tz::IANA_TZDB_VERSION
     }
 
