@@ -44,6 +44,15 @@ pub enum Role {
 }
 
 impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Scheduler => "scheduler",
+            Self::Worker => "worker",
+            Self::Api => "api",
+        }
+    }
+
     fn schedules(self) -> bool {
         matches!(self, Self::All | Self::Scheduler)
     }
@@ -226,7 +235,12 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
         pool.is_some().then_some(receive),
         Duration::from_secs(config.queue.wait_secs),
     ));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), role = ?role, queue = ?config.queue.kind, "starting");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        role = role.as_str(),
+        queue = config.queue.kind.as_str(),
+        "starting"
+    );
 
     let listener = http::bind(config.http.listen).await?;
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.

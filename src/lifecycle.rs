@@ -11,6 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// A signal that follows another this closely is the same wish: a supervisor often signals a process and its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long the parts may take to end after the hard stop, before they are dropped.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 
@@ -102,7 +104,7 @@ impl Lifecycle {
         tokio::select! {
             () = all_ended => tracing::info!("stopped"),
             () = deadline => tracing::error!("some parts did not end, and are dropped"),
-            () = stop_signal(&mut self.terminate, &mut self.interrupt) => {
+            () = second_signal(&mut self.terminate, &mut self.interrupt) => {
                 tracing::warn!("second signal: ending at once");
             }
         }
@@ -115,6 +117,16 @@ async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+}
+
+async fn second_signal(terminate: &mut Signal, interrupt: &mut Signal) {
+    let echoes = async {
+        loop {
+            stop_signal(terminate, interrupt).await;
+        }
+    };
+    let _ = tokio::time::timeout(SAME_SIGNAL, echoes).await;
+    stop_signal(terminate, interrupt).await;
 }
 
 fn died(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {

@@ -69,8 +69,10 @@ pub fn log_for_command() {
         .init();
 }
 
+/// What libraries say below a warning is of no use to an operator, unless he asks for it by module.
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(level)
+    let quiet = "sqlx=warn,tokio_cron_scheduler=warn";
+    EnvFilter::try_new(format!("{quiet},{level}"))
         .with_context(|| format!("log.level is {level:?}: use error, warn, info, debug or trace"))
 }
 

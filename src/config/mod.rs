@@ -84,6 +84,17 @@ pub enum QueueKind {
     Postgres,
 }
 
+impl QueueKind {
+    /// As in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sqs => "sqs",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
 /// `[queue.sqs]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
