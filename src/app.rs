@@ -259,7 +259,7 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
         health.queue_answers(true);
         if let Some(scheduler) = scheduler {
             let soft = lifecycle.soft.clone();
-            lifecycle.start("scheduler", async move { scheduler.run(soft).await });
+            lifecycle.start("scheduler", async move { Box::pin(scheduler.run(soft)).await });
         }
         if let Some(pool) = pool {
             let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());

@@ -46,11 +46,8 @@ impl Table {
             cells.join("  ").trim_end().to_owned()
         };
         let head = line(&mut self.head.iter().copied());
-        if bold {
-            writeln!(out, "\x1b[1m{head}\x1b[0m")?
-        } else {
-            writeln!(out, "{head}")?
-        }
+        let (on, off) = if bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        writeln!(out, "{on}{head}{off}")?;
         for row in &self.rows {
             writeln!(out, "{}", line(&mut row.iter().map(String::as_str)))?;
         }

@@ -79,7 +79,7 @@ pub(super) struct Add {
     /// Local time HH:MM; the default is the kind's
     #[arg(long)]
     send_at: Option<String>,
-    /// What 29 February means in a common year: feb28, mar1 or leap_years_only
+    /// What 29 February means in a common year: `feb28`, `mar1` or `leap_years_only`
     #[arg(long)]
     leap_day: Option<String>,
     /// Your own name for this person
@@ -213,7 +213,7 @@ async fn import(
         let input = BufReader::with_capacity(256 * 1024, opened);
         let shown = bar.clone();
         let report = import::run(store, &schedule, now, input, move |bytes| {
-            shown.set_position(bytes)
+            shown.set_position(bytes);
         })
         .await;
         bar.finish_and_clear();

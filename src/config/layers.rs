@@ -12,6 +12,9 @@ const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// A list in a variable is separated by commas.
 const LISTS: [&str; 1] = ["retry.schedule_secs"];
 
+/// The environment, by name.
+pub type Variables = Map<String, String>;
+
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -42,7 +45,7 @@ struct Layers {
 }
 
 impl Layers {
-    fn collect(file: Option<&Path>, variables: Map<String, String>) -> Result<Self, ConfigError> {
+    fn collect(file: Option<&Path>, variables: Variables) -> Result<Self, ConfigError> {
         let default = flat(config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)))?;
         let file = match file {
             None => BTreeMap::new(),
@@ -130,7 +133,7 @@ impl Layers {
 /// # Errors
 /// When the file cannot be read, a key is unknown, a value is of the wrong type, or values contradict each other; all
 /// of them at once.
-pub fn load(file: Option<&Path>, variables: Map<String, String>) -> Result<Config, ConfigError> {
+pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigError> {
     let layers = Layers::collect(file, variables)?;
     let unknown = layers.unknown();
     if !unknown.is_empty() {
@@ -154,7 +157,7 @@ pub fn load(file: Option<&Path>, variables: Map<String, String>) -> Result<Confi
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn show(file: Option<&Path>, variables: Map<String, String>) -> Result<Vec<Shown>, ConfigError> {
+pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<Shown>, ConfigError> {
     let layers = Layers::collect(file, variables)?;
     Ok(layers
         .merged()

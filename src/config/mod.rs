@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::calendar::{LeapDay, SendAt};
 use crate::model::{Kind, LateJoin, Schedule};
 
-pub use layers::{Origin, Shown, load, show};
+pub use layers::{Origin, Shown, Variables, load, show};
 pub use redact::redact_url;
 
 /// Why the configuration cannot be used.

@@ -27,6 +27,9 @@ const MAX_REPORTED: usize = 1000;
 /// Tells lines without an `external_id` apart from all other ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6264_6179_2d69_6d70_6f72_742d_6c69_6e65);
 
+/// A person, and by what it is known.
+type Keyed = (UserKey, NewUser);
+
 /// A line that did not go in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BadLine {
@@ -195,8 +198,7 @@ impl Importer<'_> {
             line: first_line,
             source,
         };
-        let mut rest: Vec<(UserKey, NewUser)> =
-            batch.drain(..).map(|(_, user)| (self.key(&user), user)).collect();
+        let mut rest: Vec<Keyed> = batch.drain(..).map(|(_, user)| (self.key(&user), user)).collect();
         while !rest.is_empty() {
             let (part, later) = without_repeats(rest);
             rest = later;
@@ -230,7 +232,7 @@ impl Importer<'_> {
         Ok(())
     }
 
-    async fn write_part(&self, part: &[(UserKey, NewUser)]) -> Result<Vec<(Uuid, Written)>, StoreError> {
+    async fn write_part(&self, part: &[Keyed]) -> Result<Vec<(Uuid, Written)>, StoreError> {
         loop {
             match self.store.write_users(self.schedule, self.now, part).await {
                 // Another writer had the same people, in another order.
@@ -253,7 +255,7 @@ impl Importer<'_> {
 }
 
 /// The first of each key, and what must wait for the next statement.
-fn without_repeats(users: Vec<(UserKey, NewUser)>) -> (Vec<(UserKey, NewUser)>, Vec<(UserKey, NewUser)>) {
+fn without_repeats(users: Vec<Keyed>) -> (Vec<Keyed>, Vec<Keyed>) {
     let mut seen = std::collections::HashSet::with_capacity(users.len());
     users.into_iter().partition(|(key, user)| match key {
         UserKey::External => seen.insert((user.external_id.clone(), Uuid::nil())),

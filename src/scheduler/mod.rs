@@ -149,9 +149,9 @@ impl Scheduler {
         let mut failures = 0_u32;
         loop {
             let now = self.clock.now();
-            let ticked = token.run_until_cancelled(self.run_once(now)).await;
+            let ticked = Box::pin(token.run_until_cancelled(self.run_once(now))).await;
             let Some((tick, result)) = ticked else { break };
-            failures = self.log(tick, &result, failures);
+            failures = Self::log(tick, &result, failures);
             let pause = pause(failures);
             if token
                 .run_until_cancelled(self.until_next(now, &wake, pause))
@@ -168,7 +168,7 @@ impl Scheduler {
     /// Waits for the next minute, or for `pause` after a failure. The cron job only wakes us; should it be late (it
     /// looks twice a second) or dead, our own timer is there.
     async fn until_next(&self, ticked_at: DateTime<Utc>, wake: &Notify, pause: Option<Duration>) {
-        let minute = |at: DateTime<Utc>| at.with_second(0).map(|at| at.trunc_subsecs(0)).unwrap_or(at);
+        let minute = |at: DateTime<Utc>| at.with_second(0).map_or(at, |at| at.trunc_subsecs(0));
         let next = minute(ticked_at) + TimeDelta::minutes(1);
         loop {
             let left = (next - self.clock.now()).to_std().unwrap_or_default();
@@ -183,7 +183,7 @@ impl Scheduler {
         }
     }
 
-    fn log(&self, tick: Tick, result: &Result<(), TickError>, failures: u32) -> u32 {
+    fn log(tick: Tick, result: &Result<(), TickError>, failures: u32) -> u32 {
         let Tick {
             planned,
             due,

@@ -72,11 +72,11 @@ impl Store {
         if leases.len() == event_ids.len() {
             return Ok((leases, Vec::new()));
         }
-        let leased: HashSet<Uuid> = leases.iter().map(|lease| lease.event_id).collect();
+        let held: HashSet<Uuid> = leases.iter().map(|lease| lease.event_id).collect();
         let others: Vec<Uuid> = event_ids
             .iter()
             .copied()
-            .filter(|id| !leased.contains(id))
+            .filter(|id| !held.contains(id))
             .collect();
         let refused = self.in_time(self.refuse(request, &others)).await?;
         Ok((leases, refused))
@@ -162,10 +162,9 @@ impl Store {
                     Refusal::Ended(EventState::Cancelled, Reason::UserDeleted)
                 }
                 (Some(state), _) => Refusal::Ended(state, Reason::Late),
-                (None, None) => Refusal::Drop,
                 (None, Some((_, state, ..))) if state.is_final() => Refusal::Drop,
-                // Its user was edited after the message went out: it goes again when it is due.
-                (None, Some((_, EventState::Pending, _, true))) => Refusal::Drop,
+                // Unknown; or its user was edited after the message went out, and it goes again when it is due.
+                (None, None | Some((_, EventState::Pending, _, true))) => Refusal::Drop,
                 (None, Some((_, EventState::Delivering, until, _))) => Refusal::Wait(*until),
                 (None, Some(_)) => Refusal::Wait(None),
             };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// SQS hides a message for 12 hours after its receive at the most; the request itself took some of that.
-const LONGEST: Duration = Duration::from_secs(12 * 60 * 60 - 300);
+const LONGEST: Duration = Duration::from_mins(12 * 60 - 5);
 
 /// The wait after the receive number `receive_count` (from 1) failed.
 ///

@@ -92,16 +92,17 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Ve
             }
         }
     };
-    let leased = leases.into_iter().filter_map(|lease| {
-        let job = by_event.remove(&lease.event_id)?;
-        shared
-            .flights
-            .begin(&lease, &job.message.receipt, shared.clock.monotonic());
-        Some((lease, job))
-    });
-    let leased: Vec<_> = leased.collect();
+    let mut taken = Vec::with_capacity(leases.len());
+    for lease in leases {
+        if let Some(job) = by_event.remove(&lease.event_id) {
+            shared
+                .flights
+                .begin(&lease, &job.message.receipt, shared.clock.monotonic());
+            taken.push((lease, job));
+        }
+    }
     refuse(shared, refused, by_event).await;
-    leased
+    taken
 }
 
 async fn refuse(shared: &Shared, refused: Vec<Refused>, mut jobs: HashMap<Uuid, Job>) {

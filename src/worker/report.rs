@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Shared;
 
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 /// Eight buckets for each doubling: a percentile is off by 9 % at the most.
 const PER_DOUBLING: u32 = 8;
 const BUCKETS: usize = (PER_DOUBLING * 40) as usize;
