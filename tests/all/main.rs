@@ -9,6 +9,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod support_database;
 mod support_embedded;
+mod support_process;
 mod support_receiver;
 mod support_sqs;

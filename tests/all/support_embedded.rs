@@ -45,7 +45,12 @@ async fn a_wrong_password_is_refused() {
 
 #[tokio::test]
 async fn committed_rows_survive_a_restart_and_a_crash_on_the_same_port() {
-    let mut server = EmbeddedPostgres::start(Options::default()).await.unwrap();
+    let settings = vec![("synchronous_commit".to_owned(), "on".to_owned())];
+    let options = Options {
+        settings,
+        ..Options::throwaway()
+    };
+    let mut server = EmbeddedPostgres::start(options).await.unwrap();
     let url = server.url();
     let mut connection = PgConnection::connect(&url).await.unwrap();
     sqlx::query("CREATE TABLE kept (n int)")
