@@ -167,6 +167,24 @@ async fn a_long_poll_ends_with_the_message_it_waited_for() {
 }
 
 #[tokio::test]
+async fn a_test_can_wait_for_a_queue_to_fill_and_to_drain() {
+    let (sqs, client, url) = world().await;
+    let work = async {
+        send(&client, &url, 3).await;
+        sqs.until("three in flight", "q", |counts| counts.in_flight == 3)
+            .await;
+        client.purge_queue().queue_url(&url).send().await.unwrap();
+    };
+    let watch = async {
+        sqs.until("three to come", "q", |counts| counts.visible == 3)
+            .await;
+        assert_eq!(receive(&client, &url).await.len(), 3);
+        sqs.until("all to go", "q", |counts| counts.in_flight == 0).await;
+    };
+    Box::pin(async { tokio::join!(work, watch) }).await;
+}
+
+#[tokio::test]
 async fn a_poll_whose_client_is_gone_takes_no_message() {
     let (sqs, client, url) = world().await;
     {

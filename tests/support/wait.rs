@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Long enough for a loaded machine; nothing that works takes it.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Waits for `future`, and panics with `what` when it has not come at the deadline.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

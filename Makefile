@@ -1,0 +1,33 @@
+# What one does with this repository. `make` lists it.
+
+export PATH := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/tools/bin:$(PATH)
+NEXTEST_PROFILE := $(if $(CI),ci,default)
+
+.PHONY: help build test lint demo bench
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the program (target/debug/bday)
+	@.ci/setup compiler
+	cargo build --locked
+
+test: ## Run all tests, on a private PostgreSQL; FILTER=name runs some
+	@.ci/setup compiler postgres
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  set -x; cargo nextest run --locked --profile $(NEXTEST_PROFILE) $(FILTER); \
+	else \
+	  set -x; cargo test --locked $(FILTER); \
+	fi
+
+lint: ## Check formatting and lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+demo: ## See greetings arrive, on a private PostgreSQL; ONCE=1 ends by itself
+	@.ci/setup compiler postgres
+	cargo run --locked -- demo $(if $(ONCE),--once)
+
+bench: ## Measure the pipeline; ARGS go to the benchmark
+	@.ci/setup compiler postgres
+	cargo bench --locked --bench pipeline -- $(ARGS)
