@@ -1,6 +1,7 @@
 //! Lease a batch in one statement, and begin a request for each lease.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,10 +61,16 @@ pub(super) async fn run(
 /// Leases what can be sent, and does with the other messages what the store says.
 async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Vec<(Lease, Job)> {
     let mut by_event: HashMap<Uuid, Job> = HashMap::with_capacity(batch.len());
+    let mut copies = Vec::new();
     for job in batch {
-        // A second copy in one batch is left alone: it may be the very same message, so an ack would take both. It
-        // comes again when its visibility ends, and by then the event says what to do with it.
-        by_event.entry(job.event_id).or_insert(job);
+        // Of an event that is leased now, a second copy is left alone: it may be the very same message, so an ack
+        // would take both. It comes again when its visibility ends, and by then the event may be finished.
+        match by_event.entry(job.event_id) {
+            Entry::Vacant(first) => {
+                first.insert(job);
+            }
+            Entry::Occupied(_) => copies.push(job),
+        }
     }
     // In order, so that two processes that hold copies of the same messages do not lock each other out.
     let mut ids: Vec<Uuid> = by_event.keys().copied().collect();
@@ -101,30 +108,30 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Ve
             taken.push((lease, job));
         }
     }
-    refuse(shared, refused, by_event).await;
+    let others = by_event.into_values().chain(copies).collect();
+    refuse(shared, &refused, others).await;
     taken
 }
 
-async fn refuse(shared: &Shared, refused: Vec<Refused>, mut jobs: HashMap<Uuid, Job>) {
+/// Does with each message what the store says of its event. A copy whose event was leased is not mentioned there.
+async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) {
     let (mut drops, mut waits) = (Vec::new(), Vec::new());
     let now = shared.clock.now();
     for Refused { event_id, refusal } in refused {
-        let Some(job) = jobs.remove(&event_id) else {
-            continue;
-        };
-        match refusal {
-            Refusal::Drop => drops.push(job.message.receipt),
-            Refusal::Ended(state, reason) => {
-                counter!(format!("bday_events_{state}_total"), "reason" => reason.as_str()).increment(1);
-                tracing::info!(%event_id, %state, %reason, "event ended without an attempt");
-                drops.push(job.message.receipt);
-            }
-            Refusal::Wait(until) => {
-                let left = until
-                    .map(|until| (until - now).to_std().unwrap_or_default())
-                    .unwrap_or_default();
+        if let Refusal::Ended(state, reason) = refusal {
+            counter!(format!("bday_events_{state}_total"), "reason" => reason.as_str()).increment(1);
+            tracing::info!(%event_id, %state, %reason, "event ended without an attempt");
+        }
+    }
+    let refused: HashMap<Uuid, Refusal> = refused.iter().map(|r| (r.event_id, r.refusal)).collect();
+    for job in jobs {
+        match refused.get(&job.event_id) {
+            None => {}
+            Some(Refusal::Drop | Refusal::Ended(..)) => drops.push(job.message.receipt),
+            Some(Refusal::Wait(until)) => {
+                let left = until.map(|until| (until - now).to_std().unwrap_or_default());
                 // A second more: the lease must have run out when the message is back.
-                let wait = left.min(shared.options.visibility) + Duration::from_secs(1);
+                let wait = left.unwrap_or_default().min(shared.options.visibility) + Duration::from_secs(1);
                 waits.push((job.message.receipt, wait));
             }
         }

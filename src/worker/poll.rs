@@ -10,7 +10,7 @@ use metrics::counter;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, Shared};
+use super::{Job, Polling, Shared};
 use crate::queue::{Received, decode};
 
 /// Wakes the polls that sleep.
@@ -20,13 +20,14 @@ pub(super) struct Busy(Notify);
 pub(super) async fn run(
     shared: Arc<Shared>,
     number: usize,
+    polling: Polling,
     busy: Arc<Busy>,
     permits: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
     soft: CancellationToken,
 ) -> anyhow::Result<()> {
     // A stop ends the poll at once. Messages that the queue hands out at that moment come back by themselves.
-    soft.run_until_cancelled(poll(&shared, number, &busy, permits, &jobs, &soft))
+    soft.run_until_cancelled(poll(&shared, number, polling, &busy, permits, &jobs))
         .await;
     Ok(())
 }
@@ -34,16 +35,17 @@ pub(super) async fn run(
 async fn poll(
     shared: &Arc<Shared>,
     number: usize,
+    polling: Polling,
     busy: &Busy,
     permits: Arc<Semaphore>,
     jobs: &mpsc::Sender<Job>,
-    soft: &CancellationToken,
 ) {
     let limit = shared.queue.receive_limit().min(shared.options.max_in_flight);
     // A receiver that hangs may hold most places: a poll for a few is better than none.
     let least = limit.min(shared.options.max_in_flight.div_ceil(8));
     let mut failures = 0_u32;
-    let mut asleep = number > 0;
+    let until_empty = polling == Polling::UntilEmpty;
+    let mut asleep = number > 0 && !until_empty;
     loop {
         if asleep {
             busy.0.notified().await;
@@ -54,7 +56,7 @@ async fn poll(
         if let Ok(more) = Arc::clone(&permits).try_acquire_many_owned((limit - least) as u32) {
             places.merge(more);
         }
-        let wait = if number == 0 {
+        let wait = if number == 0 && !until_empty {
             shared.options.wait
         } else {
             Duration::ZERO
@@ -65,11 +67,14 @@ async fn poll(
                 shared.beat.touch();
                 failures = 0;
                 counter!("bday_messages_received_total").increment(messages.len() as u64);
+                if messages.is_empty() && until_empty {
+                    return;
+                }
                 let full = messages.len() >= room;
                 if full {
                     busy.0.notify_one();
                 }
-                asleep = number > 0 && !full;
+                asleep = number > 0 && !full && !until_empty;
                 for message in messages {
                     let Some(job) = admit(shared, message, &mut places).await else {
                         continue;
@@ -88,9 +93,6 @@ async fn poll(
                 drop(places);
                 tokio::time::sleep(pause).await;
             }
-        }
-        if soft.is_cancelled() {
-            return;
         }
     }
 }

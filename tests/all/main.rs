@@ -12,6 +12,8 @@ mod support;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
+mod queue;
+mod stages;
 mod support_database;
 mod support_embedded;
 mod support_process;
