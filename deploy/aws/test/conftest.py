@@ -6,6 +6,7 @@ alarms, metric filters, subscriptions, policies of queues, rotation, scaling and
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -124,7 +125,7 @@ class Account:
 
 @pytest.fixture(scope="session")
 def template():
-    return cfn_flip.load_yaml(TEMPLATE.read_text())
+    return json.loads(cfn_flip.to_json(TEMPLATE.read_text()))
 
 
 @pytest.fixture(scope="session")
