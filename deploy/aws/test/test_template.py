@@ -63,7 +63,7 @@ def test_the_task_roles_may_do_exactly_this(template):
         "DatabaseSecret": {"secretsmanager:GetSecretValue"},
         "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${WebhookParameter}": {"ssm:GetParameter"},
     }
-    look = {"sqs:GetQueueAttributes", "sqs:GetQueueUrl"}
+    look = {"sqs:GetQueueAttributes"}
     send, take = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"}
     assert granted(template, "SchedulerRole") == both | {QUEUE: look | send, LETTERS: look | take}
     assert granted(template, "WorkerRole") == both | {QUEUE: look | take, LETTERS: look | send}
