@@ -13,6 +13,7 @@ mod inbox;
 mod inbox_live;
 mod inbox_page;
 mod queue;
+mod serve;
 mod stages;
 mod support_database;
 mod support_embedded;
