@@ -19,6 +19,8 @@ use crate::store::{LeaseRequest, Refusal, Refused};
 
 /// Between two attempts at a lease when the database is away or contended.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Before another look at an event whose claim has not committed yet: a claim takes some tens of milliseconds.
+const SOON: Duration = Duration::from_millis(15);
 
 pub(super) async fn run(
     shared: Arc<Shared>,
@@ -28,13 +30,19 @@ pub(super) async fn run(
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut requests = JoinSet::new();
+    let mut again: JoinSet<Vec<Job>> = JoinSet::new();
+    let mut open = true;
     loop {
         let batch = tokio::select! {
-            batch = gather(&jobs) => batch,
+            batch = gather(&jobs), if open => match batch {
+                Some(batch) => batch,
+                None => { open = false; continue }
+            },
+            Some(soon) = again.join_next() => soon?,
             // Reaped here, so that a request that panicked ends the process.
             Some(ended) = requests.join_next() => { ended?; continue }
+            else => return Ok(()),
         };
-        let Some(batch) = batch else { break };
         while let Some(ended) = requests.try_join_next() {
             ended?;
         }
@@ -42,7 +50,8 @@ pub(super) async fn run(
             poll::give_back(&shared, batch.into_iter().map(|job| job.message).collect()).await;
             continue;
         }
-        for (lease, job) in lease(&shared, batch, &soft).await {
+        let (leased, soon) = lease(&shared, batch, &soft).await;
+        for (lease, job) in leased {
             requests.spawn(deliver(
                 Arc::clone(&shared),
                 lease,
@@ -51,15 +60,17 @@ pub(super) async fn run(
                 hard.clone(),
             ));
         }
+        if !soon.is_empty() {
+            again.spawn(async move {
+                tokio::time::sleep(SOON).await;
+                soon
+            });
+        }
     }
-    while let Some(ended) = requests.join_next().await {
-        ended?;
-    }
-    Ok(())
 }
 
-/// Leases what can be sent, and does with the other messages what the store says.
-async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Vec<(Lease, Job)> {
+/// Leases what can be sent, and does with the other messages what the store says. Gives those to look at again soon.
+async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (Vec<(Lease, Job)>, Vec<Job>) {
     let mut by_event: HashMap<Uuid, Job> = HashMap::with_capacity(batch.len());
     let mut copies = Vec::new();
     for job in batch {
@@ -94,7 +105,7 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Ve
                     .is_none()
                 {
                     poll::give_back(shared, by_event.into_values().map(|job| job.message).collect()).await;
-                    return Vec::new();
+                    return (Vec::new(), Vec::new());
                 }
             }
         }
@@ -109,13 +120,13 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Ve
         }
     }
     let others = by_event.into_values().chain(copies).collect();
-    refuse(shared, &refused, others).await;
-    taken
+    let soon = refuse(shared, &refused, others).await;
+    (taken, soon)
 }
 
 /// Does with each message what the store says of its event. A copy whose event was leased is not mentioned there.
-async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) {
-    let (mut drops, mut waits) = (Vec::new(), Vec::new());
+async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) -> Vec<Job> {
+    let (mut drops, mut waits, mut soon) = (Vec::new(), Vec::new(), Vec::new());
     let now = shared.clock.now();
     for Refused { event_id, refusal } in refused {
         if let Refusal::Ended(state, reason) = refusal {
@@ -124,15 +135,23 @@ async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) {
         }
     }
     let refused: HashMap<Uuid, Refusal> = refused.iter().map(|r| (r.event_id, r.refusal)).collect();
+    // A message that has been here for long must not become visible while we look at it.
+    let patience = shared.options.visibility / 3;
     for job in jobs {
         match refused.get(&job.event_id) {
             None => {}
             Some(Refusal::Drop | Refusal::Ended(..)) => drops.push(job.message.receipt),
+            Some(Refusal::Soon) if shared.clock.monotonic().duration_since(job.received_at) < patience => {
+                soon.push(job)
+            }
+            Some(Refusal::Soon) => waits.push((job.message.receipt, Duration::from_secs(2))),
             Some(Refusal::Wait(until)) => {
-                let left = until.map(|until| (until - now).to_std().unwrap_or_default());
                 // A second more: the lease must have run out when the message is back.
-                let wait = left.unwrap_or_default().min(shared.options.visibility) + Duration::from_secs(1);
-                waits.push((job.message.receipt, wait));
+                let left = (*until - now)
+                    .to_std()
+                    .unwrap_or_default()
+                    .min(shared.options.visibility);
+                waits.push((job.message.receipt, left + Duration::from_secs(1)));
             }
         }
     }
@@ -143,6 +162,7 @@ async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) {
             tracing::warn!(%error, "messages cannot be put off; they come again when their visibility ends");
         }
     }
+    soon
 }
 
 async fn drop_messages(shared: &Shared, receipts: Vec<Receipt>) {

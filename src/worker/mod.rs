@@ -22,7 +22,7 @@ mod record;
 mod report;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -86,6 +86,7 @@ struct Shared {
 struct Job {
     event_id: Uuid,
     message: Received,
+    received_at: Instant,
     permit: OwnedSemaphorePermit,
 }
 

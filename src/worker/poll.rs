@@ -111,6 +111,7 @@ async fn admit(
         Ok(event_id) => Some(Job {
             event_id,
             message,
+            received_at: shared.clock.monotonic(),
             permit: places.split(1)?,
         }),
         Err(error) => {

@@ -3,7 +3,7 @@
 use bday::model::EventState::{Cancelled, Dead, Delivered, Delivering, Pending, Queued, Skipped};
 use bday::queue::Queue as _;
 use bday::scheduler::Tick;
-use bday::store::{LeaseRequest, Refusal};
+use bday::store::{ClaimCursor, LeaseRequest, Refusal};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -349,10 +349,7 @@ async fn a_lease_is_held_by_one_and_taken_over_when_it_runs_out() {
         .await
         .unwrap();
     assert!(none.is_empty());
-    assert_eq!(
-        refused[0].refusal,
-        Refusal::Wait(Some(instant("2026-05-02T09:00:30Z")))
-    );
+    assert_eq!(refused[0].refusal, Refusal::Wait(instant("2026-05-02T09:00:30Z")));
     let (taken, _) = world
         .store
         .lease(lease(2, "2026-05-02T09:00:30Z"), &[event])
@@ -375,6 +372,42 @@ async fn a_message_that_overtakes_its_claim_is_served_and_not_dropped() {
     assert_eq!(world.greetings(), 1);
     world.minute().await;
     assert_eq!(world.greetings(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_that_waits_for_the_queue_does_not_hold_up_the_workers() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    world.write("slow", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.tick().await;
+    let queued = only_event(&world).await;
+    world.write("claimed", "1990-05-02", "UTC").await;
+    let now = instant("2026-05-02T09:00:00Z");
+    let claim = world
+        .store
+        .claim(now, 10, &mut ClaimCursor::default())
+        .await
+        .unwrap();
+    let claimed = claim.event_ids[0];
+    // Both messages in one batch: the one is leased although the other's claim is still open.
+    let request = LeaseRequest {
+        holder: Uuid::now_v7(),
+        now,
+        until: now + TimeDelta::seconds(30),
+        late_before: now - TimeDelta::days(2),
+    };
+    let (leases, refused) = world.store.lease(request, &[queued, claimed]).await.unwrap();
+    assert_eq!((leases.len(), leases[0].event_id), (1, queued));
+    assert_eq!(
+        (refused[0].event_id, refused[0].refusal),
+        (claimed, Refusal::Soon)
+    );
+    claim
+        .commit(now, now + TimeDelta::hours(2), &[claimed])
+        .await
+        .unwrap();
+    let (leases, _) = world.store.lease(request, &[claimed]).await.unwrap();
+    assert_eq!(leases.len(), 1);
 }
 
 #[tokio::test]
