@@ -1,5 +1,6 @@
 //! The only file that knows everything: it builds the parts of a process and wires them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -195,20 +196,56 @@ pub fn webhook(config: &Config, clock: SharedClock) -> anyhow::Result<Webhook> {
     Webhook::new(url, timeout, connect_timeout, clock).context("the webhook client cannot be set up")
 }
 
+/// What [`start`] leaves running.
+#[derive(Debug)]
+pub struct Started {
+    /// Where health and metrics are served; the port is the real one, also where 0 was asked for.
+    pub http: SocketAddr,
+    store: Store,
+    drain: Duration,
+}
+
+impl Started {
+    /// Goes on until `lifecycle` says stop, and ends everything.
+    ///
+    /// # Errors
+    /// When a part dies.
+    pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
+        let result = lifecycle.run(self.drain).await;
+        self.store.close().await;
+        result
+    }
+}
+
 /// Runs a process of `role` until it is told to stop.
 ///
 /// # Errors
 /// When the configuration cannot be used, the address is taken, or a part dies.
 pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Result<()> {
     let mut lifecycle = Lifecycle::new()?;
+    let started = start(&config, role, clock, &mut lifecycle).await?;
+    started.run(lifecycle).await
+}
+
+/// Starts the parts of a process of `role` in `lifecycle`, once the database and the queue are there. When the
+/// signal to stop comes first, only HTTP has been started and `lifecycle.soft` is cancelled.
+///
+/// # Errors
+/// When the configuration cannot be used, the address is taken, or a part dies.
+pub async fn start(
+    config: &Config,
+    role: Role,
+    clock: SharedClock,
+    lifecycle: &mut Lifecycle,
+) -> anyhow::Result<Started> {
     let metrics = telemetry::collect_metrics()?;
-    let store = store(&config)?;
-    let queue = queue(&config, &store).await;
+    let store = store(config)?;
+    let queue = queue(config, &store).await;
     let (tick, receive) = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
     // Built before anything runs, so that a wrong configuration ends the process at once.
     let scheduler = role.schedules().then(|| {
         scheduler(
-            &config,
+            config,
             store.clone(),
             Arc::clone(&queue),
             Arc::clone(&clock),
@@ -216,10 +253,10 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
         )
     });
     let pool = if role.works() {
-        let channel = Arc::new(webhook(&config, Arc::clone(&clock))?);
+        let channel = Arc::new(webhook(config, Arc::clone(&clock))?);
         let (store, queue) = (store.clone(), Arc::clone(&queue));
         Some(pool(
-            &config,
+            config,
             store,
             queue,
             channel,
@@ -243,6 +280,7 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
     );
 
     let listener = http::bind(config.http.listen).await?;
+    let address = listener.local_addr()?;
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.
     let answers = lifecycle.soft.clone();
     lifecycle.start(
@@ -251,7 +289,7 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
     );
 
     let ready = lifecycle
-        .before_stop(until_set_up(&config, &store, &*queue, &*clock))
+        .before_stop(until_set_up(config, &store, &*queue, &*clock))
         .await?;
     if let Some(set_up) = ready {
         set_up?;
@@ -274,9 +312,11 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
     } else {
         lifecycle.soft.cancel();
     }
-    let result = lifecycle.run(Duration::from_secs(config.worker.drain_secs)).await;
-    store.close().await;
-    result
+    Ok(Started {
+        http: address,
+        store,
+        drain: Duration::from_secs(config.worker.drain_secs),
+    })
 }
 
 /// Sets up, again and again until it works. Only a clock that is wrong ends it: that does not heal by waiting.

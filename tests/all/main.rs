@@ -10,6 +10,7 @@
 mod support;
 
 mod calendar;
+mod demo;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
