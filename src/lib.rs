@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod embedded;
+pub mod export;
 pub mod health;
 pub mod http;
 pub mod import;
