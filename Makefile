@@ -6,7 +6,7 @@ NEXTEST_PROFILE := $(if $(CI),ci,default)
 .PHONY: help build test lint demo bench
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the program (target/debug/bday)
 	@.ci/setup compiler
@@ -31,3 +31,5 @@ demo: ## See greetings arrive, on a private PostgreSQL; ONCE=1 ends by itself
 bench: ## Measure the pipeline; ARGS go to the benchmark
 	@.ci/setup compiler postgres
 	cargo bench --locked --bench pipeline -- $(ARGS)
+
+include deploy/deploy.mk

@@ -8,6 +8,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
+pub mod process;
+
 /// From due to 2xx: a greeting is on time within the second, late within the hour, and all is lost after two days.
 const LATENESS_SECS: [f64; 16] = [
     0.05,
@@ -86,7 +88,12 @@ pub fn collect_metrics() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(Matcher::Full("bday_tick_duration_seconds".to_owned()), &TICK_SECS)?
         .install_recorder()?;
     describe();
+    process::describe();
     metrics::gauge!("bday_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
+    // A counter that begins with its first event hides that event from `increase()`: the alarm would miss a failure.
+    for outcome in ["ok", "error"] {
+        metrics::counter!("bday_ticks_total", "outcome" => outcome).increment(0);
+    }
     Ok(handle)
 }
 

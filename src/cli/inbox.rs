@@ -19,18 +19,20 @@ use crate::inbox::{Answers, Inbox, Options, Totals};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bday inbox                                       a receiver that accepts everything; its page is http://127.0.0.1:8025/
-  bday inbox --latency-ms 1000 --jitter-ms 200     a slow one
-  bday inbox --failure-rate 0.1 --failure-status 503
-  bday inbox --fail-first 2                        each event is accepted at its third attempt
+  bday inbox                                       accept everything; open http://127.0.0.1:8025/
+  bday inbox --latency-ms 1000 --jitter-ms 200     take 1.0 to 1.2 s for each answer
+  bday inbox --failure-rate 0.1                    answer one in ten with 500
+  bday inbox --fail-first 2                        accept each event at its third attempt
   bday inbox --json | jq .latenessMs               one JSON object a line
-  curl -s http://127.0.0.1:8025/arrivals?after=0   what arrived, as JSON; DELETE it to start afresh")]
+  curl -s http://127.0.0.1:8025/arrivals           what arrived, as JSON
+  curl -X DELETE http://127.0.0.1:8025/arrivals    start afresh")]
 pub struct Args {
     /// Address and port to listen on; port 0 takes any free one
     #[arg(
         long,
         value_name = "ADDRESS",
         default_value = "127.0.0.1:8025",
+        value_parser = address,
         env = "BDAY_INBOX_LISTEN"
     )]
     listen: SocketAddr,
@@ -161,6 +163,11 @@ fn summary(totals: &Totals) -> String {
     line
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an address and a port, such as 127.0.0.1:8025 or [::1]:8025".to_owned())
+}
+
 fn status(text: &str) -> Result<StatusCode, String> {
     match text.parse::<u16>().map(StatusCode::from_u16) {
         Ok(Ok(code)) if (200..600).contains(&code.as_u16()) => Ok(code),
@@ -180,7 +187,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_and_shares_that_make_no_sense_are_refused() {
+    fn addresses_statuses_and_shares_that_make_no_sense_are_refused() {
+        assert!(
+            ["8025", "localhost", "127.0.0.1", "1.2.3.4:99999"]
+                .iter()
+                .all(|text| address(text).is_err())
+        );
         assert!(
             ["100", "600", "0", "ok", ""]
                 .iter()

@@ -46,6 +46,7 @@ pub async fn serve(
         let health = Arc::clone(&health);
         move || async move {
             health.set_age_gauges();
+            crate::telemetry::process::set_gauges();
             (
                 [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
                 metrics.render(),

@@ -22,7 +22,7 @@ const BATCH: usize = 10;
 const CONCURRENT_CALLS: usize = 8;
 /// The deadline of a call, its retries included; a long poll adds its wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// An entry is sent again this often in one call of [`Queue::send`] before it is left to the next tick.
+/// 14 days, the longest that SQS keeps a message.
 const RETENTION_SECS: &str = "1209600";
 
 /// How a queue that we create is set up, and how it is read.
@@ -47,7 +47,7 @@ pub struct SqsQueue {
 
 impl SqsQueue {
     /// Takes region, endpoint and credentials from the standard AWS environment.
-    pub async fn connect(mut options: Options) -> Self {
+    pub async fn connect(options: Options) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(3))
             .operation_timeout(CALL_TIMEOUT)
@@ -57,13 +57,16 @@ impl SqsQueue {
             .timeout_config(timeouts)
             .load()
             .await;
+        Self::new(Client::new(&shared), options)
+    }
+
+    /// Uses a client that is there.
+    #[must_use]
+    pub fn new(client: Client, mut options: Options) -> Self {
         if options.dead_letter_url.is_empty() {
             options.dead_letter_url = format!("{}-dlq", options.url);
         }
-        Self {
-            client: Client::new(&shared),
-            options,
-        }
+        Self { client, options }
     }
 
     async fn send_batch(&self, event_ids: &[Uuid]) -> Result<Vec<Uuid>> {

@@ -110,14 +110,11 @@ impl Scheduler {
         let began = self.clock.monotonic();
         let mut tick = Tick::default();
         // What is due goes first: planning works days ahead, and can wait. But a first plan makes what is due today.
-        let mut result = self.skip_late(now, &mut tick).await;
-        if result.is_ok() {
-            result = self.claim_and_enqueue(now, &mut tick).await;
-        }
+        let mut result = self.send_due(now, &mut tick).await;
         if let Err(error) = self.plan(now, &mut tick).await {
             result = result.and(Err(error));
         } else if tick.planned > 0 && result.is_ok() {
-            result = self.claim_and_enqueue(now, &mut tick).await;
+            result = self.send_due(now, &mut tick).await;
         }
         if result.is_ok() {
             result = self.sweep(now).await;
@@ -125,12 +122,22 @@ impl Scheduler {
         let elapsed = self.clock.monotonic().duration_since(began);
         tick.elapsed_ms = elapsed.as_millis() as u64;
         histogram!("bday_tick_duration_seconds").record(elapsed.as_secs_f64());
-        let outcome = if result.is_ok() { "ok" } else { "error" };
+        // What was left behind goes again, but an alarm should hear of a queue that keeps refusing.
+        let outcome = if result.is_ok() && tick.failed == 0 {
+            "ok"
+        } else {
+            "error"
+        };
         counter!("bday_ticks_total", "outcome" => outcome).increment(1);
         if result.is_ok() {
             self.beat.touch();
         }
         (tick, result)
+    }
+
+    async fn send_due(&self, now: DateTime<Utc>, tick: &mut Tick) -> Result<(), TickError> {
+        self.skip_late(now, tick).await?;
+        self.claim_and_enqueue(now, tick).await
     }
 
     /// Ticks until `token` is cancelled. A tick that fails is tried again with growing pauses, never slower than the

@@ -37,8 +37,11 @@ pub enum Refusal {
     Drop,
     /// Its event was given up just now, with this reason: drop the message.
     Ended(EventState, Reason),
-    /// Somebody else holds the lease until then, or holds the row at this moment: keep the message and look again.
-    Wait(Option<DateTime<Utc>>),
+    /// Somebody else holds the lease until then, UTC: keep the message and look again.
+    Wait(DateTime<Utc>),
+    /// The claim that sent the message has not committed yet, or somebody else holds the row at this moment: look again
+    /// soon.
+    Soon,
 }
 
 type Row = (
@@ -53,13 +56,25 @@ type Row = (
     String,
 );
 
+/// What is known of an event that was not leased at the first go.
+#[derive(sqlx::FromRow)]
+struct Look {
+    id: Uuid,
+    state: EventState,
+    deadline_at: Option<DateTime<Utc>>,
+    due: bool,
+    late: bool,
+    user_there: bool,
+}
+
 impl Store {
     /// Leases the events that can be sent now, and counts the attempt; says of the others what to do with their
     /// messages.
     ///
     /// Leased is what is `queued`; what is `delivering` under a lease that ran out; and what is due and `pending`,
-    /// because a message can arrive before the claim that sent it has committed (the statement then waits for that
-    /// claim). The user must still be there, and the late rule must allow it.
+    /// because a message can arrive before the claim that sent it has committed, or after that claim has failed. The
+    /// user must still be there, and the late rule must allow it. No claim is waited for: a slow queue must not hold
+    /// up the workers.
     ///
     /// # Errors
     /// The database refuses or is away; then nothing is leased.
@@ -68,7 +83,7 @@ impl Store {
         request: LeaseRequest,
         event_ids: &[Uuid],
     ) -> Result<(Vec<Lease>, Vec<Refused>)> {
-        let leases = self.in_time(self.take(request, event_ids)).await?;
+        let mut leases = self.in_time(self.take(TAKE_QUEUED, request, event_ids)).await?;
         if leases.len() == event_ids.len() {
             return Ok((leases, Vec::new()));
         }
@@ -78,99 +93,127 @@ impl Store {
             .copied()
             .filter(|id| !held.contains(id))
             .collect();
-        let refused = self.in_time(self.refuse(request, &others)).await?;
-        Ok((leases, refused))
+        match self.in_time(self.refuse(request, &others, &mut leases)).await {
+            Ok(refused) => Ok((leases, refused)),
+            // What was leased must be used. Of the others nothing is known, so their messages are left alone.
+            Err(_) if !leases.is_empty() => Ok((leases, Vec::new())),
+            Err(error) => Err(error),
+        }
     }
 
-    async fn take(&self, request: LeaseRequest, event_ids: &[Uuid]) -> Result<Vec<Lease>> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "UPDATE events e
-             SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline_at = $4,
-                 queued_at = coalesce(e.queued_at, $3)
-             FROM unnest($1::uuid[]) AS m(id), users u, occasions o
-             WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
-               AND (e.state IN ('pending', 'queued') OR e.state = 'delivering' AND e.deadline_at <= $3)
-               AND e.due_at <= $3 AND e.due_at >= $5
-             RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at, e.local_date, o.year, u.first_name, u.last_name",
+    async fn take(&self, sql: &'static str, request: LeaseRequest, event_ids: &[Uuid]) -> Result<Vec<Lease>> {
+        let rows: Vec<Row> = sqlx::query_as(sql)
+            .bind(event_ids)
+            .bind(request.holder)
+            .bind(request.now)
+            .bind(request.until)
+            .bind(request.late_before)
+            .fetch_all(&self.pool)
+            .await?;
+        let lease =
+            |(event_id, user_id, attempt, kind, due_at, local_date, since_year, first_name, last_name)| {
+                Lease {
+                    event_id,
+                    user_id,
+                    attempt,
+                    kind,
+                    due_at,
+                    local_date,
+                    since_year,
+                    first_name,
+                    last_name,
+                }
+            };
+        Ok(rows.into_iter().map(lease).collect())
+    }
+
+    /// The rare part: leases what is pending and nobody claims, ends what cannot be sent any more, and judges the rest.
+    async fn refuse(
+        &self,
+        request: LeaseRequest,
+        event_ids: &[Uuid],
+        leases: &mut Vec<Lease>,
+    ) -> Result<Vec<Refused>> {
+        let looks: Vec<Look> = sqlx::query_as(
+            "SELECT e.id, e.state, e.deadline_at, e.due_at <= $2 AS due, e.due_at < $3 AS late,
+                    o.user_id IS NOT NULL AS user_there
+             FROM events e LEFT JOIN occasions o ON o.user_id = e.user_id AND o.kind = e.kind
+             WHERE e.id = ANY($1)",
         )
         .bind(event_ids)
-        .bind(request.holder)
         .bind(request.now)
-        .bind(request.until)
         .bind(request.late_before)
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows
-            .into_iter()
-            .map(
-                |(
-                    event_id,
-                    user_id,
-                    attempt,
-                    kind,
-                    due_at,
-                    local_date,
-                    since_year,
-                    first_name,
-                    last_name,
-                )| Lease {
-                    event_id,
-                    user_id,
-                    attempt,
-                    kind,
-                    due_at,
-                    local_date,
-                    since_year,
-                    first_name,
-                    last_name,
-                },
-            )
+        let hopeless = |look: &&Look| !look.state.is_final() && (look.late || !look.user_there);
+        let hopeless: Vec<Uuid> = looks.iter().filter(hopeless).map(|look| look.id).collect();
+        let ended = if hopeless.is_empty() {
+            Vec::new()
+        } else {
+            self.end(request, &hopeless).await?
+        };
+        let pending =
+            |look: &&Look| look.state == EventState::Pending && look.due && !look.late && look.user_there;
+        let pending: Vec<Uuid> = looks.iter().filter(pending).map(|look| look.id).collect();
+        if !pending.is_empty() {
+            leases.extend(self.take(TAKE_PENDING, request, &pending).await?);
+        }
+        let held: HashSet<Uuid> = leases.iter().map(|lease| lease.event_id).collect();
+        let judge = |event_id: Uuid| {
+            if let Some((_, state)) = ended.iter().find(|(id, _)| *id == event_id) {
+                let cancelled = *state == EventState::Cancelled;
+                return Refusal::Ended(
+                    *state,
+                    if cancelled {
+                        Reason::UserDeleted
+                    } else {
+                        Reason::Late
+                    },
+                );
+            }
+            match looks.iter().find(|look| look.id == event_id) {
+                None => Refusal::Drop,
+                Some(look) if look.state.is_final() => Refusal::Drop,
+                // Its user was edited after the message went out: it goes again when it is due.
+                Some(look) if look.state == EventState::Pending && !look.due => Refusal::Drop,
+                Some(Look {
+                    state: EventState::Delivering,
+                    deadline_at: Some(until),
+                    ..
+                }) => Refusal::Wait(*until),
+                Some(_) => Refusal::Soon,
+            }
+        };
+        let others = event_ids.iter().copied().filter(|id| !held.contains(id));
+        Ok(others
+            .map(|event_id| Refused {
+                event_id,
+                refusal: judge(event_id),
+            })
             .collect())
     }
 
-    /// The rare part: ends what cannot be sent any more, and looks at the rest.
-    async fn refuse(&self, request: LeaseRequest, event_ids: &[Uuid]) -> Result<Vec<Refused>> {
-        let ended: Vec<(Uuid, EventState)> = sqlx::query_as(
+    /// Ends events whose user is gone, or that are too late; leaves those that somebody holds.
+    async fn end(&self, request: LeaseRequest, event_ids: &[Uuid]) -> Result<Vec<(Uuid, EventState)>> {
+        Ok(sqlx::query_as(
             "UPDATE events e
-             SET state = CASE WHEN o.user_id IS NULL THEN 'cancelled' ELSE 'skipped' END::event_state,
-                 reason = CASE WHEN o.user_id IS NULL THEN 'user_deleted' ELSE 'late' END,
+             SET state = CASE WHEN x.gone THEN 'cancelled' ELSE 'skipped' END::event_state,
+                 reason = CASE WHEN x.gone THEN 'user_deleted' ELSE 'late' END,
                  finished_at = $2, lease_holder = NULL, deadline_at = NULL
-             FROM events x LEFT JOIN occasions o ON o.user_id = x.user_id AND o.kind = x.kind
-             WHERE x.id = ANY($1) AND e.id = x.id
-               AND (e.state IN ('pending', 'queued') OR e.state = 'delivering' AND e.deadline_at <= $2)
-               AND (o.user_id IS NULL OR e.due_at < $3)
+             FROM (
+                 SELECT e.id, NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS gone
+                 FROM events e
+                 WHERE e.id = ANY($1) AND (e.state IN ('pending', 'queued') OR e.state = 'delivering' AND e.deadline_at <= $2)
+                 FOR UPDATE SKIP LOCKED
+             ) AS x
+             WHERE e.id = x.id AND (x.gone OR e.due_at < $3)
              RETURNING e.id, e.state",
         )
         .bind(event_ids)
         .bind(request.now)
         .bind(request.late_before)
         .fetch_all(&self.pool)
-        .await?;
-        let rows: Vec<(Uuid, EventState, Option<DateTime<Utc>>, bool)> =
-            sqlx::query_as("SELECT id, state, deadline_at, due_at > $2 FROM events WHERE id = ANY($1)")
-                .bind(event_ids)
-                .bind(request.now)
-                .fetch_all(&self.pool)
-                .await?;
-        let refused = event_ids.iter().map(|&event_id| {
-            let just_ended = ended
-                .iter()
-                .find(|(id, _)| *id == event_id)
-                .map(|(_, state)| *state);
-            let refusal = match (just_ended, rows.iter().find(|(id, ..)| *id == event_id)) {
-                (Some(EventState::Cancelled), _) => {
-                    Refusal::Ended(EventState::Cancelled, Reason::UserDeleted)
-                }
-                (Some(state), _) => Refusal::Ended(state, Reason::Late),
-                (None, Some((_, state, ..))) if state.is_final() => Refusal::Drop,
-                // Unknown; or its user was edited after the message went out, and it goes again when it is due.
-                (None, None | Some((_, EventState::Pending, _, true))) => Refusal::Drop,
-                (None, Some((_, EventState::Delivering, until, _))) => Refusal::Wait(*until),
-                (None, Some(_)) => Refusal::Wait(None),
-            };
-            Refused { event_id, refusal }
-        });
-        Ok(refused.collect())
+        .await?)
     }
 
     /// Extends the leases that `holder` still has, each at its attempt; gives the events whose lease was lost.
@@ -204,3 +247,22 @@ impl Store {
         Ok(ids.into_iter().filter(|id| !kept.contains(id)).collect())
     }
 }
+
+/// The usual case. A claim holds pending rows only, so this waits for none.
+const TAKE_QUEUED: &str = "
+UPDATE events e
+SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline_at = $4
+FROM unnest($1::uuid[]) AS m(id), users u, occasions o
+WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
+  AND (e.state = 'queued' OR e.state = 'delivering' AND e.deadline_at <= $3) AND e.due_at >= $5
+RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at, e.local_date, o.year, u.first_name, u.last_name";
+
+/// A message whose claim failed after the send. What a claim still holds is passed over.
+const TAKE_PENDING: &str = "
+UPDATE events e
+SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline_at = $4, queued_at = $3
+FROM (SELECT id FROM events WHERE id = ANY($1) AND state = 'pending' FOR UPDATE SKIP LOCKED) AS m,
+     users u, occasions o
+WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
+  AND e.due_at <= $3 AND e.due_at >= $5
+RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at, e.local_date, o.year, u.first_name, u.last_name";

@@ -1,6 +1,7 @@
 //! Lease a batch in one statement, and begin a request for each lease.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::store::{LeaseRequest, Refusal, Refused};
 
 /// Between two attempts at a lease when the database is away or contended.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Before another look at an event whose claim has not committed yet: a claim takes some tens of milliseconds.
+const SOON: Duration = Duration::from_millis(15);
 
 pub(super) async fn run(
     shared: Arc<Shared>,
@@ -27,13 +30,19 @@ pub(super) async fn run(
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut requests = JoinSet::new();
+    let mut again: JoinSet<Vec<Job>> = JoinSet::new();
+    let mut open = true;
     loop {
         let batch = tokio::select! {
-            batch = gather(&jobs) => batch,
+            batch = gather(&jobs), if open => match batch {
+                Some(batch) => batch,
+                None => { open = false; continue }
+            },
+            Some(soon) = again.join_next() => soon?,
             // Reaped here, so that a request that panicked ends the process.
             Some(ended) = requests.join_next() => { ended?; continue }
+            else => return Ok(()),
         };
-        let Some(batch) = batch else { break };
         while let Some(ended) = requests.try_join_next() {
             ended?;
         }
@@ -41,7 +50,8 @@ pub(super) async fn run(
             poll::give_back(&shared, batch.into_iter().map(|job| job.message).collect()).await;
             continue;
         }
-        for (lease, job) in lease(&shared, batch, &soft).await {
+        let (leased, soon) = lease(&shared, batch, &soft).await;
+        for (lease, job) in leased {
             requests.spawn(deliver(
                 Arc::clone(&shared),
                 lease,
@@ -50,20 +60,28 @@ pub(super) async fn run(
                 hard.clone(),
             ));
         }
+        if !soon.is_empty() {
+            again.spawn(async move {
+                tokio::time::sleep(SOON).await;
+                soon
+            });
+        }
     }
-    while let Some(ended) = requests.join_next().await {
-        ended?;
-    }
-    Ok(())
 }
 
-/// Leases what can be sent, and does with the other messages what the store says.
-async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Vec<(Lease, Job)> {
+/// Leases what can be sent, and does with the other messages what the store says. Gives those to look at again soon.
+async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (Vec<(Lease, Job)>, Vec<Job>) {
     let mut by_event: HashMap<Uuid, Job> = HashMap::with_capacity(batch.len());
+    let mut copies = Vec::new();
     for job in batch {
-        // A second copy in one batch is left alone: it may be the very same message, so an ack would take both. It
-        // comes again when its visibility ends, and by then the event says what to do with it.
-        by_event.entry(job.event_id).or_insert(job);
+        // Of an event that is leased now, a second copy is left alone: it may be the very same message, so an ack
+        // would take both. It comes again when its visibility ends, and by then the event may be finished.
+        match by_event.entry(job.event_id) {
+            Entry::Vacant(first) => {
+                first.insert(job);
+            }
+            Entry::Occupied(_) => copies.push(job),
+        }
     }
     // In order, so that two processes that hold copies of the same messages do not lock each other out.
     let mut ids: Vec<Uuid> = by_event.keys().copied().collect();
@@ -87,7 +105,7 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Ve
                     .is_none()
                 {
                     poll::give_back(shared, by_event.into_values().map(|job| job.message).collect()).await;
-                    return Vec::new();
+                    return (Vec::new(), Vec::new());
                 }
             }
         }
@@ -101,31 +119,39 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> Ve
             taken.push((lease, job));
         }
     }
-    refuse(shared, refused, by_event).await;
-    taken
+    let others = by_event.into_values().chain(copies).collect();
+    let soon = refuse(shared, &refused, others).await;
+    (taken, soon)
 }
 
-async fn refuse(shared: &Shared, refused: Vec<Refused>, mut jobs: HashMap<Uuid, Job>) {
-    let (mut drops, mut waits) = (Vec::new(), Vec::new());
+/// Does with each message what the store says of its event. A copy whose event was leased is not mentioned there.
+async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) -> Vec<Job> {
+    let (mut drops, mut waits, mut soon) = (Vec::new(), Vec::new(), Vec::new());
     let now = shared.clock.now();
     for Refused { event_id, refusal } in refused {
-        let Some(job) = jobs.remove(&event_id) else {
-            continue;
-        };
-        match refusal {
-            Refusal::Drop => drops.push(job.message.receipt),
-            Refusal::Ended(state, reason) => {
-                counter!(format!("bday_events_{state}_total"), "reason" => reason.as_str()).increment(1);
-                tracing::info!(%event_id, %state, %reason, "event ended without an attempt");
-                drops.push(job.message.receipt);
+        if let Refusal::Ended(state, reason) = refusal {
+            counter!(format!("bday_events_{state}_total"), "reason" => reason.as_str()).increment(1);
+            tracing::info!(%event_id, %state, %reason, "event ended without an attempt");
+        }
+    }
+    let refused: HashMap<Uuid, Refusal> = refused.iter().map(|r| (r.event_id, r.refusal)).collect();
+    // A message that has been here for long must not become visible while we look at it.
+    let patience = shared.options.visibility / 3;
+    for job in jobs {
+        match refused.get(&job.event_id) {
+            None => {}
+            Some(Refusal::Drop | Refusal::Ended(..)) => drops.push(job.message.receipt),
+            Some(Refusal::Soon) if shared.clock.monotonic().duration_since(job.received_at) < patience => {
+                soon.push(job)
             }
-            Refusal::Wait(until) => {
-                let left = until
-                    .map(|until| (until - now).to_std().unwrap_or_default())
-                    .unwrap_or_default();
+            Some(Refusal::Soon) => waits.push((job.message.receipt, Duration::from_secs(2))),
+            Some(Refusal::Wait(until)) => {
                 // A second more: the lease must have run out when the message is back.
-                let wait = left.min(shared.options.visibility) + Duration::from_secs(1);
-                waits.push((job.message.receipt, wait));
+                let left = (*until - now)
+                    .to_std()
+                    .unwrap_or_default()
+                    .min(shared.options.visibility);
+                waits.push((job.message.receipt, left + Duration::from_secs(1)));
             }
         }
     }
@@ -136,6 +162,7 @@ async fn refuse(shared: &Shared, refused: Vec<Refused>, mut jobs: HashMap<Uuid, 
             tracing::warn!(%error, "messages cannot be put off; they come again when their visibility ends");
         }
     }
+    soon
 }
 
 async fn drop_messages(shared: &Shared, receipts: Vec<Receipt>) {

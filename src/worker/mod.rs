@@ -22,7 +22,7 @@ mod record;
 mod report;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -86,6 +86,7 @@ struct Shared {
 struct Job {
     event_id: Uuid,
     message: Received,
+    received_at: Instant,
     permit: OwnedSemaphorePermit,
 }
 
@@ -105,6 +106,15 @@ enum Disposal {
     Ack(Receipt),
     Hide(Receipt, Duration),
     Bury(Received, String),
+}
+
+/// When to stop asking for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Polling {
+    /// When the process stops.
+    UntilStopped,
+    /// When there is none.
+    UntilEmpty,
 }
 
 /// The receiving end of a channel that several lanes take from.
@@ -146,6 +156,29 @@ impl Pool {
     /// # Errors
     /// When one of the parts panicked or ended by itself.
     pub async fn run(&self, soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
+        self.operate(Polling::UntilStopped, soft, hard).await
+    }
+
+    /// Works on what the queue has at this moment, and returns when all of it is recorded and acked: for simulated
+    /// years and for tests, which drive the work instead of waiting for it.
+    ///
+    /// # Errors
+    /// When one of the parts panicked.
+    pub async fn run_once(&self) -> anyhow::Result<()> {
+        self.operate(
+            Polling::UntilEmpty,
+            CancellationToken::new(),
+            CancellationToken::new(),
+        )
+        .await
+    }
+
+    async fn operate(
+        &self,
+        polling: Polling,
+        soft: CancellationToken,
+        hard: CancellationToken,
+    ) -> anyhow::Result<()> {
         let shared = &self.0;
         let room = shared.options.max_in_flight;
         let permits = Arc::new(Semaphore::new(room));
@@ -166,6 +199,7 @@ impl Pool {
             parts.spawn(poll::run(
                 Arc::clone(shared),
                 number,
+                polling,
                 Arc::clone(&busy),
                 Arc::clone(&permits),
                 jobs_in.clone(),
@@ -202,14 +236,13 @@ impl Pool {
             let mut result = Ok(());
             while let Some(part) = parts.join_next().await {
                 let ended = part.map_err(anyhow::Error::from).and_then(|ended| ended);
-                if ended.is_err() || !soft.is_cancelled() {
-                    result = result.and(ended.and_then(|()| {
-                        if soft.is_cancelled() {
-                            Ok(())
-                        } else {
-                            Err(anyhow::anyhow!("a part of the worker pool ended"))
-                        }
-                    }));
+                let expected = polling == Polling::UntilEmpty || soft.is_cancelled();
+                let ended = match ended {
+                    Ok(()) if !expected => Err(anyhow::anyhow!("a part of the worker pool ended")),
+                    ended => ended,
+                };
+                if ended.is_err() {
+                    result = result.and(ended);
                     // One part is gone: let the others end what they have, and tell the process.
                     soft.cancel();
                 }

@@ -10,74 +10,74 @@ use metrics::counter;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, Shared};
+use super::{Job, Polling, Shared};
 use crate::queue::{Received, decode};
 
 /// Wakes the polls that sleep.
 #[derive(Debug, Default)]
 pub(super) struct Busy(Notify);
 
+/// How long a stop waits for a poll that is under way. Messages of one that is broken off may be handed out to nobody,
+/// and stay hidden until their visibility ends.
+const GRACE: Duration = Duration::from_millis(300);
+
 pub(super) async fn run(
     shared: Arc<Shared>,
     number: usize,
+    polling: Polling,
     busy: Arc<Busy>,
     permits: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
     soft: CancellationToken,
 ) -> anyhow::Result<()> {
-    // A stop ends the poll at once. Messages that the queue hands out at that moment come back by themselves.
-    soft.run_until_cancelled(poll(&shared, number, &busy, permits, &jobs, &soft))
-        .await;
-    Ok(())
-}
-
-async fn poll(
-    shared: &Arc<Shared>,
-    number: usize,
-    busy: &Busy,
-    permits: Arc<Semaphore>,
-    jobs: &mpsc::Sender<Job>,
-    soft: &CancellationToken,
-) {
     let limit = shared.queue.receive_limit().min(shared.options.max_in_flight);
     // A receiver that hangs may hold most places: a poll for a few is better than none.
     let least = limit.min(shared.options.max_in_flight.div_ceil(8));
+    let waits = number == 0 && polling == Polling::UntilStopped;
     let mut failures = 0_u32;
-    let mut asleep = number > 0;
+    let mut asleep = number > 0 && polling == Polling::UntilStopped;
     loop {
-        if asleep {
-            busy.0.notified().await;
-        }
-        let Ok(mut places) = Arc::clone(&permits).acquire_many_owned(least as u32).await else {
-            return;
+        let room = soft.run_until_cancelled(async {
+            if asleep {
+                busy.0.notified().await;
+            }
+            Arc::clone(&permits).acquire_many_owned(least as u32).await
+        });
+        let Some(Ok(mut places)) = room.await else {
+            return Ok(());
         };
         if let Ok(more) = Arc::clone(&permits).try_acquire_many_owned((limit - least) as u32) {
             places.merge(more);
         }
-        let wait = if number == 0 {
+        let room = places.num_permits();
+        let wait = if waits {
             shared.options.wait
         } else {
             Duration::ZERO
         };
-        let room = places.num_permits();
-        match shared.queue.receive(room, wait).await {
+        let Some(received) = or_stopped(&soft, shared.queue.receive(room, wait)).await else {
+            return Ok(());
+        };
+        match received {
             Ok(messages) => {
-                shared.beat.touch();
                 failures = 0;
+                shared.beat.touch();
                 counter!("bday_messages_received_total").increment(messages.len() as u64);
+                if messages.is_empty() && polling == Polling::UntilEmpty {
+                    return Ok(());
+                }
                 let full = messages.len() >= room;
                 if full {
                     busy.0.notify_one();
                 }
-                asleep = number > 0 && !full;
+                asleep = number > 0 && !full && polling == Polling::UntilStopped;
                 for message in messages {
-                    let Some(job) = admit(shared, message, &mut places).await else {
+                    let Some(job) = admit(&shared, message, &mut places).await else {
                         continue;
                     };
-                    // The channel has room for every permit, so this never waits for long.
-                    if let Err(refused) = jobs.send(job).await {
-                        give_back(shared, vec![refused.0.message]).await;
-                        return;
+                    // The channel has room for every permit, so this never waits.
+                    if jobs.send(job).await.is_err() {
+                        anyhow::bail!("nobody leases any more");
                     }
                 }
             }
@@ -86,12 +86,18 @@ async fn poll(
                 let pause = Duration::from_secs(1 << failures.min(5));
                 tracing::warn!(%error, retry_in_secs = pause.as_secs(), "cannot receive from the queue");
                 drop(places);
-                tokio::time::sleep(pause).await;
+                soft.run_until_cancelled(tokio::time::sleep(pause)).await;
             }
         }
-        if soft.is_cancelled() {
-            return;
-        }
+    }
+}
+
+/// What `poll` gives, or nothing if it goes on for longer than [`GRACE`] after a stop.
+async fn or_stopped<T>(soft: &CancellationToken, poll: impl Future<Output = T>) -> Option<T> {
+    let mut poll = std::pin::pin!(poll);
+    tokio::select! {
+        polled = &mut poll => Some(polled),
+        () = soft.cancelled() => tokio::time::timeout(GRACE, poll).await.ok(),
     }
 }
 
@@ -105,6 +111,7 @@ async fn admit(
         Ok(event_id) => Some(Job {
             event_id,
             message,
+            received_at: shared.clock.monotonic(),
             permit: places.split(1)?,
         }),
         Err(error) => {

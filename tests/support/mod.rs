@@ -8,3 +8,4 @@ pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod sqs;
 pub(crate) mod wait;
+pub(crate) mod world;

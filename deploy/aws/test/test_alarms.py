@@ -1,0 +1,168 @@
+"""Each alarm, as deployed, against what must trip it and what must not.
+
+Alarms and metric filters are read back from the deployed stack, so no number is written twice.
+"""
+
+import json
+import re
+
+import pytest
+from cloudwatch import Metrics, Pattern
+from conftest import AWS
+
+SLUGS = [
+    "scheduler-errors", "queue-depth", "dead-letters", "worker-error-rate",
+    "database-cpu", "database-storage", "no-tick", "lateness-p99",
+]  # fmt: skip
+NOW = 3600
+
+
+def line(message, level="INFO", **fields):
+    at = {"timestamp": "2026-03-15T14:00:00.012345Z", "level": level, "message": message, "target": "bday"}
+    return json.dumps(at | fields)
+
+
+def tick(failed=0):
+    return line("tick", planned=3, due=10, enqueued=10 - failed, failed=failed, skipped=0, elapsed_ms=12)
+
+
+def deliveries(rate=0.0, p99=900):
+    counts = {"delivered": 90, "failed": 10, "dead": 0, "error_rate_percent": rate}
+    return line("deliveries", **counts, lateness_p50_ms=200, lateness_p99_ms=p99, lateness_max_ms=p99)
+
+
+TICK_FAILED = line("tick failed", level="ERROR", error="database: connection refused")
+ATTEMPT_FAILED = line("attempt failed", level="WARN", event_id="e", user_id="u", attempt=2, reason="status", status=503)
+EVERY_MINUTE = range(0, NOW, 60)
+
+
+def logs(*lines):
+    """Lines as (minutes before now, text); a healthy daemon's ticks go around them unless `no tick` is what is tried."""
+    return [(NOW - 60 * minutes + 5, text) for minutes, text in lines]
+
+
+def healthy():
+    return [(at + 1, tick()) for at in EVERY_MINUTE] + [(at + 2, deliveries()) for at in EVERY_MINUTE]
+
+
+def samples(name, value, minutes=15, namespace="AWS/SQS", **dimensions):
+    """One value a minute, up to now."""
+    return [(NOW - 60 * (m + 1), namespace, name, value, dimensions) for m in range(minutes)]
+
+
+VISIBLE, QUEUE, LETTERS = "ApproximateNumberOfMessagesVisible", "looked-at-messages", "looked-at-messages-dlq"
+DATABASE = {"namespace": "AWS/RDS", "DBInstanceIdentifier": "looked-at"}
+
+# (alarm, what happens, log lines, metric samples, state)
+CASES = [
+    ("scheduler-errors", "four failed passes in five minutes", healthy() + logs(*[(m, TICK_FAILED) for m in (1, 2, 3, 4)]), [], "ALARM"),
+    ("scheduler-errors", "four passes that left something behind", healthy() + logs(*[(m, tick(failed=2)) for m in (1, 2, 3, 4)]), [], "ALARM"),
+    ("scheduler-errors", "three failed passes", healthy() + logs(*[(m, TICK_FAILED) for m in (1, 2, 3)]), [], "OK"),
+    ("scheduler-errors", "four failed passes over ten minutes", healthy() + logs(*[(m, TICK_FAILED) for m in (1, 4, 7, 10)]), [], "OK"),
+    ("scheduler-errors", "failed deliveries", healthy() + logs(*[(1, ATTEMPT_FAILED)] * 50), [], "OK"),
+    ("queue-depth", "1,001 waiting for five minutes", [], samples(VISIBLE, 1001, 5, QueueName=QUEUE), "ALARM"),
+    ("queue-depth", "1,000 waiting", [], samples(VISIBLE, 1000, QueueName=QUEUE), "OK"),
+    ("queue-depth", "a nine o'clock crowd, gone in four minutes", [], samples(VISIBLE, 50000, 4, QueueName=QUEUE), "OK"),
+    ("queue-depth", "another queue", [], samples(VISIBLE, 5000, QueueName="other"), "OK"),
+    ("dead-letters", "one dead letter", [], samples(VISIBLE, 1, 1, QueueName=LETTERS), "ALARM"),
+    ("dead-letters", "none", [], samples(VISIBLE, 0, QueueName=LETTERS), "OK"),
+    ("dead-letters", "messages in the queue itself", [], samples(VISIBLE, 5, QueueName=QUEUE), "OK"),
+    ("worker-error-rate", "10.1 % failed", healthy() + logs((1, deliveries(rate=10.1))), [], "ALARM"),
+    ("worker-error-rate", "10 % failed", healthy() + logs((1, deliveries(rate=10))), [], "OK"),
+    ("worker-error-rate", "nothing was due", [(at, tick()) for at in EVERY_MINUTE], [], "OK"),
+    ("worker-error-rate", "failures an hour ago", healthy() + logs((55, deliveries(rate=80))), [], "OK"),
+    ("database-cpu", "81 %", [], samples("CPUUtilization", 81, **DATABASE), "ALARM"),
+    ("database-cpu", "80 %", [], samples("CPUUtilization", 80, **DATABASE), "OK"),
+    ("database-cpu", "one busy minute", [], samples("CPUUtilization", 100, 1, **DATABASE) + samples("CPUUtilization", 20, **DATABASE), "OK"),
+    ("database-storage", "just under 2 GB free", [], samples("FreeStorageSpace", 2e9 - 1, **DATABASE), "ALARM"),
+    ("database-storage", "2 GB free", [], samples("FreeStorageSpace", 2e9, **DATABASE), "OK"),
+    ("no-tick", "a daemon that is gone", logs((4, tick())), [], "ALARM"),
+    ("no-tick", "a daemon whose every pass fails", logs((4, tick()), *[(m, TICK_FAILED) for m in (1, 2, 3)]), [], "ALARM"),
+    ("no-tick", "workers that log while the scheduler hangs", logs(*[(m, deliveries()) for m in (1, 2, 3)]), [], "ALARM"),
+    ("no-tick", "a restart that misses two ticks", logs((3, tick()), (4, tick())), [], "OK"),
+    ("no-tick", "nothing due, but ticking", [(at, tick()) for at in EVERY_MINUTE], [], "OK"),
+    ("lateness-p99", "just over five minutes late", healthy() + logs((2, deliveries(p99=300001))), [], "ALARM"),
+    ("lateness-p99", "five minutes late", healthy() + logs((2, deliveries(p99=300000))), [], "OK"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alarms(ministack, stack):
+    found = ministack.client("cloudwatch").describe_alarms(AlarmNamePrefix="looked-at-")["MetricAlarms"]
+    return {alarm["AlarmName"].removeprefix("looked-at-"): alarm for alarm in found}
+
+
+@pytest.fixture(scope="module")
+def filters(ministack, stack):
+    return ministack.client("logs").describe_metric_filters(logGroupName=stack["LogGroup"])["metricFilters"]
+
+
+@pytest.mark.parametrize(("slug", "what", "lines", "metrics", "state"), CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES])
+def test_alarm(alarms, filters, slug, what, lines, metrics, state):
+    store = Metrics(filters)
+    store.log(lines)
+    for at, namespace, name, value, dimensions in metrics:
+        store.put(at, namespace, name, value, **dimensions)
+    assert store.state(alarms[slug], NOW) == state
+
+
+def test_every_alarm_has_a_case_that_trips_it_and_one_that_does_not(alarms):
+    for state in ("ALARM", "OK"):
+        assert {case[0] for case in CASES if case[4] == state} == set(alarms) == set(SLUGS)
+
+
+def test_every_alarm_mails_when_it_trips_and_when_it_is_over(alarms, stack):
+    for alarm in alarms.values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [stack["AlarmTopicArn"]]
+
+
+def test_every_alarm_has_its_entry_in_the_runbook(alarms):
+    headings = re.findall(r"^## (\S+)$", (AWS.parents[1] / "docs/runbook.md").read_text(), re.M)
+    for slug, alarm in alarms.items():
+        assert alarm["AlarmDescription"].endswith(f"docs/runbook.md#{slug}")
+        assert slug in headings
+
+
+def test_every_filter_feeds_an_alarm(alarms, filters):
+    fed = {(t["metricNamespace"], t["metricName"]) for f in filters for t in f["metricTransformations"]}
+    read = {(alarm["Namespace"], alarm["MetricName"]) for alarm in alarms.values()}
+    assert fed == {metric for metric in read if not metric[0].startswith("AWS/")}
+
+
+@pytest.mark.parametrize(
+    ("name", "matching", "others"),
+    [
+        ("Ticks", [tick()], [TICK_FAILED, deliveries(), "tick", '"tick"', line("ticks"), line("x", tick="tick")]),
+        ("SchedulerErrors", [TICK_FAILED, tick(failed=1)], [tick(), ATTEMPT_FAILED, line("tick"), line("x", failed=3)]),
+        ("ErrorRate", [deliveries()], [tick(), ATTEMPT_FAILED, line("delivery", error_rate_percent=90)]),
+        ("LatenessP99", [deliveries()], [tick(), line("x", lateness_p99_ms=10**9)]),
+    ],
+)  # fmt: skip
+def test_filter(filters, name, matching, others):
+    (pattern,) = [Pattern(f["filterPattern"]) for f in filters if f["filterName"] == name]
+    assert all(pattern.matches(text) for text in matching)
+    assert not any(pattern.matches(text) for text in others)
+
+
+def test_workers_follow_the_queue(template):
+    """Neither emulator makes these from a template, so they are read from it."""
+    resources = {name: resource["Properties"] for name, resource in template["Resources"].items() if "Properties" in resource}
+
+    def steps(alarm, depth, minutes=15):
+        alarm = resources[alarm] | {"Dimensions": [{"Name": "QueueName", "Value": "q"}]}
+        store = Metrics()
+        for at, namespace, name, value, dimensions in samples(VISIBLE, depth, minutes, QueueName="q") if depth is not None else []:
+            store.put(at, namespace, name, value, **dimensions)
+        if store.state(alarm, NOW) != "ALARM":
+            return 0
+        (action,) = alarm["AlarmActions"]
+        beyond = (depth or 0) - alarm["Threshold"]
+        for step in resources[action["Ref"]]["StepScalingPolicyConfiguration"]["StepAdjustments"]:
+            low, high = step.get("MetricIntervalLowerBound", -1e9), step.get("MetricIntervalUpperBound", 1e9)
+            if low <= beyond < high or beyond == high == 0:
+                return step["ScalingAdjustment"]
+        raise AssertionError(f"no step for {depth}")
+
+    assert [steps("QueueLong", depth) for depth in (None, 0, 200, 201, 1999, 2000, 90000)] == [0, 0, 0, 1, 1, 3, 3]
+    assert steps("QueueLong", 5000, minutes=1) == 0, "a crowd that is gone in a minute needs nobody"
+    assert [steps("QueueShort", depth) for depth in (None, 0, 20, 21)] == [-1, -1, -1, 0]

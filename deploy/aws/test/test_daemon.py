@@ -1,0 +1,291 @@
+"""The real daemon against what the stack made: its queue, its parameter, its secret.
+
+RDS itself is a record only in the emulator, so a private PostgreSQL stands in for it, with TLS and the secret's password.
+Needs `target/debug/bday` (or BDAY_BIN), PostgreSQL's server programs and openssl.
+"""
+
+import contextlib
+import datetime
+import glob
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from cloudwatch import Metrics
+from conftest import AWS, FOR_MINISTACK, REGION, free_port
+
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", AWS.parents[1] / "target"))
+BDAY = pathlib.Path(os.environ.get("BDAY_BIN", TARGET / "debug" / "bday"))
+SERVERS = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[-2]))
+MISSING = [
+    what
+    for what, there in [
+        (f"{BDAY} (make build)", BDAY.exists()),
+        ("PostgreSQL's server programs (apt-get install postgresql)", SERVERS),
+        ("openssl", shutil.which("openssl")),
+    ]
+    if not there
+]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
+
+
+class Postgres:
+    """A throw-away server with TLS, and the user that the stack's secret names."""
+
+    def __init__(self, directory, password):
+        self.directory, self.port, self.ca = directory, free_port(), directory / "ca.pem"
+        # The server refuses to run as root.
+        self.prefix = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"] if os.geteuid() == 0 else []
+        self.certificates()
+        (directory / "password").write_text(password)
+        if self.prefix:
+            shutil.chown(directory, "postgres")
+            for path in directory.iterdir():
+                shutil.chown(path, "postgres")
+        self.run("initdb", "-D", "data", "-U", "bday", "--auth=scram-sha-256", "--pwfile=password")
+        with (directory / "data" / "postgresql.conf").open("a") as settings:
+            settings.write(f"port = {self.port}\nlisten_addresses = 'localhost'\nunix_socket_directories = '{directory}'\n")
+            settings.write(f"ssl = on\nssl_cert_file = '{directory}/server.pem'\nssl_key_file = '{directory}/server.key'\nfsync = off\n")
+        hba = directory / "data" / "pg_hba.conf"
+        hba.write_text("local all all trust\nhostssl all all all scram-sha-256\n")
+        self.run("pg_ctl", "-D", "data", "-l", "log", "-w", "start")
+        self.sql("create database bday", database="postgres")
+
+    def certificates(self):
+        """An authority of our own, and a server certificate for localhost: what verify-full wants."""
+        subject = ["-subj", "/CN=test authority", "-days", "2"]
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", *subject)
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+        (self.directory / "names").write_text("subjectAltName=DNS:localhost\n")
+        signed = ["-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"]
+        self.openssl("x509", "-req", "-days", "2", "-out", "server.pem", *signed)
+        (self.directory / "server.key").chmod(0o600)
+
+    def openssl(self, *arguments):
+        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
+
+    def run(self, program, *arguments):
+        subprocess.run([*self.prefix, f"{SERVERS[-1]}/{program}", *arguments], cwd=self.directory, check=True, stdout=subprocess.DEVNULL)
+
+    def sql(self, statement, database="bday"):
+        connection = ["-h", str(self.directory), "-p", str(self.port), "-U", "bday", "-d", database]
+        subprocess.run(["psql", "-qX", *connection, "-v", "ON_ERROR_STOP=1", "-c", statement], check=True)
+
+    def stop(self):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Accepts greetings, and remembers them by path."""
+
+    def __init__(self):
+        self.accepted = []
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                receiver.accepted.append((self.path, body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.server_port}/{path}"
+
+    def wait_for(self, name, path, seconds=30):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for at, body in list(self.accepted):
+                if name in body["message"] and at == f"/{path}":
+                    assert set(body) == {"message", "userId", "eventId", "timestamp"}
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"no greeting for {name} at /{path}; there came {self.accepted}")
+
+
+class Daemon:
+    """`bday serve`, as the task definition says it, and commands beside it."""
+
+    def __init__(self, environment, log):
+        self.environment = {"PATH": os.environ["PATH"], **environment}
+        self.log = log
+        self.bday("migrate")
+        self.process = subprocess.Popen([BDAY, "serve", "--role", "all"], env=self.environment, stdout=log.open("wb"), stderr=subprocess.STDOUT)
+
+    def bday(self, *arguments):
+        result = subprocess.run([BDAY, *arguments], env=self.environment, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, f"bday {arguments}: {result.stdout}{result.stderr}"
+        return result.stdout
+
+    def greet(self, name):
+        """Adds somebody whose birthday is today, at noon or so where they are, and ticks."""
+        now = datetime.datetime.now(datetime.UTC)
+        ahead = 12 - now.hour
+        zone = f"Etc/GMT{-ahead:+d}" if ahead else "Etc/UTC"
+        there = now + datetime.timedelta(hours=ahead)
+        self.bday(
+            "user", "add", "--first-name", name, "--birth-date", f"1990-{there:%m-%d}", "--time-zone", zone, "--send-at", f"{there:%H:%M}"
+        )  # fmt: skip
+        self.bday("tick")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+
+
+@pytest.fixture
+def receiver():
+    made = Receiver()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture
+def own_stack(ministack):
+    outputs = ministack.deploy("daemon", FOR_MINISTACK | {"Prefix": "daemon", "DatabaseDeletionProtection": "false"})
+    yield outputs
+    ministack.delete("daemon")
+
+
+@pytest.fixture
+def secret(ministack, own_stack):
+    """The stack's, with a password that needs no escaping (the emulator does not heed ExcludePunctuation)."""
+    manager = ministack.client("secretsmanager")
+    value = json.loads(manager.get_secret_value(SecretId="daemon/db-credentials")["SecretString"])
+    manager.put_secret_value(SecretId="daemon/db-credentials", SecretString=json.dumps(value | {"password": "first" * 6}))
+    return "first" * 6
+
+
+@pytest.fixture
+def postgres(secret, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("postgres")
+    for parent in [directory, *directory.parents][:3]:
+        parent.chmod(0o755)
+    made = Postgres(directory, secret)
+    yield made
+    made.stop()
+
+
+def here(ministack):
+    return {
+        "AWS_ENDPOINT_URL": ministack.endpoint,
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "BDAY__HTTP__LISTEN": f"127.0.0.1:{free_port()}",
+    }
+
+
+def test_its_log_feeds_the_alarms(ministack, own_stack, receiver, postgres, secret, tmp_path):
+    """The daemon's own lines through the stack's own filters; only the queue is the stack's here."""
+    daemon = Daemon(
+        here(ministack)
+        | {
+            "BDAY__DATABASE__URL": f"postgres://bday:{secret}@localhost:{postgres.port}/bday",
+            "BDAY__QUEUE__SQS__URL": own_stack["QueueUrl"],
+            "BDAY__WEBHOOK__URL": receiver.url("first"),
+        },
+        tmp_path / "log",
+    )
+    try:
+        daemon.greet("Ada")
+        receiver.wait_for("Ada", "first")
+    finally:
+        code = daemon.stop()
+    assert code == 0, daemon.log.read_text()
+
+    filters = ministack.client("logs").describe_metric_filters(logGroupName=own_stack["LogGroup"])["metricFilters"]
+    store = Metrics(filters)
+    store.log([(0, line) for line in daemon.log.read_text().splitlines()])
+    found = {name: [value for _, value in values] for (_, name, _), values in store.samples.items()}
+    assert found["Ticks"] and set(found["Ticks"]) == {1.0}
+    assert found["SchedulerErrors"] == [0.0]
+    assert found["ErrorRate"] == [0] and 0 <= found["LatenessP99"][0] < 120_000
+
+
+def knows_sources():
+    """Whether this daemon takes its database in parts, and values from where they live."""
+    probe = {"PATH": os.environ["PATH"], "BDAY__DATABASE__HOST": "localhost"}
+    result = subprocess.run([BDAY, "config", "show"], env=probe, capture_output=True, text=True)
+    return "is not a key" not in result.stdout + result.stderr
+
+
+def test_it_needs_nothing_but_the_tasks_environment(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
+    """URL from the parameter, password from the secret; both change, and nothing is restarted."""
+    if not knows_sources():
+        pytest.skip("this bday does not take database.host yet")
+    task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
+    environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
+    # What differs from AWS: where the database is, and who signed its certificate.
+    stands_in = {
+        "BDAY__DATABASE__HOST": "localhost",
+        "BDAY__DATABASE__PORT": str(postgres.port),
+        "BDAY__DATABASE__TLS_ROOT_CERT": str(postgres.ca),
+    }
+    ssm = ministack.client("ssm")
+
+    def webhook(path):
+        ssm.put_parameter(Name="/daemon/webhook-url", Value=receiver.url(path), Type="String", Overwrite=True)
+
+    webhook("first")
+    daemon = Daemon(environment | here(ministack) | stands_in, tmp_path / "log")
+    try:
+        daemon.greet("Ada")
+        receiver.wait_for("Ada", "first")
+
+        webhook("second")
+        for number in range(90):
+            daemon.greet(f"Grace{number}")
+            with contextlib.suppress(AssertionError):
+                receiver.wait_for(f"Grace{number}", "second", seconds=2)
+                break
+        else:
+            raise AssertionError("the daemon did not follow the parameter")
+
+        rotate(ministack, postgres, template, monkeypatch)
+        daemon.greet("Katherine")
+        receiver.wait_for("Katherine", "second", seconds=60)
+        assert daemon.process.poll() is None
+    finally:
+        code = daemon.stop()
+    assert code == 0, daemon.log.read_text()
+    assert secret not in daemon.log.read_text()
+
+
+def rotate(ministack, postgres, template, monkeypatch):
+    """The stack's own rotation function, with RDS's part done on the stand-in. Every open connection is cut as well."""
+    monkeypatch.setenv("DATABASE", "daemon")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", ministack.endpoint)
+    function = {}
+    exec(template["Resources"]["RotationFunction"]["Properties"]["Code"]["ZipFile"], function)
+
+    class Rds:
+        def modify_db_instance(self, MasterUserPassword, **_):
+            postgres.sql(f"alter user bday password '{MasterUserPassword}'")
+            postgres.sql("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'")
+
+        def describe_db_instances(self, **_):
+            return {"DBInstances": [{"DBInstanceStatus": "available", "PendingModifiedValues": {}}]}
+
+    function["rds"] = Rds()
+    event = {"SecretId": "daemon/db-credentials", "ClientRequestToken": "22222222-2222-4333-8444-555555555555"}
+    for step in ("createSecret", "setSecret", "testSecret", "finishSecret"):
+        function["handler"](event | {"Step": step}, None)

@@ -1,0 +1,134 @@
+"""What can be read off the template itself."""
+
+import subprocess
+
+import pytest
+from conftest import AWS, TEMPLATE
+
+TASK_ROLES = ("TaskRole", "SchedulerRole", "WorkerRole")
+QUEUE, LETTERS = "Queue.Arn", "DeadLetterQueue.Arn"
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def statements(template, role):
+    """Every statement that a role has, inline and by the template's managed policies."""
+    resources = template["Resources"]
+    properties = resources[role]["Properties"]
+    documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+    for attached in properties.get("ManagedPolicyArns", []):
+        assert set(attached) == {"Ref"}, f"{role} has a policy that is not this template's: {attached}"
+        documents.append(resources[attached["Ref"]]["Properties"]["PolicyDocument"])
+    return [statement for document in documents for statement in document["Statement"]]
+
+
+def granted(template, role):
+    """Resource to actions."""
+    grants = {}
+    for statement in statements(template, role):
+        assert statement["Effect"] == "Allow"
+        for resource in as_list(statement["Resource"]):
+            name = next(iter(resource.values())) if isinstance(resource, dict) else resource
+            name = ".".join(name) if isinstance(name, list) else name
+            grants.setdefault(name, set()).update(as_list(statement["Action"]))
+    return grants
+
+
+def test_cfn_lint_finds_nothing():
+    result = subprocess.run(["cfn-lint", "--include-checks", "I", "--", str(TEMPLATE)], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_shellcheck_finds_nothing():
+    scripts = [str(AWS / "run"), str(AWS / "test" / "run")]
+    result = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_it_can_be_deployed_without_a_bucket():
+    """CloudFormation takes a template of 51,200 bytes in the request itself."""
+    assert len(TEMPLATE.read_bytes()) <= 51_200
+
+
+@pytest.mark.parametrize("role", [*TASK_ROLES, "RotationRole"])
+def test_nothing_with_a_wildcard(template, role):
+    for statement in statements(template, role):
+        assert "*" not in repr(statement), statement
+
+
+def test_the_task_roles_may_do_exactly_this(template):
+    both = {
+        "DatabaseSecret": {"secretsmanager:GetSecretValue"},
+        "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${WebhookParameter}": {"ssm:GetParameter"},
+    }
+    look = {"sqs:GetQueueAttributes"}
+    send, take = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"}
+    assert granted(template, "SchedulerRole") == both | {QUEUE: look | send, LETTERS: look | take}
+    assert granted(template, "WorkerRole") == both | {QUEUE: look | take, LETTERS: look | send}
+    assert granted(template, "TaskRole") == both | {QUEUE: look | send | take, LETTERS: look | send | take}
+
+
+def test_only_the_registry_login_has_a_wildcard_that_allows(template):
+    found = []
+    for name, resource in template["Resources"].items():
+        properties = resource.get("Properties", {})
+        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
+        for document in documents:
+            found += [(name, s["Action"]) for s in document["Statement"] if s["Effect"] == "Allow" and "*" in repr(s)]
+    assert found == [("ImagePolicy", "ecr:GetAuthorizationToken")]
+
+
+def test_the_four_tasks_differ_in_role_and_listener_only(template):
+    def rest(name):
+        task = template["Resources"][name]["Properties"]
+        (container,) = task["ContainerDefinitions"]
+        options = container["LogConfiguration"]["Options"]
+        environment = [entry for entry in container["Environment"] if entry["Name"] != "BDAY__HTTP__LISTEN"]
+        shared = {key: value for key, value in container.items() if key not in ("Command", "PortMappings")}
+        logs = {"LogDriver": "awslogs", "Options": options | {"awslogs-stream-prefix": ""}}
+        return (
+            {key: value for key, value in task.items() if key not in ("Family", "TaskRoleArn", "ContainerDefinitions")},
+            shared | {"Environment": environment, "LogConfiguration": logs},
+        )
+
+    def own(name):
+        task = template["Resources"][name]["Properties"]
+        (container,) = task["ContainerDefinitions"]
+        *start, role = container["Command"]
+        assert start == ["serve", "--role"]
+        assert container["LogConfiguration"]["Options"]["awslogs-stream-prefix"] == role
+        listen = [entry["Value"] for entry in container["Environment"] if entry["Name"] == "BDAY__HTTP__LISTEN"]
+        return role, task["TaskRoleArn"]["Fn::GetAtt"][0], listen
+
+    names = ("Task", "SchedulerTask", "WorkerTask", "ApiTask")
+    assert all(rest(name) == rest("Task") for name in names)
+    assert [own(name) for name in names] == [
+        ("all", "TaskRole", ["0.0.0.0:8080"]),
+        ("scheduler", "SchedulerRole", []),
+        ("worker", "WorkerRole", []),
+        ("api", "SchedulerRole", ["0.0.0.0:8080"]),
+    ]
+
+
+def test_a_task_is_told_where_the_password_is_never_the_password(template):
+    for name in ("Task", "SchedulerTask", "WorkerTask", "ApiTask"):
+        (container,) = template["Resources"][name]["Properties"]["ContainerDefinitions"]
+        assert "resolve:" not in repr(container)
+        assert not [entry for entry in container["Environment"] if "PASSWORD" in entry["Name"]]
+
+
+def test_every_parameter_is_described_and_every_string_is_checked(template):
+    for name, parameter in template["Parameters"].items():
+        assert parameter.get("Description"), name
+        if parameter["Type"] == "String":
+            assert "AllowedPattern" in parameter or "AllowedValues" in parameter, name
+        else:
+            assert "MinValue" in parameter or "AllowedValues" in parameter, name
+
+
+def test_every_parameter_stands_in_the_readme(template):
+    readme = (AWS / "README.md").read_text()
+    assert [name for name in template["Parameters"] if f"| `{name}` |" not in readme] == []

@@ -1,0 +1,82 @@
+"""What promtool does not look at: that the files agree with each other, with the daemon and with the runbook."""
+
+import json
+import pathlib
+import re
+import subprocess
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parents[1]
+ROOT = HERE.parents[1]
+DASHBOARD = json.loads((HERE / "dashboard.json").read_text())
+ALERTS = (HERE / "alerts.yml").read_text()
+TESTS = (HERE / "alerts_test.yml").read_text()
+SECTIONS = {name: body for name, body in re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", (ROOT / "docs/runbook.md").read_text(), re.M | re.S)}
+
+
+def queries():
+    """Every query of the dashboard, with Grafana's own variables filled in."""
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            yield target["expr"].replace("$__rate_interval", "1m").replace("$job", "bday")
+    for annotation in DASHBOARD["annotations"]["list"]:
+        yield annotation["expr"].replace("$job", "bday")
+
+
+def every_query_of_the_dashboard_is_promql():
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries())]
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, file)
+        file.flush()
+        subprocess.run(["promtool", "check", "rules", "--lint=none", file.name], check=True, stdout=subprocess.DEVNULL)
+
+
+def panels_have_ids_of_their_own_and_do_not_overlap():
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    places = [
+        (x, y)
+        for at in (panel["gridPos"] for panel in panels)
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(set(places)) == len(places) and max(x for x, _ in places) < 24
+
+
+def every_alert_has_a_case_that_trips_it_and_one_that_does_not():
+    for alert in re.findall(r"- alert: (\w+)", ALERTS):
+        silent = re.findall(rf"alertname: {alert}, exp_alerts: \[\]", TESTS)
+        tripped = re.findall(rf"alertname: {alert}\n\s+exp_alerts:\n", TESTS)
+        assert silent and tripped, alert
+
+
+def every_alert_has_its_entry_in_the_runbook_and_every_entry_its_alert():
+    linked = re.findall(r"runbook: docs/runbook\.md#(\S+)", ALERTS)
+    assert sorted(linked) == sorted(SECTIONS), (linked, list(SECTIONS))
+    for name, body in SECTIONS.items():
+        assert re.findall(r"^\*\*(.+?)\.\*\*", body, re.M) == ["Means", "First look", "Usual causes", "Do"], name
+
+
+def every_metric_is_one_that_the_daemon_has():
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+    used = set(re.findall(r"\b(?:bday|process)_[a-z0-9_]+", ALERTS + " ".join(queries())))
+    missing = [name for name in sorted(used) if re.sub(r"_bucket$", "", name) not in source and not written_by_format(name, source)]
+    assert not missing, f"not in src/: {missing}"
+
+
+def written_by_format(name, source):
+    """`bday_events_{state}_total` stands for several."""
+    patterns = re.findall(r'"(bday_\w*\{\w+\}\w*)"', source)
+    return any(re.fullmatch(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(pattern)), name) for pattern in patterns)
+
+
+CHECKS = [
+    every_query_of_the_dashboard_is_promql,
+    panels_have_ids_of_their_own_and_do_not_overlap,
+    every_alert_has_a_case_that_trips_it_and_one_that_does_not,
+    every_alert_has_its_entry_in_the_runbook_and_every_entry_its_alert,
+    every_metric_is_one_that_the_daemon_has,
+]
+for check in CHECKS:
+    check()
+    print(f"  ok: {check.__name__.replace('_', ' ')}")

@@ -1,0 +1,403 @@
+//! The real daemon against real things: Postgres, SQS over HTTP, a receiver on a socket, and the clock on the wall.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bday::model::EventState::{self, Dead, Delivered};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde_json::Value;
+
+use crate::support::database::Database;
+use crate::support::process::{Bday, Running};
+use crate::support::receiver::{Behaviour, Receiver};
+use crate::support::sqs::Sqs;
+
+const QUEUE: &str = "bday-messages";
+
+/// A database, an SQS endpoint and a receiver, and how a daemon finds them.
+struct Place {
+    database: Database,
+    sqs: Sqs,
+    receiver: Receiver,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let (database, sqs, receiver) = tokio::join!(Database::new(), Sqs::start(), Receiver::start());
+        Self {
+            database,
+            sqs,
+            receiver,
+        }
+    }
+
+    fn bday(&self, arguments: &[&str]) -> Bday {
+        Bday::new(arguments)
+            .envs(self.sqs.env())
+            .env("BDAY__DATABASE__URL", self.database.url())
+            .env("BDAY__QUEUE__SQS__URL", self.sqs.queue_url(QUEUE))
+            .env("BDAY__QUEUE__CREATE", "true")
+            .env("BDAY__WEBHOOK__URL", self.receiver.url())
+    }
+
+    fn serve(&self) -> Running {
+        self.bday(&["serve"]).start()
+    }
+
+    /// Imports `n` people whose send time was a few minutes ago, and gives their zone and date.
+    async fn people_who_are_due(&self, n: usize) -> (String, NaiveDate) {
+        let now: DateTime<Utc> = self.database.store().clock().await.unwrap();
+        // Where it is about noon: so the test does not depend on the hour at which it runs.
+        let ahead = 12 - now.time().format("%H").to_string().parse::<i64>().unwrap();
+        let zone = match ahead {
+            0 => "Etc/UTC".to_owned(),
+            // The sign of these zones is that of POSIX: west is positive.
+            ahead => format!("Etc/GMT{:+}", -ahead),
+        };
+        let local = now + TimeDelta::hours(ahead);
+        let due = local - TimeDelta::minutes(5);
+        let mut csv = "first_name,last_name,birth_date,time_zone,send_at\n".to_owned();
+        for n in 0..n {
+            writeln!(
+                csv,
+                "John,Doe {n},1990-{},{zone},{}",
+                local.format("%m-%d"),
+                due.format("%H:%M")
+            )
+            .unwrap();
+        }
+        let file = file("people.csv", csv.as_bytes());
+        let imported = self
+            .bday(&["user", "import", file.path(), "--json"])
+            .finish()
+            .await;
+        assert!(imported.status.success(), "{imported:?}");
+        let report: Value = serde_json::from_str(&imported.stdout).unwrap();
+        assert_eq!(report["created"], n);
+        (zone, local.date_naive())
+    }
+
+    async fn count(&self, state: EventState) -> i64 {
+        let counts = self.database.store().count_by_state().await.unwrap();
+        counts
+            .into_iter()
+            .find(|(found, _)| *found == state)
+            .map_or(0, |(_, n)| n)
+    }
+
+    /// Nothing is left on the queue once what was done is acked.
+    async fn until_quiet(&self) {
+        self.sqs
+            .until("empty", QUEUE, |counts| {
+                counts.visible + counts.in_flight + counts.delayed == 0
+            })
+            .await;
+    }
+
+    fn assert_each_once(&self, n: usize) {
+        let accepted = self.receiver.accepted();
+        assert_eq!(accepted.len(), n);
+        assert!(accepted.values().all(|times| *times == 1), "some came twice");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_due_users_get_one_exact_greeting_each() {
+    let place = Place::new().await;
+    place.people_who_are_due(1000).await;
+    let mut daemon = place.serve();
+    place.receiver.until_accepted(1000).await;
+    place.until_quiet().await;
+    place.assert_each_once(1000);
+    let records = place.receiver.records();
+    let messages: BTreeSet<String> = records
+        .iter()
+        .map(|record| {
+            let body: Value = serde_json::from_slice(&record.body).unwrap();
+            let keys: Vec<&String> = body.as_object().unwrap().keys().collect();
+            assert_eq!(keys, ["eventId", "message", "timestamp", "userId"]);
+            assert_eq!(body["eventId"].as_str(), Some(record.event_id.as_str()));
+            assert!(body["timestamp"].as_str().unwrap().ends_with(":00Z"));
+            body["message"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let expected: BTreeSet<String> = (0..1000)
+        .map(|n| format!("Hey, John Doe {n} it's your birthday"))
+        .collect();
+    assert_eq!(messages, expected);
+    daemon.terminate();
+    assert!(daemon.exit().await.success());
+    assert_eq!(place.count(Delivered).await, 1000);
+    let tick = daemon
+        .logs()
+        .into_iter()
+        .find(|line| line["message"] == "tick")
+        .unwrap();
+    assert_eq!(
+        (&tick["due"], &tick["enqueued"], &tick["failed"]),
+        (&1000.into(), &1000.into(), &0.into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_processes_and_a_stop_in_the_middle_send_each_greeting_once() {
+    let place = Place::new().await;
+    place.people_who_are_due(1000).await;
+    place.receiver.script([Behaviour::slow(Duration::from_secs(1))]);
+    let mut daemons = [place.serve(), place.serve(), place.serve()];
+    place.receiver.until_received(150).await;
+    daemons[0].terminate();
+    assert!(daemons[0].exit().await.success());
+    place.receiver.until_accepted(1000).await;
+    place.until_quiet().await;
+    for daemon in &mut daemons[1..] {
+        daemon.terminate();
+        assert!(daemon.exit().await.success());
+    }
+    place.assert_each_once(1000);
+    assert_eq!(place.count(Delivered).await, 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_always_fails_gets_five_attempts_and_then_there_is_a_dead_letter() {
+    let place = Place::new().await;
+    place.people_who_are_due(3).await;
+    place.receiver.script([Behaviour::Status(500)]);
+    let daemon = place
+        .bday(&["serve"])
+        .env("BDAY__RETRY__SCHEDULE_SECS", "0,0,0,0")
+        .start();
+    daemon.ready().await;
+    place
+        .sqs
+        .until("dead letters", &format!("{QUEUE}-dlq"), |counts| {
+            counts.visible == 3
+        })
+        .await;
+    place.until_quiet().await;
+    assert_eq!(place.receiver.records().len(), 15);
+    assert_eq!(place.count(Dead).await, 3);
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_fails_twice_accepts_at_the_third_attempt() {
+    let place = Place::new().await;
+    place.people_who_are_due(2).await;
+    place
+        .receiver
+        .script([Behaviour::Status(500), Behaviour::Reset, Behaviour::Status(200)]);
+    let daemon = place
+        .bday(&["serve"])
+        .env("BDAY__RETRY__SCHEDULE_SECS", "0,0,0,0")
+        .start();
+    place.receiver.until_accepted(2).await;
+    place.until_quiet().await;
+    assert_eq!(place.receiver.records().len(), 6);
+    place.assert_each_once(2);
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_database_away_it_says_so_and_waits_and_is_not_ready() {
+    let place = Place::new().await;
+    place.people_who_are_due(1).await;
+    let daemon = place
+        .bday(&["serve"])
+        .env("BDAY__DATABASE__URL", "postgres://bday:secret@127.0.0.1:1/bday")
+        .start();
+    let address = daemon.address().await;
+    let line = daemon.logged("not ready yet").await;
+    assert!(line["error"].as_str().unwrap().contains("refused"), "{line}");
+    assert!(!line.to_string().contains("secret"));
+    let answer = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_eq!(
+        reqwest::get(format!("http://{address}/livez"))
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_for_a_queue_that_is_away_and_then_sends() {
+    let place = Place::new().await;
+    place.people_who_are_due(5).await;
+    place.sqs.refuse().await;
+    let daemon = place.serve();
+    daemon.logged("not ready yet").await;
+    place.sqs.accept().await;
+    daemon.ready().await;
+    place.receiver.until_accepted(5).await;
+    place.until_quiet().await;
+    place.assert_each_once(5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_can_run_apart() {
+    let place = Place::new().await;
+    place.people_who_are_due(20).await;
+    let scheduler = place.bday(&["serve", "--role", "scheduler"]).start();
+    scheduler.ready().await;
+    scheduler.logged("tick").await;
+    assert_eq!(place.receiver.records().len(), 0);
+    let worker = place.bday(&["serve", "--role", "worker"]).start();
+    worker.ready().await;
+    place.receiver.until_accepted(20).await;
+    place.until_quiet().await;
+    place.assert_each_once(20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_tell_what_happened() {
+    let place = Place::new().await;
+    place.people_who_are_due(7).await;
+    let daemon = place.serve();
+    let address = daemon.ready().await;
+    place.receiver.until_accepted(7).await;
+    place.until_quiet().await;
+    let metrics = reqwest::get(format!("http://{address}/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    for line in [
+        "bday_events_enqueued_total 7",
+        "bday_events_delivered_total{kind=\"birthday\"} 7",
+        "bday_lateness_seconds_count 7",
+        "bday_ticks_total{outcome=\"ok\"}",
+        "bday_tick_age_seconds",
+        "bday_receive_age_seconds",
+        "bday_queue_messages{state=\"visible\"}",
+        "bday_pending_oldest_age_seconds",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_hold_no_names_no_bodies_and_no_secrets() {
+    let place = Place::new().await;
+    place.people_who_are_due(3).await;
+    place
+        .receiver
+        .script([Behaviour::Status(500), Behaviour::Status(200)]);
+    let secret = format!("{}?token=hunter2", place.receiver.url());
+    let mut daemon = place
+        .bday(&["serve"])
+        .env("BDAY__WEBHOOK__URL", secret)
+        .env("BDAY__RETRY__SCHEDULE_SECS", "0,0,0,0")
+        .env("BDAY__LOG__LEVEL", "debug")
+        .start();
+    place.receiver.until_accepted(3).await;
+    place.until_quiet().await;
+    daemon.terminate();
+    daemon.exit().await;
+    let log = daemon.lines().join("\n");
+    let password = place
+        .database
+        .url()
+        .split(&[':', '@'][..])
+        .nth(2)
+        .unwrap()
+        .to_owned();
+    for private in ["John", "Doe", "birthday\"", "hunter2", password.as_str()] {
+        assert!(!log.contains(private), "the log holds {private:?}");
+    }
+    let failed = daemon
+        .logs()
+        .into_iter()
+        .filter(|line| line["message"] == "attempt failed")
+        .count();
+    assert_eq!(failed, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_what_is_in_flight_end_and_gives_back_the_rest() {
+    let place = Place::new().await;
+    place.people_who_are_due(300).await;
+    place.receiver.script([Behaviour::slow(Duration::from_secs(1))]);
+    let mut daemon = place
+        .bday(&["serve"])
+        .env("BDAY__WORKER__MAX_IN_FLIGHT", "100")
+        .start();
+    place.receiver.until_received(50).await;
+    daemon.terminate();
+    assert!(daemon.exit().await.success());
+    let after = place.receiver.accepted().len();
+    assert!((50..300).contains(&after), "{after}");
+    assert_eq!(place.count(Delivered).await, after as i64);
+    // Nothing is stuck behind a lease or a visibility: the next process sends the rest at once.
+    let daemon = place.serve();
+    place.receiver.until_accepted(300).await;
+    place.until_quiet().await;
+    place.assert_each_once(300);
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let place = Place::new().await;
+    place.people_who_are_due(3).await;
+    place.receiver.script([Behaviour::Hang]);
+    let mut daemon = place.serve();
+    place.receiver.until_received(3).await;
+    daemon.terminate();
+    daemon.logged("stopping: taking no new work").await;
+    // Echoes of the first signal do not count, so this one comes when those are over.
+    let stubborn = async {
+        loop {
+            daemon.terminate();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        _ = daemon.logged("second signal: ending at once") => {}
+        () = stubborn => {}
+    }
+    daemon.exit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_receiver_does_not_delay_the_tick() {
+    let place = Place::new().await;
+    place.people_who_are_due(50).await;
+    place.receiver.script([Behaviour::Hang]);
+    let daemon = place
+        .bday(&["serve"])
+        .env("BDAY__WORKER__MAX_IN_FLIGHT", "10")
+        .start();
+    place.receiver.until_received(10).await;
+    let tick = place.bday(&["tick"]).finish().await;
+    assert!(tick.status.success(), "{tick:?}");
+    let tick: Value = serde_json::from_str(&tick.stdout).unwrap();
+    assert!(tick["elapsed_ms"].as_u64().unwrap() < 5000, "{tick}");
+    drop(daemon);
+}
+
+/// A file that is gone when this is dropped.
+struct File(std::path::PathBuf);
+
+impl File {
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+fn file(name: &str, content: &[u8]) -> File {
+    let dir = std::env::temp_dir().join(format!("bday-test-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join(name);
+    std::fs::write(&path, content).unwrap();
+    File(path)
+}

@@ -1,0 +1,176 @@
+//! The stages of a daemon in this process, on a real database, under a clock that the test sets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bday::app;
+use bday::channel::webhook::{Webhook, parse_url};
+use bday::clock::{Clock, SettableClock, SharedClock};
+use bday::config::{self, Config};
+use bday::health::Beat;
+use bday::model::{EventState, NewUser};
+use bday::queue::{MemoryQueue, Queue};
+use bday::scheduler::{Scheduler, Tick};
+use bday::store::{Store, UserKey};
+use bday::worker::Pool;
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::database::Database;
+use super::receiver::Receiver;
+
+/// Everything between a user and a receiver.
+pub(crate) struct World {
+    pub(crate) database: Database,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<SettableClock>,
+    pub(crate) queue: Arc<MemoryQueue>,
+    pub(crate) receiver: Receiver,
+    pub(crate) config: Config,
+}
+
+impl World {
+    /// It is `now` (RFC 3339), and nobody is there.
+    pub(crate) async fn at(now: &str) -> Self {
+        Self::with(now, &[]).await
+    }
+
+    /// The same with settings, `("late.max_secs", "3600")`.
+    pub(crate) async fn with(now: &str, settings: &[(&str, &str)]) -> Self {
+        let clock = Arc::new(SettableClock::new(instant(now)));
+        let (database, receiver) = tokio::join!(Database::new(), Receiver::start());
+        let variables = settings
+            .iter()
+            .map(|(key, value)| {
+                (
+                    format!("BDAY__{}", key.replace('.', "__").to_uppercase()),
+                    (*value).to_owned(),
+                )
+            })
+            .chain([
+                ("BDAY__DATABASE__URL".to_owned(), database.url().to_owned()),
+                ("BDAY__QUEUE__KIND".to_owned(), "postgres".to_owned()),
+                ("BDAY__WEBHOOK__URL".to_owned(), receiver.url()),
+            ])
+            .collect();
+        let config = config::load(None, variables).unwrap();
+        let queue = app::memory_queue(&config, Arc::clone(&clock) as SharedClock);
+        Self {
+            store: database.store(),
+            database,
+            clock,
+            queue,
+            receiver,
+            config,
+        }
+    }
+
+    pub(crate) fn set(&self, now: &str) {
+        self.clock.set(instant(now));
+    }
+
+    /// Another process would have its own of each of these.
+    pub(crate) fn scheduler(&self) -> Scheduler {
+        let clock = self.clock();
+        let beat = Beat::new(Arc::clone(&clock));
+        app::scheduler(
+            &self.config,
+            self.store.clone(),
+            Arc::clone(&self.queue) as Arc<dyn Queue>,
+            clock,
+            beat,
+        )
+    }
+
+    pub(crate) fn pool(&self) -> Pool {
+        let (_, url) = watch::channel(parse_url(&self.receiver.url()).unwrap());
+        let timeout = Duration::from_secs(self.config.webhook.timeout_secs);
+        let webhook = Webhook::new(url, timeout, timeout, self.clock()).unwrap();
+        let clock = self.clock();
+        let beat = Beat::new(Arc::clone(&clock));
+        let queue = Arc::clone(&self.queue) as Arc<dyn Queue>;
+        app::pool(
+            &self.config,
+            self.store.clone(),
+            queue,
+            Arc::new(webhook),
+            clock,
+            beat,
+        )
+        .unwrap()
+    }
+
+    fn clock(&self) -> SharedClock {
+        Arc::clone(&self.clock) as SharedClock
+    }
+
+    /// One pass of the scheduler; must succeed.
+    pub(crate) async fn tick(&self) -> Tick {
+        let (tick, result) = self.scheduler().run_once(self.clock.now()).await;
+        result.unwrap();
+        Tick {
+            elapsed_ms: 0,
+            ..tick
+        }
+    }
+
+    /// One tick, and all that it put on the queue is worked off.
+    pub(crate) async fn minute(&self) -> Tick {
+        let tick = self.tick().await;
+        self.pool().run_once().await.unwrap();
+        tick
+    }
+
+    /// Adds or updates the person that `external_id` names, as whoever writes users does.
+    pub(crate) async fn write(&self, external_id: &str, birth_date: &str, time_zone: &str) -> Uuid {
+        let user = person(external_id, birth_date, time_zone);
+        self.write_user(user).await
+    }
+
+    pub(crate) async fn write_user(&self, user: NewUser) -> Uuid {
+        let users = [(UserKey::External, user)];
+        let written = self
+            .store
+            .write_users(&self.config.schedule(), self.clock.now(), &users)
+            .await
+            .unwrap();
+        written[0].0
+    }
+
+    /// How many greetings the receiver has accepted so far, and that none came twice.
+    pub(crate) fn greetings(&self) -> usize {
+        let accepted = self.receiver.accepted();
+        assert!(
+            accepted.values().all(|times| *times == 1),
+            "a greeting came twice: {accepted:?}"
+        );
+        accepted.len()
+    }
+
+    /// How many events there are in `state`.
+    pub(crate) async fn count(&self, state: EventState) -> i64 {
+        let counts = self.store.count_by_state().await.unwrap();
+        counts
+            .into_iter()
+            .find(|(found, _)| *found == state)
+            .map_or(0, |(_, n)| n)
+    }
+}
+
+/// A person called Ada `external_id`.
+pub(crate) fn person(external_id: &str, birth_date: &str, time_zone: &str) -> NewUser {
+    NewUser {
+        external_id: Some(external_id.to_owned()),
+        first_name: "Ada".to_owned(),
+        last_name: external_id.to_owned(),
+        birth_date: birth_date.parse().unwrap(),
+        time_zone: time_zone.parse().unwrap(),
+        send_at: None,
+        leap_day: None,
+    }
+}
+
+pub(crate) fn instant(text: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(text).unwrap().with_timezone(&Utc)
+}
