@@ -4,6 +4,7 @@
 
 mod config;
 mod demo;
+mod event;
 mod healthcheck;
 pub mod inbox;
 mod migrate;
@@ -56,9 +57,12 @@ enum Command {
     Tick(tick::Args),
     /// Bring the database's schema up to date, and create the queue where that is ours to do
     Migrate,
-    /// Add, list and import people
+    /// Add, show, change, delete, list, import and export people
     #[command(subcommand)]
     User(user::Command),
+    /// What was sent, is to be sent, or was not sent, and why
+    #[command(subcommand)]
+    Event(event::Command),
     /// When a birthday is due, year by year; needs no database
     When(when::When),
     /// A webhook receiver on this machine, with a page that shows what arrives
@@ -107,6 +111,7 @@ impl Cli {
             Command::Tick(args) => tick::run(args, &source, clock).await,
             Command::Migrate => migrate::run(&source).await,
             Command::User(command) => user::run(command, &source, clock).await,
+            Command::Event(command) => event::run(command, &source).await,
             Command::When(when) => when.run(
                 &*clock,
                 &mut std::io::stdout().lock(),

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 /// A table with a head.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -52,6 +54,11 @@ impl Table {
         }
         out.flush()
     }
+}
+
+/// To the second, UTC.
+pub(super) fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Writes one value as a line of JSON.

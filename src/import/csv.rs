@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use csv::{ReaderBuilder, StringRecord};
 
-use crate::model::{NewUser, SNAKE_CASE, UserInput};
+use crate::model::{NewUser, SNAKE_CASE, Schedule, UserInput};
 
 const REQUIRED: [&str; 4] = ["first_name", "last_name", "birth_date", "time_zone"];
 const OPTIONAL: [&str; 3] = ["send_at", "leap_day", "external_id"];
@@ -25,8 +25,13 @@ pub enum HeaderError {
     #[error("line 1: the column {0} is missing; needed are first_name,last_name,birth_date,time_zone")]
     Missing(&'static str),
     /// A column is there that nobody knows.
-    #[error("line 1: the column {0:?} is not known; known are {known}", known = [&REQUIRED[..], &OPTIONAL].concat().join(","))]
-    Unknown(String),
+    #[error("line 1: the column {column:?} is not known; known are {known}")]
+    Unknown {
+        /// As it is called.
+        column: String,
+        /// Those that would do.
+        known: String,
+    },
     /// A column is there twice.
     #[error("line 1: the column {0} is there twice")]
     Twice(String),
@@ -38,23 +43,33 @@ pub struct Parser {
     columns: usize,
     required: [usize; 4],
     optional: [Option<usize>; 3],
+    /// Further kinds, each with its column.
+    kinds: Vec<(String, usize)>,
     record: StringRecord,
 }
 
 impl Parser {
-    /// Takes the columns from the first line, in any order.
+    /// Takes the columns from the first line, in any order. A kind that `schedule` knows is a column of dates.
     ///
     /// # Errors
     /// See [`HeaderError`].
-    pub fn new(header: &str) -> Result<Self, HeaderError> {
+    pub fn new(header: &str, schedule: &Schedule) -> Result<Self, HeaderError> {
         let mut record = StringRecord::new();
         if !parse(header.trim_start_matches('\u{feff}'), &mut record) {
             return Err(HeaderError::Unreadable);
         }
         let names: Vec<&str> = record.iter().map(str::trim).collect();
+        let known: Vec<&str> = [&REQUIRED[..], &OPTIONAL]
+            .concat()
+            .into_iter()
+            .chain(schedule.other_kinds())
+            .collect();
         for (at, name) in names.iter().enumerate() {
-            if !REQUIRED.contains(name) && !OPTIONAL.contains(name) {
-                return Err(HeaderError::Unknown((*name).to_owned()));
+            if !known.contains(name) {
+                return Err(HeaderError::Unknown {
+                    column: name.chars().take(60).collect(),
+                    known: known.join(","),
+                });
             }
             if names[..at].contains(name) {
                 return Err(HeaderError::Twice((*name).to_owned()));
@@ -69,6 +84,10 @@ impl Parser {
             columns: names.len(),
             required,
             optional: OPTIONAL.map(find),
+            kinds: schedule
+                .other_kinds()
+                .filter_map(|kind| Some((kind.to_owned(), find(kind)?)))
+                .collect(),
             record,
         })
     }
@@ -77,7 +96,7 @@ impl Parser {
     ///
     /// # Errors
     /// In words: every field that is wrong.
-    pub fn person(&mut self, line: &str, today: NaiveDate) -> Result<NewUser, String> {
+    pub fn person(&mut self, line: &str, schedule: &Schedule, today: NaiveDate) -> Result<NewUser, String> {
         if !parse(line, &mut self.record) {
             return Err("a quote is opened and not closed: a field cannot go on in the next line".to_owned());
         }
@@ -90,6 +109,12 @@ impl Parser {
         }
         let [first_name, last_name, birth_date, time_zone] = self.required.map(|at| &self.record[at]);
         let [send_at, leap_day, external_id] = self.optional.map(|at| at.map(|at| &self.record[at]));
+        let record = &self.record;
+        let occasions: Vec<(&str, Option<&str>)> = self
+            .kinds
+            .iter()
+            .map(|(kind, at)| (kind.as_str(), Some(&record[*at])))
+            .collect();
         let input = UserInput {
             first_name,
             last_name,
@@ -98,14 +123,11 @@ impl Parser {
             send_at,
             leap_day,
             external_id,
+            occasions: &occasions,
         };
-        input.check(&SNAKE_CASE, today).map_err(|errors| {
-            errors
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ")
-        })
+        input
+            .check(&SNAKE_CASE, schedule, today)
+            .map_err(|errors| super::in_words(&errors))
     }
 }
 
@@ -128,6 +150,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::calendar::LeapDay;
+    use crate::model::{Kind, LateJoin};
+
+    fn schedule() -> Schedule {
+        let kind = Kind {
+            send_at: "09:00".parse().expect("a time"),
+        };
+        Schedule {
+            kinds: ["birthday", "work_anniversary"]
+                .map(|name| (name.to_owned(), kind.clone()))
+                .into(),
+            leap_day: LeapDay::default(),
+            late_join: LateJoin::default(),
+        }
+    }
+
+    fn parser(header: &str) -> Result<Parser, HeaderError> {
+        Parser::new(header, &schedule())
+    }
 
     fn today() -> NaiveDate {
         NaiveDate::from_ymd_opt(2026, 11, 24).expect("a date")
@@ -135,10 +176,13 @@ mod tests {
 
     #[test]
     fn columns_may_come_in_any_order() {
-        let mut parser =
-            Parser::new("\u{feff}time_zone,birth_date,last_name,first_name").expect("it has all");
+        let mut parser = parser("\u{feff}time_zone,birth_date,last_name,first_name").expect("it has all");
         let person = parser
-            .person("Asia/Tokyo,--02-29,\"O\"\"Hara, Jr\",Scarlett", today())
+            .person(
+                "Asia/Tokyo,--02-29,\"O\"\"Hara, Jr\",Scarlett",
+                &schedule(),
+                today(),
+            )
             .expect("it is right");
         assert_eq!(
             (person.first_name.as_str(), person.last_name.as_str()),
@@ -149,23 +193,28 @@ mod tests {
     #[test]
     fn a_header_without_a_column_names_it() {
         assert_eq!(
-            Parser::new("first_name,last_name,birth_date").err(),
+            parser("first_name,last_name,birth_date").err(),
             Some(HeaderError::Missing("time_zone"))
         );
-        assert_eq!(
-            Parser::new("name").err(),
-            Some(HeaderError::Unknown("name".to_owned()))
+        let error = parser("name").expect_err("it is not known").to_string();
+        assert!(
+            error.contains("time_zone") && error.contains("work_anniversary"),
+            "{error}"
         );
         assert!(matches!(
-            Parser::new("first_name,first_name"),
+            parser("first_name,first_name"),
             Err(HeaderError::Twice(_))
         ));
     }
 
     #[test]
     fn each_fault_of_a_line_is_told() {
-        let mut parser = Parser::new("first_name,last_name,birth_date,time_zone").expect("it has all");
-        let mut error = |line: &str| parser.person(line, today()).expect_err("it is wrong");
+        let mut parser = parser("first_name,last_name,birth_date,time_zone").expect("it has all");
+        let mut error = |line: &str| {
+            parser
+                .person(line, &schedule(), today())
+                .expect_err("it is wrong")
+        };
         assert!(error("Ada,Lovelace,1815-12-10").contains("3 fields"));
         assert!(error("\"Ada,Lovelace,1815-12-10,UTC").contains("quote"));
         assert!(error("A\0da,Lovelace,1815-12-10,UTC").contains("U+0000"));
@@ -173,11 +222,27 @@ mod tests {
         assert!(error("Ada,Lovelace,1815-12-10,London").contains("Europe/London"));
     }
 
+    #[test]
+    fn a_kind_of_the_configuration_is_a_column() {
+        let mut parser =
+            parser("first_name,last_name,birth_date,time_zone,work_anniversary").expect("it has all");
+        let mut person = |line: &str| parser.person(line, &schedule(), today());
+        let ada = person("Ada,Lovelace,1815-12-10,UTC,1833-06-05").expect("it is right");
+        assert_eq!(
+            ada.occasions["work_anniversary"],
+            Some("1833-06-05".parse().expect("a date"))
+        );
+        let nobody = person("Ada,Lovelace,1815-12-10,UTC,").expect("it is right");
+        assert_eq!(nobody.occasions["work_anniversary"], None);
+        let error = person("Ada,Lovelace,1815-12-10,UTC,1833-06-31").expect_err("June has 30 days");
+        assert!(error.starts_with("work_anniversary: "), "{error}");
+    }
+
     proptest! {
         #[test]
         fn no_line_makes_the_parser_panic(line in ".{0,200}") {
-            let mut parser = Parser::new("first_name,last_name,birth_date,time_zone").expect("it has all");
-            let _ = parser.person(&line, today());
+            let mut parser = parser("first_name,last_name,birth_date,time_zone").expect("it has all");
+            let _ = parser.person(&line, &schedule(), today());
         }
     }
 }

@@ -1,10 +1,14 @@
-//! Import: people from a CSV file, however long, a batch at a time. A bad line is reported and the rest goes in.
+//! Import: people from a CSV or NDJSON file, however long, a batch at a time. A bad line is reported and the rest goes in.
+//!
+//! A line is the whole person: what it leaves blank or out is cleared. Only a CSV file that has no column for a kind
+//! leaves the dates of that kind as they are.
 //!
 //! Running it again is safe. A person with an `external_id` is updated. One without is known by its line: the same line
 //! in a later run is the same person, while two equal lines in one file are two people.
 
 mod csv;
 mod lines;
+mod ndjson;
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -12,9 +16,10 @@ use std::io::BufRead;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::model::{NewUser, Schedule};
+use crate::model::{FieldError, NewUser, Schedule};
 use crate::store::{Store, StoreError, UserKey, Written};
 
 pub use csv::{HeaderError, Parser};
@@ -30,17 +35,26 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6264_6179_2d69_6d70_6f72_742d_6c69_6e6
 /// A person, and by what it is known.
 type Keyed = (UserKey, NewUser);
 
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A header, then a record a line.
+    Csv,
+    /// A JSON object a line, as the API takes it.
+    Ndjson,
+}
+
 /// A line that did not go in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BadLine {
-    /// From 1; the header is line 1.
+    /// From 1; the header of a CSV file is line 1.
     pub line: u64,
     /// What is wrong, field by field, and what to do.
     pub reason: String,
 }
 
 /// What became of a file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Report {
     /// People that were not there before.
     pub created: u64,
@@ -95,13 +109,19 @@ pub async fn run(
     store: &Store,
     schedule: &Schedule,
     now: DateTime<Utc>,
+    format: Format,
     input: impl BufRead + Send + 'static,
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<Report, ImportError> {
     // Somewhere it is tomorrow already.
     let today = now.date_naive() + Days::new(1);
     let (items, mut taken) = mpsc::channel(BATCH);
-    let reading = tokio::task::spawn_blocking(move || read(input, today, &items, progress));
+    let reader = Reader {
+        schedule: schedule.clone(),
+        today,
+        items,
+    };
+    let reading = tokio::task::spawn_blocking(move || reader.read(format, input, progress));
     let mut import = Importer {
         store,
         schedule,
@@ -130,49 +150,68 @@ pub async fn run(
     Ok(import.report)
 }
 
-/// Runs on a thread of its own: files block.
-fn read(
-    input: impl BufRead,
+/// The reading side.
+struct Reader {
+    schedule: Schedule,
     today: NaiveDate,
-    items: &mpsc::Sender<Item>,
-    progress: impl Fn(u64),
-) -> Result<(), ImportError> {
-    let mut lines = Lines::new(input);
-    let mut parser: Option<Parser> = None;
-    loop {
-        let number = lines.number() + 1;
-        let line = match lines.next_line() {
-            Ok(None) if parser.is_none() => return Err(HeaderError::Empty.into()),
-            Ok(None) => return Ok(()),
-            Ok(Some(line)) => line,
-            Err(source) => {
-                return Err(ImportError::Read {
-                    line: number - 1,
-                    source,
-                });
-            }
+    items: mpsc::Sender<Item>,
+}
+
+/// How the next line is read.
+enum Parsing {
+    Header,
+    Csv(Parser),
+    Ndjson,
+}
+
+impl Reader {
+    /// Runs on a thread of its own: files block.
+    fn read(&self, format: Format, input: impl BufRead, progress: impl Fn(u64)) -> Result<(), ImportError> {
+        let mut lines = Lines::new(input);
+        let mut parsing = match format {
+            Format::Csv => Parsing::Header,
+            Format::Ndjson => Parsing::Ndjson,
         };
-        let bad = |reason: String| Item::Bad(BadLine { line: number, reason });
-        let item = match (&mut parser, line) {
-            (None, Line::Text(header)) => {
-                parser = Some(Parser::new(header)?);
-                continue;
-            }
-            (None, _) => return Err(HeaderError::Unreadable.into()),
-            (Some(_), Line::Text(text)) if text.trim_ascii().is_empty() => continue,
-            (Some(parser), Line::Text(text)) => match parser.person(text, today) {
+        loop {
+            let number = lines.number() + 1;
+            let line = match lines.next_line() {
+                Ok(None) if matches!(parsing, Parsing::Header) => return Err(HeaderError::Empty.into()),
+                Ok(None) => return Ok(()),
+                Ok(Some(line)) => line,
+                Err(source) => {
+                    let line = number - 1;
+                    return Err(ImportError::Read { line, source });
+                }
+            };
+            let person = match (&mut parsing, line) {
+                (Parsing::Header, Line::Text(header)) => {
+                    parsing = Parsing::Csv(Parser::new(header, &self.schedule)?);
+                    continue;
+                }
+                (Parsing::Header, _) => return Err(HeaderError::Unreadable.into()),
+                (_, Line::Text(text)) if text.trim_ascii().is_empty() => continue,
+                (Parsing::Csv(parser), Line::Text(text)) => parser.person(text, &self.schedule, self.today),
+                (Parsing::Ndjson, Line::Text(text)) => ndjson::person(text, &self.schedule, self.today),
+                (_, other) => Err(other.problem()),
+            };
+            let item = match person {
                 Ok(person) => Item::Person(number, Box::new(person)),
-                Err(reason) => bad(reason),
-            },
-            (Some(_), other) => bad(other.problem()),
-        };
-        if number.is_multiple_of(1000) {
-            progress(lines.bytes());
-        }
-        if items.blocking_send(item).is_err() {
-            return Ok(());
+                Err(reason) => Item::Bad(BadLine { line: number, reason }),
+            };
+            if number.is_multiple_of(1000) {
+                progress(lines.bytes());
+            }
+            if self.items.blocking_send(item).is_err() {
+                return Ok(());
+            }
         }
     }
+}
+
+/// All that is wrong with a line.
+fn in_words(errors: &[FieldError]) -> String {
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    errors.join("; ")
 }
 
 struct Importer<'a> {

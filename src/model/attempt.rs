@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
+
+use super::Event;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,7 +32,7 @@ impl AttemptOutcome {
 }
 
 /// An attempt as it stands in the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// The event that was sent.
@@ -48,4 +51,14 @@ pub struct Attempt {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended, UTC; none if nobody saw it end.
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// An event with its attempts: the whole story.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EventWithAttempts {
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+    /// Its attempts, first to last.
+    pub attempts: Vec<Attempt>,
 }

@@ -1,13 +1,15 @@
 //! One occasion of one user in one local year.
 
 use std::fmt;
+use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Where an event stands. The first three are under way; the others are final, but for a redrive of a dead one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "event_state", rename_all = "lowercase")]
 pub enum EventState {
@@ -28,6 +30,17 @@ pub enum EventState {
 }
 
 impl EventState {
+    /// Every state, in the order of an event's life.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Queued,
+        Self::Delivering,
+        Self::Delivered,
+        Self::Dead,
+        Self::Cancelled,
+        Self::Skipped,
+    ];
+
     /// Whether nothing more will happen by itself.
     #[must_use]
     pub fn is_final(self) -> bool {
@@ -46,6 +59,20 @@ impl EventState {
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
         }
+    }
+}
+
+/// A text that names no [`EventState`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown state {0:?}: expected pending, queued, delivering, delivered, dead, cancelled or skipped")]
+pub struct UnknownState(String);
+
+impl FromStr for EventState {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| UnknownState(super::input::shortened(text).to_owned()))
     }
 }
 
@@ -116,7 +143,7 @@ impl fmt::Display for Reason {
 }
 
 /// An event as it stands in the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// The `webhook-id` of every attempt.
@@ -138,6 +165,7 @@ pub struct Event {
     /// The error of the last failed attempt.
     pub last_error: Option<String>,
     /// How many requests were begun.
+    #[serde(rename = "attemptCount")]
     pub attempts: i16,
     /// When it was put on the queue, UTC.
     pub queued_at: Option<DateTime<Utc>>,

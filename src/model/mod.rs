@@ -3,13 +3,19 @@
 //! Plain values. Nothing here reads a clock, a database or a socket.
 
 mod attempt;
+mod document;
 mod event;
 mod input;
+mod instant;
 mod schedule;
+mod upcoming;
 mod user;
 
-pub use attempt::{Attempt, AttemptOutcome};
+pub use attempt::{Attempt, AttemptOutcome, EventWithAttempts};
+pub use document::{Object, UserDocument};
 pub use event::{Event, EventState, Lease, Reason};
 pub use input::{CAMEL_CASE, FieldError, FieldNames, SNAKE_CASE, UserInput};
-pub use schedule::{Kind, LateJoin, NewEvent, Schedule};
+pub use instant::{InvalidInstant, parse_instant};
+pub use schedule::{Kind, LateJoin, NewEvent, Schedule, first_year};
+pub use upcoming::Upcoming;
 pub use user::{BIRTHDAY, NewUser, Occasion, User};

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{EventState, Occasion, Reason};
+use super::{BIRTHDAY, EventState, Occasion, Reason};
 use crate::calendar::{self, LeapDay, Occurrence, SendAt};
 
 /// What to do with an occasion of which bday learns on the day itself, after the send time.
@@ -54,6 +54,14 @@ pub struct NewEvent {
 }
 
 impl Schedule {
+    /// The kinds beside the birthday.
+    pub fn other_kinds(&self) -> impl Iterator<Item = &str> {
+        self.kinds
+            .keys()
+            .map(String::as_str)
+            .filter(|kind| *kind != BIRTHDAY)
+    }
+
     /// When `occasion` takes place in `local_year`, if its kind is known and it takes place at all.
     #[must_use]
     pub fn occurrence(&self, occasion: &Occasion, local_year: i32) -> Option<Occurrence> {
@@ -70,10 +78,10 @@ impl Schedule {
     /// The event of `occasion` in `local_year`, unless there is none: the kind is unknown, the date does not take
     /// place that year, or that day was over when bday learned of it.
     ///
-    /// A year in which the person was not yet born has no event either.
+    /// Nor has a year before the first: see [`first_year`].
     #[must_use]
     pub fn event(&self, occasion: &Occasion, local_year: i32) -> Option<NewEvent> {
-        if occasion.date.year().is_some_and(|born| born > local_year) {
+        if first_year(&occasion.kind, occasion.date).is_some_and(|first| first > local_year) {
             return None;
         }
         let occurrence = self.occurrence(occasion, local_year)?;
@@ -116,10 +124,67 @@ impl Schedule {
     }
 }
 
+/// The first year in which `date` is greeted, where its own year is known: for a birthday that year itself, since the
+/// day of birth is the first birthday; for any other kind the year after, since an anniversary of 0 years is none.
+#[must_use]
+pub fn first_year(kind: &str, date: calendar::AnnualDate) -> Option<i32> {
+    let year = date.year()?;
+    Some(if kind == BIRTHDAY { year } else { year + 1 })
+}
+
 /// The date under which `date` is planned in `year`: its own, and 28 February for a 29th that the year lacks.
 #[must_use]
 fn nominal_date(date: calendar::AnnualDate, year: i32) -> NaiveDate {
     NaiveDate::from_ymd_opt(year, date.month(), date.day())
         .or_else(|| NaiveDate::from_ymd_opt(year, 2, 28))
         .unwrap_or(NaiveDate::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, date: &str, year: i32) -> Option<NewEvent> {
+        let named = |name: &str| {
+            let send_at = SendAt::default();
+            (name.to_owned(), Kind { send_at })
+        };
+        let schedule = Schedule {
+            kinds: [named(BIRTHDAY), named("work_anniversary")].into(),
+            leap_day: LeapDay::default(),
+            late_join: LateJoin::default(),
+        };
+        let occasion = Occasion {
+            user_id: Uuid::nil(),
+            kind: kind.to_owned(),
+            date: date.parse().expect("a date"),
+            time_zone: calendar::Zone::UTC,
+            send_at: None,
+            leap_day: None,
+            known_at: DateTime::UNIX_EPOCH,
+        };
+        schedule.event(&occasion, year)
+    }
+
+    #[test]
+    fn the_day_of_birth_is_the_first_birthday() {
+        assert!(event(BIRTHDAY, "2025-03-01", 2024).is_none());
+        assert!(event(BIRTHDAY, "2025-03-01", 2025).is_some());
+    }
+
+    #[test]
+    fn an_anniversary_of_0_years_is_none() {
+        assert!(event("work_anniversary", "2025-03-01", 2025).is_none());
+        assert!(event("work_anniversary", "2025-03-01", 2026).is_some());
+    }
+
+    #[test]
+    fn a_date_without_its_year_is_greeted_every_year() {
+        assert!(event("work_anniversary", "--03-01", 2025).is_some());
+    }
+
+    #[test]
+    fn a_kind_that_is_not_configured_has_no_events() {
+        assert!(event("name_day", "--03-01", 2025).is_none());
+    }
 }

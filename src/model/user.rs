@@ -1,9 +1,13 @@
 //! A person, and the dates on which that person is greeted.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::Schedule;
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
 /// The kind that is always there.
@@ -26,10 +30,12 @@ pub struct NewUser {
     pub send_at: Option<SendAt>,
     /// What 29 February means in a common year; none means the configuration's.
     pub leap_day: Option<LeapDay>,
+    /// Dates of other kinds. None takes a date away; a kind that is not here stays as it is.
+    pub occasions: BTreeMap<String, Option<AnnualDate>>,
 }
 
 /// A user in the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// Set by bday.
@@ -40,21 +46,38 @@ pub struct User {
     pub first_name: String,
     /// May be empty.
     pub last_name: String,
-    /// The birthday.
+    /// `YYYY-MM-DD`, or `--MM-DD` where the year is not known.
+    #[schema(value_type = String, example = "1815-12-10")]
     pub birth_date: AnnualDate,
-    /// Where the person lives.
+    /// An IANA time zone name: where the person lives.
+    #[schema(value_type = String, example = "Europe/London")]
     pub time_zone: Zone,
-    /// Local wall time; none means the kind's.
+    /// Local wall time `HH:MM`; null means the kind's.
+    #[schema(value_type = Option<String>, example = "09:00")]
     pub send_at: Option<SendAt>,
-    /// What 29 February means in a common year; none means the configuration's.
+    /// What 29 February means in a common year: `feb28`, `mar1` or `leap_years_only`; null means the configuration's.
+    #[schema(value_type = Option<String>)]
     pub leap_day: Option<LeapDay>,
-    /// Grows with each edit.
+    /// Dates of other kinds, by kind.
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub occasions: BTreeMap<String, AnnualDate>,
+    /// Grows with each edit: the `ETag`.
     #[serde(skip)]
     pub version: i64,
     /// UTC.
     pub created_at: DateTime<Utc>,
     /// UTC.
     pub updated_at: DateTime<Utc>,
+}
+
+impl User {
+    /// The same without the dates of kinds that `schedule` does not know: those stay in the database, unused, until
+    /// their kind is configured (again).
+    #[must_use]
+    pub fn known_to(mut self, schedule: &Schedule) -> Self {
+        self.occasions.retain(|kind, _| schedule.kinds.contains_key(kind));
+        self
+    }
 }
 
 /// One yearly date of a user, with what planning must know of that user.

@@ -7,6 +7,7 @@ mod events;
 mod leases;
 mod outcomes;
 mod plan;
+mod replan;
 mod stats;
 mod sweep;
 mod users;
@@ -21,10 +22,11 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
 
 pub use claims::{Claim, ClaimCursor};
+pub use events::{EventCursor, EventFilter, Order};
 pub use leases::{LeaseRequest, Refusal, Refused};
 pub use outcomes::{NextStep, Outcome};
 pub use stats::Backlog;
-pub use users::{UserKey, Written};
+pub use users::{Created, Deleted, Edited, Idempotency, UserFilter, UserKey, UserRef, Written};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -71,7 +73,21 @@ impl StoreError {
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
         };
-        matches!(error.code().as_deref(), Some("40P01" | "40001" | "55P03"))
+        match error.code().as_deref() {
+            Some("40P01" | "40001" | "55P03") => true,
+            // Two at once brought the same person back: the second finds the first's row when it looks again.
+            Some("23505") => error.constraint() == Some("users_pkey"),
+            _ => false,
+        }
+    }
+
+    /// The name of the constraint that a row would have broken.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.constraint(),
+            _ => None,
+        }
     }
 }
 

@@ -141,6 +141,8 @@ impl Store {
 }
 
 /// Writes what is not there yet, and gives how many of it wait and how many are skipped.
+///
+/// An event that was cancelled because its user was deleted comes back with the user, unless something of it was sent.
 pub(super) async fn insert_events(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
@@ -149,6 +151,40 @@ pub(super) async fn insert_events(
     if events.is_empty() {
         return Ok((0, 0));
     }
+    let mut written = write_events(transaction, now, events, INSERT).await?;
+    if written.len() < events.len() {
+        written.extend(write_events(transaction, now, events, REVIVE).await?);
+    }
+    let planned = written.iter().filter(|pending| **pending).count() as u64;
+    Ok((planned, written.len() as u64 - planned))
+}
+
+const INSERT: &str = "
+INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, state, reason, finished_at, created_at)
+SELECT n.id, n.user_id, n.kind, n.local_year, n.local_date, n.due_at, n.state::event_state, n.reason,
+       CASE WHEN n.state <> 'pending' THEN $9 END, $9
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::text[], $8::text[])
+    AS n(id, user_id, kind, local_year, local_date, due_at, state, reason)
+ON CONFLICT ON CONSTRAINT one_event_per_user_kind_and_year DO NOTHING
+RETURNING state = 'pending'";
+
+const REVIVE: &str = "
+UPDATE events e
+SET local_date = n.local_date, due_at = n.due_at, state = n.state::event_state, reason = n.reason,
+    finished_at = CASE WHEN n.state <> 'pending' THEN $9 END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::text[], $8::text[])
+    AS n(id, user_id, kind, local_year, local_date, due_at, state, reason)
+WHERE (e.user_id, e.kind, e.local_year) = (n.user_id, n.kind, n.local_year)
+  AND e.state = 'cancelled' AND e.reason = 'user_deleted' AND e.attempts = 0
+RETURNING e.state = 'pending'";
+
+/// Gives for each that was written whether it waits.
+async fn write_events(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    events: &[NewEvent],
+    statement: &'static str,
+) -> Result<Vec<bool>> {
     let ids: Vec<Uuid> = events.iter().map(|_| Uuid::now_v7()).collect();
     let users: Vec<Uuid> = events.iter().map(|event| event.user_id).collect();
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
@@ -165,28 +201,18 @@ pub(super) async fn insert_events(
         .iter()
         .map(|event| event.reason.map(Reason::as_str))
         .collect();
-    let written: Vec<bool> = sqlx::query_scalar(
-        "INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, state, reason, finished_at, created_at)
-         SELECT n.id, n.user_id, n.kind, n.local_year, n.local_date, n.due_at, n.state::event_state, n.reason,
-                CASE WHEN n.state <> 'pending' THEN $9 END, $9
-         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::text[],
-                     $8::text[]) AS n(id, user_id, kind, local_year, local_date, due_at, state, reason)
-         ON CONFLICT ON CONSTRAINT one_event_per_user_kind_and_year DO NOTHING
-         RETURNING state = 'pending'",
-    )
-    .bind(ids)
-    .bind(users)
-    .bind(kinds)
-    .bind(years)
-    .bind(dates)
-    .bind(dues)
-    .bind(states)
-    .bind(reasons)
-    .bind(now)
-    .fetch_all(&mut **transaction)
-    .await?;
-    let planned = written.iter().filter(|pending| **pending).count() as u64;
-    Ok((planned, written.len() as u64 - planned))
+    Ok(sqlx::query_scalar(statement)
+        .bind(ids)
+        .bind(users)
+        .bind(kinds)
+        .bind(years)
+        .bind(dates)
+        .bind(dues)
+        .bind(states)
+        .bind(reasons)
+        .bind(now)
+        .fetch_all(&mut **transaction)
+        .await?)
 }
 
 /// How far everybody has been planned; none before the first plan.
@@ -201,80 +227,4 @@ pub(super) async fn planned_through(
     Ok(sqlx::query_scalar("SELECT max(local_date) FROM planned_days")
         .fetch_one(&mut **transaction)
         .await?)
-}
-
-/// Moves the pending events of `users` to where their occasions are now, and writes those that are missing.
-///
-/// A pending event whose date no longer takes place, or was over before it was learned, is deleted: nothing of it was
-/// sent, and the year is free again. A skipped one comes back when its new date is still ahead. What was put on the
-/// queue stays: one greeting a year.
-pub(super) async fn replan(
-    transaction: &mut Transaction<'_, Postgres>,
-    schedule: &Schedule,
-    now: DateTime<Utc>,
-    through: Option<NaiveDate>,
-    users: &[Uuid],
-) -> Result<()> {
-    let rows: Vec<OccasionRow> = sqlx::query_as(
-        "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
-         FROM occasions o JOIN users u ON u.id = o.user_id WHERE o.user_id = ANY($1)",
-    )
-    .bind(users)
-    .fetch_all(&mut **transaction)
-    .await?;
-    let movable: Vec<(Uuid, Uuid, String, i16, String)> = sqlx::query_as(
-        "SELECT id, user_id, kind, local_year, state::text FROM events
-         WHERE user_id = ANY($1) AND (state = 'pending' OR state = 'skipped' AND attempts = 0)
-         ORDER BY id FOR UPDATE",
-    )
-    .bind(users)
-    .fetch_all(&mut **transaction)
-    .await?;
-    let (mut ids, mut dates, mut dues, mut gone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut missing = Vec::new();
-    let mut occasions = Vec::with_capacity(rows.len());
-    for row in rows {
-        occasions.push(row.occasion()?);
-    }
-    for (id, user_id, kind, year, state) in &movable {
-        let occasion = occasions
-            .iter()
-            .find(|occasion| occasion.user_id == *user_id && occasion.kind == *kind);
-        let event = occasion.and_then(|occasion| schedule.event(occasion, i32::from(*year)));
-        match event {
-            Some(event) if state == "pending" || event.occurrence.due_at > now => {
-                ids.push(*id);
-                dates.push(event.occurrence.local_date);
-                dues.push(event.occurrence.due_at);
-            }
-            None if state == "pending" => gone.push(*id),
-            _ => {}
-        }
-    }
-    if !gone.is_empty() {
-        sqlx::query("DELETE FROM events WHERE id = ANY($1)")
-            .bind(gone)
-            .execute(&mut **transaction)
-            .await?;
-    }
-    if !ids.is_empty() {
-        sqlx::query(
-            "UPDATE events e SET local_date = n.local_date, due_at = n.due_at, state = 'pending', reason = NULL,
-                    finished_at = NULL
-             FROM unnest($1::uuid[], $2::date[], $3::timestamptz[]) AS n(id, local_date, due_at)
-             WHERE e.id = n.id AND (e.due_at, e.local_date) IS DISTINCT FROM (n.due_at, n.local_date)",
-        )
-        .bind(ids)
-        .bind(dates)
-        .bind(dues)
-        .execute(&mut **transaction)
-        .await?;
-    }
-    if let Some(through) = through {
-        for occasion in &occasions {
-            missing.extend(schedule.events_through(occasion, now, through));
-        }
-        insert_events(transaction, now, &missing).await?;
-    }
-    Ok(())
 }

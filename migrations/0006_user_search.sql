@@ -1,0 +1,6 @@
+-- What the lists read: people by the beginning of a name or of an external id, and by zone. The collation "C" makes a
+-- beginning a range.
+CREATE INDEX users_by_full_name ON users ((lower(first_name || ' ' || last_name) COLLATE "C"));
+CREATE INDEX users_by_last_name ON users ((lower(last_name) COLLATE "C"));
+CREATE INDEX users_by_lower_external_id ON users ((lower(external_id) COLLATE "C"));
+CREATE INDEX users_by_time_zone ON users (time_zone, id);

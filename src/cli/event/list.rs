@@ -1,0 +1,101 @@
+//! `bday event list`
+
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::cli::output::{self, Table};
+use crate::model::{Event, EventState, parse_instant};
+use crate::store::{EventCursor, EventFilter, Order, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  bday event list
+  bday event list --state dead --state skipped --from 2026-01-01
+  bday event list --user 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --limit 0 --json";
+const PAGE: u32 = 1000;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// Only in this state; may come more than once
+    #[arg(long, value_name = "STATE")]
+    state: Vec<EventState>,
+    /// Only of the user with this id, who may be gone
+    #[arg(long, value_name = "ID")]
+    user: Option<Uuid>,
+    /// Only due at this instant or later: RFC 3339, or a date
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
+    from: Option<DateTime<Utc>>,
+    /// Only due before this instant
+    #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
+    to: Option<DateTime<Utc>>,
+    /// Those due first come first
+    #[arg(long)]
+    ascending: bool,
+    /// How many; 0 is all
+    #[arg(long, default_value_t = 50)]
+    limit: u64,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
+    let filter = EventFilter {
+        states: args.state,
+        from: args.from,
+        to: args.to,
+        user_id: args.user,
+    };
+    let order = if args.ascending {
+        Order::Ascending
+    } else {
+        Order::Descending
+    };
+    let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
+    let mut after = None;
+    let head = [
+        "ID",
+        "DUE",
+        "LOCAL DATE",
+        "KIND",
+        "STATE",
+        "REASON",
+        "ATTEMPTS",
+        "USER",
+    ];
+    let mut table = (!args.json && args.limit != 0).then(|| Table::new(&head));
+    while left > 0 {
+        let wanted = left.min(u64::from(PAGE)) as u32;
+        let page = store.list_events(&filter, order, after, wanted).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(EventCursor::from(last));
+        left -= page.len() as u64;
+        for event in page {
+            match &mut table {
+                Some(table) => table.row(cells(&event)),
+                None if args.json => output::json(&event)?,
+                None => println!("{}", cells(&event).join("\t")),
+            }
+        }
+    }
+    if let Some(table) = table {
+        table.print()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cells(event: &Event) -> [String; 8] {
+    [
+        event.id.to_string(),
+        output::instant(event.due_at),
+        event.local_date.to_string(),
+        event.kind.clone(),
+        event.state.to_string(),
+        event.reason.clone().unwrap_or_default(),
+        event.attempts.to_string(),
+        event.user_id.to_string(),
+    ]
+}

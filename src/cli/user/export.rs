@@ -1,0 +1,69 @@
+//! `bday user export`
+
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use uuid::Uuid;
+
+use super::Context;
+use crate::export::{Format, PAGE, Writer};
+use crate::store::UserFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  bday user export > people.csv
+  bday user export --format ndjson --output people.ndjson
+  bday user export | bday --config other.toml user import -
+
+People come in the order of their ids. Somebody who is added meanwhile may be missing; nobody comes twice.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// How it is written
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    format: Format,
+    /// Where to [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let out: Box<dyn Write + Send> = match &args.output {
+        None => Box::new(io::stdout()),
+        Some(path) => {
+            Box::new(File::create(path).with_context(|| format!("cannot create {}", path.display()))?)
+        }
+    };
+    let mut out = BufWriter::with_capacity(64 * 1024, out);
+    let writer = Writer::new(args.format, &context.schedule);
+    match write(&mut out, &writer, context).await {
+        // A reader that has seen enough is no failure.
+        Err(error)
+            if error
+                .downcast_ref()
+                .is_some_and(|error: &io::Error| error.kind() == ErrorKind::BrokenPipe) =>
+        {
+            Ok(ExitCode::SUCCESS)
+        }
+        result => result.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn write(out: &mut impl Write, writer: &Writer, context: &Context) -> anyhow::Result<()> {
+    out.write_all(writer.head().as_bytes())?;
+    let (everybody, mut after) = (UserFilter::default(), Uuid::nil());
+    loop {
+        let page = context.store.list_users(&everybody, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        for user in &page {
+            out.write_all(writer.line(user).as_bytes())?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}

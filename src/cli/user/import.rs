@@ -1,0 +1,112 @@
+//! `bday user import`
+
+use std::fs::File;
+use std::io::{BufReader, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Context;
+use crate::cli::output;
+use crate::import;
+
+const EXAMPLES: &str = "\
+CSV: the columns, named in the first line, in any order, are first_name,last_name,birth_date,time_zone
+and if wanted send_at (HH:MM), leap_day (feb28, mar1, leap_years_only), external_id, and a date for each further kind,
+named like the kind, such as work_anniversary. A date is YYYY-MM-DD, or --MM-DD without the year.
+NDJSON (a file that ends in .ndjson or .jsonl, or --format ndjson): a line is an object as the API takes it, and as
+`bday user export` writes it.
+
+A person with an external id is brought up to date. One without is known by its line: a line that was imported before
+changes nothing. A bad line is reported with its number, and the rest goes in. Exit code 1 when there was one.
+
+Examples:
+  bday user import people.csv
+  bday user import people.csv --json | jq '.errors[]'
+  zcat people.ndjson.gz | bday user import - --format ndjson";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// The file; - is standard input
+    file: PathBuf,
+    /// How it is written [default: what its name says, else CSV]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Csv,
+    Ndjson,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let Args { file, format, json } = args;
+    let format = match format {
+        Some(Format::Csv) => import::Format::Csv,
+        Some(Format::Ndjson) => import::Format::Ndjson,
+        None => by_name(&file),
+    };
+    let (store, schedule, now) = (&context.store, &context.schedule, context.clock.now());
+    let report = if file.as_os_str() == "-" {
+        let input = BufReader::with_capacity(256 * 1024, std::io::stdin());
+        import::run(store, schedule, now, format, input, |_| {}).await
+    } else {
+        let opened = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
+        let bar = progress(opened.metadata().map_or(0, |data| data.len()));
+        let input = BufReader::with_capacity(256 * 1024, opened);
+        let shown = bar.clone();
+        let report = import::run(store, schedule, now, format, input, move |bytes| {
+            shown.set_position(bytes);
+        })
+        .await;
+        bar.finish_and_clear();
+        report
+    };
+    let report = report.with_context(|| format!("import of {}", file.display()))?;
+    if json {
+        output::json(&report)?;
+    } else {
+        for bad in &report.errors {
+            eprintln!("line {}: {}", bad.line, bad.reason);
+        }
+        if report.failed > report.errors.len() as u64 {
+            eprintln!(
+                "… and {} more bad lines",
+                report.failed - report.errors.len() as u64
+            );
+        }
+        println!(
+            "created {}, updated {}, unchanged {}, failed {}",
+            report.created, report.updated, report.unchanged, report.failed
+        );
+    }
+    Ok(if report.failed > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn by_name(file: &Path) -> import::Format {
+    let ending = file.extension().and_then(|ending| ending.to_str());
+    match ending {
+        Some("ndjson" | "jsonl") => import::Format::Ndjson,
+        _ => import::Format::Csv,
+    }
+}
+
+/// On a terminal only.
+fn progress(bytes: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} left");
+    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

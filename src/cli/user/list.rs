@@ -1,0 +1,78 @@
+//! `bday user list`
+
+use std::process::ExitCode;
+
+use uuid::Uuid;
+
+use super::Context;
+use crate::calendar::Zone;
+use crate::cli::output::{self, Table};
+use crate::model::User;
+use crate::store::UserFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  bday user list
+  bday user list --search love --time-zone Europe/London
+  bday user list --limit 0 --json | jq -r .id    all of them, one JSON object a line";
+const PAGE: u32 = 1000;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// How many; 0 is all
+    #[arg(long, default_value_t = 50)]
+    limit: u64,
+    /// The beginning of a name or of an external id
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// Only people in this zone
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<Zone>,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let Args { limit, json, .. } = args;
+    let filter = UserFilter {
+        time_zone: args.time_zone,
+        search: args.search,
+    };
+    let mut left = if limit == 0 { u64::MAX } else { limit };
+    let mut after = Uuid::nil();
+    // All of them may be a million: those go out a page at a time, without a table that would have to know the widest.
+    let mut table =
+        (!json && limit != 0).then(|| Table::new(&["ID", "NAME", "BORN", "TIME ZONE", "AT", "EXTERNAL ID"]));
+    while left > 0 {
+        let wanted = left.min(u64::from(PAGE)) as u32;
+        let page = context.store.list_users(&filter, after, wanted).await?;
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        left -= page.len() as u64;
+        for user in page {
+            let user = user.known_to(&context.schedule);
+            match &mut table {
+                Some(table) => table.row(cells(&user)),
+                None if json => output::json(&user)?,
+                None => println!("{}", cells(&user).join("\t")),
+            }
+        }
+    }
+    if let Some(table) = table {
+        table.print()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cells(user: &User) -> [String; 6] {
+    [
+        user.id.to_string(),
+        format!("{} {}", user.first_name, user.last_name),
+        user.birth_date.to_string(),
+        user.time_zone.name().to_owned(),
+        user.send_at.map(|at| at.to_string()).unwrap_or_default(),
+        user.external_id.clone().unwrap_or_default(),
+    ]
+}

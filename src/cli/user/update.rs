@@ -1,0 +1,69 @@
+//! `bday user update`
+
+use std::process::ExitCode;
+
+use super::Context;
+use super::fields::{Fields, complain};
+use crate::cli::output;
+use crate::model::UserDocument;
+use crate::store::{Edited, UserRef};
+
+const EXAMPLES: &str = "\
+Examples:
+  bday user update hr-17 --time-zone America/New_York
+  bday user update hr-17 --send-at '' --occasion work_anniversary=    an empty text takes a field away";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// The id or the external id
+    user: String,
+    #[command(flatten)]
+    fields: Fields,
+    /// Print the user as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
+    let found = context.find(&args.user).await?;
+    let edited = context
+        .store
+        .edit_user(
+            &context.schedule,
+            context.clock.now(),
+            UserRef::Id(found.id),
+            |user| {
+                let document = UserDocument::of(user, &context.schedule);
+                args.fields.over(document, context)
+            },
+        )
+        .await;
+    let user = match edited {
+        Ok(Edited::Done(user)) => user.known_to(&context.schedule),
+        Ok(Edited::Gone) => anyhow::bail!("somebody has just deleted the user {}", found.id),
+        Ok(Edited::Refused(errors)) => {
+            complain(&errors);
+            return Ok(ExitCode::from(2));
+        }
+        Err(error) if error.constraint() == Some("external_ids_are_unique") => {
+            anyhow::bail!("--external-id belongs to another user: give another")
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if args.json {
+        output::json(&user)?;
+    } else if user.version == found.version {
+        println!("unchanged {}", user.id);
+    } else {
+        println!(
+            "updated {}: {} {}, {}, {}",
+            user.id,
+            user.first_name,
+            user.last_name,
+            user.birth_date,
+            user.time_zone.name()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

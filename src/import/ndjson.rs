@@ -1,0 +1,75 @@
+//! NDJSON, a user a line: the object that the API takes, and that its export gives.
+
+use chrono::NaiveDate;
+
+use super::in_words;
+use crate::model::{NewUser, Object, Schedule, UserDocument};
+
+/// Reads one line.
+///
+/// # Errors
+/// In words: every field that is wrong.
+pub(super) fn person(line: &str, schedule: &Schedule, today: NaiveDate) -> Result<NewUser, String> {
+    let object: Object =
+        serde_json::from_str(line).map_err(|error| format!("not a JSON object: {}", without_line(&error)))?;
+    UserDocument::default()
+        .with(&object)
+        .check(schedule, today)
+        .map_err(|errors| in_words(&errors))
+}
+
+/// serde's text ends with a place whose line is always 1, beside ours a contradiction.
+fn without_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" at line ") {
+        Some((what, _)) => format!("{what} (column {})", error.column()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::calendar::LeapDay;
+    use crate::model::LateJoin;
+
+    fn read(line: &str) -> Result<NewUser, String> {
+        let schedule = Schedule {
+            kinds: std::collections::BTreeMap::new(),
+            leap_day: LeapDay::default(),
+            late_join: LateJoin::default(),
+        };
+        let today = NaiveDate::from_ymd_opt(2026, 11, 24).expect("a date");
+        person(line, &schedule, today)
+    }
+
+    #[test]
+    fn each_fault_of_a_line_is_told() {
+        let error = |line: &str| read(line).expect_err("it is wrong");
+        assert!(error("[]").contains("object"));
+        assert!(error("{\"firstName\"").contains("column 12"));
+        let all = error(r#"{"firstName":"A\u0000","birthDate":"1815-13-10","timeZone":"London","x":1}"#);
+        for part in ["firstName", "U+0000", "birthDate", "Europe/London", "x: unknown"] {
+            assert!(all.contains(part), "{all}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_export_is_read() {
+        let line = r#"{"id":"0198f0c0-0000-7000-8000-000000000000","firstName":"Ada","lastName":"Lovelace",
+            "birthDate":"--12-10","timeZone":"Europe/London","sendAt":null,"occasions":{}}"#;
+        assert_eq!(
+            read(&line.replace('\n', "")).expect("it is right").last_name,
+            "Lovelace"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_the_parser_panic(line in r#"[\[\]{}:,"a-zA-Z0-9\\.-]{0,120}"#) {
+            let _ = read(&line);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Replan: what an edit moves, within the transaction of that edit.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::Result;
+use super::plan::insert_events;
+use super::users::OccasionRow;
+use crate::model::{EventState, NewEvent, Occasion, Reason, Schedule};
+
+/// An event that an edit may move: no request was ever begun for it.
+#[derive(Debug, sqlx::FromRow)]
+struct Movable {
+    id: Uuid,
+    user_id: Uuid,
+    kind: String,
+    local_year: i16,
+    state: EventState,
+    local_date: NaiveDate,
+    due_at: DateTime<Utc>,
+}
+
+/// Moves the events of `users` to where their occasions are now, and writes those that are missing.
+///
+/// | the event of that local year | becomes |
+/// | --- | --- |
+/// | pending or queued, nothing sent yet | pending at the new instant; past or not, as a new one would be |
+/// | the same, but its date is over, or does not take place | deleted: the year is free again |
+/// | skipped, nothing sent yet | pending, if the new instant is still ahead |
+/// | anything of it was, or may have been sent | as it is: one greeting a year |
+///
+/// The message of a queued event that moved is still on the queue. Whoever receives it finds an event that is not due,
+/// and drops it.
+pub(super) async fn replan(
+    transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    through: Option<NaiveDate>,
+    users: &[Uuid],
+) -> Result<()> {
+    let rows: Vec<OccasionRow> = sqlx::query_as(
+        "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
+         FROM occasions o JOIN users u ON u.id = o.user_id WHERE o.user_id = ANY($1)",
+    )
+    .bind(users)
+    .fetch_all(&mut **transaction)
+    .await?;
+    let mut occasions = Vec::with_capacity(rows.len());
+    for row in rows {
+        occasions.push(row.occasion()?);
+    }
+    let movable: Vec<Movable> = sqlx::query_as(
+        "SELECT id, user_id, kind, local_year, state, local_date, due_at FROM events
+         WHERE user_id = ANY($1) AND state IN ('pending', 'queued', 'skipped') AND attempts = 0
+         ORDER BY id FOR UPDATE",
+    )
+    .bind(users)
+    .fetch_all(&mut **transaction)
+    .await?;
+    move_events(transaction, schedule, now, &occasions, movable).await?;
+    if let Some(through) = through {
+        let mut missing = Vec::new();
+        for occasion in &occasions {
+            missing.extend(schedule.events_through(occasion, now, through));
+        }
+        insert_events(transaction, now, &missing).await?;
+    }
+    Ok(())
+}
+
+async fn move_events(
+    transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    occasions: &[Occasion],
+    movable: Vec<Movable>,
+) -> Result<()> {
+    let mut moved: Vec<(Uuid, NewEvent)> = Vec::new();
+    let mut gone = Vec::new();
+    for old in movable {
+        let occasion = occasions
+            .iter()
+            .find(|occasion| occasion.user_id == old.user_id && occasion.kind == old.kind);
+        let event = occasion.and_then(|occasion| schedule.event(occasion, i32::from(old.local_year)));
+        match event {
+            None if old.state == EventState::Skipped => {}
+            None => gone.push(old.id),
+            Some(event) => {
+                let stays =
+                    (event.occurrence.due_at, event.occurrence.local_date) == (old.due_at, old.local_date);
+                let ahead = event.state == EventState::Pending && event.occurrence.due_at > now;
+                if !stays && (ahead || old.state != EventState::Skipped) {
+                    moved.push((old.id, event));
+                }
+            }
+        }
+    }
+    if !gone.is_empty() {
+        sqlx::query("DELETE FROM events WHERE id = ANY($1)")
+            .bind(gone)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = moved.iter().map(|(id, _)| *id).collect();
+    let events = || moved.iter().map(|(_, event)| event);
+    let dates: Vec<NaiveDate> = events().map(|event| event.occurrence.local_date).collect();
+    let dues: Vec<DateTime<Utc>> = events().map(|event| event.occurrence.due_at).collect();
+    let states: Vec<&str> = events().map(|event| event.state.as_str()).collect();
+    let reasons: Vec<Option<&str>> = events().map(|event| event.reason.map(Reason::as_str)).collect();
+    sqlx::query(
+        "UPDATE events e
+         SET local_date = n.local_date, due_at = n.due_at, state = n.state::event_state, reason = n.reason,
+             queued_at = NULL, deadline_at = NULL, finished_at = CASE WHEN n.state <> 'pending' THEN $6 END
+         FROM unnest($1::uuid[], $2::date[], $3::timestamptz[], $4::text[], $5::text[])
+             AS n(id, local_date, due_at, state, reason)
+         WHERE e.id = n.id",
+    )
+    .bind(ids)
+    .bind(dates)
+    .bind(dues)
+    .bind(states)
+    .bind(reasons)
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}

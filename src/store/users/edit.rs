@@ -1,0 +1,206 @@
+//! One user changed, or deleted.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Postgres, QueryBuilder, Transaction};
+use uuid::Uuid;
+
+use super::super::plan::planned_through;
+use super::super::replan::replan;
+use super::super::{Result, Store};
+use super::UserRef;
+use super::occasions::{Dates, raise_versions};
+use super::rows::{USER_COLUMNS, UserRow};
+use crate::calendar::{LeapDay, SendAt};
+use crate::model::{NewUser, Schedule, User};
+
+/// What became of an edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edited<E> {
+    /// There is no such user.
+    Gone,
+    /// The edit did not want to, and nothing was written.
+    Refused(E),
+    /// It is done, and this is the user now.
+    Done(Box<User>),
+}
+
+/// What became of a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// There is no such user.
+    Gone,
+    /// The user has another version than was asked for.
+    OtherVersion,
+    /// The user is deleted.
+    Done,
+}
+
+impl Store {
+    /// Changes one user into what `edit` makes of it, and replans it. Nobody else changes it meanwhile.
+    ///
+    /// # Errors
+    /// The database refuses, for instance because the external id is taken, or is away; then nothing is written.
+    pub async fn edit_user<E>(
+        &self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        who: UserRef<'_>,
+        edit: impl FnOnce(&User) -> Result<NewUser, E>,
+    ) -> Result<Edited<E>> {
+        self.in_time(async {
+            let mut transaction = self.pool.begin().await?;
+            let through = planned_through(&mut transaction).await?;
+            let Some(old) = lock(&mut transaction, who).await? else {
+                return Ok(Edited::Gone);
+            };
+            let new = match edit(&old) {
+                Ok(new) => new,
+                Err(refusal) => return Ok(Edited::Refused(refusal)),
+            };
+            let fields = update(&mut transaction, now, &old, &new).await?;
+            if old.leap_day != new.leap_day {
+                // As in `note_leap_day_rules`.
+                sqlx::query(
+                    "UPDATE occasions SET known_at = $2 WHERE user_id = $1 AND month = 2 AND day = 29",
+                )
+                .bind(old.id)
+                .bind(now)
+                .execute(&mut *transaction)
+                .await?;
+            }
+            let mut dates = Dates::default();
+            dates.add(old.id, &new);
+            let dates = !dates.write(&mut transaction, now).await?.is_empty();
+            if dates && !fields {
+                raise_versions(&mut transaction, now, &[old.id]).await?;
+            }
+            let mut current = old;
+            if dates || fields {
+                replan(&mut transaction, schedule, now, through, &[current.id]).await?;
+                if let Some(written) = lock(&mut transaction, UserRef::Id(current.id)).await? {
+                    current = written;
+                }
+            }
+            transaction.commit().await?;
+            Ok(Edited::Done(Box::new(current)))
+        })
+        .await
+    }
+
+    /// Deletes a user, at one of `versions` if these are given, and cancels what was not sent yet. What is being
+    /// delivered at this moment may still arrive.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn delete_user(
+        &self,
+        now: DateTime<Utc>,
+        who: UserRef<'_>,
+        versions: Option<&[i64]>,
+    ) -> Result<Deleted> {
+        self.in_time(async {
+            let mut transaction = self.pool.begin().await?;
+            let (id, external_id) = who.columns();
+            let found: Option<(Uuid, i64, Option<String>)> = sqlx::query_as(
+                "SELECT id, version, external_id FROM users WHERE id = $1 OR external_id = $2 FOR UPDATE",
+            )
+            .bind(id)
+            .bind(external_id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+            let Some((id, version, external_id)) = found else {
+                return Ok(Deleted::Gone);
+            };
+            if versions.is_some_and(|versions| !versions.contains(&version)) {
+                return Ok(Deleted::OtherVersion);
+            }
+            if let Some(external_id) = external_id {
+                remember(&mut transaction, now, id, &external_id).await?;
+            }
+            sqlx::query("DELETE FROM users WHERE id = $1")
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query(
+                "UPDATE events SET state = 'cancelled', reason = 'user_deleted', finished_at = $2, deadline_at = NULL
+                 WHERE user_id = $1 AND state IN ('pending', 'queued')",
+            )
+            .bind(id)
+            .bind(now)
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(Deleted::Done)
+        })
+        .await
+    }
+}
+
+/// Reads a user whom nobody else can change before this transaction ends.
+async fn lock(transaction: &mut Transaction<'_, Postgres>, who: UserRef<'_>) -> Result<Option<User>> {
+    let mut query = QueryBuilder::<Postgres>::new(USER_COLUMNS);
+    match who {
+        UserRef::Id(id) => query.push(" WHERE u.id = ").push_bind(id),
+        UserRef::External(id) => query.push(" WHERE u.external_id = ").push_bind(id),
+    };
+    query.push(" FOR UPDATE OF u");
+    let row: Option<UserRow> = query.build_query_as().fetch_optional(&mut **transaction).await?;
+    row.map(UserRow::user).transpose()
+}
+
+/// Writes what differs, and gives whether something did; the version grows only then.
+async fn update(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    old: &User,
+    new: &NewUser,
+) -> Result<bool> {
+    let done = sqlx::query(
+        "UPDATE users SET external_id = $2, first_name = $3, last_name = $4, time_zone = $5, send_at = $6, leap_day = $7,
+                version = version + 1, updated_at = $8
+         WHERE id = $1 AND (external_id, first_name, last_name, time_zone, send_at, leap_day) IS DISTINCT FROM
+                           ($2, $3, $4, $5, $6::time, $7)",
+    )
+    .bind(old.id)
+    .bind(new.external_id.as_deref())
+    .bind(&new.first_name)
+    .bind(&new.last_name)
+    .bind(new.time_zone.name())
+    .bind(new.send_at.map(SendAt::time))
+    .bind(new.leap_day.map(LeapDay::as_str))
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Remembers which id belonged to an external id, so that who comes back is known, and not greeted twice in a year.
+/// Of the external id only a hash stays, and that for no longer than it matters.
+async fn remember(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    id: Uuid,
+    external_id: &str,
+) -> Result<()> {
+    sqlx::query(
+        "DELETE FROM former_users
+         WHERE user_id = $1 OR external_id_hash = sha256(convert_to($2, 'UTF8'))
+            OR user_id IN (SELECT user_id FROM former_users WHERE deleted_at < $3::timestamptz - interval '400 days'
+                           ORDER BY deleted_at LIMIT 8 FOR UPDATE SKIP LOCKED)",
+    )
+    .bind(id)
+    .bind(external_id)
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO former_users (user_id, external_id_hash, deleted_at)
+         VALUES ($1, sha256(convert_to($2, 'UTF8')), $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(external_id)
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}

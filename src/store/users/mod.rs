@@ -1,0 +1,53 @@
+//! Users and their occasions. Whoever is written is planned in the same transaction.
+
+mod create;
+mod edit;
+mod occasions;
+mod read;
+mod rows;
+mod write;
+
+use uuid::Uuid;
+
+pub use create::{Created, Idempotency};
+pub use edit::{Deleted, Edited};
+pub use read::UserFilter;
+pub(super) use rows::OccasionRow;
+
+/// By what a user that is written is known to be the same as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserKey {
+    /// Its `external_id`: one that is there is updated.
+    External,
+    /// This id: one that is there stays as it is.
+    Id(Uuid),
+}
+
+/// What became of a user that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It was not there before.
+    Created,
+    /// It was there, and something of it changed.
+    Updated,
+    /// It was there, just like this.
+    Unchanged,
+}
+
+/// A user as somebody names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserRef<'a> {
+    /// By bday's own id.
+    Id(Uuid),
+    /// By the owner's.
+    External(&'a str),
+}
+
+impl UserRef<'_> {
+    fn columns(&self) -> (Option<Uuid>, Option<&str>) {
+        match self {
+            Self::Id(id) => (Some(*id), None),
+            Self::External(id) => (None, Some(id)),
+        }
+    }
+}

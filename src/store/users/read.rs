@@ -1,0 +1,116 @@
+//! One user, or a page of them.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::super::{Result, Store};
+use super::UserRef;
+use super::rows::{USER_COLUMNS, UserRow};
+use crate::calendar::Zone;
+use crate::model::User;
+
+/// Which users a list has. All conditions hold together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserFilter {
+    /// In this zone, under this very name.
+    pub time_zone: Option<Zone>,
+    /// The beginning of "first name, blank, last name", of the last name, or of the external id; case does not matter.
+    pub search: Option<String>,
+}
+
+impl Store {
+    /// One user.
+    ///
+    /// # Errors
+    /// The database refuses or is away, or the row holds what this binary cannot read.
+    pub async fn user(&self, who: UserRef<'_>) -> Result<Option<User>> {
+        self.in_time(async {
+            let (condition, id) = match who {
+                UserRef::Id(id) => (" WHERE u.id = ", Some(id)),
+                UserRef::External(_) => (" WHERE u.external_id = ", None),
+            };
+            let mut query = QueryBuilder::<Postgres>::new(USER_COLUMNS);
+            query.push(condition);
+            match id {
+                Some(id) => query.push_bind(id),
+                None => query.push_bind(who.columns().1),
+            };
+            let row: Option<UserRow> = query.build_query_as().fetch_optional(&self.pool).await?;
+            row.map(UserRow::user).transpose()
+        })
+        .await
+    }
+
+    /// Up to `limit` users with an id over `after`, by id.
+    ///
+    /// # Errors
+    /// The database refuses or is away, or a row holds what this binary cannot read.
+    pub async fn list_users(&self, filter: &UserFilter, after: Uuid, limit: u32) -> Result<Vec<User>> {
+        self.in_time(async {
+            let mut query = QueryBuilder::<Postgres>::new(USER_COLUMNS);
+            query.push(" WHERE u.id > ").push_bind(after);
+            if let Some(zone) = filter.time_zone {
+                query.push(" AND u.time_zone = ").push_bind(zone.name());
+            }
+            if let Some(search) = &filter.search {
+                let mut or = " AND (";
+                for column in SEARCHED {
+                    query.push(or).push(column).push(" >= lower(");
+                    query.push_bind(search).push(") AND ").push(column);
+                    query
+                        .push(" < lower(")
+                        .push_bind(search)
+                        .push(") || U&'\\+10FFFF'");
+                    or = " OR ";
+                }
+                query.push(")");
+            }
+            query.push(" ORDER BY u.id LIMIT ").push_bind(i64::from(limit));
+            // How common a beginning is decides between an index on names and the order of the ids. So each search is
+            // planned for its own text.
+            let query = query.build_query_as().persistent(filter.search.is_none());
+            let rows: Vec<UserRow> = query.fetch_all(&self.pool).await?;
+            rows.into_iter().map(UserRow::user).collect()
+        })
+        .await
+    }
+
+    /// How many users there are.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn count_users(&self) -> Result<i64> {
+        self.in_time(async {
+            Ok(sqlx::query_scalar("SELECT count(*) FROM users")
+                .fetch_one(&self.pool)
+                .await?)
+        })
+        .await
+    }
+
+    /// When each of `ids` was created, UTC.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn users_created_at(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, DateTime<Utc>>> {
+        self.in_time(async {
+            let rows: Vec<(Uuid, DateTime<Utc>)> =
+                sqlx::query_as("SELECT id, created_at FROM users WHERE id = ANY($1)")
+                    .bind(ids)
+                    .fetch_all(&self.pool)
+                    .await?;
+            Ok(rows.into_iter().collect())
+        })
+        .await
+    }
+}
+
+/// What is compared with the beginning that is looked for. Each has an index on exactly this.
+const SEARCHED: [&str; 3] = [
+    r#"lower(u.first_name || ' ' || u.last_name) COLLATE "C""#,
+    r#"lower(u.last_name) COLLATE "C""#,
+    r#"lower(u.external_id) COLLATE "C""#,
+];

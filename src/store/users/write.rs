@@ -1,0 +1,194 @@
+//! Many users at once, as an import writes them.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
+
+use super::super::plan::{insert_events, planned_through};
+use super::super::replan::replan;
+use super::super::{Result, Store};
+use super::occasions::{Dates, note_leap_day_rules, occasions_of, raise_versions};
+use super::{UserKey, Written};
+use crate::calendar::{LeapDay, SendAt};
+use crate::model::{NewUser, Schedule};
+
+impl Store {
+    /// Writes `users` in one transaction, each under its key, and plans them under `schedule`. No key may come twice.
+    /// Gives, in the same order, the id of each and what became of it.
+    ///
+    /// # Errors
+    /// The database refuses or is away; then none is written.
+    pub async fn write_users(
+        &self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        users: &[(UserKey, NewUser)],
+    ) -> Result<Vec<(Uuid, Written)>> {
+        self.in_time(async {
+            let mut transaction = self.pool.begin().await?;
+            let through = planned_through(&mut transaction).await?;
+            let known = users.iter().filter(|(key, _)| *key == UserKey::External);
+            let known = known.filter_map(|(_, user)| Some((user.external_id.as_deref()?, user)));
+            note_leap_day_rules(&mut transaction, now, known).await?;
+            let mut result = upsert_users(&mut transaction, now, users).await?;
+            let mut dates = Dates::default();
+            for ((key, user), (id, outcome)) in users.iter().zip(&result) {
+                // One that is there under its own id stays as it is.
+                if *key == UserKey::External || *outcome == Written::Created {
+                    dates.add(*id, user);
+                }
+            }
+            let changed_dates = dates.write(&mut transaction, now).await?;
+            let mut only_dates = Vec::new();
+            for (id, outcome) in &mut result {
+                if *outcome == Written::Unchanged && changed_dates.contains(id) {
+                    *outcome = Written::Updated;
+                    only_dates.push(*id);
+                }
+            }
+            if !only_dates.is_empty() {
+                raise_versions(&mut transaction, now, &only_dates).await?;
+            }
+            if let Some(through) = through {
+                plan_created(&mut transaction, schedule, now, through, users, &result).await?;
+            }
+            let updated: Vec<Uuid> = result
+                .iter()
+                .filter(|(_, outcome)| *outcome == Written::Updated)
+                .map(|(id, _)| *id)
+                .collect();
+            if !updated.is_empty() {
+                replan(&mut transaction, schedule, now, through, &updated).await?;
+            }
+            transaction.commit().await?;
+            Ok(result)
+        })
+        .await
+    }
+}
+
+async fn upsert_users(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    users: &[(UserKey, NewUser)],
+) -> Result<Vec<(Uuid, Written)>> {
+    let ids: Vec<Uuid> = users
+        .iter()
+        .map(|(key, _)| match key {
+            UserKey::Id(id) => *id,
+            UserKey::External => Uuid::now_v7(),
+        })
+        .collect();
+    let by_external: Vec<bool> = users.iter().map(|(key, _)| *key == UserKey::External).collect();
+    let rows: Vec<(i64, Uuid, bool, bool)> = sqlx::query_as(UPSERT_USERS)
+        .bind(&ids)
+        .bind(
+            users
+                .iter()
+                .map(|(_, user)| user.external_id.as_deref())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            users
+                .iter()
+                .map(|(_, user)| user.first_name.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            users
+                .iter()
+                .map(|(_, user)| user.last_name.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            users
+                .iter()
+                .map(|(_, user)| user.time_zone.name())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            users
+                .iter()
+                .map(|(_, user)| user.send_at.map(SendAt::time))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            users
+                .iter()
+                .map(|(_, user)| user.leap_day.map(LeapDay::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .bind(&by_external)
+        .bind(now)
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut result: Vec<(Uuid, Written)> = ids.iter().map(|id| (*id, Written::Unchanged)).collect();
+    for (position, id, created, updated) in rows {
+        let outcome = match (created, updated) {
+            (true, _) => Written::Created,
+            (_, true) => Written::Updated,
+            _ => Written::Unchanged,
+        };
+        if let Some(slot) = usize::try_from(position - 1)
+            .ok()
+            .and_then(|at| result.get_mut(at))
+        {
+            *slot = (id, outcome);
+        }
+    }
+    Ok(result)
+}
+
+/// Gives for each user that was written or was there its position, id, and what happened. (`xmax` is 0 in a row that
+/// was just inserted, and not in one that was just updated.) Who was deleted and comes back gets the old id.
+const UPSERT_USERS: &str = "
+WITH n AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::time[], $7::text[], $8::bool[])
+        WITH ORDINALITY
+        AS n(id, external_id, first_name, last_name, time_zone, send_at, leap_day, by_external, position)
+), by_external AS (
+    INSERT INTO users AS u (id, external_id, first_name, last_name, time_zone, send_at, leap_day, created_at, updated_at)
+    SELECT coalesce(f.user_id, n.id), external_id, first_name, last_name, time_zone, send_at, leap_day, $9, $9
+    FROM n LEFT JOIN former_users f ON f.external_id_hash = sha256(convert_to(n.external_id, 'UTF8'))
+                                   AND NOT EXISTS (SELECT FROM users x WHERE x.id = f.user_id)
+    WHERE by_external
+    ORDER BY external_id
+    ON CONFLICT (external_id) DO UPDATE
+    SET first_name = excluded.first_name, last_name = excluded.last_name, time_zone = excluded.time_zone,
+        send_at = excluded.send_at, leap_day = excluded.leap_day, version = u.version + 1, updated_at = $9
+    WHERE (u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day) IS DISTINCT FROM
+          (excluded.first_name, excluded.last_name, excluded.time_zone, excluded.send_at, excluded.leap_day)
+    RETURNING u.id, u.external_id, xmax = 0 AS created
+), by_id AS (
+    INSERT INTO users (id, external_id, first_name, last_name, time_zone, send_at, leap_day, created_at, updated_at)
+    SELECT id, external_id, first_name, last_name, time_zone, send_at, leap_day, $9, $9 FROM n WHERE NOT by_external
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+)
+SELECT n.position, x.id, x.created, NOT x.created FROM n JOIN by_external x USING (external_id) WHERE n.by_external
+UNION ALL
+SELECT n.position, n.id, true, false FROM n JOIN by_id USING (id)
+UNION ALL
+SELECT n.position, u.id, false, false FROM n JOIN users u USING (external_id)
+WHERE n.by_external AND NOT EXISTS (SELECT FROM by_external x WHERE x.external_id = n.external_id)";
+
+/// The events of those who were not there before: there is nothing to move, so nothing to read.
+async fn plan_created(
+    transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    through: NaiveDate,
+    users: &[(UserKey, NewUser)],
+    written: &[(Uuid, Written)],
+) -> Result<()> {
+    let mut events = Vec::new();
+    for ((_, user), (id, outcome)) in users.iter().zip(written) {
+        if *outcome == Written::Created {
+            for occasion in occasions_of(*id, user, now) {
+                events.extend(schedule.events_through(&occasion, now, through));
+            }
+        }
+    }
+    insert_events(transaction, now, &events).await?;
+    Ok(())
+}
