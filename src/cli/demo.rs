@@ -35,6 +35,7 @@ use crate::import;
 use crate::inbox::{self, Arrival, Inbox};
 use crate::lifecycle::Lifecycle;
 use crate::model::User;
+use crate::store::UserFilter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -269,7 +270,15 @@ async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::R
     let now = clock.now();
     let schedule = config.schedule();
     let cast = Cast::new(now, args.people, args.minutes, &schedule);
-    let report = import::run(&store, &schedule, now, io::Cursor::new(cast.csv()), |_| {}).await?;
+    let report = import::run(
+        &store,
+        &schedule,
+        now,
+        import::Format::Csv,
+        io::Cursor::new(cast.csv()),
+        |_| {},
+    )
+    .await?;
     if let Some(bad) = report.errors.first() {
         anyhow::bail!(
             "the sample people were refused in line {}: {}",
@@ -277,7 +286,9 @@ async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::R
             bad.reason
         );
     }
-    let users = store.list_users(Uuid::nil(), u32::from(args.people)).await?;
+    let users = store
+        .list_users(&UserFilter::default(), Uuid::nil(), u32::from(args.people))
+        .await?;
     store.close().await;
     Ok((cast, users))
 }
