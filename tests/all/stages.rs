@@ -3,7 +3,7 @@
 use bday::model::EventState::{Cancelled, Dead, Delivered, Delivering, Pending, Queued, Skipped};
 use bday::queue::Queue as _;
 use bday::scheduler::Tick;
-use bday::store::{ClaimCursor, LeaseRequest, Refusal};
+use bday::store::{ClaimCursor, Deleted, LeaseRequest, Refusal, UserRef};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -302,20 +302,23 @@ async fn a_user_who_is_deleted_is_not_greeted_wherever_the_event_is() {
     );
     world.set("2026-05-02T09:00:00Z");
     world.tick().await;
+    let now = instant("2026-05-02T09:00:01Z");
     for user in [pending, queued] {
-        assert!(
+        assert_eq!(
             world
                 .store
-                .delete_user(instant("2026-05-02T09:00:01Z"), user)
+                .delete_user(now, UserRef::Id(user), None)
                 .await
-                .unwrap()
+                .unwrap(),
+            Deleted::Done
         );
-        assert!(
-            !world
+        assert_eq!(
+            world
                 .store
-                .delete_user(instant("2026-05-02T09:00:01Z"), user)
+                .delete_user(now, UserRef::Id(user), None)
                 .await
-                .unwrap()
+                .unwrap(),
+            Deleted::Gone
         );
     }
     world.pool().run_once().await.unwrap();
