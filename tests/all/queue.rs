@@ -223,7 +223,7 @@ async fn entries_thatsqs_refuses_inside_a_200_are_not_confirmed() {
 
 #[tokio::test]
 async fn the_queue_insqs_has_the_attributes_of_the_design() {
-    use aws_sdksqs::types::QueueAttributeName as Name;
+    use aws_sdk_sqs::types::QueueAttributeName as Name;
     let place = sqs().await;
     place.queue.create().await.unwrap();
     let sqs = place.sqs.as_ref().unwrap();
