@@ -39,13 +39,13 @@ use crate::store::UserFilter;
 
 const EXAMPLES: &str = "\
 Examples:
-  bday demo                  greetings for a dozen people within two minutes; Ctrl-C ends it
-  bday demo --once           ends by itself when all have arrived, with exit code 0 if each came once
-  bday demo --once --minutes 0 | cat
-                             the shortest: only people whose send time has just passed
+  bday demo                     a dozen greetings within two minutes; Ctrl-C ends it
+  bday demo --once              ends by itself; exit code 0 if each has come once
+  bday demo --once --minutes 0  the shortest: only people whose send time has just passed
 
-Needs the PostgreSQL server installed (Debian: apt-get install postgresql), running or not. It starts one of its own on a
-free port, and removes it at the end. No configuration file or BDAY__ variable is read.";
+Needs an installed PostgreSQL server (Debian: apt-get install postgresql), running or not: it
+starts one of its own on a free port, and removes it at the end. It reads no configuration file
+and no BDAY__ variable.";
 
 /// How long after the last due instant a greeting is waited for.
 const PATIENCE: TimeDelta = TimeDelta::minutes(1);
@@ -110,7 +110,11 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCo
         Err(error) => return Err(error),
     };
     Ok(match ending {
-        Ending::Incomplete => ExitCode::FAILURE,
+        Ending::Incomplete => anyhow::bail!(
+            "not every greeting came exactly once within {} s of its time: the summary above says which did not, and \
+             warnings above, if there are any, say why",
+            PATIENCE.num_seconds()
+        ),
         Ending::Stopped if args.once => ExitCode::FAILURE,
         Ending::Complete | Ending::Stopped => ExitCode::SUCCESS,
     })
@@ -211,7 +215,7 @@ impl Demo {
         let deadline = tokio::time::sleep(deadline);
         tokio::pin!(deadline);
         let mut step = tokio::time::interval(COUNTDOWN_STEP);
-        let mut waiting = true;
+        let (mut waiting, mut overdue) = (true, false);
         loop {
             tokio::select! {
                 arrival = self.arrivals.recv() => match arrival {
@@ -222,15 +226,9 @@ impl Demo {
                 _ = step.tick(), if waiting && self.teller.counts_down() => {
                     self.teller.countdown(account, self.clock.now());
                 }
-                () = &mut deadline, if waiting => {
-                    waiting = false;
-                    if self.once {
-                        return Ok(());
-                    }
-                    self.teller.summary(account)?;
-                }
+                () = &mut deadline, if waiting => overdue = true,
             }
-            if waiting && account.missing().is_empty() {
+            if waiting && (overdue || account.missing().is_empty()) {
                 waiting = false;
                 if self.once {
                     return Ok(());

@@ -166,3 +166,105 @@ impl Account {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::calendar::{AnnualDate, LeapDay, SendAt};
+    use crate::inbox::Content;
+    use crate::model::{BIRTHDAY, Kind, LateJoin, Schedule};
+
+    const NOW: &str = "2026-11-24T08:12:30Z";
+
+    fn now() -> DateTime<Utc> {
+        NOW.parse().expect("an instant")
+    }
+
+    /// Four of these were due, and four are due in 30 s.
+    fn account() -> Account {
+        let schedule = Schedule {
+            kinds: [(
+                BIRTHDAY.to_owned(),
+                Kind {
+                    send_at: SendAt::default(),
+                },
+            )]
+            .into(),
+            leap_day: LeapDay::Feb28,
+            late_join: LateJoin::Send,
+        };
+        let cast = Cast::new(now(), 9, 1, &schedule);
+        let user = |person: &Person| User {
+            id: Uuid::now_v7(),
+            external_id: Some(person.external_id.clone()),
+            first_name: person.first_name.to_owned(),
+            last_name: person.last_name.to_owned(),
+            birth_date: AnnualDate::new(None, 1, 1).expect("a date"),
+            time_zone: person.time_zone.parse().expect("a zone"),
+            send_at: person.send_at,
+            leap_day: None,
+            version: 1,
+            created_at: now(),
+            updated_at: now(),
+        };
+        let users: Vec<User> = cast.people.iter().map(user).collect();
+        Account::new(&cast, &users, now())
+    }
+
+    /// The answer to a greeting, so long after it was due and after the start.
+    fn arrival(user_id: &str, due_at: DateTime<Utc>, status: u16, after_ms: i64) -> Arrival {
+        Arrival {
+            id: 1,
+            arrived_at: due_at.max(now()) + chrono::TimeDelta::milliseconds(after_ms),
+            path: "/".to_owned(),
+            webhook_id: None,
+            attempt: 1,
+            duplicate: false,
+            status: Some(status),
+            lateness_ms: None,
+            content: Content::Greeting(Greeting {
+                message: String::new(),
+                user_id: user_id.to_owned(),
+                event_id: String::new(),
+                timestamp: due_at,
+            }),
+        }
+    }
+
+    fn all(account: &Account) -> Vec<(String, DateTime<Utc>)> {
+        let guests = account.guests.iter();
+        guests.map(|(id, guest)| (id.clone(), guest.due.due_at)).collect()
+    }
+
+    #[test]
+    fn it_holds_when_everybody_was_greeted_once() {
+        let mut account = account();
+        for (n, (id, due_at)) in all(&account).into_iter().enumerate() {
+            assert_eq!(account.missing().len(), 8 - n);
+            assert!(!account.verdict().holds());
+            account.note(&arrival(&id, due_at, 503, 0));
+            account.note(&arrival(&id, due_at, 200, 40));
+        }
+        let verdict = account.verdict();
+        assert!(verdict.holds(), "{verdict:?}");
+        assert_eq!((verdict.on_time, verdict.lateness_ms), (4, Some((40, 40))));
+        assert_eq!((verdict.caught_up, verdict.caught_up_ms), (4, Some(40)));
+    }
+
+    #[test]
+    fn a_second_greeting_or_one_for_another_instant_or_for_a_stranger_does_not_hold() {
+        let mut account = account();
+        for (id, due_at) in all(&account) {
+            account.note(&arrival(&id, due_at, 200, 0));
+        }
+        let (id, due_at) = all(&account).remove(0);
+        account.note(&arrival(&id, due_at, 200, 9));
+        account.note(&arrival(&id, now(), 200, 9));
+        account.note(&arrival("somebody", due_at, 200, 9));
+        let verdict = account.verdict();
+        assert_eq!((verdict.accepted, verdict.repeated, verdict.wrong), (8, 1, 2));
+        assert!(!verdict.holds());
+    }
+}

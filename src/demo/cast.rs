@@ -275,8 +275,8 @@ mod tests {
             "2027-04-03T12:00:30Z",
         ];
         for start in starts {
-            for step in 0..(36 * 60 / 7) {
-                let now = at(start) + TimeDelta::minutes(step * 7);
+            for step in 0..(36 * 60 / 23) {
+                let now = at(start) + TimeDelta::minutes(step * 23);
                 let cast = cast(now, 36, 2);
                 assert_eq!(cast.celebrating().count(), 12, "at {now}");
                 let names: HashSet<_> = cast.people.iter().map(Person::full_name).collect();

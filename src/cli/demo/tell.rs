@@ -190,7 +190,7 @@ impl Teller {
         if let Some(after_ms) = verdict.caught_up_ms {
             let after = duration(after_ms);
             lines.push(format!(
-                "due before the start ({}): the last one {after} after it",
+                "due before the start ({}): the last arrived {after} after it",
                 verdict.caught_up
             ));
         }
