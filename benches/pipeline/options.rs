@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use bday::config::QueueKind;
@@ -62,6 +63,9 @@ pub(crate) struct Options {
     /// How long the receiver takes for each request
     #[arg(long)]
     pub(crate) latency_ms: Option<u64>,
+    /// Another bday to measure, say the last release's; by default the one that is built now
+    #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_bday"), hide_default_value = true)]
+    pub(crate) program: PathBuf,
     /// A key of bday's configuration, as in `worker.drain_secs=5`; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     config: Vec<String>,

@@ -60,7 +60,11 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     }
     let before = world.cpu();
     let mut daemons: Vec<Running> = (0..load.daemons)
-        .map(|_| Bday::new(["serve"]).envs(world.environment()).start())
+        .map(|_| {
+            Bday::program(&options.program, ["serve"])
+                .envs(world.environment())
+                .start()
+        })
         .collect();
     let complete = all_arrived(&mut world, &daemons, load.events).await?;
     if complete {
