@@ -3,7 +3,7 @@
 use bday::model::EventState::{Cancelled, Dead, Delivered, Delivering, Pending, Queued, Skipped};
 use bday::queue::Queue as _;
 use bday::scheduler::Tick;
-use bday::store::{ClaimCursor, LeaseRequest, Refusal};
+use bday::store::{ClaimCursor, Deleted, LeaseRequest, Refusal, UserRef};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -303,20 +303,11 @@ async fn a_user_who_is_deleted_is_not_greeted_wherever_the_event_is() {
     world.set("2026-05-02T09:00:00Z");
     world.tick().await;
     for user in [pending, queued] {
-        assert!(
-            world
-                .store
-                .delete_user(instant("2026-05-02T09:00:01Z"), user)
-                .await
-                .unwrap()
-        );
-        assert!(
-            !world
-                .store
-                .delete_user(instant("2026-05-02T09:00:01Z"), user)
-                .await
-                .unwrap()
-        );
+        let deleted_at = instant("2026-05-02T09:00:01Z");
+        for expected in [Deleted::Done, Deleted::Gone] {
+            let deleted = world.store.delete_user(deleted_at, UserRef::Id(user), None).await;
+            assert_eq!(deleted.unwrap(), expected);
+        }
     }
     world.pool().run_once().await.unwrap();
     world.set("2026-05-03T09:00:00Z");

@@ -168,6 +168,7 @@ pub(crate) fn person(external_id: &str, birth_date: &str, time_zone: &str) -> Ne
         time_zone: time_zone.parse().unwrap(),
         send_at: None,
         leap_day: None,
+        occasions: std::collections::BTreeMap::new(),
     }
 }
 
