@@ -205,6 +205,7 @@ mod tests {
             time_zone: person.time_zone.parse().expect("a zone"),
             send_at: person.send_at,
             leap_day: None,
+            occasions: std::collections::BTreeMap::new(),
             version: 1,
             created_at: now(),
             updated_at: now(),
