@@ -173,6 +173,7 @@ pub struct Worker {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Retry {
+    #[serde(deserialize_with = "one_or_more")]
     pub schedule_secs: Vec<u64>,
 }
 
@@ -226,6 +227,22 @@ impl Config {
             late_join: self.plan.late_join,
         }
     }
+}
+
+/// In a variable, a list of one is written like a number.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(u64),
+        More(Vec<u64>),
+    }
+    let expected =
+        |_| serde::de::Error::custom("expected seconds, separated by commas, such as 30,120,600,1800");
+    Ok(match OneOrMore::deserialize(deserializer).map_err(expected)? {
+        OneOrMore::One(secs) => vec![secs],
+        OneOrMore::More(secs) => secs,
+    })
 }
 
 impl Queue {
