@@ -229,20 +229,32 @@ impl Config {
     }
 }
 
-/// In a variable, a list of one is written like a number.
+/// In a variable, a list of one is written like a number, and the numbers of a list are texts.
 fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
+    enum Seconds {
+        Number(u64),
+        Text(String),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
     enum OneOrMore {
-        One(u64),
-        More(Vec<u64>),
+        One(Seconds),
+        More(Vec<Seconds>),
     }
     let expected =
-        |_| serde::de::Error::custom("expected seconds, separated by commas, such as 30,120,600,1800");
-    Ok(match OneOrMore::deserialize(deserializer).map_err(expected)? {
-        OneOrMore::One(secs) => vec![secs],
-        OneOrMore::More(secs) => secs,
-    })
+        || serde::de::Error::custom("expected seconds, separated by commas, such as 30,120,600,1800");
+    let list = match OneOrMore::deserialize(deserializer).map_err(|_| expected())? {
+        OneOrMore::One(seconds) => vec![seconds],
+        OneOrMore::More(list) => list,
+    };
+    list.into_iter()
+        .map(|seconds| match seconds {
+            Seconds::Number(seconds) => Ok(seconds),
+            Seconds::Text(text) => text.trim().parse().map_err(|_| expected()),
+        })
+        .collect()
 }
 
 impl Queue {
