@@ -16,6 +16,7 @@ mod inbox_live;
 mod inbox_page;
 mod queue;
 mod serve;
+mod sources;
 mod stages;
 mod support_database;
 mod support_embedded;
