@@ -25,6 +25,7 @@ use crate::queue::{MemoryQueue, Queue};
 use crate::scheduler::{self, Scheduler, chain};
 use crate::source::{Follow, Sources};
 use crate::store::{self, Store, StoreError};
+use crate::supervisor;
 use crate::telemetry;
 use crate::worker::{self, Pool};
 
@@ -304,6 +305,7 @@ pub async fn start(
             None
         })
     };
+    supervisor::waiting();
     let ready = lifecycle.before_stop(set_up).await?;
     if let Some(set_up) = ready {
         let url = set_up?;
@@ -328,12 +330,19 @@ pub async fn start(
                 Ok(())
             });
         }
+        let watchdog = supervisor::feed_watchdog(Arc::clone(&health));
+        let soft = lifecycle.soft.clone();
+        lifecycle.start("watchdog", async move {
+            soft.run_until_cancelled(watchdog).await;
+            Ok(())
+        });
         let sampler = sample(store.clone(), queue, clock, health, metrics);
         let soft = lifecycle.soft.clone();
         lifecycle.start("sampler", async move {
             soft.run_until_cancelled(sampler).await;
             Ok(())
         });
+        supervisor::ready();
     } else {
         lifecycle.soft.cancel();
     }

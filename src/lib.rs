@@ -20,5 +20,6 @@ pub mod queue;
 pub mod scheduler;
 pub mod source;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;
 pub mod worker;
