@@ -17,6 +17,7 @@ mod inbox_live;
 mod inbox_page;
 mod queue;
 mod serve;
+mod sources;
 mod stages;
 mod support_database;
 mod support_embedded;
