@@ -14,7 +14,7 @@ use crate::channel::{Channel, Messages};
 use crate::clock::SharedClock;
 use crate::config::{Config, QueueKind};
 use crate::health::Beat;
-use crate::http::{self, Health};
+use crate::http::{self, Api, Health};
 use crate::lifecycle::Lifecycle;
 use crate::queue::postgres::PostgresQueue;
 use crate::queue::sqs::{self, SqsQueue};
@@ -55,6 +55,10 @@ impl Role {
 
     fn schedules(self) -> bool {
         matches!(self, Self::All | Self::Scheduler)
+    }
+
+    fn answers(self) -> bool {
+        matches!(self, Self::All | Self::Api)
     }
 
     fn works(self) -> bool {
@@ -242,12 +246,15 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
         "starting"
     );
 
+    let api = role
+        .answers()
+        .then(|| Api::new(store.clone(), config.schedule(), Arc::clone(&clock)));
     let listener = http::bind(config.http.listen).await?;
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.
     let answers = lifecycle.soft.clone();
     lifecycle.start(
         "http",
-        http::serve(listener, Arc::clone(&health), metrics.clone(), answers),
+        http::serve(listener, Arc::clone(&health), metrics.clone(), api, answers),
     );
 
     let ready = lifecycle

@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
