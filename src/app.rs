@@ -1,26 +1,31 @@
 //! The only file that knows everything: it builds the parts of a process and wires them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::TimeDelta;
 use metrics::gauge;
-use secrecy::ExposeSecret as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use reqwest::Url;
 use tokio::sync::watch;
 
 use crate::channel::webhook::{self, Webhook};
 use crate::channel::{Channel, Messages};
-use crate::clock::SharedClock;
+use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Config, QueueKind};
 use crate::health::Beat;
 use crate::http::{self, Api, Health};
 use crate::lifecycle::Lifecycle;
+use crate::login::Access;
 use crate::queue::postgres::PostgresQueue;
 use crate::queue::sqs::{self, SqsQueue};
 use crate::queue::{MemoryQueue, Queue};
 use crate::scheduler::{self, Scheduler, chain};
+use crate::source::{Follow, Sources};
 use crate::store::{self, Store, StoreError};
+use crate::supervisor;
 use crate::telemetry;
 use crate::worker::{self, Pool};
 
@@ -66,19 +71,25 @@ impl Role {
     }
 }
 
-/// The database as `config` says. Does not connect yet.
+/// The database as `config` says, with what lives elsewhere fetched. Does not connect yet.
 ///
 /// # Errors
-/// When `database.url` is missing or wrong.
-pub fn store(config: &Config) -> anyhow::Result<Store> {
+/// When no database is given, or the password cannot be had.
+pub async fn store(config: &Config) -> anyhow::Result<Store> {
     config.needs_database()?;
+    let store = Store::without_login(&store_options(config));
+    let sources = Sources::new(Arc::new(SystemClock));
+    Access::new(config, &sources).renew(&store).await?;
+    Ok(store)
+}
+
+fn store_options(config: &Config) -> store::Options {
     let database = &config.database;
-    let options = store::Options {
+    store::Options {
         max_connections: database.max_connections,
         acquire_timeout: Duration::from_secs(database.acquire_timeout_secs),
         statement_timeout: Duration::from_secs(database.statement_timeout_secs),
-    };
-    Ok(Store::new(database.url.expose_secret(), &options)?)
+    }
 }
 
 /// The queue as `config` says. Does not connect yet.
@@ -186,17 +197,50 @@ pub fn pool(
     Ok(Pool::new(store, queue, channel, messages, clock, options, beat))
 }
 
-/// The webhook as `config` says.
+/// The webhook as `config` says, sending to wherever `url` points at the moment.
 ///
 /// # Errors
-/// When `webhook.url` is missing or wrong.
-pub fn webhook(config: &Config, clock: SharedClock) -> anyhow::Result<Webhook> {
-    config.needs_webhook()?;
-    let url = webhook::parse_url(config.webhook.url.expose_secret())?;
-    let (_, url) = watch::channel(url);
+/// When no TLS can be set up.
+pub fn webhook(config: &Config, url: watch::Receiver<Url>, clock: SharedClock) -> anyhow::Result<Webhook> {
     let timeout = Duration::from_secs(config.webhook.timeout_secs);
     let connect_timeout = Duration::from_secs(config.webhook.connect_timeout_secs);
     Webhook::new(url, timeout, connect_timeout, clock).context("the webhook client cannot be set up")
+}
+
+/// The webhook's URL, wherever it lives.
+///
+/// # Errors
+/// It cannot be had, or is none.
+pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Follow<Url>> {
+    config.needs_webhook()?;
+    let parse = |text: &str| webhook::parse_url(text).map_err(|error| format!("it {error}"));
+    Follow::start(sources, "webhook.url", &config.webhook.url, parse).await
+}
+
+/// What [`start`] leaves running.
+#[derive(Debug)]
+pub struct Started {
+    /// Where health and metrics are served; the port is the real one, also where 0 was asked for.
+    pub http: SocketAddr,
+    store: Store,
+    access: Access,
+    drain: Duration,
+}
+
+impl Started {
+    /// Goes on until `lifecycle` says stop, and ends everything.
+    ///
+    /// # Errors
+    /// When a part dies.
+    pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
+        let result = tokio::select! {
+            result = lifecycle.run(self.drain) => result,
+            // To the very end: what is in flight while the process stops wants to be recorded.
+            never = self.access.run(&self.store) => match never {},
+        };
+        self.store.close().await;
+        result
+    }
 }
 
 /// Runs a process of `role` until it is told to stop.
@@ -205,38 +249,39 @@ pub fn webhook(config: &Config, clock: SharedClock) -> anyhow::Result<Webhook> {
 /// When the configuration cannot be used, the address is taken, or a part dies.
 pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Result<()> {
     let mut lifecycle = Lifecycle::new()?;
+    let started = start(&config, role, clock, &mut lifecycle).await?;
+    started.run(lifecycle).await
+}
+
+/// Starts the parts of a process of `role` in `lifecycle`, once the database and the queue are there. When the
+/// signal to stop comes first, only HTTP has been started and `lifecycle.soft` is cancelled.
+///
+/// # Errors
+/// When the configuration cannot be used, the address is taken, or a part dies.
+pub async fn start(
+    config: &Config,
+    role: Role,
+    clock: SharedClock,
+    lifecycle: &mut Lifecycle,
+) -> anyhow::Result<Started> {
     let metrics = telemetry::collect_metrics()?;
-    let store = store(&config)?;
-    let queue = queue(&config, &store).await;
+    // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
+    config.needs_database()?;
+    if role.works() {
+        config.needs_webhook()?;
+    }
+    let store = Store::without_login(&store_options(config));
+    let sources = Sources::new(Arc::clone(&clock));
+    let access = Access::new(config, &sources);
+    if access.is_fixed() {
+        access.renew(&store).await?;
+    }
+    let queue = queue(config, &store).await;
     let (tick, receive) = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
-    // Built before anything runs, so that a wrong configuration ends the process at once.
-    let scheduler = role.schedules().then(|| {
-        scheduler(
-            &config,
-            store.clone(),
-            Arc::clone(&queue),
-            Arc::clone(&clock),
-            tick.clone(),
-        )
-    });
-    let pool = if role.works() {
-        let channel = Arc::new(webhook(&config, Arc::clone(&clock))?);
-        let (store, queue) = (store.clone(), Arc::clone(&queue));
-        Some(pool(
-            &config,
-            store,
-            queue,
-            channel,
-            Arc::clone(&clock),
-            receive.clone(),
-        )?)
-    } else {
-        None
-    };
     let health = Arc::new(Health::new(
         store.clone(),
-        scheduler.is_some().then_some(tick),
-        pool.is_some().then_some(receive),
+        role.schedules().then(|| tick.clone()),
+        role.works().then(|| receive.clone()),
         Duration::from_secs(config.queue.wait_secs),
     ));
     tracing::info!(
@@ -250,6 +295,7 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
         .answers()
         .then(|| Api::new(store.clone(), config.schedule(), Arc::clone(&clock)));
     let listener = http::bind(config.http.listen).await?;
+    let address = listener.local_addr()?;
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.
     let answers = lifecycle.soft.clone();
     lifecycle.start(
@@ -257,54 +303,80 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
         http::serve(listener, Arc::clone(&health), metrics.clone(), api, answers),
     );
 
-    let ready = lifecycle
-        .before_stop(until_set_up(&config, &store, &*queue, &*clock))
-        .await?;
+    let set_up = async {
+        until_set_up(config, &access, &store, &*queue, &*clock).await?;
+        let url = async || webhook_url(config, &sources).await;
+        anyhow::Ok(if role.works() {
+            Some(patiently(url).await)
+        } else {
+            None
+        })
+    };
+    supervisor::waiting();
+    let ready = lifecycle.before_stop(set_up).await?;
     if let Some(set_up) = ready {
-        set_up?;
+        let url = set_up?;
         health.set_up();
         health.queue_answers(true);
-        if let Some(scheduler) = scheduler {
+        if role.schedules() {
+            let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
+            let scheduler = scheduler(config, store, queue, clock, tick);
             let soft = lifecycle.soft.clone();
             lifecycle.start("scheduler", async move { Box::pin(scheduler.run(soft)).await });
         }
-        if let Some(pool) = pool {
+        if let Some(url) = url {
+            let channel = Arc::new(webhook(config, url.watch(), Arc::clone(&clock))?);
+            let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
+            let pool = pool(config, store, queue, channel, clock, receive)?;
             let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
             lifecycle.start("worker", async move { pool.run(soft, hard).await });
+            let interval = Duration::from_secs(config.source.refresh_secs);
+            let soft = lifecycle.soft.clone();
+            lifecycle.start("webhook.url", async move {
+                soft.run_until_cancelled(url.run(interval)).await;
+                Ok(())
+            });
         }
+        let watchdog = supervisor::feed_watchdog(Arc::clone(&health));
+        let soft = lifecycle.soft.clone();
+        lifecycle.start("watchdog", async move {
+            soft.run_until_cancelled(watchdog).await;
+            Ok(())
+        });
         let sampler = sample(store.clone(), queue, clock, health, metrics);
         let soft = lifecycle.soft.clone();
         lifecycle.start("sampler", async move {
             soft.run_until_cancelled(sampler).await;
             Ok(())
         });
+        supervisor::ready();
     } else {
         lifecycle.soft.cancel();
     }
-    let result = lifecycle.run(Duration::from_secs(config.worker.drain_secs)).await;
-    store.close().await;
-    result
+    Ok(Started {
+        http: address,
+        store,
+        access,
+        drain: Duration::from_secs(config.worker.drain_secs),
+    })
 }
 
 /// Sets up, again and again until it works. Only a clock that is wrong ends it: that does not heal by waiting.
 async fn until_set_up(
     config: &Config,
+    access: &Access,
     store: &Store,
     queue: &dyn Queue,
-    clock: &dyn crate::clock::Clock,
+    clock: &dyn Clock,
 ) -> anyhow::Result<()> {
-    let mut pause = Duration::from_millis(500);
-    loop {
-        match set_up(config, store, queue).await {
-            Ok(()) => break,
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::warn!(error, retry_in_secs = pause.as_secs_f32(), "not ready yet");
-            }
+    let step = async || {
+        // Anew for each try: it may have been the password.
+        if !access.is_fixed() {
+            access.renew(store).await?;
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+        set_up(config, store, queue).await
+    };
+    patiently(step).await;
     let skew = clock.now() - store.clock().await?;
     if skew.abs() > MAX_SKEW {
         anyhow::bail!(
@@ -317,13 +389,29 @@ async fn until_set_up(
     Ok(())
 }
 
+/// Does `step` again and again, with growing pauses, until it works.
+async fn patiently<T>(step: impl AsyncFn() -> anyhow::Result<T>) -> T {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match step().await {
+            Ok(done) => return done,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, retry_in_secs = pause.as_secs_f32(), "not ready yet");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
 /// Takes the figures that nobody else takes.
 async fn sample(
     store: Store,
     queue: Arc<dyn Queue>,
     clock: SharedClock,
     health: Arc<Health>,
-    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    metrics: PrometheusHandle,
 ) {
     loop {
         match queue.depth().await {

@@ -11,6 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::supervisor;
+
 /// A signal that follows another this closely is the same wish: a supervisor often signals a process and its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How long the parts may take to end after the hard stop, before they are dropped.
@@ -84,6 +86,7 @@ impl Lifecycle {
                 "stopping: a part of the process died"
             ),
         }
+        supervisor::stopping();
         self.soft.cancel();
         let hard = self.hard.clone();
         let all_ended = async {

@@ -117,13 +117,12 @@ pub fn occurrence(
         Some(day) => (day, None),
         None => (stand_in(local_year, leap_day)?, Some(Rule::LeapDay)),
     };
-    let (due_at, clock_rule) = due(zone, day, send_at)?;
-    let offset_secs = wall_clock::offset_secs(zone.tz(), due_at);
+    let (due_at, reading, clock_rule) = due(zone, day, send_at)?;
     Some(Occurrence {
         local_year,
-        local_date: zone.local_date(due_at),
+        local_date: reading.date(),
         due_at,
-        offset_secs,
+        offset_secs: (reading - due_at.naive_utc()).num_seconds() as i32,
         rule: clock_rule.or(leap_rule),
     })
 }
@@ -137,19 +136,31 @@ fn stand_in(year: i32, leap_day: LeapDay) -> Option<NaiveDate> {
     }
 }
 
-/// The instant of `send_at` on `day`, or on the first day after it that exists.
-fn due(zone: Zone, mut day: NaiveDate, send_at: SendAt) -> Option<(DateTime<Utc>, Option<Rule>)> {
+/// The instant of `send_at` on `day`, or on the first day after it that exists; what the clock there shows then; and
+/// the rule that was needed.
+fn due(
+    zone: Zone,
+    mut day: NaiveDate,
+    send_at: SendAt,
+) -> Option<(DateTime<Utc>, NaiveDateTime, Option<Rule>)> {
     let mut moved = None;
     loop {
         let local = day.and_time(send_at.time());
         match wall_clock::resolve(zone.tz(), local) {
-            Local::Once(at) => return Some((at, moved)),
-            Local::Twice(first, _) => return Some((first, moved.or(Some(Rule::Overlap)))),
+            Local::Once(at) => return Some((at, local, moved)),
+            Local::Twice(first, _) => return Some((first, local, moved.or(Some(Rule::Overlap)))),
             Local::Never(gap) if swallows(gap, day) => {
                 moved = Some(Rule::MissingDate);
                 day = day.checked_add_days(Days::new(1))?;
             }
-            Local::Never(gap) => return Some((after_start(gap, local), moved.or(Some(Rule::Gap)))),
+            Local::Never(gap) => {
+                let since = local - gap.first;
+                return Some((
+                    gap.starts_at + since,
+                    gap.until + since,
+                    moved.or(Some(Rule::Gap)),
+                ));
+            }
         }
     }
 }
@@ -157,10 +168,6 @@ fn due(zone: Zone, mut day: NaiveDate, send_at: SendAt) -> Option<(DateTime<Utc>
 /// Whether the gap takes the whole of that date.
 fn swallows(gap: Gap, day: NaiveDate) -> bool {
     gap.first <= day.and_time(NaiveTime::MIN) && gap.until.date() > day
-}
-
-fn after_start(gap: Gap, local: NaiveDateTime) -> DateTime<Utc> {
-    gap.starts_at + (local - gap.first)
 }
 
 /// The occasions in successive local years, beginning with the first whose `local_date` is `from` or later.

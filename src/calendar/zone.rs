@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::text::{Given, serde_as_text};
@@ -81,10 +81,16 @@ impl Zone {
         chrono_tz::IANA_TZDB_VERSION
     }
 
+    /// What a wall clock in this zone shows at that instant.
+    #[must_use]
+    pub fn local(self, at: DateTime<Utc>) -> NaiveDateTime {
+        wall_clock::reading(self.0, at)
+    }
+
     /// The date on a calendar in this zone at that instant.
     #[must_use]
     pub fn local_date(self, now: DateTime<Utc>) -> NaiveDate {
-        wall_clock::reading(self.0, now).date()
+        self.local(now).date()
     }
 
     /// The instant from which it is no longer `date` here: mostly the next local midnight.

@@ -21,12 +21,18 @@ pub(super) struct Args {
     /// Ask only whether it answers (/livez), not whether it does its work (/readyz)
     #[arg(long)]
     live: bool,
+
+    /// Ask this URL instead, whatever it belongs to
+    #[arg(long, conflicts_with = "live")]
+    url: Option<reqwest::Url>,
 }
 
 pub(super) async fn run(args: Args, source: &ConfigSource) -> anyhow::Result<ExitCode> {
-    let listen = source.load()?.http.listen;
     let path = if args.live { "livez" } else { "readyz" };
-    let url = format!("http://{}/{path}", reachable(listen));
+    let url = match args.url {
+        Some(url) => url.to_string(),
+        None => format!("http://{}/{path}", reachable(source.load()?.http.listen)),
+    };
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(5))
         .no_proxy()

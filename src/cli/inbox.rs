@@ -11,7 +11,8 @@ use anyhow::Context as _;
 use axum::http::StatusCode;
 use tokio_util::sync::CancellationToken;
 
-use self::print::{Style, duration, print};
+use self::print::{Style, print};
+use super::output::duration;
 use crate::clock::SharedClock;
 use crate::inbox::{Answers, Inbox, Options, Totals};
 
@@ -129,7 +130,7 @@ impl Args {
 }
 
 /// An address that a browser on this machine can open.
-fn shown_address(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn shown_address(mut address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip([127, 0, 0, 1].into()),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => {

@@ -8,7 +8,7 @@ use crate::config::QueueKind;
 
 pub(super) async fn run(source: &ConfigSource) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config)?;
+    let store = app::store(&config).await?;
     store.migrate().await?;
     let mut done = "the schema is up to date".to_owned();
     if config.queue.create || config.queue.kind == QueueKind::Postgres {

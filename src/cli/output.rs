@@ -1,4 +1,4 @@
-//! Tables for people: aligned, with a bold head on a terminal.
+//! Tables for people: aligned, with a bold head on a terminal. And what else is shown the same everywhere.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -26,8 +26,7 @@ impl Table {
     /// Writes to standard output; a reader that has seen enough is no error.
     pub(super) fn print(&self) -> io::Result<()> {
         let stdout = io::stdout();
-        let bold = stdout.is_terminal();
-        finish(self.write(&mut stdout.lock(), bold))
+        finish(self.write(&mut stdout.lock(), coloured()))
     }
 
     fn write(&self, out: &mut impl Write, bold: bool) -> io::Result<()> {
@@ -72,9 +71,42 @@ pub(super) fn json(value: &impl serde::Serialize) -> io::Result<()> {
     )
 }
 
+/// Colours are for a terminal, and not where `NO_COLOR` is set.
+pub(super) fn coloured() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    io::stdout().is_terminal() && !unwanted
+}
+
+/// Milliseconds, as short as a person wants them.
+pub(super) fn duration(ms: i64) -> String {
+    let (sign, ms) = (if ms < 0 { "-" } else { "+" }, ms.unsigned_abs());
+    match ms {
+        0..1000 => format!("{sign}{ms}ms"),
+        1000..60_000 => format!("{sign}{:.2}s", ms as f64 / 1000.0),
+        60_000..3_600_000 => format!("{sign}{}m{:02}s", ms / 60_000, ms / 1000 % 60),
+        _ => format!("{sign}{}h{:02}m", ms / 3_600_000, ms / 60_000 % 60),
+    }
+}
+
 fn finish(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_is_short_and_signed() {
+        let shown = [0, 999, 4120, 59_999, 60_000, 3_600_000, -1500].map(duration);
+        assert_eq!(
+            shown,
+            [
+                "+0ms", "+999ms", "+4.12s", "+60.00s", "+1m00s", "+1h00m", "-1.50s"
+            ]
+        );
     }
 }

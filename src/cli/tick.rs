@@ -26,7 +26,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config)?;
+    let store = app::store(&config).await?;
     store.check_schema().await?;
     let queue = app::queue(&config, &store).await;
     if config.queue.create {

@@ -61,7 +61,10 @@ impl Layers {
         for list in LISTS {
             environment = environment.with_list_parse_key(list);
         }
-        let environment = flat(config::Config::builder().add_source(environment.source(Some(variables))))?;
+        let verbatim = verbatim(&variables);
+        let mut environment =
+            flat(config::Config::builder().add_source(environment.source(Some(variables))))?;
+        environment.extend(verbatim);
         Ok(Self {
             default,
             file,
@@ -168,6 +171,17 @@ pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<Shown>, Con
             origin,
         })
         .collect())
+}
+
+/// Secrets as they were given: read as numbers, `007` and `1e3` would lose what they are.
+fn verbatim(variables: &Variables) -> BTreeMap<String, Value> {
+    redact::SOURCES
+        .iter()
+        .filter_map(|key| {
+            let value = variables.get(&variable(key))?;
+            Some(((*key).to_owned(), Value::from(value.as_str())))
+        })
+        .collect()
 }
 
 fn flat(

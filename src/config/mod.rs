@@ -3,6 +3,7 @@
 //! Unknown keys and contradictions are refused, each with the key's name and what to do about it.
 
 mod layers;
+mod needs;
 mod redact;
 mod validate;
 
@@ -10,11 +11,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::calendar::{LeapDay, SendAt};
 use crate::model::{Kind, LateJoin, Schedule};
+use crate::source::Reference;
+
+pub(crate) use needs::is_postgres_url;
 
 pub use layers::{Origin, Shown, Variables, load, show};
 pub use redact::redact_url;
@@ -41,6 +44,7 @@ pub struct Config {
     pub kinds: BTreeMap<String, KindConfig>,
     pub plan: Plan,
     pub late: Late,
+    pub source: Source,
     pub scheduler: Scheduler,
     pub worker: Worker,
     pub retry: Retry,
@@ -53,11 +57,36 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Database {
-    pub url: SecretString,
+    pub url: Reference,
+    pub host: String,
+    pub port: u16,
+    pub name: String,
+    pub user: String,
+    pub password: Reference,
+    pub credentials: Reference,
+    pub iam_auth: bool,
+    pub tls: Tls,
+    pub tls_root_cert: String,
     pub migrate: bool,
     pub max_connections: u32,
     pub acquire_timeout_secs: u64,
     pub statement_timeout_secs: u64,
+}
+
+/// `database.tls`, named as PostgreSQL's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// Never.
+    Disable,
+    /// If the server can.
+    Prefer,
+    /// Always; whose certificate it is does not matter.
+    Require,
+    /// Always, with a certificate from an authority that is trusted.
+    VerifyCa,
+    /// Always, with a certificate from an authority that is trusted, for the name that was connected to.
+    VerifyFull,
 }
 
 /// `[queue]`
@@ -117,7 +146,7 @@ pub struct PostgresQueue {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Webhook {
-    pub url: SecretString,
+    pub url: Reference,
     pub timeout_secs: u64,
     pub connect_timeout_secs: u64,
 }
@@ -149,6 +178,14 @@ pub struct Late {
     pub max_secs: u64,
 }
 
+/// `[source]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Source {
+    pub refresh_secs: u64,
+}
+
 /// `[scheduler]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,6 +210,7 @@ pub struct Worker {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Retry {
+    #[serde(deserialize_with = "one_or_more")]
     pub schedule_secs: Vec<u64>,
 }
 
@@ -226,6 +264,34 @@ impl Config {
             late_join: self.plan.late_join,
         }
     }
+}
+
+/// In a variable, a list of one is written like a number, and the numbers of a list are texts.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Seconds {
+        Number(u64),
+        Text(String),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(Seconds),
+        More(Vec<Seconds>),
+    }
+    let expected =
+        || serde::de::Error::custom("expected seconds, separated by commas, such as 30,120,600,1800");
+    let list = match OneOrMore::deserialize(deserializer).map_err(|_| expected())? {
+        OneOrMore::One(seconds) => vec![seconds],
+        OneOrMore::More(list) => list,
+    };
+    list.into_iter()
+        .map(|seconds| match seconds {
+            Seconds::Number(seconds) => Ok(seconds),
+            Seconds::Text(text) => text.trim().parse().map_err(|_| expected()),
+        })
+        .collect()
 }
 
 impl Queue {

@@ -1,5 +1,7 @@
 //! What of a value may be shown.
 
+use crate::source::Reference;
+
 /// A URL without what could be a secret: no user, no password, no query, and of the path only that there is one (the
 /// path of a webhook is often a capability).
 #[must_use]
@@ -24,8 +26,22 @@ pub fn redact_url(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// How to show the value of `key`.
+/// The keys whose values are secret, or may hold one. Each may live elsewhere.
+pub(super) const SOURCES: [&str; 4] = [
+    "database.url",
+    "database.password",
+    "database.credentials",
+    "webhook.url",
+];
+
+/// How to show the value of `key`. Where a value lives is no secret.
 pub(super) fn shown(key: &str, value: &str) -> String {
+    if SOURCES.contains(&key)
+        && let Ok(place) = value.parse::<Reference>()
+        && place.literal().is_none()
+    {
+        return place.to_string();
+    }
     match key {
         "database.url" => match (redact_url(value), value.rsplit_once('/')) {
             // The name of the database is no secret, and the first thing one looks for.
@@ -35,6 +51,7 @@ pub(super) fn shown(key: &str, value: &str) -> String {
             (url, _) => url,
         },
         "webhook.url" => redact_url(value),
+        "database.password" | "database.credentials" if !value.is_empty() => "[redacted]".to_owned(),
         _ => value.to_owned(),
     }
 }
@@ -55,6 +72,19 @@ mod tests {
             shown("database.url", "postgres://u:p@db/bday?sslmode=require"),
             "postgres://db/bday"
         );
+        assert_eq!(shown("database.password", "hunter2"), "[redacted]");
+        assert_eq!(shown("database.password", ""), "");
         assert_eq!(shown("worker.max_in_flight", "7"), "7");
+    }
+
+    #[test]
+    fn where_a_secret_lives_is_shown() {
+        for key in SOURCES {
+            assert_eq!(shown(key, "ssm:/bday/x"), "ssm:/bday/x");
+        }
+        assert_eq!(
+            shown("webhook.url", "https://example.org/ssm:x"),
+            "https://example.org/[redacted]"
+        );
     }
 }

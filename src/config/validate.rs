@@ -1,9 +1,7 @@
 //! What the types cannot say: ranges, and values that contradict each other.
 
-use secrecy::ExposeSecret;
-
 use super::{Config, ConfigError, QueueKind};
-use crate::channel::{Template, webhook};
+use crate::channel::Template;
 
 /// A request must end this long before its message becomes visible again, so that its outcome can be recorded.
 const MARGIN_SECS: u64 = 5;
@@ -144,6 +142,7 @@ impl Config {
             ("plan.horizon_secs", self.plan.horizon_secs, 0, 30 * 86_400),
             ("late.max_secs", self.late.max_secs, 60, 30 * 86_400),
             ("worker.drain_secs", self.worker.drain_secs, 0, 3600),
+            ("source.refresh_secs", self.source.refresh_secs, 1, 86_400),
         ] {
             check(
                 (least..=most).contains(&value),
@@ -167,45 +166,12 @@ impl Config {
                 format!("kinds.{name}: a kind's name is 1 to 40 lower-case letters, digits and underscores"),
             );
         }
+        errors.extend(self.database.contradictions());
         if errors.is_empty() {
             Ok(())
         } else {
             Err(ConfigError::Invalid(errors))
         }
-    }
-
-    /// Checks what a command needs that reads or writes the database.
-    ///
-    /// # Errors
-    /// When `database.url` is missing or no Postgres URL.
-    pub fn needs_database(&self) -> Result<(), ConfigError> {
-        let url = self.database.url.expose_secret();
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(());
-        }
-        let found = if url.is_empty() {
-            "empty"
-        } else {
-            "not a postgres:// URL"
-        };
-        Err(ConfigError::Invalid(vec![format!(
-            "database.url is {found}: set BDAY__DATABASE__URL=postgres://user:password@host:5432/bday"
-        )]))
-    }
-
-    /// Checks what a process needs that posts webhooks.
-    ///
-    /// # Errors
-    /// When `webhook.url` is missing or no URL.
-    pub fn needs_webhook(&self) -> Result<(), ConfigError> {
-        webhook::parse_url(self.webhook.url.expose_secret())
-            .map(|_| ())
-            .map_err(|error| {
-                ConfigError::Invalid(vec![format!(
-                    "webhook.url {error}: set BDAY__WEBHOOK__URL to where greetings are posted, for instance \
-                 https://example.org/hook"
-                )])
-            })
     }
 }
 

@@ -93,14 +93,16 @@ pub(super) fn prepare_directory(dir: Option<PathBuf>, user: ServerUser) -> Resul
     Ok(dir)
 }
 
-/// Root's TMPDIR may be closed to the server's user; then `/tmp`, which is not.
+/// Root's TMPDIR may be closed to the server's user, who must get in, and at the end remove what is his; then `/tmp`,
+/// which is not.
 fn temporary_root(user: ServerUser) -> PathBuf {
     let root = std::env::temp_dir();
-    let open = |dir: &Path| {
+    let allows = |dir: &Path, bits: u32| {
         dir.metadata()
-            .is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
+            .is_ok_and(|meta| meta.permissions().mode() & bits == bits)
     };
-    if user == ServerUser::Ourselves || root.ancestors().all(open) {
+    if user == ServerUser::Ourselves || allows(&root, 0o003) && root.ancestors().all(|dir| allows(dir, 0o001))
+    {
         root
     } else {
         "/tmp".into()

@@ -298,6 +298,8 @@ impl EmbeddedPostgres {
         if fast {
             command.arg("--no-sync");
         }
+        // As the guard does: a Ctrl-C is for us, and we stop it our way.
+        command.process_group(0);
         let output = command
             .output()
             .await

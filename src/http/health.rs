@@ -53,6 +53,18 @@ impl Health {
         self.queue.store(answers, Ordering::Relaxed);
     }
 
+    /// The stage that has not gone round for too long, if there is one. Success is not asked for: a stage that waits
+    /// for a database that is away is not stuck.
+    #[must_use]
+    pub fn stuck(&self) -> Option<&'static str> {
+        let ticker = self.tick.iter().map(|beat| ("tick", beat, TICK_LIMIT));
+        let workers = self.receive.iter().map(|(beat, limit)| ("receive", beat, *limit));
+        ticker
+            .chain(workers)
+            .find(|(_, beat, limit)| beat.turned_age() > *limit)
+            .map(|(stage, ..)| stage)
+    }
+
     /// Gauges that grow by themselves are set when somebody looks.
     pub fn set_age_gauges(&self) {
         let set = |name: &'static str, beat: &Beat| {
@@ -125,4 +137,64 @@ pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(json!({ "ready": ready, "checks": checks })))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::store::Options;
+
+    /// Elapsed time as the test wants it.
+    #[derive(Debug)]
+    struct Stopwatch(Instant, Mutex<Duration>);
+
+    impl Clock for Stopwatch {
+        fn now(&self) -> DateTime<Utc> {
+            SystemClock.now()
+        }
+
+        fn monotonic(&self) -> Instant {
+            self.0 + *self.1.lock().expect("a duration")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stage_that_goes_round_without_success_is_not_stuck_and_one_that_hangs_is() {
+        let clock = Arc::new(Stopwatch(SystemClock.monotonic(), Mutex::default()));
+        let pass = |secs| *clock.1.lock().expect("a duration") += Duration::from_secs(secs);
+        let beat = || Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
+        let (tick, receive) = (beat(), beat());
+        let store = Store::without_login(&Options {
+            max_connections: 1,
+            acquire_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+        });
+        let health = Health::new(
+            store,
+            Some(tick.clone()),
+            Some(receive.clone()),
+            Duration::from_secs(20),
+        );
+        for _ in 0..10 {
+            pass(50);
+            tick.turn();
+            receive.touch();
+            assert_eq!(health.stuck(), None);
+        }
+        assert_eq!(tick.age(), None);
+        pass(61);
+        assert_eq!(health.stuck(), Some("receive"));
+        receive.turn();
+        assert_eq!(health.stuck(), None);
+        pass(55);
+        receive.turn();
+        pass(55);
+        assert_eq!(health.stuck(), Some("tick"));
+    }
 }

@@ -158,6 +158,7 @@ impl Scheduler {
             let now = self.clock.now();
             let ticked = Box::pin(token.run_until_cancelled(self.run_once(now))).await;
             let Some((tick, result)) = ticked else { break };
+            self.beat.turn();
             failures = Self::log(tick, &result, failures);
             let pause = pause(failures);
             if token

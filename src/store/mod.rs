@@ -5,6 +5,7 @@
 mod claims;
 mod events;
 mod leases;
+mod login;
 mod outcomes;
 mod plan;
 mod replan;
@@ -13,7 +14,7 @@ mod sweep;
 mod users;
 
 use std::future::Future;
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -24,7 +25,9 @@ use sqlx::{Connection as _, PgPool};
 pub use claims::{Claim, ClaimCursor};
 pub use events::{EventCursor, EventFilter, Order};
 pub use leases::{LeaseRequest, Refusal, Refused};
+pub use login::Login;
 pub use outcomes::{NextStep, Outcome};
+pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;
 pub use users::{Created, Deleted, Edited, Idempotency, UserFilter, UserKey, UserRef, Written};
 
@@ -44,6 +47,9 @@ pub enum StoreError {
     /// `database.url` is no URL of a PostgreSQL database.
     #[error("database.url cannot be used")]
     BadUrl(#[source] sqlx::Error),
+    /// Where the database is, or the password, is not known yet.
+    #[error("the database's address or password could not be had yet")]
+    NoLogin,
     /// The database did not answer in time.
     #[error("the database did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
@@ -109,7 +115,9 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+    options: Options,
     deadline: Duration,
+    access: Arc<login::Access>,
 }
 
 impl Store {
@@ -118,27 +126,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadUrl`].
     pub fn new(url: &str, options: &Options) -> Result<Self> {
-        let server_ms = options.statement_timeout.as_millis().to_string();
-        let connect = PgConnectOptions::from_str(url)
-            .map_err(StoreError::BadUrl)?
-            .application_name("bday")
-            .options([
-                ("statement_timeout", server_ms.as_str()),
-                // A claim holds its rows while it talks to the queue: others skip them, but a lease waits for them.
-                ("lock_timeout", "5s"),
-                // A process that is frozen in the middle of a transaction must not hold its rows for ever.
-                ("idle_in_transaction_session_timeout", "60s"),
-                ("timezone", "UTC"),
-            ]);
+        let connect = Login::Url(url.into()).connect_options(options)?;
+        Ok(Self::build(connect, options, login::Access::known()))
+    }
+
+    fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(Duration::from_mins(5))
             .connect_lazy_with(connect);
-        Ok(Self {
+        Self {
             pool,
+            options: options.clone(),
             deadline: options.statement_timeout + Duration::from_secs(5),
-        })
+            access: Arc::new(access),
+        }
     }
 
     /// For a part that brings its own statements, as the queue in Postgres does.
@@ -152,8 +155,9 @@ impl Store {
     /// # Errors
     /// When the database is away or a migration fails.
     pub async fn migrate(&self) -> Result<()> {
-        MIGRATIONS.run(&self.pool).await?;
-        Ok(())
+        self.access.check()?;
+        let migrated = MIGRATIONS.run(&self.pool).await.map_err(StoreError::from);
+        self.watched(migrated)
     }
 
     /// Checks that the schema is this binary's, or newer: the previous version runs beside the next in an upgrade.
@@ -192,6 +196,7 @@ impl Store {
     /// # Errors
     /// The database refuses or is away.
     pub async fn set_up<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        self.access.check()?;
         let mut transaction = self.pool.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(SETUP_LOCK)
@@ -220,13 +225,15 @@ impl Store {
     /// # Errors
     /// It does not.
     pub async fn ping(&self, deadline: Duration) -> Result<()> {
+        self.access.check()?;
         let ping = async {
             self.pool.acquire().await?.ping().await?;
             Ok(())
         };
-        tokio::time::timeout(deadline, ping)
+        let answer = tokio::time::timeout(deadline, ping)
             .await
-            .unwrap_or(Err(StoreError::Timeout(deadline)))
+            .unwrap_or(Err(StoreError::Timeout(deadline)));
+        self.watched(answer)
     }
 
     /// Closes the connections, after the statements that run.
@@ -236,8 +243,15 @@ impl Store {
 
     /// The server's own timeout does not help when the server is frozen or the network gone.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::time::timeout(self.deadline, work)
+        self.access.check()?;
+        let answer = tokio::time::timeout(self.deadline, work)
             .await
-            .unwrap_or(Err(StoreError::Timeout(self.deadline)))
+            .unwrap_or(Err(StoreError::Timeout(self.deadline)));
+        self.watched(answer)
+    }
+
+    /// Lets whoever can get a newer login know when this one was refused.
+    fn watched<T>(&self, answer: Result<T>) -> Result<T> {
+        answer.inspect_err(|error| self.access.look_at(error))
     }
 }

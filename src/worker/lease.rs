@@ -34,10 +34,10 @@ pub(super) async fn run(
     let mut open = true;
     loop {
         let batch = tokio::select! {
-            batch = gather(&jobs), if open => match batch {
-                Some(batch) => batch,
-                None => { open = false; continue }
-            },
+            batch = gather(&jobs), if open => {
+                let Some(batch) = batch else { open = false; continue };
+                batch
+            }
             Some(soon) = again.join_next() => soon?,
             // Reaped here, so that a request that panicked ends the process.
             Some(ended) = requests.join_next() => { ended?; continue }
@@ -142,7 +142,7 @@ async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) -> Vec<Job
             None => {}
             Some(Refusal::Drop | Refusal::Ended(..)) => drops.push(job.message.receipt),
             Some(Refusal::Soon) if shared.clock.monotonic().duration_since(job.received_at) < patience => {
-                soon.push(job)
+                soon.push(job);
             }
             Some(Refusal::Soon) => waits.push((job.message.receipt, Duration::from_secs(2))),
             Some(Refusal::Wait(until)) => {

@@ -82,6 +82,7 @@ pub(super) async fn run(
                 }
             }
             Err(error) => {
+                shared.beat.turn();
                 failures = failures.saturating_add(1);
                 let pause = Duration::from_secs(1 << failures.min(5));
                 tracing::warn!(%error, retry_in_secs = pause.as_secs(), "cannot receive from the queue");

@@ -10,11 +10,15 @@
 mod support;
 
 mod api;
+mod bad_input;
+mod calendar;
+mod demo;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
 mod queue;
 mod serve;
+mod sources;
 mod stages;
 mod support_database;
 mod support_embedded;

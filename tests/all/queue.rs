@@ -18,10 +18,11 @@ const NO_WAIT: Duration = Duration::ZERO;
 const NOW: Duration = Duration::ZERO;
 
 /// A queue, and what it stands on.
+#[expect(dead_code, reason = "the database must live as long as its queue")]
 struct Place {
     queue: Arc<dyn Queue>,
-    _sqs: Option<Sqs>,
-    _database: Option<Database>,
+    sqs: Option<Sqs>,
+    database: Option<Database>,
 }
 
 async fn sqs() -> Place {
@@ -35,8 +36,8 @@ async fn sqs() -> Place {
     let queue = Arc::new(SqsQueue::new(sqs.client(), options));
     Place {
         queue,
-        _sqs: Some(sqs),
-        _database: None,
+        sqs: Some(sqs),
+        database: None,
     }
 }
 
@@ -45,8 +46,8 @@ async fn postgres() -> Place {
     let queue = Arc::new(PostgresQueue::new(database.store(), "greetings", VISIBILITY, 5).await);
     Place {
         queue,
-        _sqs: None,
-        _database: Some(database),
+        sqs: None,
+        database: Some(database),
     }
 }
 
@@ -54,8 +55,8 @@ async fn memory() -> Place {
     let queue = Arc::new(MemoryQueue::new(Arc::new(SystemClock), VISIBILITY, 5));
     Place {
         queue,
-        _sqs: None,
-        _database: None,
+        sqs: None,
+        database: None,
     }
 }
 
@@ -202,11 +203,11 @@ async fn a_queue_that_does_not_exist_is_named() {
 }
 
 #[tokio::test]
-async fn entries_that_sqs_refuses_inside_a_200_are_not_confirmed() {
+async fn entries_thatsqs_refuses_inside_a_200_are_not_confirmed() {
     let place = sqs().await;
     place.queue.create().await.unwrap();
     place
-        ._sqs
+        .sqs
         .as_ref()
         .unwrap()
         .faults(|faults| faults.fail_send_entry_every = 3);
@@ -221,11 +222,11 @@ async fn entries_that_sqs_refuses_inside_a_200_are_not_confirmed() {
 }
 
 #[tokio::test]
-async fn the_queue_in_sqs_has_the_attributes_of_the_design() {
+async fn the_queue_insqs_has_the_attributes_of_the_design() {
     use aws_sdk_sqs::types::QueueAttributeName as Name;
     let place = sqs().await;
     place.queue.create().await.unwrap();
-    let sqs = place._sqs.as_ref().unwrap();
+    let sqs = place.sqs.as_ref().unwrap();
     let attributes = sqs
         .client()
         .get_queue_attributes()

@@ -16,14 +16,14 @@ use crate::support::sqs::Sqs;
 const QUEUE: &str = "bday-messages";
 
 /// A database, an SQS endpoint and a receiver, and how a daemon finds them.
-struct Place {
-    database: Database,
-    sqs: Sqs,
-    receiver: Receiver,
+pub(crate) struct Place {
+    pub(crate) database: Database,
+    pub(crate) sqs: Sqs,
+    pub(crate) receiver: Receiver,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (database, sqs, receiver) = tokio::join!(Database::new(), Sqs::start(), Receiver::start());
         Self {
             database,
@@ -32,7 +32,7 @@ impl Place {
         }
     }
 
-    fn bday(&self, arguments: &[&str]) -> Bday {
+    pub(crate) fn bday(&self, arguments: &[&str]) -> Bday {
         Bday::new(arguments)
             .envs(self.sqs.env())
             .env("BDAY__DATABASE__URL", self.database.url())
@@ -46,7 +46,7 @@ impl Place {
     }
 
     /// Imports `n` people whose send time was a few minutes ago, and gives their zone and date.
-    async fn people_who_are_due(&self, n: usize) -> (String, NaiveDate) {
+    pub(crate) async fn people_who_are_due(&self, n: usize) -> (String, NaiveDate) {
         let now: DateTime<Utc> = self.database.store().clock().await.unwrap();
         // Where it is about noon: so the test does not depend on the hour at which it runs.
         let ahead = 12 - now.time().format("%H").to_string().parse::<i64>().unwrap();
@@ -78,7 +78,7 @@ impl Place {
         (zone, local.date_naive())
     }
 
-    async fn count(&self, state: EventState) -> i64 {
+    pub(crate) async fn count(&self, state: EventState) -> i64 {
         let counts = self.database.store().count_by_state().await.unwrap();
         counts
             .into_iter()
@@ -87,7 +87,7 @@ impl Place {
     }
 
     /// Nothing is left on the queue once what was done is acked.
-    async fn until_quiet(&self) {
+    pub(crate) async fn until_quiet(&self) {
         self.sqs
             .until("empty", QUEUE, |counts| {
                 counts.visible + counts.in_flight + counts.delayed == 0
@@ -95,7 +95,7 @@ impl Place {
             .await;
     }
 
-    fn assert_each_once(&self, n: usize) {
+    pub(crate) fn assert_each_once(&self, n: usize) {
         let accepted = self.receiver.accepted();
         assert_eq!(accepted.len(), n);
         assert!(accepted.values().all(|times| *times == 1), "some came twice");

@@ -136,27 +136,28 @@ fn server_of_this_run() -> String {
     reason = "it outlives this test, and waits for the run's end instead"
 )]
 fn start_keeper(base: &Path, owner: u32) -> String {
-    let log = base.with_extension("log");
     let mut keeper = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", KEEPER, "--ignored", "--nocapture"])
         .env(OWNER, format!("{owner} {}", base.display()))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(File::create(&log).unwrap())
+        // The test harness remarks on tests that take long, and ends when nobody hears it.
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         // nextest ends the process groups of its tests.
         .process_group(0)
         .spawn()
         .unwrap();
-    let lines = BufReader::new(keeper.stdout.take().unwrap()).lines();
-    let url = lines
+    let mut said = String::new();
+    for line in BufReader::new(keeper.stderr.take().unwrap())
+        .lines()
         .map_while(Result::ok)
-        .find_map(|line| Some(line.split_once("serving ")?.1.to_owned()));
-    url.unwrap_or_else(|| {
-        panic!(
-            "no database server: {}",
-            std::fs::read_to_string(&log).unwrap_or_default()
-        )
-    })
+    {
+        if let Some(url) = line.strip_prefix("serving ") {
+            return url.to_owned();
+        }
+        said.extend([&line, "\n"]);
+    }
+    panic!("no database server: {said}");
 }
 
 /// What the keeper does. Where nobody asks for it, as with `--include-ignored`, nothing.
@@ -194,17 +195,13 @@ pub(crate) async fn keep_the_server() {
         &format!("ALTER DATABASE {TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false"),
     )
     .await;
-    println!("\nserving {}", server.url());
+    eprintln!("serving {}", server.url());
 
     tokio::task::spawn_blocking(move || wait_for_exit(&owner))
         .await
         .unwrap();
-    for extension in ["url", "log"] {
-        drop(std::fs::remove_file(base.with_extension(extension)));
-    }
+    drop(std::fs::remove_file(base.with_extension("url")));
     server.stop().await.unwrap();
-    // The test runner would now print to a pipe that nobody reads any more.
-    std::process::exit(0);
 }
 
 /// Blocks until the process has ended.

@@ -1,5 +1,6 @@
 //! The stages of a daemon in this process, on a real database, under a clock that the test sets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ pub(crate) fn person(external_id: &str, birth_date: &str, time_zone: &str) -> Ne
         time_zone: time_zone.parse().unwrap(),
         send_at: None,
         leap_day: None,
-        occasions: std::collections::BTreeMap::new(),
+        occasions: BTreeMap::new(),
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, source: &ConfigSource) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config)?;
+    let store = app::store(&config).await?;
     store.check_schema().await?;
     let code = match command {
         Command::List(args) => list::run(args, &store).await,

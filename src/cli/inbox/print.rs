@@ -1,7 +1,7 @@
 //! Arrivals as lines: for people, coloured on a terminal, or as JSON for programs.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::sync::Arc;
 
 use chrono::SecondsFormat;
@@ -11,6 +11,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::output::{coloured, duration};
 use crate::inbox::{Arrival, Content};
 
 /// So many lines are written at once in a burst.
@@ -27,10 +28,9 @@ pub(super) enum Style {
 impl Style {
     /// JSON if asked for, colours only for a terminal, and not where `NO_COLOR` is set.
     pub(super) fn for_stdout(json: bool) -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
         match json {
             true => Self::Json,
-            false if io::stdout().is_terminal() && !unwanted => Self::Coloured,
+            false if coloured() => Self::Coloured,
             false => Self::Plain,
         }
     }
@@ -153,17 +153,6 @@ fn harmless(text: &str) -> String {
     shown
 }
 
-/// Milliseconds, as short as a person wants them.
-pub(super) fn duration(ms: i64) -> String {
-    let (sign, ms) = (if ms < 0 { "-" } else { "+" }, ms.unsigned_abs());
-    match ms {
-        0..1000 => format!("{sign}{ms}ms"),
-        1000..60_000 => format!("{sign}{:.2}s", ms as f64 / 1000.0),
-        60_000..3_600_000 => format!("{sign}{}m{:02}s", ms / 60_000, ms / 1000 % 60),
-        _ => format!("{sign}{}h{:02}m", ms / 3_600_000, ms / 60_000 % 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,17 +163,6 @@ mod tests {
         assert_eq!(
             harmless("Hey, Zoë 李 it's your birthday 🎂"),
             "Hey, Zoë 李 it's your birthday 🎂"
-        );
-    }
-
-    #[test]
-    fn lateness_is_short_and_signed() {
-        let shown = [0, 999, 4120, 59_999, 60_000, 3_600_000, -1500].map(duration);
-        assert_eq!(
-            shown,
-            [
-                "+0ms", "+999ms", "+4.12s", "+60.00s", "+1m00s", "+1h00m", "-1.50s"
-            ]
         );
     }
 }

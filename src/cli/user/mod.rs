@@ -52,7 +52,7 @@ pub(super) async fn run(
     clock: SharedClock,
 ) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config)?;
+    let store = app::store(&config).await?;
     store.check_schema().await?;
     let context = Context {
         store,

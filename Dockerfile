@@ -1,0 +1,56 @@
+# The daemon, its libraries, certificates, and nothing else: no shell, no package manager, not root.
+#
+#   docker build -t bday --build-arg VERSION=1.0.0 --build-arg REVISION="$(git rev-parse HEAD)" .
+#
+# amd64 and arm64: each is built on its own kind of machine, or emulated (`docker buildx build --platform …`).
+
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+ENV CARGO_TERM_COLOR=never CARGO_PROFILE_RELEASE_STRIP=symbols
+
+# The dependencies, against a program that does nothing. This layer is made anew when they change, and only then.
+COPY Cargo.toml Cargo.lock ./
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    mkdir -p src tests/all benches/pipeline \
+    && echo 'fn main() {}' | tee src/main.rs tests/all/main.rs benches/pipeline/main.rs > /dev/null \
+    && touch src/lib.rs \
+    && cargo build --locked --release --bin bday \
+    && rm -rf src tests benches
+
+COPY . .
+# Cargo goes by the time of change, and what was just built is younger than what was copied.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    touch src/lib.rs src/main.rs && cargo build --locked --release --bin bday
+
+# What the program needs at run time, and no more. The time zones are in the program itself.
+RUN mkdir -p /out/etc/ssl/certs /out/usr/local/bin \
+    && cp target/release/bday /out/usr/local/bin/ \
+    && ldd target/release/bday | grep -o '/[^ ]*' | xargs -n 1 -I{} cp --parents -L {} /out \
+    && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ \
+    && cp deploy/aws/rds-global-bundle.pem /out/etc/ssl/certs/ \
+    && echo 'nonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin' > /out/etc/passwd \
+    && echo 'nonroot:x:65532:' > /out/etc/group \
+    && echo 'hosts: files dns' > /out/etc/nsswitch.conf \
+    && chmod -R a+rX /out
+
+FROM scratch
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="bday" \
+      org.opencontainers.image.description="Sends every person a greeting on their birthday at 09:00 in their own time zone" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /out /
+ENV PATH=/usr/local/bin \
+    BDAY__HTTP__LISTEN=0.0.0.0:8080
+USER 65532:65532
+EXPOSE 8080
+# SIGTERM: take no new work, end what is in flight, exit 0.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["bday", "healthcheck"]
+ENTRYPOINT ["bday"]
+CMD ["serve"]

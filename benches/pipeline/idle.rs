@@ -1,0 +1,104 @@
+//! A tick that finds nothing: its cost must not grow with the number of users.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bday::app;
+use bday::clock::{Clock as _, SharedClock, SystemClock};
+use bday::health::Beat;
+use bday::scheduler::Scheduler;
+use bday::store::Store;
+use serde::Serialize;
+
+use super::options::Options;
+use super::scenario::Verdict;
+use super::{seed, world};
+
+const FEW: u32 = 10_000;
+const MANY: u32 = 1_000_000;
+const TICKS: usize = 200;
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Idle {
+    /// Microseconds of a tick, by number of users: of a quarter of the ticks, the slowest. The rest is noise: a tick
+    /// waits for nothing but the machine.
+    pub(crate) ticks_us: Vec<(u32, f64)>,
+    pub(crate) limits: Vec<Verdict>,
+}
+
+pub(crate) async fn run(options: &Options) -> anyhow::Result<Idle> {
+    let server = world::postgres(options).await?;
+    let admin = world::store(&server.url())?;
+    let mut sides = Vec::new();
+    for users in [FEW, options.users.unwrap_or(MANY)] {
+        let database = format!("idle_{users}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}")))
+            .execute(admin.pool())
+            .await?;
+        sides.push(Side::prepare(&server.url_of(&database), users).await?);
+    }
+    // In turns, so that whatever else the machine does hits both.
+    for _ in 0..TICKS {
+        for side in &mut sides {
+            side.tick().await?;
+        }
+    }
+    let mut ticks_us = Vec::new();
+    for side in sides {
+        ticks_us.push((side.users, side.finish().await));
+    }
+    admin.close().await;
+    server.stop().await?;
+    let most = ticks_us.iter().map(|(_, us)| *us).fold(0.0, f64::max);
+    let least = ticks_us.iter().map(|(_, us)| *us).fold(f64::MAX, f64::min);
+    let limits = vec![Verdict {
+        limit: "within 2x".to_owned(),
+        met: most <= least * 2.0,
+    }];
+    Ok(Idle { ticks_us, limits })
+}
+
+/// One of the two databases.
+struct Side {
+    users: u32,
+    store: Store,
+    scheduler: Scheduler,
+    times: Vec<Duration>,
+}
+
+impl Side {
+    /// People of whom one in a hundred waits for a worker: that, too, must cost a tick nothing.
+    async fn prepare(url: &str, users: u32) -> anyhow::Result<Self> {
+        let store = world::store(url)?;
+        seed::people(&store, users / 100, users).await?;
+        let config = seed::config()?;
+        let clock: SharedClock = Arc::new(SystemClock);
+        let queue = app::memory_queue(&config, Arc::clone(&clock));
+        let beat = Beat::new(Arc::clone(&clock));
+        let scheduler = app::scheduler(&config, store.clone(), queue, clock, beat);
+        // Enqueues what is due; from here on there is nothing.
+        scheduler.run_once(SystemClock.now()).await.1?;
+        seed::settle(&store).await?;
+        Ok(Self {
+            users,
+            store,
+            scheduler,
+            times: Vec::with_capacity(TICKS),
+        })
+    }
+
+    async fn tick(&mut self) -> anyhow::Result<()> {
+        let began = SystemClock.monotonic();
+        let (tick, result) = self.scheduler.run_once(SystemClock.now()).await;
+        self.times.push(began.elapsed());
+        result?;
+        anyhow::ensure!(tick.due == 0, "something was due: {tick:?}");
+        Ok(())
+    }
+
+    async fn finish(mut self) -> f64 {
+        self.store.close().await;
+        self.times.sort_unstable();
+        self.times[TICKS / 4].as_secs_f64() * 1e6
+    }
+}

@@ -1,0 +1,89 @@
+//! The whole pipeline under load, on this machine: `cargo bench --bench pipeline -- --scenario all`.
+//!
+//! Actors, a process each, so that the CPU of each is known: PostgreSQL (private, and as durable as in production), an
+//! SQS endpoint (in memory), a receiver that counts, the real `bday serve` in a release build, and this one, which
+//! only sets up and watches.
+//!
+//! ```text
+//! seed ──> PostgreSQL <──> bday serve <──> SQS endpoint
+//!                              └──POST──> receiver ──arrivals──> judge (exactly once? body exact?) ──> table
+//! ```
+//!
+//! The due events are there before the daemon starts, so they are found by its first tick. All times count from the
+//! start of that tick, which its log tells.
+//!
+//! Wall times depend on what else the machine does; CPU per event hardly does. Compare the latter between machines and
+//! days.
+
+mod arrivals;
+mod endpoint;
+mod idle;
+mod judge;
+mod options;
+mod part;
+mod pipeline;
+mod procfs;
+mod receiver;
+mod scenario;
+mod seed;
+mod support;
+mod table;
+mod world;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use options::{Cli, Options, Role};
+use scenario::Name;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    // One thread: the parts are to have the cores. The endpoint and the receiver need less than one each.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match cli.role {
+            Some(Role::Receiver { latency_ms }) => {
+                receiver::run(latency_ms).await.map(|()| ExitCode::SUCCESS)
+            }
+            Some(Role::Endpoint) => endpoint::run().await.map(|()| ExitCode::SUCCESS),
+            None => measure(&cli.options).await,
+        }
+    })
+}
+
+/// Runs the scenarios, one after the other, each in a world of its own.
+async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
+    let mut sound = true;
+    let (mut runs, mut idles) = (Vec::new(), Vec::new());
+    for name in options.scenarios() {
+        for _ in 0..options.repeat {
+            eprintln!("{} …", name.as_str());
+            let failed = || format!("scenario {}", name.as_str());
+            if name == Name::Idle {
+                let idle = idle::run(options).await.with_context(failed)?;
+                sound &= !options.strict || idle.limits.iter().all(|limit| limit.met);
+                idles.push(idle);
+            } else {
+                let run = pipeline::run(&name.load(options), options)
+                    .await
+                    .with_context(failed)?;
+                sound &= run.is_exact() && (!options.strict || run.limits.iter().all(|limit| limit.met));
+                runs.push(run);
+            }
+        }
+    }
+    if options.json {
+        println!("{}", serde_json::json!({ "runs": runs, "idle": idles }));
+    } else {
+        table::print(&runs, &idles);
+    }
+    Ok(if sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,211 @@
+//! One run: seed, start the daemons, watch until all has arrived and been written down, and judge.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bday::clock::{Clock as _, SystemClock};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::arrivals::Arrival;
+use super::judge::{self, Judgement};
+use super::options::Options;
+use super::procfs;
+use super::scenario::{Load, Verdict};
+use super::seed;
+use super::support::process::{Bday, Running};
+use super::world::{Cpu, World};
+
+/// A run is given up when nothing more arrives for so long.
+const PATIENCE: Duration = Duration::from_mins(1);
+const LOOK: Duration = Duration::from_millis(25);
+
+/// What was measured. Times count from the start of the first tick that found something due.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Run {
+    pub(crate) scenario: &'static str,
+    pub(crate) events: u32,
+    pub(crate) users: u32,
+    /// That of the slowest daemon.
+    pub(crate) tick_ms: f64,
+    /// Events over the time to the last 2xx.
+    pub(crate) per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) last_ms: f64,
+    /// Seconds from the start of the daemons until all was written down and the queue empty.
+    pub(crate) cpu: Cpu,
+    /// The largest daemon's peak.
+    pub(crate) daemon_mb: f64,
+    pub(crate) judgement: Judgement,
+    pub(crate) limits: Vec<Verdict>,
+}
+
+impl Run {
+    pub(crate) fn is_exact(&self) -> bool {
+        self.judgement.is_exact()
+    }
+}
+
+pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
+    let mut world = World::start(load, options).await?;
+    seed::people(&world.store, load.events, load.users).await?;
+    if options.statements {
+        let extension = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements";
+        sqlx::query(extension).execute(world.store.pool()).await?;
+        sqlx::query("SELECT pg_stat_statements_reset()")
+            .execute(world.store.pool())
+            .await?;
+    }
+    let before = world.cpu();
+    let mut daemons: Vec<Running> = (0..load.daemons)
+        .map(|_| {
+            Bday::program(&options.program, ["serve"])
+                .envs(world.environment())
+                .start()
+        })
+        .collect();
+    let complete = all_arrived(&mut world, &daemons, load.events).await?;
+    if complete {
+        all_written_down(&mut world).await?;
+    }
+    let after = world.cpu();
+    let cpu = Cpu {
+        daemon: daemons.iter().map(|daemon| procfs::cpu_secs(daemon.pid())).sum(),
+        postgres: after.postgres - before.postgres,
+        sqs: after.sqs - before.sqs,
+        receiver: after.receiver - before.receiver,
+    };
+    let peaks = daemons.iter().map(|daemon| procfs::peak_mb(daemon.pid()));
+    let daemon_mb = peaks.fold(0.0, f64::max);
+    for daemon in &daemons {
+        daemon.terminate();
+    }
+    for daemon in &mut daemons {
+        let status = daemon.exit().await;
+        anyhow::ensure!(
+            status.success(),
+            "the daemon ended with {status}:\n{}",
+            tail(daemon)
+        );
+    }
+    if options.statements {
+        print_statements(&world).await?;
+    }
+    let arrivals: Vec<Arrival> = serde_json::from_str(&world.receiver.ask("all").await?)?;
+    let judgement = judge::judge(&world.store, &arrivals).await?;
+    world.stop().await?;
+
+    let ticks: Vec<Tick> = daemons.iter().flat_map(ticks).collect();
+    let first = ticks.iter().map(|tick| tick.began_at).min();
+    let first = first.with_context(|| format!("no tick found anything due:\n{}", tail(&daemons[0])))?;
+    let mut waits: Vec<f64> = arrivals
+        .iter()
+        .map(|arrival| (arrival.accepted_us - first.timestamp_micros()) as f64 / 1e3)
+        .collect();
+    waits.sort_unstable_by(f64::total_cmp);
+    let last_ms = percentile(&waits, 1.0);
+    let mut run = Run {
+        scenario: load.scenario,
+        events: load.events,
+        users: load.users,
+        tick_ms: ticks.iter().map(|tick| tick.elapsed_ms).fold(0.0, f64::max),
+        per_second: arrivals.len() as f64 * 1e3 / last_ms,
+        p50_ms: percentile(&waits, 0.5),
+        p99_ms: percentile(&waits, 0.99),
+        last_ms,
+        cpu,
+        daemon_mb,
+        judgement,
+        limits: Vec::new(),
+    };
+    run.limits = load.limits.iter().map(|limit| limit.judge(&run)).collect();
+    Ok(run)
+}
+
+/// Waits for `events` different events; `false` when they stopped coming.
+async fn all_arrived(world: &mut World, daemons: &[Running], events: u32) -> anyhow::Result<bool> {
+    let (mut count, mut since) = (0, SystemClock.monotonic());
+    loop {
+        let now: u32 = world.receiver.ask("count").await?.parse()?;
+        if now >= events {
+            return Ok(true);
+        }
+        if now > count {
+            (count, since) = (now, SystemClock.monotonic());
+        } else if since.elapsed() > PATIENCE {
+            let said = daemons.first().map(tail).unwrap_or_default();
+            eprintln!("{count} of {events} arrived, then no more; the daemon said last:\n{said}");
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until the database and the queue know of it, too.
+async fn all_written_down(world: &mut World) -> anyhow::Result<()> {
+    let since = SystemClock.monotonic();
+    while since.elapsed() < PATIENCE {
+        let under_way: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM events WHERE state IN ('queued', 'delivering')")
+                .fetch_one(world.store.pool())
+                .await?;
+        if under_way == 0 && world.messages().await? == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    eprintln!(
+        "the queue or the database still has something to do after {} s",
+        PATIENCE.as_secs()
+    );
+    Ok(())
+}
+
+struct Tick {
+    began_at: DateTime<Utc>,
+    elapsed_ms: f64,
+}
+
+/// The ticks that found something due, from the log.
+fn ticks(daemon: &Running) -> Vec<Tick> {
+    let tick = |line: &Value| {
+        let of = |key: &str| line.get(key).or_else(|| line.get("fields")?.get(key));
+        if of("message")?.as_str() != Some("tick") || of("due")?.as_u64() == Some(0) {
+            return None;
+        }
+        let elapsed_ms = of("elapsed_ms")?.as_u64()?;
+        let ended_at: DateTime<Utc> = of("timestamp")?.as_str()?.parse().ok()?;
+        Some(Tick {
+            began_at: ended_at - Duration::from_millis(elapsed_ms),
+            elapsed_ms: elapsed_ms as f64,
+        })
+    };
+    daemon.logs().iter().filter_map(tick).collect()
+}
+
+fn tail(daemon: &Running) -> String {
+    let lines = daemon.lines();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
+}
+
+async fn print_statements(world: &World) -> anyhow::Result<()> {
+    let rows: Vec<(f64, i64, i64, String)> = sqlx::query_as(
+        "SELECT total_exec_time, calls, rows, regexp_replace(query, '\\s+', ' ', 'g') FROM pg_stat_statements
+         ORDER BY total_exec_time DESC LIMIT 12",
+    )
+    .fetch_all(world.store.pool())
+    .await?;
+    eprintln!("{:>9} {:>7} {:>8}  statement", "ms", "calls", "rows");
+    for (ms, calls, rows, query) in rows {
+        let query: String = query.trim().chars().take(100).collect();
+        eprintln!("{ms:>9.0} {calls:>7} {rows:>8}  {query}");
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! People, of whom some are due now. Users are written by plain SQL, for speed; their events are made by the real
+//! planner.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bday::app;
+use bday::clock::{Clock as _, SettableClock, SharedClock, SystemClock};
+use bday::config::Config;
+use bday::health::Beat;
+use bday::store::Store;
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
+
+/// The names hold what JSON must escape, and what is more than a byte. `$1` is how many of the `$2` are due at `$3`:
+/// in zones without clock changes, so that local and UTC time never differ by surprise. The others have their day
+/// where the plan does not reach.
+const PEOPLE: &str = "
+WITH people AS (
+    SELECT n, gen_random_uuid() AS id, n <= $1 AS due,
+           (ARRAY['UTC', 'Asia/Kolkata', 'Asia/Tokyo', 'America/Bogota'])[1 + n % 4] AS time_zone,
+           (ARRAY['Ada', 'Björk', 'Chloé', 'Łukasz', 'Nguyễn', 'Zoë \"Z\"', '花子', 'Sean'])[1 + n % 8] AS first_name,
+           (ARRAY['Lovelace', 'O''Neil', 'Müller-Lüdenscheidt', 'Smith'])[1 + n / 8 % 4] || ' ' || n AS last_name
+    FROM generate_series(1, $2) AS n
+), dated AS (
+    SELECT *, CASE WHEN due THEN $3 AT TIME ZONE time_zone
+                   ELSE ($3 AT TIME ZONE 'UTC') + make_interval(days => 10 + n % 340) END AS local
+    FROM people
+), written AS (
+    INSERT INTO users (id, first_name, last_name, time_zone, send_at, created_at, updated_at)
+    SELECT id, first_name, last_name, time_zone, CASE WHEN due THEN local::time END, $4, $4 FROM dated
+)
+INSERT INTO occasions (user_id, kind, year, month, day, known_at)
+SELECT id, 'birthday', 1950 + n % 60, extract(month FROM local), extract(day FROM local), $4 FROM dated";
+
+/// Fills an empty database: `users` people, of whom `events` are due at the start of this minute.
+pub(crate) async fn people(store: &Store, events: u32, users: u32) -> anyhow::Result<()> {
+    store.migrate().await?;
+    let now = SystemClock.now();
+    let due_at = now
+        .with_second(0)
+        .context("every minute has a second 0")?
+        .trunc_subsecs(0);
+    sqlx::query(PEOPLE)
+        .bind(events as i32)
+        .bind(users as i32)
+        .bind(due_at)
+        .bind(now - TimeDelta::days(1))
+        .execute(store.pool())
+        .await?;
+    plan(store, due_at - TimeDelta::minutes(1), events).await?;
+    settle(store).await
+}
+
+/// One tick, a minute early: it plans all that is due, and sends nothing yet.
+async fn plan(store: &Store, at: DateTime<Utc>, events: u32) -> anyhow::Result<()> {
+    let config = config()?;
+    let clock: SharedClock = Arc::new(SettableClock::new(at));
+    let queue = app::memory_queue(&config, Arc::clone(&clock));
+    let beat = Beat::new(Arc::clone(&clock));
+    let scheduler = app::scheduler(&config, store.clone(), queue, clock, beat);
+    let (tick, result) = scheduler.run_once(at).await;
+    result?;
+    anyhow::ensure!(
+        tick.planned == u64::from(events) && tick.due == 0,
+        "{events} events should have been planned, but the tick says {tick:?}"
+    );
+    Ok(())
+}
+
+/// bday's defaults, for stages that run in this process; which queue they name does not matter there.
+pub(crate) fn config() -> anyhow::Result<Config> {
+    let variables = [("BDAY__QUEUE__KIND".to_owned(), "postgres".to_owned())];
+    Ok(bday::config::load(None, HashMap::from(variables))?)
+}
+
+/// What a database that has been running for a while has behind it, and would else do in the middle of the run.
+pub(crate) async fn settle(store: &Store) -> anyhow::Result<()> {
+    for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
+        sqlx::query(statement).execute(store.pool()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! The figures for people.
+
+use super::idle::Idle;
+use super::pipeline::Run;
+use super::scenario::Verdict;
+
+pub(crate) fn print(runs: &[Run], idles: &[Idle]) {
+    if !runs.is_empty() {
+        println!(
+            "\n{:<15} {:>7} {:>8} {:>8} {:>7} {:>7} {:>7}  {:>31} {:>6} {:>5}  exactly once, limits",
+            "",
+            "events",
+            "tick ms",
+            "per s",
+            "p50 ms",
+            "p99 ms",
+            "last ms",
+            "CPU us per event: bday pg sqs rcv",
+            "CPU s",
+            "MB"
+        );
+    }
+    for run in runs {
+        let us = |secs: f64| secs * 1e6 / f64::from(run.events);
+        println!(
+            "{:<15} {:>7} {:>8.0} {:>8.0} {:>7.0} {:>7.0} {:>7.0}  {:>12.1} {:>6.1} {:>6.1} {:>6.1} {:>6.2} {:>5.1}  {}{}",
+            run.scenario,
+            run.events,
+            run.tick_ms,
+            run.per_second,
+            run.p50_ms,
+            run.p99_ms,
+            run.last_ms,
+            us(run.cpu.daemon),
+            us(run.cpu.postgres),
+            us(run.cpu.sqs),
+            us(run.cpu.receiver),
+            run.cpu.daemon,
+            run.daemon_mb,
+            exactness(run),
+            limits(&run.limits),
+        );
+    }
+    for idle in idles {
+        for (users, us) in &idle.ticks_us {
+            println!("a tick with nothing due, {users:>7} users: {us:>6.0} us");
+        }
+        println!("a tick with nothing due{}", limits(&idle.limits));
+    }
+}
+
+fn exactness(run: &Run) -> String {
+    let judgement = run.judgement;
+    if judgement.is_exact() {
+        return "yes".to_owned();
+    }
+    format!(
+        "NO: {} missing, {} repeated, {} wrong, {} open",
+        judgement.missing, judgement.repeated, judgement.wrong, judgement.open
+    )
+}
+
+fn limits(limits: &[Verdict]) -> String {
+    let text = |verdict: &Verdict| {
+        let kept = if verdict.met { "kept" } else { "MISSED" };
+        format!("; {} {kept}", verdict.limit)
+    };
+    limits.iter().map(text).collect::<Vec<_>>().concat()
+}

@@ -1,0 +1,143 @@
+//! Everything but the daemon, for one run.
+
+use std::time::Duration;
+
+use bday::config::QueueKind;
+use bday::embedded::{self, EmbeddedPostgres};
+use bday::queue::Queue as _;
+use bday::queue::postgres::PostgresQueue;
+use bday::store::{self, Store};
+use serde::Serialize;
+
+use super::endpoint;
+use super::options::Options;
+use super::part::Part;
+use super::procfs;
+use super::scenario::Load;
+
+/// CPU seconds, user and system, by process.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Cpu {
+    pub(crate) daemon: f64,
+    pub(crate) postgres: f64,
+    pub(crate) sqs: f64,
+    pub(crate) receiver: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) receiver: Part,
+    server: EmbeddedPostgres,
+    queue: Waiting,
+    environment: Vec<(String, String)>,
+}
+
+/// How to see whether messages are left.
+#[derive(Debug)]
+enum Waiting {
+    Sqs(Box<Part>),
+    Postgres(PostgresQueue),
+}
+
+/// PostgreSQL as in production, unless the options say otherwise.
+pub(crate) async fn postgres(options: &Options) -> anyhow::Result<EmbeddedPostgres> {
+    let mut settings = options.postgres()?;
+    if options.statements {
+        settings.push((
+            "shared_preload_libraries".to_owned(),
+            "pg_stat_statements".to_owned(),
+        ));
+    }
+    Ok(EmbeddedPostgres::start(embedded::Options {
+        fast: options.no_fsync,
+        settings,
+        ..embedded::Options::default()
+    })
+    .await?)
+}
+
+/// A store for what the benchmark itself asks of the database.
+pub(crate) fn store(url: &str) -> anyhow::Result<Store> {
+    let options = store::Options {
+        max_connections: 2,
+        acquire_timeout: Duration::from_secs(10),
+        // Writing a million users takes a while.
+        statement_timeout: Duration::from_mins(10),
+    };
+    Ok(Store::new(url, &options)?)
+}
+
+impl World {
+    pub(crate) async fn start(load: &Load, options: &Options) -> anyhow::Result<Self> {
+        let server = postgres(options).await?;
+        let store = store(&server.url())?;
+        let (receiver, webhook) = Part::start(&["receiver", &load.latency.as_millis().to_string()]).await?;
+        let mut environment = vec![
+            ("BDAY__DATABASE__URL".to_owned(), server.url()),
+            ("BDAY__WEBHOOK__URL".to_owned(), webhook),
+            ("BDAY__QUEUE__KIND".to_owned(), load.queue.as_str().to_owned()),
+            ("BDAY__QUEUE__CREATE".to_owned(), "true".to_owned()),
+        ];
+        let queue = match load.queue {
+            QueueKind::Sqs => {
+                let (endpoint, variables) = Part::start(&["endpoint"]).await?;
+                environment.extend(serde_json::from_str::<Vec<(String, String)>>(&variables)?);
+                Waiting::Sqs(Box::new(endpoint))
+            }
+            QueueKind::Postgres => {
+                environment.push((
+                    "BDAY__QUEUE__POSTGRES__NAME".to_owned(),
+                    endpoint::QUEUE.to_owned(),
+                ));
+                let visibility = Duration::from_secs(30);
+                Waiting::Postgres(PostgresQueue::new(store.clone(), endpoint::QUEUE, visibility, 5).await)
+            }
+        };
+        if let Some(in_flight) = load.in_flight {
+            environment.push(("BDAY__WORKER__MAX_IN_FLIGHT".to_owned(), in_flight.to_string()));
+        }
+        environment.extend(options.config()?);
+        Ok(Self {
+            store,
+            receiver,
+            server,
+            queue,
+            environment,
+        })
+    }
+
+    /// The environment of a daemon.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        self.environment.clone()
+    }
+
+    /// What the parts have used so far; the daemon's is not known here.
+    pub(crate) fn cpu(&self) -> Cpu {
+        Cpu {
+            daemon: 0.0,
+            postgres: self.server.pid().map_or(0.0, procfs::family_cpu_secs),
+            sqs: match &self.queue {
+                Waiting::Sqs(endpoint) => endpoint.cpu_secs(),
+                Waiting::Postgres(_) => 0.0,
+            },
+            receiver: self.receiver.cpu_secs(),
+        }
+    }
+
+    /// How many messages the queue holds.
+    pub(crate) async fn messages(&mut self) -> anyhow::Result<u64> {
+        match &mut self.queue {
+            Waiting::Sqs(endpoint) => Ok(endpoint.ask("count").await?.parse()?),
+            Waiting::Postgres(queue) => {
+                let depth = queue.depth().await?;
+                Ok(depth.visible + depth.in_flight)
+            }
+        }
+    }
+
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.store.close().await;
+        Ok(self.server.stop().await?)
+    }
+}

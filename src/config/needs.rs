@@ -1,0 +1,98 @@
+//! What some commands need and others do not. A value that lives elsewhere is taken on trust here: it is looked at
+//! when it has been fetched.
+
+use super::{Config, ConfigError, Database, Tls};
+use crate::channel::webhook;
+
+impl Config {
+    /// Checks what a command needs that reads or writes the database.
+    ///
+    /// # Errors
+    /// When neither `database.url` nor `database.host` says where it is, or `database.url` is no Postgres URL.
+    pub fn needs_database(&self) -> Result<(), ConfigError> {
+        let database = &self.database;
+        let found = match database.url.literal() {
+            None => return Ok(()),
+            Some("") if !database.host.is_empty() => return Ok(()),
+            Some("") => "empty",
+            Some(url) if is_postgres_url(url) => return Ok(()),
+            Some(_) => "not a postgres:// URL",
+        };
+        Err(ConfigError::Invalid(vec![format!(
+            "database.url is {found}: set BDAY__DATABASE__URL=postgres://user:password@host:5432/bday, or \
+             BDAY__DATABASE__HOST and the keys beside it"
+        )]))
+    }
+
+    /// Checks what a process needs that posts webhooks.
+    ///
+    /// # Errors
+    /// When `webhook.url` is missing or no URL.
+    pub fn needs_webhook(&self) -> Result<(), ConfigError> {
+        let Some(url) = self.webhook.url.literal() else {
+            return Ok(());
+        };
+        webhook::parse_url(url).map(|_| ()).map_err(|error| {
+            ConfigError::Invalid(vec![format!(
+                "webhook.url {error}: set BDAY__WEBHOOK__URL to where greetings are posted, for instance \
+                 https://example.org/hook"
+            )])
+        })
+    }
+}
+
+impl Database {
+    /// Keys that say different things.
+    pub(super) fn contradictions(&self) -> Vec<String> {
+        let mut errors = Vec::new();
+        if !self.url.is_empty() {
+            let beside = [
+                ("host", !self.host.is_empty()),
+                ("user", !self.user.is_empty()),
+                ("password", !self.password.is_empty()),
+                ("credentials", !self.credentials.is_empty()),
+                ("iam_auth", self.iam_auth),
+                ("tls", self.tls != Tls::Prefer),
+                ("tls_root_cert", !self.tls_root_cert.is_empty()),
+            ];
+            for (key, _) in beside.into_iter().filter(|(_, given)| *given) {
+                errors.push(format!(
+                    "database.url and database.{key} are both given: put all into the URL (its sslmode and sslrootcert \
+                     for TLS), or leave the URL out"
+                ));
+            }
+            return errors;
+        }
+        let apart = !self.user.is_empty() || !self.password.is_empty();
+        if apart && !self.credentials.is_empty() {
+            errors.push(
+                "database.credentials holds user and password: leave out database.user and database.password"
+                    .to_owned(),
+            );
+        }
+        if self.iam_auth {
+            if self.user.is_empty() {
+                errors.push("database.iam_auth needs database.user: the role that may log in so".to_owned());
+            }
+            if !(self.password.is_empty() && self.credentials.is_empty()) {
+                errors.push(
+                    "database.iam_auth takes the place of a password: leave out database.password and \
+                     database.credentials"
+                        .to_owned(),
+                );
+            }
+            if matches!(self.tls, Tls::Disable | Tls::Prefer) {
+                errors.push(
+                    "database.iam_auth sends a token that opens the database: set database.tls to verify-full"
+                        .to_owned(),
+                );
+            }
+        }
+        errors
+    }
+}
+
+/// Whether the URL names a PostgreSQL database.
+pub(crate) fn is_postgres_url(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}

@@ -1,0 +1,167 @@
+//! How to log in, and what to do when the database no longer takes it.
+
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::Notify;
+
+use super::{Options, Result, Store, StoreError};
+
+/// A login on a connection of its own must not take longer.
+const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the database is, and who we are there.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// All in one.
+    Url(SecretString),
+    /// Each for itself.
+    Parts {
+        /// A host name, an address, or the directory of a socket.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// The database.
+        name: String,
+        /// The role; empty: the standard `PGUSER`, or the system's user.
+        user: String,
+        /// Its password; none where the server asks for none.
+        password: Option<SecretString>,
+        /// What kind of TLS.
+        tls: PgSslMode,
+        /// The authorities that are trusted; none: the machine's.
+        tls_root_cert: Option<PathBuf>,
+    },
+}
+
+/// What all clones of a store know of its login.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    /// Before that, nothing may connect: the driver's own defaults could name somebody else's database.
+    known: AtomicBool,
+    denied: Notify,
+}
+
+impl Access {
+    pub(super) fn known() -> Self {
+        Self {
+            known: AtomicBool::new(true),
+            denied: Notify::new(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.known.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err(StoreError::NoLogin)
+        }
+    }
+
+    /// Wakes whoever can get a newer login, when this error asks for one.
+    pub(super) fn look_at(&self, error: &StoreError) {
+        if error.is_denied() {
+            self.denied.notify_one();
+        }
+    }
+}
+
+impl Login {
+    pub(super) fn connect_options(&self, options: &Options) -> Result<PgConnectOptions> {
+        let connect = match self {
+            Self::Url(url) => PgConnectOptions::from_str(url.expose_secret()).map_err(StoreError::BadUrl)?,
+            Self::Parts {
+                host,
+                port,
+                name,
+                user,
+                password,
+                tls,
+                tls_root_cert,
+            } => {
+                let mut connect = PgConnectOptions::new_without_pgpass()
+                    .host(host)
+                    .port(*port)
+                    .database(name)
+                    .ssl_mode(*tls);
+                if !user.is_empty() {
+                    connect = connect.username(user);
+                }
+                if let Some(password) = password {
+                    connect = connect.password(password.expose_secret());
+                }
+                if let Some(path) = tls_root_cert {
+                    connect = connect.ssl_root_cert(path);
+                }
+                connect
+            }
+        };
+        let server_ms = options.statement_timeout.as_millis().to_string();
+        Ok(connect.application_name("bday").options([
+            ("statement_timeout", server_ms.as_str()),
+            // A claim holds its rows while it talks to the queue: others skip them, but a lease waits for them.
+            ("lock_timeout", "5s"),
+            // A process that is frozen in the middle of a transaction must not hold its rows for ever.
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("timezone", "UTC"),
+        ]))
+    }
+}
+
+impl Store {
+    /// A store whose login is not known yet. Until [`Self::log_in_as`], every call fails with [`StoreError::NoLogin`].
+    #[must_use]
+    pub fn without_login(options: &Options) -> Self {
+        Self::build(PgConnectOptions::new_without_pgpass(), options, Access::default())
+    }
+
+    /// From now on, new connections log in so. Those that are open stay.
+    ///
+    /// # Errors
+    /// [`StoreError::BadUrl`].
+    pub fn log_in_as(&self, login: &Login) -> Result<()> {
+        self.pool
+            .set_connect_options(login.connect_options(&self.options)?);
+        self.access.known.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Waits until the database has refused the login of a new connection.
+    pub async fn denied(&self) {
+        self.access.denied.notified().await;
+    }
+
+    /// Logs in once, on a connection of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::is_denied`] where the login is wrong; else the database is away.
+    pub async fn try_login(&self) -> Result<()> {
+        self.access.check()?;
+        let options: Arc<PgConnectOptions> = self.pool.connect_options();
+        let login = async {
+            let connection: PgConnection = options.connect().await?;
+            Ok(connection.close().await?)
+        };
+        tokio::time::timeout(TRY_TIMEOUT, login)
+            .await
+            .unwrap_or(Err(StoreError::Timeout(TRY_TIMEOUT)))
+    }
+}
+
+impl StoreError {
+    /// Whether the database refused the login: the password is wrong (28P01), or the role (28000; so RDS says that a
+    /// token has run out).
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        matches!(error.code().as_deref(), Some("28P01" | "28000"))
+    }
+}

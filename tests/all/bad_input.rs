@@ -1,0 +1,250 @@
+//! What people get wrong: a clear error that names the place, and nothing else lost.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use bday::config::{self, Config, ConfigError};
+use serde_json::Value;
+
+use crate::support::database::Database;
+use crate::support::process::{Bday, Finished};
+
+const HEADER: &str = "first_name,last_name,birth_date,time_zone";
+
+/// The configuration of a daemon, with these variables over it.
+fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let all = [
+        ("BDAY__DATABASE__URL", "postgres://localhost/bday"),
+        ("BDAY__QUEUE__KIND", "postgres"),
+        ("BDAY__WEBHOOK__URL", "https://example.org/"),
+    ];
+    let all = all
+        .iter()
+        .chain(variables)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    config::load(None, all.collect())
+}
+
+fn error(variables: &[(&str, &str)]) -> String {
+    load(variables).expect_err("it is wrong").to_string()
+}
+
+#[test]
+fn the_names_that_stay_fixed_are_known() {
+    let config = load(&[
+        (
+            "BDAY__QUEUE__SQS__URL",
+            "http://localhost:4566/000000000000/bday-messages",
+        ),
+        ("BDAY__QUEUE__CREATE", "true"),
+        ("BDAY__WEBHOOK__TIMEOUT_SECS", "7"),
+        ("BDAY__WORKER__MAX_IN_FLIGHT", "1000"),
+        ("BDAY__RETRY__SCHEDULE_SECS", "1,2,3,4"),
+        ("BDAY__HTTP__LISTEN", "0.0.0.0:9000"),
+    ]);
+    let config = config.unwrap();
+    assert_eq!(config.retry.schedule_secs, [1, 2, 3, 4]);
+    assert!(config.queue.create);
+    assert_eq!(
+        (config.webhook.timeout_secs, config.worker.max_in_flight),
+        (7, 1000)
+    );
+    assert_eq!(load(&[]).unwrap().http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(load(&[]).unwrap().retry.schedule_secs, [30, 120, 600, 1800]);
+}
+
+#[test]
+fn a_typo_in_a_key_is_refused_with_the_key_that_was_meant() {
+    let error = error(&[("BDAY__WEBHOOK__TIMOUT_SECS", "5")]);
+    assert!(error.contains("BDAY__WEBHOOK__TIMOUT_SECS"), "{error}");
+    assert!(
+        error.contains("did you mean BDAY__WEBHOOK__TIMEOUT_SECS"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_type_names_its_key() {
+    let error = error(&[("BDAY__WORKER__MAX_IN_FLIGHT", "many")]);
+    assert!(
+        error.contains("worker.max_in_flight") && error.contains("many"),
+        "{error}"
+    );
+}
+
+#[test]
+fn values_that_contradict_each_other_are_all_named_at_once() {
+    let error = error(&[
+        ("BDAY__WEBHOOK__TIMEOUT_SECS", "30"),
+        ("BDAY__RETRY__SCHEDULE_SECS", "30"),
+        ("BDAY__QUEUE__WAIT_SECS", "60"),
+    ]);
+    for key in [
+        "webhook.timeout_secs is 30",
+        "retry.schedule_secs has 1 waits",
+        "queue.wait_secs is 60",
+    ] {
+        assert!(error.contains(key), "{key} is missing in {error}");
+    }
+}
+
+#[test]
+fn a_further_kind_needs_no_code_and_a_typo_in_it_is_found() {
+    let kind = (
+        "BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE",
+        "{{ years }} years, {{ first_name }}!",
+    );
+    let complete = [kind, ("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")];
+    assert!(load(&complete).unwrap().kinds.contains_key("work_anniversary"));
+    let typo = [kind, ("BDAY__KINDS__WORK_ANNIVERSARY__SENT_AT", "10:00")];
+    assert!(error(&typo).contains("SENT_AT"));
+    let broken = [("BDAY__KINDS__BIRTHDAY__MESSAGE", "Hi {{ nickname }}")];
+    assert!(error(&broken).contains("kinds.birthday.message"));
+}
+
+#[tokio::test]
+async fn a_webhook_url_that_is_none_ends_the_daemon_with_its_key() {
+    for url in ["", "example.org/hook", "ftp://example.org"] {
+        let served = Bday::new(["serve"])
+            .env("BDAY__DATABASE__URL", "postgres://127.0.0.1:1/bday")
+            .env("BDAY__QUEUE__KIND", "postgres")
+            .env("BDAY__WEBHOOK__URL", url);
+        let served = served.finish().await;
+        assert_eq!(served.status.code(), Some(2), "{served:?}");
+        assert!(served.stderr.contains("webhook.url"), "{served:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_is_shown_with_where_it_comes_from_and_without_secrets() {
+    let shown = Bday::new(["config", "show", "--json"])
+        .env("BDAY__DATABASE__URL", "postgres://bday:hunter2@db/bday")
+        .env("BDAY__QUEUE__KIND", "postgres")
+        .env("BDAY__WEBHOOK__URL", "https://hooks.example.org/hunter2");
+    let shown = shown.finish().await;
+    assert!(shown.status.success(), "{shown:?}");
+    assert!(!shown.stdout.contains("hunter2"), "{}", shown.stdout);
+    let keys: Vec<Value> = serde_json::from_str(&shown.stdout).unwrap();
+    let find = |key: &str| keys.iter().find(|shown| shown["key"] == key).unwrap();
+    assert_eq!(find("queue.kind")["origin"], "environment");
+    assert_eq!(find("worker.max_in_flight")["origin"], "default");
+    assert_eq!(
+        find("webhook.url")["value"],
+        "https://hooks.example.org/[redacted]"
+    );
+}
+
+#[tokio::test]
+async fn a_bad_line_is_reported_with_its_number_and_the_rest_goes_in() {
+    let csv = format!(
+        "{HEADER}\n\
+         Ada,Lovelace,1815-12-10,Europe/London\n\
+         Bob,Wrong,1990-02-30,UTC\n\
+         Cem,Zone,1990-01-01,Europe/Istambul\n\
+         Dan\0,Nul,1990-01-01,UTC\n\
+         Eva,Short,1990-01-01\n\
+         \"Fay,Quote,1990-01-01,UTC\n\
+         \n\
+         Gus,Good,--02-29,Asia/Tokyo\n"
+    );
+    let imported = import(csv.as_bytes()).await;
+    assert_eq!(imported.status.code(), Some(1), "{imported:?}");
+    let report: Value = serde_json::from_str(&imported.stdout).unwrap();
+    assert_eq!((&report["created"], &report["failed"]), (&2.into(), &5.into()));
+    let expected = [
+        (3, "birth_date"),
+        (4, "Europe/Istanbul"),
+        (5, "U+0000"),
+        (6, "3 fields"),
+        (7, "quote"),
+    ];
+    for (error, (line, reason)) in report["errors"].as_array().unwrap().iter().zip(expected) {
+        assert_eq!(error["line"], line);
+        assert!(error["reason"].as_str().unwrap().contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_column_is_named_and_nothing_goes_in() {
+    let imported = import(b"first_name,last_name,birth_date\nAda,Lovelace,1815-12-10\n").await;
+    assert!(!imported.status.success());
+    assert!(imported.stderr.contains("time_zone is missing"), "{imported:?}");
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_on_one_line_are_one_bad_line() {
+    let mut csv = format!("{HEADER}\nAda,Lovelace,1815-12-10,Europe/London\n").into_bytes();
+    csv.resize(csv.len() + 100_000_000, b'x');
+    csv.extend_from_slice(b"\nGus,Good,1990-01-01,Asia/Tokyo\n");
+    let imported = import(&csv).await;
+    let report: Value = serde_json::from_str(&imported.stdout).unwrap();
+    assert_eq!(
+        (
+            &report["created"],
+            &report["failed"],
+            &report["errors"][0]["line"]
+        ),
+        (&2.into(), &1.into(), &3.into())
+    );
+}
+
+#[tokio::test]
+async fn importing_again_adds_nobody_twice_and_equal_lines_are_two_people() {
+    let database = Database::new().await;
+    let csv = format!(
+        "{HEADER},external_id\n\
+         John,Doe,1990-01-01,UTC,\n\
+         John,Doe,1990-01-01,UTC,\n\
+         Ada,Lovelace,1815-12-10,Europe/London,hr-1\n"
+    );
+    let first = report(&import_into(&database, csv.as_bytes()).await);
+    assert_eq!((&first["created"], &first["unchanged"]), (&3.into(), &0.into()));
+    let again = report(&import_into(&database, csv.as_bytes()).await);
+    assert_eq!((&again["created"], &again["unchanged"]), (&0.into(), &3.into()));
+    let moved = csv.replace("Europe/London", "Asia/Tokyo");
+    let moved = report(&import_into(&database, moved.as_bytes()).await);
+    assert_eq!(
+        (&moved["created"], &moved["updated"], &moved["unchanged"]),
+        (&0.into(), &1.into(), &2.into())
+    );
+}
+
+fn report(imported: &Finished) -> Value {
+    assert!(imported.status.success(), "{imported:?}");
+    serde_json::from_str(&imported.stdout).unwrap()
+}
+
+async fn import(csv: &[u8]) -> Finished {
+    let database = Database::new().await;
+    import_into(&database, csv).await
+}
+
+async fn import_into(database: &Database, csv: &[u8]) -> Finished {
+    let file = Temporary::with(csv);
+    let path = file.0.to_str().unwrap();
+    Bday::new(["user", "import", path, "--json"])
+        .env("BDAY__DATABASE__URL", database.url())
+        .env("BDAY__QUEUE__KIND", "postgres")
+        .finish()
+        .await
+}
+
+/// A file that is gone when this is dropped.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn with(content: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("bday-test-{}.csv", uuid::Uuid::now_v7()));
+        std::fs::File::create_new(&path)
+            .unwrap()
+            .write_all(content)
+            .unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}

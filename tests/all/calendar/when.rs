@@ -1,0 +1,259 @@
+//! `bday when`, through its own command line, on a clock that stands still.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bday::cli::when::When;
+use bday::clock::SettableClock;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    when: When,
+}
+
+/// Half past ten UTC on the last day of 2026: in Kiritimati the new year has begun.
+fn clock() -> SettableClock {
+    SettableClock::new("2026-12-31T10:30:00Z".parse().unwrap())
+}
+
+/// What the command prints, and whether it succeeds.
+fn run(arguments: &[&str]) -> (String, bool) {
+    let command = Command::try_parse_from([&["when"], arguments].concat()).unwrap();
+    let mut out = Vec::new();
+    let code = command.when.run(&clock(), &mut out, false).unwrap();
+    (String::from_utf8(out).unwrap(), code == ExitCode::SUCCESS)
+}
+
+fn refusal(arguments: &[&str]) -> String {
+    Command::try_parse_from([&["when"], arguments].concat())
+        .err()
+        .unwrap()
+        .to_string()
+}
+
+/// A file that goes when the test does.
+struct Input(PathBuf);
+
+impl Input {
+    fn new(name: &str, content: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("bday-when-{}-{name}.ndjson", std::process::id()));
+        fs::write(&path, content).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// The answers to `lines`, one each.
+fn batch(name: &str, lines: &[u8], options: &[&str]) -> (Vec<String>, bool) {
+    let input = Input::new(name, lines);
+    let (out, success) = run(&[&["--input", input.0.to_str().unwrap()], options].concat());
+    (out.lines().map(str::to_owned).collect(), success)
+}
+
+#[test]
+fn json_is_an_array_with_one_object_a_year() {
+    let new_york = [
+        "--birth-date",
+        "2000-02-29",
+        "--time-zone",
+        "America/New_York",
+        "--json",
+    ];
+    let (out, success) = run(&[&new_york[..], &["--from", "2026-01-01", "--years", "3"]].concat());
+    assert!(success);
+    assert_eq!(
+        out,
+        concat!(
+            r#"[{"localDate":"2026-02-28","dueAt":"2026-02-28T14:00:00Z","offset":"-05:00","rule":"leap_day"},"#,
+            r#"{"localDate":"2027-02-28","dueAt":"2027-02-28T14:00:00Z","offset":"-05:00","rule":"leap_day"},"#,
+            r#"{"localDate":"2028-02-29","dueAt":"2028-02-29T14:00:00Z","offset":"-05:00","rule":null}]"#,
+            "\n"
+        )
+    );
+}
+
+#[test]
+fn the_table_is_aligned_and_says_why() {
+    let (out, _) = run(&[
+        "--birth-date",
+        "1990-03-29",
+        "--time-zone",
+        "Europe/Berlin",
+        "--send-at",
+        "02:30",
+        "--from",
+        "2026-01-01",
+        "--years",
+        "2",
+    ]);
+    let expected = "\
+DATE        DAY  LOCAL  OFFSET  DUE (UTC)             TURNS
+2026-03-29  Sun  03:30  +02:00  2026-03-29T01:30:00Z  36     the clock skips 02:30: as far after the gap's start as 02:30 is
+2027-03-29  Mon  02:30  +02:00  2027-03-29T00:30:00Z  37
+";
+    assert_eq!(out, expected);
+}
+
+#[test]
+fn without_a_year_there_is_no_age() {
+    let (out, _) = run(&["--birth-date", "--03-29", "--time-zone", "UTC", "--years", "1"]);
+    assert_eq!(
+        out,
+        "DATE        DAY  LOCAL  OFFSET  DUE (UTC)\n2027-03-29  Mon  09:00  +00:00  2027-03-29T09:00:00Z\n"
+    );
+}
+
+#[test]
+fn by_default_it_looks_five_years_ahead_from_today_in_the_persons_zone() {
+    let dates = |zone| {
+        let (out, _) = run(&["--birth-date", "--12-31", "--time-zone", zone]);
+        let dates: Vec<String> = out.lines().skip(1).map(|line| line[..10].to_owned()).collect();
+        (dates.len(), dates[0].clone())
+    };
+    assert_eq!(
+        dates("UTC"),
+        (5, "2026-12-31".to_owned()),
+        "today counts, even after nine"
+    );
+    assert_eq!(
+        dates("Pacific/Kiritimati"),
+        (5, "2027-12-31".to_owned()),
+        "there it was yesterday"
+    );
+}
+
+#[test]
+fn a_year_without_its_29_february_is_one_of_the_years() {
+    let leap = [
+        "--birth-date",
+        "2000-02-29",
+        "--time-zone",
+        "UTC",
+        "--leap-day",
+        "leap_years_only",
+    ];
+    let from = ["--from", "2025-01-01", "--years"];
+    assert_eq!(run(&[&leap[..], &from, &["3", "--json"]].concat()).0, "[]\n");
+    assert!(
+        run(&[&leap[..], &from, &["3"]].concat())
+            .0
+            .starts_with("No 29 February in these years")
+    );
+    assert_eq!(run(&[&leap[..], &from, &["4"]].concat()).0.lines().count(), 2);
+}
+
+#[test]
+fn a_wrong_option_is_named_with_what_would_be_right() {
+    let unknown_zone = refusal(&["--birth-date", "2000-01-01", "--time-zone", "Europe/Berln"]);
+    assert!(
+        unknown_zone.contains("'--time-zone <ZONE>'") && unknown_zone.contains("did you mean Europe/Berlin?")
+    );
+    let no_such_day = refusal(&["--birth-date", "2001-02-29", "--time-zone", "UTC"]);
+    assert!(
+        no_such_day.contains("'--birth-date <DATE>'")
+            && no_such_day.contains("2001-02 has the days 01 to 28")
+    );
+    for (option, value) in [
+        ("--send-at", "9:00"),
+        ("--leap-day", "x"),
+        ("--from", "2026-2-1"),
+        ("--years", "401"),
+    ] {
+        let error = refusal(&["--birth-date", "2000-01-01", "--time-zone", "UTC", option, value]);
+        assert!(error.contains(option) && error.contains(value), "{error}");
+    }
+    let both = refusal(&["--input", "-", "--birth-date", "2000-01-01"]);
+    assert!(both.contains("cannot be used with"), "{both}");
+}
+
+#[test]
+fn every_line_is_answered_in_its_place() {
+    let lines = br#"{"birthDate":"2000-02-29","timeZone":"Asia/Tokyo","sendAt":"23:59","leapDay":"mar1","from":"2026-01-01","years":1}
+{"birthDate":"2000-02-30","timeZone":"Asia/Tokyo"}
+{"birthDate":"--01-01","timeZone":"Asia/Tokio"}
+{"timeZone":"UTC"}
+{"birthDate":null,"timeZone":"UTC"}
+
+[1]
+nonsense
+{"birthDate":"--01-01","timeZone":"UTC","sendAt":540}
+{"birthDate":"--01-01","timeZone":"UTC","leapDay":"feb29"}
+{"birthDate":"--01-01","timeZone":"UTC","from":"--01-01"}
+{"birthDate":"--01-01","timeZone":"UTC","years":0}
+{"birthDate":"--01-01","timeZone":"UTC","birth_date":""}
+{"birthDate":"--01-01","timeZone":"UTC","timeZone":"UTC"}
+{"birthDate":"--01-01","timeZone":"UTC","sendAt":null,"years":1}"#;
+    let (answers, success) = batch("each", lines, &[]);
+    let expected = [
+        r#"[{"localDate":"2026-03-01","dueAt":"2026-03-01T14:59:00Z","offset":"+09:00","rule":"leap_day"}]"#,
+        r#"{"error":"invalid date \"2000-02-30\": 2000-02 has the days 01 to 29","field":"birthDate","line":2}"#,
+        r#"{"error":"unknown time zone \"Asia/Tokio\": did you mean Asia/Tokyo?","field":"timeZone","line":3}"#,
+        r#"{"error":"missing: expected YYYY-MM-DD or --MM-DD","field":"birthDate","line":4}"#,
+        r#"{"error":"missing: expected YYYY-MM-DD or --MM-DD","field":"birthDate","line":5}"#,
+        r#"{"error":"the line is empty: expected a JSON object","field":null,"line":6}"#,
+        r#"{"error":"not a JSON object: invalid type: sequence, expected an object (column 0)","field":null,"line":7}"#,
+        r#"{"error":"not a JSON object: expected ident (column 2)","field":null,"line":8}"#,
+        r#"{"error":"invalid type: integer `540`, expected a time HH:MM","field":"sendAt","line":9}"#,
+        r#"{"error":"unknown leap day rule \"feb29\": expected feb28, mar1 or leap_years_only","field":"leapDay","line":10}"#,
+        r#"{"error":"expected a date that exists, as YYYY-MM-DD","field":"from","line":11}"#,
+        r#"{"error":"expected a whole number from 1 to 400","field":"years","line":12}"#,
+        r#"{"error":"unknown field: the fields are birthDate, timeZone, sendAt, leapDay, from and years","field":"birth_date","line":13}"#,
+        r#"{"error":"the field comes twice","field":"timeZone","line":14}"#,
+        r#"[{"localDate":"2027-01-01","dueAt":"2027-01-01T09:00:00Z","offset":"+00:00","rule":null}]"#,
+    ];
+    assert_eq!(answers, expected);
+    assert!(
+        !success,
+        "a line that could not be answered makes the exit code 1"
+    );
+}
+
+#[test]
+fn options_apply_to_lines_that_lack_the_field() {
+    let lines = b"{\"birthDate\":\"--07-01\",\"timeZone\":\"UTC\"}\n{\"birthDate\":\"--07-01\",\"timeZone\":\"UTC\",\"years\":2}\n";
+    let options = ["--send-at", "12:00", "--from", "2030-01-01", "--years", "1"];
+    let (answers, success) = batch("options", lines, &options);
+    assert!(success);
+    assert_eq!(
+        answers[0],
+        r#"[{"localDate":"2030-07-01","dueAt":"2030-07-01T12:00:00Z","offset":"+00:00","rule":null}]"#
+    );
+    assert_eq!(answers[1].matches("localDate").count(), 2);
+}
+
+#[test]
+fn a_line_too_long_or_not_utf_8_is_answered_and_the_next_one_too() {
+    let mut lines = vec![b'x'; 1_000_000];
+    lines.extend_from_slice(b"\n{\"birthDate\":\"\xff\",\"timeZone\":\"UTC\"}\n");
+    lines.extend_from_slice(b"{\"birthDate\":\"--07-01\",\"timeZone\":\"UTC\",\"years\":1}\r\n");
+    let (answers, success) = batch("long", &lines, &[]);
+    assert!(!success);
+    assert_eq!(answers.len(), 3);
+    assert_eq!(
+        answers[0],
+        r#"{"error":"a line has at most 65536 bytes","field":null,"line":1}"#
+    );
+    assert!(answers[1].contains("invalid unicode"), "{}", answers[1]);
+    assert!(
+        answers[2].starts_with(r#"[{"localDate":"2027-07-01""#),
+        "{}",
+        answers[2]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let command = Command::try_parse_from(["when", "--input", "/no/such/file"])
+        .ok()
+        .unwrap();
+    let error = command.when.run(&clock(), &mut Vec::new(), false).unwrap_err();
+    assert_eq!(error.to_string(), "cannot open /no/such/file");
+}

@@ -1,0 +1,213 @@
+//! `bday demo`, as a process: it delivers, it says so, and it leaves nothing behind however it ends.
+
+use std::fs::Permissions;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use bday::calendar::Zone;
+use chrono::{DateTime, FixedOffset};
+
+use crate::support::process::{Bday, Running};
+use crate::support::wait::eventually;
+
+/// A folder in which the demo's database lives, so that what is left of it can be found.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("bday-demo-test-{}", uuid::Uuid::now_v7().simple()));
+        std::fs::create_dir(&dir).unwrap();
+        // Root's demo runs its server as another user.
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o1777)).unwrap();
+        Self(dir)
+    }
+
+    fn demo(&self, arguments: &[&str]) -> Bday {
+        let common = ["demo", "--people", "9", "--listen", "127.0.0.1:0"];
+        Bday::new(common.iter().chain(arguments)).env("TMPDIR", &self.0)
+    }
+
+    /// What is still there: processes that name this folder, and entries of it.
+    fn remains(&self) -> Vec<String> {
+        let processes = Path::new("/proc").read_dir().unwrap().flatten();
+        let commands = processes.filter_map(|it| std::fs::read_to_string(it.path().join("cmdline")).ok());
+        let running = commands.filter(|command| command.contains(self.0.to_str().unwrap()));
+        let files = self
+            .0
+            .read_dir()
+            .unwrap()
+            .flatten()
+            .map(|it| it.path().display().to_string());
+        running.chain(files).collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The addresses of the inbox and of the daemon.
+fn addresses<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<SocketAddr> {
+    let after_scheme = lines
+        .into_iter()
+        .filter_map(|line| Some(line.split_once(" http://")?.1));
+    after_scheme
+        .map(|it| it.split('/').next().unwrap().parse().unwrap())
+        .take(2)
+        .collect()
+}
+
+fn is_greeting(line: &str) -> bool {
+    line.ends_with("was due before the start")
+}
+
+async fn greeted(demo: &Running) -> Vec<String> {
+    eventually("four greetings", async || {
+        let lines = demo.lines();
+        (lines.iter().filter(|line| is_greeting(line)).count() == 4).then_some(lines)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_demo_that_runs_once_delivers_what_is_due_and_ends_with_success() {
+    let home = Home::new();
+    let done = home.demo(&["--once", "--minutes", "0"]).finish().await;
+    assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
+    assert_eq!(done.stderr, "", "nothing went wrong, and there is no terminal");
+    assert!(!done.stdout.contains('\x1b'), "{}", done.stdout);
+
+    let lines: Vec<&str> = done.stdout.lines().collect();
+    assert!(
+        lines[0].starts_with("Inbox    http://127.0.0.1:"),
+        "{}",
+        done.stdout
+    );
+    assert!(lines.contains(&"Imported 9 people in 9 time zones. 4 have their birthday today, each at a send time of their own:"), "{}", done.stdout);
+    let greetings: Vec<_> = lines.iter().filter(|line| is_greeting(line)).collect();
+    assert_eq!(greetings.len(), 4, "{}", done.stdout);
+    for greeting in greetings {
+        let cells: Vec<&str> = greeting
+            .split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .collect();
+        let [_name, zone, local, utc, lateness, _] = cells[..] else {
+            panic!("{greeting}")
+        };
+        Zone::parse(zone).unwrap();
+        let shown: DateTime<FixedOffset> = DateTime::parse_from_str(local, "%Y-%m-%d %H:%M %:z").unwrap();
+        assert_eq!(shown.to_utc().format("%H:%M:%S").to_string(), utc, "{greeting}");
+        assert!(lateness.starts_with('+'), "{greeting}");
+    }
+    assert!(lines.contains(&"accepted 4 of 4, each once"), "{}", done.stdout);
+
+    assert_eq!(home.remains(), [""; 0]);
+    for address in addresses(lines) {
+        assert!(TcpStream::connect(address).is_err(), "{address} still listens");
+    }
+}
+
+#[tokio::test]
+async fn a_demo_stays_up_until_ctrl_c_and_leaves_nothing_running() {
+    let home = Home::new();
+    let mut demo = home.demo(&["--minutes", "0"]).start();
+    let lines = greeted(&demo).await;
+    let [inbox, daemon] = addresses(lines.iter().map(String::as_str))[..] else {
+        panic!("{lines:#?}");
+    };
+    let client = reqwest::Client::new();
+    let totals = client
+        .get(format!("http://{inbox}/arrivals"))
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        totals
+            .error_for_status()
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("it's your birthday")
+    );
+    let url = format!("http://{daemon}/readyz");
+    eventually("the daemon to be ready", async || {
+        client
+            .get(&url)
+            .send()
+            .await
+            .ok()?
+            .error_for_status()
+            .ok()
+            .map(drop)
+    })
+    .await;
+    assert_ne!(home.remains(), [""; 0]);
+
+    demo.interrupt();
+    assert!(demo.exit().await.success(), "{:#?}", demo.lines());
+    assert_eq!(demo.lines().last().unwrap(), "Stopped; nothing is left running.");
+    assert_eq!(home.remains(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_demo_that_is_terminated_while_it_starts_leaves_nothing_behind() {
+    let home = Home::new();
+    let mut demo = home.demo(&["--minutes", "0"]).start();
+    eventually("the first line", async || {
+        (!demo.lines().is_empty()).then_some(())
+    })
+    .await;
+    demo.terminate();
+    assert!(demo.exit().await.success(), "{:#?}", demo.lines());
+    assert_eq!(home.remains(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_demo_that_runs_once_and_is_interrupted_before_its_end_fails() {
+    let home = Home::new();
+    let mut demo = home.demo(&["--once"]).start();
+    greeted(&demo).await;
+    demo.interrupt();
+    assert_eq!(demo.exit().await.code(), Some(1));
+    let lines = demo.lines();
+    assert!(
+        lines.iter().any(|line| line.starts_with("accepted ")),
+        "{lines:#?}"
+    );
+    // The ninth is due in the minute after the next.
+    assert!(
+        lines.iter().any(|line| line.starts_with("missing: ")),
+        "{lines:#?}"
+    );
+    assert_eq!(home.remains(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_demo_that_is_killed_leaves_nothing_running() {
+    let home = Home::new();
+    let mut demo = home.demo(&["--minutes", "0"]).start();
+    greeted(&demo).await;
+    demo.kill();
+    demo.exit().await;
+    eventually("the database to go with it", async || {
+        home.remains().is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_server_the_demo_says_what_to_install() {
+    let home = Home::new();
+    let done = home
+        .demo(&["--once"])
+        .env("BDAY_PG_BIN", "/nowhere")
+        .finish()
+        .await;
+    assert_eq!(done.status.code(), Some(1));
+    assert!(done.stderr.contains("BDAY_PG_BIN"), "{}", done.stderr);
+}
