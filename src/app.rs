@@ -16,7 +16,7 @@ use crate::channel::{Channel, Messages};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Config, QueueKind};
 use crate::health::Beat;
-use crate::http::{self, Health};
+use crate::http::{self, Api, Health};
 use crate::lifecycle::Lifecycle;
 use crate::login::Access;
 use crate::queue::postgres::PostgresQueue;
@@ -60,6 +60,10 @@ impl Role {
 
     fn schedules(self) -> bool {
         matches!(self, Self::All | Self::Scheduler)
+    }
+
+    fn answers(self) -> bool {
+        matches!(self, Self::All | Self::Api)
     }
 
     fn works(self) -> bool {
@@ -287,13 +291,16 @@ pub async fn start(
         "starting"
     );
 
+    let api = role
+        .answers()
+        .then(|| Api::new(store.clone(), config.schedule(), Arc::clone(&clock)));
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr()?;
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.
     let answers = lifecycle.soft.clone();
     lifecycle.start(
         "http",
-        http::serve(listener, Arc::clone(&health), metrics.clone(), answers),
+        http::serve(listener, Arc::clone(&health), metrics.clone(), api, answers),
     );
 
     let set_up = async {

@@ -292,6 +292,8 @@ impl EmbeddedPostgres {
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 "--locale=C",
+                // So that a search in lower case knows more letters than ASCII has.
+                "--lc-ctype=C.UTF-8",
             ]);
         if fast {
             command.arg("--no-sync");

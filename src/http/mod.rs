@@ -1,6 +1,8 @@
-//! What this process tells about itself: `/livez`, `/readyz`, `/metrics`.
+//! What this process tells about itself: `/livez`, `/readyz`, `/metrics`; and the API, where it has that role.
 
+mod api;
 mod health;
+mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
+pub use api::Api;
 pub use health::Health;
 
 /// A request that takes longer is answered with 503.
@@ -40,6 +43,7 @@ pub async fn serve(
     listener: TcpListener,
     health: Arc<Health>,
     metrics: PrometheusHandle,
+    api: Option<Api>,
     soft: CancellationToken,
 ) -> anyhow::Result<()> {
     let render = {
@@ -53,7 +57,7 @@ pub async fn serve(
             )
         }
     };
-    let router = Router::new()
+    let mut router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(move || health::readyz(Arc::clone(&health))))
         .route("/metrics", get(render))
@@ -61,8 +65,9 @@ pub async fn serve(
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIMEOUT,
         ));
-    axum::serve(listener, router)
-        .with_graceful_shutdown(soft.cancelled_owned())
-        .await?;
+    if let Some(api) = api {
+        router = router.merge(api.router());
+    }
+    server::run(listener, router, soft).await;
     Ok(())
 }

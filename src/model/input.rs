@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{Datelike as _, NaiveDate};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{BIRTHDAY, NewUser, Schedule};
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
@@ -12,10 +13,11 @@ use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 const MAX_NAME_CHARS: usize = 200;
 
 /// What is wrong with one field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct FieldError {
     /// The field, as whoever wrote it calls it.
+    #[schema(value_type = String)]
     pub field: Cow<'static, str>,
     /// What is wrong with it, with the value, and what to do.
     pub problem: String,

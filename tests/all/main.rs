@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
 mod bad_input;
 mod calendar;
 mod demo;

@@ -1,5 +1,6 @@
 //! What tests and benchmarks stand on: the world around the daemon, real but private, and able to misbehave.
 
+pub(crate) mod api;
 pub(crate) mod browser;
 pub(crate) mod database;
 pub(crate) mod http;

@@ -1,0 +1,76 @@
+//! `/v1/users/import`
+
+use std::io;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::Api;
+use super::problem::Problem;
+use super::request::{Parameters, content_type};
+use crate::import::{self, Format, ImportError, Report};
+
+const TYPES: &str = "text/csv or application/x-ndjson";
+/// A client that sends nothing for so long is gone.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Import users
+///
+/// A CSV file (columns `first_name,last_name,birth_date,time_zone`, and if wanted `send_at`, `leap_day`, `external_id`
+/// and one for each further kind), or NDJSON with a user a line as `createUser` takes it. However long: it is read as
+/// it comes. A bad line is reported with its number, and the rest goes in. Running it again is safe: a user with an
+/// external id is brought up to date, one without is known by its line.
+#[utoipa::path(
+    post, path = "/v1/users/import", tag = "users", operation_id = "importUsers",
+    request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),
+    responses(
+        (status = 200, body = Report, description = "What became of the lines"),
+        (status = 415, description = "Neither CSV nor NDJSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The first line does not name the columns", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn import(
+    State(api): State<Api>,
+    given: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Report>, Problem> {
+    given.finish()?;
+    let format = match content_type(&headers).as_str() {
+        "text/csv" => Format::Csv,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Format::Ndjson,
+        _ => return Err(Problem::unsupported_type(TYPES)),
+    };
+    let reader = StreamReader::new(Box::pin(with_patience(body)));
+    let input = io::BufReader::with_capacity(64 * 1024, SyncIoBridge::new(reader));
+    match import::run(&api.store, &api.schedule, api.clock.now(), format, input, |_| {}).await {
+        Ok(report) => Ok(Json(report)),
+        Err(ImportError::Header(error)) => Err(Problem::unusable(error.to_string())),
+        Err(error @ ImportError::Read { .. }) => {
+            let detail =
+                format!("{error}: the body ended before its time; what came before is in, so send it again");
+            Err(Problem::bad_request(detail))
+        }
+        Err(ImportError::Store { source, .. }) => Err(source.into()),
+    }
+}
+
+/// The parts of a body, each of which must come in time.
+fn with_patience(body: Body) -> impl Stream<Item = io::Result<axum::body::Bytes>> {
+    stream::unfold(Some(body.into_data_stream()), |parts| async move {
+        let mut parts = parts?;
+        match tokio::time::timeout(IDLE_TIMEOUT, parts.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(part))) => Some((Ok(part), Some(parts))),
+            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    })
+}

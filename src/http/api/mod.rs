@@ -1,0 +1,145 @@
+//! The API under `/v1`: users, their events, and the calendar ahead of them.
+//!
+//! JSON in camelCase; every error is a problem detail (RFC 9457) that names each wrong field. Lists go by pages with an
+//! opaque cursor. What is edited by two at once is guarded by `ETag` and `If-Match`. `/openapi.json` describes it all, and
+//! `/docs` shows that to people.
+
+mod by_external_id;
+mod docs;
+mod events;
+mod export;
+mod import;
+mod problem;
+mod request;
+mod upcoming;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::clock::SharedClock;
+use crate::model::Schedule;
+use crate::store::{Store, StoreError};
+use problem::Problem;
+
+/// From the end of a request's head to the beginning of its answer, but for an import.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the handlers work with.
+#[derive(Debug, Clone)]
+pub struct Api {
+    store: Store,
+    schedule: Arc<Schedule>,
+    clock: SharedClock,
+}
+
+/// A part of a list.
+#[derive(Debug, Serialize, ToSchema)]
+struct Page<T> {
+    /// What this part has.
+    items: Vec<T>,
+    /// Give it as `cursor` to get the next part; null at the end.
+    next: Option<String>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "bday",
+        description = "Sends every person a greeting on their birthday at 09:00 in their own time zone, once.\n\nErrors are \
+            problem details (RFC 9457). A field that is null or blank is not set."
+    ),
+    tags(
+        (name = "users", description = "People and the dates on which they are greeted"),
+        (name = "events", description = "What was sent, is to be sent, or was not sent, and why")
+    )
+)]
+struct Description;
+
+impl Api {
+    /// Kinds and defaults are those of `schedule`.
+    #[must_use]
+    pub fn new(store: Store, schedule: Schedule, clock: SharedClock) -> Self {
+        Self {
+            store,
+            schedule: Arc::new(schedule),
+            clock,
+        }
+    }
+
+    /// The routes, and an answer to every other address: `/v1` behind whatever guards it, and its description, which is open.
+    pub fn router(self) -> Router {
+        let (routes, description) = routes().split_for_parts();
+        let v1 = routes.with_state(self);
+        v1.merge(docs::router(&description))
+            .fallback(no_such_address)
+            .method_not_allowed_fallback(no_such_method)
+    }
+}
+
+fn routes() -> OpenApiRouter<Api> {
+    let quick = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::get, users::replace, users::patch, users::delete))
+        .routes(routes!(
+            by_external_id::get,
+            by_external_id::put,
+            by_external_id::delete
+        ))
+        .routes(routes!(export::export))
+        .routes(routes!(upcoming::upcoming))
+        .routes(routes!(events::of_user))
+        .routes(routes!(events::list))
+        .routes(routes!(events::get))
+        .layer(from_fn(in_time));
+    quick.merge(OpenApiRouter::new().routes(routes!(import::import)))
+}
+
+/// Answers in time, if only that it took too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+    answer.unwrap_or_else(|_| {
+        let seconds = REQUEST_TIMEOUT.as_secs();
+        Problem::timeout(format!("no answer within {seconds} s")).into_response()
+    })
+}
+
+/// For every address that nobody knows.
+async fn no_such_address(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Problem::not_found(format!("there is nothing at {path}: see /docs"))
+}
+
+/// For every method that an address does not have.
+async fn no_such_method(method: Method) -> Problem {
+    let method: String = method.as_str().chars().take(20).collect();
+    Problem::method_not_allowed(format!(
+        "{method} is not possible here: the header Allow has what is"
+    ))
+}
+
+/// How often a write is tried again where another writer was in the way.
+#[derive(Debug)]
+struct Tries(u32);
+
+impl Tries {
+    fn new() -> Self {
+        Self(3)
+    }
+
+    /// Whether to try again after `error`.
+    fn again(&mut self, error: &StoreError) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0 && error.is_contention()
+    }
+}

@@ -1,0 +1,207 @@
+//! Errors as RFC 9457 problem details.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::FieldError;
+use crate::scheduler::chain;
+use crate::store::StoreError;
+
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// When to come back after something that passes by itself, in seconds.
+const SOON: HeaderValue = HeaderValue::from_static("1");
+const LATER: HeaderValue = HeaderValue::from_static("5");
+
+/// What went wrong, as RFC 9457 has it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// Names the kind of problem: stable, for programs.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:bday:problem:invalid-fields")]
+    kind: String,
+    /// The kind of problem in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What went wrong this time, and what to do.
+    detail: String,
+    /// Every field or parameter that is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
+    #[serde(skip)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:bday:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The request cannot be read.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        let title = "The request cannot be read";
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", title, detail)
+    }
+
+    /// Parameters of the address are wrong.
+    pub(super) fn bad_parameters(errors: Vec<FieldError>) -> Self {
+        let mut problem = Self::bad_request(format!(
+            "{} of the address: see errors",
+            count(&errors, "parameter")
+        ));
+        problem.errors = errors;
+        problem
+    }
+
+    /// Fields of the body are wrong.
+    pub(super) fn invalid(errors: Vec<FieldError>) -> Self {
+        let (status, title) = (StatusCode::UNPROCESSABLE_ENTITY, "Some fields are wrong");
+        let detail = format!("{}: see errors", count(&errors, "field"));
+        let mut problem = Self::new(status, "invalid-fields", title, detail);
+        problem.errors = errors;
+        problem
+    }
+
+    /// The body can be read but not used.
+    pub(super) fn unusable(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::UNPROCESSABLE_ENTITY, "The body cannot be used");
+        Self::new(status, "unusable-body", title, detail)
+    }
+
+    /// The key of an earlier request came with another one.
+    pub(super) fn key_taken() -> Self {
+        let (status, title) = (StatusCode::UNPROCESSABLE_ENTITY, "The Idempotency-Key is taken");
+        let detail = "another request had this Idempotency-Key within a day: give each request its own";
+        Self::new(status, "idempotency-key-taken", title, detail)
+    }
+
+    /// What is asked for does not exist.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// The address exists, but not for this method.
+    pub(super) fn method_not_allowed(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
+        Self::new(status, "method-not-allowed", title, detail)
+    }
+
+    /// The user is not at the version that the client knows.
+    pub(super) fn other_version() -> Self {
+        let (status, title) = (StatusCode::PRECONDITION_FAILED, "Somebody else was faster");
+        let detail = "the user is not at the version that If-Match or If-None-Match asks for: read it again";
+        Self::new(status, "other-version", title, detail)
+    }
+
+    /// The body is of a type that is not taken here.
+    pub(super) fn unsupported_type(taken: &str) -> Self {
+        let (status, title) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content type");
+        let detail = format!("the content-type must be {taken}");
+        Self::new(status, "unsupported-content-type", title, detail)
+    }
+
+    /// The body is too long.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too long");
+        Self::new(status, "too-large", title, format!("{limit} bytes is the most"))
+    }
+
+    /// It took too long.
+    pub(super) fn timeout(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "It took too long");
+        Self::new(status, "timeout", title, detail).with(RETRY_AFTER, LATER)
+    }
+
+    fn unavailable(detail: &str, retry_after: HeaderValue) -> Self {
+        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "Not available at this moment");
+        Self::new(status, "unavailable", title, detail).with(RETRY_AFTER, retry_after)
+    }
+
+    fn internal() -> Self {
+        let (status, title) = (StatusCode::INTERNAL_SERVER_ERROR, "Internal error");
+        Self::new(status, "internal", title, "the log of bday has the reason")
+    }
+
+    /// Whether what is to be written belongs to somebody else.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.status == StatusCode::CONFLICT.as_u16()
+    }
+
+    /// With a further header.
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+fn count(errors: &[FieldError], what: &str) -> String {
+    match errors.len() {
+        1 => format!("1 {what} is wrong"),
+        n => format!("{n} {what}s are wrong"),
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE);
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+/// A named constraint is a field that is wrong. What is checked at the door never gets this far, but for what only the
+/// database can know.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.is_contention() {
+            return Self::unavailable(
+                "others are writing the same users at this moment: try again",
+                SOON,
+            );
+        }
+        let field = match error.constraint() {
+            Some("external_ids_are_unique") => {
+                let title = "The external id is taken";
+                let problem =
+                    "belongs to another user: PUT /v1/users/by-external-id/{externalId} changes that one";
+                let mut conflict = Self::new(StatusCode::CONFLICT, "external-id-taken", title, title);
+                conflict.errors = vec![FieldError::new("externalId", problem)];
+                return conflict;
+            }
+            Some("an_external_id_is_not_blank") => "externalId",
+            Some("a_first_name_is_not_blank") => "firstName",
+            Some("a_last_name_is_not_huge") => "lastName",
+            Some("a_send_time_is_a_whole_minute") => "sendAt",
+            Some("a_leap_day_rule_is_known") => "leapDay",
+            Some("a_date_is_a_day_of_some_year" | "a_year_is_plausible") => "birthDate",
+            Some("a_kind_is_a_short_name") => "occasions",
+            _ => "",
+        };
+        if !field.is_empty() {
+            return Self::invalid(vec![FieldError::new(field, "the database refuses it")]);
+        }
+        let reason = chain(&error);
+        if let StoreError::Unreadable(_) = error {
+            tracing::error!(error = reason, "a row cannot be read");
+            return Self::internal();
+        }
+        tracing::error!(error = reason, "the database did not do what a request needed");
+        Self::unavailable("the database does not answer: try again", LATER)
+    }
+}

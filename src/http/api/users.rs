@@ -1,0 +1,427 @@
+//! `/v1/users`
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{ETAG, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use chrono::{Days, NaiveDate};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::problem::Problem;
+use super::request::{self, Id, Parameters, Preconditions, Tags};
+use super::{Api, Page, Tries};
+use crate::calendar::Zone;
+use crate::model::{FieldError, NewUser, User, UserDocument};
+use crate::store::{Created, Deleted, Edited, Idempotency, UserFilter, UserRef};
+
+pub(super) const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const DEFAULT_LIMIT: u32 = 50;
+pub(super) const MAX_LIMIT: u32 = 500;
+
+/// A user as it is written. Null and blank mean that a field is not set.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = UserInput)]
+#[expect(
+    dead_code,
+    reason = "it describes the body, which is read by hand so that every wrong field is named"
+)]
+pub(super) struct UserBody {
+    #[schema(min_length = 1, max_length = 200, example = "Ada")]
+    first_name: String,
+    /// Some people have one name.
+    #[schema(max_length = 200, example = "Lovelace")]
+    last_name: Option<String>,
+    /// `YYYY-MM-DD`, or `--MM-DD` where the year is not known.
+    #[schema(format = "annual-date", example = "1815-12-10")]
+    birth_date: String,
+    /// An IANA time zone name.
+    #[schema(format = "time-zone", example = "Europe/London")]
+    time_zone: String,
+    /// Local wall time `HH:MM`; null means the kind's.
+    #[schema(format = "local-time", example = "09:00")]
+    send_at: Option<String>,
+    /// What 29 February means in a common year; null means the configuration's.
+    leap_day: Option<LeapDay>,
+    /// Your own name for this person, unique.
+    #[schema(min_length = 1, max_length = 200, example = "hr-17")]
+    external_id: Option<String>,
+    /// Dates of other kinds that the configuration names, by kind.
+    #[schema(example = json!({}))]
+    occasions: Option<BTreeMap<String, String>>,
+}
+
+/// The same, every field optional: what is not there stays as it is, null takes a field away.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = UserPatch)]
+#[expect(dead_code, reason = "as above")]
+pub(super) struct PatchBody {
+    #[schema(min_length = 1, max_length = 200, nullable = false, example = "Ada")]
+    first_name: Option<String>,
+    #[schema(max_length = 200, example = "King")]
+    last_name: Option<String>,
+    #[schema(format = "annual-date", nullable = false, example = "1815-12-10")]
+    birth_date: Option<String>,
+    #[schema(format = "time-zone", nullable = false, example = "Europe/London")]
+    time_zone: Option<String>,
+    #[schema(format = "local-time", example = "07:30")]
+    send_at: Option<String>,
+    leap_day: Option<LeapDay>,
+    #[schema(min_length = 1, max_length = 200)]
+    external_id: Option<String>,
+    #[schema(example = json!({}))]
+    occasions: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// What 29 February means in a common year.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LeapDay {
+    Feb28,
+    Mar1,
+    LeapYearsOnly,
+}
+
+/// List users
+///
+/// By id, which is the order in which most were created. All conditions hold together.
+#[utoipa::path(
+    get, path = "/v1/users", tag = "users", operation_id = "listUsers",
+    params(
+        ("timeZone" = Option<String>, Query, description = "In this zone, under this very name", format = "time-zone"),
+        ("search" = Option<String>, Query, description = "The beginning of \"first name, blank, last name\", of the last name, or of the external id; case does not matter", min_length = 1, max_length = 200),
+        ("limit" = Option<u32>, Query, description = "How many at the most [50]", minimum = 1, maximum = 500),
+        ("cursor" = Option<String>, Query, description = "`next` of the part before", format = "user-cursor")
+    ),
+    responses(
+        (status = 200, body = Page<User>),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Result<Json<Page<User>>, Problem> {
+    let zone = given.optional("timeZone", |text| {
+        text.parse::<Zone>().map_err(|error| error.to_string())
+    });
+    let search = given.optional("search", request::text);
+    let limit = given.number("limit", DEFAULT_LIMIT, MAX_LIMIT);
+    let after = given.optional("cursor", |text| {
+        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 32);
+        id.ok_or_else(|| "is none that came from here".to_owned())
+    });
+    given.finish()?;
+    let filter = UserFilter {
+        time_zone: zone,
+        search,
+    };
+    let after = after.unwrap_or_else(Uuid::nil);
+    let mut items = api.store.list_users(&filter, after, limit + 1).await?;
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items
+        .last()
+        .filter(|_| more)
+        .map(|user| user.id.simple().to_string());
+    let items = items
+        .into_iter()
+        .map(|user| user.known_to(&api.schedule))
+        .collect();
+    Ok(Json(Page { items, next }))
+}
+
+/// Create a user
+///
+/// With an `Idempotency-Key` the request may be repeated within a day: the repeat gets the first answer again.
+#[utoipa::path(
+    post, path = "/v1/users", tag = "users", operation_id = "createUser",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Your name for this request", min_length = 1, max_length = 255)),
+    request_body(content = UserBody, content_type = "application/json"),
+    responses(
+        (status = 201, body = User, description = "Created", headers(
+            ("Location" = String, description = "Where the user is"),
+            ("ETag" = String, description = "The version"),
+        )),
+        (status = 409, description = "The external id is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are wrong, or the key belongs to another request", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn create(
+    State(api): State<Api>,
+    given: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    given.finish()?;
+    let key = request::idempotency_key(&headers)?;
+    let (bytes, object) = request::object(&headers, body, &[JSON]).await?;
+    let user = UserDocument::default()
+        .with(&object)
+        .check(&api.schedule, api.latest_today())
+        .map_err(Problem::invalid)?;
+    let idempotency = key.map(|key| Idempotency { key, request: &bytes });
+    match api.create(&user, idempotency).await? {
+        Created::New(user) => Ok(created(&user.known_to(&api.schedule))),
+        Created::Before(id, answer) => Ok(created_before(id, answer)),
+        Created::KeyTaken => Err(Problem::key_taken()),
+    }
+}
+
+/// Read a user
+#[utoipa::path(
+    get, path = "/v1/users/{id}", tag = "users", operation_id = "getUser",
+    params(
+        ("id" = Uuid, Path, description = "The user's id"),
+        ("If-None-Match" = Option<String>, Header, description = "An ETag: 304 if it is the user's")
+    ),
+    responses(
+        (status = 200, body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 304, description = "The version is still this one"),
+        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn get(
+    State(api): State<Api>,
+    Id(id): Id,
+    given: Parameters,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    given.finish()?;
+    api.read(UserRef::Id(id), &headers).await
+}
+
+/// Replace a user
+///
+/// What is not in the body is not set any more. Dates of kinds that are not configured stay.
+#[utoipa::path(
+    put, path = "/v1/users/{id}", tag = "users", operation_id = "replaceUser",
+    params(
+        ("id" = Uuid, Path, description = "The user's id"),
+        ("If-Match" = Option<String>, Header, description = "An ETag: only if it is the user's")
+    ),
+    request_body(content = UserBody, content_type = "application/json"),
+    responses(
+        (status = 200, body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The external id is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "The user has another version", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are wrong", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn replace(
+    State(api): State<Api>,
+    Id(id): Id,
+    given: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    given.finish()?;
+    let (_, object) = request::object(&headers, body, &[JSON]).await?;
+    let preconditions = Preconditions::of(&headers);
+    let document = UserDocument::default().with(&object);
+    let edited = api
+        .edit(UserRef::Id(id), &preconditions, |_| document.clone())
+        .await?;
+    edited.ok_or_else(no_such_user)
+}
+
+/// Change some fields of a user
+///
+/// A JSON merge patch (RFC 7396).
+#[utoipa::path(
+    patch, path = "/v1/users/{id}", tag = "users", operation_id = "changeUser",
+    params(
+        ("id" = Uuid, Path, description = "The user's id"),
+        ("If-Match" = Option<String>, Header, description = "An ETag: only if it is the user's")
+    ),
+    request_body(content((PatchBody = "application/merge-patch+json"), (PatchBody = "application/json"))),
+    responses(
+        (status = 200, body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The external id is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "The user has another version", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Some fields are wrong", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn patch(
+    State(api): State<Api>,
+    Id(id): Id,
+    given: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    given.finish()?;
+    let (_, object) = request::object(&headers, body, &[MERGE_PATCH, JSON]).await?;
+    let preconditions = Preconditions::of(&headers);
+    let schedule = &api.schedule;
+    let edited = api
+        .edit(UserRef::Id(id), &preconditions, |user| {
+            UserDocument::of(user, schedule).with(&object)
+        })
+        .await?;
+    edited.ok_or_else(no_such_user)
+}
+
+/// Delete a user
+///
+/// What was not sent yet is cancelled; a request that is in flight at this moment may still arrive.
+#[utoipa::path(
+    delete, path = "/v1/users/{id}", tag = "users", operation_id = "deleteUser",
+    params(
+        ("id" = Uuid, Path, description = "The user's id"),
+        ("If-Match" = Option<String>, Header, description = "An ETag: only if it is the user's")
+    ),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "The user has another version", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Id(id): Id,
+    given: Parameters,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    given.finish()?;
+    api.delete(UserRef::Id(id), &headers).await
+}
+
+impl Api {
+    /// The latest date that it can be anywhere: in some zone it is tomorrow already.
+    pub(super) fn latest_today(&self) -> NaiveDate {
+        self.clock.now().date_naive() + Days::new(1)
+    }
+
+    pub(super) async fn create(
+        &self,
+        user: &NewUser,
+        idempotency: Option<Idempotency<'_>>,
+    ) -> Result<Created, Problem> {
+        let answer =
+            |user: &User| serde_json::to_string(&user.clone().known_to(&self.schedule)).unwrap_or_default();
+        let now = self.clock.now();
+        let mut tries = Tries::new();
+        loop {
+            let created = self
+                .store
+                .create_user(&self.schedule, now, user, idempotency, answer);
+            match created.await {
+                Err(error) if tries.again(&error) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    pub(super) async fn read(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
+        let user = self.store.user(who).await?.ok_or_else(no_such_user)?;
+        let known = Preconditions::of(headers).if_none_match;
+        if known.is_some_and(|tags| tags.has(user.version)) {
+            return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(&user))]).into_response());
+        }
+        Ok(shown(&user.known_to(&self.schedule)))
+    }
+
+    /// None when there is no such user, and none was asked for.
+    pub(super) async fn edit(
+        &self,
+        who: UserRef<'_>,
+        preconditions: &Preconditions,
+        document: impl Fn(&User) -> UserDocument,
+    ) -> Result<Option<Response>, Problem> {
+        let (now, today) = (self.clock.now(), self.latest_today());
+        let edit = |user: &User| {
+            if !preconditions.hold(Some(user.version)) {
+                return Err(Problem::other_version());
+            }
+            document(user)
+                .check(&self.schedule, today)
+                .map_err(Problem::invalid)
+        };
+        let mut tries = Tries::new();
+        let edited = loop {
+            match self.store.edit_user(&self.schedule, now, who, edit).await {
+                Err(error) if tries.again(&error) => {}
+                result => break result?,
+            }
+        };
+        match edited {
+            Edited::Done(user) => Ok(Some(shown(&user.known_to(&self.schedule)))),
+            Edited::Refused(problem) => Err(problem),
+            Edited::Gone => Ok(None),
+        }
+    }
+
+    pub(super) async fn delete(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<StatusCode, Problem> {
+        let versions = match Preconditions::of(headers).if_match {
+            None | Some(Tags::Any) => None,
+            Some(Tags::Versions(versions)) => Some(versions),
+        };
+        let now = self.clock.now();
+        let mut tries = Tries::new();
+        let deleted = loop {
+            match self.store.delete_user(now, who, versions.as_deref()).await {
+                Err(error) if tries.again(&error) => {}
+                result => break result?,
+            }
+        };
+        match deleted {
+            Deleted::Done => Ok(StatusCode::NO_CONTENT),
+            Deleted::Gone => Err(no_such_user()),
+            Deleted::OtherVersion => Err(Problem::other_version()),
+        }
+    }
+}
+
+pub(super) fn no_such_user() -> Problem {
+    Problem::not_found("there is no such user; it may have been deleted")
+}
+
+fn shown(user: &User) -> Response {
+    ([(ETAG, etag(user))], Json(user)).into_response()
+}
+
+pub(super) fn created(user: &User) -> Response {
+    let headers = [(LOCATION, location(user.id)), (ETAG, etag(user))];
+    (StatusCode::CREATED, headers, Json(user)).into_response()
+}
+
+/// What was created is at its first version, whatever became of it since.
+fn created_before(id: Uuid, answer: String) -> Response {
+    let headers = [
+        (LOCATION, location(id)),
+        (ETAG, HeaderValue::from_static("\"1\"")),
+        (axum::http::header::CONTENT_TYPE, HeaderValue::from_static(JSON)),
+    ];
+    (StatusCode::CREATED, headers, answer).into_response()
+}
+
+fn location(id: Uuid) -> HeaderValue {
+    HeaderValue::from_str(&format!("/v1/users/{id}")).unwrap_or(HeaderValue::from_static("/v1/users"))
+}
+
+fn etag(user: &User) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{}\"", user.version)).unwrap_or(HeaderValue::from_static("\"0\""))
+}
+
+/// The external id of an address; one that cannot exist is not found.
+pub(super) fn external_id(text: &str) -> Result<&str, Problem> {
+    match request::text(text) {
+        Ok(_) => Ok(text),
+        Err(problem) => Err(Problem::bad_parameters(vec![FieldError::new(
+            "externalId",
+            problem,
+        )])),
+    }
+}

@@ -1,0 +1,270 @@
+//! Create, read, replace, change, delete.
+
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use super::{ada, create};
+use crate::support::api::Server;
+
+#[tokio::test]
+async fn a_user_is_created_read_changed_replaced_and_deleted() {
+    let server = Server::start().await;
+    let answer = server.json("POST", "/v1/users", &ada()).await;
+    let created = answer.expect(201);
+    let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
+    assert_eq!(
+        (answer.header("location"), answer.header("etag")),
+        (path.as_str(), "\"1\"")
+    );
+    let expected = json!({
+        "id": created["id"], "externalId": null, "firstName": "Ada", "lastName": "Lovelace",
+        "birthDate": "1815-12-10", "timeZone": "Europe/London", "sendAt": null, "leapDay": null, "occasions": {},
+        "createdAt": "2026-11-24T12:00:00Z", "updatedAt": "2026-11-24T12:00:00Z",
+    });
+    assert_eq!(created, expected);
+    assert_eq!(server.get(&path).await.expect(200), expected);
+
+    let patch = json!({ "lastName": "King", "sendAt": "07:30", "birthDate": "--12-10" });
+    let changed = server.json("PATCH", &path, &patch).await.expect(200);
+    assert_eq!(
+        (&changed["lastName"], &changed["sendAt"], &changed["birthDate"]),
+        (&json!("King"), &json!("07:30"), &json!("--12-10"))
+    );
+    let replaced = server.json("PUT", &path, &ada()).await.expect(200);
+    assert_eq!(replaced["sendAt"], Value::Null);
+
+    assert_eq!(
+        server.call("DELETE", &path, &[], Body::empty()).await.expect(204),
+        Value::Null
+    );
+    for method in ["DELETE", "GET"] {
+        server.call(method, &path, &[], Body::empty()).await.expect(404);
+    }
+    server.json("PUT", &path, &ada()).await.expect(404);
+    server.json("PATCH", &path, &json!({})).await.expect(404);
+}
+
+#[tokio::test]
+async fn every_wrong_field_is_named_at_once() {
+    let server = Server::start().await;
+    let body = json!({
+        "firstName": 1, "birthDate": "2026-11-26", "timeZone": "Europe/Berln", "sendAt": "9:00", "leapDay": "never",
+        "externalId": "a\u{0}", "nickname": "x", "occasions": { "name_day": "--01-01", "work_anniversary": "2019-02-29" },
+    });
+    let answer = server.json("POST", "/v1/users", &body).await;
+    answer.expect(422);
+    let expected = [
+        "birthDate",
+        "externalId",
+        "firstName",
+        "leapDay",
+        "nickname",
+        "occasions.name_day",
+        "occasions.work_anniversary",
+        "sendAt",
+        "timeZone",
+    ];
+    assert_eq!(answer.fields(), expected);
+    assert!(answer.text().contains("Europe/Berlin"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn somebody_may_be_born_where_it_is_tomorrow_already() {
+    let server = Server::start().await;
+    create(&server, &json!({ "birthDate": "2026-11-25" })).await;
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_told_apart() {
+    let server = Server::start().await;
+    let call = |types: &'static str, body: String| {
+        let server = &server;
+        async move {
+            let headers = [("content-type", types)];
+            server.call("POST", "/v1/users", &headers, Body::from(body)).await
+        }
+    };
+    for body in ["", "{", "[]", "null", "{\"a\":1,\"a\":1}", "\u{feff}{}"] {
+        call("application/json", body.to_owned()).await.expect(400);
+    }
+    call("text/plain", ada().to_string()).await.expect(415);
+    call("Application/JSON; charset=utf-8", ada().to_string())
+        .await
+        .expect(201);
+    call(
+        "application/json",
+        format!("{{\"firstName\":\"{}\"}}", "x".repeat(70_000)),
+    )
+    .await
+    .expect(413);
+}
+
+#[tokio::test]
+async fn an_external_id_belongs_to_one() {
+    let server = Server::start().await;
+    create(&server, &json!({ "externalId": "hr-1" })).await;
+    let second = create(&server, &json!({})).await;
+    let mut body = ada();
+    body["externalId"] = json!("hr-1");
+    for (method, path) in [
+        ("POST", "/v1/users".to_owned()),
+        ("PUT", format!("/v1/users/{second}")),
+    ] {
+        let answer = server.json(method, &path, &body).await;
+        answer.expect(409);
+        assert_eq!(answer.fields(), ["externalId"]);
+    }
+}
+
+#[tokio::test]
+async fn by_external_id_a_user_can_be_pushed_every_day() {
+    let server = Server::start().await;
+    let path = "/v1/users/by-external-id/hr%2F1";
+    server.get(path).await.expect(404);
+    let answer = server.json("PUT", path, &ada()).await;
+    let created = answer.expect(201);
+    assert_eq!(created["externalId"], "hr/1");
+    assert_eq!(
+        answer.header("location"),
+        format!("/v1/users/{}", created["id"].as_str().unwrap())
+    );
+    let again = server.json("PUT", path, &ada()).await;
+    assert_eq!(
+        (again.expect(200), again.header("etag")),
+        (created.clone(), "\"1\"")
+    );
+    let mut moved = ada();
+    moved["timeZone"] = json!("Asia/Tokyo");
+    moved["externalId"] = json!("hr/1");
+    let again = server.json("PUT", path, &moved).await;
+    assert_eq!(again.expect(200)["timeZone"], "Asia/Tokyo");
+    assert_eq!(again.header("etag"), "\"2\"");
+    moved["externalId"] = json!("hr/2");
+    server.json("PUT", path, &moved).await.expect(422);
+    assert_eq!(server.get(path).await.expect(200)["id"], created["id"]);
+    server.call("DELETE", path, &[], Body::empty()).await.expect(204);
+    server.call("DELETE", path, &[], Body::empty()).await.expect(404);
+    // Who comes back is the same person.
+    assert_eq!(
+        server.json("PUT", path, &ada()).await.expect(201)["id"],
+        created["id"]
+    );
+}
+
+#[tokio::test]
+async fn a_date_of_another_kind_is_set_kept_and_taken_away() {
+    let server = Server::start().await;
+    let id = create(
+        &server,
+        &json!({ "occasions": { "work_anniversary": "2019-05-02" } }),
+    )
+    .await;
+    let path = format!("/v1/users/{id}");
+    let occasions =
+        async |patch: Value| server.json("PATCH", &path, &patch).await.expect(200)["occasions"].clone();
+    assert_eq!(
+        occasions(json!({ "firstName": "Augusta" })).await,
+        json!({ "work_anniversary": "2019-05-02" })
+    );
+    assert_eq!(
+        occasions(json!({ "occasions": { "work_anniversary": "--05-03" } })).await,
+        json!({ "work_anniversary": "--05-03" })
+    );
+    assert_eq!(
+        occasions(json!({ "occasions": { "work_anniversary": null } })).await,
+        json!({})
+    );
+    server
+        .json(
+            "PATCH",
+            &path,
+            &json!({ "occasions": { "work_anniversary": "--05-03" } }),
+        )
+        .await
+        .expect(200);
+    assert_eq!(
+        server.json("PUT", &path, &ada()).await.expect(200)["occasions"],
+        json!({})
+    );
+    let answer = server
+        .json("PATCH", &path, &json!({ "occasions": { "wedding": "--05-03" } }))
+        .await;
+    answer.expect(422);
+    assert!(answer.text().contains("work_anniversary"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn what_lies_ahead_has_all_kinds_in_order() {
+    let server = Server::start().await;
+    let fields = json!({ "birthDate": "2000-02-29", "occasions": { "work_anniversary": "2026-12-01" } });
+    let id = create(&server, &fields).await;
+    let path = format!("/v1/users/{id}/upcoming");
+    let ahead = server.get(&format!("{path}?years=2")).await.expect(200);
+    let lines: Vec<String> = ahead["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            format!(
+                "{} {} {} {} {}",
+                item["kind"], item["dueAt"], item["offset"], item["rule"], item["years"]
+            )
+        })
+        .collect();
+    // The day on which the work begins is no anniversary.
+    assert_eq!(
+        lines,
+        [
+            r#""birthday" "2027-02-28T09:00:00Z" "+00:00" "leap_day" 27"#,
+            r#""work_anniversary" "2027-12-01T10:00:00Z" "+00:00" null 1"#,
+            r#""birthday" "2028-02-29T09:00:00Z" "+00:00" null 28"#,
+        ]
+    );
+    for years in ["0", "101", "x", "-1", "+1", ""] {
+        server.get(&format!("{path}?years={years}")).await.expect(400);
+    }
+}
+
+#[tokio::test]
+async fn an_address_or_a_method_that_is_none_is_a_problem_too() {
+    let server = Server::start().await;
+    server.get("/v1/people").await.expect(404);
+    server.get("/v1/users/17").await.expect(400);
+    server.get("/v1/users/by-external-id/%00").await.expect(400);
+    server.get("/v1/users/by-external-id/%ff").await.expect(400);
+    let answer = server.call("PUT", "/v1/users", &[], Body::empty()).await;
+    answer.expect(405);
+    assert_eq!(answer.header("allow"), "GET,HEAD,POST");
+    server
+        .call("GET", "/v1/users/import", &[], Body::empty())
+        .await
+        .expect(405);
+}
+
+#[tokio::test]
+async fn the_description_has_every_address_and_the_page_needs_nothing_else() {
+    let server = Server::start().await;
+    let description = server.get("/openapi.json").await.expect(200);
+    let paths: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();
+    let expected = [
+        "/v1/users",
+        "/v1/users/{id}",
+        "/v1/users/by-external-id/{externalId}",
+        "/v1/users/export",
+        "/v1/users/{id}/upcoming",
+        "/v1/users/{id}/events",
+        "/v1/events",
+        "/v1/events/{id}",
+        "/v1/users/import",
+    ];
+    assert_eq!(paths.len(), expected.len(), "{paths:?}");
+    assert!(
+        expected
+            .iter()
+            .all(|path| paths.iter().any(|found| found == path)),
+        "{paths:?}"
+    );
+    let page = server.get("/docs").await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert!(!page.text().contains("https://") && !page.text().contains("src="));
+}

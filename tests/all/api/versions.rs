@@ -1,0 +1,201 @@
+//! Two at once, and the same request twice.
+
+use axum::body::Body;
+use serde_json::{Value, json};
+
+use super::{ada, create};
+use crate::support::api::Server;
+
+#[tokio::test]
+async fn who_knows_an_old_version_changes_nothing() {
+    let server = Server::start().await;
+    let path = format!("/v1/users/{}", create(&server, &json!({})).await);
+    let patch = json!({ "lastName": "King" });
+    let with = |tag: &'static str| [("if-match", tag)];
+    let answer = server.json_with("PATCH", &path, &with("\"1\""), &patch).await;
+    answer.expect(200);
+    assert_eq!(answer.header("etag"), "\"2\"");
+    server
+        .json_with("PATCH", &path, &with("\"1\""), &patch)
+        .await
+        .expect(412);
+    server
+        .json_with("PUT", &path, &with("\"1\", \"x\""), &ada())
+        .await
+        .expect(412);
+    server
+        .call("DELETE", &path, &with("\"1\""), Body::empty())
+        .await
+        .expect(412);
+    assert_eq!(server.get(&path).await.expect(200)["lastName"], "King");
+    server
+        .json_with("PATCH", &path, &with("*"), &patch)
+        .await
+        .expect(200);
+    server
+        .call("DELETE", &path, &with("\"2\""), Body::empty())
+        .await
+        .expect(204);
+    server
+        .call("DELETE", &path, &with("\"2\""), Body::empty())
+        .await
+        .expect(404);
+}
+
+#[tokio::test]
+async fn an_edit_that_changes_nothing_keeps_the_version() {
+    let server = Server::start().await;
+    let path = format!("/v1/users/{}", create(&server, &json!({})).await);
+    assert_eq!(server.json("PUT", &path, &ada()).await.header("etag"), "\"1\"");
+    let patch = json!({ "occasions": { "work_anniversary": "2019-05-02" } });
+    assert_eq!(server.json("PATCH", &path, &patch).await.header("etag"), "\"2\"");
+    let read = server
+        .call("GET", &path, &[("if-none-match", "W/\"2\"")], Body::empty())
+        .await;
+    assert_eq!((read.status.as_u16(), read.body.len()), (304, 0));
+}
+
+#[tokio::test]
+async fn create_only_and_update_only_by_external_id() {
+    let server = Server::start().await;
+    let path = "/v1/users/by-external-id/hr-1";
+    server
+        .json_with("PUT", path, &[("if-match", "*")], &ada())
+        .await
+        .expect(412);
+    server
+        .json_with("PUT", path, &[("if-none-match", "*")], &ada())
+        .await
+        .expect(201);
+    server
+        .json_with("PUT", path, &[("if-none-match", "*")], &ada())
+        .await
+        .expect(412);
+    server
+        .json_with("PUT", path, &[("if-match", "\"1\"")], &ada())
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_first_answer_again() {
+    let server = Server::start().await;
+    let key = [("idempotency-key", "request 1")];
+    let first = server.json_with("POST", "/v1/users", &key, &ada()).await;
+    let created = first.expect(201);
+    let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
+    server
+        .json("PATCH", &path, &json!({ "lastName": "King" }))
+        .await
+        .expect(200);
+    let again = server.json_with("POST", "/v1/users", &key, &ada()).await;
+    assert_eq!(again.expect(201), created);
+    assert_eq!(again.headers, first.headers);
+    assert_eq!(
+        server.get("/v1/users").await.expect(200)["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    // The key stands for one request, not for any.
+    let mut other = ada();
+    other["firstName"] = json!("Eve");
+    let taken = server
+        .json_with("POST", "/v1/users", &key, &other)
+        .await
+        .expect(422);
+    assert_eq!(taken["type"], "urn:bday:problem:idempotency-key-taken");
+}
+
+#[tokio::test]
+async fn a_request_that_failed_does_not_use_its_key_up() {
+    let server = Server::start().await;
+    create(&server, &json!({ "externalId": "hr-1" })).await;
+    let key = [("idempotency-key", "k")];
+    let mut body = ada();
+    body["externalId"] = json!("hr-1");
+    server
+        .json_with("POST", "/v1/users", &key, &body)
+        .await
+        .expect(409);
+    body["externalId"] = json!("hr-2");
+    server
+        .json_with("POST", "/v1/users", &key, &body)
+        .await
+        .expect(201);
+    for wrong in ["", "ä", &"x".repeat(256)] {
+        server
+            .json_with("POST", "/v1/users", &[("idempotency-key", wrong)], &ada())
+            .await
+            .expect(400);
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_day() {
+    let server = Server::start().await;
+    let key = [("idempotency-key", "k")];
+    let first = server
+        .json_with("POST", "/v1/users", &key, &ada())
+        .await
+        .expect(201);
+    server.clock.advance(chrono::TimeDelta::hours(23));
+    assert_eq!(
+        server
+            .json_with("POST", "/v1/users", &key, &ada())
+            .await
+            .expect(201),
+        first
+    );
+    server.clock.advance(chrono::TimeDelta::hours(2));
+    assert_ne!(
+        server
+            .json_with("POST", "/v1/users", &key, &ada())
+            .await
+            .expect(201)["id"],
+        first["id"]
+    );
+    // And each new key sweeps old ones away.
+    server.clock.advance(chrono::TimeDelta::hours(25));
+    server
+        .json_with("POST", "/v1/users", &[("idempotency-key", "l")], &ada())
+        .await
+        .expect(201);
+    let pool = server.pool().await;
+    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM idempotency_keys")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(keys, ["l"]);
+}
+
+#[tokio::test]
+async fn the_same_request_many_times_at_once_makes_one_user() {
+    let server = Server::start().await;
+    let key = [("idempotency-key", "k")];
+    let user = ada();
+    let requests = (0..8).map(|_| server.json_with("POST", "/v1/users", &key, &user));
+    let answers = futures_util::future::join_all(requests).await;
+    let ids: Vec<Value> = answers
+        .iter()
+        .map(|answer| answer.expect(201)["id"].clone())
+        .collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[tokio::test]
+async fn the_same_external_id_many_times_at_once_makes_one_user() {
+    let server = Server::start().await;
+    let user = ada();
+    let path = "/v1/users/by-external-id/hr-1";
+    // Somebody of that name has been here before, so that all of them want the same id.
+    server.json("PUT", path, &user).await.expect(201);
+    server.call("DELETE", path, &[], Body::empty()).await.expect(204);
+    let answers = futures_util::future::join_all((0..8).map(|_| server.json("PUT", path, &user))).await;
+    let created = answers.iter().filter(|answer| answer.status == 201).count();
+    assert_eq!(created, 1);
+    for answer in answers.iter().filter(|answer| answer.status != 201) {
+        answer.expect(200);
+    }
+}
