@@ -193,6 +193,11 @@ pub fn pool(
             .collect(),
         late_max: Duration::from_secs(config.late.max_secs),
         lost_after: Duration::from_secs(config.scheduler.lost_after_secs),
+        breaker: worker::BreakerOptions {
+            failures: config.breaker.failures,
+            after: Duration::from_secs(config.breaker.after_secs),
+        },
+        max_per_second: config.worker.max_per_second,
     };
     Ok(Pool::new(store, queue, channel, messages, clock, options, beat))
 }

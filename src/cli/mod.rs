@@ -9,6 +9,7 @@ mod healthcheck;
 pub mod inbox;
 mod migrate;
 mod output;
+mod pause;
 mod serve;
 mod tick;
 mod user;
@@ -55,6 +56,10 @@ enum Command {
     Serve(serve::Args),
     /// One scheduler pass now: plan, claim, enqueue; prints what it did
     Tick(tick::Args),
+    /// Stop sending, in all processes, until `bday resume`
+    Pause(pause::Pause),
+    /// Go on sending
+    Resume(pause::Resume),
     /// Bring the database's schema up to date, and create the queue where that is ours to do
     Migrate,
     /// Add, show, change, delete, list, import and export people
@@ -109,6 +114,8 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(args, &source, clock).await,
             Command::Tick(args) => tick::run(args, &source, clock).await,
+            Command::Pause(args) => pause::pause(args, &source, clock).await,
+            Command::Resume(args) => pause::resume(args, &source).await,
             Command::Migrate => migrate::run(&source).await,
             Command::User(command) => user::run(command, &source, clock).await,
             Command::Event(command) => event::run(command, &source).await,

@@ -3,6 +3,7 @@
 //! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
 
 mod claims;
+mod controls;
 mod events;
 mod leases;
 mod login;
@@ -23,6 +24,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
 
 pub use claims::{Claim, ClaimCursor};
+pub use controls::Pause;
 pub use events::{EventCursor, EventFilter, Order};
 pub use leases::{LeaseRequest, Refusal, Refused};
 pub use login::Login;

@@ -10,6 +10,7 @@ use metrics::counter;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::breaker::Ticket;
 use super::{Job, Polling, Shared};
 use crate::queue::{Received, decode};
 
@@ -17,6 +18,8 @@ use crate::queue::{Received, decode};
 #[derive(Debug, Default)]
 pub(super) struct Busy(Notify);
 
+/// How often a poll that is held back says that it lives.
+const HOLD: Duration = Duration::from_secs(10);
 /// How long a stop waits for a poll that is under way. Messages of one that is broken off may be handed out to nobody,
 /// and stay hidden until their visibility ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -49,15 +52,28 @@ pub(super) async fn run(
         if let Ok(more) = Arc::clone(&permits).try_acquire_many_owned((limit - least) as u32) {
             places.merge(more);
         }
-        let room = places.num_permits();
+        let tickets = match polling {
+            Polling::UntilEmpty => Some(shared.breaker.bypass(places.num_permits())),
+            Polling::UntilStopped => {
+                soft.run_until_cancelled(admitted(&shared, places.num_permits()))
+                    .await
+            }
+        };
+        let Some(mut tickets) = tickets else {
+            return Ok(());
+        };
         let wait = if waits {
             shared.options.wait
         } else {
             Duration::ZERO
         };
+        let room = tickets.len();
         let Some(received) = or_stopped(&soft, shared.queue.receive(room, wait)).await else {
             return Ok(());
         };
+        shared
+            .rate
+            .give_back(room - received.as_ref().map_or(0, Vec::len));
         match received {
             Ok(messages) => {
                 failures = 0;
@@ -72,7 +88,7 @@ pub(super) async fn run(
                 }
                 asleep = number > 0 && !full && polling == Polling::UntilStopped;
                 for message in messages {
-                    let Some(job) = admit(&shared, message, &mut places).await else {
+                    let Some(job) = read(&shared, message, &mut places, &mut tickets).await else {
                         continue;
                     };
                     // The channel has room for every permit, so this never waits.
@@ -102,11 +118,33 @@ async fn or_stopped<T>(soft: &CancellationToken, poll: impl Future<Output = T>) 
     }
 }
 
+/// Waits until messages may be received: sending is not paused, the breaker admits them, the rate allows them.
+async fn admitted(shared: &Shared, most: usize) -> Vec<Ticket> {
+    let mut paused = shared.paused.subscribe();
+    let admit = async {
+        // The sender lives as long as the pool.
+        let _ = paused.wait_for(|paused| !paused).await;
+        let mut tickets = shared.breaker.admit(most).await;
+        let allowed = shared.rate.take(tickets.len()).await;
+        tickets.truncate(allowed);
+        tickets
+    };
+    let mut admit = std::pin::pin!(admit);
+    loop {
+        match tokio::time::timeout(HOLD, &mut admit).await {
+            Ok(tickets) => return tickets,
+            // Held back on purpose is not stuck.
+            Err(_) => shared.beat.touch(),
+        }
+    }
+}
+
 /// Reads a message. One that cannot be read is a dead letter at once: it would fail each time.
-async fn admit(
+async fn read(
     shared: &Shared,
     message: Received,
     places: &mut tokio::sync::OwnedSemaphorePermit,
+    tickets: &mut Vec<Ticket>,
 ) -> Option<Job> {
     match decode(&message.body) {
         Ok(event_id) => Some(Job {
@@ -114,6 +152,7 @@ async fn admit(
             message,
             received_at: shared.clock.monotonic(),
             permit: places.split(1)?,
+            ticket: tickets.pop()?,
         }),
         Err(error) => {
             tracing::warn!(%error, "a message cannot be read, and goes to the dead-letter queue");
