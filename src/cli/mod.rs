@@ -4,6 +4,7 @@
 
 mod config;
 mod demo;
+mod doctor;
 mod event;
 mod healthcheck;
 pub mod inbox;
@@ -77,6 +78,8 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Look for everything that a wrong deployment gets wrong, and say what to do
+    Doctor(doctor::Args),
     /// Ask a running daemon whether it is ready; for containers
     Healthcheck(healthcheck::Args),
 }
@@ -130,6 +133,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(args, clock).await,
             Command::Config(command) => config::run(&command, &source),
+            Command::Doctor(args) => doctor::run(args, &source, clock).await,
             Command::Healthcheck(args) => healthcheck::run(args, &source).await,
         }
     }

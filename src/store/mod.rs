@@ -5,6 +5,7 @@
 mod claims;
 mod controls;
 mod events;
+mod inspect;
 mod leases;
 mod login;
 mod outcomes;
@@ -26,6 +27,7 @@ use sqlx::{Connection as _, PgPool};
 pub use claims::{Claim, ClaimCursor};
 pub use controls::Pause;
 pub use events::{EventCursor, EventFilter, Order};
+pub use inspect::Server;
 pub use leases::{LeaseRequest, Refusal, Refused};
 pub use login::Login;
 pub use outcomes::{NextStep, Outcome};

@@ -37,7 +37,7 @@ pub(super) async fn run(
     // A receiver that hangs may hold most places: a poll for a few is better than none.
     let least = limit.min(shared.options.max_in_flight.div_ceil(8));
     let waits = number == 0 && polling == Polling::UntilStopped;
-    let mut failures = 0_u32;
+    let (mut first, mut failures) = (true, 0_u32);
     let mut asleep = number > 0 && polling == Polling::UntilStopped;
     loop {
         let room = soft.run_until_cancelled(async {
@@ -62,11 +62,13 @@ pub(super) async fn run(
         let Some(mut tickets) = tickets else {
             return Ok(());
         };
-        let wait = if waits {
+        // The first does not wait: the sooner it answers, the sooner it is known that the queue does.
+        let wait = if waits && !first {
             shared.options.wait
         } else {
             Duration::ZERO
         };
+        first = false;
         let room = tickets.len();
         let Some(received) = or_stopped(&soft, shared.queue.receive(room, wait)).await else {
             return Ok(());
