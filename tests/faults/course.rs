@@ -66,7 +66,10 @@ async fn database(place: &Place, faults: &Timed<DatabaseFault>) {
     for (time, fault) in faults {
         at(place, *time).await;
         place.journal.note(format!("database: {fault:?}"));
-        place.journal.during(Cause::Database, break_database(place, *fault)).await;
+        place
+            .journal
+            .during(Cause::Database, break_database(place, *fault))
+            .await;
         place.journal.note("database: well again");
     }
 }
@@ -118,18 +121,38 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
             return place.sqs.accept().await;
         }
         QueueFault::Purged => {
-            let purge = place.sqs.client().purge_queue().queue_url(place.sqs.queue_url(QUEUE));
+            let purge = place
+                .sqs
+                .client()
+                .purge_queue()
+                .queue_url(place.sqs.queue_url(QUEUE));
             return drop(purge.send().await);
         }
         QueueFault::Strangers(n) => {
             for n in 0..n as usize {
-                let send = place.sqs.client().send_message().queue_url(place.sqs.queue_url(QUEUE));
+                let send = place
+                    .sqs
+                    .client()
+                    .send_message()
+                    .queue_url(place.sqs.queue_url(QUEUE));
                 drop(send.message_body(STRANGERS[n % STRANGERS.len()]).send().await);
             }
             return;
         }
-        QueueFault::Refusing(long) => (Faults { unavailable: true, ..Faults::default() }, long),
-        QueueFault::Slow(delay, long) => (Faults { delay, ..Faults::default() }, long),
+        QueueFault::Refusing(long) => (
+            Faults {
+                unavailable: true,
+                ..Faults::default()
+            },
+            long,
+        ),
+        QueueFault::Slow(delay, long) => (
+            Faults {
+                delay,
+                ..Faults::default()
+            },
+            long,
+        ),
         QueueFault::FailingEntries(every, long) => {
             let faults = Faults {
                 fail_send_entry_every: every,
@@ -138,11 +161,27 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
             };
             (faults, long)
         }
-        QueueFault::LosingAnswers(every, long) => {
-            (Faults { lose_answer_every: every, ..Faults::default() }, long)
-        }
-        QueueFault::Duplicates(every, long) => (Faults { duplicate_every: every, ..Faults::default() }, long),
-        QueueFault::Shuffled(long) => (Faults { shuffle: true, ..Faults::default() }, long),
+        QueueFault::LosingAnswers(every, long) => (
+            Faults {
+                lose_answer_every: every,
+                ..Faults::default()
+            },
+            long,
+        ),
+        QueueFault::Duplicates(every, long) => (
+            Faults {
+                duplicate_every: every,
+                ..Faults::default()
+            },
+            long,
+        ),
+        QueueFault::Shuffled(long) => (
+            Faults {
+                shuffle: true,
+                ..Faults::default()
+            },
+            long,
+        ),
     };
     place.sqs.faults(|now| *now = faults);
     tokio::time::sleep(long).await;
@@ -194,7 +233,9 @@ async fn break_pgmq(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
         QueueFault::Away(long) | QueueFault::Refusing(long) => {
             let mut transaction = pool.begin().await?;
             let lock = format!("LOCK TABLE pgmq.q_{QUEUE} IN ACCESS EXCLUSIVE MODE");
-            sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
+            sqlx::query(AssertSqlSafe(lock))
+                .execute(&mut *transaction)
+                .await?;
             tokio::time::sleep(long).await;
             transaction.rollback().await?;
         }

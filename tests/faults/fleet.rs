@@ -67,7 +67,9 @@ impl<'a> Daemon<'a> {
     }
 
     async fn kill(&mut self) {
-        let Some(mut running) = self.running.take() else { return };
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
         let cause = Cause::Killed(self.path());
         let status = self
             .place
@@ -85,7 +87,9 @@ impl<'a> Daemon<'a> {
 
     /// SIGTERM, and its end is to be a good one.
     pub(crate) async fn stop(&mut self) {
-        let Some(mut running) = self.running.take() else { return };
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
         let from = self.place.journal.now();
         running.terminate();
         let status = running.exit().await;
@@ -95,9 +99,14 @@ impl<'a> Daemon<'a> {
             self.complain(format!("ended badly after SIGTERM: {status}"));
         }
         if status.signal().is_some() {
-            self.place.journal.during(Cause::Killed(self.path()), async {}).await;
+            self.place
+                .journal
+                .during(Cause::Killed(self.path()), async {})
+                .await;
         }
-        self.place.journal.note(format!("daemon {} stopped in {took:.2?}", self.path()));
+        self.place
+            .journal
+            .note(format!("daemon {} stopped in {took:.2?}", self.path()));
         self.logs.push((self.path(), running.lines()));
     }
 

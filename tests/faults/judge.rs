@@ -49,7 +49,13 @@ impl fmt::Display for Counts {
             parts.join(", ")
         };
         let repeats: u64 = self.repeats.values().sum();
-        write!(f, "{} events: {}; {} requests, {repeats} repeats", self.events, list(&self.ends), self.requests)?;
+        write!(
+            f,
+            "{} events: {}; {} requests, {repeats} repeats",
+            self.events,
+            list(&self.ends),
+            self.requests
+        )?;
         if repeats > 0 {
             write!(f, " ({})", list(&self.repeats))?;
         }
@@ -114,17 +120,23 @@ pub(crate) async fn judge(place: &Place, people: u32) -> Verdict {
     for record in &records {
         match record.event_id.parse::<Uuid>() {
             Ok(id) => requests.entry(id).or_default().push(record),
-            Err(_) => verdict.violations.push(format!("a request has the webhook-id {:?}", record.event_id)),
+            Err(_) => verdict
+                .violations
+                .push(format!("a request has the webhook-id {:?}", record.event_id)),
         }
     }
     verdict.counts.events = events.len() as u64;
     verdict.counts.requests = records.len() as u64;
     if events.len() != people as usize {
-        verdict.violations.push(format!("{people} people have {} events", events.len()));
+        verdict
+            .violations
+            .push(format!("{people} people have {} events", events.len()));
     }
     let known: BTreeSet<Uuid> = events.iter().map(|event| event.id).collect();
     for stranger in requests.keys().filter(|id| !known.contains(id)) {
-        verdict.violations.push(format!("{stranger} was sent and is no event"));
+        verdict
+            .violations
+            .push(format!("{stranger} was sent and is no event"));
     }
     let entries = place.journal.entries();
     for event in &events {
@@ -141,7 +153,13 @@ fn one(
     entries: &[Entry],
     started_at: DateTime<Utc>,
 ) {
-    let Event { id, state, reason, attempts, .. } = event;
+    let Event {
+        id,
+        state,
+        reason,
+        attempts,
+        ..
+    } = event;
     let reason = reason.as_deref().unwrap_or("");
     let end = format!("{state} {reason}");
     *verdict.counts.ends.entry(end.trim_end().to_owned()).or_default() += 1;
@@ -164,17 +182,26 @@ fn one(
     }
     // Attempts are counted before a request leaves, and each is on record.
     if requests.len() > usize::from(attempts.unsigned_abs()) {
-        verdict.broken(*id, format!("{id} was sent {} times in {attempts} attempts", requests.len()));
+        verdict.broken(
+            *id,
+            format!("{id} was sent {} times in {attempts} attempts", requests.len()),
+        );
     }
     if *state == "delivered" && !event.recorded.iter().copied().eq(1..=*attempts) {
         let recorded = &event.recorded;
-        verdict.broken(*id, format!("{id} has had {attempts} attempts; on record are {recorded:?}"));
+        verdict.broken(
+            *id,
+            format!("{id} has had {attempts} attempts; on record are {recorded:?}"),
+        );
     }
     // Delivered if and only if accepted, and once: an acceptance too many must have gone unheard for a reason.
     let accepted: Vec<&&Record> = requests.iter().filter(|record| record.accepted).collect();
     let heard = usize::from(*state == "delivered");
     if accepted.len() < heard {
-        verdict.broken(*id, format!("{id} is delivered, and the receiver does not have it"));
+        verdict.broken(
+            *id,
+            format!("{id} is delivered, and the receiver does not have it"),
+        );
     }
     let mut excuses: Vec<String> = accepted
         .iter()
@@ -183,7 +210,10 @@ fn one(
     if accepted.len() > heard + excuses.len() {
         verdict.broken(
             *id,
-            format!("{id} is {state}, was accepted {} times, and only {excuses:?} explain it", accepted.len()),
+            format!(
+                "{id} is {state}, was accepted {} times, and only {excuses:?} explain it",
+                accepted.len()
+            ),
         );
     }
     excuses.sort_unstable();

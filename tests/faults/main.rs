@@ -82,7 +82,11 @@ fn main() -> ExitCode {
             .filter(|(name, _)| cli.wants(name))
             .all(|(_, queue)| runtime.block_on(series(*queue, &[1, 2], Scale::SHORT, false)))
     };
-    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Runs each seed on one server, and tells whether every rule held.

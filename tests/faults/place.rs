@@ -64,7 +64,9 @@ pub(crate) async fn server() -> EmbeddedPostgres {
         ("shared_buffers", "32MB"),
         ("autovacuum", "off"),
     ];
-    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let settings = settings
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
     EmbeddedPostgres::start(Options {
         settings,
         ..Options::throwaway()

@@ -136,7 +136,10 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(seed: u64, queue: Queue, scale: Scale) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut dice = Dice { rng: &mut rng, end: scale.faults };
+        let mut dice = Dice {
+            rng: &mut rng,
+            end: scale.faults,
+        };
         Self {
             daemons: std::array::from_fn(|_| dice.track(0.8, 6.0, daemon)),
             database: dice.track(1.0, 7.0, database),
@@ -234,17 +237,37 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines: Vec<(Duration, String)> = Vec::new();
         for (number, track) in self.daemons.iter().enumerate() {
-            lines.extend(track.iter().map(|(at, fault)| (*at, format!("daemon {number}: {fault:?}"))));
+            lines.extend(
+                track
+                    .iter()
+                    .map(|(at, fault)| (*at, format!("daemon {number}: {fault:?}"))),
+            );
         }
-        lines.extend(self.database.iter().map(|(at, fault)| (*at, format!("database: {fault:?}"))));
-        lines.extend(self.queue.iter().map(|(at, fault)| (*at, format!("queue: {fault:?}"))));
+        lines.extend(
+            self.database
+                .iter()
+                .map(|(at, fault)| (*at, format!("database: {fault:?}"))),
+        );
+        lines.extend(
+            self.queue
+                .iter()
+                .map(|(at, fault)| (*at, format!("queue: {fault:?}"))),
+        );
         lines.extend(
             self.receiver
                 .iter()
                 .map(|(at, (fault, long))| (*at, format!("receiver: {fault:?} for {long:?}"))),
         );
-        lines.extend(self.clock.iter().map(|(at, by)| (*at, format!("clock of daemon {TURNED}: {by} ms off"))));
-        lines.extend(self.deletions.iter().map(|(at, n)| (*at, format!("{n} users deleted"))));
+        lines.extend(
+            self.clock
+                .iter()
+                .map(|(at, by)| (*at, format!("clock of daemon {TURNED}: {by} ms off"))),
+        );
+        lines.extend(
+            self.deletions
+                .iter()
+                .map(|(at, n)| (*at, format!("{n} users deleted"))),
+        );
         lines.sort();
         for (at, line) in lines {
             writeln!(f, "  {:6.2} s  {line}", at.as_secs_f64())?;

@@ -140,7 +140,12 @@ fn story(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<Str
     for event in suspects.iter().take(5) {
         let event = event.to_string();
         let _infallible = writeln!(text, "event {event}");
-        for record in place.receiver.records().iter().filter(|record| record.event_id == event) {
+        for record in place
+            .receiver
+            .records()
+            .iter()
+            .filter(|record| record.event_id == event)
+        {
             let _infallible = writeln!(
                 text,
                 "  {:6.2} s  request from {}, accepted at {:?}",
@@ -171,7 +176,14 @@ impl Outcome {
 
     /// The run on one line.
     pub(crate) fn line(&self) -> String {
-        let Self { seed, queue, counts, took, healed_in, .. } = self;
+        let Self {
+            seed,
+            queue,
+            counts,
+            took,
+            healed_in,
+            ..
+        } = self;
         let verdict = if self.holds() { "ok" } else { "BROKEN" };
         format!(
             "seed {seed} on {}: {verdict}: {counts}; {:.1} s, healed in {:.1} s",
@@ -183,7 +195,14 @@ impl Outcome {
 
     /// All that one needs to find out why.
     pub(crate) fn story(&self) -> String {
-        let Self { seed, queue, plan, violations, story, .. } = self;
+        let Self {
+            seed,
+            queue,
+            plan,
+            violations,
+            story,
+            ..
+        } = self;
         format!(
             "plan of seed {seed}:\n{plan}\nwhat happened:\n{story}\nbroken rules:\n  - {}\nreplay: cargo test --test \
              faults -- --queue {} --seed {seed} --verbose",
@@ -216,6 +235,10 @@ impl Totals {
 
     pub(crate) fn line(&self, queue: Queue) -> String {
         let Self { runs, broken, counts } = self;
-        format!("{runs} runs on {}, {} broken {broken:?}: {counts}", queue.as_str(), broken.len())
+        format!(
+            "{runs} runs on {}, {} broken {broken:?}: {counts}",
+            queue.as_str(),
+            broken.len()
+        )
     }
 }
