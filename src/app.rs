@@ -381,10 +381,11 @@ async fn until_set_up(
         if !access.is_fixed() {
             access.renew(store).await?;
         }
-        set_up(config, store, queue).await
+        set_up(config, store, queue).await?;
+        // Within the step: only a clock that is wrong ends the process, not one that could not be asked.
+        anyhow::Ok(clock.now() - store.clock().await?)
     };
-    patiently(step).await;
-    let skew = clock.now() - store.clock().await?;
+    let skew = patiently(step).await;
     if skew.abs() > MAX_SKEW {
         anyhow::bail!(
             "this machine's clock differs from the database's by {:.1} s, more than {} s: set it right (NTP), or \

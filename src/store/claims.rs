@@ -27,7 +27,7 @@ impl Store {
     /// The database refuses or is away.
     pub async fn claim(&self, now: DateTime<Utc>, limit: u32, cursor: &mut ClaimCursor) -> Result<Claim<'_>> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             let (after_due, after_id) = cursor.0.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
             let rows: Vec<(DateTime<Utc>, Uuid)> = sqlx::query_as(
                 "SELECT due_at, id FROM events

@@ -22,7 +22,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 pub use claims::{Claim, ClaimCursor};
 pub use controls::Pause;
@@ -33,6 +33,7 @@ pub use login::Login;
 pub use outcomes::{NextStep, Outcome};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;
+pub use sweep::SweepLimits;
 pub use users::{Created, Deleted, Edited, Idempotency, UserFilter, UserKey, UserRef, Written};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -201,7 +202,7 @@ impl Store {
     /// The database refuses or is away.
     pub async fn set_up<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         self.access.check()?;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(SETUP_LOCK)
             .execute(&mut *transaction)
@@ -209,6 +210,28 @@ impl Store {
         let done = work.await;
         transaction.commit().await?;
         Ok(done)
+    }
+
+    /// Begins a transaction, on a connection of its own.
+    ///
+    /// Where the caller gives up while `BEGIN` is on its way, sqlx 0.9.0 puts the connection back inside a transaction
+    /// that nobody knows of: what the next statement there writes is never committed (transact-rs/sqlx#4393). So
+    /// `BEGIN` runs to its end even if nobody waits for it any more, and a transaction that nobody takes is rolled back.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it must outlive its caller, and ends as soon as the database answers or the connection breaks"
+    )]
+    pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let pool = self.pool.clone();
+        match tokio::spawn(async move { pool.begin().await }).await {
+            Ok(begun) => begun,
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            // The runtime is going down.
+            Err(_) => Err(sqlx::Error::PoolClosed),
+        }
     }
 
     /// What time the database has, UTC. For comparing only.
