@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod embedded;
+pub mod explain;
 pub mod export;
 pub mod health;
 pub mod http;

@@ -5,6 +5,7 @@
 mod config;
 mod demo;
 mod event;
+mod explain;
 mod healthcheck;
 pub mod inbox;
 mod migrate;
@@ -63,6 +64,8 @@ enum Command {
     /// What was sent, is to be sent, or was not sent, and why
     #[command(subcommand)]
     Event(event::Command),
+    /// Why somebody was, will be, or was not greeted
+    Explain(explain::Args),
     /// When a birthday is due, year by year; needs no database
     When(when::When),
     /// A webhook receiver on this machine, with a page that shows what arrives
@@ -112,6 +115,7 @@ impl Cli {
             Command::Migrate => migrate::run(&source).await,
             Command::User(command) => user::run(command, &source, clock).await,
             Command::Event(command) => event::run(command, &source).await,
+            Command::Explain(args) => explain::run(args, &source, clock).await,
             Command::When(when) => when.run(
                 &*clock,
                 &mut std::io::stdout().lock(),

@@ -29,7 +29,7 @@ pub use login::Login;
 pub use outcomes::{NextStep, Outcome};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;
-pub use users::{Created, Deleted, Edited, Idempotency, UserFilter, UserKey, UserRef, Written};
+pub use users::{Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserRef, Written};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 

@@ -12,6 +12,7 @@ mod support;
 mod bad_input;
 mod calendar;
 mod demo;
+mod explain;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
