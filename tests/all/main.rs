@@ -14,6 +14,8 @@ mod bad_input;
 mod calendar;
 mod demo;
 mod doctor;
+mod explain;
+mod forecast;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
