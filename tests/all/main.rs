@@ -13,6 +13,7 @@ mod api;
 mod bad_input;
 mod calendar;
 mod demo;
+mod edits;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
