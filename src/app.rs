@@ -30,7 +30,7 @@ use crate::telemetry;
 use crate::worker::{self, Pool};
 
 /// How far our clock may be from the database's: beyond that, "due" means nothing.
-const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
+pub(crate) const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
 /// How often the figures for the gauges are taken. Each costs two requests to the queue.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -77,19 +77,21 @@ impl Role {
 /// When no database is given, or the password cannot be had.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     config.needs_database()?;
-    let store = Store::without_login(&store_options(config));
+    let store = store_without_login(config);
     let sources = Sources::new(Arc::new(SystemClock));
     Access::new(config, &sources).renew(&store).await?;
     Ok(store)
 }
 
-fn store_options(config: &Config) -> store::Options {
+/// The same before its login is known.
+#[must_use]
+pub fn store_without_login(config: &Config) -> Store {
     let database = &config.database;
-    store::Options {
+    Store::without_login(&store::Options {
         max_connections: database.max_connections,
         acquire_timeout: Duration::from_secs(database.acquire_timeout_secs),
         statement_timeout: Duration::from_secs(database.statement_timeout_secs),
-    }
+    })
 }
 
 /// The queue as `config` says. Does not connect yet.
@@ -193,6 +195,11 @@ pub fn pool(
             .collect(),
         late_max: Duration::from_secs(config.late.max_secs),
         lost_after: Duration::from_secs(config.scheduler.lost_after_secs),
+        breaker: worker::BreakerOptions {
+            failures: config.breaker.failures,
+            after: Duration::from_secs(config.breaker.after_secs),
+        },
+        max_per_second: config.worker.max_per_second,
     };
     Ok(Pool::new(store, queue, channel, messages, clock, options, beat))
 }
@@ -270,7 +277,7 @@ pub async fn start(
     if role.works() {
         config.needs_webhook()?;
     }
-    let store = Store::without_login(&store_options(config));
+    let store = store_without_login(config);
     let sources = Sources::new(Arc::clone(&clock));
     let access = Access::new(config, &sources);
     if access.is_fixed() {

@@ -34,7 +34,6 @@ use crate::embedded::{EmbeddedPostgres, Options};
 use crate::import;
 use crate::inbox::{self, Arrival, Inbox};
 use crate::lifecycle::Lifecycle;
-use crate::model::User;
 use crate::store::UserFilter;
 
 const EXAMPLES: &str = "\
@@ -71,6 +70,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
+
+/// User ids by external id.
+type Ids = HashMap<String, Uuid>;
 
 /// How a demo ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,8 +170,8 @@ impl Demo {
         let Some(prepared) = lifecycle.before_stop(prepare).await? else {
             return Ok(Ending::Stopped);
         };
-        let (cast, users) = prepared?;
-        let mut account = Account::new(&cast, &users, self.clock.now());
+        let (cast, ids) = prepared?;
+        let mut account = Account::new(&cast, &ids, self.clock.now());
         let started = app::start(&config, Role::All, Arc::clone(&self.clock), &mut lifecycle).await?;
         self.teller.explain(&cast, started.http, self.clock.now())?;
 
@@ -260,7 +262,7 @@ fn variables(database: &str, page: &str) -> HashMap<String, String> {
 }
 
 /// Sets up the schema and the queue, and imports the people, as `bday migrate` and `bday user import` do.
-async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::Result<(Cast, Vec<User>)> {
+async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::Result<(Cast, Ids)> {
     let store = app::store(config).await?;
     let queue = app::queue(config, &store).await;
     app::set_up(config, &store, &*queue).await?;
@@ -288,7 +290,10 @@ async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::R
         .list_users(&UserFilter::default(), Uuid::nil(), u32::from(args.people))
         .await?;
     store.close().await;
-    Ok((cast, users))
+    let ids = users
+        .into_iter()
+        .filter_map(|user| Some((user.external_id?, user.id)));
+    Ok((cast, ids.collect()))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

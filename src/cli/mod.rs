@@ -4,11 +4,13 @@
 
 mod config;
 mod demo;
+mod doctor;
 mod event;
 mod healthcheck;
 pub mod inbox;
 mod migrate;
 mod output;
+mod pause;
 mod serve;
 mod tick;
 mod user;
@@ -55,6 +57,10 @@ enum Command {
     Serve(serve::Args),
     /// One scheduler pass now: plan, claim, enqueue; prints what it did
     Tick(tick::Args),
+    /// Stop sending, in all processes, until `bday resume`
+    Pause(pause::Pause),
+    /// Go on sending
+    Resume(pause::Resume),
     /// Bring the database's schema up to date, and create the queue where that is ours to do
     Migrate,
     /// Add, show, change, delete, list, import and export people
@@ -72,6 +78,8 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Look for everything that a wrong deployment gets wrong, and say what to do
+    Doctor(doctor::Args),
     /// Ask a running daemon whether it is ready; for containers
     Healthcheck(healthcheck::Args),
 }
@@ -109,6 +117,8 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(args, &source, clock).await,
             Command::Tick(args) => tick::run(args, &source, clock).await,
+            Command::Pause(args) => pause::pause(args, &source, clock).await,
+            Command::Resume(args) => pause::resume(args, &source).await,
             Command::Migrate => migrate::run(&source).await,
             Command::User(command) => user::run(command, &source, clock).await,
             Command::Event(command) => event::run(command, &source).await,
@@ -123,6 +133,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(args, clock).await,
             Command::Config(command) => config::run(&command, &source),
+            Command::Doctor(args) => doctor::run(args, &source, clock).await,
             Command::Healthcheck(args) => healthcheck::run(args, &source).await,
         }
     }

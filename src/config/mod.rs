@@ -47,6 +47,7 @@ pub struct Config {
     pub source: Source,
     pub scheduler: Scheduler,
     pub worker: Worker,
+    pub breaker: Breaker,
     pub retry: Retry,
     pub http: Http,
     pub log: Log,
@@ -203,6 +204,16 @@ pub struct Scheduler {
 pub struct Worker {
     pub max_in_flight: u32,
     pub drain_secs: u64,
+    pub max_per_second: u32,
+}
+
+/// `[breaker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Breaker {
+    pub failures: u32,
+    pub after_secs: u64,
 }
 
 /// `[retry]`

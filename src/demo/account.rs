@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::{Cast, Person};
 use crate::calendar::Occurrence;
 use crate::inbox::{Arrival, Greeting};
-use crate::model::User;
 
 /// Somebody whose greeting is to arrive.
 #[derive(Debug, Clone)]
@@ -66,16 +66,12 @@ impl Verdict {
 }
 
 impl Account {
-    /// Expects a greeting for each of `cast` that has its birthday. `users` are they as the database has them;
+    /// Expects a greeting for each of `cast` that has its birthday. `ids` are their user ids, by external id;
     /// `started_at` is the instant from which bday can greet.
     #[must_use]
-    pub fn new(cast: &Cast, users: &[User], started_at: DateTime<Utc>) -> Self {
-        let ids: HashMap<_, _> = users
-            .iter()
-            .filter_map(|user| Some((user.external_id.as_deref()?, user.id)))
-            .collect();
+    pub fn new(cast: &Cast, ids: &HashMap<String, Uuid>, started_at: DateTime<Utc>) -> Self {
         let guests = cast.celebrating().filter_map(|(person, due)| {
-            let id = ids.get(person.external_id.as_str())?;
+            let id = ids.get(&person.external_id)?;
             let on_time = due.due_at > started_at;
             let guest = Guest {
                 person: person.clone(),
@@ -169,10 +165,8 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::calendar::{AnnualDate, LeapDay, SendAt};
+    use crate::calendar::{LeapDay, SendAt};
     use crate::inbox::Content;
     use crate::model::{BIRTHDAY, Kind, LateJoin, Schedule};
 
@@ -196,22 +190,12 @@ mod tests {
             late_join: LateJoin::Send,
         };
         let cast = Cast::new(now(), 9, 1, &schedule);
-        let user = |person: &Person| User {
-            id: Uuid::now_v7(),
-            external_id: Some(person.external_id.clone()),
-            first_name: person.first_name.to_owned(),
-            last_name: person.last_name.to_owned(),
-            birth_date: AnnualDate::new(None, 1, 1).expect("a date"),
-            time_zone: person.time_zone.parse().expect("a zone"),
-            send_at: person.send_at,
-            leap_day: None,
-            occasions: std::collections::BTreeMap::new(),
-            version: 1,
-            created_at: now(),
-            updated_at: now(),
-        };
-        let users: Vec<User> = cast.people.iter().map(user).collect();
-        Account::new(&cast, &users, now())
+        let ids = cast
+            .people
+            .iter()
+            .map(|person| (person.external_id.clone(), Uuid::now_v7()))
+            .collect();
+        Account::new(&cast, &ids, now())
     }
 
     /// The answer to a greeting, so long after it was due and after the start.

@@ -34,9 +34,10 @@ watcher=$!
 exec 3<&-
 echo "$server"
 exec >/dev/null
-while kill -s 0 "$server"; do wait "$server"; done 2>/dev/null
+while kill -s 0 "$server"; do wait "$server"; status=$?; done 2>/dev/null
 kill "$watcher" 2>/dev/null
 if [ -n "$abandoned" ] && [ -n "$remove" ]; then cd / && rm -rf "$remove"; fi
+exit "$status"
 "#;
 
 /// A guard and the server under it. Dropping it closes the pipe, which ends the server.
@@ -48,15 +49,15 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Starts the server; it may not be ready yet. With `throwaway`, `dir` goes when we do.
+    /// Starts `program`, which is the server (it may not be ready yet) or makes its database. With `throwaway`, `dir` goes when we do.
     pub(super) async fn launch(
         user: ServerUser,
-        postgres: &Path,
+        program: &Path,
         arguments: &[OsString],
         dir: &Path,
         throwaway: bool,
     ) -> Result<Self, EmbeddedError> {
-        let failed = || EmbeddedError::io("start", postgres);
+        let failed = || EmbeddedError::io("start", program);
         let mut command = user.command(Path::new("/bin/sh"), dir);
         command.args(["-c", SCRIPT, "bday-postgres-guard"]);
         if throwaway {
@@ -64,7 +65,7 @@ impl Guard {
         } else {
             command.arg("");
         }
-        command.arg(postgres).args(arguments);
+        command.arg(program).args(arguments);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -113,6 +114,13 @@ impl Guard {
                 return false;
             }
         }
+    }
+
+    /// Waits for a program that ends by itself, which `initdb` does; whether it succeeded.
+    pub(super) async fn finish(mut self) -> std::io::Result<bool> {
+        // Closing the pipe would end the program.
+        let _pipe = self.pipe;
+        self.shell.wait().await.map(|status| status.success())
     }
 
     /// Sends `signal` to the postmaster and waits until the server is gone.

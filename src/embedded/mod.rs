@@ -279,39 +279,38 @@ impl EmbeddedPostgres {
             .map_or(Ok(()), |pid| signal_tree(pid, rustix::process::Signal::CONT))
     }
 
+    /// Under guard, too: it takes a second, in which we may be killed. A database that is half made never has the
+    /// name of a whole one.
     async fn init_db(&self, password_file: &Path, fast: bool) -> Result<(), EmbeddedError> {
-        let mut command = self.user.command(&self.binaries.initdb, &self.dir);
-        command
-            .arg("--pgdata")
-            .arg(self.data_dir())
-            .arg("--pwfile")
-            .arg(password_file)
-            .args([
-                "--username",
-                SUPERUSER,
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale=C",
-                // So that a search in lower case knows more letters than ASCII has.
-                "--lc-ctype=C.UTF-8",
-            ]);
+        let unfinished = self.dir.join("data.unfinished");
+        if unfinished.exists() {
+            std::fs::remove_dir_all(&unfinished).map_err(EmbeddedError::io("remove", &unfinished))?;
+        }
+        let mut arguments: Vec<OsString> = vec![
+            "--pgdata".into(),
+            unfinished.clone().into(),
+            "--pwfile".into(),
+            password_file.into(),
+            "--username".into(),
+            SUPERUSER.into(),
+            "--auth=scram-sha-256".into(),
+            "--encoding=UTF8".into(),
+            "--locale=C".into(),
+            // So that a search in lower case knows more letters than ASCII has.
+            "--lc-ctype=C.UTF-8".into(),
+        ];
         if fast {
-            command.arg("--no-sync");
+            arguments.push("--no-sync".into());
         }
-        // As the guard does: a Ctrl-C is for us, and we stop it our way.
-        command.process_group(0);
-        let output = command
-            .output()
-            .await
-            .map_err(EmbeddedError::io("run", &self.binaries.initdb))?;
-        if output.status.success() {
-            return Ok(());
+        let initdb = &self.binaries.initdb;
+        let guard = Guard::launch(self.user, initdb, &arguments, &self.dir, self.throwaway).await?;
+        if !guard.finish().await.map_err(EmbeddedError::io("run", initdb))? {
+            return Err(EmbeddedError::Init {
+                dir: self.dir.clone(),
+                output: self.log_tail(),
+            });
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(EmbeddedError::Init {
-            dir: self.data_dir(),
-            output: said.trim().to_owned(),
-        })
+        std::fs::rename(&unfinished, self.data_dir()).map_err(EmbeddedError::io("rename", &unfinished))
     }
 
     async fn launch(&mut self) -> Result<(), EmbeddedError> {

@@ -6,6 +6,7 @@
 mod memory;
 mod message;
 pub mod postgres;
+mod settings;
 pub mod sqs;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 pub use memory::MemoryQueue;
 pub use message::{MessageError, decode, encode};
+pub use settings::Settings;
 
 /// Why the queue did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -108,4 +110,12 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The queue refuses or is away.
     async fn depth(&self) -> Result<Depth>;
+
+    /// How the queue is set up, where it is not ours alone to say.
+    ///
+    /// # Errors
+    /// The queue refuses or is away.
+    async fn settings(&self) -> Result<Option<Settings>> {
+        Ok(None)
+    }
 }

@@ -14,7 +14,7 @@ use aws_sdk_sqs::types::{
 use futures_util::{StreamExt as _, stream};
 use uuid::Uuid;
 
-use super::{Depth, Queue, QueueError, Receipt, Received, Result, encode};
+use super::{Depth, Queue, QueueError, Receipt, Received, Result, Settings, encode};
 
 /// What SQS takes in one call.
 const BATCH: usize = 10;
@@ -335,4 +335,33 @@ impl Queue for SqsQueue {
             dead_letters: figure(&dead, &Visible),
         })
     }
+
+    async fn settings(&self) -> Result<Option<Settings>> {
+        use QueueAttributeName::{MessageRetentionPeriod, RedrivePolicy, VisibilityTimeout};
+        let wanted = [VisibilityTimeout, RedrivePolicy, MessageRetentionPeriod];
+        let main = self.attributes(&self.options.url, &wanted).await?;
+        let dead = self
+            .attributes(&self.options.dead_letter_url, &[MessageRetentionPeriod])
+            .await?;
+        let secs = |attributes: &HashMap<QueueAttributeName, String>, name: &QueueAttributeName| {
+            let text = attributes.get(name).and_then(|text| text.parse().ok());
+            Duration::from_secs(text.unwrap_or(0))
+        };
+        Ok(Some(Settings {
+            visibility: secs(&main, &VisibilityTimeout),
+            max_receives: main.get(&RedrivePolicy).and_then(|policy| max_receives(policy)),
+            retention: secs(&main, &MessageRetentionPeriod),
+            dead_letter_retention: secs(&dead, &MessageRetentionPeriod),
+        }))
+    }
+}
+
+/// Out of a redrive policy; the service writes the number as a text or as a number.
+fn max_receives(policy: &str) -> Option<u32> {
+    let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
+    let count = &policy["maxReceiveCount"];
+    count
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .or_else(|| count.as_u64()?.try_into().ok())
 }

@@ -24,12 +24,15 @@ impl Scheduler {
         }
     }
 
-    /// Claims batch after batch, in several lanes, until nothing is due at `now`.
+    /// Claims batch after batch, in several lanes, until nothing is due at `now`. While sending is paused, nothing is.
     pub(super) async fn claim_and_enqueue(
         &self,
         now: DateTime<Utc>,
         tick: &mut Tick,
     ) -> Result<(), TickError> {
+        if self.store.pause().await?.is_some() {
+            return Ok(());
+        }
         // One lane first: most minutes have nothing due, or a batch.
         let (first, full) = self
             .claim_batch(now, &mut ClaimCursor::default(), tick)

@@ -255,6 +255,7 @@ SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline
 FROM unnest($1::uuid[]) AS m(id), users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
   AND (e.state = 'queued' OR e.state = 'delivering' AND e.deadline_at <= $3) AND e.due_at >= $5
+  AND NOT EXISTS (SELECT FROM pauses)
 RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at, e.local_date, o.year, u.first_name, u.last_name";
 
 /// A message whose claim failed after the send. What a claim still holds is passed over.
@@ -265,4 +266,5 @@ FROM (SELECT id FROM events WHERE id = ANY($1) AND state = 'pending' FOR UPDATE 
      users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
   AND e.due_at <= $3 AND e.due_at >= $5
+  AND NOT EXISTS (SELECT FROM pauses)
 RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at, e.local_date, o.year, u.first_name, u.last_name";

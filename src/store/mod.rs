@@ -3,7 +3,9 @@
 //! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
 
 mod claims;
+mod controls;
 mod events;
+mod inspect;
 mod leases;
 mod login;
 mod outcomes;
@@ -23,7 +25,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
 
 pub use claims::{Claim, ClaimCursor};
+pub use controls::Pause;
 pub use events::{EventCursor, EventFilter, Order};
+pub use inspect::Server;
 pub use leases::{LeaseRequest, Refusal, Refused};
 pub use login::Login;
 pub use outcomes::{NextStep, Outcome};

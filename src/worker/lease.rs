@@ -46,7 +46,7 @@ pub(super) async fn run(
         while let Some(ended) = requests.try_join_next() {
             ended?;
         }
-        if soft.is_cancelled() {
+        if soft.is_cancelled() || *shared.paused.borrow() {
             poll::give_back(&shared, batch.into_iter().map(|job| job.message).collect()).await;
             continue;
         }
@@ -183,7 +183,12 @@ async fn deliver(
     finished: mpsc::Sender<Finished>,
     hard: CancellationToken,
 ) {
-    let Job { message, permit, .. } = job;
+    let Job {
+        message,
+        permit,
+        ticket,
+        ..
+    } = job;
     let started_at = shared.clock.now();
     gauge!("bday_in_flight").increment(1);
     let sent = match shared.messages.text(&lease) {
@@ -206,6 +211,11 @@ async fn deliver(
     };
     gauge!("bday_in_flight").decrement(1);
     let finished_at = shared.clock.now();
+    match sent.reason {
+        // These say nothing of the receiver.
+        Some(Reason::Shutdown | Reason::Template) => drop(ticket),
+        _ => ticket.note(sent.verdict == Verdict::Done),
+    }
     // Where recording is behind, this waits, holding its place: so polling stops too.
     let _ = finished
         .send(Finished {

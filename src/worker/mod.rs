@@ -15,9 +15,12 @@
 
 mod ack;
 mod backoff;
+mod breaker;
 mod flight;
 mod lease;
+mod pause;
 mod poll;
+mod rate;
 mod record;
 mod report;
 
@@ -25,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -36,7 +39,10 @@ use crate::health::Beat;
 use crate::model::Lease;
 use crate::queue::{Queue, Receipt, Received};
 use crate::store::Store;
+pub use breaker::Options as BreakerOptions;
+use breaker::{Breaker, Ticket};
 use flight::Flights;
+use rate::Rate;
 use report::Report;
 
 /// How many messages or outcomes one statement takes.
@@ -63,6 +69,10 @@ pub struct Options {
     pub late_max: Duration,
     /// When the sweeper takes a message for lost.
     pub lost_after: Duration,
+    /// When to stop receiving because the receiver fails for everybody.
+    pub breaker: BreakerOptions,
+    /// Messages per second at the most; 0 is no limit.
+    pub max_per_second: u32,
 }
 
 /// What all parts of the pool share.
@@ -77,6 +87,10 @@ struct Shared {
     /// Who we are, to the leases: new with each start.
     holder: Uuid,
     flights: Flights,
+    breaker: Arc<Breaker>,
+    rate: Rate,
+    /// Whether somebody has paused sending.
+    paused: watch::Sender<bool>,
     report: Report,
     beat: Beat,
 }
@@ -88,6 +102,7 @@ struct Job {
     message: Received,
     received_at: Instant,
     permit: OwnedSemaphorePermit,
+    ticket: Ticket,
 }
 
 /// A request that has ended.
@@ -136,7 +151,12 @@ impl Pool {
         options: Options,
         beat: Beat,
     ) -> Self {
+        let breaker = Breaker::new(options.breaker, options.max_in_flight, Arc::clone(&clock));
+        let rate = Rate::new(options.max_per_second, Arc::clone(&clock));
         Self(Arc::new(Shared {
+            breaker: Arc::new(breaker),
+            rate,
+            paused: watch::Sender::new(false),
             store,
             queue,
             channel,
@@ -165,6 +185,9 @@ impl Pool {
     /// # Errors
     /// When one of the parts panicked.
     pub async fn run_once(&self) -> anyhow::Result<()> {
+        if self.0.store.pause().await?.is_some() {
+            return Ok(());
+        }
         self.operate(
             Polling::UntilEmpty,
             CancellationToken::new(),
@@ -229,7 +252,8 @@ impl Pool {
         let beside = async {
             tokio::join!(
                 done.run_until_cancelled(flight::heartbeat(shared)),
-                done.run_until_cancelled(report::run(shared))
+                done.run_until_cancelled(report::run(shared)),
+                done.run_until_cancelled(pause::run(shared))
             )
         };
         let work = async {

@@ -10,6 +10,7 @@ use metrics::counter;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::breaker::Ticket;
 use super::{Job, Polling, Shared};
 use crate::queue::{Received, decode};
 
@@ -17,6 +18,8 @@ use crate::queue::{Received, decode};
 #[derive(Debug, Default)]
 pub(super) struct Busy(Notify);
 
+/// How often a poll that is held back says that it lives.
+const HOLD: Duration = Duration::from_secs(10);
 /// How long a stop waits for a poll that is under way. Messages of one that is broken off may be handed out to nobody,
 /// and stay hidden until their visibility ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -34,7 +37,7 @@ pub(super) async fn run(
     // A receiver that hangs may hold most places: a poll for a few is better than none.
     let least = limit.min(shared.options.max_in_flight.div_ceil(8));
     let waits = number == 0 && polling == Polling::UntilStopped;
-    let mut failures = 0_u32;
+    let (mut first, mut failures) = (true, 0_u32);
     let mut asleep = number > 0 && polling == Polling::UntilStopped;
     loop {
         let room = soft.run_until_cancelled(async {
@@ -49,15 +52,30 @@ pub(super) async fn run(
         if let Ok(more) = Arc::clone(&permits).try_acquire_many_owned((limit - least) as u32) {
             places.merge(more);
         }
-        let room = places.num_permits();
-        let wait = if waits {
+        let tickets = match polling {
+            Polling::UntilEmpty => Some(shared.breaker.bypass(places.num_permits())),
+            Polling::UntilStopped => {
+                soft.run_until_cancelled(admitted(&shared, places.num_permits()))
+                    .await
+            }
+        };
+        let Some(mut tickets) = tickets else {
+            return Ok(());
+        };
+        // The first does not wait: the sooner it answers, the sooner it is known that the queue does.
+        let wait = if waits && !first {
             shared.options.wait
         } else {
             Duration::ZERO
         };
+        first = false;
+        let room = tickets.len();
         let Some(received) = or_stopped(&soft, shared.queue.receive(room, wait)).await else {
             return Ok(());
         };
+        shared
+            .rate
+            .give_back(room - received.as_ref().map_or(0, Vec::len));
         match received {
             Ok(messages) => {
                 failures = 0;
@@ -72,7 +90,7 @@ pub(super) async fn run(
                 }
                 asleep = number > 0 && !full && polling == Polling::UntilStopped;
                 for message in messages {
-                    let Some(job) = admit(&shared, message, &mut places).await else {
+                    let Some(job) = read(&shared, message, &mut places, &mut tickets).await else {
                         continue;
                     };
                     // The channel has room for every permit, so this never waits.
@@ -102,11 +120,33 @@ async fn or_stopped<T>(soft: &CancellationToken, poll: impl Future<Output = T>) 
     }
 }
 
+/// Waits until messages may be received: sending is not paused, the breaker admits them, the rate allows them.
+async fn admitted(shared: &Shared, most: usize) -> Vec<Ticket> {
+    let mut paused = shared.paused.subscribe();
+    let admit = async {
+        // The sender lives as long as the pool.
+        let _ = paused.wait_for(|paused| !paused).await;
+        let mut tickets = shared.breaker.admit(most).await;
+        let allowed = shared.rate.take(tickets.len()).await;
+        tickets.truncate(allowed);
+        tickets
+    };
+    let mut admit = std::pin::pin!(admit);
+    loop {
+        match tokio::time::timeout(HOLD, &mut admit).await {
+            Ok(tickets) => return tickets,
+            // Held back on purpose is not stuck.
+            Err(_) => shared.beat.touch(),
+        }
+    }
+}
+
 /// Reads a message. One that cannot be read is a dead letter at once: it would fail each time.
-async fn admit(
+async fn read(
     shared: &Shared,
     message: Received,
     places: &mut tokio::sync::OwnedSemaphorePermit,
+    tickets: &mut Vec<Ticket>,
 ) -> Option<Job> {
     match decode(&message.body) {
         Ok(event_id) => Some(Job {
@@ -114,6 +154,7 @@ async fn admit(
             message,
             received_at: shared.clock.monotonic(),
             permit: places.split(1)?,
+            ticket: tickets.pop()?,
         }),
         Err(error) => {
             tracing::warn!(%error, "a message cannot be read, and goes to the dead-letter queue");

@@ -14,6 +14,7 @@ mod bad_input;
 mod calendar;
 mod demo;
 mod edits;
+mod doctor;
 mod inbox;
 mod inbox_live;
 mod inbox_page;

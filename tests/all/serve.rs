@@ -126,6 +126,7 @@ async fn a_thousand_due_users_get_one_exact_greeting_each() {
         .map(|n| format!("Hey, John Doe {n} it's your birthday"))
         .collect();
     assert_eq!(messages, expected);
+    daemon.logged("tick").await;
     daemon.terminate();
     assert!(daemon.exit().await.success());
     assert_eq!(place.count(Delivered).await, 1000);

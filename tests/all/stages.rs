@@ -502,3 +502,34 @@ async fn only_event(world: &World) -> Uuid {
         .await
         .unwrap()
 }
+
+#[tokio::test]
+async fn while_paused_nothing_is_claimed_or_leased_and_afterwards_the_late_rule_holds() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    world.write("queued", "1990-05-02", "UTC").await;
+    world.write("claimed", "1990-05-03", "UTC").await;
+    world.write("late", "1990-05-04", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.tick().await;
+    let event = sqlx::query_scalar("SELECT id FROM events WHERE state = 'queued'");
+    let event: Uuid = event.fetch_one(&world.database.pool().await).await.unwrap();
+    let now = instant("2026-05-02T09:00:00Z");
+    assert!(world.store.set_pause(now, "moving").await.unwrap());
+    assert!(!world.store.set_pause(now, "again").await.unwrap());
+    let request = LeaseRequest {
+        holder: Uuid::now_v7(),
+        now,
+        until: now + TimeDelta::seconds(30),
+        late_before: now - TimeDelta::days(2),
+    };
+    let (leases, _) = world.store.lease(request, &[event]).await.unwrap();
+    assert!(leases.is_empty());
+    world.set("2026-05-04T09:00:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 0);
+    world.set("2026-05-05T09:00:01Z");
+    assert!(world.store.end_pause().await.unwrap());
+    world.minute().await;
+    // The first two are over two days late by now.
+    assert_eq!((world.greetings(), world.count(Skipped).await), (1, 2));
+}

@@ -1,6 +1,7 @@
 //! The private PostgreSQL: it starts, restarts, crashes, freezes, and never outlives its owner.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -178,7 +179,43 @@ async fn a_server_dies_with_an_owner_that_is_killed_even_when_frozen() {
 }
 
 #[tokio::test]
-#[ignore = "the other half of the test above, which runs it as a process of its own"]
+async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_is_made() {
+    // The directory is nobody's but this test's: TMPDIR names it, and the server's user may enter it.
+    let root = std::env::temp_dir().join(format!("bday-test-{}", std::process::id()));
+    std::fs::create_dir(&root).unwrap();
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "support_embedded::holds_a_frozen_server_until_it_is_killed",
+            "--ignored",
+        ])
+        .env(HOLD, "1")
+        .env("TMPDIR", &root)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let entries = || {
+        std::fs::read_dir(&root)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    eventually("initdb to begin", async || {
+        entries().find(|dir| dir.join("data.unfinished").exists())
+    })
+    .await;
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    eventually("the directory to go", async || {
+        entries().next().is_none().then_some(())
+    })
+    .await;
+    std::fs::remove_dir(&root).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "the other half of the tests above, which runs it as a process of its own"]
 async fn holds_a_frozen_server_until_it_is_killed() {
     if std::env::var_os(HOLD).is_none() {
         return;

@@ -1,0 +1,176 @@
+//! Is the database there, ours, of this version, and does it agree on the time?
+
+use chrono::{DateTime, Months, Utc};
+
+use super::Finding;
+use crate::calendar::Zone;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::scheduler::chain;
+use crate::store::{Result, Store, StoreError};
+
+/// The oldest version whose features the statements use.
+const OLDEST: i32 = 150_000;
+/// Twelve months from now are compared, one instant in each: a change of rules shows in one of them.
+const MONTHS: u32 = 12;
+
+/// Whether it was reached.
+pub(super) async fn examine(
+    config: &Config,
+    store: &Store,
+    clock: &dyn Clock,
+    findings: &mut Vec<Finding>,
+) -> bool {
+    match reachable(store).await {
+        Ok(reached) => findings.extend(reached),
+        Err(error) => {
+            let advice = if error.is_denied() {
+                "check user and password, and pg_hba.conf of the server"
+            } else {
+                "check host and port, that the server runs, and that a firewall or security group lets this machine in"
+            };
+            findings.push(Finding::failure("database.reachable", chain(&error), advice));
+            return false;
+        }
+    }
+    let migrated = schema(config, store).await;
+    let usable = migrated.is_ok();
+    findings.push(migrated.unwrap_or_else(|finding| finding));
+    for looked in [
+        privileges(config, store).await,
+        skew(store, clock).await,
+        zones(store, clock.now(), usable).await,
+        backlog(store, clock.now(), usable).await,
+    ] {
+        findings.push(looked.unwrap_or_else(|error| {
+            Finding::failure("database.reachable", chain(&error), "see the database's own log")
+        }));
+    }
+    true
+}
+
+async fn reachable(store: &Store) -> Result<[Finding; 2]> {
+    let server = store.server().await?;
+    let reached = if server.version_number < OLDEST {
+        Finding::failure(
+            "database.reachable",
+            format!("PostgreSQL {}", server.version),
+            "bday needs PostgreSQL 15 or newer",
+        )
+    } else {
+        let found = format!("PostgreSQL {}, as {}", server.version, server.user);
+        Finding::ok("database.reachable", found)
+    };
+    let tls = if server.tls {
+        Finding::ok("database.tls", "the connection is encrypted")
+    } else {
+        Finding::warning(
+            "database.tls",
+            "the connection is not encrypted",
+            "outside one machine or a network of your own, set database.tls = \"verify-full\" (or sslmode in the URL)",
+        )
+    };
+    Ok([reached, tls])
+}
+
+async fn schema(config: &Config, store: &Store) -> Result<Finding, Finding> {
+    match store.check_schema().await {
+        Ok(()) => Ok(Finding::ok(
+            "database.schema",
+            "has all migrations of this binary",
+        )),
+        Err(StoreError::Schema { found, needed }) if config.database.migrate => Err(Finding::warning(
+            "database.schema",
+            format!("has migration {found}, this binary has {needed}"),
+            "`bday serve` or `bday migrate` brings it up to date",
+        )),
+        Err(error) => Err(Finding::failure(
+            "database.schema",
+            chain(&error),
+            "run `bday migrate`: database.migrate is off, so `bday serve` waits for it",
+        )),
+    }
+}
+
+async fn privileges(config: &Config, store: &Store) -> Result<Finding> {
+    let missing = store.missing_privileges(config.database.migrate).await?;
+    Ok(if missing.is_empty() {
+        Finding::ok("database.privileges", "the role may do what it needs to")
+    } else {
+        Finding::failure(
+            "database.privileges",
+            format!("the role lacks: {}", missing.join(", ")),
+            "grant it these, or make it the owner of the database's tables",
+        )
+    })
+}
+
+async fn skew(store: &Store, clock: &dyn Clock) -> Result<Finding> {
+    let skew = clock.now() - store.clock().await?;
+    let found = format!(
+        "this machine and the database differ by {:.3} s",
+        skew.as_seconds_f64().abs()
+    );
+    Ok(if skew.abs() <= crate::app::MAX_SKEW / 5 {
+        Finding::ok("clock", found)
+    } else if skew.abs() <= crate::app::MAX_SKEW {
+        Finding::warning(
+            "clock",
+            found,
+            "set both clocks by NTP; over 5 s, `bday serve` refuses to start",
+        )
+    } else {
+        Finding::failure(
+            "clock",
+            found,
+            "set both clocks by NTP: over 5 s, `bday serve` refuses to start",
+        )
+    })
+}
+
+/// bday goes by its own zone data. PostgreSQL's is a second opinion.
+async fn zones(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Finding> {
+    let version = Zone::tzdb_version();
+    if !usable {
+        return Ok(Finding::ok("zones", format!("this binary has {version}")));
+    }
+    let zones = store.zones_in_use().await?;
+    let instants: Vec<DateTime<Utc>> = (0..MONTHS)
+        .filter_map(|months| now.checked_add_months(Months::new(months)))
+        .collect();
+    let mut differing = Vec::new();
+    for (name, at, theirs) in store.utc_offsets(&zones, &instants).await? {
+        let Ok(zone) = Zone::parse(&name) else { continue };
+        let ours = (zone.local(at) - at.naive_utc()).num_seconds();
+        if ours != theirs && differing.last() != Some(&name) {
+            differing.push(name);
+        }
+    }
+    let found = format!("this binary has {version}; people live in {} zones", zones.len());
+    Ok(if differing.is_empty() {
+        Finding::ok("zones", format!("{found}; PostgreSQL agrees on their next year"))
+    } else {
+        Finding::warning(
+            "zones",
+            format!("{found}; PostgreSQL differs on {}", differing.join(", ")),
+            "one of both has old zone data. bday goes by its own: see that it is the newest release, then update the \
+             database server's tzdata",
+        )
+    })
+}
+
+async fn backlog(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Finding> {
+    let oldest = if usable {
+        store.backlog(now).await?.oldest_pending_due_at
+    } else {
+        None
+    };
+    Ok(match oldest.map(|due_at| (now - due_at).num_seconds()) {
+        Some(secs) if secs > 150 => Finding::warning(
+            "events",
+            format!("the oldest event that is due has waited for {secs} s"),
+            "is a scheduler running (`bday serve --role scheduler`)? `bday tick` does one pass now",
+        ),
+        _ => Finding::ok("events", "nothing that is due waits for a scheduler"),
+    })
+}

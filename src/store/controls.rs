@@ -1,0 +1,64 @@
+//! What somebody has told all processes: today, to pause.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{Result, Store};
+
+/// A pause of sending.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[serde(rename_all = "camelCase")]
+pub struct Pause {
+    /// Since when, UTC.
+    pub since: DateTime<Utc>,
+    /// Why, in the words of whoever paused.
+    pub reason: String,
+}
+
+impl Store {
+    /// The pause that holds, if one does.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn pause(&self) -> Result<Option<Pause>> {
+        self.in_time(async {
+            Ok(sqlx::query_as("SELECT since, reason FROM pauses")
+                .fetch_optional(&self.pool)
+                .await?)
+        })
+        .await
+    }
+
+    /// Pauses sending, in all processes, at once: nothing is leased from here on. What is in flight ends. Gives whether
+    /// that is new; a pause that holds keeps its time and reason.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn set_pause(&self, now: DateTime<Utc>, reason: &str) -> Result<bool> {
+        self.in_time(async {
+            let done =
+                sqlx::query("INSERT INTO pauses (since, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                    .bind(now)
+                    .bind(reason)
+                    .execute(&self.pool)
+                    .await?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
+    }
+
+    /// Ends the pause; gives whether there was one. What became due meanwhile obeys the late rule.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn end_pause(&self) -> Result<bool> {
+        self.in_time(async {
+            Ok(sqlx::query("DELETE FROM pauses")
+                .execute(&self.pool)
+                .await?
+                .rows_affected()
+                > 0)
+        })
+        .await
+    }
+}

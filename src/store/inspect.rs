@@ -1,0 +1,129 @@
+//! What `bday doctor` asks of the database. Changes nothing.
+
+use chrono::{DateTime, Utc};
+
+use super::{Result, Store};
+
+/// What the daemon does with each table.
+const USES: [(&str, &[&str]); 7] = [
+    ("users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("occasions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("events", &["SELECT", "INSERT", "UPDATE"]),
+    ("attempts", &["SELECT", "INSERT"]),
+    ("planned_days", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("idempotency_keys", &["SELECT", "INSERT", "DELETE"]),
+    ("former_users", &["SELECT", "INSERT"]),
+];
+
+/// Who answered, and how we are connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Such as `17.2`.
+    pub version: String,
+    /// The same as a number: 170002.
+    pub version_number: i32,
+    /// The role that we are.
+    pub user: String,
+    /// Whether this connection is encrypted.
+    pub tls: bool,
+}
+
+impl Store {
+    /// Who answers.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn server(&self) -> Result<Server> {
+        self.in_time(async {
+            let (version, version_number, user, tls) = sqlx::query_as(
+                "SELECT current_setting('server_version'), current_setting('server_version_num')::int4, current_user::text,
+                        coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)",
+            )
+            .fetch_one(&self.pool)
+            .await?;
+            Ok(Server { version, version_number, user, tls })
+        })
+        .await
+    }
+
+    /// What our role lacks, as `UPDATE on events`. With `migrate`, to create tables as well. Tables that are not there
+    /// yet are left out.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn missing_privileges(&self, migrate: bool) -> Result<Vec<String>> {
+        let (mut tables, mut privileges) = (Vec::new(), Vec::new());
+        for (table, uses) in USES {
+            for privilege in uses {
+                tables.push(table);
+                privileges.push(*privilege);
+            }
+        }
+        self.in_time(async {
+            let mut missing: Vec<String> = sqlx::query_scalar(
+                "SELECT privilege || ' on ' || name
+                   FROM unnest($1::text[], $2::text[]) AS needed (name, privilege)
+                  WHERE to_regclass(name) IS NOT NULL
+                    AND NOT has_table_privilege(to_regclass(name)::oid, privilege)",
+            )
+            .bind(&tables)
+            .bind(&privileges)
+            .fetch_all(&self.pool)
+            .await?;
+            if migrate {
+                let may: bool = sqlx::query_scalar("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+                    .fetch_one(&self.pool)
+                    .await?;
+                if !may {
+                    missing.push("CREATE on the schema".to_owned());
+                }
+            }
+            Ok(missing)
+        })
+        .await
+    }
+
+    /// The zones that somebody lives in.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn zones_in_use(&self) -> Result<Vec<String>> {
+        self.in_time(async {
+            Ok(
+                sqlx::query_scalar("SELECT DISTINCT time_zone FROM users ORDER BY time_zone")
+                    .fetch_all(&self.pool)
+                    .await?,
+            )
+        })
+        .await
+    }
+
+    /// What PostgreSQL's own zone data says: zone, instant, and seconds east of UTC. Zones that it does not know are
+    /// left out.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn utc_offsets(
+        &self,
+        zones: &[String],
+        instants: &[DateTime<Utc>],
+    ) -> Result<Vec<(String, DateTime<Utc>, i64)>> {
+        self.in_time(async {
+            // Apart, since asking for an unknown zone is an error.
+            let known: Vec<String> =
+                sqlx::query_scalar("SELECT name FROM pg_timezone_names WHERE name = ANY($1)")
+                    .bind(zones)
+                    .fetch_all(&self.pool)
+                    .await?;
+            Ok(sqlx::query_as(
+                "SELECT zone, at, extract(epoch FROM timezone(zone, at) - timezone('UTC', at))::int8
+                   FROM unnest($1::text[]) AS zone, unnest($2::timestamptz[]) AS at",
+            )
+            .bind(&known)
+            .bind(instants)
+            .fetch_all(&self.pool)
+            .await?)
+        })
+        .await
+    }
+}

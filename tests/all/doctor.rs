@@ -1,0 +1,119 @@
+//! `bday doctor`, against things that are as they should be, and things that are not.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::serve::Place;
+use crate::support::process::Bday;
+
+/// The findings by their check: grade and text.
+async fn examine(bday: Bday) -> (Option<i32>, BTreeMap<String, (String, String)>) {
+    let finished = bday.finish().await;
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{finished:?}"));
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let findings = report["findings"].as_array().unwrap();
+    let findings = findings.iter().map(|finding| {
+        let advised = finding["advice"].is_string();
+        assert_eq!(advised, finding["grade"] != "ok", "{finding}");
+        (
+            text(finding, "check"),
+            (text(finding, "grade"), text(finding, "found")),
+        )
+    });
+    (finished.status.code(), findings.collect())
+}
+
+fn grade<'a>(findings: &'a BTreeMap<String, (String, String)>, check: &str) -> &'a str {
+    findings.get(check).map_or("missing", |(grade, _)| grade)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_is_well_every_line_is_ok_but_what_is_not_encrypted() {
+    let place = Place::new().await;
+    place.people_who_are_due(3).await;
+    assert!(place.bday(&["migrate"]).finish().await.status.success());
+    let (code, findings) = examine(place.bday(&["doctor", "--json"])).await;
+    assert_eq!(code, Some(0), "{findings:?}");
+    let not_ok: Vec<&String> = findings
+        .iter()
+        .filter(|(_, (grade, _))| grade != "ok")
+        .map(|(check, _)| check)
+        .collect();
+    assert_eq!(not_ok, ["database.tls"], "{findings:?}");
+    assert!(
+        place
+            .receiver
+            .records()
+            .iter()
+            .all(|record| record.method == "HEAD")
+    );
+    for check in [
+        "clock",
+        "zones",
+        "queue.redrive",
+        "queue.retention",
+        "database.privileges",
+    ] {
+        assert_eq!(grade(&findings, check), "ok", "{check}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_with_what_to_do() {
+    let place = Place::new().await;
+    assert!(place.bday(&["migrate"]).finish().await.status.success());
+    place.receiver.refuse().await;
+    let wrong = place
+        .bday(&["doctor", "--json"])
+        .env("BDAY__QUEUE__MAX_RECEIVES", "4")
+        .env("BDAY__QUEUE__VISIBILITY_SECS", "40")
+        .env("BDAY__HTTP__LISTEN", "0.0.0.0:0");
+    let (code, findings) = examine(wrong).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(grade(&findings, "queue.redrive"), "failure");
+    assert_eq!(grade(&findings, "queue.visibility"), "warning");
+    assert_eq!(grade(&findings, "webhook.reachable"), "failure");
+    assert_eq!(grade(&findings, "http.listen"), "warning");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_and_a_secret_that_is_missing_do_not_hide_the_rest() {
+    let place = Place::new().await;
+    let away = place
+        .bday(&["doctor", "--json"])
+        .env("BDAY__DATABASE__URL", "postgres://bday:hunter2@127.0.0.1:1/bday")
+        .env("BDAY__DATABASE__ACQUIRE_TIMEOUT_SECS", "1")
+        .env("BDAY__WEBHOOK__URL", "file:/nowhere/url");
+    let (code, findings) = examine(away).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(grade(&findings, "database.reachable"), "failure");
+    assert_eq!(grade(&findings, "webhook.url"), "failure");
+    assert_eq!(grade(&findings, "http.listen"), "ok");
+    assert!(!format!("{findings:?}").contains("hunter2"));
+
+    let secret = place
+        .bday(&["doctor", "--json"])
+        .env("BDAY__DATABASE__URL", "env:NO_SUCH_VARIABLE");
+    let (code, findings) = examine(secret).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(grade(&findings, "database.login"), "failure");
+    assert_eq!(grade(&findings, "webhook.reachable"), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_database_and_a_missing_queue_are_no_mystery() {
+    let place = Place::new().await;
+    let empty = crate::support::database::Database::empty().await;
+    let (code, findings) = examine(
+        place
+            .bday(&["doctor", "--json"])
+            .env("BDAY__DATABASE__URL", empty.url())
+            .env("BDAY__QUEUE__CREATE", "false"),
+    )
+    .await;
+    assert_eq!(code, Some(1));
+    assert_eq!(grade(&findings, "database.schema"), "warning");
+    assert_eq!(grade(&findings, "database.privileges"), "ok");
+    assert_eq!(grade(&findings, "queue.reachable"), "failure");
+}
