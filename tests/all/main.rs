@@ -13,6 +13,7 @@ mod api;
 mod bad_input;
 mod calendar;
 mod demo;
+mod edits;
 mod doctor;
 mod explain;
 mod forecast;

@@ -24,8 +24,8 @@ async fn a_user_is_created_read_changed_replaced_and_deleted() {
     assert_eq!(created, expected);
     assert_eq!(server.get(&path).await.expect(200), expected);
 
-    let patch = json!({ "lastName": "King", "sendAt": "07:30", "birthDate": "--12-10" });
-    let changed = server.json("PATCH", &path, &patch).await.expect(200);
+    let change = json!({ "lastName": "King", "sendAt": "07:30", "birthDate": "--12-10" });
+    let changed = server.json("PATCH", &path, &change).await.expect(200);
     assert_eq!(
         (&changed["lastName"], &changed["sendAt"], &changed["birthDate"]),
         (&json!("King"), &json!("07:30"), &json!("--12-10"))

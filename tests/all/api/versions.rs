@@ -10,13 +10,13 @@ use crate::support::api::Server;
 async fn who_knows_an_old_version_changes_nothing() {
     let server = Server::start().await;
     let path = format!("/v1/users/{}", create(&server, &json!({})).await);
-    let patch = json!({ "lastName": "King" });
+    let change = json!({ "lastName": "King" });
     let with = |tag: &'static str| [("if-match", tag)];
-    let answer = server.json_with("PATCH", &path, &with("\"1\""), &patch).await;
+    let answer = server.json_with("PATCH", &path, &with("\"1\""), &change).await;
     answer.expect(200);
     assert_eq!(answer.header("etag"), "\"2\"");
     server
-        .json_with("PATCH", &path, &with("\"1\""), &patch)
+        .json_with("PATCH", &path, &with("\"1\""), &change)
         .await
         .expect(412);
     server
@@ -29,7 +29,7 @@ async fn who_knows_an_old_version_changes_nothing() {
         .expect(412);
     assert_eq!(server.get(&path).await.expect(200)["lastName"], "King");
     server
-        .json_with("PATCH", &path, &with("*"), &patch)
+        .json_with("PATCH", &path, &with("*"), &change)
         .await
         .expect(200);
     server
@@ -47,8 +47,8 @@ async fn an_edit_that_changes_nothing_keeps_the_version() {
     let server = Server::start().await;
     let path = format!("/v1/users/{}", create(&server, &json!({})).await);
     assert_eq!(server.json("PUT", &path, &ada()).await.header("etag"), "\"1\"");
-    let patch = json!({ "occasions": { "work_anniversary": "2019-05-02" } });
-    assert_eq!(server.json("PATCH", &path, &patch).await.header("etag"), "\"2\"");
+    let change = json!({ "occasions": { "work_anniversary": "2019-05-02" } });
+    assert_eq!(server.json("PATCH", &path, &change).await.header("etag"), "\"2\"");
     let read = server
         .call("GET", &path, &[("if-none-match", "W/\"2\"")], Body::empty())
         .await;

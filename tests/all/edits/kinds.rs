@@ -1,0 +1,101 @@
+//! More than birthdays: a name in the configuration, and a date.
+
+use bday::model::EventState::{Delivered, Pending};
+use serde_json::Value;
+
+use crate::support::world::{World, person};
+
+const ANNIVERSARY: [(&str, &str); 2] = [
+    (
+        "kinds.work_anniversary.message",
+        "{{ first_name }}, {{ years }} years with us since {{ local_date }}!",
+    ),
+    ("kinds.work_anniversary.send_at", "10:30"),
+];
+
+/// Somebody whose birthday and whose work anniversary are on 10 May.
+async fn world(since: &str, settings: &[(&str, &str)]) -> World {
+    let world = World::with("2026-05-09T00:00:00Z", settings).await;
+    world.minute().await;
+    let mut user = person("u", "1990-05-10", "UTC");
+    let date = Some(since.parse().unwrap());
+    user.occasions.insert("work_anniversary".to_owned(), date);
+    world.write_user(user).await;
+    world
+}
+
+fn messages(world: &World) -> Vec<String> {
+    let records = world.receiver.records();
+    let bodies = records
+        .iter()
+        .map(|record| serde_json::from_slice::<Value>(&record.body).unwrap());
+    bodies
+        .map(|body| body["message"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn each_kind_has_its_own_greeting_at_its_own_time() {
+    let world = world("2019-05-10", &ANNIVERSARY).await;
+    world.live_until("2026-05-10T10:29:59Z").await;
+    assert_eq!(messages(&world), ["Hey, Ada u it's your birthday"]);
+    world.live_until("2026-05-10T10:30:00Z").await;
+    assert_eq!(messages(&world)[1], "Ada, 7 years with us since 2026-05-10!");
+    world.live_until("2026-05-12T00:00:00Z").await;
+    assert_eq!(world.greetings(), 2);
+}
+
+#[tokio::test]
+async fn the_day_on_which_it_begins_is_no_anniversary() {
+    let world = world("2026-05-10", &ANNIVERSARY).await;
+    world.live_until("2026-05-12T00:00:00Z").await;
+    assert_eq!(messages(&world), ["Hey, Ada u it's your birthday"]);
+    world.set("2027-05-09T00:00:00Z");
+    world.minute().await;
+    world.live_until("2027-05-12T00:00:00Z").await;
+    assert_eq!(messages(&world)[2], "Ada, 1 years with us since 2027-05-10!");
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_configured_waits_in_the_data_until_it_is() {
+    let mut world = world("2019-05-10", &[]).await;
+    world.live_until("2026-05-12T00:00:00Z").await;
+    assert_eq!(world.greetings(), 1);
+    let configured = World::with("2026-05-09T00:00:00Z", &ANNIVERSARY).await;
+    world.config.kinds = configured.config.kinds.clone();
+    world.set("2027-05-09T00:00:00Z");
+    world.minute().await;
+    world.live_until("2027-05-12T00:00:00Z").await;
+    assert_eq!(world.greetings(), 3);
+    assert_eq!(world.count(Delivered).await, 3);
+}
+
+#[tokio::test]
+async fn a_date_that_is_taken_away_takes_its_event_along_and_no_other() {
+    let world = world("2019-05-10", &ANNIVERSARY).await;
+    assert_eq!(world.count(Pending).await, 2);
+    world
+        .change("u", |user| {
+            user.occasions.insert("work_anniversary".to_owned(), None);
+        })
+        .await;
+    assert_eq!(world.count(Pending).await, 1);
+    world.live_until("2026-05-12T00:00:00Z").await;
+    assert_eq!(messages(&world), ["Hey, Ada u it's your birthday"]);
+}
+
+#[tokio::test]
+async fn an_edit_of_another_field_leaves_dates_and_events_alone() {
+    let world = world("2019-05-10", &ANNIVERSARY).await;
+    world
+        .change("u", |user| user.first_name = "Augusta".to_owned())
+        .await;
+    world.live_until("2026-05-12T00:00:00Z").await;
+    assert_eq!(
+        messages(&world),
+        [
+            "Hey, Augusta u it's your birthday",
+            "Augusta, 7 years with us since 2026-05-10!"
+        ]
+    );
+}
