@@ -21,6 +21,7 @@ mod inbox;
 mod inbox_live;
 mod inbox_page;
 mod queue;
+mod restore;
 mod serve;
 mod sources;
 mod stages;
