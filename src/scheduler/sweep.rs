@@ -8,7 +8,7 @@ use super::{Scheduler, TickError};
 const BATCH: u32 = 1000;
 
 impl Scheduler {
-    /// Closes what nobody else will close. Costs two looks at an index when there is nothing.
+    /// Closes what nobody else will close. Costs two looks at what is due and open.
     pub(super) async fn sweep(&self, now: DateTime<Utc>) -> Result<(), TickError> {
         // The message of an expired lease is visible again by then, unless that was its last receive.
         let grace = self.options.visibility * 2;
