@@ -9,7 +9,7 @@ use crate::store::SweepLimits;
 const BATCH: u32 = 1000;
 
 impl Scheduler {
-    /// Closes what nobody else will close. Costs one look at an index when there is nothing.
+    /// Closes what nobody else will close. Costs one look at what is due and open when there is nothing.
     pub(super) async fn sweep(&self, now: DateTime<Utc>) -> Result<(), TickError> {
         // A queued event's own deadline is `lost_after` ahead. A lease is short: its message is visible again when it
         // runs out, unless that was its last receive.

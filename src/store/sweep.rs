@@ -18,8 +18,8 @@ pub struct SweepLimits {
 }
 
 impl Store {
-    /// Whether [`sweep_dead`](Store::sweep_dead) or [`sweep_lost`](Store::sweep_lost) would find something. One look
-    /// at an index.
+    /// Whether [`sweep_dead`](Store::sweep_dead) or [`sweep_lost`](Store::sweep_lost) would find something. Looks
+    /// at what is due and open.
     ///
     /// # Errors
     /// The database refuses or is away.
@@ -27,7 +27,8 @@ impl Store {
         self.in_time(async {
             Ok(sqlx::query_scalar(
                 "SELECT EXISTS (
-                     SELECT FROM events WHERE state IN ('queued', 'delivering') AND deadline_at < $1
+                     SELECT FROM events WHERE finished_at IS NULL AND due_at <= $1
+                       AND state IN ('queued', 'delivering') AND deadline_at < $1
                        AND (state = 'queued' OR deadline_at < $2 OR attempts >= $4 AND deadline_at < $3))",
             )
             .bind(limits.now)
@@ -49,8 +50,9 @@ impl Store {
             let done = sqlx::query(
                 "WITH lost AS (
                      SELECT id, attempts FROM events
-                     WHERE state = 'delivering' AND deadline_at < $2 AND attempts >= $3
-                     ORDER BY deadline_at LIMIT $4 FOR UPDATE SKIP LOCKED
+                     WHERE finished_at IS NULL AND due_at <= $1
+                       AND state = 'delivering' AND deadline_at < $2 AND attempts >= $3
+                     ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
                  ), logged AS (
                      INSERT INTO attempts (event_id, number, outcome, reason, error)
                      SELECT id, n, 'unknown', 'worker_lost', 'the worker died before it could record the outcome'
@@ -81,9 +83,10 @@ impl Store {
         self.in_time(async {
             let done = sqlx::query(
                 "WITH lost AS (
-                     SELECT id FROM events WHERE state IN ('queued', 'delivering') AND deadline_at < $1
+                     SELECT id FROM events WHERE finished_at IS NULL AND due_at <= $1
+                       AND state IN ('queued', 'delivering') AND deadline_at < $1
                        AND (state = 'queued' OR deadline_at < $2)
-                     ORDER BY deadline_at LIMIT $3 FOR UPDATE SKIP LOCKED
+                     ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
                  )
                  UPDATE events e SET state = 'pending', lease_holder = NULL, deadline_at = NULL
                  FROM lost WHERE e.id = lost.id",
