@@ -209,7 +209,7 @@ async fn page(
 ) -> Result<Vec<Pending>> {
     let (due_at, id) = after.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
     Ok(sqlx::query_as(
-        "SELECT due_at, id, user_id FROM events WHERE state = 'pending' AND (due_at, id) > ($1, $2)
+        "SELECT due_at, id, user_id FROM events WHERE finished_at IS NULL AND state = 'pending' AND (due_at, id) > ($1, $2)
          ORDER BY due_at, id LIMIT $3",
     )
     .bind(due_at)
