@@ -26,8 +26,8 @@ use crate::scheduler::{self, Scheduler, chain};
 use crate::source::{Follow, Sources};
 use crate::store::{self, Store, StoreError};
 use crate::supervisor;
-use crate::telemetry;
 use crate::worker::{self, Pool};
+use crate::{telemetry, tzguard};
 
 /// How far our clock may be from the database's: beyond that, "due" means nothing.
 const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
@@ -312,10 +312,14 @@ pub async fn start(
         health.set_up();
         health.queue_answers(true);
         if role.schedules() {
+            let (plan_store, plan_clock) = (store.clone(), Arc::clone(&clock));
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
             let scheduler = scheduler(config, store, queue, clock, tick);
-            let soft = lifecycle.soft.clone();
-            lifecycle.start("scheduler", async move { Box::pin(scheduler.run(soft)).await });
+            let (schedule, soft) = (config.schedule(), lifecycle.soft.clone());
+            lifecycle.start("scheduler", async move {
+                tzguard::until_current(&plan_store, &schedule, &plan_clock, &soft).await;
+                Box::pin(scheduler.run(soft)).await
+            });
         }
         if let Some(url) = url {
             let channel = Arc::new(webhook(config, url.watch(), Arc::clone(&clock))?);

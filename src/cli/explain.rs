@@ -34,7 +34,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config)?;
+    let store = app::store(&config).await?;
     store.check_schema().await?;
     let facts = find(&store, &args.user).await;
     store.close().await;

@@ -13,7 +13,7 @@ pub fn span(duration: TimeDelta) -> String {
     let ms = duration.num_milliseconds().unsigned_abs();
     let (minutes, hours, days) = (ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     match ms {
-        0..10_000 if ms % 1000 != 0 => format!("{:.1} s", ms as f64 / 1000.0),
+        0..10_000 if !ms.is_multiple_of(1000) => format!("{:.1} s", ms as f64 / 1000.0),
         0..60_000 => format!("{} s", ms / 1000),
         60_000..3_600_000 => format!("{minutes} min"),
         3_600_000..86_400_000 => format!("{hours} h {:02} min", minutes % 60),

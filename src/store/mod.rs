@@ -4,6 +4,7 @@
 
 mod claims;
 mod events;
+mod forecast;
 mod leases;
 mod login;
 mod outcomes;
@@ -12,6 +13,7 @@ mod replan;
 mod stats;
 mod sweep;
 mod users;
+mod zone_data;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub use outcomes::{NextStep, Outcome};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;
 pub use users::{Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserRef, Written};
+pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -40,6 +43,9 @@ const PLANNER_LOCK: i64 = 0x6264_6179_0002;
 
 /// Taken by the one process that is setting something up beside the schema.
 const SETUP_LOCK: i64 = 0x6264_6179_0003;
+
+/// Taken by the one process that computes pending events again with new zone data.
+const ZONE_DATA_LOCK: i64 = 0x6264_6179_0004;
 
 /// Why a statement did not do its work.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,7 @@ mod bad_input;
 mod calendar;
 mod demo;
 mod explain;
+mod forecast;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
