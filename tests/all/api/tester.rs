@@ -44,7 +44,7 @@ async fn the_api_tester_finds_nothing() {
             "--max-examples",
             &examples,
             "--seed",
-            "1",
+            &seed,
             "--no-color",
             "--warnings",
             "off",
