@@ -26,8 +26,8 @@ use crate::scheduler::{self, Scheduler, chain};
 use crate::source::{Follow, Sources};
 use crate::store::{self, Store, StoreError};
 use crate::supervisor;
-use crate::telemetry;
 use crate::worker::{self, Pool};
+use crate::{telemetry, tzguard};
 
 /// How far our clock may be from the database's: beyond that, "due" means nothing.
 pub(crate) const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
@@ -326,10 +326,14 @@ pub async fn start(
         health.set_up();
         health.queue_answers(true);
         if role.schedules() {
+            let (plan_store, plan_clock) = (store.clone(), Arc::clone(&clock));
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
             let scheduler = scheduler(config, store, queue, clock, tick);
-            let soft = lifecycle.soft.clone();
-            lifecycle.start("scheduler", async move { Box::pin(scheduler.run(soft)).await });
+            let (schedule, soft) = (config.schedule(), lifecycle.soft.clone());
+            lifecycle.start("scheduler", async move {
+                tzguard::until_current(&plan_store, &schedule, &plan_clock, &soft).await;
+                Box::pin(scheduler.run(soft)).await
+            });
         }
         if let Some(url) = url {
             let channel = Arc::new(webhook(config, url.watch(), Arc::clone(&clock))?);
@@ -381,10 +385,11 @@ async fn until_set_up(
         if !access.is_fixed() {
             access.renew(store).await?;
         }
-        set_up(config, store, queue).await
+        set_up(config, store, queue).await?;
+        // Within the step: only a clock that is wrong ends the process, not one that could not be asked.
+        anyhow::Ok(clock.now() - store.clock().await?)
     };
-    patiently(step).await;
-    let skew = clock.now() - store.clock().await?;
+    let skew = patiently(step).await;
     if skew.abs() > MAX_SKEW {
         anyhow::bail!(
             "this machine's clock differs from the database's by {:.1} s, more than {} s: set it right (NTP), or \

@@ -121,6 +121,10 @@ fn describe() {
         "Events no longer wanted, by reason"
     );
     describe_counter!(
+        "bday_events_moved_by_zone_data_total",
+        "Pending events that new zone data moved"
+    );
+    describe_counter!(
         "bday_swept_total",
         "Events that the sweeper closed or put back, by outcome"
     );

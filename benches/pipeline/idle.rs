@@ -8,6 +8,7 @@ use bday::clock::{Clock as _, SharedClock, SystemClock};
 use bday::health::Beat;
 use bday::scheduler::Scheduler;
 use bday::store::Store;
+use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::options::Options;
@@ -67,18 +68,15 @@ struct Side {
 }
 
 impl Side {
-    /// People of whom one in a hundred waits for a worker: that, too, must cost a tick nothing.
+    /// People of whom one in a hundred has an event ahead, which is planned and not due.
     async fn prepare(url: &str, users: u32) -> anyhow::Result<Self> {
         let store = world::store(url)?;
-        seed::people(&store, users / 100, users).await?;
+        seed::people(&store, users / 100, users, TimeDelta::days(1)).await?;
         let config = seed::config()?;
         let clock: SharedClock = Arc::new(SystemClock);
         let queue = app::memory_queue(&config, Arc::clone(&clock));
         let beat = Beat::new(Arc::clone(&clock));
         let scheduler = app::scheduler(&config, store.clone(), queue, clock, beat);
-        // Enqueues what is due; from here on there is nothing.
-        scheduler.run_once(SystemClock.now()).await.1?;
-        seed::settle(&store).await?;
         Ok(Self {
             users,
             store,

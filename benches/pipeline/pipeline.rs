@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bday::clock::{Clock as _, SystemClock};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ impl Run {
 
 pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     let mut world = World::start(load, options).await?;
-    seed::people(&world.store, load.events, load.users).await?;
+    seed::people(&world.store, load.events, load.users, TimeDelta::zero()).await?;
     if options.statements {
         let extension = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements";
         sqlx::query(extension).execute(world.store.pool()).await?;

@@ -33,26 +33,26 @@ WITH people AS (
 INSERT INTO occasions (user_id, kind, year, month, day, known_at)
 SELECT id, 'birthday', 1950 + n % 60, extract(month FROM local), extract(day FROM local), $4 FROM dated";
 
-/// Fills an empty database: `users` people, of whom `events` are due at the start of this minute.
-pub(crate) async fn people(store: &Store, events: u32, users: u32) -> anyhow::Result<()> {
+/// Fills an empty database: `users` people, of whom `events` are due `ahead` of the start of this minute.
+pub(crate) async fn people(store: &Store, events: u32, users: u32, ahead: TimeDelta) -> anyhow::Result<()> {
     store.migrate().await?;
     let now = SystemClock.now();
-    let due_at = now
+    let minute = now
         .with_second(0)
         .context("every minute has a second 0")?
         .trunc_subsecs(0);
     sqlx::query(PEOPLE)
         .bind(events as i32)
         .bind(users as i32)
-        .bind(due_at)
+        .bind(minute + ahead)
         .bind(now - TimeDelta::days(1))
         .execute(store.pool())
         .await?;
-    plan(store, due_at - TimeDelta::minutes(1), events).await?;
+    plan(store, minute - TimeDelta::minutes(1), events).await?;
     settle(store).await
 }
 
-/// One tick, a minute early: it plans all that is due, and sends nothing yet.
+/// One tick, a minute ago: it plans all that is due, and sends nothing yet.
 async fn plan(store: &Store, at: DateTime<Utc>, events: u32) -> anyhow::Result<()> {
     let config = config()?;
     let clock: SharedClock = Arc::new(SettableClock::new(at));
@@ -75,7 +75,7 @@ pub(crate) fn config() -> anyhow::Result<Config> {
 }
 
 /// What a database that has been running for a while has behind it, and would else do in the middle of the run.
-pub(crate) async fn settle(store: &Store) -> anyhow::Result<()> {
+async fn settle(store: &Store) -> anyhow::Result<()> {
     for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
         sqlx::query(statement).execute(store.pool()).await?;
     }

@@ -21,6 +21,7 @@ mod occurrence;
 mod send_at;
 mod text;
 mod wall_clock;
+mod words;
 mod zone;
 
 pub use annual_date::{AnnualDate, InvalidDate};

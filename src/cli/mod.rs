@@ -6,6 +6,8 @@ mod config;
 mod demo;
 mod doctor;
 mod event;
+mod explain;
+mod forecast;
 mod healthcheck;
 pub mod inbox;
 mod migrate;
@@ -69,6 +71,10 @@ enum Command {
     /// What was sent, is to be sent, or was not sent, and why
     #[command(subcommand)]
     Event(event::Command),
+    /// Why somebody was, will be, or was not greeted
+    Explain(explain::Args),
+    /// How much is due when in the year ahead, day by day, and the busiest minutes
+    Forecast(forecast::Args),
     /// When a birthday is due, year by year; needs no database
     When(when::When),
     /// A webhook receiver on this machine, with a page that shows what arrives
@@ -122,6 +128,8 @@ impl Cli {
             Command::Migrate => migrate::run(&source).await,
             Command::User(command) => user::run(command, &source, clock).await,
             Command::Event(command) => event::run(command, &source).await,
+            Command::Explain(args) => explain::run(args, &source, clock).await,
+            Command::Forecast(args) => forecast::run(args, &source, clock).await,
             Command::When(when) => when.run(
                 &*clock,
                 &mut std::io::stdout().lock(),

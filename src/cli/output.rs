@@ -61,6 +61,13 @@ pub(super) fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// The name of a plain enum's value, as in JSON.
+pub(super) fn snake_case(value: &impl serde::Serialize) -> String {
+    let name = serde_json::to_value(value).ok();
+    name.and_then(|name| Some(name.as_str()?.to_owned()))
+        .unwrap_or_default()
+}
+
 /// Writes one value as a line of JSON.
 pub(super) fn json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();

@@ -8,6 +8,7 @@ use crate::app;
 use crate::clock::SharedClock;
 use crate::health::Beat;
 use crate::scheduler::chain;
+use crate::tzguard;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +33,8 @@ pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> a
     if config.queue.create {
         queue.create().await?;
     }
+    // Where another process is at it, what is due by the old data may go out by it: as in the minute before.
+    tzguard::recompute(&store, &config.schedule(), clock.now(), &tzguard::version()).await?;
     let beat = Beat::new(Arc::clone(&clock));
     let scheduler = app::scheduler(&config, store.clone(), queue, Arc::clone(&clock), beat);
     let (tick, result) = scheduler.run_once(clock.now()).await;

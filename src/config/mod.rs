@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::calendar::{LeapDay, SendAt};
+use crate::explain::Terms;
 use crate::model::{Kind, LateJoin, Schedule};
 use crate::source::Reference;
 
@@ -255,6 +256,16 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// What decides who is greeted when, for explaining it.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms {
+            schedule: self.schedule(),
+            horizon: Duration::from_secs(self.plan.horizon_secs),
+            late_max: Duration::from_secs(self.late.max_secs),
+        }
+    }
+
     /// The rules of planning.
     #[must_use]
     pub fn schedule(&self) -> Schedule {

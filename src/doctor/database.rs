@@ -1,6 +1,6 @@
 //! Is the database there, ours, of this version, and does it agree on the time?
 
-use chrono::{DateTime, Months, Utc};
+use chrono::{DateTime, Utc};
 
 use super::Finding;
 use crate::calendar::Zone;
@@ -8,11 +8,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::scheduler::chain;
 use crate::store::{Result, Store, StoreError};
+use crate::tzguard;
 
 /// The oldest version whose features the statements use.
 const OLDEST: i32 = 150_000;
-/// Twelve months from now are compared, one instant in each: a change of rules shows in one of them.
-const MONTHS: u32 = 12;
 
 /// Whether it was reached.
 pub(super) async fn examine(
@@ -134,19 +133,13 @@ async fn zones(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Findin
     if !usable {
         return Ok(Finding::ok("zones", format!("this binary has {version}")));
     }
-    let zones = store.zones_in_use().await?;
-    let instants: Vec<DateTime<Utc>> = (0..MONTHS)
-        .filter_map(|months| now.checked_add_months(Months::new(months)))
+    let zones = store.zones_in_use().await?.len();
+    let differing: Vec<String> = tzguard::differences(store, now)
+        .await?
+        .into_iter()
+        .map(|difference| difference.time_zone)
         .collect();
-    let mut differing = Vec::new();
-    for (name, at, theirs) in store.utc_offsets(&zones, &instants).await? {
-        let Ok(zone) = Zone::parse(&name) else { continue };
-        let ours = (zone.local(at) - at.naive_utc()).num_seconds();
-        if ours != theirs && differing.last() != Some(&name) {
-            differing.push(name);
-        }
-    }
-    let found = format!("this binary has {version}; people live in {} zones", zones.len());
+    let found = format!("this binary has {version}; people live in {zones} zones");
     Ok(if differing.is_empty() {
         Finding::ok("zones", format!("{found}; PostgreSQL agrees on their next year"))
     } else {

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_differs_from_the_configuration_is_told() {
-        let days = |n| Duration::from_hours(24 * n);
+        let days = |n: u64| Duration::from_hours(24 * n);
         let right = Settings {
             visibility: Duration::from_secs(30),
             max_receives: Some(5),

@@ -16,6 +16,6 @@ pub use document::{Object, UserDocument};
 pub use event::{Event, EventState, Lease, Reason};
 pub use input::{CAMEL_CASE, FieldError, FieldNames, SNAKE_CASE, UserInput};
 pub use instant::{InvalidInstant, parse_instant};
-pub use schedule::{Kind, LateJoin, NewEvent, Schedule, first_year};
+pub use schedule::{Kind, LateJoin, NewEvent, Schedule, first_year, nominal_date};
 pub use upcoming::Upcoming;
 pub use user::{BIRTHDAY, NewUser, Occasion, User};

@@ -62,14 +62,20 @@ impl Schedule {
             .filter(|kind| *kind != BIRTHDAY)
     }
 
+    /// At which wall time `occasion` is due; none where its kind is not configured.
+    #[must_use]
+    pub fn send_at(&self, occasion: &Occasion) -> Option<SendAt> {
+        let kind = self.kinds.get(&occasion.kind)?;
+        Some(occasion.send_at.unwrap_or(kind.send_at))
+    }
+
     /// When `occasion` takes place in `local_year`, if its kind is known and it takes place at all.
     #[must_use]
     pub fn occurrence(&self, occasion: &Occasion, local_year: i32) -> Option<Occurrence> {
-        let kind = self.kinds.get(&occasion.kind)?;
         calendar::occurrence(
             occasion.date,
             local_year,
-            occasion.send_at.unwrap_or(kind.send_at),
+            self.send_at(occasion)?,
             occasion.time_zone,
             occasion.leap_day.unwrap_or(self.leap_day),
         )
@@ -134,7 +140,7 @@ pub fn first_year(kind: &str, date: calendar::AnnualDate) -> Option<i32> {
 
 /// The date under which `date` is planned in `year`: its own, and 28 February for a 29th that the year lacks.
 #[must_use]
-fn nominal_date(date: calendar::AnnualDate, year: i32) -> NaiveDate {
+pub fn nominal_date(date: calendar::AnnualDate, year: i32) -> NaiveDate {
     NaiveDate::from_ymd_opt(year, date.month(), date.day())
         .or_else(|| NaiveDate::from_ymd_opt(year, 2, 28))
         .unwrap_or(NaiveDate::MIN)

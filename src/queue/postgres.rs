@@ -80,7 +80,7 @@ impl PostgresQueue {
     /// In one transaction, so that the message is in exactly one of the two queues.
     async fn bury(&self, id: i64, body: &Value, reason: &str, receive_count: u32) -> Result<()> {
         self.call::<_, pgmq::PgmqError>(async {
-            let mut transaction = self.store.pool().begin().await?;
+            let mut transaction = self.store.begin().await?;
             // The delete first: where another process was faster, there is nothing left to bury.
             if self
                 .pgmq
@@ -160,13 +160,18 @@ impl Queue for PostgresQueue {
         for message in messages {
             let receive_count = u32::try_from(message.read_ct).unwrap_or(u32::MAX);
             if receive_count > self.max_receives {
-                self.bury(
-                    message.msg_id,
-                    &message.message,
-                    "max_receives",
-                    receive_count - 1,
-                )
-                .await?;
+                let buried = self
+                    .bury(
+                        message.msg_id,
+                        &message.message,
+                        "max_receives",
+                        receive_count - 1,
+                    )
+                    .await;
+                // The others of the batch are received either way, and this one comes again.
+                if let Err(error) = buried {
+                    tracing::warn!(%error, "a message cannot be moved to the dead-letter queue now");
+                }
                 continue;
             }
             received.push(Received {

@@ -20,6 +20,7 @@ use super::{Depth, Queue, QueueError, Receipt, Received, Result, Settings, encod
 const BATCH: usize = 10;
 /// Calls of one batch operation that are under way at once.
 const CONCURRENT_CALLS: usize = 8;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The deadline of a call, its retries included; a long poll adds its wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// 14 days, the longest that SQS keeps a message.
@@ -42,6 +43,8 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     client: Client,
+    /// The same without deadlines, which depend on the poll: an override in each call would build the client anew.
+    polling: Client,
     options: Options,
 }
 
@@ -49,7 +52,7 @@ impl SqsQueue {
     /// Takes region, endpoint and credentials from the standard AWS environment.
     pub async fn connect(options: Options) -> Self {
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(3))
+            .connect_timeout(CONNECT_TIMEOUT)
             .operation_timeout(CALL_TIMEOUT)
             .operation_attempt_timeout(Duration::from_secs(5))
             .build();
@@ -66,7 +69,17 @@ impl SqsQueue {
         if options.dead_letter_url.is_empty() {
             options.dead_letter_url = format!("{}-dlq", options.url);
         }
-        Self { client, options }
+        let no_deadline = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .disable_operation_timeout()
+            .disable_operation_attempt_timeout()
+            .build();
+        let polling = client.config().to_builder().timeout_config(no_deadline).build();
+        Self {
+            client,
+            polling: Client::from_conf(polling),
+            options,
+        }
     }
 
     async fn send_batch(&self, event_ids: &[Uuid]) -> Result<Vec<Uuid>> {
@@ -212,22 +225,19 @@ impl Queue for SqsQueue {
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
-        let deadline = TimeoutConfig::builder()
-            .operation_timeout(CALL_TIMEOUT + wait)
-            .operation_attempt_timeout(Duration::from_secs(5) + wait)
-            .build();
-        let answer = self
-            .client
+        let call = self
+            .polling
             .receive_message()
             .queue_url(&self.options.url)
             .max_number_of_messages(max.min(BATCH) as i32)
             .wait_time_seconds(wait.as_secs() as i32)
             .visibility_timeout(self.options.visibility.as_secs() as i32)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
-            .customize()
-            .config_override(aws_sdk_sqs::config::Builder::default().timeout_config(deadline))
-            .send()
+            .send();
+        let deadline = CALL_TIMEOUT + wait;
+        let answer = tokio::time::timeout(deadline, call)
             .await
+            .map_err(|_| QueueError::Timeout(deadline))?
             .map_err(|error| self.refused(error))?;
         let received = answer
             .messages

@@ -19,6 +19,12 @@ use super::{Source, SourceError};
 pub(super) struct Aws(Arc<OnceCell<SdkConfig>>);
 
 impl Aws {
+    /// What is loaded already.
+    #[cfg(test)]
+    pub(super) fn given(config: SdkConfig) -> Self {
+        Self(Arc::new(OnceCell::new_with(Some(config))))
+    }
+
     pub(super) async fn config(&self) -> &SdkConfig {
         let load = || async {
             let timeouts = TimeoutConfig::builder()

@@ -90,3 +90,68 @@ impl Source for IamToken {
         Ok(url.as_str().trim_start_matches("https://").into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aws_config::{Region, SdkConfig};
+    use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+    use chrono::{TimeZone as _, Utc};
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::clock::SettableClock;
+
+    /// The credentials of AWS's own examples, with a session token or none.
+    async fn token(session: Option<&str>) -> String {
+        let credentials = Credentials::new(
+            "AKIDEXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            session.map(str::to_owned),
+            None,
+            "test",
+        );
+        let config = SdkConfig::builder()
+            .region(Region::from_static("eu-central-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        let now = Utc
+            .with_ymd_and_hms(2026, 11, 24, 9, 0, 0)
+            .single()
+            .expect("a time");
+        let clock = Arc::new(SettableClock::new(now));
+        let host = "db.example.eu-central-1.rds.amazonaws.com";
+        let source = IamToken::new(Aws::given(config), clock, host, 5432, "bday_app");
+        let token = source.fetch().await.expect("a token");
+        // The order of the parameters means nothing: what is signed is sorted.
+        let (start, query) = token.expose_secret().split_once('?').expect("a query");
+        let mut parameters: Vec<&str> = query.split('&').collect();
+        parameters.sort_unstable();
+        format!("{start}?{}", parameters.join("&"))
+    }
+
+    #[tokio::test]
+    async fn a_token_is_what_awss_own_tools_make() {
+        // From `boto3.client("rds").generate_db_auth_token`, at the same time, with the same credentials.
+        let expected = "db.example.eu-central-1.rds.amazonaws.com:5432/?Action=connect&DBUser=bday_app\
+                        &X-Amz-Algorithm=AWS4-HMAC-SHA256\
+                        &X-Amz-Credential=AKIDEXAMPLE%2F20261124%2Feu-central-1%2Frds-db%2Faws4_request\
+                        &X-Amz-Date=20261124T090000Z&X-Amz-Expires=900";
+        assert_eq!(
+            token(None).await,
+            format!(
+                "{expected}&X-Amz-Signature=6a37b8c91fb3572c6b801b069eee9cf0a25cb2401d0a4de78a2ee0603bc4dfec\
+                 &X-Amz-SignedHeaders=host"
+            )
+        );
+        assert_eq!(
+            token(Some("a/b+c=")).await,
+            format!(
+                "{expected}&X-Amz-Security-Token=a%2Fb%2Bc%3D\
+                 &X-Amz-Signature=940c1eb002d6a5f4441ff5d5e984e4eaffaedb5d5c506b4a2af3369a1eab8ef0\
+                 &X-Amz-SignedHeaders=host"
+            )
+        );
+    }
+}

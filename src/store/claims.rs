@@ -27,11 +27,11 @@ impl Store {
     /// The database refuses or is away.
     pub async fn claim(&self, now: DateTime<Utc>, limit: u32, cursor: &mut ClaimCursor) -> Result<Claim<'_>> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             let (after_due, after_id) = cursor.0.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
             let rows: Vec<(DateTime<Utc>, Uuid)> = sqlx::query_as(
                 "SELECT due_at, id FROM events
-                 WHERE state = 'pending' AND due_at <= $1 AND (due_at, id) > ($2, $3)
+                 WHERE finished_at IS NULL AND state = 'pending' AND due_at <= $1 AND (due_at, id) > ($2, $3)
                  ORDER BY due_at, id LIMIT $4 FOR UPDATE SKIP LOCKED",
             )
             .bind(now)
@@ -61,7 +61,7 @@ impl Store {
         self.in_time(async {
             let done = sqlx::query(
                 "WITH late AS (
-                     SELECT id FROM events WHERE state = 'pending' AND due_at < $2
+                     SELECT id FROM events WHERE finished_at IS NULL AND state = 'pending' AND due_at < $2
                      ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
                  UPDATE events SET state = 'skipped', reason = 'late', finished_at = $1
                  FROM late WHERE events.id = late.id",

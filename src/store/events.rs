@@ -52,16 +52,18 @@ impl From<&Event> for EventCursor {
 }
 
 /// States that share an index, and its condition.
-const GROUPS: [(&[EventState], &str); 4] = [
-    (&[EventState::Pending], "state = 'pending'"),
+const GROUPS: [(&[EventState], &str); 3] = [
     (
-        &[EventState::Queued, EventState::Delivering],
-        "state IN ('queued', 'delivering')",
+        &[EventState::Pending, EventState::Queued, EventState::Delivering],
+        "finished_at IS NULL",
     ),
-    (&[EventState::Delivered], "state = 'delivered'"),
+    (
+        &[EventState::Delivered],
+        "finished_at IS NOT NULL AND reason IS NULL",
+    ),
     (
         &[EventState::Dead, EventState::Cancelled, EventState::Skipped],
-        "state IN ('dead', 'cancelled', 'skipped')",
+        "reason IS NOT NULL",
     ),
 ];
 

@@ -1,7 +1,5 @@
 //! What `bday doctor` asks of the database. Changes nothing.
 
-use chrono::{DateTime, Utc};
-
 use super::{Result, Store};
 
 /// What the daemon does with each table.
@@ -79,50 +77,6 @@ impl Store {
                 }
             }
             Ok(missing)
-        })
-        .await
-    }
-
-    /// The zones that somebody lives in.
-    ///
-    /// # Errors
-    /// The database refuses or is away.
-    pub async fn zones_in_use(&self) -> Result<Vec<String>> {
-        self.in_time(async {
-            Ok(
-                sqlx::query_scalar("SELECT DISTINCT time_zone FROM users ORDER BY time_zone")
-                    .fetch_all(&self.pool)
-                    .await?,
-            )
-        })
-        .await
-    }
-
-    /// What PostgreSQL's own zone data says: zone, instant, and seconds east of UTC. Zones that it does not know are
-    /// left out.
-    ///
-    /// # Errors
-    /// The database refuses or is away.
-    pub async fn utc_offsets(
-        &self,
-        zones: &[String],
-        instants: &[DateTime<Utc>],
-    ) -> Result<Vec<(String, DateTime<Utc>, i64)>> {
-        self.in_time(async {
-            // Apart, since asking for an unknown zone is an error.
-            let known: Vec<String> =
-                sqlx::query_scalar("SELECT name FROM pg_timezone_names WHERE name = ANY($1)")
-                    .bind(zones)
-                    .fetch_all(&self.pool)
-                    .await?;
-            Ok(sqlx::query_as(
-                "SELECT zone, at, extract(epoch FROM timezone(zone, at) - timezone('UTC', at))::int8
-                   FROM unnest($1::text[]) AS zone, unnest($2::timestamptz[]) AS at",
-            )
-            .bind(&known)
-            .bind(instants)
-            .fetch_all(&self.pool)
-            .await?)
         })
         .await
     }

@@ -230,7 +230,8 @@ impl Store {
         let kept: Vec<Uuid> = self
             .in_time(async {
                 Ok(sqlx::query_scalar(
-                    "UPDATE events e SET deadline_at = $4
+                    // Never shortened: a statement that a frozen server comes to late must not end a newer lease.
+                    "UPDATE events e SET deadline_at = greatest(e.deadline_at, $4)
                      FROM unnest($1::uuid[], $2::smallint[]) AS h(id, attempt)
                      WHERE e.id = h.id AND e.attempts = h.attempt AND e.lease_holder = $3
                      RETURNING e.id",

@@ -5,6 +5,7 @@
 mod claims;
 mod controls;
 mod events;
+mod forecast;
 mod inspect;
 mod leases;
 mod login;
@@ -14,6 +15,7 @@ mod replan;
 mod stats;
 mod sweep;
 mod users;
+mod zone_data;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 pub use claims::{Claim, ClaimCursor};
 pub use controls::Pause;
@@ -33,7 +35,9 @@ pub use login::Login;
 pub use outcomes::{NextStep, Outcome};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;
-pub use users::{Created, Deleted, Edited, Idempotency, UserFilter, UserKey, UserRef, Written};
+pub use sweep::SweepLimits;
+pub use users::{Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserRef, Written};
+pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -44,6 +48,9 @@ const PLANNER_LOCK: i64 = 0x6264_6179_0002;
 
 /// Taken by the one process that is setting something up beside the schema.
 const SETUP_LOCK: i64 = 0x6264_6179_0003;
+
+/// Taken by the one process that computes pending events again with new zone data.
+const ZONE_DATA_LOCK: i64 = 0x6264_6179_0004;
 
 /// Why a statement did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -201,7 +208,7 @@ impl Store {
     /// The database refuses or is away.
     pub async fn set_up<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         self.access.check()?;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(SETUP_LOCK)
             .execute(&mut *transaction)
@@ -209,6 +216,28 @@ impl Store {
         let done = work.await;
         transaction.commit().await?;
         Ok(done)
+    }
+
+    /// Begins a transaction, on a connection of its own.
+    ///
+    /// Where the caller gives up while `BEGIN` is on its way, sqlx 0.9.0 puts the connection back inside a transaction
+    /// that nobody knows of: what the next statement there writes is never committed (transact-rs/sqlx#4393). So
+    /// `BEGIN` runs to its end even if nobody waits for it any more, and a transaction that nobody takes is rolled back.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it must outlive its caller, and ends as soon as the database answers or the connection breaks"
+    )]
+    pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let pool = self.pool.clone();
+        match tokio::spawn(async move { pool.begin().await }).await {
+            Ok(begun) => begun,
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            // The runtime is going down.
+            Err(_) => Err(sqlx::Error::PoolClosed),
+        }
     }
 
     /// What time the database has, UTC. For comparing only.

@@ -45,12 +45,12 @@ pub struct Outcome {
 }
 
 impl Store {
-    /// Writes `outcomes` of the worker process `holder`; gives the events whose lease it had lost, which stay as they
-    /// are. Every attempt goes on record either way: its request did leave.
+    /// Writes `outcomes` of the worker process `holder`; gives the events and attempts whose lease it had lost, and
+    /// those events stay as they are. Every attempt goes on record either way: its request did leave.
     ///
     /// # Errors
     /// The database refuses or is away; then nothing is written, and the same call may be made again.
-    pub async fn record(&self, holder: Uuid, outcomes: &[Outcome]) -> Result<HashSet<Uuid>> {
+    pub async fn record(&self, holder: Uuid, outcomes: &[Outcome]) -> Result<HashSet<(Uuid, i16)>> {
         let n = outcomes.len();
         let mut ids = Vec::with_capacity(n);
         let mut attempts = Vec::with_capacity(n);
@@ -80,9 +80,9 @@ impl Store {
             started.push(o.started_at);
             finished.push(o.finished_at);
         }
-        let written: Vec<Uuid> = self
+        let written: Vec<(Uuid, i16)> = self
             .in_time(async {
-                Ok(sqlx::query_scalar(RECORD)
+                Ok(sqlx::query_as(RECORD)
                     .bind(&ids)
                     .bind(&attempts)
                     .bind(&states)
@@ -98,13 +98,33 @@ impl Store {
                     .await?)
             })
             .await?;
-        let written: HashSet<Uuid> = written.into_iter().collect();
-        Ok(ids.into_iter().filter(|id| !written.contains(id)).collect())
+        let mut lost: HashSet<(Uuid, i16)> = ids.iter().copied().zip(attempts.iter().copied()).collect();
+        for attempt in &written {
+            lost.remove(attempt);
+        }
+        if !lost.is_empty() {
+            let there: Vec<(Uuid, i16)> = self
+                .in_time(async {
+                    Ok(sqlx::query_as(ALREADY_RECORDED)
+                        .bind(&ids)
+                        .bind(&attempts)
+                        .bind(&deadlines)
+                        .bind(&finished)
+                        .fetch_all(&self.pool)
+                        .await?)
+                })
+                .await?;
+            for attempt in &there {
+                lost.remove(attempt);
+            }
+        }
+        Ok(lost)
     }
 }
 
-/// An attempt that is not on record when the next one ends was lost with its worker: it is noted as unknown, until that
-/// worker should turn out to live and record it after all.
+/// Attempts that are not on record when a later one ends were lost with their workers: they are noted as unknown, until
+/// such a worker should turn out to live and record its own after all. Two attempts of one event may be in one batch,
+/// after an outage; then the earlier is no lost one, and none is noted twice (Postgres would refuse the whole batch).
 const RECORD: &str = "
 WITH o AS (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::timestamptz[], $5::text[], $6::smallint[],
@@ -114,9 +134,10 @@ WITH o AS (
     INSERT INTO attempts (event_id, number, outcome, status, reason, error, started_at, finished_at)
     SELECT id, attempt, outcome, status, reason, error, started_at, finished_at FROM o WHERE state <> 'given_back'
     UNION ALL
-    SELECT id, attempt - 1, 'unknown', NULL, 'worker_lost', 'the worker died before it could record the outcome',
-           NULL, NULL
-    FROM o WHERE attempt > 1 AND state <> 'given_back'
+    SELECT DISTINCT id, n::smallint, 'unknown', NULL::smallint, 'worker_lost',
+           'the worker died before it could record the outcome', NULL::timestamptz, NULL::timestamptz
+    FROM o, generate_series(1, o.attempt - 1) AS n
+    WHERE state <> 'given_back' AND NOT EXISTS (SELECT FROM o AS p WHERE p.id = o.id AND p.attempt = n)
     ON CONFLICT (event_id, number) DO UPDATE
     SET outcome = excluded.outcome, status = excluded.status, reason = excluded.reason, error = excluded.error,
         started_at = excluded.started_at, finished_at = excluded.finished_at
@@ -132,4 +153,12 @@ SET state = CASE o.state WHEN 'given_back' THEN 'queued' ELSE o.state END::event
     lease_holder = NULL
 FROM o
 WHERE e.id = o.id AND e.attempts = o.attempt AND e.lease_holder = $11
-RETURNING e.id";
+RETURNING e.id, o.attempt";
+
+/// What an earlier call wrote whose answer got lost: the event stands exactly as this outcome would leave it.
+const ALREADY_RECORDED: &str = "
+SELECT e.id, o.attempt FROM events e
+JOIN unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::timestamptz[])
+    AS o(id, attempt, deadline_at, finished_at) ON o.id = e.id AND o.attempt = e.attempts
+WHERE e.lease_holder IS NULL AND e.deadline_at IS NOT DISTINCT FROM o.deadline_at
+  AND (e.deadline_at IS NOT NULL OR e.finished_at = o.finished_at)";

@@ -50,7 +50,7 @@ impl Store {
     /// The database refuses or is away, or a writer keeps the lock for too long.
     pub async fn open_day(&self, day: NaiveDate) -> Result<()> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             sqlx::query("SELECT pg_advisory_xact_lock($1)")
                 .bind(PLAN_LOCK)
                 .execute(&mut *transaction)
@@ -80,7 +80,7 @@ impl Store {
         limit: u32,
     ) -> Result<Option<PlanPage>> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
                 .bind(PLANNER_LOCK)
                 .fetch_one(&mut *transaction)

@@ -14,15 +14,17 @@ pub struct Backlog {
 }
 
 impl Store {
-    /// What is due at `now` and not yet sent. Reads two small indexes.
+    /// What is due at `now` and not yet sent. Looks at what is open.
     ///
     /// # Errors
     /// The database refuses or is away.
     pub async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog> {
         self.in_time(async {
             let (oldest_pending_due_at, under_way) = sqlx::query_as(
-                "SELECT (SELECT due_at FROM events WHERE state = 'pending' AND due_at <= $1 ORDER BY due_at, id LIMIT 1),
-                        (SELECT count(*) FROM events WHERE state IN ('queued', 'delivering'))",
+                "SELECT (SELECT due_at FROM events WHERE finished_at IS NULL AND state = 'pending' AND due_at <= $1
+                         ORDER BY due_at, id LIMIT 1),
+                        (SELECT count(*) FROM events WHERE finished_at IS NULL AND state IN ('queued', 'delivering')
+                         AND due_at <= $1)",
             )
             .bind(now)
             .fetch_one(&self.pool)

@@ -258,10 +258,10 @@ impl Breaker {
                 );
             }
             (State::Probe { .. }, State::Ramp { .. }) => {
-                tracing::info!("breaker ramping: the receiver is back")
+                tracing::info!("breaker ramping: the receiver is back");
             }
             (State::Ramp { .. }, State::Closed { .. }) => {
-                tracing::info!("breaker closed: all places are in use again")
+                tracing::info!("breaker closed: all places are in use again");
             }
             _ => {}
         }

@@ -1,7 +1,10 @@
-//! What is in flight, and the heartbeat that keeps it ours: visibility and lease are extended together.
+//! What this process holds, and the heartbeat that keeps it ours: visibility and lease are extended together.
+//!
+//! A message is held from its receive on, before there is a lease: while the database is away it stays hidden, so an
+//! outage spends no receive counts. A [`Hold`] gives up by being dropped, so no path can forget to.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::counter;
@@ -13,60 +16,109 @@ use crate::queue::Receipt;
 
 #[derive(Debug, Clone)]
 struct Flight {
-    attempt: i16,
     receipt: Receipt,
-    /// When lease and visibility were set last.
+    /// When visibility was set last.
+    hidden: Instant,
+    lease: Option<Leased>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leased {
+    event_id: Uuid,
+    attempt: i16,
+    /// Not later than when the lease was set last.
     since: Instant,
 }
 
-/// The leases that this process holds, from lease to record.
+impl Flight {
+    fn oldest(&self) -> Instant {
+        self.lease
+            .map_or(self.hidden, |lease| lease.since.min(self.hidden))
+    }
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Flights(Mutex<HashMap<Uuid, Flight>>);
+struct Held {
+    next: u64,
+    flights: HashMap<u64, Flight>,
+}
+
+/// The messages that this process holds, and their leases.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Flights(Arc<Mutex<Held>>);
+
+/// Keeps one message hidden, and its event leased, as long as it lives.
+#[derive(Debug)]
+pub(super) struct Hold {
+    flights: Flights,
+    key: u64,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.flights.lock().flights.remove(&self.key);
+    }
+}
+
+impl Hold {
+    /// The event is leased, too, not later than `since`.
+    pub(super) fn leased(&self, lease: &Lease, since: Instant) {
+        if let Some(flight) = self.flights.lock().flights.get_mut(&self.key) {
+            flight.lease = Some(Leased {
+                event_id: lease.event_id,
+                attempt: lease.attempt,
+                since,
+            });
+        }
+    }
+}
 
 impl Flights {
-    pub(super) fn begin(&self, lease: &Lease, receipt: &Receipt, since: Instant) {
+    /// Holds a message that was received at `since`.
+    pub(super) fn hold(&self, receipt: &Receipt, since: Instant) -> Hold {
+        let mut held = self.lock();
+        let key = held.next;
+        held.next += 1;
         let flight = Flight {
-            attempt: lease.attempt,
             receipt: receipt.clone(),
-            since,
+            hidden: since,
+            lease: None,
         };
-        self.lock().insert(lease.event_id, flight);
-    }
-
-    pub(super) fn end(&self, event_id: Uuid, attempt: i16) {
-        let mut flights = self.lock();
-        if flights
-            .get(&event_id)
-            .is_some_and(|flight| flight.attempt == attempt)
-        {
-            flights.remove(&event_id);
+        held.flights.insert(key, flight);
+        Hold {
+            flights: self.clone(),
+            key,
         }
     }
 
-    fn older_than(&self, age: Duration, now: Instant) -> Vec<(Uuid, Flight)> {
-        let old = |flight: &Flight| now.duration_since(flight.since) >= age;
+    fn older_than(&self, age: Duration, now: Instant) -> Vec<(u64, Flight)> {
         self.lock()
+            .flights
             .iter()
-            .filter(|(_, flight)| old(flight))
-            .map(|(id, flight)| (*id, flight.clone()))
+            .filter(|(_, flight)| now.duration_since(flight.oldest()) >= age)
+            .map(|(key, flight)| (*key, flight.clone()))
             .collect()
     }
 
-    fn extended(&self, ids: &[(Uuid, Flight)], now: Instant) {
-        let mut flights = self.lock();
-        for (id, _) in ids {
-            if let Some(flight) = flights.get_mut(id) {
-                flight.since = now;
+    fn change(&self, flights: &[(u64, Flight)], change: impl Fn(&mut Flight)) {
+        let mut held = self.lock();
+        for (key, _) in flights {
+            if let Some(flight) = held.flights.get_mut(key) {
+                change(flight);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Flight>> {
+    fn forget(&self, key: u64) {
+        self.lock().flights.remove(&key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Extends what has been in flight for a third of its time, again and again.
+/// Extends what has been held for a third of its time, again and again.
 pub(super) async fn heartbeat(shared: &Shared) {
     let third = shared.options.visibility / 3;
     loop {
@@ -80,28 +132,61 @@ async fn beat(shared: &Shared, age: Duration) {
     if old.is_empty() {
         return;
     }
-    let leases: Vec<(Uuid, i16)> = old.iter().map(|(id, flight)| (*id, flight.attempt)).collect();
-    let until = shared.clock.now() + shared.options.visibility;
-    match shared.store.extend_leases(shared.holder, until, &leases).await {
-        Ok(lost) => {
-            // Somebody else has these now: their messages are no longer ours to hide.
-            for (id, attempt) in leases.iter().filter(|(id, _)| lost.contains(id)) {
-                shared.flights.end(*id, *attempt);
+    let leased: Vec<(Uuid, i16)> = old
+        .iter()
+        .filter_map(|(_, flight)| flight.lease)
+        .map(|lease| (lease.event_id, lease.attempt))
+        .collect();
+    let before = shared.clock.monotonic();
+    // A database that hangs must not keep us from the queue for longer than there is time.
+    if !leased.is_empty()
+        && let Some(lost) = extend(shared, &leased, age / 2).await
+    {
+        // Somebody else has these now: their messages are no longer ours to hide.
+        old.retain(|(key, flight)| {
+            let ours = flight.lease.is_none_or(|lease| !lost.contains(&lease.event_id));
+            if !ours {
+                shared.flights.forget(*key);
             }
-            old.retain(|(id, _)| !lost.contains(id));
-        }
-        // With the database away nobody else can lease either; hiding the messages saves their receives.
-        Err(error) => tracing::warn!(error = crate::scheduler::chain(&error), "cannot extend leases"),
+            ours
+        });
+        shared.flights.change(&old, |flight| {
+            if let Some(lease) = &mut flight.lease {
+                lease.since = lease.since.max(before);
+            }
+        });
     }
     let receipts: Vec<_> = old
         .iter()
         .map(|(_, flight)| (flight.receipt.clone(), shared.options.visibility))
         .collect();
-    counter!("bday_leases_extended_total").increment(receipts.len() as u64);
-    if !receipts.is_empty()
-        && let Err(error) = shared.queue.hide(&receipts).await
-    {
-        tracing::warn!(%error, "cannot extend visibility");
+    if receipts.is_empty() {
+        return;
     }
-    shared.flights.extended(&old, shared.clock.monotonic());
+    counter!("bday_leases_extended_total").increment(receipts.len() as u64);
+    let before = shared.clock.monotonic();
+    match shared.queue.hide(&receipts).await {
+        Ok(()) => shared.flights.change(&old, |flight| flight.hidden = before),
+        Err(error) => tracing::warn!(%error, "cannot extend visibility"),
+    }
+}
+
+/// Extends these leases from now on, and gives the events whose lease was lost; none when nothing is known.
+pub(super) async fn extend(shared: &Shared, leases: &[(Uuid, i16)], patience: Duration) -> Option<Vec<Uuid>> {
+    let until = shared.lease_until();
+    let extended = shared.store.extend_leases(shared.holder, until, leases);
+    match tokio::time::timeout(patience, extended).await {
+        Ok(Ok(lost)) => Some(lost),
+        Ok(Err(error)) => {
+            tracing::warn!(error = crate::scheduler::chain(&error), "cannot extend leases");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(
+                patience_ms = patience.as_millis() as u64,
+                "cannot extend leases in time"
+            );
+            None
+        }
+    }
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Finished, Job, Lanes, Shared, gather, poll};
+use super::{Finished, Job, Lanes, Shared, flight, gather, poll};
 use crate::channel::{Greeting, Sent, Verdict};
 use crate::model::{AttemptOutcome, Lease, Reason};
 use crate::queue::Receipt;
@@ -86,16 +86,16 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (V
     // In order, so that two processes that hold copies of the same messages do not lock each other out.
     let mut ids: Vec<Uuid> = by_event.keys().copied().collect();
     ids.sort_unstable();
-    let (leases, refused) = loop {
-        let now = shared.clock.now();
+    let (mut leases, refused, mut since) = loop {
+        let (now, since) = (shared.clock.now(), shared.clock.monotonic());
         let request = LeaseRequest {
             holder: shared.holder,
             now,
-            until: now + shared.options.visibility,
+            until: shared.lease_until(),
             late_before: now - shared.options.late_max,
         };
         match shared.store.lease(request, &ids).await {
-            Ok(answer) => break answer,
+            Ok((leases, refused)) => break (leases, refused, since),
             Err(error) => {
                 let error = crate::scheduler::chain(&error);
                 tracing::warn!(error, messages = ids.len(), "cannot lease; trying again");
@@ -110,12 +110,22 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (V
             }
         }
     };
+    // A lease counts from when it was asked for. One that a slow database gave late may be over before the request is,
+    // so it is renewed first, and not used where that fails: its message comes again.
+    let third = shared.options.visibility / 3;
+    if shared.clock.monotonic().duration_since(since) > third && !leases.is_empty() {
+        let held: Vec<(Uuid, i16)> = leases
+            .iter()
+            .map(|lease| (lease.event_id, lease.attempt))
+            .collect();
+        since = shared.clock.monotonic();
+        let lost = flight::extend(shared, &held, third).await;
+        leases.retain(|lease| lost.as_ref().is_some_and(|lost| !lost.contains(&lease.event_id)));
+    }
     let mut taken = Vec::with_capacity(leases.len());
     for lease in leases {
         if let Some(job) = by_event.remove(&lease.event_id) {
-            shared
-                .flights
-                .begin(&lease, &job.message.receipt, shared.clock.monotonic());
+            job.hold.leased(&lease, since);
             taken.push((lease, job));
         }
     }
@@ -187,6 +197,7 @@ async fn deliver(
         message,
         permit,
         ticket,
+        hold,
         ..
     } = job;
     let started_at = shared.clock.now();
@@ -221,6 +232,7 @@ async fn deliver(
         .send(Finished {
             lease,
             message,
+            hold,
             sent,
             started_at,
             finished_at,

@@ -41,7 +41,7 @@ use crate::queue::{Queue, Receipt, Received};
 use crate::store::Store;
 pub use breaker::Options as BreakerOptions;
 use breaker::{Breaker, Ticket};
-use flight::Flights;
+use flight::{Flights, Hold};
 use rate::Rate;
 use report::Report;
 
@@ -95,6 +95,17 @@ struct Shared {
     beat: Beat,
 }
 
+/// A lease ends this long before its message shows again, so that whoever receives it then can take it over at once,
+/// and spends no receive on waiting.
+const LEASE_ENDS_EARLIER: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// When a lease that is taken or extended now runs out, UTC.
+    fn lease_until(&self) -> DateTime<Utc> {
+        self.clock.now() + self.options.visibility.saturating_sub(LEASE_ENDS_EARLIER)
+    }
+}
+
 /// A message that was received, and the place that was free for it.
 #[derive(Debug)]
 struct Job {
@@ -103,6 +114,7 @@ struct Job {
     received_at: Instant,
     permit: OwnedSemaphorePermit,
     ticket: Ticket,
+    hold: Hold,
 }
 
 /// A request that has ended.
@@ -110,6 +122,7 @@ struct Job {
 struct Finished {
     lease: Lease,
     message: Received,
+    hold: Hold,
     sent: Sent,
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,

@@ -149,13 +149,17 @@ async fn read(
     tickets: &mut Vec<Ticket>,
 ) -> Option<Job> {
     match decode(&message.body) {
-        Ok(event_id) => Some(Job {
-            event_id,
-            message,
-            received_at: shared.clock.monotonic(),
-            permit: places.split(1)?,
-            ticket: tickets.pop()?,
-        }),
+        Ok(event_id) => {
+            let received_at = shared.clock.monotonic();
+            Some(Job {
+                event_id,
+                permit: places.split(1)?,
+                ticket: tickets.pop()?,
+                hold: shared.flights.hold(&message.receipt, received_at),
+                message,
+                received_at,
+            })
+        }
         Err(error) => {
             tracing::warn!(%error, "a message cannot be read, and goes to the dead-letter queue");
             counter!("bday_messages_unreadable_total").increment(1);

@@ -64,8 +64,7 @@ pub(super) async fn run(
         };
         shared.beat.touch();
         for ((finished, outcome), wait) in batch.into_iter().zip(outcomes).zip(waits) {
-            shared.flights.end(outcome.event_id, outcome.attempt);
-            if lost.contains(&outcome.event_id) {
+            if lost.contains(&(outcome.event_id, outcome.attempt)) {
                 counter!("bday_leases_lost_total").increment(1);
                 tracing::warn!(event_id = %outcome.event_id, attempt = outcome.attempt, "the lease was lost before the outcome was recorded");
                 continue;
@@ -87,6 +86,7 @@ fn decide(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Decision 
         sent,
         started_at,
         finished_at,
+        ..
     } = finished;
     let reason = sent.reason.unwrap_or(Reason::Status);
     let (next, wait) = match sent.verdict {
@@ -128,15 +128,20 @@ fn decide(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Decision 
 }
 
 fn disposal(finished: Finished, outcome: &Outcome, wait: Option<Duration>) -> Disposal {
+    let Finished {
+        message, sent, hold, ..
+    } = finished;
+    // First of all: a heartbeat must not put the message off once more.
+    drop(hold);
     match outcome.next {
-        NextStep::Delivered => Disposal::Ack(finished.message.receipt),
+        NextStep::Delivered => Disposal::Ack(message.receipt),
         // After its last receive the queue itself moves the message, as soon as it is visible again.
-        NextStep::Dead(_) if finished.sent.verdict != Verdict::GiveUp => {
-            Disposal::Hide(finished.message.receipt, Duration::ZERO)
+        NextStep::Dead(_) if sent.verdict != Verdict::GiveUp => {
+            Disposal::Hide(message.receipt, Duration::ZERO)
         }
-        NextStep::Dead(reason) => Disposal::Bury(finished.message, reason.as_str().to_owned()),
+        NextStep::Dead(reason) => Disposal::Bury(message, reason.as_str().to_owned()),
         NextStep::Retry(_) | NextStep::GiveBack(_) => {
-            Disposal::Hide(finished.message.receipt, wait.unwrap_or_default())
+            Disposal::Hide(message.receipt, wait.unwrap_or_default())
         }
     }
 }

@@ -41,7 +41,7 @@ impl Place {
             .env("BDAY__WEBHOOK__URL", self.receiver.url())
     }
 
-    fn serve(&self) -> Running {
+    pub(crate) fn serve(&self) -> Running {
         self.bday(&["serve"]).start()
     }
 

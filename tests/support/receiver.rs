@@ -115,6 +115,8 @@ pub(crate) struct Record {
     pub(crate) at: Duration,
     /// Whether it was, or is going to be, answered with a 2xx.
     pub(crate) accepted: bool,
+    /// When that was decided, since the receiver started.
+    pub(crate) accepted_at: Option<Duration>,
 }
 
 /// What a counting receiver knows.
@@ -298,6 +300,7 @@ impl Inbox {
             let mut state = self.lock();
             if let Some(record) = position.checked_sub(1).and_then(|at| state.records.get_mut(at)) {
                 record.accepted = true;
+                record.accepted_at = Some(self.started.elapsed());
             }
             let tally = &mut state.tally;
             tally.accepted += 1;
@@ -339,6 +342,7 @@ impl Service for Inbox {
                     body: request.body.to_vec(),
                     at: self.started.elapsed(),
                     accepted: false,
+                    accepted_at: None,
                 });
             }
             (behaviour, state.records.len())

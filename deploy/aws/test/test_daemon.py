@@ -87,12 +87,13 @@ class Receiver(http.server.ThreadingHTTPServer):
     """Accepts greetings, and remembers them by path."""
 
     def __init__(self):
-        self.accepted = []
+        self.accepted, self.delay = [], 0
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                time.sleep(receiver.delay)
                 receiver.accepted.append((self.path, body))
                 self.send_response(204)
                 self.end_headers()
@@ -105,6 +106,12 @@ class Receiver(http.server.ThreadingHTTPServer):
 
     def url(self, path):
         return f"http://127.0.0.1:{self.server_port}/{path}"
+
+    def until(self, number, seconds=60):
+        deadline = time.monotonic() + seconds
+        while len(self.accepted) < number:
+            assert time.monotonic() < deadline, f"{len(self.accepted)} of {number} came"
+            time.sleep(0.05)
 
     def wait_for(self, name, path, seconds=30):
         deadline = time.monotonic() + seconds
@@ -131,12 +138,17 @@ class Daemon:
         assert result.returncode == 0, f"bday {arguments}: {result.stdout}{result.stderr}"
         return result.stdout
 
-    def greet(self, name):
-        """Adds somebody whose birthday is today, at noon or so where they are, and ticks."""
+    @staticmethod
+    def noon():
+        """A zone where it is noon or so, and the time there."""
         now = datetime.datetime.now(datetime.UTC)
         ahead = 12 - now.hour
         zone = f"Etc/GMT{-ahead:+d}" if ahead else "Etc/UTC"
-        there = now + datetime.timedelta(hours=ahead)
+        return zone, now + datetime.timedelta(hours=ahead)
+
+    def greet(self, name):
+        """Adds somebody whose birthday is today, and ticks."""
+        zone, there = self.noon()
         self.bday(
             "user", "add", "--first-name", name, "--birth-date", f"1990-{there:%m-%d}", "--time-zone", zone, "--send-at", f"{there:%H:%M}"
         )  # fmt: skip
@@ -221,17 +233,8 @@ def test_its_log_feeds_the_alarms(ministack, own_stack, receiver, postgres, secr
     assert found["ErrorRate"] == [0] and 0 <= found["LatenessP99"][0] < 120_000
 
 
-def knows_sources():
-    """Whether this daemon takes its database in parts, and values from where they live."""
-    probe = {"PATH": os.environ["PATH"], "BDAY__DATABASE__HOST": "localhost"}
-    result = subprocess.run([BDAY, "config", "show"], env=probe, capture_output=True, text=True)
-    return "is not a key" not in result.stdout + result.stderr
-
-
 def test_it_needs_nothing_but_the_tasks_environment(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
     """URL from the parameter, password from the secret; both change, and nothing is restarted."""
-    if not knows_sources():
-        pytest.skip("this bday does not take database.host yet")
     task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
     environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
     # What differs from AWS: where the database is, and who signed its certificate.
@@ -268,6 +271,39 @@ def test_it_needs_nothing_but_the_tasks_environment(ministack, own_stack, receiv
         code = daemon.stop()
     assert code == 0, daemon.log.read_text()
     assert secret not in daemon.log.read_text()
+
+
+def test_a_rotation_under_load_costs_no_event_and_no_restart(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
+    """Five hundred greetings are under way while the password changes and every connection is cut."""
+    task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
+    environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
+    stands_in = {
+        "BDAY__DATABASE__HOST": "localhost",
+        "BDAY__DATABASE__PORT": str(postgres.port),
+        "BDAY__DATABASE__TLS_ROOT_CERT": str(postgres.ca),
+        "BDAY__WORKER__MAX_IN_FLIGHT": "32",
+    }
+    ministack.client("ssm").put_parameter(Name="/daemon/webhook-url", Value=receiver.url("load"), Type="String", Overwrite=True)
+    receiver.delay = 0.3
+    daemon = Daemon(environment | here(ministack) | stands_in, tmp_path / "log")
+    try:
+        zone, there = daemon.noon()
+        rows = [f"John,Doe {number},1990-{there:%m-%d},{zone},{there:%H:%M}" for number in range(500)]
+        people = tmp_path / "people.csv"
+        people.write_text("\n".join(["first_name,last_name,birth_date,time_zone,send_at", *rows]))
+        daemon.bday("user", "import", people)
+        daemon.bday("tick")
+        receiver.until(50)
+        rotate(ministack, postgres, template, monkeypatch)
+        assert len(receiver.accepted) < 500
+        receiver.until(500, seconds=120)
+        assert daemon.process.poll() is None
+    finally:
+        code = daemon.stop()
+    assert code == 0, daemon.log.read_text()
+    assert "the database takes the new login" in daemon.log.read_text()
+    events = [body["eventId"] for _, body in receiver.accepted]
+    assert len(events) == len(set(events)) == 500
 
 
 def rotate(ministack, postgres, template, monkeypatch):

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use chrono::{Datelike, NaiveTime, SecondsFormat, Timelike};
+use chrono::{Datelike as _, NaiveTime, SecondsFormat, Timelike as _};
 use clap::builder::styling::{AnsiColor, Style};
 
 use super::request::Request;
-use crate::calendar::{LeapDay, Occurrence, Rule};
+use crate::calendar::Occurrence;
 
 /// One line of the table, header included.
 struct Row {
@@ -75,7 +75,9 @@ fn row(occurrence: &Occurrence, request: &Request) -> Row {
     ];
     Row {
         cells,
-        note: in_words(occurrence, request),
+        note: occurrence
+            .in_words(request.date, request.send_at, request.leap_day)
+            .unwrap_or_default(),
     }
 }
 
@@ -83,25 +85,4 @@ fn row(occurrence: &Occurrence, request: &Request) -> Row {
 fn clock_face(time: NaiveTime) -> String {
     time.format(if time.second() == 0 { "%H:%M" } else { "%H:%M:%S" })
         .to_string()
-}
-
-fn in_words(occurrence: &Occurrence, request: &Request) -> String {
-    let send_at = request.send_at;
-    match occurrence.rule {
-        None => String::new(),
-        Some(Rule::LeapDay) if request.leap_day == LeapDay::Mar1 => {
-            format!("{} has no 29 February: 1 March (mar1)", occurrence.local_year)
-        }
-        Some(Rule::LeapDay) => format!("{} has no 29 February: the 28th (feb28)", occurrence.local_year),
-        Some(Rule::Gap) => {
-            format!("the clock skips {send_at}: as far after the gap's start as {send_at} is")
-        }
-        Some(Rule::Overlap) => format!("the clock shows {send_at} twice: the first time"),
-        Some(Rule::MissingDate) => format!(
-            "{:04}-{:02}-{:02} does not exist there: the next day that does",
-            occurrence.local_year,
-            request.date.month(),
-            request.date.day()
-        ),
-    }
 }

@@ -50,7 +50,7 @@ impl Store {
         answer: impl Fn(&User) -> String,
     ) -> Result<Created> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             if let Some(idempotency) = idempotency
                 && let Some(before) = reserve(&mut transaction, now, idempotency).await?
             {

@@ -48,7 +48,7 @@ impl Store {
         edit: impl FnOnce(&User) -> Result<NewUser, E>,
     ) -> Result<Edited<E>> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             let through = planned_through(&mut transaction).await?;
             let Some(old) = lock(&mut transaction, who).await? else {
                 return Ok(Edited::Gone);
@@ -99,7 +99,7 @@ impl Store {
         versions: Option<&[i64]>,
     ) -> Result<Deleted> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             let (id, external_id) = who.columns();
             let found: Option<(Uuid, i64, Option<String>)> = sqlx::query_as(
                 "SELECT id, version, external_id FROM users WHERE id = $1 OR external_id = $2 FOR UPDATE",

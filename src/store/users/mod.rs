@@ -2,6 +2,7 @@
 
 mod create;
 mod edit;
+mod facts;
 mod occasions;
 mod read;
 mod rows;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 pub use create::{Created, Idempotency};
 pub use edit::{Deleted, Edited};
+pub use facts::Facts;
 pub use read::UserFilter;
 pub(super) use rows::OccasionRow;
 

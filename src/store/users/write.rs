@@ -25,7 +25,7 @@ impl Store {
         users: &[(UserKey, NewUser)],
     ) -> Result<Vec<(Uuid, Written)>> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             let through = planned_through(&mut transaction).await?;
             let known = users.iter().filter(|(key, _)| *key == UserKey::External);
             let known = known.filter_map(|(_, user)| Some((user.external_id.as_deref()?, user)));

@@ -1,0 +1,34 @@
+//! Instants and durations, said to people.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+/// To the second, UTC.
+pub(super) fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// A duration without its sign, in the two largest units that say something: `2 d 4 h`, `3 h 05 min`, `40 s`, `0.4 s`.
+#[must_use]
+pub fn span(duration: TimeDelta) -> String {
+    let ms = duration.num_milliseconds().unsigned_abs();
+    let (minutes, hours, days) = (ms / 60_000, ms / 3_600_000, ms / 86_400_000);
+    match ms {
+        0..10_000 if !ms.is_multiple_of(1000) => format!("{:.1} s", ms as f64 / 1000.0),
+        0..60_000 => format!("{} s", ms / 1000),
+        60_000..3_600_000 => format!("{minutes} min"),
+        3_600_000..86_400_000 => format!("{hours} h {:02} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_has_two_units_at_the_most() {
+        let shown = [0, 400, 40_000, 185_000, 11_100_000, -187_200_000];
+        let shown = shown.map(|ms| span(TimeDelta::milliseconds(ms)));
+        assert_eq!(shown, ["0 s", "0.4 s", "40 s", "3 min", "3 h 05 min", "2 d 4 h"]);
+    }
+}

@@ -1,0 +1,66 @@
+//! Who is due when, grouped: what a forecast of the year ahead is computed from.
+
+use futures_util::TryStreamExt as _;
+
+use super::users::OccasionRow;
+use super::{Result, Store};
+use crate::model::Occasion;
+
+/// As many people who share a date, a zone and their settings.
+#[derive(sqlx::FromRow)]
+struct Group {
+    #[sqlx(flatten)]
+    occasion: OccasionRow,
+    users: i64,
+}
+
+/// A year matters only where the first greeting is still ahead, so all earlier ones are one group.
+const GROUPS: &str = "
+SELECT '00000000-0000-0000-0000-000000000000'::uuid AS user_id, 'epoch'::timestamptz AS known_at,
+       o.kind, CASE WHEN o.year >= $1 THEN o.year END AS year, o.month, o.day, u.time_zone, u.send_at, u.leap_day,
+       count(*) AS users
+FROM occasions o JOIN users u ON u.id = o.user_id
+WHERE $2::smallint[] IS NULL OR (o.month, o.day) IN (SELECT * FROM unnest($2::smallint[], $3::smallint[]))
+GROUP BY 3, 4, 5, 6, 7, 8, 9";
+
+impl Store {
+    /// Gives `each` every group of occasions that are due together, and how many they are; on `days` (month and day)
+    /// alone, if these are given. A year before `first_year` is left out. The occasions belong to nobody.
+    ///
+    /// One pass over all users, grouped by the server: what comes over the wire is bounded by dates times zones in use,
+    /// and none of it is kept.
+    ///
+    /// # Errors
+    /// The database refuses or is away, or a row holds what this binary cannot read.
+    pub async fn occasion_groups(
+        &self,
+        first_year: i32,
+        days: Option<&[(u32, u32)]>,
+        mut each: impl FnMut(&Occasion, u64),
+    ) -> Result<()> {
+        self.in_time(async {
+            let (months, days): (Option<Vec<i16>>, Option<Vec<i16>>) = days
+                .map(|days| {
+                    days.iter()
+                        .map(|(month, day)| (*month as i16, *day as i16))
+                        .unzip()
+                })
+                .unzip();
+            let mut transaction = self.pool.begin().await?;
+            // The default of 4 MB would sort a million rows on disk.
+            sqlx::query("SET LOCAL work_mem = '64MB'")
+                .execute(&mut *transaction)
+                .await?;
+            let mut groups = sqlx::query_as::<_, Group>(GROUPS)
+                .bind(first_year as i16)
+                .bind(months)
+                .bind(days)
+                .fetch(&mut *transaction);
+            while let Some(group) = groups.try_next().await? {
+                each(&group.occasion.occasion()?, group.users as u64);
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,145 @@
+//! All that is on record about one person, as it was at one moment.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{Postgres, QueryBuilder, Transaction};
+use uuid::Uuid;
+
+use super::super::{Result, Store};
+use super::UserRef;
+use super::rows::{USER_COLUMNS, UserRow};
+use crate::model::{Attempt, Event, EventWithAttempts, User};
+
+/// Events at the most: dozens of years, and a bound.
+const MAX_EVENTS: i64 = 200;
+
+/// What is on record about one person, who may be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The id, also of somebody who is gone.
+    pub user_id: Uuid,
+    /// None: deleted.
+    pub user: Option<User>,
+    /// When the user was deleted, UTC; known only of those who had an external id.
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// Since when bday knows the date of each kind, UTC.
+    pub known_at: BTreeMap<String, DateTime<Utc>>,
+    /// The events with their attempts, those of the latest year first.
+    pub events: Vec<EventWithAttempts>,
+    /// How far everybody has been planned; none before the first plan.
+    pub planned_through: Option<NaiveDate>,
+    /// Since when sending is paused, UTC.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// The dates that a planner has begun and not finished.
+    pub being_planned: Vec<NaiveDate>,
+}
+
+impl Store {
+    /// What is on record about `who`; none if nobody ever went by that name and left a trace.
+    ///
+    /// # Errors
+    /// The database refuses or is away, or a row holds what this binary cannot read.
+    pub async fn facts(&self, who: UserRef<'_>) -> Result<Option<Facts>> {
+        self.in_time(async {
+            // One moment for all of it: otherwise an event could be missing in the one part and there in the other.
+            let mut transaction = self
+                .pool
+                .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                .await?;
+            let user = user(&mut transaction, who).await?;
+            let former = match user {
+                None => former(&mut transaction, who).await?,
+                Some(_) => None,
+            };
+            let (user_id, deleted_at) = match (&user, former, who) {
+                (Some(user), ..) => (user.id, None),
+                (None, Some((id, deleted_at)), _) => (id, Some(deleted_at)),
+                (None, None, UserRef::Id(id)) => (id, None),
+                (None, None, UserRef::External(_)) => return Ok(None),
+            };
+            let events = events(&mut transaction, user_id).await?;
+            if user.is_none() && deleted_at.is_none() && events.is_empty() {
+                return Ok(None);
+            }
+            let known_at: Vec<(String, DateTime<Utc>)> =
+                sqlx::query_as("SELECT kind, known_at FROM occasions WHERE user_id = $1")
+                    .bind(user_id)
+                    .fetch_all(&mut *transaction)
+                    .await?;
+            let planned_through = sqlx::query_scalar("SELECT max(local_date) FROM planned_days")
+                .fetch_one(&mut *transaction)
+                .await?;
+            let being_planned =
+                sqlx::query_scalar("SELECT local_date FROM planned_days WHERE planned_at IS NULL ORDER BY 1")
+                    .fetch_all(&mut *transaction)
+                    .await?;
+            transaction.commit().await?;
+            Ok(Some(Facts {
+                user_id,
+                user,
+                deleted_at,
+                known_at: known_at.into_iter().collect(),
+                events,
+                planned_through,
+                // Nothing can pause it yet.
+                paused_at: None,
+                being_planned,
+            }))
+        })
+        .await
+    }
+}
+
+async fn user(transaction: &mut Transaction<'_, Postgres>, who: UserRef<'_>) -> Result<Option<User>> {
+    let mut query = QueryBuilder::<Postgres>::new(USER_COLUMNS);
+    match who {
+        UserRef::Id(id) => query.push(" WHERE u.id = ").push_bind(id),
+        UserRef::External(id) => query.push(" WHERE u.external_id = ").push_bind(id),
+    };
+    let row: Option<UserRow> = query.build_query_as().fetch_optional(&mut **transaction).await?;
+    row.map(UserRow::user).transpose()
+}
+
+/// Somebody who was deleted, by the id or by what is left of the external id.
+async fn former(
+    transaction: &mut Transaction<'_, Postgres>,
+    who: UserRef<'_>,
+) -> Result<Option<(Uuid, DateTime<Utc>)>> {
+    let (id, external_id) = who.columns();
+    Ok(sqlx::query_as(
+        "SELECT user_id, deleted_at FROM former_users
+         WHERE user_id = $1 OR external_id_hash = sha256(convert_to($2, 'UTF8'))",
+    )
+    .bind(id)
+    .bind(external_id)
+    .fetch_optional(&mut **transaction)
+    .await?)
+}
+
+async fn events(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Result<Vec<EventWithAttempts>> {
+    let events: Vec<Event> = sqlx::query_as(
+        "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, queued_at,
+                finished_at
+         FROM events WHERE user_id = $1 ORDER BY local_year DESC, due_at DESC, kind LIMIT $2",
+    )
+    .bind(user)
+    .bind(MAX_EVENTS)
+    .fetch_all(&mut **transaction)
+    .await?;
+    let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
+    let attempts: Vec<Attempt> =
+        sqlx::query_as("SELECT * FROM attempts WHERE event_id = ANY($1) ORDER BY event_id, number")
+            .bind(ids)
+            .fetch_all(&mut **transaction)
+            .await?;
+    let mut by_event: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
+    for attempt in attempts {
+        by_event.entry(attempt.event_id).or_default().push(attempt);
+    }
+    let with_attempts = |event: Event| {
+        let attempts = by_event.remove(&event.id).unwrap_or_default();
+        EventWithAttempts { event, attempts }
+    };
+    Ok(events.into_iter().map(with_attempts).collect())
+}

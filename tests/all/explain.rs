@@ -1,0 +1,255 @@
+//! What `bday explain` says, for every way in which a greeting was sent, will be sent, or was not.
+
+use bday::explain::{Explanation, Status, ThisYear, explain};
+use bday::model::{BIRTHDAY, NewUser};
+use bday::store::{Facts, UserRef};
+use chrono::Datelike as _;
+use uuid::Uuid;
+
+use crate::support::receiver::Behaviour;
+use crate::support::world::{World, instant, person};
+
+async fn facts(world: &World, user: Uuid) -> Facts {
+    world.store.facts(UserRef::Id(user)).await.unwrap().unwrap()
+}
+
+async fn explained(world: &World, user: Uuid) -> Explanation {
+    use bday::clock::Clock as _;
+    explain(facts(world, user).await, &world.config.terms(), world.clock.now())
+}
+
+async fn birthday(world: &World, user: Uuid) -> ThisYear {
+    let explanation = explained(world, user).await;
+    let mut kinds = explanation.this_year.into_iter();
+    kinds.find(|one| one.kind == BIRTHDAY).unwrap()
+}
+
+/// The status of this year's birthday; the sentence must have each of `words`.
+async fn assert_says(world: &World, user: Uuid, status: Status, words: &[&str]) {
+    let found = birthday(world, user).await;
+    assert_eq!(found.status, status, "{}", found.why);
+    for word in words {
+        assert!(found.why.contains(word), "{:?} lacks {word:?}", found.why);
+    }
+}
+
+#[tokio::test]
+async fn a_greeting_is_explained_from_the_calendar_to_its_acceptance() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    let user = world.write("u", "1990-05-12", "Europe/Berlin").await;
+    world.minute().await;
+    assert_says(
+        &world,
+        user,
+        Status::NotPlanned,
+        &[
+            "2026-05-12T07:00:00Z",
+            "2026-05-09T00:00:00Z",
+            "plan.horizon_secs",
+        ],
+    )
+    .await;
+    world.set("2026-05-09T00:00:00Z");
+    world.minute().await;
+    assert_says(
+        &world,
+        user,
+        Status::NotDue,
+        &["due in 3 d 7 h", "2026-05-12T07:00:00Z"],
+    )
+    .await;
+    world.set("2026-05-12T07:00:30Z");
+    assert_says(
+        &world,
+        user,
+        Status::Due,
+        &["due since 30 s", "2026-05-14T07:00:00Z", "late.max_secs"],
+    )
+    .await;
+    world.tick().await;
+    assert_says(&world, user, Status::Queued, &["on the queue since 0 s"]).await;
+    world
+        .receiver
+        .script([Behaviour::Status(503), Behaviour::Status(200)]);
+    world.pool().run_once().await.unwrap();
+    assert_says(&world, user, Status::Retrying, &["attempt 1 failed", "503"]).await;
+    world.set("2026-05-12T07:02:00Z");
+    world.pool().run_once().await.unwrap();
+    assert_says(
+        &world,
+        user,
+        Status::Delivered,
+        &["accepted 2 min after it was due", "attempt 2"],
+    )
+    .await;
+    let event = birthday(&world, user).await.event.unwrap();
+    let attempts: Vec<_> = event
+        .attempts
+        .iter()
+        .map(|a| (a.number, a.outcome.as_str(), a.status))
+        .collect();
+    assert_eq!(attempts, [(1, "failed", Some(503)), (2, "delivered", Some(200))]);
+}
+
+#[tokio::test]
+async fn the_planner_begins_exactly_when_explain_says() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    let user = world.write("u", "1990-05-12", "Pacific/Kiritimati").await;
+    let from = explained(&world, user).await.next[0].planned_from.unwrap();
+    world.clock.set(from - chrono::TimeDelta::seconds(1));
+    assert_eq!(world.tick().await.planned, 0);
+    world.clock.set(from);
+    assert_eq!(world.tick().await.planned, 1);
+}
+
+#[tokio::test]
+async fn what_is_ahead_names_its_rule() {
+    let world = World::at("2026-02-27T00:00:00Z").await;
+    let user = world.write("u", "2000-02-29", "America/New_York").await;
+    world.minute().await;
+    let explanation = explained(&world, user).await;
+    let years: Vec<i32> = explanation
+        .next
+        .iter()
+        .map(|next| next.occurrence.local_date.year())
+        .collect();
+    assert_eq!(years, [2026, 2027, 2028, 2029, 2030]);
+    let first = &explanation.next[0];
+    assert_eq!(first.occurrence.offset, "-05:00");
+    assert_eq!(
+        first.rule_in_words.as_deref(),
+        Some("2026 has no 29 February: the 28th (feb28)")
+    );
+    assert!(first.event_id.is_some());
+    assert_eq!(
+        (
+            explanation.next[2].rule_in_words.as_deref(),
+            explanation.next[2].event_id
+        ),
+        (None, None)
+    );
+}
+
+#[tokio::test]
+async fn each_reason_for_not_sending_is_told() {
+    let world = World::with("2026-05-01T00:00:00Z", &[("plan.late_join", "skip")]).await;
+    let late = world.write("late", "1990-05-02", "UTC").await;
+    let gone = world.write("gone", "1990-05-04", "UTC").await;
+    let born_later = world.write("unborn", "2027-05-02", "UTC").await;
+    let leap = NewUser {
+        leap_day: Some(bday::calendar::LeapDay::LeapYearsOnly),
+        ..person("leap", "2000-02-29", "UTC")
+    };
+    let leap = world.write_user(leap).await;
+    let after = world.write("after", "1990-04-30", "UTC").await;
+    world.minute().await;
+    assert_says(
+        &world,
+        leap,
+        Status::NoOccurrence,
+        &["2026 has no 29 February", "the user's rule"],
+    )
+    .await;
+    assert_says(&world, born_later, Status::BeforeFirstYear, &["2027"]).await;
+    assert_says(
+        &world,
+        after,
+        Status::LearnedTooLate,
+        &["the user was created at 2026-05-01T00:00:00Z", "2026-04-30"],
+    )
+    .await;
+
+    world.set("2026-05-04T08:00:00Z");
+    world
+        .store
+        .delete_user(instant("2026-05-04T08:00:00Z"), UserRef::Id(gone), None)
+        .await
+        .unwrap();
+    assert_says(&world, gone, Status::Cancelled, &["1 h 00 min before it was due"]).await;
+
+    world.set("2026-05-04T10:00:00Z");
+    world.minute().await;
+    assert_says(
+        &world,
+        late,
+        Status::SkippedLate,
+        &["2 d 1 h after it was due", "late.max_secs"],
+    )
+    .await;
+    let joined = world.write("joined", "1990-05-04", "UTC").await;
+    world.minute().await;
+    assert_says(
+        &world,
+        joined,
+        Status::SkippedLateJoin,
+        &["1 h 00 min after it was due", "plan.late_join is skip"],
+    )
+    .await;
+    assert_eq!(world.greetings(), 0);
+}
+
+#[tokio::test]
+async fn a_dead_event_tells_its_reason_and_last_error() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    world.receiver.script([Behaviour::Status(410)]);
+    world.set("2026-05-02T09:00:00Z");
+    world.minute().await;
+    assert_says(&world, user, Status::Dead, &["1 attempt", "reason gone", "410"]).await;
+}
+
+#[tokio::test]
+async fn the_history_of_a_deleted_user_stays_by_id_and_by_external_id() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    let user = world.write("hr-17", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.minute().await;
+    let now = instant("2026-05-03T00:00:00Z");
+    world
+        .store
+        .delete_user(now, UserRef::Id(user), None)
+        .await
+        .unwrap();
+    world.set("2026-05-03T00:00:00Z");
+    assert_says(&world, user, Status::Delivered, &["accepted 0 s after"]).await;
+    let by_external = world
+        .store
+        .facts(UserRef::External("hr-17"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (
+            by_external.user_id,
+            by_external.deleted_at,
+            by_external.user.is_none()
+        ),
+        (user, Some(now), true)
+    );
+    assert!(explained(&world, user).await.next.is_empty());
+    assert!(
+        world
+            .store
+            .facts(UserRef::Id(Uuid::nil()))
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_configured_is_named() {
+    let settings = [
+        ("kinds.work_anniversary.message", "{{ kind }}"),
+        ("kinds.work_anniversary.send_at", "10:00"),
+    ];
+    let mut world = World::with("2026-05-01T00:00:00Z", &settings).await;
+    let mut user = person("u", "1990-06-02", "UTC");
+    user.occasions = [("work_anniversary".to_owned(), Some("2020-05-02".parse().unwrap()))].into();
+    let user = world.write_user(user).await;
+    world.config.kinds.remove("work_anniversary");
+    let found = explained(&world, user).await.this_year;
+    let found = found.iter().find(|one| one.kind == "work_anniversary").unwrap();
+    assert_eq!(found.status, Status::KindNotConfigured);
+    assert!(found.why.contains("kinds.work_anniversary"), "{}", found.why);
+}

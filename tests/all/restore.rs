@@ -1,0 +1,95 @@
+//! A real dump, a real restore, and the steps of `docs/operations.md` between them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bday::embedded::Binaries;
+use bday::model::EventState::{Delivered, Skipped};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use crate::serve::Place;
+use crate::support::database::Database;
+
+/// One of PostgreSQL's own programs, of the server's version.
+fn run(program: &str, arguments: &[&str]) {
+    let path: PathBuf = Binaries::find().unwrap().postgres.with_file_name(program);
+    let done = Command::new(path)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{program}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// The statement as the document has it.
+fn step_two() -> String {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let (_, from) = text.split_once("```sql").unwrap();
+    from.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_nobody_is_greeted_twice() {
+    let place = Place::new().await;
+    let (zone, date) = place.people_who_are_due(20).await;
+    assert!(place.bday(&["tick"]).finish().await.status.success());
+    let dump = std::env::temp_dir().join(format!("bday-{}.dump", uuid::Uuid::now_v7()));
+    let dump = dump.to_str().unwrap();
+    run(
+        "pg_dump",
+        &["--format=custom", "--file", dump, place.database.url()],
+    );
+
+    // After the backup, everybody is greeted, and the old database is lost.
+    let mut before = place.serve();
+    place.receiver.until_accepted(20).await;
+    place.until_quiet().await;
+    before.terminate();
+    assert!(before.exit().await.success());
+
+    let restored = Database::empty().await;
+    run("pg_restore", &["--no-owner", "--dbname", restored.url(), dump]);
+    std::fs::remove_file(dump).unwrap();
+    let pool = restored.pool().await;
+    let closed = pool.execute(AssertSqlSafe(step_two())).await.unwrap();
+    assert_eq!(closed.rows_affected(), 20);
+
+    let mut after = place
+        .bday(&["serve"])
+        .env("BDAY__DATABASE__URL", restored.url())
+        .start();
+    after.ready().await;
+    let born = date.format("1990-%m-%d").to_string();
+    let add = [
+        "user",
+        "add",
+        "--first-name",
+        "Grace",
+        "--birth-date",
+        &born,
+        "--time-zone",
+        &zone,
+    ];
+    let new = |arguments: &[&str]| {
+        place
+            .bday(arguments)
+            .env("BDAY__DATABASE__URL", restored.url())
+            .finish()
+    };
+    assert!(new(&add).await.status.success());
+    assert!(new(&["tick"]).await.status.success());
+    place.receiver.until_accepted(21).await;
+    after.terminate();
+    assert!(after.exit().await.success());
+    place.assert_each_once(21);
+    let counts = restored.store().count_by_state().await.unwrap();
+    assert!(
+        counts.contains(&(Delivered, 1)) && counts.contains(&(Skipped, 20)),
+        "{counts:?}"
+    );
+}

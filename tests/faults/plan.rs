@@ -1,0 +1,277 @@
+//! From a seed to a list of faults: what breaks, when, and for how long.
+//!
+//! Each track is a thing that can break, and is broken by one fault at a time; the tracks run side by side, so that
+//! faults of different things meet.
+
+use std::fmt;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::options::Queue;
+
+/// How many daemons there are.
+pub(crate) const DAEMONS: usize = 3;
+/// The one whose clock can be turned.
+pub(crate) const TURNED: usize = 2;
+/// A daemon accepts a clock that is off by less than 5 s; beyond that it refuses to start.
+const MOST_SKEW_MS: i64 = 4000;
+
+/// The size of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    /// For how long faults are injected; greetings fall due all that time.
+    pub(crate) faults: Duration,
+    pub(crate) events: u32,
+}
+
+impl Scale {
+    pub(crate) const SHORT: Self = Self {
+        faults: Duration::from_secs(6),
+        events: 200,
+    };
+    pub(crate) const LONG: Self = Self {
+        faults: Duration::from_secs(12),
+        events: 400,
+    };
+}
+
+/// How a daemon is treated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DaemonFault {
+    /// SIGKILL, and another in its place after the pause.
+    Kill(Duration),
+    /// SIGTERM, and another in its place after its end and the pause.
+    Terminate(Duration),
+    /// SIGSTOP for a while, shorter than a lease.
+    Freeze(Duration),
+}
+
+/// How the database is treated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DatabaseFault {
+    /// A clean stop and start.
+    Restart,
+    /// Every process of it killed, and recovery after the pause.
+    Crash(Duration),
+    /// Nothing answers for a while, and then everything goes on.
+    Freeze(Duration),
+    /// So many of a hundred connections are cut.
+    Cut(u8),
+}
+
+/// How the queue is treated. All but the last two are over after a while.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum QueueFault {
+    /// Connections are refused (SQS); the table is locked (Postgres).
+    Away(Duration),
+    /// 503 to every request (SQS); the table is locked (Postgres).
+    Refusing(Duration),
+    /// Each call takes so long (SQS only).
+    Slow(Duration, Duration),
+    /// Each n-th entry of a batch fails inside a 200 (SQS only).
+    FailingEntries(u64, Duration),
+    /// Each n-th answer is lost after the call was carried out (SQS only).
+    LosingAnswers(u64, Duration),
+    /// Each n-th message comes twice.
+    Duplicates(u64, Duration),
+    /// Messages come in any order (SQS only).
+    Shuffled(Duration),
+    /// All messages are gone.
+    Purged,
+    /// So many messages that are none of ours.
+    Strangers(u32),
+}
+
+/// How the receiver answers for a while.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ReceiverFault {
+    /// With this status.
+    Status(u16),
+    /// 429, and to come again in a second.
+    Throttling,
+    /// Not at all.
+    Hanging,
+    /// With a reset, before anything was accepted.
+    Resetting,
+    /// It accepts, and its answer comes too late: nobody but the receiver knows.
+    Swallowing,
+    /// With a 200 that breaks off in its body.
+    BreakingOff,
+    /// With a 200 whose body does not end.
+    Endless,
+    /// With what is no HTTP.
+    Babbling,
+    /// It accepts after so many milliseconds.
+    Slow(u64),
+    /// Connections are refused.
+    Away,
+}
+
+/// What the ticker does at each of its beats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Whole,
+    /// Killed after so many milliseconds.
+    KilledAfter(u64),
+}
+
+/// A fault at its time, counted from the start of the run.
+pub(crate) type Timed<F> = Vec<(Duration, F)>;
+
+/// All faults of a run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) daemons: [Timed<DaemonFault>; DAEMONS],
+    pub(crate) database: Timed<DatabaseFault>,
+    pub(crate) queue: Timed<QueueFault>,
+    pub(crate) receiver: Timed<(ReceiverFault, Duration)>,
+    /// Milliseconds by which the turned clock differs from then on.
+    pub(crate) clock: Timed<i64>,
+    /// How many users are deleted.
+    pub(crate) deletions: Timed<u32>,
+    pub(crate) ticks: Vec<Tick>,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, queue: Queue, scale: Scale) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut dice = Dice {
+            rng: &mut rng,
+            end: scale.faults,
+        };
+        Self {
+            daemons: std::array::from_fn(|_| dice.track(0.8, 6.0, daemon)),
+            database: dice.track(1.0, 7.0, database),
+            queue: dice.track(0.3, 3.0, |rng| self::queue(rng, queue)),
+            receiver: dice.track(0.0, 2.5, receiver),
+            clock: dice.track(0.5, 5.0, |rng| rng.i64(-MOST_SKEW_MS..=MOST_SKEW_MS)),
+            deletions: dice.track(0.5, 6.0, |rng| rng.u32(1..6)),
+            ticks: (0..scale.faults.as_secs()).map(|_| tick(&mut rng)).collect(),
+        }
+    }
+}
+
+struct Dice<'a> {
+    rng: &'a mut Rng,
+    end: Duration,
+}
+
+impl Dice<'_> {
+    /// Faults from `from` on, `every` so many seconds on average.
+    fn track<F>(&mut self, from: f64, every: f64, mut fault: impl FnMut(&mut Rng) -> F) -> Timed<F> {
+        let mut timed = Vec::new();
+        let mut at = from + self.rng.f64() * every;
+        while at < self.end.as_secs_f64() {
+            timed.push((Duration::from_secs_f64(at), fault(self.rng)));
+            at += 0.2 + self.rng.f64() * every * 1.6;
+        }
+        timed
+    }
+}
+
+fn ms(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(rng.u64(range))
+}
+
+fn daemon(rng: &mut Rng) -> DaemonFault {
+    match rng.u8(0..8) {
+        0..4 => DaemonFault::Kill(ms(rng, 0..2000)),
+        4..6 => DaemonFault::Terminate(ms(rng, 0..1500)),
+        _ => DaemonFault::Freeze(ms(rng, 100..3000)),
+    }
+}
+
+fn database(rng: &mut Rng) -> DatabaseFault {
+    match rng.u8(0..10) {
+        0 | 1 => DatabaseFault::Restart,
+        2 | 3 => DatabaseFault::Crash(ms(rng, 0..2000)),
+        4..7 => DatabaseFault::Freeze(ms(rng, 200..4000)),
+        // Longer than a lease.
+        7 => DatabaseFault::Freeze(ms(rng, 7000..10_000)),
+        _ => DatabaseFault::Cut(rng.u8(20..=100)),
+    }
+}
+
+fn queue(rng: &mut Rng, queue: Queue) -> QueueFault {
+    let long = ms(rng, 500..4000);
+    let kinds = if queue == Queue::Sqs { 16 } else { 8 };
+    match rng.u8(0..kinds) {
+        0 | 1 => QueueFault::Away(long),
+        2..5 => QueueFault::Duplicates(rng.u64(2..10), long),
+        5 => QueueFault::Purged,
+        6 => QueueFault::Strangers(rng.u32(1..12)),
+        7 | 8 => QueueFault::Refusing(long),
+        9 => QueueFault::Slow(ms(rng, 50..1500), long),
+        10 | 11 => QueueFault::FailingEntries(rng.u64(2..6), long),
+        12 | 13 => QueueFault::LosingAnswers(rng.u64(2..6), long),
+        _ => QueueFault::Shuffled(long),
+    }
+}
+
+fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
+    let fault = match rng.u8(0..16) {
+        0 | 1 => ReceiverFault::Status([500, 503, 404, 302, 204][rng.usize(0..5)]),
+        2 => ReceiverFault::Throttling,
+        3 => ReceiverFault::Hanging,
+        4 => ReceiverFault::Resetting,
+        5 => ReceiverFault::Swallowing,
+        6 => ReceiverFault::BreakingOff,
+        7 => ReceiverFault::Endless,
+        8 => ReceiverFault::Babbling,
+        9 => ReceiverFault::Away,
+        // Most of the time requests are in flight for a while, so that the other faults meet them.
+        _ => ReceiverFault::Slow(rng.u64(1..1500)),
+    };
+    (fault, ms(rng, 300..3000))
+}
+
+fn tick(rng: &mut Rng) -> Tick {
+    match rng.u8(0..4) {
+        0 => Tick::KilledAfter(rng.u64(20..400)),
+        _ => Tick::Whole,
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines: Vec<(Duration, String)> = Vec::new();
+        for (number, track) in self.daemons.iter().enumerate() {
+            lines.extend(
+                track
+                    .iter()
+                    .map(|(at, fault)| (*at, format!("daemon {number}: {fault:?}"))),
+            );
+        }
+        lines.extend(
+            self.database
+                .iter()
+                .map(|(at, fault)| (*at, format!("database: {fault:?}"))),
+        );
+        lines.extend(
+            self.queue
+                .iter()
+                .map(|(at, fault)| (*at, format!("queue: {fault:?}"))),
+        );
+        lines.extend(
+            self.receiver
+                .iter()
+                .map(|(at, (fault, long))| (*at, format!("receiver: {fault:?} for {long:?}"))),
+        );
+        lines.extend(
+            self.clock
+                .iter()
+                .map(|(at, by)| (*at, format!("clock of daemon {TURNED}: {by} ms off"))),
+        );
+        lines.extend(
+            self.deletions
+                .iter()
+                .map(|(at, n)| (*at, format!("{n} users deleted"))),
+        );
+        lines.sort();
+        for (at, line) in lines {
+            writeln!(f, "  {:6.2} s  {line}", at.as_secs_f64())?;
+        }
+        write!(f, "  ticks: {:?}", self.ticks)
+    }
+}

@@ -1,0 +1,244 @@
+//! One run, from the seed to the verdict.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bday::embedded::EmbeddedPostgres;
+use chrono::TimeDelta;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::course;
+use super::fleet::Daemon;
+use super::judge::{self, Counts};
+use super::options::Queue;
+use super::place::{self, Place};
+use super::plan::{DAEMONS, Plan, Scale};
+use super::seed;
+
+/// Once everything works again, all must have ended by then. The longest single wait is a message that two faults met:
+/// a lease of 7 s, a message given up for lost after 10 s, a poll that backs off for some seconds.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    seed: u64,
+    queue: Queue,
+    plan: String,
+    counts: Counts,
+    /// Each broken rule, in words.
+    violations: Vec<String>,
+    story: String,
+    took: Duration,
+    /// From the last fault to quiet.
+    healed_in: Duration,
+}
+
+/// Runs the plan of `seed` on a database of its own. Takes the server, and gives it back, or another if that one was
+/// lost in a panic.
+pub(crate) async fn run(
+    server: EmbeddedPostgres,
+    queue: Queue,
+    seed: u64,
+    scale: Scale,
+) -> (EmbeddedPostgres, Outcome) {
+    let mut task = JoinSet::new();
+    task.spawn(attempt(server, queue, seed, scale));
+    match task.join_next().await.unwrap() {
+        Ok(done) => done,
+        Err(panic) => {
+            let outcome = Outcome {
+                seed,
+                queue,
+                plan: Plan::new(seed, queue, scale).to_string(),
+                counts: Counts::default(),
+                violations: vec![format!("the harness itself could not go on: {panic}")],
+                story: String::new(),
+                took: Duration::ZERO,
+                healed_in: Duration::ZERO,
+            };
+            (place::server().await, outcome)
+        }
+    }
+}
+
+async fn attempt(
+    server: EmbeddedPostgres,
+    queue: Queue,
+    seed: u64,
+    scale: Scale,
+) -> (EmbeddedPostgres, Outcome) {
+    let plan = Plan::new(seed, queue, scale);
+    let place = Place::new(server, queue, seed).await;
+    let first_due = place.journal.started_at - TimeDelta::seconds(1);
+    seed::people(&place, scale.events, first_due, scale.faults).await;
+    let mut daemons: Vec<Daemon<'_>> = (0..DAEMONS).map(|number| Daemon::start(&place, number)).collect();
+
+    let stop = CancellationToken::new();
+    let course = async {
+        course::run(&place, &plan, &mut daemons).await;
+        place.journal.note("all faults are over");
+        let from = place.journal.now();
+        let stuck = until_quiet(&place).await;
+        stop.cancel();
+        (stuck, place.journal.now() - from)
+    };
+    let ((stuck, healed_in), ()) = tokio::join!(course, course::ticks(&place, &plan, &stop));
+    for daemon in &mut daemons {
+        daemon.stop().await;
+    }
+
+    let mut verdict = judge::judge(&place, scale.events).await;
+    verdict.violations.extend(stuck);
+    let mut logs = BTreeMap::new();
+    for daemon in daemons {
+        verdict.violations.extend(daemon.complaints);
+        logs.extend(daemon.logs);
+    }
+    let story = story(&place, &verdict.suspects, &logs);
+    let outcome = Outcome {
+        seed,
+        queue,
+        plan: plan.to_string(),
+        counts: verdict.counts,
+        violations: verdict.violations,
+        story,
+        took: place.journal.now(),
+        healed_in,
+    };
+    (place.leave().await, outcome)
+}
+
+/// Waits until every event has ended and the queue is empty; says what has not when that takes too long.
+async fn until_quiet(place: &Place) -> Option<String> {
+    let deadline = place.journal.now() + PATIENCE;
+    let mut looks = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        looks.tick().await;
+        let open = judge::open(place).await;
+        let messages = place.messages().await;
+        if let (Ok(0), Ok(0)) = (&open, &messages) {
+            return None;
+        }
+        if place.journal.now() > deadline {
+            return Some(format!(
+                "{} s after the last fault {open:?} events are open, and there are {messages:?} messages",
+                PATIENCE.as_secs()
+            ));
+        }
+    }
+}
+
+/// What was done, and everything that the logs and the receiver know of the events in question.
+fn story(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<String>>) -> String {
+    let mut text = String::new();
+    for (at, note) in place.journal.notes() {
+        let _infallible = writeln!(text, "  {:6.2} s  {note}", at.as_secs_f64());
+    }
+    for event in suspects.iter().take(5) {
+        let event = event.to_string();
+        let _infallible = writeln!(text, "event {event}");
+        for record in place
+            .receiver
+            .records()
+            .iter()
+            .filter(|record| record.event_id == event)
+        {
+            let _infallible = writeln!(
+                text,
+                "  {:6.2} s  request from {}, accepted at {:?}",
+                record.at.as_secs_f64(),
+                record.path,
+                record.accepted_at
+            );
+        }
+        for (path, lines) in logs {
+            for line in lines.iter().filter(|line| line.contains(&event)) {
+                let _infallible = writeln!(text, "  {path}: {line}");
+            }
+        }
+    }
+    if let Some(directory) = std::env::var_os("BDAY_FAULTS_LOGS") {
+        for (path, lines) in logs {
+            let file = std::path::Path::new(&directory).join(path.trim_start_matches('/'));
+            drop(std::fs::write(file, lines.join("\n")));
+        }
+    }
+    text
+}
+
+impl Outcome {
+    pub(crate) fn holds(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// The run on one line.
+    pub(crate) fn line(&self) -> String {
+        let Self {
+            seed,
+            queue,
+            counts,
+            took,
+            healed_in,
+            ..
+        } = self;
+        let verdict = if self.holds() { "ok" } else { "BROKEN" };
+        format!(
+            "seed {seed} on {}: {verdict}: {counts}; {:.1} s, healed in {:.1} s",
+            queue.as_str(),
+            took.as_secs_f64(),
+            healed_in.as_secs_f64()
+        )
+    }
+
+    /// All that one needs to find out why.
+    pub(crate) fn story(&self) -> String {
+        let Self {
+            seed,
+            queue,
+            plan,
+            violations,
+            story,
+            ..
+        } = self;
+        format!(
+            "plan of seed {seed}:\n{plan}\nwhat happened:\n{story}\nbroken rules:\n  - {}\nreplay: cargo test --test \
+             faults -- --queue {} --seed {seed} --verbose",
+            violations.join("\n  - "),
+            queue.as_str()
+        )
+    }
+}
+
+/// The sum of a series.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    runs: u64,
+    broken: Vec<u64>,
+    counts: Counts,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        self.counts += &outcome.counts;
+        if !outcome.holds() {
+            self.broken.push(outcome.seed);
+        }
+    }
+
+    pub(crate) fn holds(&self) -> bool {
+        self.broken.is_empty()
+    }
+
+    pub(crate) fn line(&self, queue: Queue) -> String {
+        let Self { runs, broken, counts } = self;
+        format!(
+            "{runs} runs on {}, {} broken {broken:?}: {counts}",
+            queue.as_str(),
+            broken.len()
+        )
+    }
+}
