@@ -3,7 +3,7 @@
 export PATH := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/tools/bin:$(PATH)
 NEXTEST_PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help build test lint demo bench
+.PHONY: help build test api-test lint demo bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ test: ## Run all tests, on a private PostgreSQL; FILTER=name runs some
 	else \
 	  set -x; cargo test --locked $(FILTER); \
 	fi
+
+api-test: ## Search the API for faults with schemathesis (from PyPI); EXAMPLES=n tries per operation
+	@.ci/setup compiler postgres
+	@tests/api/schemathesis.sh $(EXAMPLES) $(SEED)
 
 lint: ## Check formatting and lints
 	cargo fmt --check

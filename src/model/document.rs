@@ -15,6 +15,10 @@ const FIELDS: &str = "firstName, lastName, birthDate, timeZone, sendAt, leapDay,
 /// What bday sets. Given back, it is passed over, so that what was read can be written.
 const READ_ONLY: [&str; 3] = ["id", "createdAt", "updatedAt"];
 
+/// These have null for "not set", and need no second word for it.
+const MAY_BE_NULL: [&str; 3] = ["sendAt", "leapDay", "externalId"];
+const BLANK: &str = "is blank: leave it out, or give null";
+
 /// A JSON object, its fields as they came. A field that comes twice is an error, not the last one's win.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object(pub Vec<(String, Value)>);
@@ -109,6 +113,9 @@ impl UserDocument {
             };
             match value {
                 Value::Null => *field = None,
+                Value::String(text) if text.trim().is_empty() && MAY_BE_NULL.contains(&name.as_str()) => {
+                    self.errors.push(FieldError::new(name.clone(), BLANK));
+                }
                 Value::String(text) => *field = Some(text.clone()),
                 other => self
                     .errors
@@ -142,6 +149,10 @@ impl UserDocument {
             match date {
                 Value::Null => {
                     self.occasions.remove(kind);
+                }
+                Value::String(date) if date.trim().is_empty() => {
+                    let field = format!("{}{}", CAMEL_CASE.occasion_prefix, shortened(kind));
+                    self.errors.push(FieldError::new(field, BLANK));
                 }
                 Value::String(date) => {
                     self.occasions.insert(kind.clone(), date.clone());
@@ -268,6 +279,19 @@ mod tests {
         assert!(user.occasions["work_anniversary"].is_some());
         let user = check(ada().with(&object(r#"{"occasions":{"work_anniversary":null}}"#)));
         assert_eq!(user.expect("it is right").occasions["work_anniversary"], None);
+    }
+
+    #[test]
+    fn a_blank_text_is_not_null() {
+        let object = object(
+            r#"{"sendAt":"","leapDay":" ","externalId":"","lastName":"","occasions":{"work_anniversary":""}}"#,
+        );
+        let errors = check(ada().with(&object)).expect_err("they are blank");
+        let fields: Vec<_> = errors.iter().map(|error| error.field.as_ref()).collect();
+        assert_eq!(
+            fields,
+            ["sendAt", "leapDay", "externalId", "occasions.work_anniversary"]
+        );
     }
 
     #[test]

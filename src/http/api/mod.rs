@@ -57,7 +57,7 @@ struct Page<T> {
     info(
         title = "bday",
         description = "Sends every person a greeting on their birthday at 09:00 in their own time zone, once.\n\nErrors are \
-            problem details (RFC 9457). A field that is null or blank is not set."
+            problem details (RFC 9457). A field that is null is not set."
     ),
     tags(
         (name = "users", description = "People and the dates on which they are greeted"),

@@ -25,7 +25,7 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 const DEFAULT_LIMIT: u32 = 50;
 pub(super) const MAX_LIMIT: u32 = 500;
 
-/// A user as it is written. Null and blank mean that a field is not set.
+/// A user as it is written. Null means that a field is not set.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = UserInput)]
@@ -341,13 +341,16 @@ impl Api {
         document: impl Fn(&User) -> UserDocument,
     ) -> Result<Option<Response>, Problem> {
         let (now, today) = (self.clock.now(), self.latest_today());
+        // Conditions come last: they are for requests that would succeed without them (RFC 9110 section 13.2.1).
         let edit = |user: &User| {
-            if !preconditions.hold(Some(user.version)) {
-                return Err(Problem::other_version());
-            }
-            document(user)
+            let new = document(user)
                 .check(&self.schedule, today)
-                .map_err(Problem::invalid)
+                .map_err(Problem::invalid)?;
+            if preconditions.hold(Some(user.version)) {
+                Ok(new)
+            } else {
+                Err(Problem::other_version())
+            }
         };
         let mut tries = Tries::new();
         let edited = loop {

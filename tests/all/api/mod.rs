@@ -3,6 +3,7 @@
 mod events;
 mod files;
 mod lists;
+mod tester;
 mod users;
 mod versions;
 

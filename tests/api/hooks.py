@@ -1,0 +1,18 @@
+"""The formats of the API's description that JSON Schema does not know: without these nearly every request would be
+refused for its zone or its date, and hardly anything behind that would be tested."""
+
+import zoneinfo
+
+import schemathesis
+from hypothesis import strategies as st
+
+dates = st.dates().map(lambda date: date.isoformat())
+schemathesis.openapi.format("annual-date", dates | dates.map(lambda date: "-" + date[4:]))
+schemathesis.openapi.format("time-zone", st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "Pacific/Apia"]))
+schemathesis.openapi.format("local-time", st.times().map(lambda time: time.strftime("%H:%M")))
+schemathesis.openapi.format("instant", st.datetimes().map(lambda at: at.strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)) | dates)
+schemathesis.openapi.format("user-cursor", st.uuids().map(lambda id: id.hex))
+schemathesis.openapi.format(
+    "event-cursor",
+    st.tuples(st.integers(0, 2**52), st.uuids()).map(lambda place: f"{place[0]}_{place[1].hex}"),
+)
