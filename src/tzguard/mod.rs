@@ -49,7 +49,7 @@ pub enum Outcome {
 /// What moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// How many pending events there were.
+    /// How many pending events were looked at. One that moved ahead may have been met again there.
     pub looked_at: u64,
     /// How many of them are due at another instant, or no longer at all.
     pub moved: u64,
