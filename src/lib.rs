@@ -39,6 +39,7 @@ pub mod login;
 pub mod model;
 pub mod queue;
 pub mod scheduler;
+pub mod simulate;
 pub mod source;
 pub mod store;
 pub mod supervisor;

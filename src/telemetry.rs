@@ -59,9 +59,9 @@ pub fn log_for_daemon(log: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Logs of a command: warnings to standard error, so that standard output is the answer alone.
-pub fn log_for_command() {
-    let filter = EnvFilter::try_from_env("BDAY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+/// Logs of a command, from `level` on: to standard error, so that standard output is the answer alone.
+pub fn log_for_command(level: &str) {
+    let filter = EnvFilter::try_from_env("BDAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -74,6 +74,16 @@ impl MemoryQueue {
         self.lock().dead.clone()
     }
 
+    /// When the next message is, or becomes, visible, UTC: for whoever sets the clock.
+    #[must_use]
+    pub fn next_visible_at(&self) -> Option<DateTime<Utc>> {
+        self.lock()
+            .messages
+            .values()
+            .map(|message| message.visible_at)
+            .min()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

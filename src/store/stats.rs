@@ -33,4 +33,34 @@ impl Store {
         })
         .await
     }
+
+    /// When the first pending event is due, UTC.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn next_pending(&self) -> Result<Option<DateTime<Utc>>> {
+        self.in_time(async {
+            Ok(sqlx::query_scalar(
+                "SELECT due_at FROM events WHERE state = 'pending' ORDER BY due_at, id LIMIT 1",
+            )
+            .fetch_optional(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
+    /// Whether this database has no table yet.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn is_empty(&self) -> Result<bool> {
+        self.in_time(async {
+            Ok(sqlx::query_scalar(
+                "SELECT NOT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))",
+            )
+            .fetch_one(&self.pool)
+            .await?)
+        })
+        .await
+    }
 }

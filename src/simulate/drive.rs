@@ -1,0 +1,457 @@
+//! From one minute in which something happens to the next.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::cast::{Cast, KINDS, SEND_AT, Settings, Turn, external_id};
+use super::ledger::{Fate, Ledger, Rules, Wrong, next_tick};
+use super::receiver::{Receiver, draw};
+use super::report::{self, Report, Year};
+use super::{Options, Progress, configuration};
+use crate::app;
+use crate::channel::Channel;
+use crate::clock::{Clock, SettableClock, SharedClock};
+use crate::config::Config;
+use crate::health::Beat;
+use crate::model::{Event, EventState, Schedule};
+use crate::queue::{MemoryQueue, Queue};
+use crate::scheduler::Scheduler;
+use crate::store::{EventCursor, EventFilter, Order, Store, UserKey, UserRef};
+use crate::worker::Pool;
+
+/// Users written in one transaction at the start.
+const BATCH: usize = 1000;
+/// After the last year, until every retry is over.
+const REST: TimeDelta = TimeDelta::hours(6);
+
+/// Simulates what `options` say in the database at `database_url`, which must be empty.
+///
+/// # Errors
+/// When the database is not empty, refuses or is away, or a stage cannot do its work. What goes wrong with greetings is
+/// no error, but in the report.
+pub async fn run(
+    options: &Options,
+    database_url: &str,
+    clock: &dyn Clock,
+    progress: Progress<'_>,
+) -> anyhow::Result<Report> {
+    let began = clock.monotonic();
+    let config = configuration(options, database_url)?;
+    let store = app::store(&config).await?;
+    anyhow::ensure!(
+        store.is_empty().await?,
+        "the database has tables: a simulation needs one of its own, with nothing in it"
+    );
+    store.migrate().await?;
+    let mut drive = Drive::new(options, config, store)?;
+    drive.settle_in().await?;
+    drive.live(progress).await?;
+    drive.compare().await?;
+    let mut years = std::mem::take(&mut drive.years);
+    let violations = report::finish(&mut years, &drive.ledger());
+    drive.store.close().await;
+    Ok(Report {
+        seed: options.seed,
+        years,
+        ticks: drive.ticks,
+        elapsed_secs: clock.monotonic().duration_since(began).as_secs_f64(),
+        violations,
+    })
+}
+
+/// Somebody's turn.
+type Action = (DateTime<Utc>, u32, Turn);
+
+struct Drive {
+    seed: u64,
+    until: DateTime<Utc>,
+    store: Store,
+    schedule: Schedule,
+    clock: Arc<SettableClock>,
+    queue: Arc<MemoryQueue>,
+    schedulers: [Scheduler; 2],
+    pools: [Pool; 2],
+    ledger: Arc<Mutex<Ledger>>,
+    /// The last comes first.
+    actions: Vec<Action>,
+    /// When no daemon runs, from and until; the last comes first.
+    absences: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    ids: Vec<Uuid>,
+    alive: u64,
+    years: BTreeMap<i32, Year>,
+    ticks: u64,
+    ticked_at: DateTime<Utc>,
+}
+
+impl Drive {
+    fn new(options: &Options, config: Config, store: Store) -> anyhow::Result<Self> {
+        let from = midnight(options.from);
+        let last_year = options.from.year() + options.years as i32;
+        let until = NaiveDate::from_ymd_opt(last_year, 1, 1).context("these years are too far ahead")?;
+        let until = midnight(until);
+        let rules = Rules {
+            send_at: SEND_AT.map(|text| text.parse().unwrap_or_default()),
+            leap_day: config.plan.leap_day,
+            late_join: options.late_join,
+            late_max: TimeDelta::seconds(config.late.max_secs as i64),
+            max_attempts: config.queue.max_receives,
+            years: from.year() - 1..=last_year + 1,
+        };
+        let clock = Arc::new(SettableClock::new(from));
+        let shared = || Arc::clone(&clock) as SharedClock;
+        let queue = app::memory_queue(&config, shared());
+        let ledger = Arc::new(Mutex::new(Ledger::new(rules)));
+        let receiver = Arc::new(Receiver {
+            ledger: Arc::clone(&ledger),
+            clock: shared(),
+            seed: options.seed,
+        });
+        let scheduler = || {
+            let queue = Arc::clone(&queue) as Arc<dyn Queue>;
+            app::scheduler(&config, store.clone(), queue, shared(), Beat::new(shared()))
+        };
+        let pool = || {
+            let queue = Arc::clone(&queue) as Arc<dyn Queue>;
+            let channel = Arc::clone(&receiver) as Arc<dyn Channel>;
+            app::pool(
+                &config,
+                store.clone(),
+                queue,
+                channel,
+                shared(),
+                Beat::new(shared()),
+            )
+        };
+        let cast = Cast::new(options.seed, from, until);
+        let absences = absences(options.seed, from, until);
+        let mut actions: Vec<Action> = Vec::new();
+        for number in 0..options.users {
+            let turns = cast.life(number).turns.into_iter();
+            // Nobody is written while nothing runs: the API is away, too.
+            actions.extend(turns.map(|(at, turn)| (after_absences(&absences, at), number, turn)));
+        }
+        // Stable: what happens to one person at one instant stays in order.
+        actions.sort_by_key(|(at, number, _)| (*at, *number));
+        actions.reverse();
+        let (schedulers, pools) = ([scheduler(), scheduler()], [pool()?, pool()?]);
+        Ok(Self {
+            seed: options.seed,
+            until,
+            schedule: config.schedule(),
+            store,
+            schedulers,
+            pools,
+            clock,
+            queue,
+            ledger,
+            actions,
+            absences: absences.into_iter().rev().collect(),
+            ids: vec![Uuid::nil(); options.users as usize],
+            alive: 0,
+            years: (from.year()..last_year)
+                .map(|year| (year, Year::default()))
+                .collect(),
+            ticks: 0,
+            ticked_at: DateTime::UNIX_EPOCH,
+        })
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who are there from the start.
+    async fn settle_in(&mut self) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        let mut first: Vec<(u32, Settings)> = Vec::new();
+        while let Some((_, number, Turn::Join(settings))) = self.actions.pop_if(|(at, ..)| *at <= now) {
+            first.push((number, settings));
+        }
+        for batch in first.chunks(BATCH) {
+            let users: Vec<_> = batch
+                .iter()
+                .map(|(number, settings)| (UserKey::External, settings.user(*number)))
+                .collect();
+            let written = self.store.write_users(&self.schedule, now, &users).await?;
+            for ((number, settings), (id, _)) in batch.iter().zip(written) {
+                self.joined(*number, id, settings, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn joined(&mut self, number: u32, id: Uuid, settings: &Settings, now: DateTime<Utc>) {
+        self.ids[number as usize] = id;
+        self.alive += 1;
+        self.ledger().add(id, number, settings.clone(), now);
+    }
+
+    async fn live(&mut self, progress: Progress<'_>) -> anyhow::Result<()> {
+        let mut day = self.clock.now();
+        self.tick(day, None).await?;
+        let end = self.until + REST;
+        loop {
+            let now = self.clock.now();
+            day = day
+                .max(midnight(now.date_naive()))
+                .checked_add_days(Days::new(u64::from(now >= day)))
+                .unwrap_or(end);
+            let pending = self.store.next_pending().await?;
+            let (action, retry) = (
+                self.actions.last().map(|(at, ..)| *at),
+                self.queue.next_visible_at(),
+            );
+            let owed = self.ledger().next_owed();
+            // Ticks are at whole minutes, and one a minute is enough.
+            let tick = [pending, owed, Some(day)]
+                .into_iter()
+                .flatten()
+                .map(next_tick)
+                .min()
+                .unwrap_or(end);
+            let again = if self.ticked_at == next_tick(now) {
+                TimeDelta::minutes(1)
+            } else {
+                TimeDelta::zero()
+            };
+            let tick = tick.max(next_tick(now) + again);
+            let next = [Some(tick), action, retry]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(end)
+                .max(now);
+            if next > end {
+                break;
+            }
+            if let Some((from, until)) = self.absences.pop_if(|(from, _)| *from <= next) {
+                self.clock.set(until);
+                self.tick(until, Some(from)).await?;
+                continue;
+            }
+            self.clock.set(next);
+            if action == Some(next) {
+                self.act(next).await?;
+            } else if tick == next {
+                if next == day {
+                    progress(next);
+                }
+                self.tick(next, None).await?;
+            } else {
+                self.pools[0].run_once().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a daemon does each minute; now and then two of them.
+    async fn tick(&mut self, now: DateTime<Utc>, absent_since: Option<DateTime<Utc>>) -> anyhow::Result<()> {
+        self.ledger().begin_tick(now, absent_since);
+        (self.ticks, self.ticked_at) = (self.ticks + 1, now);
+        if let Some(row) = self.years.get_mut(&now.year()) {
+            row.users = self.alive;
+        }
+        let ([one, other], [first, second]) = (&self.schedulers, &self.pools);
+        let both = draw(self.seed, &[now.timestamp() as u64, 3]) < 0.05;
+        if both {
+            let ((_, a), (_, b)) = tokio::join!(one.run_once(now), other.run_once(now));
+            a.and(b)?;
+        } else {
+            one.run_once(now).await.1?;
+        }
+        // Workers have nothing to do while the queue is empty.
+        if self.queue.next_visible_at().is_some_and(|at| at <= now) {
+            if both {
+                let (a, b) = tokio::join!(first.run_once(), second.run_once());
+                a.and(b)?;
+            } else {
+                first.run_once().await?;
+            }
+        }
+        self.ledger().end_tick(now);
+        Ok(())
+    }
+
+    /// Does what happens to people at `now`.
+    async fn act(&mut self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        while let Some((_, number, turn)) = self.actions.pop_if(|(at, ..)| *at == now) {
+            let id = self.ids[number as usize];
+            let row = self
+                .years
+                .entry(now.year().min(self.until.year() - 1))
+                .or_default();
+            match turn {
+                Turn::Join(settings) => {
+                    row.returned += u64::from(!id.is_nil());
+                    let users = [(UserKey::External, settings.user(number))];
+                    let written = self.store.write_users(&self.schedule, now, &users).await?;
+                    let written = written.first().context("nobody was written")?.0;
+                    if !id.is_nil() && written != id {
+                        self.ledger().complain(
+                            now.year(),
+                            Wrong::Wrong,
+                            format!("user {id} came back as {written}"),
+                        );
+                    }
+                    self.joined(number, written, &settings, now);
+                }
+                Turn::Move(settings) => {
+                    row.moves += 1;
+                    self.change(number, id, settings, now).await?;
+                }
+                Turn::Change(settings) => {
+                    row.edits += 1;
+                    self.change(number, id, settings, now).await?;
+                }
+                Turn::Delete => {
+                    row.deleted += 1;
+                    self.alive -= 1;
+                    self.store.delete_user(now, UserRef::Id(id), None).await?;
+                    self.ledger().delete(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// By one of the two ways in which people are changed: an edit, or an import.
+    async fn change(
+        &mut self,
+        number: u32,
+        id: Uuid,
+        settings: Settings,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        let user = settings.user(number);
+        if number.is_multiple_of(2) {
+            let edit = |_: &_| Ok::<_, std::convert::Infallible>(user);
+            self.store
+                .edit_user(&self.schedule, now, UserRef::External(&external_id(number)), edit)
+                .await?;
+        } else {
+            self.store
+                .write_users(&self.schedule, now, &[(UserKey::External, user)])
+                .await?;
+        }
+        let moved = self.ledger().edit(id, settings, now);
+        if let Some(row) = self.years.get_mut(&now.year()) {
+            row.moved += u64::from(moved);
+        }
+        Ok(())
+    }
+
+    /// Compares every row with the ledger.
+    async fn compare(&self) -> anyhow::Result<()> {
+        let mut after = None;
+        let mut seen = 0;
+        loop {
+            let page = self
+                .store
+                .list_events(&EventFilter::default(), Order::Ascending, after, 1000)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = Some(EventCursor::from(last));
+            for event in &page {
+                seen += u64::from(self.compare_event(event));
+            }
+        }
+        let mut ledger = self.ledger();
+        let finished = |fate: &Fate| {
+            !matches!(
+                fate,
+                Fate::Nothing | Fate::Owed(_) | Fate::Cancelled { tried: false }
+            )
+        };
+        let entries = || ledger.people.values().flat_map(|person| person.entries.values());
+        let expected = entries().filter(|entry| finished(&entry.fate)).count() as u64;
+        let trying = entries()
+            .filter(|entry| matches!(entry.fate, Fate::Trying(_)))
+            .count();
+        let year = self.until.year();
+        if seen != expected {
+            ledger.complain(
+                year,
+                Wrong::Missing,
+                format!("{expected} events must be finished, and {seen} are"),
+            );
+        }
+        if trying > 0 {
+            ledger.complain(
+                year,
+                Wrong::Missing,
+                format!("{trying} greetings were tried, and never came"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Gives whether the event is finished in a way that the ledger counts.
+    fn compare_event(&self, event: &Event) -> bool {
+        let mut ledger = self.ledger();
+        let year = i32::from(event.local_year);
+        let kind = KINDS.iter().position(|kind| *kind == event.kind);
+        let person = ledger.people.get(&event.user_id);
+        let entry = kind.and_then(|kind| person?.entries.get(&(kind, year)).copied());
+        let fate = entry.map(|entry| entry.fate);
+        let due_at = entry.and_then(|entry| entry.due).map(|due| due.at);
+        let agrees = match (event.state, event.reason.as_deref(), fate) {
+            (EventState::Delivered, _, Some(Fate::Sent))
+            | (EventState::Dead, _, Some(Fate::Dead))
+            | (EventState::Skipped, Some("late"), Some(Fate::Late { .. }))
+            | (EventState::Skipped, Some("late_join"), Some(Fate::LateJoin)) => due_at == Some(event.due_at),
+            (EventState::Pending, _, Some(Fate::Owed(_))) => due_at == Some(event.due_at),
+            (EventState::Cancelled, Some("user_deleted"), Some(Fate::Cancelled { .. } | Fate::Owed(_))) => {
+                true
+            }
+            _ => false,
+        };
+        if !agrees {
+            let (id, kind, state, reason) =
+                (event.user_id, &event.kind, event.state, event.reason.as_deref());
+            let text = format!(
+                "user {id}: the {kind} of {year}, due at {}, is {state} ({reason:?}); it should be due at {due_at:?}, and is {fate:?}",
+                event.due_at
+            );
+            ledger.complain(year, Wrong::Wrong, text);
+        }
+        match event.state {
+            EventState::Delivered | EventState::Dead | EventState::Skipped => true,
+            EventState::Cancelled => matches!(fate, Some(Fate::Cancelled { tried: true })),
+            _ => false,
+        }
+    }
+}
+
+fn midnight(day: NaiveDate) -> DateTime<Utc> {
+    day.and_time(NaiveTime::MIN).and_utc()
+}
+
+/// When nothing runs: in a year two or three times some hours, and every other year longer than `late.max_secs`.
+fn absences(seed: u64, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut absences = Vec::new();
+    let mut at = from + TimeDelta::minutes(rng.i64(0..90 * 24 * 60));
+    while at < until - TimeDelta::days(10) {
+        let hours = match rng.u8(..10) {
+            0..5 => rng.i64(1..12),
+            5..8 => rng.i64(12..47),
+            _ => rng.i64(50..100),
+        };
+        absences.push((at, at + TimeDelta::hours(hours)));
+        at += TimeDelta::hours(hours) + TimeDelta::minutes(rng.i64(30..240) * 24 * 60 + rng.i64(0..1440));
+    }
+    absences
+}
+
+fn after_absences(absences: &[(DateTime<Utc>, DateTime<Utc>)], at: DateTime<Utc>) -> DateTime<Utc> {
+    let mut during = absences
+        .iter()
+        .filter(|(from, until)| *from <= at && at <= *until);
+    during
+        .next()
+        .map_or(at, |(_, until)| *until + TimeDelta::seconds(30))
+}

@@ -1,0 +1,473 @@
+//! What is owed to whom, kept beside the system under test and without a look at it.
+//!
+//! For each person, kind and year there is one [`Entry`]. Whoever writes a user tells the ledger; the ledger says when a
+//! greeting must come, and the receiver asks it about each that does. The rules are those of the design's table, said
+//! once more:
+//!
+//! - due at the send time on the day, where the person lives;
+//! - learned on the day after that: at once, or skipped, as `plan.late_join` says; learned after the day: not that year;
+//! - moved before it was sent: at the new instant, or at once if that is past;
+//! - nothing more once a request has been begun, whatever is edited: one a year;
+//! - deleted: nothing more; back again: as new, but for what was sent;
+//! - unsent after `late.max_secs`: skipped.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::cast::{KINDS, Settings};
+use super::oracle::{self, Due};
+use crate::calendar::{AnnualDate, LeapDay, SendAt};
+use crate::model::LateJoin;
+
+/// What the configuration of the simulated daemon says.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) send_at: [SendAt; KINDS.len()],
+    pub(super) leap_day: LeapDay,
+    pub(super) late_join: LateJoin,
+    pub(super) late_max: TimeDelta,
+    pub(super) max_attempts: u32,
+    /// The years in which entries are kept.
+    pub(super) years: RangeInclusive<i32>,
+}
+
+/// What becomes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing is owed, and nothing may come.
+    Nothing,
+    /// The first request must be made at that instant, UTC.
+    Owed(DateTime<Utc>),
+    /// So many requests failed, and the next is to come.
+    Trying(u32),
+    Sent,
+    Dead,
+    /// Skipped as too late; whether a request had been begun.
+    Late {
+        tried: bool,
+    },
+    /// Skipped because it was learned too late on the day.
+    LateJoin,
+    /// The user was deleted; whether a request had been begun.
+    Cancelled {
+        tried: bool,
+    },
+}
+
+/// One person, kind and year.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) due: Option<Due>,
+    pub(super) fate: Fate,
+    pub(super) late_join: bool,
+    /// How many requests failed.
+    pub(super) failures: u32,
+}
+
+/// A person as the ledger sees it.
+#[derive(Debug)]
+pub(super) struct Person {
+    pub(super) number: u32,
+    pub(super) alive: bool,
+    settings: Settings,
+    known_at: [DateTime<Utc>; KINDS.len()],
+    pub(super) entries: BTreeMap<(usize, i32), Entry>,
+}
+
+/// Something that must not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// A greeting that is not owed, or not now, or with the wrong text; or a row that says otherwise.
+    Wrong,
+    /// A second greeting of a year.
+    Twice,
+    /// A greeting that did not come.
+    Missing,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) rules: Rules,
+    pub(super) people: HashMap<Uuid, Person>,
+    owed: BTreeSet<(DateTime<Utc>, Uuid, usize, i32)>,
+    /// The absence that has just ended: what was owed in it may come at its end.
+    absence: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    pub(super) violations: Vec<(i32, Wrong, String)>,
+}
+
+/// What brings an edit about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Edit,
+    /// Somebody who was deleted comes back.
+    Return,
+}
+
+impl Ledger {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            people: HashMap::new(),
+            owed: BTreeSet::new(),
+            absence: None,
+            violations: Vec::new(),
+        }
+    }
+
+    /// Somebody new, or who was deleted and is back.
+    pub(super) fn add(&mut self, id: Uuid, number: u32, settings: Settings, now: DateTime<Utc>) {
+        let person = self.people.entry(id).or_insert_with(|| Person {
+            number,
+            alive: false,
+            settings: settings.clone(),
+            known_at: [now; KINDS.len()],
+            entries: BTreeMap::new(),
+        });
+        person.alive = true;
+        person.settings = settings;
+        person.known_at = [now; KINDS.len()];
+        self.judge(id, now, Cause::Return);
+    }
+
+    /// Somebody changed. Gives how many open entries moved.
+    pub(super) fn edit(&mut self, id: Uuid, settings: Settings, now: DateTime<Utc>) -> u32 {
+        let Some(person) = self.people.get_mut(&id) else {
+            return 0;
+        };
+        let old = std::mem::replace(&mut person.settings, settings);
+        for (kind, known_at) in person.known_at.iter_mut().enumerate() {
+            let day = |settings: &Settings| settings.dates[kind].map(|date| (date.month(), date.day()));
+            let leap_rule = person.settings.dates[kind].is_some_and(AnnualDate::is_leap_day)
+                && old.leap_day != person.settings.leap_day;
+            if day(&old) != day(&person.settings) || leap_rule {
+                *known_at = now;
+            }
+        }
+        self.judge(id, now, Cause::Edit)
+    }
+
+    /// Somebody is gone.
+    pub(super) fn delete(&mut self, id: Uuid) {
+        let Some(person) = self.people.get_mut(&id) else {
+            return;
+        };
+        person.alive = false;
+        for entry in person.entries.values_mut() {
+            match entry.fate {
+                Fate::Owed(_) => entry.fate = Fate::Cancelled { tried: false },
+                Fate::Trying(_) => entry.fate = Fate::Cancelled { tried: true },
+                _ => {}
+            }
+        }
+    }
+
+    /// Judges all entries of a person again; gives how many that were open are now open at another instant.
+    fn judge(&mut self, id: Uuid, now: DateTime<Utc>, cause: Cause) -> u32 {
+        let Some(person) = self.people.get_mut(&id) else {
+            return 0;
+        };
+        let mut moved = 0;
+        for kind in 0..KINDS.len() {
+            for year in self.rules.years.clone() {
+                let old = person.entries.get(&(kind, year)).copied();
+                let new = judge(&self.rules, person, kind, year, old, now, cause);
+                if let Fate::Owed(at) = new.fate {
+                    self.owed.insert((at, id, kind, year));
+                    let was = old.and_then(|old| old.due).map(|due| due.at);
+                    let was_owed = matches!(
+                        old,
+                        Some(Entry {
+                            fate: Fate::Owed(_),
+                            ..
+                        })
+                    );
+                    moved += u32::from(was_owed && was != new.due.map(|due| due.at));
+                }
+                person.entries.insert((kind, year), new);
+            }
+        }
+        moved
+    }
+
+    /// The next instant at which a first request must be made.
+    pub(super) fn next_owed(&mut self) -> Option<DateTime<Utc>> {
+        while let Some(first) = self.owed.first().copied() {
+            let (at, id, kind, year) = first;
+            if self.fate(id, kind, year) == Some(Fate::Owed(at)) {
+                return Some(at);
+            }
+            self.owed.pop_first();
+        }
+        None
+    }
+
+    fn fate(&self, id: Uuid, kind: usize, year: i32) -> Option<Fate> {
+        Some(self.people.get(&id)?.entries.get(&(kind, year))?.fate)
+    }
+
+    /// A tick is about to be made at `now`, after an absence that began at `since` if there was one. What is too late
+    /// by now must be skipped.
+    pub(super) fn begin_tick(&mut self, now: DateTime<Utc>, since: Option<DateTime<Utc>>) {
+        self.absence = since.map(|since| (since, now));
+        if since.is_none() {
+            return;
+        }
+        let late_before = now - self.rules.late_max;
+        for person in self.people.values_mut() {
+            for entry in person.entries.values_mut() {
+                let late = entry.due.is_some_and(|due| due.at < late_before);
+                match entry.fate {
+                    Fate::Owed(_) if late => entry.fate = Fate::Late { tried: false },
+                    Fate::Trying(_) if late => entry.fate = Fate::Late { tried: true },
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// All that was due at `now` has been worked off: what is owed since then or earlier did not come.
+    pub(super) fn end_tick(&mut self, now: DateTime<Utc>) {
+        while let Some(at) = self.next_owed().filter(|at| *at <= now) {
+            let Some((_, id, kind, year)) = self.owed.pop_first() else {
+                return;
+            };
+            let Some(entry) = self
+                .people
+                .get_mut(&id)
+                .and_then(|person| person.entries.get_mut(&(kind, year)))
+            else {
+                continue;
+            };
+            entry.fate = Fate::Nothing;
+            self.complain(
+                year,
+                Wrong::Missing,
+                format!(
+                    "user {id}: the {} of {year}, owed at {at}, had not come at {now}",
+                    KINDS[kind]
+                ),
+            );
+        }
+    }
+
+    /// A request for what is due at `due_at` came at `now`. Gives the number of the person, the year, and the number of
+    /// the attempt, if it is owed; else complains.
+    pub(super) fn attempt(
+        &mut self,
+        id: Uuid,
+        kind: usize,
+        due_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Option<(u32, i32, u32)> {
+        let Some(person) = self.people.get(&id) else {
+            self.complain(
+                now.year(),
+                Wrong::Wrong,
+                format!("user {id} is greeted, and was never there"),
+            );
+            return None;
+        };
+        let mut entries = person.entries.iter();
+        let found =
+            entries.find(|((of, _), entry)| *of == kind && entry.due.is_some_and(|due| due.at == due_at));
+        let Some((&(_, year), entry)) = found else {
+            let text = format!(
+                "user {id}: a {} due at {due_at} came at {now}, when none is due",
+                KINDS[kind]
+            );
+            self.complain(due_at.year(), Wrong::Wrong, text);
+            return None;
+        };
+        let (kind_name, fate, number) = (KINDS[kind], entry.fate, person.number);
+        match fate {
+            Fate::Owed(at)
+                if at == now
+                    || self
+                        .absence
+                        .is_some_and(|(from, to)| from <= at && at <= to && now == to) =>
+            {
+                Some((number, year, 1))
+            }
+            Fate::Owed(at) => {
+                self.complain(
+                    year,
+                    Wrong::Wrong,
+                    format!("user {id}: the {kind_name} of {year} is owed at {at} and came at {now}"),
+                );
+                Some((number, year, 1))
+            }
+            Fate::Trying(failed) => Some((number, year, failed + 1)),
+            Fate::Sent => {
+                self.complain(
+                    year,
+                    Wrong::Twice,
+                    format!("user {id}: the {kind_name} of {year} came again at {now}"),
+                );
+                None
+            }
+            _ => {
+                self.complain(
+                    year,
+                    Wrong::Wrong,
+                    format!("user {id}: the {kind_name} of {year} came at {now}, but its fate is {fate:?}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// How that attempt ended.
+    pub(super) fn settle(&mut self, id: Uuid, kind: usize, year: i32, fate: Fate) {
+        let Some(entry) = self
+            .people
+            .get_mut(&id)
+            .and_then(|person| person.entries.get_mut(&(kind, year)))
+        else {
+            return;
+        };
+        if let Fate::Trying(failures) = fate {
+            entry.failures = failures;
+        }
+        entry.fate = fate;
+    }
+
+    /// The years that the person has completed, and the date, which the text must name.
+    pub(super) fn expected_text(&self, id: Uuid, kind: usize, year: i32) -> Option<String> {
+        let person = self.people.get(&id)?;
+        let due = person.entries.get(&(kind, year))?.due?;
+        let years = person.settings.dates[kind]?.years_by(due.local_date.year());
+        let years = years.map_or_else(|| "-".to_owned(), |years| years.to_string());
+        Some(super::receiver::text(
+            person.number,
+            KINDS[kind],
+            due.local_date,
+            &years,
+        ))
+    }
+
+    pub(super) fn complain(&mut self, year: i32, wrong: Wrong, text: String) {
+        self.violations.push((year, wrong, text));
+    }
+}
+
+/// The whole table of rules.
+fn judge(
+    rules: &Rules,
+    person: &Person,
+    kind: usize,
+    year: i32,
+    old: Option<Entry>,
+    now: DateTime<Utc>,
+    cause: Cause,
+) -> Entry {
+    let fate = old.map_or(Fate::Nothing, |old| old.fate);
+    let keep = old.unwrap_or(Entry {
+        due: None,
+        fate: Fate::Nothing,
+        late_join: false,
+        failures: 0,
+    });
+    let removed = person.settings.dates[kind].is_none();
+    match fate {
+        // The next request finds that the date is gone.
+        Fate::Trying(_) if removed => {
+            return Entry {
+                fate: Fate::Cancelled { tried: true },
+                ..keep
+            };
+        }
+        Fate::Sent
+        | Fate::Dead
+        | Fate::Trying(_)
+        | Fate::Late { tried: true }
+        | Fate::Cancelled { tried: true } => return keep,
+        Fate::Late { tried: false } | Fate::LateJoin if cause == Cause::Return => return keep,
+        _ => {}
+    }
+    let skipped = matches!(fate, Fate::Late { .. } | Fate::LateJoin);
+    let nothing = |due| {
+        // A row that is cancelled stays where it is.
+        let fate = if matches!(fate, Fate::Cancelled { .. }) {
+            fate
+        } else {
+            Fate::Nothing
+        };
+        if skipped {
+            keep
+        } else {
+            Entry { due, fate, ..keep }
+        }
+    };
+    let settings = &person.settings;
+    let Some(date) = settings.dates[kind] else {
+        return nothing(None);
+    };
+    // The day of birth is the first birthday; an anniversary of 0 years is none.
+    if date
+        .year()
+        .is_some_and(|since| since + i32::from(kind > 0) > year)
+    {
+        return nothing(None);
+    }
+    let send_at = settings.send_at.unwrap_or(rules.send_at[kind]);
+    let leap_day = settings.leap_day.unwrap_or(rules.leap_day);
+    let Some(due) = oracle::due(date, year, send_at, settings.zone, leap_day) else {
+        return nothing(None);
+    };
+    if due.at > now && due.at >= person.known_at[kind] {
+        return Entry {
+            due: Some(due),
+            fate: Fate::Owed(due.at),
+            late_join: false,
+            ..keep
+        };
+    }
+    if skipped {
+        return keep;
+    }
+    // It is past: what was open is owed at once; what was not is no older than yesterday.
+    let open = matches!(fate, Fate::Owed(_));
+    let yesterday = settings
+        .zone
+        .local(now)
+        .date()
+        .pred_opt()
+        .unwrap_or(NaiveDate::MIN);
+    if !open && nominal(date, year) < yesterday {
+        return nothing(Some(due));
+    }
+    let known_at = person.known_at[kind];
+    let late_join = due.at < known_at;
+    if late_join && known_at >= oracle::day_over(settings.zone, due.local_date) {
+        return nothing(Some(due));
+    }
+    let fate = if late_join && rules.late_join == LateJoin::Skip {
+        Fate::LateJoin
+    } else {
+        Fate::Owed(next_tick(now).max(due.at))
+    };
+    Entry {
+        due: Some(due),
+        fate,
+        late_join,
+        ..keep
+    }
+}
+
+/// The date under which it is planned.
+fn nominal(date: AnnualDate, year: i32) -> NaiveDate {
+    let in_year = NaiveDate::from_ymd_opt(year, date.month(), date.day());
+    in_year
+        .or_else(|| NaiveDate::from_ymd_opt(year, 2, 28))
+        .unwrap_or(NaiveDate::MIN)
+}
+
+/// The first whole minute at or after `now`.
+pub(super) fn next_tick(now: DateTime<Utc>) -> DateTime<Utc> {
+    let secs = now.timestamp();
+    DateTime::from_timestamp((secs + 59).div_euclid(60) * 60, 0).unwrap_or(now)
+}

@@ -1,0 +1,58 @@
+//! Simulated years, small enough for every run; `bday simulate` is the long form.
+
+use bday::clock::SystemClock;
+use bday::model::LateJoin;
+use bday::simulate::{Options, Report, run};
+
+use crate::support::database::Database;
+
+async fn simulated(users: u32, from: &str, years: u32, seed: u64, late_join: LateJoin) -> Report {
+    let database = Database::empty().await;
+    let from = from.parse().unwrap();
+    let options = Options {
+        users,
+        from,
+        years,
+        seed,
+        late_join,
+    };
+    let report = run(&options, database.url(), &SystemClock, &|_| {})
+        .await
+        .unwrap();
+    assert!(report.is_right(), "seed {seed}: {:#?}", report.violations);
+    report
+}
+
+#[tokio::test]
+async fn in_two_years_with_a_leap_day_everybody_is_greeted_once_at_the_right_time() {
+    let total = simulated(300, "2027-01-01", 2, 1, LateJoin::Send).await.total();
+    assert!(total.sent > 500, "{total:?}");
+    assert!(total.leap > 0 && total.gap + total.overlap > 0, "{total:?}");
+    assert!(
+        total.late_joins > 0 && total.moved > 0 && total.deleted > 0,
+        "{total:?}"
+    );
+}
+
+#[tokio::test]
+async fn on_samoas_lost_day_and_with_late_joins_skipped_too() {
+    let total = simulated(150, "2011-10-01", 1, 2, LateJoin::Skip).await.total();
+    assert!(total.sent > 10, "{total:?}");
+}
+
+#[tokio::test]
+async fn a_database_with_something_in_it_is_refused() {
+    let database = Database::new().await;
+    let from = "2026-01-01".parse().unwrap();
+    let options = Options {
+        users: 1,
+        from,
+        years: 1,
+        seed: 1,
+        late_join: LateJoin::Send,
+    };
+    let error = run(&options, database.url(), &SystemClock, &|_| {})
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("nothing in it"), "{error}");
+}
