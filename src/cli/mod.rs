@@ -146,7 +146,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Demo(args) => demo::run(args, clock).await,
-            Command::Simulate(args) => simulate::run(args, clock).await,
+            Command::Simulate(args) => Box::pin(simulate::run(args, clock)).await,
             Command::Config(command) => config::run(&command, &source),
             Command::Doctor(args) => doctor::run(args, &source, clock).await,
             Command::Healthcheck(args) => healthcheck::run(args, &source).await,

@@ -83,7 +83,7 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCo
         bar.set_position((at.date_naive() - options.from).num_days() as u64);
         bar.set_message(at.format("%Y-%m").to_string());
     };
-    let result = simulate::run(&options, &url, &*clock, &day).await;
+    let result = Box::pin(simulate::run(&options, &url, &*clock, &day)).await;
     bar.finish_and_clear();
     if let Some(server) = server {
         server.stop().await?;

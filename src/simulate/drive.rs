@@ -1,30 +1,33 @@
 //! From one minute in which something happens to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::cast::{Cast, KINDS, SEND_AT, Settings, Turn, external_id};
-use super::ledger::{Fate, Ledger, Rules, Wrong, next_tick};
+use super::cast::{Cast, SEND_AT, Settings, Turn, external_id};
+use super::ledger::{Ledger, Violation};
 use super::receiver::{Receiver, draw};
 use super::report::{self, Report, Year};
-use super::{Options, Progress, configuration};
+use super::rules::{Rules, next_tick};
+use super::{Options, Progress, compare, configuration};
 use crate::app;
 use crate::channel::Channel;
 use crate::clock::{Clock, SettableClock, SharedClock};
 use crate::config::Config;
 use crate::health::Beat;
-use crate::model::{Event, EventState, Schedule};
+use crate::model::Schedule;
 use crate::queue::{MemoryQueue, Queue};
 use crate::scheduler::Scheduler;
-use crate::store::{EventCursor, EventFilter, Order, Store, UserKey, UserRef};
+use crate::store::{Store, UserKey, UserRef};
 use crate::worker::Pool;
 
 /// Users written in one transaction at the start.
 const BATCH: usize = 1000;
+/// Who comes back under the same external id within this time is the same person.
+const REMEMBERED: TimeDelta = TimeDelta::days(400);
 /// After the last year, until every retry is over.
 const REST: TimeDelta = TimeDelta::hours(6);
 
@@ -47,10 +50,11 @@ pub async fn run(
         "the database has tables: a simulation needs one of its own, with nothing in it"
     );
     store.migrate().await?;
-    let mut drive = Drive::new(options, config, store)?;
+    let last_year = options.from.year() + options.years as i32 - 1;
+    let mut drive = Drive::new(options, &config, store)?;
     drive.settle_in().await?;
-    drive.live(progress).await?;
-    drive.compare().await?;
+    Box::pin(drive.live(progress)).await?;
+    compare::compare(&drive.store, &drive.ledger, last_year).await?;
     let mut years = std::mem::take(&mut drive.years);
     let violations = report::finish(&mut years, &drive.ledger());
     drive.store.close().await;
@@ -81,6 +85,7 @@ struct Drive {
     /// When no daemon runs, from and until; the last comes first.
     absences: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     ids: Vec<Uuid>,
+    deleted_at: HashMap<u32, DateTime<Utc>>,
     alive: u64,
     years: BTreeMap<i32, Year>,
     ticks: u64,
@@ -88,7 +93,7 @@ struct Drive {
 }
 
 impl Drive {
-    fn new(options: &Options, config: Config, store: Store) -> anyhow::Result<Self> {
+    fn new(options: &Options, config: &Config, store: Store) -> anyhow::Result<Self> {
         let from = midnight(options.from);
         let last_year = options.from.year() + options.years as i32;
         let until = NaiveDate::from_ymd_opt(last_year, 1, 1).context("these years are too far ahead")?;
@@ -103,7 +108,7 @@ impl Drive {
         };
         let clock = Arc::new(SettableClock::new(from));
         let shared = || Arc::clone(&clock) as SharedClock;
-        let queue = app::memory_queue(&config, shared());
+        let queue = app::memory_queue(config, shared());
         let ledger = Arc::new(Mutex::new(Ledger::new(rules)));
         let receiver = Arc::new(Receiver {
             ledger: Arc::clone(&ledger),
@@ -112,13 +117,13 @@ impl Drive {
         });
         let scheduler = || {
             let queue = Arc::clone(&queue) as Arc<dyn Queue>;
-            app::scheduler(&config, store.clone(), queue, shared(), Beat::new(shared()))
+            app::scheduler(config, store.clone(), queue, shared(), Beat::new(shared()))
         };
         let pool = || {
             let queue = Arc::clone(&queue) as Arc<dyn Queue>;
             let channel = Arc::clone(&receiver) as Arc<dyn Channel>;
             app::pool(
-                &config,
+                config,
                 store.clone(),
                 queue,
                 channel,
@@ -151,6 +156,7 @@ impl Drive {
             actions,
             absences: absences.into_iter().rev().collect(),
             ids: vec![Uuid::nil(); options.users as usize],
+            deleted_at: HashMap::new(),
             alive: 0,
             years: (from.year()..last_year)
                 .map(|year| (year, Year::default()))
@@ -242,7 +248,7 @@ impl Drive {
                 }
                 self.tick(next, None).await?;
             } else {
-                self.pools[0].run_once().await?;
+                Box::pin(self.pools[0].run_once()).await?;
             }
         }
         Ok(())
@@ -258,18 +264,18 @@ impl Drive {
         let ([one, other], [first, second]) = (&self.schedulers, &self.pools);
         let both = draw(self.seed, &[now.timestamp() as u64, 3]) < 0.05;
         if both {
-            let ((_, a), (_, b)) = tokio::join!(one.run_once(now), other.run_once(now));
+            let ((_, a), (_, b)) = tokio::join!(Box::pin(one.run_once(now)), Box::pin(other.run_once(now)));
             a.and(b)?;
         } else {
-            one.run_once(now).await.1?;
+            Box::pin(one.run_once(now)).await.1?;
         }
         // Workers have nothing to do while the queue is empty.
         if self.queue.next_visible_at().is_some_and(|at| at <= now) {
             if both {
-                let (a, b) = tokio::join!(first.run_once(), second.run_once());
+                let (a, b) = tokio::join!(Box::pin(first.run_once()), Box::pin(second.run_once()));
                 a.and(b)?;
             } else {
-                first.run_once().await?;
+                Box::pin(first.run_once()).await?;
             }
         }
         self.ledger().end_tick(now);
@@ -290,12 +296,10 @@ impl Drive {
                     let users = [(UserKey::External, settings.user(number))];
                     let written = self.store.write_users(&self.schedule, now, &users).await?;
                     let written = written.first().context("nobody was written")?.0;
-                    if !id.is_nil() && written != id {
-                        self.ledger().complain(
-                            now.year(),
-                            Wrong::Wrong,
-                            format!("user {id} came back as {written}"),
-                        );
+                    let gone = self.deleted_at.remove(&number).map(|at| now - at);
+                    if written != id && gone.is_some_and(|gone| gone < REMEMBERED) {
+                        let text = format!("user {id} came back as {written}");
+                        self.ledger().complain(now.year(), Violation::Wrong, text);
                     }
                     self.joined(number, written, &settings, now);
                 }
@@ -310,6 +314,7 @@ impl Drive {
                 Turn::Delete => {
                     row.deleted += 1;
                     self.alive -= 1;
+                    self.deleted_at.insert(number, now);
                     self.store.delete_user(now, UserRef::Id(id), None).await?;
                     self.ledger().delete(id);
                 }
@@ -342,87 +347,6 @@ impl Drive {
             row.moved += u64::from(moved);
         }
         Ok(())
-    }
-
-    /// Compares every row with the ledger.
-    async fn compare(&self) -> anyhow::Result<()> {
-        let mut after = None;
-        let mut seen = 0;
-        loop {
-            let page = self
-                .store
-                .list_events(&EventFilter::default(), Order::Ascending, after, 1000)
-                .await?;
-            let Some(last) = page.last() else { break };
-            after = Some(EventCursor::from(last));
-            for event in &page {
-                seen += u64::from(self.compare_event(event));
-            }
-        }
-        let mut ledger = self.ledger();
-        let finished = |fate: &Fate| {
-            !matches!(
-                fate,
-                Fate::Nothing | Fate::Owed(_) | Fate::Cancelled { tried: false }
-            )
-        };
-        let entries = || ledger.people.values().flat_map(|person| person.entries.values());
-        let expected = entries().filter(|entry| finished(&entry.fate)).count() as u64;
-        let trying = entries()
-            .filter(|entry| matches!(entry.fate, Fate::Trying(_)))
-            .count();
-        let year = self.until.year();
-        if seen != expected {
-            ledger.complain(
-                year,
-                Wrong::Missing,
-                format!("{expected} events must be finished, and {seen} are"),
-            );
-        }
-        if trying > 0 {
-            ledger.complain(
-                year,
-                Wrong::Missing,
-                format!("{trying} greetings were tried, and never came"),
-            );
-        }
-        Ok(())
-    }
-
-    /// Gives whether the event is finished in a way that the ledger counts.
-    fn compare_event(&self, event: &Event) -> bool {
-        let mut ledger = self.ledger();
-        let year = i32::from(event.local_year);
-        let kind = KINDS.iter().position(|kind| *kind == event.kind);
-        let person = ledger.people.get(&event.user_id);
-        let entry = kind.and_then(|kind| person?.entries.get(&(kind, year)).copied());
-        let fate = entry.map(|entry| entry.fate);
-        let due_at = entry.and_then(|entry| entry.due).map(|due| due.at);
-        let agrees = match (event.state, event.reason.as_deref(), fate) {
-            (EventState::Delivered, _, Some(Fate::Sent))
-            | (EventState::Dead, _, Some(Fate::Dead))
-            | (EventState::Skipped, Some("late"), Some(Fate::Late { .. }))
-            | (EventState::Skipped, Some("late_join"), Some(Fate::LateJoin)) => due_at == Some(event.due_at),
-            (EventState::Pending, _, Some(Fate::Owed(_))) => due_at == Some(event.due_at),
-            (EventState::Cancelled, Some("user_deleted"), Some(Fate::Cancelled { .. } | Fate::Owed(_))) => {
-                true
-            }
-            _ => false,
-        };
-        if !agrees {
-            let (id, kind, state, reason) =
-                (event.user_id, &event.kind, event.state, event.reason.as_deref());
-            let text = format!(
-                "user {id}: the {kind} of {year}, due at {}, is {state} ({reason:?}); it should be due at {due_at:?}, and is {fate:?}",
-                event.due_at
-            );
-            ledger.complain(year, Wrong::Wrong, text);
-        }
-        match event.state {
-            EventState::Delivered | EventState::Dead | EventState::Skipped => true,
-            EventState::Cancelled => matches!(fate, Some(Fate::Cancelled { tried: true })),
-            _ => false,
-        }
     }
 }
 

@@ -1,38 +1,17 @@
 //! What is owed to whom, kept beside the system under test and without a look at it.
 //!
 //! For each person, kind and year there is one [`Entry`]. Whoever writes a user tells the ledger; the ledger says when a
-//! greeting must come, and the receiver asks it about each that does. The rules are those of the design's table, said
-//! once more:
-//!
-//! - due at the send time on the day, where the person lives;
-//! - learned on the day after that: at once, or skipped, as `plan.late_join` says; learned after the day: not that year;
-//! - moved before it was sent: at the new instant, or at once if that is past;
-//! - nothing more once a request has been begun, whatever is edited: one a year;
-//! - deleted: nothing more; back again: as new, but for what was sent;
-//! - unsent after `late.max_secs`: skipped.
+//! greeting must come, by the [`rules`], and the receiver asks it about each that does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::RangeInclusive;
 
-use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use uuid::Uuid;
 
 use super::cast::{KINDS, Settings};
-use super::oracle::{self, Due};
-use crate::calendar::{AnnualDate, LeapDay, SendAt};
-use crate::model::LateJoin;
-
-/// What the configuration of the simulated daemon says.
-#[derive(Debug, Clone)]
-pub(super) struct Rules {
-    pub(super) send_at: [SendAt; KINDS.len()],
-    pub(super) leap_day: LeapDay,
-    pub(super) late_join: LateJoin,
-    pub(super) late_max: TimeDelta,
-    pub(super) max_attempts: u32,
-    /// The years in which entries are kept.
-    pub(super) years: RangeInclusive<i32>,
-}
+use super::oracle::Due;
+use super::rules::{self, Rules};
+use crate::calendar::AnnualDate;
 
 /// What becomes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +51,14 @@ pub(super) struct Entry {
 pub(super) struct Person {
     pub(super) number: u32,
     pub(super) alive: bool,
-    settings: Settings,
-    known_at: [DateTime<Utc>; KINDS.len()],
+    pub(super) settings: Settings,
+    pub(super) known_at: [DateTime<Utc>; KINDS.len()],
     pub(super) entries: BTreeMap<(usize, i32), Entry>,
 }
 
 /// Something that must not happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(super) enum Violation {
     /// A greeting that is not owed, or not now, or with the wrong text; or a row that says otherwise.
     Wrong,
     /// A second greeting of a year.
@@ -96,15 +75,7 @@ pub(super) struct Ledger {
     owed: BTreeSet<(DateTime<Utc>, Uuid, usize, i32)>,
     /// The absence that has just ended: what was owed in it may come at its end.
     absence: Option<(DateTime<Utc>, DateTime<Utc>)>,
-    pub(super) violations: Vec<(i32, Wrong, String)>,
-}
-
-/// What brings an edit about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Edit,
-    /// Somebody who was deleted comes back.
-    Return,
+    pub(super) violations: Vec<(i32, Violation, String)>,
 }
 
 impl Ledger {
@@ -130,7 +101,7 @@ impl Ledger {
         person.alive = true;
         person.settings = settings;
         person.known_at = [now; KINDS.len()];
-        self.judge(id, now, Cause::Return);
+        self.judge(id, now, rules::Cause::Return);
     }
 
     /// Somebody changed. Gives how many open entries moved.
@@ -147,7 +118,7 @@ impl Ledger {
                 *known_at = now;
             }
         }
-        self.judge(id, now, Cause::Edit)
+        self.judge(id, now, rules::Cause::Edit)
     }
 
     /// Somebody is gone.
@@ -166,7 +137,7 @@ impl Ledger {
     }
 
     /// Judges all entries of a person again; gives how many that were open are now open at another instant.
-    fn judge(&mut self, id: Uuid, now: DateTime<Utc>, cause: Cause) -> u32 {
+    fn judge(&mut self, id: Uuid, now: DateTime<Utc>, cause: rules::Cause) -> u32 {
         let Some(person) = self.people.get_mut(&id) else {
             return 0;
         };
@@ -174,7 +145,7 @@ impl Ledger {
         for kind in 0..KINDS.len() {
             for year in self.rules.years.clone() {
                 let old = person.entries.get(&(kind, year)).copied();
-                let new = judge(&self.rules, person, kind, year, old, now, cause);
+                let new = rules::judge(&self.rules, person, kind, year, old, now, cause);
                 if let Fate::Owed(at) = new.fate {
                     self.owed.insert((at, id, kind, year));
                     let was = old.and_then(|old| old.due).map(|due| due.at);
@@ -245,7 +216,7 @@ impl Ledger {
             entry.fate = Fate::Nothing;
             self.complain(
                 year,
-                Wrong::Missing,
+                Violation::Missing,
                 format!(
                     "user {id}: the {} of {year}, owed at {at}, had not come at {now}",
                     KINDS[kind]
@@ -266,7 +237,7 @@ impl Ledger {
         let Some(person) = self.people.get(&id) else {
             self.complain(
                 now.year(),
-                Wrong::Wrong,
+                Violation::Wrong,
                 format!("user {id} is greeted, and was never there"),
             );
             return None;
@@ -279,7 +250,7 @@ impl Ledger {
                 "user {id}: a {} due at {due_at} came at {now}, when none is due",
                 KINDS[kind]
             );
-            self.complain(due_at.year(), Wrong::Wrong, text);
+            self.complain(due_at.year(), Violation::Wrong, text);
             return None;
         };
         let (kind_name, fate, number) = (KINDS[kind], entry.fate, person.number);
@@ -295,7 +266,7 @@ impl Ledger {
             Fate::Owed(at) => {
                 self.complain(
                     year,
-                    Wrong::Wrong,
+                    Violation::Wrong,
                     format!("user {id}: the {kind_name} of {year} is owed at {at} and came at {now}"),
                 );
                 Some((number, year, 1))
@@ -304,7 +275,7 @@ impl Ledger {
             Fate::Sent => {
                 self.complain(
                     year,
-                    Wrong::Twice,
+                    Violation::Twice,
                     format!("user {id}: the {kind_name} of {year} came again at {now}"),
                 );
                 None
@@ -312,7 +283,7 @@ impl Ledger {
             _ => {
                 self.complain(
                     year,
-                    Wrong::Wrong,
+                    Violation::Wrong,
                     format!("user {id}: the {kind_name} of {year} came at {now}, but its fate is {fate:?}"),
                 );
                 None
@@ -349,125 +320,7 @@ impl Ledger {
         ))
     }
 
-    pub(super) fn complain(&mut self, year: i32, wrong: Wrong, text: String) {
+    pub(super) fn complain(&mut self, year: i32, wrong: Violation, text: String) {
         self.violations.push((year, wrong, text));
     }
-}
-
-/// The whole table of rules.
-fn judge(
-    rules: &Rules,
-    person: &Person,
-    kind: usize,
-    year: i32,
-    old: Option<Entry>,
-    now: DateTime<Utc>,
-    cause: Cause,
-) -> Entry {
-    let fate = old.map_or(Fate::Nothing, |old| old.fate);
-    let keep = old.unwrap_or(Entry {
-        due: None,
-        fate: Fate::Nothing,
-        late_join: false,
-        failures: 0,
-    });
-    let removed = person.settings.dates[kind].is_none();
-    match fate {
-        // The next request finds that the date is gone.
-        Fate::Trying(_) if removed => {
-            return Entry {
-                fate: Fate::Cancelled { tried: true },
-                ..keep
-            };
-        }
-        Fate::Sent
-        | Fate::Dead
-        | Fate::Trying(_)
-        | Fate::Late { tried: true }
-        | Fate::Cancelled { tried: true } => return keep,
-        Fate::Late { tried: false } | Fate::LateJoin if cause == Cause::Return => return keep,
-        _ => {}
-    }
-    let skipped = matches!(fate, Fate::Late { .. } | Fate::LateJoin);
-    let nothing = |due| {
-        // A row that is cancelled stays where it is.
-        let fate = if matches!(fate, Fate::Cancelled { .. }) {
-            fate
-        } else {
-            Fate::Nothing
-        };
-        if skipped {
-            keep
-        } else {
-            Entry { due, fate, ..keep }
-        }
-    };
-    let settings = &person.settings;
-    let Some(date) = settings.dates[kind] else {
-        return nothing(None);
-    };
-    // The day of birth is the first birthday; an anniversary of 0 years is none.
-    if date
-        .year()
-        .is_some_and(|since| since + i32::from(kind > 0) > year)
-    {
-        return nothing(None);
-    }
-    let send_at = settings.send_at.unwrap_or(rules.send_at[kind]);
-    let leap_day = settings.leap_day.unwrap_or(rules.leap_day);
-    let Some(due) = oracle::due(date, year, send_at, settings.zone, leap_day) else {
-        return nothing(None);
-    };
-    if due.at > now && due.at >= person.known_at[kind] {
-        return Entry {
-            due: Some(due),
-            fate: Fate::Owed(due.at),
-            late_join: false,
-            ..keep
-        };
-    }
-    if skipped {
-        return keep;
-    }
-    // It is past: what was open is owed at once; what was not is no older than yesterday.
-    let open = matches!(fate, Fate::Owed(_));
-    let yesterday = settings
-        .zone
-        .local(now)
-        .date()
-        .pred_opt()
-        .unwrap_or(NaiveDate::MIN);
-    if !open && nominal(date, year) < yesterday {
-        return nothing(Some(due));
-    }
-    let known_at = person.known_at[kind];
-    let late_join = due.at < known_at;
-    if late_join && known_at >= oracle::day_over(settings.zone, due.local_date) {
-        return nothing(Some(due));
-    }
-    let fate = if late_join && rules.late_join == LateJoin::Skip {
-        Fate::LateJoin
-    } else {
-        Fate::Owed(next_tick(now).max(due.at))
-    };
-    Entry {
-        due: Some(due),
-        fate,
-        late_join,
-        ..keep
-    }
-}
-
-/// The date under which it is planned.
-fn nominal(date: AnnualDate, year: i32) -> NaiveDate {
-    let in_year = NaiveDate::from_ymd_opt(year, date.month(), date.day());
-    in_year
-        .or_else(|| NaiveDate::from_ymd_opt(year, 2, 28))
-        .unwrap_or(NaiveDate::MIN)
-}
-
-/// The first whole minute at or after `now`.
-pub(super) fn next_tick(now: DateTime<Utc>) -> DateTime<Utc> {
-    let secs = now.timestamp();
-    DateTime::from_timestamp((secs + 59).div_euclid(60) * 60, 0).unwrap_or(now)
 }

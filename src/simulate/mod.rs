@@ -8,7 +8,7 @@
 //! [`cast`] draws people and what happens to them: late joins, moves (across the date line, on the day), corrected
 //! dates, deletions, returns. [`drive`] sets the clock from one minute in which something happens to the next, writes
 //! users as the API does, and runs the scheduler and the workers as a daemon does, now and then two of each at once, and
-//! with absences of hours or days. [`ledger`] knows by the rules alone, and by [`oracle`]'s clocks on walls, who must
+//! with absences of hours or days. [`ledger`] knows by the [`rules`] alone, and by [`oracle`]'s clocks on walls, who must
 //! be greeted when; [`receiver`] asks it about each greeting, and fails now and then. At the end the rows are compared
 //! with the ledger, too.
 //!
@@ -18,11 +18,13 @@
 //! seconds between two ticks in which nothing happens.
 
 mod cast;
+mod compare;
 mod drive;
 mod ledger;
 mod oracle;
 mod receiver;
 mod report;
+mod rules;
 
 use std::collections::HashMap;
 

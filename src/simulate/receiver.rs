@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::NaiveDate;
 
 use super::cast::KINDS;
-use super::ledger::{Fate, Ledger, Wrong};
+use super::ledger::{Fate, Ledger, Violation};
 use crate::channel::{Channel, Greeting, Sent, Verdict};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
@@ -36,7 +36,7 @@ impl Channel for Receiver {
         let Some(kind) = KINDS.iter().position(|kind| greeting.message.contains(kind)) else {
             ledger.complain(
                 0,
-                Wrong::Wrong,
+                Violation::Wrong,
                 format!("user {user}: the text {:?} names no kind", greeting.message),
             );
             return Sent::delivered(200);
@@ -50,7 +50,7 @@ impl Channel for Receiver {
                 "user {user}: the text is {:?} and not {expected:?}",
                 greeting.message
             );
-            ledger.complain(year, Wrong::Wrong, text);
+            ledger.complain(year, Violation::Wrong, text);
         }
         let max_attempts = ledger.rules.max_attempts;
         let (fate, sent) = match self.mood(number, kind, year, attempt) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::ledger::{Entry, Fate, Ledger, Wrong};
+use super::ledger::{Entry, Fate, Ledger, Violation};
 use crate::calendar::Rule;
 
 /// Of what went wrong, as much is told in full.
@@ -189,9 +189,9 @@ pub(super) fn finish(years: &mut BTreeMap<i32, Year>, ledger: &Ledger) -> Vec<St
     for (year, wrong, _) in &ledger.violations {
         let row = years.entry((*year).clamp(first, last)).or_default();
         match wrong {
-            Wrong::Wrong => row.wrong += 1,
-            Wrong::Twice => row.twice += 1,
-            Wrong::Missing => row.missing += 1,
+            Violation::Wrong => row.wrong += 1,
+            Violation::Twice => row.twice += 1,
+            Violation::Missing => row.missing += 1,
         }
     }
     let told = ledger.violations.iter().take(TOLD);
