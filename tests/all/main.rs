@@ -9,14 +9,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod abuse;
 mod api;
 mod bad_input;
 mod calendar;
-mod crashes;
 mod demo;
 mod doctor;
-mod drain;
 mod edits;
 mod explain;
 mod forecast;

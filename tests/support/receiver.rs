@@ -35,8 +35,6 @@ pub(crate) enum Behaviour {
     SlowBytes(Duration),
     /// Bytes that are no HTTP, or half of it; then the connection closes.
     Bytes(Vec<u8>),
-    /// The first bytes, and then the second again and again.
-    Flood(Vec<u8>, Vec<u8>),
 }
 
 impl Behaviour {
@@ -51,7 +49,7 @@ impl Behaviour {
             Self::Status(status) | Self::Answer(status, ..) => (200..300).contains(status),
             Self::After(_, then) => then.accepts(),
             Self::ResetAfterHead | Self::EndlessBody | Self::SlowBytes(_) => true,
-            Self::Hang | Self::Reset | Self::Bytes(_) | Self::Flood(..) => false,
+            Self::Hang | Self::Reset | Self::Bytes(_) => false,
         }
     }
 
@@ -99,7 +97,6 @@ impl Behaviour {
                 Reply::Steps(steps.collect())
             }
             Self::Bytes(bytes) => Reply::Steps(vec![Step::Write(bytes)]),
-            Self::Flood(first, again) => Reply::Steps(vec![Step::Write(first), Step::Forever(again)]),
         }
     }
 }
