@@ -93,7 +93,7 @@ impl<'a> Daemon<'a> {
         let from = self.place.journal.now();
         running.terminate();
         let status = running.exit().await;
-        let took = self.place.journal.now() - from;
+        let took = self.place.journal.now().saturating_sub(from);
         // One that has hardly begun has not taken the signal over yet.
         if !status.success() && status.signal() != Some(15) {
             self.complain(format!("ended badly after SIGTERM: {status}"));
@@ -118,6 +118,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "every caller has just made it")]
     fn complain(&mut self, what: String) {
         self.complaints.push(format!("daemon {} {what}", self.path()));
     }

@@ -16,6 +16,10 @@ Exit code 1 when a rule was broken; the run's seed and story are printed.";
 /// Break everything while greetings fall due, and check that none is lost or repeated
 #[derive(Debug, clap::Parser)]
 #[command(name = "faults", after_help = EXAMPLES, max_term_width = 110)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) role: Option<Role>,

@@ -83,7 +83,7 @@ async fn attempt(
         let from = place.journal.now();
         let stuck = until_quiet(&place).await;
         stop.cancel();
-        (stuck, place.journal.now() - from)
+        (stuck, place.journal.now().saturating_sub(from))
     };
     let ((stuck, healed_in), ()) = tokio::join!(course, course::ticks(&place, &plan, &stop));
     for daemon in &mut daemons {
