@@ -69,8 +69,7 @@ async fn edit(world: &World, random: &mut fastrand::Rng) {
     let zone = ZONES[random.usize(0..ZONES.len())];
     let user = world.store.user(UserRef::External(&name)).await.unwrap();
     match (user, random.u8(0..6)) {
-        (None, _) => drop(world.write_user(person(&name, date, zone)).await),
-        (Some(_), 0) => drop(world.write_user(person(&name, date, zone)).await),
+        (None, _) | (Some(_), 0) => drop(world.write_user(person(&name, date, zone)).await),
         (Some(_), 1) => world.correct(&name, date).await,
         (Some(_), 2) => world.move_to(&name, zone).await,
         (Some(_), 3) => {
@@ -82,7 +81,7 @@ async fn edit(world: &World, random: &mut fastrand::Rng) {
         (Some(_), 4) => {
             world
                 .change(&name, |user| user.leap_day = Some("mar1".parse().unwrap()))
-                .await
+                .await;
         }
         (Some(user), _) => world.delete(user.id).await,
     }
