@@ -14,9 +14,10 @@ ENV CARGO_TERM_COLOR=never CARGO_PROFILE_RELEASE_STRIP=symbols
 # The dependencies, against a program that does nothing. This layer is made anew when they change, and only then.
 COPY Cargo.toml Cargo.lock ./
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    mkdir -p src tests/all benches/pipeline \
-    && echo 'fn main() {}' | tee src/main.rs tests/all/main.rs benches/pipeline/main.rs > /dev/null \
-    && touch src/lib.rs \
+    for path in $(sed -n 's/^path = "\(.*\)"/\1/p' Cargo.toml); do \
+        mkdir -p "$(dirname "$path")" && echo 'fn main() {}' > "$path"; \
+    done \
+    && echo > src/lib.rs \
     && cargo build --locked --release --bin bday \
     && rm -rf src tests benches
 
