@@ -5,7 +5,7 @@
 //! scheduling process, before its first tick. What each move was goes to the log and to a metric.
 //!
 //! The database has zone data of its own. bday never computes an instant with it, but reports and other programs may:
-//! [`differences`] says where it would show people other local times.
+//! [`differences()`] says where it would show people other local times.
 //!
 //! Guaranteed: when [`recompute`] returns [`Outcome::Done`] or [`Outcome::Current`], every event that was pending when
 //! it began is due where this binary's data put it. Any number of processes may start at once: one does the work. Not
