@@ -20,6 +20,7 @@ mod forecast;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
+mod people_commands;
 mod queue;
 mod restore;
 mod serve;

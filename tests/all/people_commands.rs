@@ -1,0 +1,268 @@
+//! `bday user` and `bday event`, as somebody types them.
+
+use serde_json::Value;
+
+use crate::support::database::Database;
+use crate::support::process::{Bday, Finished};
+
+struct Shell(Database);
+
+impl Shell {
+    async fn run(&self, arguments: &[&str]) -> Finished {
+        Bday::new(arguments)
+            .env("BDAY__DATABASE__URL", self.0.url())
+            .env("BDAY__QUEUE__KIND", "postgres")
+            .env("BDAY__WEBHOOK__URL", "http://127.0.0.1:9/")
+            .env(
+                "BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE",
+                "{{ years }} years, {{ full_name }}",
+            )
+            .env("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")
+            .finish()
+            .await
+    }
+
+    /// Must succeed; gives what it printed.
+    async fn ok(&self, arguments: &[&str]) -> String {
+        let finished = self.run(arguments).await;
+        assert!(finished.status.success(), "{arguments:?}: {finished:?}");
+        finished.stdout
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(arguments).await).unwrap()
+    }
+
+    /// Must fail with this code; gives the complaint.
+    async fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let finished = self.run(arguments).await;
+        assert_eq!(finished.status.code(), Some(code), "{arguments:?}: {finished:?}");
+        finished.stderr
+    }
+}
+
+const ADA: [&str; 9] = [
+    "--first-name",
+    "Ada",
+    "--last-name",
+    "Lovelace",
+    "--birth-date",
+    "1815-12-10",
+    "--time-zone",
+    "Europe/London",
+    "--external-id=hr-1",
+];
+
+#[tokio::test]
+async fn a_person_is_added_shown_changed_listed_and_deleted() {
+    let shell = Shell(Database::new().await);
+    let add = [
+        &[
+            "user",
+            "add",
+            "--json",
+            "--occasion",
+            "work_anniversary=2019-05-02",
+        ],
+        &ADA[..],
+    ]
+    .concat();
+    let added = shell.json(&add).await;
+    assert_eq!(added["result"], "created");
+    let id = added["id"].as_str().unwrap();
+    for name in ["hr-1", id] {
+        let shown = shell.json(&["user", "show", name, "--json"]).await;
+        assert_eq!(
+            (&shown["id"], &shown["lastName"]),
+            (&added["id"], &Value::from("Lovelace"))
+        );
+    }
+    let table = shell.ok(&["user", "show", "hr-1"]).await;
+    for part in ["Europe/London", "next birthday", "next work_anniversary"] {
+        assert!(table.contains(part), "{table}");
+    }
+
+    let changed = shell
+        .json(&[
+            "user",
+            "update",
+            "hr-1",
+            "--last-name",
+            "King",
+            "--occasion",
+            "work_anniversary=",
+            "--json",
+        ])
+        .await;
+    assert_eq!(
+        (&changed["lastName"], &changed["occasions"]),
+        (&Value::from("King"), &serde_json::json!({}))
+    );
+    let table = shell.ok(&["user", "list", "--search", "king"]).await;
+    assert!(table.contains("Ada King") && table.starts_with("ID"), "{table}");
+    assert_eq!(
+        shell.ok(&["user", "list", "--time-zone", "UTC", "--json"]).await,
+        ""
+    );
+
+    assert_eq!(
+        shell.ok(&["user", "delete", "hr-1"]).await,
+        format!("deleted {id}\n")
+    );
+    for command in ["delete", "show", "update"] {
+        let error = shell.fails(1, &["user", command, "hr-1"]).await;
+        assert!(
+            error.contains("no user has the id or external id \"hr-1\""),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_wrong_option_is_named_at_once() {
+    let shell = Shell(Database::new().await);
+    let error = shell
+        .fails(
+            2,
+            &[
+                "user",
+                "add",
+                "--first-name",
+                "Ada",
+                "--birth-date",
+                "1990-02-30",
+                "--time-zone",
+                "Mars",
+                "--occasion",
+                "wedding=2019-05-02",
+            ],
+        )
+        .await;
+    for part in [
+        "--birth-date ",
+        "--time-zone ",
+        "--occasion wedding: unknown kind",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    shell.ok(&[&["user", "add"], &ADA[..]].concat()).await;
+    let error = shell
+        .fails(2, &["user", "update", "hr-1", "--first-name", ""])
+        .await;
+    assert!(error.contains("--first-name is missing"), "{error}");
+    let added = shell
+        .json(&[
+            "user",
+            "add",
+            "--json",
+            "--first-name",
+            "Eve",
+            "--birth-date",
+            "--01-01",
+            "--time-zone",
+            "UTC",
+        ])
+        .await;
+    let eve = added["id"].as_str().unwrap();
+    let error = shell
+        .fails(1, &["user", "update", eve, "--external-id", "hr-1"])
+        .await;
+    assert!(error.contains("--external-id belongs to another user"), "{error}");
+}
+
+#[tokio::test]
+async fn people_go_out_and_come_back_in_either_format() {
+    let shell = Shell(Database::new().await);
+    shell
+        .ok(&[
+            &["user", "add", "--occasion", "work_anniversary=--02-29"],
+            &ADA[..],
+        ]
+        .concat())
+        .await;
+    let folder = std::env::temp_dir().join(format!("bday-export-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for format in ["csv", "ndjson"] {
+        let path = folder.join(format!("people.{format}"));
+        let path = path.to_str().unwrap();
+        shell
+            .ok(&["user", "export", "--format", format, "--output", path])
+            .await;
+        let report = shell.json(&["user", "import", path, "--json"]).await;
+        assert_eq!(
+            (&report["unchanged"], &report["failed"]),
+            (&Value::from(1), &Value::from(0)),
+            "{format}"
+        );
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    let csv = shell.ok(&["user", "export"]).await;
+    assert_eq!(
+        csv,
+        "first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n\
+         Ada,Lovelace,1815-12-10,Europe/London,,,hr-1,--02-29\n"
+    );
+}
+
+#[tokio::test]
+async fn an_event_is_listed_and_shown() {
+    let shell = Shell(Database::new().await);
+    shell.ok(&["migrate"]).await;
+    shell.ok(&["tick"]).await;
+    // Whoever is added on the day itself is planned at once.
+    let today = shell
+        .0
+        .store()
+        .clock()
+        .await
+        .unwrap()
+        .format("--%m-%d")
+        .to_string();
+    let birth_date = format!("--birth-date={today}");
+    shell
+        .ok(&[
+            "user",
+            "add",
+            "--first-name",
+            "Ada",
+            &birth_date,
+            "--time-zone",
+            "UTC",
+            "--send-at",
+            "23:59",
+        ])
+        .await;
+    let event: Value = shell.json(&["event", "list", "--json"]).await;
+    assert_eq!(
+        (&event["state"], &event["attemptCount"]),
+        (&Value::from("pending"), &Value::from(0))
+    );
+    let id = event["id"].as_str().unwrap();
+    let table = shell
+        .ok(&["event", "list", "--state", "pending", "--from", "2020-01-01"])
+        .await;
+    assert!(table.contains(id), "{table}");
+    assert_eq!(
+        shell.ok(&["event", "list", "--state", "dead", "--json"]).await,
+        ""
+    );
+    let shown = shell.json(&["event", "show", id, "--json"]).await;
+    assert_eq!(
+        (&shown["id"], &shown["attempts"]),
+        (&event["id"], &serde_json::json!([]))
+    );
+    assert!(shell.ok(&["event", "show", id]).await.contains("birthday"));
+    let unknown = "0198f0c0-0000-7000-8000-000000000000";
+    assert!(
+        shell
+            .fails(1, &["event", "show", unknown])
+            .await
+            .contains(unknown)
+    );
+    assert!(
+        shell
+            .fails(2, &["event", "list", "--state", "lost"])
+            .await
+            .contains("skipped")
+    );
+}
