@@ -300,7 +300,7 @@ pub async fn start(
 
     let api = role
         .answers()
-        .then(|| Api::new(store.clone(), config.schedule(), Arc::clone(&clock)));
+        .then(|| Api::new(store.clone(), config.terms(), Arc::clone(&clock)));
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr()?;
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.

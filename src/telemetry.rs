@@ -61,7 +61,10 @@ pub fn log_for_daemon(log: &Log) -> anyhow::Result<()> {
 
 /// Logs of a command, from `level` on: to standard error, so that standard output is the answer alone.
 pub fn log_for_command(level: &str) {
-    let filter = EnvFilter::try_from_env("BDAY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = EnvFilter::try_from_env("BDAY_LOG").unwrap_or_else(|_| {
+        // A command may take its time over a large table.
+        EnvFilter::new(format!("{level},sqlx=error"))
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -61,11 +61,12 @@ fn chart(forecast: &Forecast, colour: bool) -> Vec<String> {
     } else {
         (Style::new(), Style::new())
     };
-    let peak = forecast.per_day.iter().map(|day| day.due).max().unwrap_or(0);
+    let peak = peak(&forecast.per_day);
     let mut lines = vec![summary(forecast), String::new()];
+    let scale = format!("DUE PER DAY ({} = {peak} or more)", LEVELS[LEVELS.len() - 1]);
     lines.push(format!(
-        "{bold}{:<8} {:<31}  {:>11}  BUSIEST DAY{bold:#}",
-        "MONTH", "DUE PER DAY", "DUE"
+        "{bold}{:<8} {scale:<31}  {:>11}  BUSIEST DAY{bold:#}",
+        "MONTH", "DUE"
     ));
     for month in forecast
         .per_day
@@ -108,6 +109,20 @@ fn chart(forecast: &Forecast, colour: bool) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What a full column stands for: half as much again as nineteen days in twenty have, so that 1 January, which many
+/// systems write for a date they do not know, does not flatten all others.
+fn peak(days: &[Day]) -> u64 {
+    let mut dues: Vec<u64> = days.iter().map(|day| day.due).collect();
+    dues.sort_unstable();
+    let usual = dues.get(dues.len() * 19 / 20).copied().unwrap_or(0);
+    let most = dues.last().copied().unwrap_or(0);
+    if usual == 0 {
+        most
+    } else {
+        most.min(usual + usual / 2)
+    }
 }
 
 fn level(due: u64, peak: u64) -> char {
@@ -167,6 +182,21 @@ mod tests {
             [0, 1, 5000, 10_000].map(|due| level(due, 10_000)),
             ['·', '▁', '▄', '█']
         );
+    }
+
+    #[test]
+    fn one_crowded_day_does_not_flatten_the_others() {
+        let from = NaiveDate::from_ymd_opt(2026, 12, 1).unwrap();
+        let days = from.iter_days().take(60).map(|date| {
+            let due = if date.month() == 1 && date.day() == 1 {
+                40_000
+            } else {
+                2000
+            };
+            Day { date, due }
+        });
+        assert_eq!(peak(&days.collect::<Vec<_>>()), 3000);
+        assert_eq!(peak(&[]), 0);
     }
 
     #[test]

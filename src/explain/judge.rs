@@ -79,13 +79,12 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
     let since_due = |at: DateTime<Utc>| span(at - event.due_at);
     let ended = event.finished_at.unwrap_or(now);
     let late_max = TimeDelta::from_std(terms.late_max).unwrap_or(TimeDelta::MAX);
-    let paused = facts.paused_at.filter(|_| event.due_at <= now);
+    let paused = facts.pause.as_ref().filter(|_| event.due_at <= now);
     match event.state {
         EventState::Pending | EventState::Queued if paused.is_some() => {
-            let since = paused.map(instant).unwrap_or_default();
-            let until = instant(event.due_at + late_max);
-            let text =
-                format!("sending is paused since {since}; it is skipped if it is still unsent at {until}");
+            let pause = paused.map(|pause| format!("since {} ({})", instant(pause.since), pause.reason));
+            let (pause, until) = (pause.unwrap_or_default(), instant(event.due_at + late_max));
+            let text = format!("sending is paused {pause}; it is skipped if it is still unsent at {until}");
             (Status::Paused, text)
         }
         EventState::Pending if event.due_at > now => {

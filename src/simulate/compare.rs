@@ -72,12 +72,12 @@ fn compare_event(ledger: &mut Ledger, event: &Event) -> bool {
         _ => false,
     };
     if !agrees {
-        let (id, kind, state, reason) = (event.user_id, &event.kind, event.state, event.reason.as_deref());
-        let text = format!(
-            "user {id}: the {kind} of {year}, due at {}, is {state} ({reason:?}); it should be due at {due_at:?}, and is {fate:?}",
+        let (kind, state, reason) = (&event.kind, event.state, event.reason.as_deref());
+        let what = format!(
+            "the {kind} of {year}, due at {}, is {state} ({reason:?}); it should be due at {due_at:?}, and is {fate:?}",
             event.due_at
         );
-        ledger.complain(year, Violation::Wrong, text);
+        ledger.complain_of(event.user_id, year, Violation::Wrong, &what);
     }
     match event.state {
         EventState::Delivered | EventState::Dead | EventState::Skipped => true,

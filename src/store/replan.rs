@@ -5,7 +5,7 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::Result;
-use super::plan::insert_events;
+use super::plan::{Written, insert_events};
 use super::users::OccasionRow;
 use crate::model::{EventState, NewEvent, Occasion, Reason, Schedule};
 
@@ -30,6 +30,8 @@ struct Movable {
 /// | skipped, nothing sent yet | pending, if the new instant is still ahead |
 /// | anything of it was, or may have been sent | as it is: one greeting a year |
 ///
+/// Gives what was planned or skipped by it.
+///
 /// The message of a queued event that moved is still on the queue. Whoever receives it finds an event that is not due,
 /// and drops it.
 pub(super) async fn replan(
@@ -38,7 +40,7 @@ pub(super) async fn replan(
     now: DateTime<Utc>,
     through: Option<NaiveDate>,
     users: &[Uuid],
-) -> Result<()> {
+) -> Result<Written> {
     let rows: Vec<OccasionRow> = sqlx::query_as(
         "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
          FROM occasions o JOIN users u ON u.id = o.user_id WHERE o.user_id = ANY($1)",
@@ -58,24 +60,30 @@ pub(super) async fn replan(
     .bind(users)
     .fetch_all(&mut **transaction)
     .await?;
-    move_events(transaction, schedule, now, &occasions, movable).await?;
+    let mut written = Written {
+        planned: 0,
+        skipped: move_events(transaction, schedule, now, &occasions, movable).await?,
+    };
     if let Some(through) = through {
         let mut missing = Vec::new();
         for occasion in &occasions {
             missing.extend(schedule.events_through(occasion, now, through));
         }
-        insert_events(transaction, now, &missing).await?;
+        let Written { planned, skipped } = insert_events(transaction, now, &missing).await?;
+        written.planned += planned;
+        written.skipped += skipped;
     }
-    Ok(())
+    Ok(written)
 }
 
+/// Gives how many are skipped from now on.
 async fn move_events(
     transaction: &mut Transaction<'_, Postgres>,
     schedule: &Schedule,
     now: DateTime<Utc>,
     occasions: &[Occasion],
     movable: Vec<Movable>,
-) -> Result<()> {
+) -> Result<u64> {
     let mut moved: Vec<(Uuid, NewEvent)> = Vec::new();
     let mut gone = Vec::new();
     for old in movable {
@@ -103,7 +111,7 @@ async fn move_events(
             .await?;
     }
     if moved.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let ids: Vec<Uuid> = moved.iter().map(|(id, _)| *id).collect();
     let events = || moved.iter().map(|(_, event)| event);
@@ -127,5 +135,7 @@ async fn move_events(
     .bind(now)
     .execute(&mut **transaction)
     .await?;
-    Ok(())
+    Ok(events()
+        .filter(|event| event.state == EventState::Skipped)
+        .count() as u64)
 }

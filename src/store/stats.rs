@@ -41,7 +41,7 @@ impl Store {
     pub async fn next_pending(&self) -> Result<Option<DateTime<Utc>>> {
         self.in_time(async {
             Ok(sqlx::query_scalar(
-                "SELECT due_at FROM events WHERE state = 'pending' ORDER BY due_at, id LIMIT 1",
+                "SELECT due_at FROM events WHERE finished_at IS NULL AND state = 'pending' ORDER BY due_at, id LIMIT 1",
             )
             .fetch_optional(&self.pool)
             .await?)

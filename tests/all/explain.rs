@@ -253,3 +253,113 @@ async fn a_kind_that_is_not_configured_is_named() {
     assert_eq!(found.status, Status::KindNotConfigured);
     assert!(found.why.contains("kinds.work_anniversary"), "{}", found.why);
 }
+
+#[tokio::test]
+async fn a_pause_is_the_reason_while_it_holds() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    world.minute().await;
+    world
+        .store
+        .set_pause(instant("2026-05-01T12:00:00Z"), "new receiver")
+        .await
+        .unwrap();
+    assert_says(&world, user, Status::NotDue, &["due in 1 d 9 h"]).await;
+    world.set("2026-05-02T09:00:00Z");
+    world.minute().await;
+    let words = [
+        "paused since 2026-05-01T12:00:00Z",
+        "new receiver",
+        "2026-05-04T09:00:00Z",
+    ];
+    assert_says(&world, user, Status::Paused, &words).await;
+    world.store.end_pause().await.unwrap();
+    world.minute().await;
+    assert_says(&world, user, Status::Delivered, &["accepted 0 s"]).await;
+}
+
+/// Every way in which a greeting is skipped or cancelled before an attempt: a row with its reason, a counter, a line.
+#[tokio::test]
+async fn each_skip_is_a_row_a_metric_and_a_line() {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let guard = metrics::set_default_local_recorder(&recorder);
+    let world = World::with("2026-05-01T00:00:00Z", &[("plan.late_join", "skip")]).await;
+    let count = |name: &str, reason: &str| {
+        let line = format!("bday_events_{name}_total{{reason=\"{reason}\"}} ");
+        let text = metrics.render();
+        text.lines()
+            .find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+
+    // By the planner: somebody who was there before the first plan.
+    world.set("2026-05-01T10:00:00Z");
+    let planner = world.write("planner", "1990-05-01", "UTC").await;
+    world.tick().await;
+    assert_says(
+        &world,
+        planner,
+        Status::SkippedLateJoin,
+        &["plan.late_join is skip"],
+    )
+    .await;
+    assert_eq!(count("skipped", "late_join"), 1);
+
+    // By whoever writes: an import, a new user, an edit.
+    let import = world.write("import", "1990-05-01", "UTC").await;
+    let schedule = world.config.schedule();
+    let now = instant("2026-05-01T10:00:00Z");
+    let created = person("created", "1990-05-01", "UTC");
+    let created = world
+        .store
+        .create_user(&schedule, now, &created, None, |_| String::new())
+        .await
+        .unwrap();
+    let bday::store::Created::New(created) = created else {
+        panic!("{created:?}")
+    };
+    let edited = world.write("edited", "1990-05-03", "UTC").await;
+    let edit = |_: &_| Ok::<_, std::convert::Infallible>(person("edited", "1990-05-01", "UTC"));
+    world
+        .store
+        .edit_user(&schedule, now, UserRef::Id(edited), edit)
+        .await
+        .unwrap();
+    for user in [import, created.id, edited] {
+        assert_says(
+            &world,
+            user,
+            Status::SkippedLateJoin,
+            &["1 h 00 min after it was due"],
+        )
+        .await;
+    }
+    assert_eq!(count("skipped", "late_join"), 4);
+
+    // By the claim: pending for too long. By the lease: queued for too long.
+    let pending = world.write("pending", "1990-05-03", "UTC").await;
+    let queued = world.write("queued", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.tick().await;
+    world.set("2026-05-05T09:00:01Z");
+    world.minute().await;
+    for user in [pending, queued] {
+        assert_says(&world, user, Status::SkippedLate, &["late.max_secs"]).await;
+    }
+    assert_eq!(count("skipped", "late"), 2);
+
+    // By a deletion.
+    let gone = world.write("gone", "1990-05-06", "UTC").await;
+    world
+        .store
+        .delete_user(instant("2026-05-05T09:00:01Z"), UserRef::Id(gone), None)
+        .await
+        .unwrap();
+    assert_says(&world, gone, Status::Cancelled, &["deleted"]).await;
+    assert_eq!(count("cancelled", "user_deleted"), 1);
+    assert_eq!(world.greetings(), 0);
+    drop(guard);
+}

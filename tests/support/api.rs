@@ -53,7 +53,7 @@ impl Server {
         let config = config::load(None, variables.into()).unwrap();
         let api = Api::new(
             database.store(),
-            config.schedule(),
+            config.terms(),
             Arc::clone(&clock) as SharedClock,
         );
         Self {
@@ -67,7 +67,7 @@ impl Server {
     pub(crate) fn on(world: &World) -> Self {
         let clock = Arc::clone(&world.clock);
         let shared = Arc::clone(&clock) as SharedClock;
-        let api = Api::new(world.store.clone(), world.config.schedule(), shared);
+        let api = Api::new(world.store.clone(), world.config.terms(), shared);
         Self {
             router: api.router(),
             database: None,

@@ -7,7 +7,9 @@
 mod by_external_id;
 mod docs;
 mod events;
+mod explain;
 mod export;
+mod forecast;
 mod import;
 mod problem;
 mod request;
@@ -28,6 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock::SharedClock;
+use crate::explain::Terms;
 use crate::model::Schedule;
 use crate::store::{Store, StoreError};
 use problem::Problem;
@@ -40,6 +43,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Api {
     store: Store,
     schedule: Arc<Schedule>,
+    terms: Arc<Terms>,
+    forecasts: Arc<forecast::Latest>,
     clock: SharedClock,
 }
 
@@ -67,12 +72,14 @@ struct Page<T> {
 struct Description;
 
 impl Api {
-    /// Kinds and defaults are those of `schedule`.
+    /// Kinds, defaults and horizons are those of `terms`.
     #[must_use]
-    pub fn new(store: Store, schedule: Schedule, clock: SharedClock) -> Self {
+    pub fn new(store: Store, terms: Terms, clock: SharedClock) -> Self {
         Self {
             store,
-            schedule: Arc::new(schedule),
+            schedule: Arc::new(terms.schedule.clone()),
+            terms: Arc::new(terms),
+            forecasts: Arc::default(),
             clock,
         }
     }
@@ -98,6 +105,8 @@ fn routes() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(export::export))
         .routes(routes!(upcoming::upcoming))
+        .routes(routes!(explain::explain))
+        .routes(routes!(forecast::forecast))
         .routes(routes!(events::of_user))
         .routes(routes!(events::list))
         .routes(routes!(events::get))

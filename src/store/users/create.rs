@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{insert_events, planned_through};
+use super::super::plan::{self, insert_events, planned_through};
 use super::super::{Result, Store};
 use super::occasions::{dates_of, occasions_of};
 use super::rows::date_columns;
@@ -60,12 +60,13 @@ impl Store {
             }
             let through = planned_through(&mut transaction).await?;
             let created = insert(&mut transaction, now, user).await?;
+            let mut written = plan::Written::default();
             if let Some(through) = through {
                 let mut events = Vec::new();
                 for occasion in occasions_of(created.id, user, now) {
                     events.extend(schedule.events_through(&occasion, now, through));
                 }
-                insert_events(&mut transaction, now, &events).await?;
+                written = insert_events(&mut transaction, now, &events).await?;
             }
             if let Some(idempotency) = idempotency {
                 sqlx::query("UPDATE idempotency_keys SET user_id = $2, answer = $3 WHERE key = $1")
@@ -76,6 +77,7 @@ impl Store {
                     .await?;
             }
             transaction.commit().await?;
+            written.count();
             Ok(Created::New(Box::new(created)))
         })
         .await

@@ -1,17 +1,18 @@
 //! One user changed, or deleted.
 
 use chrono::{DateTime, Utc};
+use metrics::counter;
 use sqlx::{Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::planned_through;
+use super::super::plan::{self, planned_through};
 use super::super::replan::replan;
 use super::super::{Result, Store};
 use super::UserRef;
 use super::occasions::{Dates, raise_versions};
 use super::rows::{USER_COLUMNS, UserRow};
 use crate::calendar::{LeapDay, SendAt};
-use crate::model::{NewUser, Schedule, User};
+use crate::model::{NewUser, Reason, Schedule, User};
 
 /// What became of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,13 +76,15 @@ impl Store {
                 raise_versions(&mut transaction, now, &[old.id]).await?;
             }
             let mut current = old;
+            let mut written = plan::Written::default();
             if dates || fields {
-                replan(&mut transaction, schedule, now, through, &[current.id]).await?;
-                if let Some(written) = lock(&mut transaction, UserRef::Id(current.id)).await? {
-                    current = written;
+                written = replan(&mut transaction, schedule, now, through, &[current.id]).await?;
+                if let Some(edited) = lock(&mut transaction, UserRef::Id(current.id)).await? {
+                    current = edited;
                 }
             }
             transaction.commit().await?;
+            written.count();
             Ok(Edited::Done(Box::new(current)))
         })
         .await
@@ -121,7 +124,7 @@ impl Store {
                 .bind(id)
                 .execute(&mut *transaction)
                 .await?;
-            sqlx::query(
+            let cancelled = sqlx::query(
                 "UPDATE events SET state = 'cancelled', reason = 'user_deleted', finished_at = $2, deadline_at = NULL
                  WHERE user_id = $1 AND state IN ('pending', 'queued')",
             )
@@ -130,6 +133,8 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
             transaction.commit().await?;
+            counter!("bday_events_cancelled_total", "reason" => Reason::UserDeleted.as_str())
+                .increment(cancelled.rows_affected());
             Ok(Deleted::Done)
         })
         .await

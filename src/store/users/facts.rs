@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
-use super::super::{Result, Store};
+use super::super::{Pause, Result, Store};
 use super::UserRef;
 use super::rows::{USER_COLUMNS, UserRow};
 use crate::model::{Attempt, Event, EventWithAttempts, User};
@@ -29,8 +29,8 @@ pub struct Facts {
     pub events: Vec<EventWithAttempts>,
     /// How far everybody has been planned; none before the first plan.
     pub planned_through: Option<NaiveDate>,
-    /// Since when sending is paused, UTC.
-    pub paused_at: Option<DateTime<Utc>>,
+    /// The pause of sending that holds.
+    pub pause: Option<Pause>,
     /// The dates that a planner has begun and not finished.
     pub being_planned: Vec<NaiveDate>,
 }
@@ -74,6 +74,9 @@ impl Store {
                 sqlx::query_scalar("SELECT local_date FROM planned_days WHERE planned_at IS NULL ORDER BY 1")
                     .fetch_all(&mut *transaction)
                     .await?;
+            let pause = sqlx::query_as("SELECT since, reason FROM pauses")
+                .fetch_optional(&mut *transaction)
+                .await?;
             transaction.commit().await?;
             Ok(Some(Facts {
                 user_id,
@@ -82,8 +85,7 @@ impl Store {
                 known_at: known_at.into_iter().collect(),
                 events,
                 planned_through,
-                // Nothing can pause it yet.
-                paused_at: None,
+                pause,
                 being_planned,
             }))
         })

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{insert_events, planned_through};
+use super::super::plan::{self, insert_events, planned_through};
 use super::super::replan::replan;
 use super::super::{Result, Store};
 use super::occasions::{Dates, note_leap_day_rules, occasions_of, raise_versions};
@@ -49,8 +49,9 @@ impl Store {
             if !only_dates.is_empty() {
                 raise_versions(&mut transaction, now, &only_dates).await?;
             }
+            let mut events = plan::Written::default();
             if let Some(through) = through {
-                plan_created(&mut transaction, schedule, now, through, users, &result).await?;
+                events = plan_created(&mut transaction, schedule, now, through, users, &result).await?;
             }
             let updated: Vec<Uuid> = result
                 .iter()
@@ -58,9 +59,12 @@ impl Store {
                 .map(|(id, _)| *id)
                 .collect();
             if !updated.is_empty() {
-                replan(&mut transaction, schedule, now, through, &updated).await?;
+                let moved = replan(&mut transaction, schedule, now, through, &updated).await?;
+                events.planned += moved.planned;
+                events.skipped += moved.skipped;
             }
             transaction.commit().await?;
+            events.count();
             Ok(result)
         })
         .await
@@ -180,7 +184,7 @@ async fn plan_created(
     through: NaiveDate,
     users: &[(UserKey, NewUser)],
     written: &[(Uuid, Written)],
-) -> Result<()> {
+) -> Result<plan::Written> {
     let mut events = Vec::new();
     for ((_, user), (id, outcome)) in users.iter().zip(written) {
         if *outcome == Written::Created {
@@ -189,6 +193,5 @@ async fn plan_created(
             }
         }
     }
-    insert_events(transaction, now, &events).await?;
-    Ok(())
+    insert_events(transaction, now, &events).await
 }

@@ -2,6 +2,7 @@
 
 mod events;
 mod files;
+mod foresight;
 mod lists;
 mod tester;
 mod users;

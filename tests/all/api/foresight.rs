@@ -1,0 +1,83 @@
+//! Explain and forecast over the API: the same as the commands.
+
+use bday::explain::explain;
+use bday::store::UserRef;
+
+use crate::support::api::Server;
+use crate::support::world::{World, instant};
+
+#[tokio::test]
+async fn a_user_is_explained_as_on_the_command_line_and_stays_so_when_deleted() {
+    let world = World::at("2026-05-02T08:00:00Z").await;
+    let user = world.write("hr-17", "2000-02-29", "Asia/Kathmandu").await;
+    let api = Server::on(&world);
+    let path = format!("/v1/users/{user}/explain");
+    let answer = api.get(&path).await.expect(200);
+    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let expected = explain(facts, &world.config.terms(), instant("2026-05-02T08:00:00Z"));
+    assert_eq!(answer, serde_json::to_value(&expected).unwrap());
+    assert_eq!(answer["localNow"], "2026-05-02T13:45:00+05:45");
+    assert_eq!(answer["thisYear"][0]["status"], "learned_too_late");
+    assert_eq!(answer["next"][0]["dueAt"], "2027-02-28T03:15:00Z");
+
+    let pending = world.write("hr-18", "1990-05-03", "UTC").await;
+    world.minute().await;
+    let path = format!("/v1/users/{pending}/explain");
+    assert_eq!(
+        api.get(&path).await.expect(200)["thisYear"][0]["status"],
+        "not_due"
+    );
+    let now = instant("2026-05-02T08:00:00Z");
+    world
+        .store
+        .delete_user(now, UserRef::Id(pending), None)
+        .await
+        .unwrap();
+    let answer = api.get(&path).await.expect(200);
+    assert_eq!(
+        (&answer["user"], &answer["deletedAt"]),
+        (&serde_json::Value::Null, &"2026-05-02T08:00:00Z".into())
+    );
+    assert_eq!(answer["thisYear"][0]["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn nobody_is_not_explained() {
+    let api = Server::start().await;
+    api.get("/v1/users/0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f/explain")
+        .await
+        .expect(404);
+    api.get("/v1/users/x/explain").await.expect(400);
+}
+
+#[tokio::test]
+async fn the_forecast_has_a_count_for_each_day_asked_for() {
+    let world = World::at("2026-05-02T08:00:00Z").await;
+    world.write("u", "1990-05-03", "Asia/Kolkata").await;
+    let api = Server::on(&world);
+    let answer = api.get("/v1/forecast?days=3").await.expect(200);
+    let expected = serde_json::json!({
+        "from": "2026-05-02", "days": 3, "dates": 1, "due": 1,
+        "perDay": [
+            {"date": "2026-05-02", "due": 0}, {"date": "2026-05-03", "due": 1}, {"date": "2026-05-04", "due": 0}
+        ],
+        "busiestMinutes": [
+            {"at": "2026-05-03T03:30:00Z", "due": 1, "zones": [{"timeZone": "Asia/Kolkata", "due": 1}]}
+        ],
+    });
+    assert_eq!(answer, expected);
+    assert_eq!(
+        api.get("/v1/forecast").await.expect(200)["perDay"]
+            .as_array()
+            .unwrap()
+            .len(),
+        366
+    );
+    for wrong in [
+        "/v1/forecast?days=0",
+        "/v1/forecast?days=1831",
+        "/v1/forecast?day=3",
+    ] {
+        api.get(wrong).await.expect(400);
+    }
+}
