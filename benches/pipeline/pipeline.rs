@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) last_ms: f64,
     /// Seconds from the start of the daemons until all was written down and the queue empty.
     pub(crate) cpu: Cpu,
+    /// Sends, receives and deletes, each a batch of up to ten.
+    pub(crate) sqs_calls: u64,
     /// The largest daemon's peak.
     pub(crate) daemon_mb: f64,
     pub(crate) judgement: Judgement,
@@ -71,6 +73,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
         all_written_down(&mut world).await?;
     }
     let after = world.cpu();
+    let sqs_calls = world.queue().await?.calls;
     let cpu = Cpu {
         daemon: daemons.iter().map(|daemon| procfs::cpu_secs(daemon.pid())).sum(),
         postgres: after.postgres - before.postgres,
@@ -116,6 +119,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
         p99_ms: percentile(&waits, 0.99),
         last_ms,
         cpu,
+        sqs_calls,
         daemon_mb,
         judgement,
         limits: Vec::new(),
@@ -151,7 +155,7 @@ async fn all_written_down(world: &mut World) -> anyhow::Result<()> {
             sqlx::query_scalar("SELECT count(*) FROM events WHERE state IN ('queued', 'delivering')")
                 .fetch_one(world.store.pool())
                 .await?;
-        if under_way == 0 && world.messages().await? == 0 {
+        if under_way == 0 && world.queue().await?.messages == 0 {
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;

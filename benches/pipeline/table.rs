@@ -6,24 +6,30 @@ use super::scenario::Verdict;
 
 pub(crate) fn print(runs: &[Run], idles: &[Idle]) {
     if !runs.is_empty() {
+        // The four by process are microseconds of CPU for each event; calls are those to SQS for each event.
         println!(
-            "\n{:<15} {:>7} {:>8} {:>8} {:>7} {:>7} {:>7}  {:>31} {:>6} {:>5}  exactly once, limits",
-            "",
+            "\n{:<15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7}  {:>7} {:>7} {:>5} {:>5} {:>6} {:>5} {:>5}  exactly once, limits",
+            "scenario",
             "events",
             "tick ms",
             "per s",
             "p50 ms",
             "p99 ms",
             "last ms",
-            "CPU us per event: bday pg sqs rcv",
+            "bday us",
+            "pg us",
+            "sqs",
+            "recv",
             "CPU s",
-            "MB"
+            "MB",
+            "calls",
         );
     }
     for run in runs {
-        let us = |secs: f64| secs * 1e6 / f64::from(run.events);
+        let each = |total: f64| total / f64::from(run.events);
+        let us = |secs: f64| each(secs * 1e6);
         println!(
-            "{:<15} {:>7} {:>8.0} {:>8.0} {:>7.0} {:>7.0} {:>7.0}  {:>12.1} {:>6.1} {:>6.1} {:>6.1} {:>6.2} {:>5.1}  {}{}",
+            "{:<15} {:>7} {:>8.0} {:>7.0} {:>7.0} {:>7.0} {:>7.0}  {:>7.1} {:>7.1} {:>5.1} {:>5.1} {:>6.2} {:>5.1} {:>5.2}  {}{}",
             run.scenario,
             run.events,
             run.tick_ms,
@@ -37,6 +43,7 @@ pub(crate) fn print(runs: &[Run], idles: &[Idle]) {
             us(run.cpu.receiver),
             run.cpu.daemon,
             run.daemon_mb,
+            each(run.sqs_calls as f64),
             exactness(run),
             limits(&run.limits),
         );

@@ -9,7 +9,7 @@ use bday::queue::postgres::PostgresQueue;
 use bday::store::{self, Store};
 use serde::Serialize;
 
-use super::endpoint;
+use super::endpoint::{self, Figures};
 use super::options::Options;
 use super::part::Part;
 use super::procfs;
@@ -125,13 +125,16 @@ impl World {
         }
     }
 
-    /// How many messages the queue holds.
-    pub(crate) async fn messages(&mut self) -> anyhow::Result<u64> {
+    /// What the queue holds, and how often SQS was called.
+    pub(crate) async fn queue(&mut self) -> anyhow::Result<Figures> {
         match &mut self.queue {
-            Waiting::Sqs(endpoint) => Ok(endpoint.ask("count").await?.parse()?),
+            Waiting::Sqs(endpoint) => Ok(serde_json::from_str(&endpoint.ask("figures").await?)?),
             Waiting::Postgres(queue) => {
                 let depth = queue.depth().await?;
-                Ok(depth.visible + depth.in_flight)
+                Ok(Figures {
+                    messages: depth.visible + depth.in_flight,
+                    calls: 0,
+                })
             }
         }
     }

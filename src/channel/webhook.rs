@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
 use serde::Serialize;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -82,6 +82,8 @@ impl Webhook {
         let client = Client::builder()
             .user_agent(concat!("bday/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
+            // One attempt is one request: when there is another, the queue says.
+            .retry(retry::never())
             .no_proxy()
             .http1_only()
             .timeout(timeout)

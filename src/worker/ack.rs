@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Disposal, Lanes, Shared, gather};
+use super::{Batches, Disposal, Shared};
 
-pub(super) async fn run(shared: Arc<Shared>, disposals: Lanes<Disposal>) -> anyhow::Result<()> {
-    while let Some(batch) = gather(&disposals).await {
+pub(super) async fn run(shared: Arc<Shared>, disposals: Batches<Disposal>) -> anyhow::Result<()> {
+    while let Some(batch) = disposals.next().await {
         let (mut acks, mut hides) = (Vec::with_capacity(batch.len()), Vec::new());
         for disposal in batch {
             match disposal {

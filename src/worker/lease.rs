@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Finished, Job, Lanes, Shared, flight, gather, poll};
+use super::{Batches, Finished, Job, Shared, flight, poll};
 use crate::channel::{Greeting, Sent, Verdict};
 use crate::model::{AttemptOutcome, Lease, Reason};
 use crate::queue::Receipt;
@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_millis(15);
 
 pub(super) async fn run(
     shared: Arc<Shared>,
-    jobs: Lanes<Job>,
+    jobs: Batches<Job>,
     finished: mpsc::Sender<Finished>,
     soft: CancellationToken,
     hard: CancellationToken,
@@ -32,10 +32,13 @@ pub(super) async fn run(
     let mut requests = JoinSet::new();
     let mut again: JoinSet<Vec<Job>> = JoinSet::new();
     let mut open = true;
+    // Outlives the rounds, since it may hold messages.
+    let mut next = std::pin::pin!(jobs.next());
     loop {
         let batch = tokio::select! {
-            batch = gather(&jobs), if open => {
+            batch = &mut next, if open => {
                 let Some(batch) = batch else { open = false; continue };
+                next.set(jobs.next());
                 batch
             }
             Some(soon) = again.join_next() => soon?,

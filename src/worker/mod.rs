@@ -5,8 +5,8 @@
 //!   └ a permit for each message, given back when its request has ended
 //! ```
 //!
-//! Each arrow is a bounded channel, and each statement takes whatever has gathered in front of it: under load batches
-//! grow by themselves, and a single greeting waits for nobody.
+//! Each arrow is a bounded channel, and each statement takes whatever has gathered in front of it. Under load it waits a
+//! few milliseconds for more, as statements are cheaper by the hundred; a single greeting waits for nobody.
 //!
 //! Guaranteed: no request without a lease that was committed before; no ack before the outcome is committed; a worker
 //! that lost its lease changes nothing. Not guaranteed: that a receiver never sees a greeting twice. If this process
@@ -15,6 +15,7 @@
 
 mod ack;
 mod backoff;
+mod batch;
 mod breaker;
 mod flight;
 mod lease;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -39,16 +40,25 @@ use crate::health::Beat;
 use crate::model::Lease;
 use crate::queue::{Queue, Receipt, Received};
 use crate::store::Store;
+use batch::{Batches, Patience, STATEMENT_BATCH};
 pub use breaker::Options as BreakerOptions;
 use breaker::{Breaker, Ticket};
 use flight::{Flights, Hold};
 use rate::Rate;
 use report::Report;
 
-/// How many messages or outcomes one statement takes.
-const STATEMENT_BATCH: usize = 512;
 /// Statements of one kind that are under way at once.
 const LANES: usize = 2;
+/// A poll that came back full is the sign of a crowd.
+const BEFORE_LEASE: Patience = Patience {
+    least: 10,
+    wait: Duration::from_millis(3),
+};
+/// These greetings have arrived: nobody waits for the record, and no place in flight is held by it.
+const BEFORE_RECORD: Patience = Patience {
+    least: 1,
+    wait: Duration::from_millis(10),
+};
 /// Polls that are under way at once, at the most.
 const MAX_POLLS: usize = 16;
 
@@ -145,9 +155,6 @@ enum Polling {
     UntilEmpty,
 }
 
-/// The receiving end of a channel that several lanes take from.
-type Lanes<T> = Arc<Mutex<mpsc::Receiver<T>>>;
-
 /// The pool.
 #[derive(Debug, Clone)]
 pub struct Pool(Arc<Shared>);
@@ -221,11 +228,13 @@ impl Pool {
         let (jobs_in, jobs) = mpsc::channel::<Job>(room.max(STATEMENT_BATCH));
         let (finished_in, finished) = mpsc::channel::<Finished>(STATEMENT_BATCH * 2);
         let (disposals_in, disposals) = mpsc::channel::<Disposal>(STATEMENT_BATCH * 4);
-        let (jobs, finished, disposals): (Lanes<_>, Lanes<_>, Lanes<_>) = (
-            Arc::new(Mutex::new(jobs)),
-            Arc::new(Mutex::new(finished)),
-            Arc::new(Mutex::new(disposals)),
-        );
+        let patient = |patience| match polling {
+            Polling::UntilStopped => patience,
+            Polling::UntilEmpty => Patience::NONE,
+        };
+        let jobs = Batches::new(jobs, patient(BEFORE_LEASE));
+        let finished = Batches::new(finished, patient(BEFORE_RECORD));
+        let disposals = Batches::new(disposals, patient(BEFORE_RECORD));
 
         // Each stage ends when the one before has ended and its channel is empty: so nothing is lost on the way out.
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -246,18 +255,18 @@ impl Pool {
         for _ in 0..LANES {
             parts.spawn(lease::run(
                 Arc::clone(shared),
-                Arc::clone(&jobs),
+                jobs.clone(),
                 finished_in.clone(),
                 soft.clone(),
                 hard.clone(),
             ));
             parts.spawn(record::run(
                 Arc::clone(shared),
-                Arc::clone(&finished),
+                finished.clone(),
                 disposals_in.clone(),
                 hard.clone(),
             ));
-            parts.spawn(ack::run(Arc::clone(shared), Arc::clone(&disposals)));
+            parts.spawn(ack::run(Arc::clone(shared), disposals.clone()));
         }
         drop((finished_in, disposals_in));
 
@@ -291,11 +300,4 @@ impl Pool {
         report::log(shared);
         result
     }
-}
-
-/// Takes what has gathered, up to a statement's worth; none when the channel is closed and empty.
-async fn gather<T>(lanes: &Lanes<T>) -> Option<Vec<T>> {
-    let mut batch = Vec::new();
-    let taken = lanes.lock().await.recv_many(&mut batch, STATEMENT_BATCH).await;
-    (taken > 0).then_some(batch)
 }

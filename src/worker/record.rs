@@ -8,7 +8,7 @@ use metrics::{counter, histogram};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Disposal, Finished, Lanes, Shared, backoff, gather};
+use super::{Batches, Disposal, Finished, Shared, backoff};
 use crate::channel::Verdict;
 use crate::model::{AttemptOutcome, Reason};
 use crate::store::{NextStep, Outcome};
@@ -23,11 +23,11 @@ struct Decision {
 
 pub(super) async fn run(
     shared: Arc<Shared>,
-    finished: Lanes<Finished>,
+    finished: Batches<Finished>,
     disposals: mpsc::Sender<Disposal>,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
-    while let Some(batch) = gather(&finished).await {
+    while let Some(batch) = finished.next().await {
         let now = shared.clock.now();
         let (decisions, batch): (Vec<Decision>, Vec<Finished>) = batch
             .into_iter()
