@@ -30,13 +30,6 @@ struct Leased {
     since: Instant,
 }
 
-impl Flight {
-    fn oldest(&self) -> Instant {
-        self.lease
-            .map_or(self.hidden, |lease| lease.since.min(self.hidden))
-    }
-}
-
 #[derive(Debug, Default)]
 struct Held {
     next: u64,
@@ -91,11 +84,12 @@ impl Flights {
         }
     }
 
-    fn older_than(&self, age: Duration, now: Instant) -> Vec<(u64, Flight)> {
+    /// What was set last before `before`: as messages, or as leases.
+    fn older(&self, before: Instant, set: impl Fn(&Flight) -> Option<Instant>) -> Vec<(u64, Flight)> {
         self.lock()
             .flights
             .iter()
-            .filter(|(_, flight)| now.duration_since(flight.oldest()) >= age)
+            .filter(|(_, flight)| set(flight).is_some_and(|at| at <= before))
             .map(|(key, flight)| (*key, flight.clone()))
             .collect()
     }
@@ -118,44 +112,65 @@ impl Flights {
     }
 }
 
-/// Extends what has been held for a third of its time, again and again.
+/// Extends what was set a third of its time ago, again and again. Leases and messages each by themselves: a database
+/// that hangs must not let the messages go, nor a queue that hangs the leases.
 pub(super) async fn heartbeat(shared: &Shared) {
     let third = shared.options.visibility / 3;
-    loop {
-        tokio::time::sleep(third / 2).await;
-        beat(shared, third).await;
-    }
+    let leases = async {
+        loop {
+            tokio::time::sleep(third / 2).await;
+            extend_leases(shared, third).await;
+        }
+    };
+    let messages = async {
+        loop {
+            tokio::time::sleep(third / 2).await;
+            extend_visibility(shared, third).await;
+        }
+    };
+    tokio::join!(leases, messages);
 }
 
-async fn beat(shared: &Shared, age: Duration) {
-    let mut old = shared.flights.older_than(age, shared.clock.monotonic());
-    if old.is_empty() {
+async fn extend_leases(shared: &Shared, third: Duration) {
+    let now = shared.clock.monotonic();
+    let Some(before) = now.checked_sub(third) else {
         return;
-    }
-    let leased: Vec<(Uuid, i16)> = old
+    };
+    let old = shared
+        .flights
+        .older(before, |flight| flight.lease.map(|lease| lease.since));
+    let leases: Vec<(Uuid, i16)> = old
         .iter()
         .filter_map(|(_, flight)| flight.lease)
         .map(|lease| (lease.event_id, lease.attempt))
         .collect();
-    let before = shared.clock.monotonic();
-    // A database that hangs must not keep us from the queue for longer than there is time.
-    if !leased.is_empty()
-        && let Some(lost) = extend(shared, &leased, age / 2).await
-    {
-        // Somebody else has these now: their messages are no longer ours to hide.
-        old.retain(|(key, flight)| {
-            let ours = flight.lease.is_none_or(|lease| !lost.contains(&lease.event_id));
-            if !ours {
-                shared.flights.forget(*key);
-            }
-            ours
-        });
-        shared.flights.change(&old, |flight| {
-            if let Some(lease) = &mut flight.lease {
-                lease.since = lease.since.max(before);
-            }
-        });
+    if leases.is_empty() {
+        return;
     }
+    let Some(lost) = extend(shared, &leases, third / 2).await else {
+        return;
+    };
+    counter!("bday_leases_extended_total").increment((leases.len() - lost.len()) as u64);
+    let (gone, kept): (Vec<_>, Vec<_>) = old
+        .into_iter()
+        .partition(|(_, flight)| flight.lease.is_some_and(|lease| lost.contains(&lease.event_id)));
+    shared.flights.change(&kept, |flight| {
+        if let Some(lease) = &mut flight.lease {
+            lease.since = now;
+        }
+    });
+    // Somebody else has these now: their messages are no longer ours to hide.
+    for (key, _) in gone {
+        shared.flights.forget(key);
+    }
+}
+
+async fn extend_visibility(shared: &Shared, third: Duration) {
+    let now = shared.clock.monotonic();
+    let Some(before) = now.checked_sub(third) else {
+        return;
+    };
+    let old = shared.flights.older(before, |flight| Some(flight.hidden));
     let receipts: Vec<_> = old
         .iter()
         .map(|(_, flight)| (flight.receipt.clone(), shared.options.visibility))
@@ -163,11 +178,13 @@ async fn beat(shared: &Shared, age: Duration) {
     if receipts.is_empty() {
         return;
     }
-    counter!("bday_leases_extended_total").increment(receipts.len() as u64);
-    let before = shared.clock.monotonic();
-    match shared.queue.hide(&receipts).await {
-        Ok(()) => shared.flights.change(&old, |flight| flight.hidden = before),
-        Err(error) => tracing::warn!(%error, "cannot extend visibility"),
+    match tokio::time::timeout(third, shared.queue.hide(&receipts)).await {
+        Ok(Ok(())) => shared.flights.change(&old, |flight| flight.hidden = now),
+        Ok(Err(error)) => tracing::warn!(%error, "cannot extend visibility"),
+        Err(_) => tracing::warn!(
+            patience_ms = third.as_millis() as u64,
+            "cannot extend visibility in time"
+        ),
     }
 }
 

@@ -9,11 +9,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abuse;
 mod api;
 mod bad_input;
 mod calendar;
+mod crashes;
 mod demo;
 mod doctor;
+mod drain;
 mod edits;
 mod explain;
 mod forecast;

@@ -13,7 +13,7 @@ use crate::support::process::{Bday, Running};
 use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::sqs::Sqs;
 
-const QUEUE: &str = "bday-messages";
+pub(crate) const QUEUE: &str = "bday-messages";
 
 /// A database, an SQS endpoint and a receiver, and how a daemon finds them.
 pub(crate) struct Place {

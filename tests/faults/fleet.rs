@@ -112,9 +112,12 @@ impl<'a> Daemon<'a> {
 
     async fn freeze(&self, long: Duration) {
         if let Some(running) = &self.running {
-            running.freeze();
-            tokio::time::sleep(long).await;
-            running.thaw();
+            let still = async {
+                running.freeze();
+                tokio::time::sleep(long).await;
+                running.thaw();
+            };
+            self.place.journal.during(Cause::Frozen(self.path()), still).await;
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Cause {
     Database,
     /// The receiver did not answer what it accepted.
     Answers,
+    /// The daemon that posts to this path stood still. That explains nothing by itself: a lease outlasts it.
+    Frozen(String),
 }
 
 impl fmt::Display for Cause {
@@ -24,6 +26,7 @@ impl fmt::Display for Cause {
             Self::Killed(_) => f.write_str("the sender was killed"),
             Self::Database => f.write_str("the database was away"),
             Self::Answers => f.write_str("the answer was lost"),
+            Self::Frozen(_) => f.write_str("the sender stood still"),
         }
     }
 }

@@ -10,20 +10,23 @@ use uuid::Uuid;
 
 use super::journal::{Cause, Entry};
 use super::place::Place;
+use super::plan::MOST_SKEW_MS;
 use super::support::receiver::Record;
 
 /// From an acceptance to its record, when nothing is in the way: milliseconds, but the machine may be busy.
-const TO_RECORD: Duration = Duration::from_secs(2);
+const TO_RECORD: Duration = Duration::from_secs(3);
 /// The journal and the receiver began to count within this.
 const CLOCKS: Duration = Duration::from_millis(100);
 /// The most that the turned clock is ahead, and a bit.
-const EARLIEST: TimeDelta = TimeDelta::milliseconds(4100);
+const EARLIEST: TimeDelta = TimeDelta::milliseconds(MOST_SKEW_MS + 100);
 
 /// What there was to count.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counts {
     events: u64,
     requests: u64,
+    /// How many of the requests were made while faults were being injected.
+    pub(crate) stormy: u64,
     /// By state, and for the undelivered by reason.
     ends: BTreeMap<String, u64>,
     /// Events that were accepted more than once, by what explains it.
@@ -34,6 +37,7 @@ impl AddAssign<&Self> for Counts {
     fn add_assign(&mut self, other: &Self) {
         self.events += other.events;
         self.requests += other.requests;
+        self.stormy += other.stormy;
         for (ours, theirs) in [(&mut self.ends, &other.ends), (&mut self.repeats, &other.repeats)] {
             for (key, n) in theirs {
                 *ours.entry(key.clone()).or_default() += n;
@@ -51,10 +55,11 @@ impl fmt::Display for Counts {
         let repeats: u64 = self.repeats.values().sum();
         write!(
             f,
-            "{} events: {}; {} requests, {repeats} repeats",
+            "{} events: {}; {} requests, {} amid faults, {repeats} repeats",
             self.events,
             list(&self.ends),
-            self.requests
+            self.requests,
+            self.stormy
         )?;
         if repeats > 0 {
             write!(f, " ({})", list(&self.repeats))?;
@@ -228,12 +233,18 @@ fn one(
 fn excuse(record: &Record, event: &Event, entries: &[Entry], started_at: DateTime<Utc>) -> Option<String> {
     let accepted_at = record.accepted_at.unwrap_or(record.at);
     let path = record.path.trim_start_matches("/hook");
+    let still = entries
+        .iter()
+        .filter(|entry| entry.cause == Cause::Frozen(path.to_owned()) && entry.to >= record.at)
+        .map(|entry| entry.to - entry.from)
+        .sum::<Duration>();
     let meets = |entry: &&Entry| {
-        let until = accepted_at + TO_RECORD;
+        let until = accepted_at + TO_RECORD + still;
         let overlaps = entry.from <= until && entry.to + CLOCKS >= record.at;
         match &entry.cause {
             Cause::Killed(killed) => killed == path && overlaps,
             Cause::Database => overlaps,
+            Cause::Frozen(_) => false,
             // What was accepted before is answered already.
             Cause::Answers => entry.from <= accepted_at + CLOCKS && entry.to + CLOCKS >= record.at,
         }

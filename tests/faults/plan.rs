@@ -14,8 +14,8 @@ use super::options::Queue;
 pub(crate) const DAEMONS: usize = 3;
 /// The one whose clock can be turned.
 pub(crate) const TURNED: usize = 2;
-/// A daemon accepts a clock that is off by less than 5 s; beyond that it refuses to start.
-const MOST_SKEW_MS: i64 = 4000;
+/// A daemon accepts a clock that is off by less than 5 s, with a lease of 30 s; here a lease has 7 s.
+pub(crate) const MOST_SKEW_MS: i64 = 1200;
 
 /// The size of a run.
 #[derive(Debug, Clone, Copy)]
@@ -27,11 +27,11 @@ pub(crate) struct Scale {
 
 impl Scale {
     pub(crate) const SHORT: Self = Self {
-        faults: Duration::from_secs(6),
+        faults: Duration::from_secs(8),
         events: 200,
     };
     pub(crate) const LONG: Self = Self {
-        faults: Duration::from_secs(12),
+        faults: Duration::from_secs(15),
         events: 400,
     };
 }
@@ -141,9 +141,9 @@ impl Plan {
             end: scale.faults,
         };
         Self {
-            daemons: std::array::from_fn(|_| dice.track(0.8, 6.0, daemon)),
-            database: dice.track(1.0, 7.0, database),
-            queue: dice.track(0.3, 3.0, |rng| self::queue(rng, queue)),
+            daemons: std::array::from_fn(|_| dice.track(1.5, 9.0, daemon)),
+            database: dice.track(1.5, 8.0, database),
+            queue: dice.track(0.5, 3.5, |rng| self::queue(rng, queue)),
             receiver: dice.track(0.0, 2.5, receiver),
             clock: dice.track(0.5, 5.0, |rng| rng.i64(-MOST_SKEW_MS..=MOST_SKEW_MS)),
             deletions: dice.track(0.5, 6.0, |rng| rng.u32(1..6)),

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bday::clock::{Clock as _, SystemClock};
 use bday::embedded::EmbeddedPostgres;
 use chrono::TimeDelta;
 use tokio::task::JoinSet;
@@ -79,25 +81,35 @@ async fn attempt(
     let stop = CancellationToken::new();
     let course = async {
         course::run(&place, &plan, &mut daemons).await;
-        place.journal.note("all faults are over");
-        let from = place.journal.now();
+        place
+            .journal
+            .note(format!("all faults are over, at {}", SystemClock.now()));
+        let (from, stormy) = (place.journal.now(), place.receiver.records().len());
         let stuck = until_quiet(&place).await;
         stop.cancel();
-        (stuck, place.journal.now().saturating_sub(from))
+        (stuck, place.journal.now().saturating_sub(from), stormy as u64)
     };
-    let ((stuck, healed_in), ()) = tokio::join!(course, course::ticks(&place, &plan, &stop));
+    let ((stuck, healed_in, stormy), ()) = tokio::join!(course, course::ticks(&place, &plan, &stop));
     for daemon in &mut daemons {
         daemon.stop().await;
     }
 
     let mut verdict = judge::judge(&place, scale.events).await;
     verdict.violations.extend(stuck);
+    verdict.counts.stormy = stormy;
     let mut logs = BTreeMap::new();
     for daemon in daemons {
         verdict.violations.extend(daemon.complaints);
         logs.extend(daemon.logs);
     }
-    let story = story(&place, &verdict.suspects, &logs);
+    let mut story = story(&place, &verdict.suspects, &logs);
+    if !verdict.violations.is_empty() {
+        let _infallible = writeln!(
+            story,
+            "logs of the daemons: {}",
+            keep(&logs, queue, seed).display()
+        );
+    }
     let outcome = Outcome {
         seed,
         queue,
@@ -160,13 +172,17 @@ fn story(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<Str
             }
         }
     }
-    if let Some(directory) = std::env::var_os("BDAY_FAULTS_LOGS") {
-        for (path, lines) in logs {
-            let file = std::path::Path::new(&directory).join(path.trim_start_matches('/'));
-            drop(std::fs::write(file, lines.join("\n")));
-        }
-    }
     text
+}
+
+/// Writes the logs where they outlast the run.
+fn keep(logs: &BTreeMap<String, Vec<String>>, queue: Queue, seed: u64) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}-{seed}", queue.as_str()));
+    std::fs::create_dir_all(&directory).unwrap();
+    for (path, lines) in logs {
+        std::fs::write(directory.join(path.trim_start_matches('/')), lines.join("\n")).unwrap();
+    }
+    directory
 }
 
 impl Outcome {

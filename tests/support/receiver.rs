@@ -35,6 +35,8 @@ pub(crate) enum Behaviour {
     SlowBytes(Duration),
     /// Bytes that are no HTTP, or half of it; then the connection closes.
     Bytes(Vec<u8>),
+    /// The first bytes, and then the second again and again.
+    Flood(Vec<u8>, Vec<u8>),
 }
 
 impl Behaviour {
@@ -49,7 +51,7 @@ impl Behaviour {
             Self::Status(status) | Self::Answer(status, ..) => (200..300).contains(status),
             Self::After(_, then) => then.accepts(),
             Self::ResetAfterHead | Self::EndlessBody | Self::SlowBytes(_) => true,
-            Self::Hang | Self::Reset | Self::Bytes(_) => false,
+            Self::Hang | Self::Reset | Self::Bytes(_) | Self::Flood(..) => false,
         }
     }
 
@@ -97,6 +99,7 @@ impl Behaviour {
                 Reply::Steps(steps.collect())
             }
             Self::Bytes(bytes) => Reply::Steps(vec![Step::Write(bytes)]),
+            Self::Flood(first, again) => Reply::Steps(vec![Step::Write(first), Step::Forever(again)]),
         }
     }
 }

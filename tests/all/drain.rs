@@ -1,0 +1,127 @@
+//! Stops and outages of the real daemon under load.
+
+use std::time::Duration;
+
+use bday::clock::{Clock as _, SystemClock};
+use bday::embedded::{EmbeddedPostgres, Options};
+use bday::model::EventState::{Delivered, Pending};
+
+use super::serve::{Place, QUEUE};
+use crate::support::receiver::Behaviour;
+use crate::support::wait::eventually;
+
+/// How long a stop may take by the default configuration.
+const DRAIN: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_with_a_thousand_requests_in_flight_loses_and_repeats_none() {
+    let place = Place::new().await;
+    place.people_who_are_due(1000).await;
+    // Long enough for the last to be sent before the first is answered, on a busy machine, too.
+    place.receiver.script([Behaviour::slow(Duration::from_secs(4))]);
+    let mut daemon = place
+        .bday(&["serve"])
+        .env("BDAY__WORKER__MAX_IN_FLIGHT", "1000")
+        .start();
+    place.receiver.until_received(1000).await;
+    let answered = place.receiver.accepted().len();
+    let stopped_at = SystemClock.monotonic();
+    daemon.terminate();
+    assert!(daemon.exit().await.success());
+    let took = stopped_at.elapsed();
+    println!("{} in flight at the stop, which took {took:.2?}", 1000 - answered);
+    assert!(took < DRAIN, "{took:?}");
+    place.assert_each_once(1000);
+    assert_eq!(place.count(Delivered).await, 1000);
+    // Nothing is left for anybody else.
+    let counts = place.sqs.counts(QUEUE);
+    assert_eq!((counts.visible, counts.in_flight), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_while_it_stops_is_there_for_the_next_at_once() {
+    let place = Place::new().await;
+    place.people_who_are_due(1).await;
+    let mut daemon = place.bday(&["serve"]).start();
+    place.receiver.until_accepted(1).await;
+    place.until_quiet().await;
+    // It is in its long poll now.
+    daemon.terminate();
+    let event = &place.receiver.records()[0].event_id;
+    let body = format!(r#"{{"v":1,"event":"{event}"}}"#);
+    let send = place
+        .sqs
+        .client()
+        .send_message()
+        .queue_url(place.sqs.queue_url(QUEUE));
+    send.message_body(body).send().await.unwrap();
+    assert!(daemon.exit().await.success());
+    let counts = place.sqs.counts(QUEUE);
+    assert_eq!((counts.visible, counts.in_flight), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_away_for_two_ticks_strands_nobody() {
+    let place = Place::new().await;
+    place.people_who_are_due(250).await;
+    place.sqs.refuse().await;
+    for _ in 0..2 {
+        let tick = place
+            .bday(&["tick"])
+            .env("BDAY__QUEUE__CREATE", "false")
+            .finish()
+            .await;
+        assert!(!tick.status.success());
+        assert_eq!(place.count(Pending).await, 250);
+    }
+    place.sqs.accept().await;
+    let daemon = place.bday(&["serve"]).start();
+    place.receiver.until_accepted(250).await;
+    place.until_quiet().await;
+    place.assert_each_once(250);
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_database_spends_no_receives() {
+    let place = Place::new().await;
+    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let bday = |arguments: &[&str]| {
+        place
+            .bday(arguments)
+            .env("BDAY__DATABASE__URL", server.url())
+            .env("BDAY__QUEUE__VISIBILITY_SECS", "6")
+            .env("BDAY__WEBHOOK__TIMEOUT_SECS", "1")
+            .env("BDAY__WEBHOOK__CONNECT_TIMEOUT_SECS", "1")
+            .env("BDAY__DATABASE__STATEMENT_TIMEOUT_SECS", "1")
+            .env("BDAY__DATABASE__ACQUIRE_TIMEOUT_SECS", "1")
+    };
+    let daemon = bday(&["serve"]).start();
+    daemon.ready().await;
+    server.freeze().unwrap();
+    // A message comes, whosever it is: it can be leased only once the database answers.
+    let body = r#"{"v":1,"event":"0197d5a0-0000-7000-8000-000000000000"}"#;
+    let send = place
+        .sqs
+        .client()
+        .send_message()
+        .queue_url(place.sqs.queue_url(QUEUE));
+    send.message_body(body).send().await.unwrap();
+    // Longer than its visibility: a heartbeat every two seconds.
+    eventually("it to be kept hidden", async || {
+        (place.sqs.calls("ChangeMessageVisibilityBatch") >= 5).then_some(())
+    })
+    .await;
+    let counts = place.sqs.counts(QUEUE);
+    assert_eq!((counts.visible, counts.in_flight), (0, 1));
+    server.thaw().unwrap();
+    place.until_quiet().await;
+    let received = daemon
+        .logs()
+        .into_iter()
+        .filter(|line| line["message"] == "cannot lease; trying again");
+    assert!(received.count() >= 1);
+    let metrics = format!("http://{}/metrics", daemon.address().await);
+    let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("bday_messages_received_total 1\n"), "{metrics}");
+}
