@@ -3,7 +3,7 @@
 export PATH := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/tools/bin:$(PATH)
 NEXTEST_PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help build test api-test lint demo bench
+.PHONY: help build test api-test faults lint demo bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ test: ## Run all tests, on a private PostgreSQL; FILTER=name runs some
 api-test: ## Search the API for faults with schemathesis (from PyPI); EXAMPLES=n tries per operation
 	@.ci/setup compiler postgres
 	@tests/api/schemathesis.sh $(EXAMPLES) $(SEED)
+
+faults: ## Break everything, 200 runs on each queue; ARGS instead, as in ARGS='--seed 17 --queue sqs'
+	@.ci/setup compiler postgres
+	cargo test --locked --test faults -- $(or $(ARGS),--runs 200)
 
 lint: ## Check formatting and lints
 	cargo fmt --check

@@ -128,7 +128,7 @@ pub(super) async fn heartbeat(shared: &Shared) {
             extend_visibility(shared, third).await;
         }
     };
-    tokio::join!(leases, messages)
+    tokio::join!(leases, messages);
 }
 
 async fn extend_leases(shared: &Shared, third: Duration) {

@@ -154,9 +154,10 @@ async fn a_heartbeat_that_comes_late_does_not_shorten_the_lease() {
     let (world, event) = queued().await;
     lease(&world, 1, event, 0).await;
     let beat = async |secs| {
+        let leases = [(event, 1)];
         let lost = world
             .store
-            .extend_leases(Uuid::from_u128(1), after(secs), &[(event, 1)]);
+            .extend_leases(Uuid::from_u128(1), after(secs), &leases);
         lost.await.unwrap()
     };
     assert!(beat(60).await.is_empty());

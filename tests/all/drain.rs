@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bday::clock::{Clock as _, SystemClock};
 use bday::embedded::{EmbeddedPostgres, Options};
-use bday::model::EventState::{Delivered, Pending};
+use bday::model::EventState::{Dead, Delivered, Pending};
 
 use super::serve::{Place, QUEUE};
 use crate::support::receiver::Behaviour;
@@ -124,4 +124,65 @@ async fn an_outage_of_the_database_spends_no_receives() {
     let metrics = format!("http://{}/metrics", daemon.address().await);
     let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("bday_messages_received_total 1\n"), "{metrics}");
+}
+
+/// Half an hour, a hundred times faster: so are the waits between the receives.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_receiver_kills_no_greeting_and_ends_in_a_ramp() {
+    const DUE: u64 = 10_000;
+    let place = Place::new().await;
+    place.people_who_are_due(DUE as usize).await;
+    place.receiver.script([Behaviour::Status(503)]);
+    let daemon = place
+        .bday(&["serve"])
+        .env("BDAY__RETRY__SCHEDULE_SECS", "0,1,6,18")
+        .env("BDAY__BREAKER__AFTER_SECS", "1")
+        .start();
+    let says = async |what: &str| {
+        let wanted = what.to_owned();
+        let line = daemon.log(what, move |line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|text| text.starts_with(&wanted))
+                .then_some(())
+        });
+        line.await;
+    };
+    says("breaker open").await;
+    // Those that were in flight come to their end; from then on there are only probes, each later than the last.
+    says("breaker still open").await;
+    let (before, outage) = (place.receiver.records().len(), SystemClock.monotonic());
+    place.receiver.until_received(before as u64 + 1).await;
+    let probes = place.receiver.records().len() - before;
+    assert!(
+        probes <= 3,
+        "{probes} requests in {:.1?} of an outage",
+        outage.elapsed()
+    );
+    place.receiver.script([]);
+    let back = SystemClock.monotonic();
+    for accepted in (DUE / 10..=DUE).step_by(DUE as usize / 10) {
+        place.receiver.until_accepted(accepted).await;
+    }
+    println!(
+        "{before} requests failed before the probes; all were delivered {:.1?} after the end",
+        back.elapsed()
+    );
+    place.until_quiet().await;
+    place.assert_each_once(DUE as usize);
+    assert_eq!(
+        (place.count(Dead).await, place.count(Delivered).await),
+        (0, DUE as i64)
+    );
+    says("breaker ramping").await;
+    says("breaker closed").await;
+    // The ramp: as many again can be in flight as have been accepted, and no more.
+    let arrivals: Vec<bool> = place
+        .receiver
+        .records()
+        .into_iter()
+        .map(|record| record.accepted)
+        .collect();
+    let first = arrivals.iter().position(|accepted| *accepted).unwrap();
+    assert!(arrivals[first..].iter().all(|accepted| *accepted));
 }

@@ -52,7 +52,7 @@ pub(crate) async fn ticks(place: &Place, plan: &Plan, stop: &CancellationToken) 
 }
 
 async fn at(place: &Place, at: Duration) {
-    tokio::time::sleep(at.saturating_sub(place.journal.now())).await;
+    tokio::time::sleep(at.saturating_sub(place.journal.in_plan())).await;
 }
 
 async fn suffer(place: &Place, daemon: &mut Daemon<'_>, faults: &Timed<super::plan::DaemonFault>) {

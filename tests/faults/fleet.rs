@@ -50,6 +50,13 @@ impl<'a> Daemon<'a> {
         self.running = Some(bday.start());
     }
 
+    /// Waits for its first tick.
+    pub(crate) async fn ready(&self) {
+        if let Some(running) = &self.running {
+            running.logged("tick").await;
+        }
+    }
+
     pub(crate) async fn suffer(&mut self, fault: DaemonFault) {
         match fault {
             DaemonFault::Kill(pause) => {

@@ -1,7 +1,7 @@
 //! What was done to whom, and when: so that the judge can tell a repeat that a fault explains from one that nothing does.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bday::clock::{Clock, SystemClock};
@@ -42,6 +42,8 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Journal {
     origin: Instant,
+    /// When the plan began, since the origin.
+    begun: OnceLock<Duration>,
     /// The same moment on the wall.
     pub(crate) started_at: DateTime<Utc>,
     entries: Mutex<Vec<Entry>>,
@@ -52,6 +54,7 @@ impl Journal {
     pub(crate) fn start() -> Self {
         Self {
             origin: SystemClock.monotonic(),
+            begun: OnceLock::new(),
             started_at: SystemClock.now(),
             entries: Mutex::default(),
             notes: Mutex::default(),
@@ -61,6 +64,18 @@ impl Journal {
     /// Since the start.
     pub(crate) fn now(&self) -> Duration {
         SystemClock.monotonic() - self.origin
+    }
+
+    /// From now on the plan is followed.
+    pub(crate) fn begin(&self) {
+        self.begun.get_or_init(|| self.now());
+    }
+
+    /// How long the plan has been followed.
+    pub(crate) fn in_plan(&self) -> Duration {
+        self.begun
+            .get()
+            .map_or(Duration::ZERO, |begun| self.now().saturating_sub(*begun))
     }
 
     /// `cause` acts as long as `work` takes.

@@ -26,7 +26,7 @@ pub(crate) struct Counts {
     events: u64,
     requests: u64,
     /// How many of the requests were made while faults were being injected.
-    pub(crate) stormy: u64,
+    pub(crate) amid_faults: u64,
     /// By state, and for the undelivered by reason.
     ends: BTreeMap<String, u64>,
     /// Events that were accepted more than once, by what explains it.
@@ -37,7 +37,7 @@ impl AddAssign<&Self> for Counts {
     fn add_assign(&mut self, other: &Self) {
         self.events += other.events;
         self.requests += other.requests;
-        self.stormy += other.stormy;
+        self.amid_faults += other.amid_faults;
         for (ours, theirs) in [(&mut self.ends, &other.ends), (&mut self.repeats, &other.repeats)] {
             for (key, n) in theirs {
                 *ours.entry(key.clone()).or_default() += n;
@@ -59,7 +59,7 @@ impl fmt::Display for Counts {
             self.events,
             list(&self.ends),
             self.requests,
-            self.stormy
+            self.amid_faults
         )?;
         if repeats > 0 {
             write!(f, " ({})", list(&self.repeats))?;
@@ -236,7 +236,7 @@ fn excuse(record: &Record, event: &Event, entries: &[Entry], started_at: DateTim
     let still = entries
         .iter()
         .filter(|entry| entry.cause == Cause::Frozen(path.to_owned()) && entry.to >= record.at)
-        .map(|entry| entry.to - entry.from)
+        .map(|entry| entry.to.saturating_sub(entry.from))
         .sum::<Duration>();
     let meets = |entry: &&Entry| {
         let until = accepted_at + TO_RECORD + still;

@@ -33,7 +33,7 @@ const SETTINGS: [(&str, &str); 15] = [
     ("SCHEDULER__CLAIM_BATCH", "50"),
     ("WORKER__MAX_IN_FLIGHT", "64"),
     ("WORKER__DRAIN_SECS", "6"),
-    ("DATABASE__ACQUIRE_TIMEOUT_SECS", "2"),
+    ("DATABASE__ACQUIRE_TIMEOUT_SECS", "4"),
     ("DATABASE__STATEMENT_TIMEOUT_SECS", "3"),
     ("DATABASE__MAX_CONNECTIONS", "8"),
     ("LOG__LEVEL", "info"),

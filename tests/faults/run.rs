@@ -74,9 +74,14 @@ async fn attempt(
 ) -> (EmbeddedPostgres, Outcome) {
     let plan = Plan::new(seed, queue, scale);
     let place = Place::new(server, queue, seed).await;
-    let first_due = place.journal.started_at - TimeDelta::seconds(1);
-    seed::people(&place, scale.events, first_due, scale.faults).await;
     let mut daemons: Vec<Daemon<'_>> = (0..DAEMONS).map(|number| Daemon::start(&place, number)).collect();
+    // The plan is about daemons that work, so they are all there before it begins.
+    for daemon in &daemons {
+        daemon.ready().await;
+    }
+    place.journal.begin();
+    let first_due = SystemClock.now() - TimeDelta::seconds(1);
+    seed::people(&place, scale.events, first_due, scale.faults).await;
 
     let stop = CancellationToken::new();
     let course = async {
@@ -84,19 +89,23 @@ async fn attempt(
         place
             .journal
             .note(format!("all faults are over, at {}", SystemClock.now()));
-        let (from, stormy) = (place.journal.now(), place.receiver.records().len());
+        let (from, amid_faults) = (place.journal.now(), place.receiver.records().len());
         let stuck = until_quiet(&place).await;
         stop.cancel();
-        (stuck, place.journal.now().saturating_sub(from), stormy as u64)
+        (
+            stuck,
+            place.journal.now().saturating_sub(from),
+            amid_faults as u64,
+        )
     };
-    let ((stuck, healed_in, stormy), ()) = tokio::join!(course, course::ticks(&place, &plan, &stop));
+    let ((stuck, healed_in, amid_faults), ()) = tokio::join!(course, course::ticks(&place, &plan, &stop));
     for daemon in &mut daemons {
         daemon.stop().await;
     }
 
     let mut verdict = judge::judge(&place, scale.events).await;
     verdict.violations.extend(stuck);
-    verdict.counts.stormy = stormy;
+    verdict.counts.amid_faults = amid_faults;
     let mut logs = BTreeMap::new();
     for daemon in daemons {
         verdict.violations.extend(daemon.complaints);

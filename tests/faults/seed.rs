@@ -21,6 +21,7 @@ WITH people AS (
 ), planned AS (
     INSERT INTO planned_days (local_date, planned_at)
     SELECT day::date, $4 FROM generate_series($2 - interval '9 days', $2 + interval '9 days', interval '1 day') AS day
+    ON CONFLICT DO NOTHING
 )
 INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, state, created_at)
 SELECT gen_random_uuid(), id, 'birthday', extract(year FROM due_at AT TIME ZONE 'UTC'),
