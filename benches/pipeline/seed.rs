@@ -10,6 +10,7 @@ use bday::clock::{Clock as _, SettableClock, SharedClock, SystemClock};
 use bday::config::Config;
 use bday::health::Beat;
 use bday::store::Store;
+use bday::tzguard;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 
 /// The names hold what JSON must escape, and what is more than a byte. `$1` is how many of the `$2` are due at `$3`:
@@ -37,6 +38,8 @@ SELECT id, 'birthday', 1950 + n % 60, extract(month FROM local), extract(day FRO
 pub(crate) async fn people(store: &Store, events: u32, users: u32, ahead: TimeDelta) -> anyhow::Result<()> {
     store.migrate().await?;
     let now = SystemClock.now();
+    // As in a database that has seen this binary before: nothing is computed again at the start.
+    tzguard::recompute(store, &config()?.schedule(), now, &tzguard::version()).await?;
     let minute = now
         .with_second(0)
         .context("every minute has a second 0")?

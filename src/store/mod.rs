@@ -122,6 +122,9 @@ pub struct Options {
     pub statement_timeout: Duration,
 }
 
+/// A connection that was idle for longer is asked whether it still works before it is used.
+const ASK_AFTER: Duration = Duration::from_millis(500);
+
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -146,6 +149,16 @@ impl Store {
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(Duration::from_mins(5))
+            // A question before every statement doubles the way of a short one. Who was just served is still there.
+            .test_before_acquire(false)
+            .before_acquire(|connection, about| {
+                Box::pin(async move {
+                    if about.idle_for > ASK_AFTER {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(connect);
         Self {
             pool,

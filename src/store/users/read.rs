@@ -68,7 +68,8 @@ impl Store {
                 }
                 query.push(")");
             }
-            query.push(" ORDER BY u.id LIMIT ").push_bind(i64::from(limit));
+            // As text: for a limit that it does not know, Postgres assumes much, and plans each time anew.
+            query.push(" ORDER BY u.id LIMIT ").push(limit);
             // How common a beginning is decides between an index on names and the order of the ids. So each search is
             // planned for its own text.
             let query = query.build_query_as().persistent(filter.search.is_none());
