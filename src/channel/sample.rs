@@ -11,6 +11,7 @@ use super::webhook::Webhook;
 use super::wire::AGENT;
 use super::{Greeting, Sent, Verdict};
 use crate::config::redact_url;
+use crate::model::Reason;
 
 /// The event of every sample. No real one has it: the ids of real events begin with the time of their making.
 pub const SAMPLE_EVENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0001);
@@ -47,6 +48,8 @@ pub struct Exchange {
     /// Whether a real greeting would be sent again.
     pub again: bool,
     /// Why it was not accepted.
+    pub reason: Option<Reason>,
+    /// The same in words.
     pub error: Option<String>,
 }
 
@@ -149,6 +152,7 @@ impl Exchange {
             status: sent.status,
             accepted: sent.verdict == Verdict::Done,
             again: matches!(sent.verdict, Verdict::Retry(_)),
+            reason: sent.reason,
             error: sent.error,
             ..self
         }

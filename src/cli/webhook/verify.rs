@@ -104,7 +104,10 @@ async fn secrets(args: &Args, source: &ConfigSource, sources: &Sources) -> anyho
     }
     let mut secrets = Vec::new();
     for (key, place) in places {
-        let where_from = || format!("{key} (from {place})");
+        let where_from = || match place.literal() {
+            Some(_) => key.to_owned(),
+            None => format!("{key} (from {place})"),
+        };
         let text = sources.open(&place).fetch().await.with_context(where_from)?;
         let parsed = signature::parse_secrets(text.expose_secret());
         secrets.extend(parsed.map_err(|error| anyhow::anyhow!("{}: it {error}", where_from()))?);
