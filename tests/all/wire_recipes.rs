@@ -81,3 +81,21 @@ async fn the_python_receiver_takes_what_is_ours_once() {
 async fn the_javascript_receiver_takes_what_is_ours_once() {
     works("js", "node", "receiver.mjs").await;
 }
+
+#[test]
+fn the_example_in_the_docs_is_signed_as_it_says() {
+    let after = |beginning: &str| {
+        let (_, rest) = PAGE.split_once(beginning).unwrap();
+        rest.lines().next().unwrap()
+    };
+    let body = format!("{{\"message\"{}", after("{\"message\""));
+    let signed = standardwebhooks::Webhook::new(after("of this example is `").split('`').next().unwrap())
+        .unwrap()
+        .sign(
+            after("webhook-id: "),
+            after("webhook-timestamp: ").parse().unwrap(),
+            body.as_bytes(),
+        )
+        .unwrap();
+    assert_eq!(signed, after("webhook-signature: "));
+}

@@ -208,8 +208,7 @@ async fn a_redirect_is_never_followed_wherever_it_leads() {
         world
             .receiver
             .next([Behaviour::Answer(status, location, Vec::new())]);
-        world.pool().run_once().await.unwrap();
-        world.tick().await;
+        world.minute().await;
         assert_eq!(world.receiver.records().len(), n + 1, "{status}");
         world.clock.advance(chrono::TimeDelta::hours(1));
     }

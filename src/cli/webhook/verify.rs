@@ -20,7 +20,7 @@ const MAX_BODY_BYTES: u64 = 1 << 20;
 const EXAMPLES: &str = "\
 Examples:
   bday webhook verify --secret-env SECRET --id 01a20c92-40bd-7496-a43a-0e7ed8f73c8f \\
-    --timestamp 1773565200 --signature 'v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=' < body.json
+    --timestamp 1773565200 --signature 'v1,FU5go/74DnQxQHoBSE3fpBoxb6PgIIcoBuEJU9oKPww=' < body.json
   bday webhook verify --secret file:secret.txt --id … --timestamp … --signature … --tolerance-secs 86400 < body.json
 
 Give the three headers and the body as they arrived, byte for byte. --secret takes env:NAME, file:PATH, ssm:NAME or
