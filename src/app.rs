@@ -8,13 +8,15 @@ use anyhow::Context as _;
 use chrono::TimeDelta;
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
-use reqwest::Url;
-use tokio::sync::watch;
+use reqwest::{Certificate, Url};
 
+use crate::channel::guard::Guard;
+use crate::channel::signature::{self, Secret, Signer};
 use crate::channel::webhook::{self, Webhook};
+use crate::channel::wire::{self, Wire};
 use crate::channel::{Channel, Messages};
 use crate::clock::{Clock, SharedClock, SystemClock};
-use crate::config::{Config, QueueKind};
+use crate::config::{Addresses, Config, ConfigError, QueueKind};
 use crate::health::Beat;
 use crate::http::{self, Api, Health};
 use crate::lifecycle::Lifecycle;
@@ -204,24 +206,71 @@ pub fn pool(
     Ok(Pool::new(store, queue, channel, messages, clock, options, beat))
 }
 
-/// The webhook as `config` says, sending to wherever `url` points at the moment.
+/// The way to the webhook's receiver as `config` says.
 ///
 /// # Errors
-/// When no TLS can be set up.
-pub fn webhook(config: &Config, url: watch::Receiver<Url>, clock: SharedClock) -> anyhow::Result<Webhook> {
-    let timeout = Duration::from_secs(config.webhook.timeout_secs);
-    let connect_timeout = Duration::from_secs(config.webhook.connect_timeout_secs);
-    Webhook::new(url, timeout, connect_timeout, clock).context("the webhook client cannot be set up")
+/// When `webhook.tls_root_cert` cannot be used, or no TLS can be set up.
+pub fn wire(config: &Config) -> anyhow::Result<Wire> {
+    let webhook = &config.webhook;
+    let options = wire::Options {
+        timeout: Duration::from_secs(webhook.timeout_secs),
+        connect_timeout: Duration::from_secs(webhook.connect_timeout_secs),
+        roots: roots(&webhook.tls_root_cert).map_err(|error| {
+            let path = &webhook.tls_root_cert;
+            ConfigError::Invalid(vec![format!("webhook.tls_root_cert is {path:?}: {error}")])
+        })?,
+        guard: Guard {
+            public_only: webhook.addresses == Addresses::Public,
+            allow: webhook.allow_ranges.clone(),
+            deny: webhook.deny_ranges.clone(),
+        },
+    };
+    Wire::new(options).context("the webhook client cannot be set up")
+}
+
+/// The certificates in a PEM file; none without a path.
+fn roots(path: &str) -> Result<Vec<Certificate>, String> {
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(roots) if !roots.is_empty() => Ok(roots),
+        _ => Err("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned()),
+    }
 }
 
 /// The webhook's URL, wherever it lives.
 ///
 /// # Errors
-/// It cannot be had, or is none.
+/// It cannot be had, or cannot be posted to.
 pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Follow<Url>> {
     config.needs_webhook()?;
-    let parse = |text: &str| webhook::parse_url(text).map_err(|error| format!("it {error}"));
+    let parse = if config.webhook.allow_http {
+        |text: &str| webhook::parse_url(text, true).map_err(|error| format!("it {error}"))
+    } else {
+        |text: &str| webhook::parse_url(text, false).map_err(|error| format!("it {error}"))
+    };
     Follow::start(sources, "webhook.url", &config.webhook.url, parse).await
+}
+
+/// What greetings are signed with, wherever it lives; nothing where they are not signed.
+///
+/// # Errors
+/// One cannot be had, or is none.
+pub async fn webhook_secrets(config: &Config, sources: &Sources) -> anyhow::Result<Vec<Follow<Vec<Secret>>>> {
+    let parse = |text: &str| signature::parse_secrets(text).map_err(|error| format!("it {error}"));
+    let mut secrets = Vec::new();
+    for place in &config.webhook.secrets {
+        secrets.push(Follow::start(sources, "webhook.secrets", place, parse).await?);
+    }
+    Ok(secrets)
+}
+
+/// Signs with whatever `secrets` hold at the moment.
+#[must_use]
+pub fn signer(secrets: &[Follow<Vec<Secret>>]) -> Signer {
+    Signer::new(secrets.iter().map(Follow::watch).collect())
 }
 
 /// What [`start`] leaves running.
@@ -274,9 +323,12 @@ pub async fn start(
     let metrics = telemetry::collect_metrics()?;
     // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
     config.needs_database()?;
-    if role.works() {
+    let wire = if role.works() {
         config.needs_webhook()?;
-    }
+        Some(wire(config)?)
+    } else {
+        None
+    };
     let store = store_without_login(config);
     let sources = Sources::new(Arc::clone(&clock));
     let access = Access::new(config, &sources);
@@ -312,17 +364,19 @@ pub async fn start(
 
     let set_up = async {
         until_set_up(config, &access, &store, &*queue, &*clock).await?;
-        let url = async || webhook_url(config, &sources).await;
-        anyhow::Ok(if role.works() {
-            Some(patiently(url).await)
-        } else {
-            None
+        let followed = async || {
+            let url = webhook_url(config, &sources).await?;
+            anyhow::Ok((url, webhook_secrets(config, &sources).await?))
+        };
+        anyhow::Ok(match wire {
+            Some(wire) => Some((wire, patiently(followed).await)),
+            None => None,
         })
     };
     supervisor::waiting();
     let ready = lifecycle.before_stop(set_up).await?;
     if let Some(set_up) = ready {
-        let url = set_up?;
+        let webhook = set_up?;
         health.set_up();
         health.queue_answers(true);
         if role.schedules() {
@@ -335,8 +389,12 @@ pub async fn start(
                 Box::pin(scheduler.run(soft)).await
             });
         }
-        if let Some(url) = url {
-            let channel = Arc::new(webhook(config, url.watch(), Arc::clone(&clock))?);
+        if let Some((wire, (url, secrets))) = webhook {
+            let signer = signer(&secrets);
+            if signer.secrets() == 0 {
+                tracing::info!("webhook.secrets is empty: greetings go out unsigned");
+            }
+            let channel = Arc::new(Webhook::new(wire, url.watch(), signer, Arc::clone(&clock)));
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
             let pool = pool(config, store, queue, channel, clock, receive)?;
             let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
@@ -347,6 +405,13 @@ pub async fn start(
                 soft.run_until_cancelled(url.run(interval)).await;
                 Ok(())
             });
+            for secrets in secrets {
+                let soft = lifecycle.soft.clone();
+                lifecycle.start("webhook.secrets", async move {
+                    soft.run_until_cancelled(secrets.run(interval)).await;
+                    Ok(())
+                });
+            }
         }
         let watchdog = supervisor::feed_watchdog(Arc::clone(&health));
         let soft = lifecycle.soft.clone();

@@ -3,8 +3,13 @@
 //! A channel sends once. It neither retries nor remembers: when the next attempt comes, and whether, is the queue's
 //! matter. Today there is one channel, [`webhook`]; mail, SMS or Slack would be further ones behind [`Channel`].
 
+pub mod guard;
 mod message;
+pub mod sample;
+pub mod signature;
+pub mod verify;
 pub mod webhook;
+pub mod wire;
 
 use std::time::Duration;
 

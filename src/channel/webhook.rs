@@ -1,22 +1,26 @@
 //! The webhook: one POST with the four keys of the contract, everything else in headers.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect, retry};
-use serde::Serialize;
+use reqwest::{Request, Response, StatusCode, Url};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::signature::Signer;
+use super::wire::{Wire, WireError, stays_here};
 use super::{Channel, Greeting, Sent, Verdict};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 /// An answer is read this far, so that the connection can serve again; what is in it does not matter.
 const MAX_ANSWER_BYTES: usize = 4096;
 
@@ -32,28 +36,36 @@ pub enum UrlError {
     /// It is a URL of something else.
     #[error("has the scheme {0:?}; it must be http or https")]
     Scheme(String),
+    /// What is sent there could be read on the way.
+    #[error(
+        "is http:// to another machine, so names and birthdays would travel in clear: give an https:// URL, or, in a \
+         network of your own, set webhook.allow_http = true (BDAY__WEBHOOK__ALLOW_HTTP=true)"
+    )]
+    Plain,
 }
 
-/// Reads a webhook URL. The error does not repeat it: it may hold a secret.
+/// Reads a webhook URL. The error does not repeat it: it may hold a secret. `allow_http` is for other machines than this.
 ///
 /// # Errors
 /// See [`UrlError`].
-pub fn parse_url(text: &str) -> Result<Url, UrlError> {
+pub fn parse_url(text: &str, allow_http: bool) -> Result<Url, UrlError> {
     if text.trim().is_empty() {
         return Err(UrlError::Empty);
     }
     let url = Url::parse(text.trim()).map_err(|error| UrlError::Invalid(error.to_string()))?;
     match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
+        "https" if url.has_host() => Ok(url),
+        "http" if url.has_host() && (allow_http || stays_here(&url)) => Ok(url),
+        "http" if url.has_host() => Err(UrlError::Plain),
         scheme => Err(UrlError::Scheme(scheme.to_owned())),
     }
 }
 
 /// The four keys of the contract, and no other.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    message: &'a str,
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Body<'a> {
+    message: Cow<'a, str>,
     user_id: Uuid,
     event_id: Uuid,
     timestamp: String,
@@ -62,57 +74,78 @@ struct Body<'a> {
 /// Posts greetings to a URL, which is looked at anew for each of them.
 #[derive(Debug)]
 pub struct Webhook {
-    client: Client,
+    pub(super) wire: Wire,
     url: watch::Receiver<Url>,
-    timeout: Duration,
-    clock: SharedClock,
+    signer: Signer,
+    pub(super) clock: SharedClock,
 }
 
 impl Webhook {
-    /// `timeout` is from the start of a request to the end of its answer.
-    ///
-    /// # Errors
-    /// When no TLS can be set up.
-    pub fn new(
-        url: watch::Receiver<Url>,
-        timeout: Duration,
-        connect_timeout: Duration,
-        clock: SharedClock,
-    ) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .user_agent(concat!("bday/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            // One attempt is one request: when there is another, the queue says.
-            .retry(retry::never())
-            .no_proxy()
-            .http1_only()
-            .timeout(timeout)
-            .connect_timeout(connect_timeout)
-            // Shorter than what common receivers and balancers keep an idle connection for.
-            .pool_idle_timeout(Duration::from_secs(20))
-            .tcp_nodelay(true)
-            .build()?;
-        Ok(Self {
-            client,
+    /// Posts over `wire`, signed by `signer`.
+    #[must_use]
+    pub fn new(wire: Wire, url: watch::Receiver<Url>, signer: Signer, clock: SharedClock) -> Self {
+        Self {
+            wire,
             url,
-            timeout,
+            signer,
             clock,
-        })
+        }
     }
 
-    fn headers(&self, greeting: &Greeting) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(4);
+    /// The request for `greeting`, as it goes out now.
+    ///
+    /// # Errors
+    /// It cannot be written; the verdict says what that means.
+    pub(super) fn request(&self, greeting: &Greeting) -> Result<Request, Box<Sent>> {
+        use AttemptOutcome::Failed;
+        let body = Body {
+            message: Cow::Borrowed(&greeting.message),
+            user_id: greeting.user_id,
+            event_id: greeting.event_id,
+            timestamp: greeting.due_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        };
+        let body = serde_json::to_vec(&body).map_err(|error| {
+            let text = format!("the body cannot be written: {error}");
+            Sent::failed(Failed, Verdict::GiveUp, Reason::Template, text)
+        })?;
+        let url = self.url.borrow().clone();
+        self.wire
+            .client()
+            .post(url)
+            .headers(self.headers(greeting.event_id, &body))
+            .body(body)
+            .build()
+            .map_err(|error| Box::new(self.judge_error(&WireError::Http(error))))
+    }
+
+    fn headers(&self, event_id: Uuid, body: &[u8]) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-        if let Ok(id) = HeaderValue::from_str(greeting.event_id.hyphenated().encode_lower(&mut id)) {
-            headers.insert(WEBHOOK_ID, id);
+        let id = &*event_id.hyphenated().encode_lower(&mut id);
+        let timestamp = self.clock.now().timestamp().to_string();
+        let texts = [(WEBHOOK_ID, id), (WEBHOOK_TIMESTAMP, &timestamp)];
+        for (name, text) in texts {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(name, value);
+            }
         }
-        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(self.clock.now().timestamp()));
+        if let Some(signature) = self.signer.sign(id, &timestamp, body) {
+            headers.insert(WEBHOOK_SIGNATURE, signature);
+        }
         headers
     }
 
-    fn judge_error(&self, error: &reqwest::Error) -> Sent {
+    pub(super) fn judge_error(&self, error: &WireError) -> Sent {
         use AttemptOutcome::{Failed, Unknown};
+        let error = match error {
+            // The configuration may be put right, or the name point elsewhere: so it goes again.
+            WireError::Refused(refused) => {
+                let text = refused.to_string();
+                return Sent::failed(Failed, Verdict::Retry(None), Reason::AddressRefused, text);
+            }
+            WireError::Http(error) => error,
+        };
         let (outcome, reason, text) = if error.is_builder() {
             (
                 Failed,
@@ -129,7 +162,7 @@ impl Webhook {
             (
                 Unknown,
                 Reason::Timeout,
-                format!("no answer within {} s", self.timeout.as_secs()),
+                format!("no answer within {} s", self.wire.timeout().as_secs()),
             )
         } else {
             (
@@ -141,7 +174,7 @@ impl Webhook {
         Sent::failed(outcome, Verdict::Retry(None), reason, text)
     }
 
-    fn judge_answer(&self, response: &Response) -> Sent {
+    pub(super) fn judge_answer(&self, response: &Response) -> Sent {
         let status = response.status();
         if status.is_success() {
             return Sent::delivered(status.as_u16());
@@ -169,28 +202,11 @@ impl Webhook {
 #[async_trait]
 impl Channel for Webhook {
     async fn send(&self, greeting: &Greeting) -> Sent {
-        let body = Body {
-            message: &greeting.message,
-            user_id: greeting.user_id,
-            event_id: greeting.event_id,
-            timestamp: greeting.due_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        let request = match self.request(greeting) {
+            Ok(request) => request,
+            Err(sent) => return *sent,
         };
-        let body = match serde_json::to_vec(&body) {
-            Ok(body) => body,
-            Err(error) => {
-                let text = format!("the body cannot be written: {error}");
-                return Sent::failed(AttemptOutcome::Failed, Verdict::GiveUp, Reason::Template, text);
-            }
-        };
-        let url = self.url.borrow().clone();
-        match self
-            .client
-            .post(url)
-            .headers(self.headers(greeting))
-            .body(body)
-            .send()
-            .await
-        {
+        match self.wire.send(request).await {
             Ok(response) => {
                 let sent = self.judge_answer(&response);
                 // The status has decided. The rest is read only to free the connection.
@@ -240,13 +256,29 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_is_refused_without_repeating_it() {
-        assert_eq!(parse_url("  "), Err(UrlError::Empty));
-        assert!(matches!(parse_url("example.org/hook"), Err(UrlError::Invalid(_))));
+        let parse = |text| parse_url(text, false);
+        assert_eq!(parse("  "), Err(UrlError::Empty));
+        assert!(matches!(parse("example.org/hook"), Err(UrlError::Invalid(_))));
         assert_eq!(
-            parse_url("ftp://example.org"),
+            parse("ftp://example.org"),
             Err(UrlError::Scheme("ftp".to_owned()))
         );
-        assert!(parse_url("https://example.org/hook").is_ok());
+        assert!(parse("https://example.org/hook").is_ok());
+    }
+
+    #[test]
+    fn to_other_machines_http_must_be_allowed() {
+        for url in [
+            "http://example.org/hook",
+            "http://10.0.0.1/",
+            "http://inbox:8025/",
+        ] {
+            assert_eq!(parse_url(url, false), Err(UrlError::Plain), "{url}");
+            assert!(parse_url(url, true).is_ok(), "{url}");
+        }
+        for url in ["http://127.0.0.1:8025/", "http://[::1]/", "http://localhost/x"] {
+            assert!(parse_url(url, false).is_ok(), "{url}");
+        }
     }
 
     #[test]

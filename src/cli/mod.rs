@@ -17,6 +17,7 @@ mod serve;
 mod simulate;
 mod tick;
 mod user;
+mod webhook;
 pub mod when;
 
 use std::collections::HashMap;
@@ -84,6 +85,9 @@ enum Command {
     Demo(demo::Args),
     /// Years of the whole pipeline in minutes: every greeting checked against the rules
     Simulate(simulate::Args),
+    /// Try the webhook, make a secret, check a signature
+    #[command(subcommand)]
+    Webhook(webhook::Command),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -147,6 +151,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(args, clock).await,
             Command::Simulate(args) => Box::pin(simulate::run(args, clock)).await,
+            Command::Webhook(command) => webhook::run(command, &source, clock).await,
             Command::Config(command) => config::run(&command, &source),
             Command::Doctor(args) => doctor::run(args, &source, clock).await,
             Command::Healthcheck(args) => healthcheck::run(args, &source).await,

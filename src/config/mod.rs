@@ -6,6 +6,7 @@ mod layers;
 mod needs;
 mod redact;
 mod validate;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub(crate) use needs::is_postgres_url;
 
 pub use layers::{Origin, Shown, Variables, load, show};
 pub use redact::redact_url;
+pub use webhook::{Addresses, Webhook};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -141,16 +143,6 @@ pub struct Sqs {
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct PostgresQueue {
     pub name: String,
-}
-
-/// `[webhook]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
-pub struct Webhook {
-    pub url: Reference,
-    pub timeout_secs: u64,
-    pub connect_timeout_secs: u64,
 }
 
 /// `[kinds.NAME]`

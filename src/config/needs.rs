@@ -2,7 +2,7 @@
 //! when it has been fetched.
 
 use super::{Config, ConfigError, Database, Tls};
-use crate::channel::webhook;
+use crate::channel::webhook::{self, UrlError};
 
 impl Config {
     /// Checks what a command needs that reads or writes the database.
@@ -27,17 +27,23 @@ impl Config {
     /// Checks what a process needs that posts webhooks.
     ///
     /// # Errors
-    /// When `webhook.url` is missing or no URL.
+    /// When `webhook.url` is missing, no URL, or `http://` to another machine where that is not allowed.
     pub fn needs_webhook(&self) -> Result<(), ConfigError> {
         let Some(url) = self.webhook.url.literal() else {
             return Ok(());
         };
-        webhook::parse_url(url).map(|_| ()).map_err(|error| {
-            ConfigError::Invalid(vec![format!(
-                "webhook.url {error}: set BDAY__WEBHOOK__URL to where greetings are posted, for instance \
-                 https://example.org/hook"
-            )])
-        })
+        webhook::parse_url(url, self.webhook.allow_http)
+            .map(|_| ())
+            .map_err(|error| {
+                let advice = match error {
+                    // It says itself what to do.
+                    UrlError::Plain => "",
+                    _ => {
+                        ": set BDAY__WEBHOOK__URL to where greetings are posted, for instance https://example.org/hook"
+                    }
+                };
+                ConfigError::Invalid(vec![format!("webhook.url {error}{advice}")])
+            })
     }
 }
 

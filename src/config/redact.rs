@@ -27,15 +27,20 @@ pub fn redact_url(url: &str) -> String {
 }
 
 /// The keys whose values are secret, or may hold one. Each may live elsewhere.
-pub(super) const SOURCES: [&str; 4] = [
+pub(super) const SOURCES: [&str; 5] = [
     "database.url",
     "database.password",
     "database.credentials",
     "webhook.url",
+    "webhook.secrets",
 ];
 
 /// How to show the value of `key`. Where a value lives is no secret.
 pub(super) fn shown(key: &str, value: &str) -> String {
+    if key == "webhook.secrets" && value.contains(',') {
+        let each: Vec<String> = value.split(',').map(|secret| shown(key, secret.trim())).collect();
+        return each.join(",");
+    }
     if SOURCES.contains(&key)
         && let Ok(place) = value.parse::<Reference>()
         && place.literal().is_none()
@@ -51,7 +56,9 @@ pub(super) fn shown(key: &str, value: &str) -> String {
             (url, _) => url,
         },
         "webhook.url" => redact_url(value),
-        "database.password" | "database.credentials" if !value.is_empty() => "[redacted]".to_owned(),
+        "database.password" | "database.credentials" | "webhook.secrets" if !value.is_empty() => {
+            "[redacted]".to_owned()
+        }
         _ => value.to_owned(),
     }
 }
@@ -85,6 +92,10 @@ mod tests {
         assert_eq!(
             shown("webhook.url", "https://example.org/ssm:x"),
             "https://example.org/[redacted]"
+        );
+        assert_eq!(
+            shown("webhook.secrets", "whsec_bmV3, env:OLD,hunter2,file:/run/x"),
+            "[redacted],env:OLD,[redacted],file:/run/x"
         );
     }
 }

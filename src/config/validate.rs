@@ -166,6 +166,7 @@ impl Config {
                 format!("kinds.{name}: a kind's name is 1 to 40 lower-case letters, digits and underscores"),
             );
         }
+        errors.extend(self.webhook.wrong_secrets());
         errors.extend(self.database.contradictions());
         if errors.is_empty() {
             Ok(())

@@ -1,12 +1,10 @@
 //! Can greetings leave, and who can come in?
 
-use std::net::IpAddr;
-use std::time::Duration;
-
-use reqwest::{Client, Url, redirect};
+use reqwest::Url;
 
 use super::Finding;
 use crate::app;
+use crate::channel::wire::{Wire, WireError, stays_here};
 use crate::config::{Config, redact_url};
 use crate::source::Sources;
 
@@ -18,8 +16,16 @@ pub(super) async fn examine(config: &Config, sources: &Sources) -> Vec<Finding> 
             let place = &config.webhook.url;
             let found = format!("{}, from {place}", redact_url(url.as_str()));
             findings.push(Finding::ok("webhook.url", found));
-            findings.push(reachable(config, &url).await);
-            findings.push(encrypted(&url));
+            findings.push(match app::wire(config) {
+                Ok(wire) => reachable(&wire, &url).await,
+                Err(error) => Finding::failure(
+                    REACHABLE,
+                    format!("{error:#}"),
+                    "give a file that holds the certificates, or leave webhook.tls_root_cert empty",
+                ),
+            });
+            findings.push(encrypted(config, &url));
+            findings.push(signed(config, sources, &url).await);
         }
         Err(error) => findings.push(Finding::failure(
             "webhook.url",
@@ -31,47 +37,81 @@ pub(super) async fn examine(config: &Config, sources: &Sources) -> Vec<Finding> 
     findings
 }
 
+const REACHABLE: &str = "webhook.reachable";
+
 /// A HEAD: nobody is greeted, and whatever is answered, there is somebody.
-async fn reachable(config: &Config, url: &Url) -> Finding {
-    const CHECK: &str = "webhook.reachable";
-    let client = Client::builder()
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .timeout(Duration::from_secs(config.webhook.timeout_secs))
-        .connect_timeout(Duration::from_secs(config.webhook.connect_timeout_secs))
-        .build();
-    let answer = match client {
-        Ok(client) => client.head(url.clone()).send().await,
-        Err(error) => Err(error),
+async fn reachable(wire: &Wire, url: &Url) -> Finding {
+    let answer = match wire.client().head(url.clone()).build() {
+        Ok(request) => wire.send(request).await,
+        Err(error) => Err(WireError::Http(error)),
     };
     match answer {
         Ok(answer) if answer.status().is_redirection() => Finding::warning(
-            CHECK,
+            REACHABLE,
             format!("it answers {} to HEAD", answer.status()),
             "redirects are not followed: give the URL at which they end",
         ),
-        Ok(answer) => Finding::ok(CHECK, format!("it answers {} to HEAD", answer.status())),
-        Err(error) => {
+        Ok(answer) => {
+            let from = answer
+                .remote_addr()
+                .map(|from| format!("{from} "))
+                .unwrap_or_default();
+            Finding::ok(REACHABLE, format!("{from}answers {} to HEAD", answer.status()))
+        }
+        Err(WireError::Refused(refused)) => Finding::failure(
+            REACHABLE,
+            refused.to_string(),
+            "look at webhook.addresses, webhook.allow_ranges and webhook.deny_ranges, and at where the URL leads",
+        ),
+        Err(WireError::Http(error)) => {
             let reason = crate::scheduler::chain(&error.without_url());
             Finding::failure(
-                CHECK,
+                REACHABLE,
                 reason,
-                "check the host's name, its certificate, and that a firewall or security group lets this machine out",
+                "check the host's name, its certificate (webhook.tls_root_cert for an authority of your own), and that \
+                 a firewall or security group lets this machine out",
             )
         }
     }
 }
 
-fn encrypted(url: &Url) -> Finding {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+fn encrypted(config: &Config, url: &Url) -> Finding {
+    const CHECK: &str = "webhook.tls";
+    let authorities = match &*config.webhook.tls_root_cert {
+        "" => String::new(),
+        path => format!(", by the authorities in {path}, too"),
+    };
     match url.scheme() {
-        "https" => Finding::ok("webhook.tls", "https, and its certificate is checked"),
-        _ if local => Finding::ok("webhook.tls", "http, on this machine"),
+        "https" => Finding::ok(
+            CHECK,
+            format!("https, and its certificate is checked{authorities}"),
+        ),
+        _ if stays_here(url) => Finding::ok(CHECK, "http, on this machine"),
         _ => Finding::warning(
-            "webhook.tls",
-            "http: names and birthdays travel in clear",
+            CHECK,
+            "http (webhook.allow_http): names and birthdays travel in clear",
             "use https, unless this is a network of your own",
+        ),
+    }
+}
+
+async fn signed(config: &Config, sources: &Sources, url: &Url) -> Finding {
+    const CHECK: &str = "webhook.secrets";
+    match app::webhook_secrets(config, sources).await {
+        Ok(secrets) => match app::signer(&secrets).secrets() {
+            0 if stays_here(url) => Finding::ok(CHECK, "not signed, on this machine"),
+            0 => Finding::warning(
+                CHECK,
+                "not signed: whoever knows the URL can send greetings in our name",
+                "make a secret (`bday webhook secret`), give it to webhook.secrets and to the receiver (docs/receivers.md)",
+            ),
+            1 => Finding::ok(CHECK, "signed with one secret"),
+            n => Finding::ok(CHECK, format!("signed with {n} secrets, as in a rotation")),
+        },
+        Err(error) => Finding::failure(
+            CHECK,
+            format!("{error:#}"),
+            "see that this machine may read the place that is named, and that it holds whsec_… (`bday webhook secret`)",
         ),
     }
 }

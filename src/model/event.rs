@@ -104,6 +104,8 @@ pub enum Reason {
     Broken,
     /// The webhook URL is missing or cannot be used.
     BadUrl,
+    /// `webhook.addresses` or `webhook.deny_ranges` forbids the receiver's address: nothing was sent.
+    AddressRefused,
     /// The worker that held the lease died: the receiver may have accepted it.
     WorkerLost,
     /// The process was stopped before an answer came: the receiver may have accepted it.
@@ -128,6 +130,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Broken => "broken",
             Self::BadUrl => "bad_url",
+            Self::AddressRefused => "address_refused",
             Self::WorkerLost => "worker_lost",
             Self::Shutdown => "shutdown",
             Self::Unreadable => "unreadable",

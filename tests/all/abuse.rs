@@ -57,6 +57,11 @@ async fn what_a_receiver_does_after_its_2xx_changes_nothing() {
             201,
         ),
         ("a body that does not end", Behaviour::EndlessBody, 200),
+        (
+            "a body that comes byte by byte",
+            Behaviour::SlowBody(Duration::from_millis(20)),
+            200,
+        ),
         ("a reset in the body", Behaviour::ResetAfterHead, 200),
         (
             "a body shorter than it says",

@@ -36,3 +36,8 @@ mod support_process;
 mod support_receiver;
 mod support_sqs;
 mod tzguard;
+mod wire_addresses;
+mod wire_commands;
+mod wire_recipes;
+mod wire_signature;
+mod wire_tls;

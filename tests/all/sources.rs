@@ -11,23 +11,23 @@ use crate::support::process::Bday;
 use crate::support::receiver::{Behaviour, Receiver};
 
 /// A file that goes with the test.
-struct Note(PathBuf);
+pub(crate) struct Note(PathBuf);
 
 impl Note {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let note = Self(std::env::temp_dir().join(format!("bday-note-{}", uuid::Uuid::now_v7())));
         note.write(text);
         note
     }
 
     /// All at once, as those do who swap secrets.
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         let next = self.0.with_extension("next");
         std::fs::write(&next, text).unwrap();
         std::fs::rename(next, &self.0).unwrap();
     }
 
-    fn reference(&self) -> String {
+    pub(crate) fn reference(&self) -> String {
         format!("file:{}", self.0.display())
     }
 }

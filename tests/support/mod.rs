@@ -8,5 +8,6 @@ pub(crate) mod inbox;
 pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod sqs;
+pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod world;

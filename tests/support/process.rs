@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -29,17 +29,27 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
+impl Finished {
+    fn new(output: Output) -> Self {
+        Self {
+            status: output.status,
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 /// A process that runs. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
     pid: Pid,
     readers: TaskTracker,
-    output: Arc<Output>,
+    output: Arc<Said>,
 }
 
 #[derive(Debug)]
-struct Output {
+struct Said {
     lines: Mutex<Vec<String>>,
     count: watch::Sender<usize>,
 }
@@ -82,11 +92,24 @@ impl Bday {
     pub(crate) async fn finish(mut self) -> Finished {
         self.command.stdin(Stdio::null());
         let output = within("the command to end", self.command.output()).await.unwrap();
-        Finished {
-            status: output.status,
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Finished::new(output)
+    }
+
+    /// Gives it `input`, and waits for its end.
+    pub(crate) async fn finish_with(mut self, input: &[u8]) -> Finished {
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = self.command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let output = async {
+            // One that refuses the call does not read.
+            drop(stdin.write_all(input).await);
+            drop(stdin);
+            child.wait_with_output().await
+        };
+        Finished::new(within("the command to end", output).await.unwrap())
     }
 
     /// Starts it and goes on.
@@ -100,7 +123,7 @@ impl Bday {
             .ok()
             .and_then(Pid::from_raw)
             .unwrap();
-        let output = Arc::new(Output {
+        let output = Arc::new(Said {
             lines: Mutex::default(),
             count: watch::Sender::new(0),
         });
@@ -117,7 +140,7 @@ impl Bday {
     }
 }
 
-async fn read(stream: impl AsyncRead + Unpin, output: Arc<Output>) {
+async fn read(stream: impl AsyncRead + Unpin, output: Arc<Said>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         output

@@ -33,6 +33,8 @@ pub(crate) enum Behaviour {
     EndlessBody,
     /// A 200, one byte at a time with the pause between them.
     SlowBytes(Duration),
+    /// A 200 whose body comes one byte at a time with the pause between them.
+    SlowBody(Duration),
     /// Bytes that are no HTTP, or half of it; then the connection closes.
     Bytes(Vec<u8>),
     /// The first bytes, and then the second again and again.
@@ -50,7 +52,7 @@ impl Behaviour {
         match self {
             Self::Status(status) | Self::Answer(status, ..) => (200..300).contains(status),
             Self::After(_, then) => then.accepts(),
-            Self::ResetAfterHead | Self::EndlessBody | Self::SlowBytes(_) => true,
+            Self::ResetAfterHead | Self::EndlessBody | Self::SlowBytes(_) | Self::SlowBody(_) => true,
             Self::Hang | Self::Reset | Self::Bytes(_) | Self::Flood(..) => false,
         }
     }
@@ -97,6 +99,11 @@ impl Behaviour {
                     .into_iter()
                     .flat_map(|byte| [Step::Write(vec![byte]), Step::Wait(pause)]);
                 Reply::Steps(steps.collect())
+            }
+            Self::SlowBody(pause) => {
+                head_of(&mut head, 200, "", Some(1000));
+                let body = (0..1000).flat_map(|_| [Step::Wait(pause), Step::Write(vec![b'x'])]);
+                Reply::Steps([Step::Write(head)].into_iter().chain(body).collect())
             }
             Self::Bytes(bytes) => Reply::Steps(vec![Step::Write(bytes)]),
             Self::Flood(first, again) => Reply::Steps(vec![Step::Write(first), Step::Forever(again)]),
@@ -204,6 +211,11 @@ impl Receiver {
         Self {
             server: Server::start(inbox).await,
         }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
     }
 
     /// Where to send to.

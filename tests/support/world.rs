@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bday::app;
+use bday::channel::signature::Signer;
 use bday::channel::webhook::{Webhook, parse_url};
 use bday::clock::{Clock, SettableClock, SharedClock};
 use bday::config::{self, Config};
@@ -85,9 +85,9 @@ impl World {
     }
 
     pub(crate) fn pool(&self) -> Pool {
-        let (_, url) = watch::channel(parse_url(&self.receiver.url()).unwrap());
-        let timeout = Duration::from_secs(self.config.webhook.timeout_secs);
-        let webhook = Webhook::new(url, timeout, timeout, self.clock()).unwrap();
+        let (_, url) = watch::channel(parse_url(&self.receiver.url(), false).unwrap());
+        let wire = app::wire(&self.config).unwrap();
+        let webhook = Webhook::new(wire, url, Signer::default(), self.clock());
         let clock = self.clock();
         let beat = Beat::new(Arc::clone(&clock));
         let queue = Arc::clone(&self.queue) as Arc<dyn Queue>;

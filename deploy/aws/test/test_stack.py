@@ -118,6 +118,7 @@ def test_the_task_is_told_where_everything_is(ministack, stack):
     environment = {entry["name"]: entry["value"] for entry in container["environment"]}
     assert environment["BDAY__QUEUE__SQS__URL"] == stack["QueueUrl"]
     assert environment["BDAY__WEBHOOK__URL"] == "ssm:/looked-at/webhook-url"
+    assert (environment["BDAY__WEBHOOK__ALLOW_HTTP"], environment["BDAY__WEBHOOK__SECRETS"]) == ("false", "")
     assert environment["BDAY__DATABASE__CREDENTIALS"] == f"secretsmanager:{stack['DatabaseSecretArn']}"
     assert environment["BDAY__DATABASE__HOST"] == stack["DatabaseHost"]
     assert environment["BDAY__DATABASE__TLS"] == "verify-full"

@@ -1,0 +1,240 @@
+//! The signature of a webhook, as Standard Webhooks defines it (<https://www.standardwebhooks.com>, symmetric, `v1`).
+//!
+//! `v1,` and the base64 of HMAC-SHA256 over `webhook-id`, `webhook-timestamp` and the body, joined by dots. The header holds
+//! one of them for each secret, so that a receiver can go over to a new one whenever it likes.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretSlice};
+use sha2::Sha256;
+use tokio::sync::watch;
+
+/// What every secret begins with.
+pub const PREFIX: &str = "whsec_";
+/// What every signature of this kind begins with.
+pub(super) const VERSION: &str = "v1,";
+/// Of the key, in bytes, as the specification asks.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// As many as the hash is wide.
+const NEW_KEY_BYTES: usize = 32;
+/// `v1,` and 32 bytes in base64.
+const SIGNATURE_LEN: usize = VERSION.len() + 44;
+/// A rotation needs two. Each makes the header 48 bytes longer.
+pub const MAX_SECRETS: usize = 4;
+
+/// Why a text is no secret. Does not repeat it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// There is none.
+    #[error("is empty")]
+    Empty,
+    /// It is something else, or its beginning is missing.
+    #[error("does not begin with {PREFIX}")]
+    Prefix,
+    /// What follows is not readable.
+    #[error("is not base64 (with its padding) behind {PREFIX}")]
+    Base64,
+    /// Too short to be safe, or longer than receivers must take.
+    #[error("holds {0} bytes; Standard Webhooks asks for 24 to 64")]
+    Length(usize),
+    /// More than a rotation can need.
+    #[error("has {0} secrets; {MAX_SECRETS} at the most")]
+    Many(usize),
+}
+
+/// What a signature is made with: `whsec_` and the key in base64.
+pub struct Secret {
+    key: SecretSlice<u8>,
+    /// Keyed already, which is half the work.
+    mac: Hmac<Sha256>,
+}
+
+impl Secret {
+    /// Reads one secret.
+    ///
+    /// # Errors
+    /// See [`SecretError`].
+    pub fn parse(text: &str) -> Result<Self, SecretError> {
+        if text.is_empty() {
+            return Err(SecretError::Empty);
+        }
+        let key = text.strip_prefix(PREFIX).ok_or(SecretError::Prefix)?;
+        let key = STANDARD.decode(key).map_err(|_| SecretError::Base64)?;
+        if !KEY_BYTES.contains(&key.len()) {
+            return Err(SecretError::Length(key.len()));
+        }
+        Self::from_key(key).ok_or(SecretError::Empty)
+    }
+
+    /// Any key, whatever its length: for finding out what somebody else signed with.
+    pub(super) fn from_key(key: Vec<u8>) -> Option<Self> {
+        let mac = Hmac::new_from_slice(&key).ok()?;
+        Some(Self { key: key.into(), mac })
+    }
+
+    /// The MAC over what the specification says.
+    pub(super) fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
+        self.mac_over(&[id.as_bytes(), b".", timestamp.as_bytes(), b".", body])
+    }
+
+    /// The MAC over anything.
+    pub(super) fn mac_over(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        let mut mac = self.mac.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac
+    }
+
+    pub(super) fn key(&self) -> &SecretSlice<u8> {
+        &self.key
+    }
+
+    fn sign(&self, id: &str, timestamp: &str, body: &[u8], out: &mut String) {
+        out.push_str(VERSION);
+        STANDARD.encode_string(self.mac(id, timestamp, body).finalize().into_bytes(), out);
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(whsec_…)")
+    }
+}
+
+/// To see a rotation; both sides are our own.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.key.expose_secret() == other.key.expose_secret()
+    }
+}
+
+/// Reads what one place holds: a secret, or several with blanks, line breaks or commas between them.
+///
+/// # Errors
+/// See [`SecretError`].
+pub fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
+    let secrets = text
+        .split([',', ' ', '\t', '\r', '\n'])
+        .filter(|secret| !secret.is_empty())
+        .map(Secret::parse)
+        .collect::<Result<Vec<_>, _>>()?;
+    match secrets.len() {
+        0 => Err(SecretError::Empty),
+        1..=MAX_SECRETS => Ok(secrets),
+        many => Err(SecretError::Many(many)),
+    }
+}
+
+/// A new secret, from the randomness of the system.
+///
+/// # Errors
+/// When the system has none to give.
+pub fn new_secret() -> Result<String, getrandom::Error> {
+    let mut key = [0; NEW_KEY_BYTES];
+    getrandom::fill(&mut key)?;
+    Ok(format!("{PREFIX}{}", STANDARD.encode(key)))
+}
+
+/// Signs with every secret that holds at the moment.
+#[derive(Debug, Clone, Default)]
+pub struct Signer(Vec<watch::Receiver<Vec<Secret>>>);
+
+impl Signer {
+    /// Each place has a watch of its own. Without any, nothing is signed.
+    #[must_use]
+    pub fn new(places: Vec<watch::Receiver<Vec<Secret>>>) -> Self {
+        Self(places)
+    }
+
+    /// How many signatures there are at the moment.
+    #[must_use]
+    pub fn secrets(&self) -> usize {
+        self.0.iter().map(|secrets| secrets.borrow().len()).sum()
+    }
+
+    /// The header `webhook-signature`; none without a secret.
+    #[must_use]
+    pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> Option<HeaderValue> {
+        let mut header = String::new();
+        for place in &self.0 {
+            let secrets = place.borrow();
+            header.reserve(secrets.len() * (SIGNATURE_LEN + 1));
+            for secret in &*secrets {
+                if !header.is_empty() {
+                    header.push(' ');
+                }
+                secret.sign(id, timestamp, body, &mut header);
+            }
+        }
+        // Base64, commas and blanks: always a header.
+        (!header.is_empty())
+            .then(|| HeaderValue::try_from(header).ok())
+            .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const SECOND: &str = "whsec_Zm9yIHRlc3RzLCBhbmQgZm9yIG5vdGhpbmcgZWxzZSE=";
+    const BODY: &[u8] = "{\"message\":\"Hey, Björk\"}".as_bytes();
+
+    fn signer(places: &[&str]) -> Signer {
+        let watch = |text: &&str| watch::channel(parse_secrets(text).expect("secrets")).1;
+        Signer::new(places.iter().map(watch).collect())
+    }
+
+    fn sign(places: &[&str]) -> String {
+        let header = signer(places)
+            .sign("msg_1", "1700000000", BODY)
+            .expect("a signature");
+        header.to_str().expect("text").to_owned()
+    }
+
+    #[test]
+    fn a_signature_is_what_others_make() {
+        // printf 'msg_1.1700000000.{"message":"Hey, Björk"}' |
+        //   openssl dgst -sha256 -mac HMAC -macopt hexkey:$(base64 -d <<< ${SECRET#whsec_} | xxd -p) -binary | base64
+        assert_eq!(sign(&[FIRST]), "v1,7lspV0KQe3iusbe86ysTC7dY79kQviyk9u1Y18YxTm8=");
+        assert_eq!(sign(&[SECOND]), "v1,YomRpoqHzLNvnF2HahU0yXPPdkpbN5MMWhQfkfiLNE0=");
+    }
+
+    #[test]
+    fn each_secret_signs_wherever_it_stands() {
+        let both = format!("{} {}", sign(&[FIRST]), sign(&[SECOND]));
+        assert_eq!(sign(&[FIRST, SECOND]), both);
+        assert_eq!(sign(&[&format!(" {FIRST},\n{SECOND}\n")]), both);
+        assert_eq!(signer(&[FIRST, SECOND]).secrets(), 2);
+        assert_eq!(Signer::default().sign("msg_1", "1700000000", BODY), None);
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_without_repeating_it() {
+        let error = |text: &str| parse_secrets(text).expect_err("no secret");
+        assert_eq!(error(" \n"), SecretError::Empty);
+        assert_eq!(error("hunter2"), SecretError::Prefix);
+        assert_eq!(error("whsec_hunter2!"), SecretError::Base64);
+        assert_eq!(error("whsec_aHVudGVyMg=="), SecretError::Length(7));
+        assert_eq!(error("whsec_"), SecretError::Length(0));
+        assert_eq!(error(&[FIRST; 5].join(",")), SecretError::Many(5));
+        for text in ["hunter2", "whsec_hunter2!", "whsec_aHVudGVyMg=="] {
+            let shown = format!("{} {:?}", error(text), error(text));
+            assert!(!shown.contains("hunter2") && !shown.contains("aHVud"), "{shown}");
+        }
+        assert_eq!(format!("{:?}", Secret::parse(FIRST)), "Ok(Secret(whsec_…))");
+    }
+
+    #[test]
+    fn a_new_secret_is_one_and_no_two_are_alike() {
+        let (one, other) = (new_secret().expect("a secret"), new_secret().expect("a secret"));
+        assert_ne!(Secret::parse(&one), Secret::parse(&other));
+        assert!(Secret::parse(&one).is_ok());
+    }
+}

@@ -1,0 +1,88 @@
+//! `bday webhook test`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::{ConfigSource, output};
+use crate::app;
+use crate::channel::sample::{Exchange, Header};
+use crate::channel::webhook::Webhook;
+use crate::clock::SharedClock;
+use crate::source::Sources;
+
+const EXAMPLES: &str = "\
+Examples:
+  bday webhook test                                      to webhook.url, signed with webhook.secrets
+  bday webhook test --url https://new.example/hook       to another receiver, before it is configured
+  bday webhook test --json | jq .status
+
+The sample looks like a greeting, with ids that no greeting has; it needs no database, and none is changed. What a
+real greeting must obey holds here, too: TLS, webhook.allow_http, the addresses that are allowed, the timeouts.
+Exit code 0 when a greeting would have been delivered, else 1.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// Send to this URL, or to the one at env:, file:, ssm: or secretsmanager:
+    #[arg(long, value_name = "URL")]
+    url: Option<crate::source::Reference>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
+    let mut config = source.load()?;
+    if let Some(url) = args.url {
+        config.webhook.url = url;
+    }
+    let sources = Sources::new(Arc::clone(&clock));
+    let wire = app::wire(&config)?;
+    let url = app::webhook_url(&config, &sources).await?;
+    let secrets = app::webhook_secrets(&config, &sources).await?;
+    let webhook = Webhook::new(wire, url.watch(), app::signer(&secrets), clock);
+    let exchange = webhook.send_sample().await;
+    if args.json {
+        output::json(&exchange)?;
+    } else {
+        show(&exchange, &config.webhook.tls_root_cert);
+    }
+    Ok(if exchange.accepted {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn show(exchange: &Exchange, roots: &str) {
+    let heads = |headers: &[Header]| {
+        for header in headers {
+            println!("  {}: {}", header.name, header.value);
+        }
+    };
+    println!("POST {}", exchange.url);
+    heads(&exchange.request_headers);
+    println!("\n  {}\n", exchange.body);
+    if !exchange
+        .request_headers
+        .iter()
+        .any(|header| header.name == "webhook-signature")
+    {
+        println!("Not signed: webhook.secrets is empty.");
+    }
+    if let (Some(address), Some(status)) = (exchange.address, exchange.status_line()) {
+        let tls = match (exchange.tls, roots) {
+            (true, "") => "TLS, its certificate is good".to_owned(),
+            (true, roots) => format!("TLS, its certificate is good by the machine's authorities or {roots}"),
+            (false, _) => "no TLS".to_owned(),
+        };
+        println!("{status} after {} ms, from {address}; {tls}", exchange.elapsed_ms);
+        heads(&exchange.response_headers);
+        println!();
+    }
+    match &exchange.error {
+        None => println!("Accepted: a greeting would be delivered."),
+        Some(error) if exchange.again => println!("FAILED: {error}. A greeting would be tried again."),
+        Some(error) => println!("FAILED: {error}. A greeting would not be tried again."),
+    }
+}

@@ -1,0 +1,101 @@
+//! The receivers in `docs/receivers.md`, as they stand there: they take what is ours, once, and refuse the rest.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+
+use crate::support::process::Bday;
+use crate::support::wait::{eventually, within};
+use crate::wire_signature::{NEW, OLD};
+
+const PAGE: &str = include_str!("../../docs/receivers.md");
+
+/// The only block of this language in the page.
+fn recipe(language: &str) -> &'static str {
+    let (_, rest) = PAGE.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+async fn send(port: u16, secrets: &str) -> Option<i32> {
+    Bday::new(["webhook", "test", "--url", &format!("http://127.0.0.1:{port}/")])
+        .env("BDAY__QUEUE__KIND", "postgres")
+        .env("BDAY__WEBHOOK__SECRETS", secrets)
+        .finish()
+        .await
+        .status
+        .code()
+}
+
+async fn works(language: &str, program: &str, name: &str) {
+    let folder = std::env::temp_dir().join(format!("bday-recipe-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join(name);
+    std::fs::write(&file, recipe(language)).unwrap();
+    // Free a moment ago; the recipes listen where they are told.
+    let port = TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut receiver = Command::new(program)
+        .arg(Path::new(&file))
+        .env("WEBHOOK_SECRETS", OLD)
+        .env("PORT", port.to_string())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
+    eventually("the receiver to listen", async || {
+        TcpStream::connect(("127.0.0.1", port)).await.ok()
+    })
+    .await;
+
+    assert_eq!(send(port, NEW).await, Some(1), "another secret");
+    assert_eq!(send(port, "").await, Some(1), "no signature");
+    assert_eq!(send(port, OLD).await, Some(0));
+    assert_eq!(
+        send(port, &format!("{NEW},{OLD}")).await,
+        Some(0),
+        "a repeat, in a rotation"
+    );
+    receiver.start_kill().unwrap();
+    let mut lines = BufReader::new(receiver.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    while let Some(line) = within("the receiver's output", lines.next_line()).await.unwrap() {
+        said.push(line);
+    }
+    assert_eq!(said, ["This is a test from bday: it is nobody's birthday"]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn the_python_receiver_takes_what_is_ours_once() {
+    works("python", "python3", "receiver.py").await;
+}
+
+#[tokio::test]
+async fn the_javascript_receiver_takes_what_is_ours_once() {
+    works("js", "node", "receiver.mjs").await;
+}
+
+#[test]
+fn the_example_in_the_docs_is_signed_as_it_says() {
+    let after = |beginning: &str| {
+        let (_, rest) = PAGE.split_once(beginning).unwrap();
+        rest.lines().next().unwrap()
+    };
+    let body = format!("{{\"message\"{}", after("{\"message\""));
+    let signed = standardwebhooks::Webhook::new(after("of this example is `").split('`').next().unwrap())
+        .unwrap()
+        .sign(
+            after("webhook-id: "),
+            after("webhook-timestamp: ").parse().unwrap(),
+            body.as_bytes(),
+        )
+        .unwrap();
+    assert_eq!(signed, after("webhook-signature: "));
+}
