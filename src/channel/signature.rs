@@ -7,10 +7,8 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretSlice};
-use sha2::Sha256;
 use tokio::sync::watch;
 
 /// What every secret begins with.
@@ -49,8 +47,8 @@ pub enum SecretError {
 /// What a signature is made with: `whsec_` and the key in base64.
 pub struct Secret {
     key: SecretSlice<u8>,
-    /// Keyed already, which is half the work.
-    mac: Hmac<Sha256>,
+    /// Signs with it.
+    webhook: standardwebhooks::Webhook,
 }
 
 impl Secret {
@@ -67,36 +65,20 @@ impl Secret {
         if !KEY_BYTES.contains(&key.len()) {
             return Err(SecretError::Length(key.len()));
         }
-        Self::from_key(key).ok_or(SecretError::Empty)
-    }
-
-    /// Any key, whatever its length: for finding out what somebody else signed with.
-    pub(super) fn from_key(key: Vec<u8>) -> Option<Self> {
-        let mac = Hmac::new_from_slice(&key).ok()?;
-        Some(Self { key: key.into(), mac })
-    }
-
-    /// The MAC over what the specification says.
-    pub(super) fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
-        self.mac_over(&[id.as_bytes(), b".", timestamp.as_bytes(), b".", body])
-    }
-
-    /// The MAC over anything.
-    pub(super) fn mac_over(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = self.mac.clone();
-        for part in parts {
-            mac.update(part);
-        }
-        mac
+        let webhook = standardwebhooks::Webhook::from_bytes(key.clone()).map_err(|_| SecretError::Base64)?;
+        Ok(Self {
+            key: key.into(),
+            webhook,
+        })
     }
 
     pub(super) fn key(&self) -> &SecretSlice<u8> {
         &self.key
     }
 
-    fn sign(&self, id: &str, timestamp: &str, body: &[u8], out: &mut String) {
-        out.push_str(VERSION);
-        STANDARD.encode_string(self.mac(id, timestamp, body).finalize().into_bytes(), out);
+    /// `v1,` and the MAC; none of a body that is no text, which ours always is. `timestamp` in seconds.
+    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
+        self.webhook.sign(id, timestamp, body).ok()
     }
 }
 
@@ -157,18 +139,21 @@ impl Signer {
         self.0.iter().map(|secrets| secrets.borrow().len()).sum()
     }
 
-    /// The header `webhook-signature`; none without a secret.
+    /// The header `webhook-signature`; none without a secret. `timestamp` in seconds, as the header beside it.
     #[must_use]
-    pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> Option<HeaderValue> {
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<HeaderValue> {
         let mut header = String::new();
         for place in &self.0 {
             let secrets = place.borrow();
             header.reserve(secrets.len() * (SIGNATURE_LEN + 1));
-            for secret in &*secrets {
+            for signature in secrets
+                .iter()
+                .filter_map(|secret| secret.sign(id, timestamp, body))
+            {
                 if !header.is_empty() {
                     header.push(' ');
                 }
-                secret.sign(id, timestamp, body, &mut header);
+                header.push_str(&signature);
             }
         }
         // Base64, commas and blanks: always a header.
@@ -193,7 +178,7 @@ mod tests {
 
     fn sign(places: &[&str]) -> String {
         let header = signer(places)
-            .sign("msg_1", "1700000000", BODY)
+            .sign("msg_1", 1_700_000_000, BODY)
             .expect("a signature");
         header.to_str().expect("text").to_owned()
     }
@@ -212,7 +197,7 @@ mod tests {
         assert_eq!(sign(&[FIRST, SECOND]), both);
         assert_eq!(sign(&[&format!(" {FIRST},\n{SECOND}\n")]), both);
         assert_eq!(signer(&[FIRST, SECOND]).secrets(), 2);
-        assert_eq!(Signer::default().sign("msg_1", "1700000000", BODY), None);
+        assert_eq!(Signer::default().sign("msg_1", 1_700_000_000, BODY), None);
     }
 
     #[test]

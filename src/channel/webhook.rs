@@ -123,14 +123,12 @@ impl Webhook {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         let id = &*event_id.hyphenated().encode_lower(&mut id);
-        let timestamp = self.clock.now().timestamp().to_string();
-        let texts = [(WEBHOOK_ID, id), (WEBHOOK_TIMESTAMP, &timestamp)];
-        for (name, text) in texts {
-            if let Ok(value) = HeaderValue::from_str(text) {
-                headers.insert(name, value);
-            }
+        if let Ok(id) = HeaderValue::from_str(id) {
+            headers.insert(WEBHOOK_ID, id);
         }
-        if let Some(signature) = self.signer.sign(id, &timestamp, body) {
+        let timestamp = self.clock.now().timestamp();
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
+        if let Some(signature) = self.signer.sign(id, timestamp, body) {
             headers.insert(WEBHOOK_SIGNATURE, signature);
         }
         headers
