@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use bday::clock::Clock as _;
 use bday::model::Lease;
 use bday::store::{ClaimCursor, LeaseRequest, UserRef};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::support::world::{World, instant, person};
 
 /// Claims what is due, and leases it.
 async fn lease(world: &World) -> Vec<Lease> {
-    use bday::clock::Clock as _;
     let now = world.clock.now();
     let claim = world
         .store
@@ -33,10 +33,9 @@ async fn lease(world: &World) -> Vec<Lease> {
 
 /// Of the only event that is due: how long ago it was due, and how late it is.
 async fn lateness(world: &World) -> (Duration, Duration) {
-    use bday::clock::Clock as _;
     let leases = lease(world).await;
     assert_eq!(leases.len(), 1);
-    let since = |at| (world.clock.now() - at).to_std().unwrap();
+    let since = |at: DateTime<Utc>| (world.clock.now() - at).to_std().unwrap();
     (since(leases[0].due_at), since(leases[0].sendable_at))
 }
 
@@ -61,8 +60,9 @@ async fn so_is_somebody_whose_zone_or_date_is_corrected_on_the_day_and_a_new_nam
         world.set("2026-03-15T15:00:00Z");
         let user = world.write("moved", "1990-03-15", "Etc/UTC").await;
         world.set("2026-03-15T16:00:00Z");
+        let schedule = world.config.schedule();
         let renamed = world.store.edit_user(
-            &world.config.schedule(),
+            &schedule,
             instant("2026-03-15T16:00:00Z"),
             UserRef::Id(user),
             |_| {
