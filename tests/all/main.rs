@@ -16,6 +16,7 @@ mod calendar;
 mod crashes;
 mod demo;
 mod doctor;
+mod documents;
 mod drain;
 mod edits;
 mod explain;
