@@ -320,7 +320,7 @@ pub async fn start(
     clock: SharedClock,
     lifecycle: &mut Lifecycle,
 ) -> anyhow::Result<Started> {
-    let metrics = telemetry::collect_metrics()?;
+    let metrics = telemetry::collect_metrics(config.kinds.keys().map(String::as_str))?;
     // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
     config.needs_database()?;
     let wire = if role.works() {

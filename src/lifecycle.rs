@@ -26,8 +26,7 @@ pub struct Lifecycle {
     /// Cancelled when work in flight must end.
     pub hard: CancellationToken,
     parts: JoinSet<(&'static str, anyhow::Result<()>)>,
-    terminate: Signal,
-    interrupt: Signal,
+    signals: Signals,
 }
 
 impl Lifecycle {
@@ -40,8 +39,7 @@ impl Lifecycle {
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
             parts: JoinSet::new(),
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            signals: Signals::take_over()?,
         })
     }
 
@@ -61,7 +59,7 @@ impl Lifecycle {
     pub async fn before_stop<T>(&mut self, work: impl Future<Output = T>) -> anyhow::Result<Option<T>> {
         tokio::select! {
             done = work => Ok(Some(done)),
-            () = stop_signal(&mut self.terminate, &mut self.interrupt) => Ok(None),
+            () = self.signals.next() => Ok(None),
             Some(ended) = self.parts.join_next() => { died(ended)?; Ok(None) }
         }
     }
@@ -75,7 +73,7 @@ impl Lifecycle {
             Ok(())
         } else {
             tokio::select! {
-                () = stop_signal(&mut self.terminate, &mut self.interrupt) => Ok(()),
+                () = self.signals.next() => Ok(()),
                 Some(ended) = self.parts.join_next() => died(ended),
             }
         };
@@ -107,7 +105,7 @@ impl Lifecycle {
         tokio::select! {
             () = all_ended => tracing::info!("stopped"),
             () = deadline => tracing::error!("some parts did not end, and are dropped"),
-            () = second_signal(&mut self.terminate, &mut self.interrupt) => {
+            () = self.signals.second() => {
                 tracing::warn!("second signal: ending at once");
             }
         }
@@ -115,21 +113,43 @@ impl Lifecycle {
     }
 }
 
-async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+/// SIGTERM and SIGINT, which ask for an end: the first time in good order, the second time at once.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn second_signal(terminate: &mut Signal, interrupt: &mut Signal) {
-    let echoes = async {
-        loop {
-            stop_signal(terminate, interrupt).await;
+impl Signals {
+    /// From here on they do nothing by themselves.
+    ///
+    /// # Errors
+    /// When the signals cannot be taken over.
+    pub fn take_over() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for either.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    };
-    let _ = tokio::time::timeout(SAME_SIGNAL, echoes).await;
-    stop_signal(terminate, interrupt).await;
+    }
+
+    /// Waits for another wish to end after the first. A signal that comes within half a second of that is its echo.
+    pub async fn second(&mut self) {
+        let echoes = async {
+            loop {
+                self.next().await;
+            }
+        };
+        let _ = tokio::time::timeout(SAME_SIGNAL, echoes).await;
+        self.next().await;
+    }
 }
 
 fn died(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {

@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Log, LogFormat};
 
 pub mod process;
+mod zero;
 
-/// From due to 2xx: a greeting is on time within the second, late within the hour, and all is lost after two days.
+/// From when it could be sent to 2xx: a greeting is on time within the second, late within the hour, and all is lost after two days.
 const LATENESS_SECS: [f64; 16] = [
     0.05,
     0.1,
@@ -81,11 +82,11 @@ fn filter(level: &str) -> anyhow::Result<EnvFilter> {
         .with_context(|| format!("log.level is {level:?}: use error, warn, info, debug or trace"))
 }
 
-/// Collects metrics in this process, to be rendered at `/metrics`.
+/// Collects metrics in this process, to be rendered at `/metrics`. `kinds` are the occasions that are configured.
 ///
 /// # Errors
 /// When there is a recorder already.
-pub fn collect_metrics() -> anyhow::Result<PrometheusHandle> {
+pub fn collect_metrics<'a>(kinds: impl IntoIterator<Item = &'a str>) -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("bday_lateness_seconds".to_owned()), &LATENESS_SECS)?
         .set_buckets_for_metric(Matcher::Full("bday_tick_duration_seconds".to_owned()), &TICK_SECS)?
@@ -93,10 +94,7 @@ pub fn collect_metrics() -> anyhow::Result<PrometheusHandle> {
     describe();
     process::describe();
     metrics::gauge!("bday_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
-    // A counter that begins with its first event hides that event from `increase()`: the alarm would miss a failure.
-    for outcome in ["ok", "error"] {
-        metrics::counter!("bday_ticks_total", "outcome" => outcome).increment(0);
-    }
+    zero::counters(kinds);
     Ok(handle)
 }
 
@@ -159,7 +157,10 @@ fn describe() {
         "How long the oldest due event has been pending"
     );
     describe_gauge!("bday_under_way", "Events on the queue or being delivered");
-    describe_histogram!("bday_lateness_seconds", "From due to 2xx");
+    describe_histogram!(
+        "bday_lateness_seconds",
+        "From when it could be sent (due, or learned after that, or the end of a pause) to 2xx"
+    );
     describe_gauge!("bday_in_flight", "Requests in flight");
     describe_gauge!("bday_clock_skew_seconds", "Our clock less the database's");
 }

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, ConfigError};
+use crate::lifecycle::Signals;
 use crate::telemetry;
 
 const EXAMPLES: &str = "\
@@ -146,8 +147,16 @@ impl Cli {
                 std::io::stdout().is_terminal(),
             ),
             Command::Inbox(args) => {
-                inbox::run(args, clock, until_ctrl_c()).await?;
-                Ok(ExitCode::SUCCESS)
+                let (mut signals, stop) = (Signals::take_over()?, CancellationToken::new());
+                let second_signal = async {
+                    signals.next().await;
+                    stop.cancel();
+                    signals.next().await;
+                };
+                tokio::select! {
+                    ended = inbox::run(args, clock, stop.clone()) => ended.map(|()| ExitCode::SUCCESS),
+                    () = second_signal => Ok(ExitCode::FAILURE),
+                }
             }
             Command::Demo(args) => demo::run(args, clock).await,
             Command::Simulate(args) => Box::pin(simulate::run(args, clock)).await,
@@ -174,27 +183,4 @@ fn variables() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect()
-}
-
-/// A token that SIGINT or SIGTERM cancels.
-fn until_ctrl_c() -> CancellationToken {
-    let token = CancellationToken::new();
-    let stop = token.clone();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "it ends with the process, and nothing depends on it"
-    )]
-    tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            stop.cancel();
-        }
-    });
-    token
 }

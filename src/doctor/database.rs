@@ -78,9 +78,9 @@ async fn schema(config: &Config, store: &Store) -> Result<Finding, Finding> {
             "database.schema",
             "has all migrations of this binary",
         )),
-        Err(StoreError::Schema { found, needed }) if config.database.migrate => Err(Finding::warning(
+        Err(StoreError::Schema { found, lacking }) if config.database.migrate => Err(Finding::warning(
             "database.schema",
-            format!("has migration {found}, this binary has {needed}"),
+            format!("lacks migration {lacking}, which this binary has (its newest is {found})"),
             "`bday serve` or `bday migrate` brings it up to date",
         )),
         Err(error) => Err(Finding::failure(

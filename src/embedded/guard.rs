@@ -20,6 +20,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// A watcher reads our end of the pipe: a line is the signal to send, its end means that we are gone. The watcher
 /// tells the shell itself by SIGUSR1, since only the server's parent knows for sure that a process id is still the
 /// server's. `$1` is the directory to remove, or empty; the rest is the server's command line.
+/// A second word in the line says that this is for good (SIGUSR2): the directory is removed here and not by us, who may
+/// be killed half way.
 /// SIGHUP is what the kernel sends to a process group with a stopped (frozen) member when its owner dies.
 const SCRIPT: &str = r#"
 trap '' HUP
@@ -27,16 +29,17 @@ remove=$1; shift
 exec 3<&0 </dev/null
 "$@" 3<&- >>server.log 2>&1 &
 server=$!
-abandoned=
-trap 'abandoned=yes; kill -s CONT "$server"; kill -s QUIT "$server"' USR1
-{ if read -r how <&3; then kill -s "$how" "$server"; fi; read -r how <&3; kill -s USR1 $$; } 2>/dev/null 3<&3 &
+remove_it=
+trap 'remove_it=yes' USR2
+trap 'remove_it=yes; kill -s CONT "$server"; kill -s QUIT "$server"' USR1
+{ if read -r how for_good <&3; then [ -z "$for_good" ] || kill -s USR2 $$; kill -s "$how" "$server"; fi; read -r how <&3; kill -s USR1 $$; } 2>/dev/null 3<&3 &
 watcher=$!
 exec 3<&-
 echo "$server"
 exec >/dev/null
 while kill -s 0 "$server"; do wait "$server"; status=$?; done 2>/dev/null
 kill "$watcher" 2>/dev/null
-if [ -n "$abandoned" ] && [ -n "$remove" ]; then cd / && rm -rf "$remove"; fi
+if [ -n "$remove_it" ] && [ -n "$remove" ]; then cd / && rm -rf "$remove"; fi
 exit "$status"
 "#;
 
@@ -123,10 +126,11 @@ impl Guard {
         self.shell.wait().await.map(|status| status.success())
     }
 
-    /// Sends `signal` to the postmaster and waits until the server is gone.
-    pub(super) async fn end(mut self, signal: &str) -> std::io::Result<()> {
+    /// Sends `signal` to the postmaster and waits until the server is gone; `for_good`, its throw-away directory as well.
+    pub(super) async fn end(mut self, signal: &str, for_good: bool) -> std::io::Result<()> {
+        let line = format!("{signal}{}\n", if for_good { " for-good" } else { "" });
         // A server that is gone already has closed the pipe: that is what is wanted.
-        let _gone = self.pipe.write_all(format!("{signal}\n").as_bytes()).await;
+        let _gone = self.pipe.write_all(line.as_bytes()).await;
         self.shell.wait().await.map(drop)
     }
 }

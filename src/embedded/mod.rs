@@ -9,7 +9,8 @@
 //! Guaranteed:
 //! - The server never outlives us. The guard holds the reading end of a pipe of which only we hold the other one: when
 //!   we end, `kill -9` included, the kernel closes it, and the guard shuts the server down and removes a
-//!   throw-away directory. (`PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the server ends,
+//!   throw-away directory. It does so when we stop in good order, too: killed meanwhile, we leave nothing behind.
+//!   (`PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the server ends,
 //!   and it is cleared when root becomes another user.)
 //! - Nobody else on the machine gets in: the server listens on a loopback port only, and asks for a random password.
 //! - It works as root, where the server itself runs as the user `postgres` (PostgreSQL refuses to be root).
@@ -234,7 +235,8 @@ impl EmbeddedPostgres {
     ///
     /// Where the server does not end in time.
     pub async fn stop(mut self) -> Result<(), EmbeddedError> {
-        self.shut_down("INT").await?;
+        self.shut_down("INT", true).await?;
+        // Where the server was stopped already, nobody else does it.
         self.remove_throwaway();
         Ok(())
     }
@@ -245,7 +247,7 @@ impl EmbeddedPostgres {
     ///
     /// Where the server does not end or come back in time.
     pub async fn restart(&mut self) -> Result<(), EmbeddedError> {
-        self.shut_down("INT").await?;
+        self.shut_down("INT", false).await?;
         self.launch().await
     }
 
@@ -256,7 +258,7 @@ impl EmbeddedPostgres {
     ///
     /// Where a process of the server survives.
     pub async fn kill_immediate(&mut self) -> Result<(), EmbeddedError> {
-        self.shut_down("QUIT").await
+        self.shut_down("QUIT", false).await
     }
 
     /// Stops every process of the server where it stands (SIGSTOP): connections stay open, and nothing answers.
@@ -350,13 +352,13 @@ impl EmbeddedPostgres {
         }
     }
 
-    async fn shut_down(&mut self, signal: &'static str) -> Result<(), EmbeddedError> {
+    async fn shut_down(&mut self, signal: &'static str, for_good: bool) -> Result<(), EmbeddedError> {
         // A frozen process heeds no signal but SIGKILL.
         self.thaw()?;
         let Some(guard) = self.guard.take() else {
             return Ok(());
         };
-        match tokio::time::timeout(PATIENCE, guard.end(signal)).await {
+        match tokio::time::timeout(PATIENCE, guard.end(signal, for_good)).await {
             Ok(ended) => ended.map_err(EmbeddedError::io("stop the server in", &self.dir)),
             Err(_elapsed) => Err(EmbeddedError::Timeout {
                 doing: "stop",

@@ -117,6 +117,24 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 14] = [
+        Self::Late,
+        Self::LateJoin,
+        Self::UserDeleted,
+        Self::Status,
+        Self::Gone,
+        Self::Connect,
+        Self::Timeout,
+        Self::Broken,
+        Self::BadUrl,
+        Self::AddressRefused,
+        Self::WorkerLost,
+        Self::Shutdown,
+        Self::Unreadable,
+        Self::Template,
+    ];
+
     /// The name as in the database, the API and the metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -189,6 +207,9 @@ pub struct Lease {
     pub kind: String,
     /// When it was due, UTC.
     pub due_at: DateTime<Utc>,
+    /// From when on it could be sent, UTC: when it was due, or when an edit made it due after that moment had passed
+    /// (somebody added in the afternoon of the day, for instance). What counts as late counts from here.
+    pub sendable_at: DateTime<Utc>,
     /// The date in the user's zone.
     pub local_date: NaiveDate,
     /// The year of birth, or of whatever the occasion counts from.

@@ -50,6 +50,7 @@ type Row = (
     i16,
     String,
     DateTime<Utc>,
+    DateTime<Utc>,
     NaiveDate,
     Option<i16>,
     String,
@@ -110,20 +111,29 @@ impl Store {
             .bind(request.late_before)
             .fetch_all(&self.pool)
             .await?;
-        let lease =
-            |(event_id, user_id, attempt, kind, due_at, local_date, since_year, first_name, last_name)| {
-                Lease {
-                    event_id,
-                    user_id,
-                    attempt,
-                    kind,
-                    due_at,
-                    local_date,
-                    since_year,
-                    first_name,
-                    last_name,
-                }
-            };
+        let lease = |(
+            event_id,
+            user_id,
+            attempt,
+            kind,
+            due_at,
+            sendable_at,
+            local_date,
+            since_year,
+            first_name,
+            last_name,
+        )| Lease {
+            event_id,
+            user_id,
+            attempt,
+            kind,
+            due_at,
+            sendable_at,
+            local_date,
+            since_year,
+            first_name,
+            last_name,
+        };
         Ok(rows.into_iter().map(lease).collect())
     }
 
@@ -249,6 +259,10 @@ impl Store {
     }
 }
 
+// `least(e.created_at, u.updated_at)` is when an edit made this event, or moved it here: both are the same moment then. An
+// event that was merely planned late, after an outage, has a user who was written long before; a user who was renamed
+// since has an event from long before. Neither counts as learned late.
+
 /// The usual case. A claim holds pending rows only, so this waits for none.
 const TAKE_QUEUED: &str = "
 UPDATE events e
@@ -257,7 +271,8 @@ FROM unnest($1::uuid[]) AS m(id), users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
   AND (e.state = 'queued' OR e.state = 'delivering' AND e.deadline_at <= $3) AND e.due_at >= $5
   AND NOT EXISTS (SELECT FROM pauses)
-RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at, e.local_date, o.year, u.first_name, u.last_name";
+RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at,
+          greatest(e.due_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";
 
 /// A message whose claim failed after the send. What a claim still holds is passed over.
 const TAKE_PENDING: &str = "
@@ -268,4 +283,5 @@ FROM (SELECT id FROM events WHERE id = ANY($1) AND state = 'pending' FOR UPDATE 
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
   AND e.due_at <= $3 AND e.due_at >= $5
   AND NOT EXISTS (SELECT FROM pauses)
-RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at, e.local_date, o.year, u.first_name, u.last_name";
+RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at,
+          greatest(e.due_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";

@@ -18,7 +18,7 @@ mod users;
 mod zone_data;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -39,7 +39,13 @@ pub use sweep::SweepLimits;
 pub use users::{Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserRef, Written};
 pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+/// Forward only, and each leaves the previous version able to work: an older binary finds migrations that it does not
+/// know, which is no fault.
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.set_ignore_missing(true);
+    migrator
+});
 
 /// Taken shared by whoever writes users, alone by a planner that opens a day.
 const PLAN_LOCK: i64 = 0x6264_6179_0001;
@@ -70,13 +76,15 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the schema could not be migrated")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The schema is older or newer than this binary.
-    #[error("the database has migration {found}, this binary needs {needed}: run `bday migrate`")]
+    /// The schema lacks something that this binary needs.
+    #[error(
+        "the database lacks migration {lacking} (its newest is {found}), which this binary needs: run `bday migrate`"
+    )]
     Schema {
         /// The newest migration in the database; 0 for none.
         found: i64,
-        /// The newest migration in this binary.
-        needed: i64,
+        /// The first migration of this binary that the database lacks.
+        lacking: i64,
     },
     /// A row holds what this binary cannot read.
     #[error("{0}")]
@@ -174,44 +182,55 @@ impl Store {
         &self.pool
     }
 
-    /// Brings the schema up to date, forward only. Several processes may do so at once.
+    /// Brings the schema up to date, forward only. Several processes may do so at once. A schema that is newer than
+    /// this binary is left as it is.
     ///
     /// # Errors
     /// When the database is away or a migration fails.
     pub async fn migrate(&self) -> Result<()> {
         self.access.check()?;
-        let migrated = MIGRATIONS.run(&self.pool).await.map_err(StoreError::from);
+        // On a connection of its own: a statement over a large table takes its time. What waits for a lock still gives up.
+        let connect = self.pool.connect_options().as_ref().clone();
+        let one = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.options.acquire_timeout)
+            .connect_lazy_with(connect.options([("statement_timeout", "0")]));
+        let migrated = MIGRATIONS.run(&one).await.map_err(StoreError::from);
+        one.close().await;
         self.watched(migrated)
     }
 
-    /// Checks that the schema is this binary's, or newer: the previous version runs beside the next in an upgrade.
+    /// Checks that the schema has all that this binary needs. It may have more: the previous version runs beside the next
+    /// in an upgrade.
     ///
     /// # Errors
     /// [`StoreError::Schema`], or the database is away.
     pub async fn check_schema(&self) -> Result<()> {
-        let needed = MIGRATIONS
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or(0);
         let found = self.in_time(async {
             let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
                 .fetch_one(&self.pool)
                 .await?;
             if table.is_none() {
-                return Ok(0);
+                return Ok(Vec::new());
             }
             Ok(
-                sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
-                    .fetch_one(&self.pool)
+                sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+                    .fetch_all(&self.pool)
                     .await?,
             )
         });
-        let found: i64 = found.await?;
-        if found < needed {
-            Err(StoreError::Schema { found, needed })
-        } else {
-            Ok(())
+        let found: Vec<i64> = found.await?;
+        // Not by the newest alone: two that were written side by side may have landed in either order.
+        let lacking = MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .find(|version| !found.contains(version));
+        match lacking {
+            Some(lacking) => Err(StoreError::Schema {
+                found: found.into_iter().max().unwrap_or(0),
+                lacking,
+            }),
+            None => Ok(()),
         }
     }
 

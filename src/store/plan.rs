@@ -190,7 +190,7 @@ RETURNING state = 'pending'";
 const REVIVE: &str = "
 UPDATE events e
 SET local_date = n.local_date, due_at = n.due_at, state = n.state::event_state, reason = n.reason,
-    finished_at = CASE WHEN n.state <> 'pending' THEN $9 END
+    finished_at = CASE WHEN n.state <> 'pending' THEN $9 END, created_at = $9
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::text[], $8::text[])
     AS n(id, user_id, kind, local_year, local_date, due_at, state, reason)
 WHERE (e.user_id, e.kind, e.local_year) = (n.user_id, n.kind, n.local_year)

@@ -122,7 +122,9 @@ async fn move_events(
     sqlx::query(
         "UPDATE events e
          SET local_date = n.local_date, due_at = n.due_at, state = n.state::event_state, reason = n.reason,
-             queued_at = NULL, deadline_at = NULL, finished_at = CASE WHEN n.state <> 'pending' THEN $6 END
+             queued_at = NULL, deadline_at = NULL, finished_at = CASE WHEN n.state <> 'pending' THEN $6 END,
+             -- As an event it is new: see where lateness counts from, in `leases`.
+             created_at = $6
          FROM unnest($1::uuid[], $2::date[], $3::timestamptz[], $4::text[], $5::text[])
              AS n(id, local_date, due_at, state, reason)
          WHERE e.id = n.id",

@@ -44,6 +44,7 @@ use batch::{Batches, Patience, STATEMENT_BATCH};
 pub use breaker::Options as BreakerOptions;
 use breaker::{Breaker, Ticket};
 use flight::{Flights, Hold};
+use pause::LastPause;
 use rate::Rate;
 use report::Report;
 
@@ -101,6 +102,7 @@ struct Shared {
     rate: Rate,
     /// Whether somebody has paused sending.
     paused: watch::Sender<bool>,
+    last_pause: LastPause,
     report: Report,
     beat: Beat,
 }
@@ -177,6 +179,7 @@ impl Pool {
             breaker: Arc::new(breaker),
             rate,
             paused: watch::Sender::new(false),
+            last_pause: LastPause::default(),
             store,
             queue,
             channel,

@@ -150,7 +150,8 @@ fn disposal(finished: Finished, outcome: &Outcome, wait: Option<Duration>) -> Di
 fn note(shared: &Shared, finished: &Finished, outcome: &Outcome, wait: Option<Duration>) {
     let lease = &finished.lease;
     if outcome.outcome == AttemptOutcome::Delivered {
-        let lateness = (outcome.finished_at - lease.due_at).to_std().unwrap_or_default();
+        let sendable_at = shared.last_pause.delays(lease.sendable_at);
+        let lateness = (outcome.finished_at - sendable_at).to_std().unwrap_or_default();
         counter!("bday_events_delivered_total", "kind" => lease.kind.clone()).increment(1);
         histogram!("bday_lateness_seconds").record(lateness.as_secs_f64());
         shared.report.delivered(lateness);

@@ -87,7 +87,7 @@ impl Figures {
     }
 }
 
-/// The counts, and the lateness from due to 2xx.
+/// The counts, and the lateness from when it could be sent to 2xx.
 #[derive(Debug, Default)]
 pub(super) struct Report(Mutex<Figures>);
 

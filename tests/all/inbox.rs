@@ -9,6 +9,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::support::inbox::{DUE, RunningInbox, body, greeting, ids};
+use crate::support::process::Bday;
+use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn a_greeting_is_accepted_and_listed_with_how_late_it_came() {
@@ -24,6 +26,31 @@ async fn a_greeting_is_accepted_and_listed_with_how_late_it_came() {
     );
     let lateness = inbox.ledger.totals().lateness_ms.unwrap();
     assert_eq!(lateness.max, 412);
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_ends_it_at_once() {
+    let arguments = ["inbox", "--listen", "127.0.0.1:0", "--latency-ms", "60000"];
+    let mut inbox = Bday::new(arguments).start();
+    let base = eventually("the address", async || {
+        let said = inbox.lines().into_iter().next()?;
+        Some(said.split_whitespace().nth(2)?.to_owned())
+    })
+    .await;
+    let address = base.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let mut sender = TcpStream::connect(address).await.unwrap();
+    // A request that is never finished holds up a stop in good order, which ends with exit code 0.
+    sender
+        .write_all(b"POST / HTTP/1.1\r\nhost: inbox\r\ncontent-length: 9\r\n\r\n{")
+        .await
+        .unwrap();
+    inbox.interrupt();
+    eventually("it to take no more", async || {
+        TcpStream::connect(address).await.err()
+    })
+    .await;
+    inbox.interrupt();
+    assert_eq!(inbox.exit().await.code(), Some(1));
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 use bday::model::EventState::{self, Dead, Delivered};
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Timelike as _, Utc};
 use serde_json::Value;
 
 use crate::support::database::Database;
@@ -48,26 +49,8 @@ impl Place {
     /// Imports `n` people whose send time was a few minutes ago, and gives their zone and date.
     pub(crate) async fn people_who_are_due(&self, n: usize) -> (String, NaiveDate) {
         let now: DateTime<Utc> = self.database.store().clock().await.unwrap();
-        // Where it is about noon: so the test does not depend on the hour at which it runs.
-        let ahead = 12 - now.time().format("%H").to_string().parse::<i64>().unwrap();
-        let zone = match ahead {
-            0 => "Etc/UTC".to_owned(),
-            // The sign of these zones is that of POSIX: west is positive.
-            ahead => format!("Etc/GMT{:+}", -ahead),
-        };
-        let local = now + TimeDelta::hours(ahead);
-        let due = local - TimeDelta::minutes(5);
-        let mut csv = "first_name,last_name,birth_date,time_zone,send_at\n".to_owned();
-        for n in 0..n {
-            writeln!(
-                csv,
-                "John,Doe {n},1990-{},{zone},{}",
-                local.format("%m-%d"),
-                due.format("%H:%M")
-            )
-            .unwrap();
-        }
-        let file = file("people.csv", csv.as_bytes());
+        let people = people(0..n, now, TimeDelta::minutes(-5));
+        let file = file("people.csv", people.csv.as_bytes());
         let imported = self
             .bday(&["user", "import", file.path(), "--json"])
             .finish()
@@ -75,7 +58,7 @@ impl Place {
         assert!(imported.status.success(), "{imported:?}");
         let report: Value = serde_json::from_str(&imported.stdout).unwrap();
         assert_eq!(report["created"], n);
-        (zone, local.date_naive())
+        (people.zone, people.date)
     }
 
     pub(crate) async fn count(&self, state: EventState) -> i64 {
@@ -99,6 +82,36 @@ impl Place {
         let accepted = self.receiver.accepted();
         assert_eq!(accepted.len(), n);
         assert!(accepted.values().all(|times| *times == 1), "some came twice");
+    }
+}
+
+/// People to import, all of one zone and one date.
+pub(crate) struct People {
+    pub(crate) csv: String,
+    pub(crate) zone: String,
+    pub(crate) date: NaiveDate,
+}
+
+/// People who are due so long after `now`, where it is about noon: so the test does not depend on the hour at which it
+/// runs.
+pub(crate) fn people(numbers: Range<usize>, now: DateTime<Utc>, due_in: TimeDelta) -> People {
+    let ahead = 12 - i64::from(now.hour());
+    let zone = match ahead {
+        0 => "Etc/UTC".to_owned(),
+        // The sign of these zones is that of POSIX: west is positive.
+        ahead => format!("Etc/GMT{:+}", -ahead),
+    };
+    let local = now + TimeDelta::hours(ahead);
+    let send_at = (local + due_in).format("%H:%M");
+    let born = local.format("1990-%m-%d");
+    let mut csv = "first_name,last_name,birth_date,time_zone,send_at\n".to_owned();
+    for n in numbers {
+        writeln!(csv, "John,Doe {n},{born},{zone},{send_at}").unwrap();
+    }
+    People {
+        csv,
+        zone,
+        date: local.date_naive(),
     }
 }
 
@@ -253,10 +266,10 @@ async fn roles_can_run_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_metrics_tell_what_happened() {
+async fn the_metrics_tell_what_happened_and_who_was_added_late_is_not_late() {
     let place = Place::new().await;
     place.people_who_are_due(7).await;
-    let daemon = place.serve();
+    let mut daemon = place.serve();
     let address = daemon.ready().await;
     place.receiver.until_accepted(7).await;
     place.until_quiet().await;
@@ -269,12 +282,40 @@ async fn the_metrics_tell_what_happened() {
     for line in [
         "bday_events_enqueued_total 7",
         "bday_events_delivered_total{kind=\"birthday\"} 7",
+        // They were due five minutes ago, and added just now.
+        "bday_lateness_seconds_bucket{le=\"60\"} 7",
         "bday_lateness_seconds_count 7",
         "bday_ticks_total{outcome=\"ok\"}",
         "bday_tick_age_seconds",
         "bday_receive_age_seconds",
         "bday_queue_messages{state=\"visible\"}",
         "bday_pending_oldest_age_seconds",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
+    daemon.terminate();
+    daemon.exit().await;
+    let minute = daemon.logged("deliveries").await;
+    assert!(minute["lateness_max_ms"].as_u64().unwrap() < 60_000, "{minute}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_alarms_count_is_there_at_zero_from_the_start() {
+    let place = Place::new().await;
+    let daemon = place.serve();
+    let address = daemon.address().await;
+    let metrics = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for line in [
+        "bday_ticks_total{outcome=\"error\"} 0",
+        "bday_attempts_failed_total{reason=\"status\"} 0",
+        "bday_attempts_failed_total{reason=\"timeout\"} 0",
+        "bday_attempts_failed_total{reason=\"connect\"} 0",
+        "bday_events_delivered_total{kind=\"birthday\"} 0",
+        "bday_events_dead_total{reason=\"worker_lost\"} 0",
+        "bday_events_skipped_total{reason=\"late\"} 0",
+        "bday_enqueue_failed_total 0",
+        "bday_lateness_seconds_bucket{le=\"300\"} 0",
     ] {
         assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
     }
@@ -381,10 +422,10 @@ async fn a_hanging_receiver_does_not_delay_the_tick() {
 }
 
 /// A file that is gone when this is dropped.
-struct File(std::path::PathBuf);
+pub(crate) struct File(std::path::PathBuf);
 
 impl File {
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
@@ -395,7 +436,7 @@ impl Drop for File {
     }
 }
 
-fn file(name: &str, content: &[u8]) -> File {
+pub(crate) fn file(name: &str, content: &[u8]) -> File {
     let dir = std::env::temp_dir().join(format!("bday-test-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir_all(&dir).unwrap();
     let path = dir.join(name);

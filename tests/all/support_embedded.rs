@@ -179,6 +179,37 @@ async fn a_server_dies_with_an_owner_that_is_killed_even_when_frozen() {
 }
 
 #[tokio::test]
+async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_stops() {
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "support_embedded::holds_a_frozen_server_until_it_is_killed",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(HOLD, "stop")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let line = lines
+        .find_map(|line| line.unwrap().split_once("holding ").map(|(_, it)| it.to_owned()))
+        .unwrap();
+    let (pid, dir) = line.split_once(' ').unwrap();
+    // The server is gone, and its directory is being removed: that takes a while, as there is much in it.
+    eventually("the server to end", async || {
+        (!Path::new("/proc").join(pid).exists()).then_some(())
+    })
+    .await;
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    eventually("the directory to go", async || {
+        (!Path::new(dir).exists()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_is_made() {
     // The directory is nobody's but this test's: TMPDIR names it, and the server's user may enter it.
     let root = std::env::temp_dir().join(format!("bday-test-{}", std::process::id()));
@@ -217,12 +248,20 @@ async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_is_made() {
 #[tokio::test]
 #[ignore = "the other half of the tests above, which runs it as a process of its own"]
 async fn holds_a_frozen_server_until_it_is_killed() {
-    if std::env::var_os(HOLD).is_none() {
-        return;
-    }
+    let Ok(hold) = std::env::var(HOLD) else { return };
     let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
     let dir = directory(&server.url()).await;
-    server.freeze().unwrap();
+    let stops = hold == "stop";
+    if stops {
+        for n in 0..20_000 {
+            std::fs::write(dir.join(format!("ballast-{n}")), []).unwrap();
+        }
+    } else {
+        server.freeze().unwrap();
+    }
     println!("\nholding {} {}", server.pid().unwrap(), dir.display());
+    if stops {
+        server.stop().await.unwrap();
+    }
     std::future::pending::<()>().await;
 }

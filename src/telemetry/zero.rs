@@ -1,0 +1,65 @@
+//! Counters that are there from the start, at 0.
+//!
+//! A series that begins with its first event hides that event from `increase()`: the alarm would miss the first failure.
+//! So whatever an alarm or the dashboard counts begins here, with every label that it can have.
+
+use metrics::{counter, histogram};
+
+use crate::model::Reason;
+
+const WITHOUT_LABEL: [&str; 10] = [
+    "bday_events_planned_total",
+    "bday_events_enqueued_total",
+    "bday_enqueue_failed_total",
+    "bday_events_moved_by_zone_data_total",
+    "bday_messages_received_total",
+    "bday_messages_dropped_total",
+    "bday_messages_deferred_total",
+    "bday_messages_unreadable_total",
+    "bday_leases_extended_total",
+    "bday_leases_lost_total",
+];
+
+/// Which counters a reason labels.
+fn labelled_by(reason: Reason) -> &'static [&'static str] {
+    match reason {
+        Reason::Late | Reason::LateJoin => &["bday_events_skipped_total"],
+        Reason::UserDeleted => &["bday_events_cancelled_total"],
+        Reason::Status
+        | Reason::Gone
+        | Reason::Connect
+        | Reason::Timeout
+        | Reason::Broken
+        | Reason::BadUrl
+        | Reason::AddressRefused
+        | Reason::Template => &["bday_attempts_failed_total", "bday_events_dead_total"],
+        // It is tried again whatever its number.
+        Reason::Shutdown => &["bday_attempts_failed_total"],
+        Reason::WorkerLost => &["bday_events_dead_total"],
+        // Of such a message no event is known: see `bday_messages_unreadable_total`.
+        Reason::Unreadable => &[],
+    }
+}
+
+/// Once the recorder is there, and before anything is counted.
+pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>) {
+    for name in WITHOUT_LABEL {
+        counter!(name).increment(0);
+    }
+    for outcome in ["ok", "error"] {
+        counter!("bday_ticks_total", "outcome" => outcome).increment(0);
+    }
+    for outcome in ["dead", "requeued"] {
+        counter!("bday_swept_total", "outcome" => outcome).increment(0);
+    }
+    for kind in kinds {
+        counter!("bday_events_delivered_total", "kind" => kind.to_owned()).increment(0);
+    }
+    for reason in Reason::ALL {
+        for name in labelled_by(reason) {
+            counter!(*name, "reason" => reason.as_str()).increment(0);
+        }
+    }
+    // A histogram is a set of counters.
+    let _ = histogram!("bday_lateness_seconds");
+}

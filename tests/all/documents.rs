@@ -1,0 +1,61 @@
+//! What the documents say of the code.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// Every file under `dir` that ends so.
+fn files(dir: PathBuf, ends: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(path, ends));
+        } else if ends.iter().any(|end| path.to_string_lossy().ends_with(end)) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_test_that_the_table_of_the_seed_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["tests", "deploy/aws/test"].map(|dir| files(root.join(dir), &[".rs", ".py"]));
+    let tests: BTreeSet<String> = sources
+        .concat()
+        .iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let heads = text.lines().filter_map(|line| {
+                let line = line.trim_start();
+                let line = line.strip_prefix("async ").unwrap_or(line);
+                let name = line.strip_prefix("fn ").or_else(|| line.strip_prefix("def "))?;
+                Some(name.split_once('(')?.0.to_owned())
+            });
+            heads.collect::<Vec<_>>()
+        })
+        .collect();
+    let document = read("docs/operations.md");
+    let (_, table) = document.split_once("## Each line of the seed").unwrap();
+    // Names of tests are sentences; other things in code style are shorter, or have other signs in them.
+    let named: BTreeSet<&str> = table
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() > 1 || word.starts_with("test_"))
+        .filter(|word| {
+            word.chars()
+                .all(|sign| sign.is_ascii_lowercase() || "_0123456789".contains(sign))
+        })
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    let missing: Vec<&&str> = named.iter().filter(|name| !tests.contains(**name)).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/operations.md names tests that do not exist: {missing:?}"
+    );
+}

@@ -1,0 +1,110 @@
+//! What counts as late counts from when a greeting could be sent.
+
+use std::time::Duration;
+
+use bday::clock::Clock as _;
+use bday::model::Lease;
+use bday::store::{ClaimCursor, LeaseRequest, UserRef};
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::support::world::{World, instant, person};
+
+/// Claims what is due, and leases it.
+async fn lease(world: &World) -> Vec<Lease> {
+    let now = world.clock.now();
+    let claim = world
+        .store
+        .claim(now, 100, &mut ClaimCursor::default())
+        .await
+        .unwrap();
+    let ids = claim.event_ids.clone();
+    claim.commit(now, now + TimeDelta::hours(1), &ids).await.unwrap();
+    let request = LeaseRequest {
+        holder: Uuid::now_v7(),
+        now,
+        until: now + TimeDelta::minutes(1),
+        late_before: now - TimeDelta::hours(48),
+    };
+    let (leases, refused) = world.store.lease(request, &ids).await.unwrap();
+    assert!(refused.is_empty());
+    leases
+}
+
+/// Of the only event that is due: how long ago it was due, and how late it is.
+async fn lateness(world: &World) -> (Duration, Duration) {
+    let leases = lease(world).await;
+    assert_eq!(leases.len(), 1);
+    let since = |at: DateTime<Utc>| (world.clock.now() - at).to_std().unwrap();
+    (since(leases[0].due_at), since(leases[0].sendable_at))
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn somebody_added_in_the_afternoon_of_the_day_is_late_from_then_on() {
+    let world = World::at("2026-03-15T15:00:00Z").await;
+    world.tick().await;
+    world.write("late", "1990-03-15", "Etc/UTC").await;
+    world.set("2026-03-15T15:00:02Z");
+    let two = Duration::from_secs(2);
+    assert_eq!(lateness(&world).await, (6 * HOUR + two, two));
+}
+
+#[tokio::test]
+async fn so_is_somebody_whose_zone_or_date_is_corrected_on_the_day_and_a_new_name_changes_nothing() {
+    for (birth_date, zone) in [("1990-03-15", "America/Los_Angeles"), ("1990-03-16", "Etc/UTC")] {
+        let world = World::at("2026-03-15T00:00:00Z").await;
+        world.tick().await;
+        world.write("moved", birth_date, zone).await;
+        world.set("2026-03-15T15:00:00Z");
+        let user = world.write("moved", "1990-03-15", "Etc/UTC").await;
+        world.set("2026-03-15T16:00:00Z");
+        let schedule = world.config.schedule();
+        let renamed = world.store.edit_user(
+            &schedule,
+            instant("2026-03-15T16:00:00Z"),
+            UserRef::Id(user),
+            |_| {
+                let mut new = person("moved", "1990-03-15", "Etc/UTC");
+                "Grace".clone_into(&mut new.first_name);
+                Ok::<_, ()>(new)
+            },
+        );
+        renamed.await.unwrap();
+        assert_eq!(lateness(&world).await, (7 * HOUR, HOUR), "{birth_date} {zone}");
+    }
+}
+
+#[tokio::test]
+async fn somebody_who_was_deleted_and_comes_back_in_the_afternoon_is_late_from_then_on() {
+    let world = World::at("2026-03-15T00:00:00Z").await;
+    world.tick().await;
+    let user = world.write("back", "1990-03-15", "Etc/UTC").await;
+    world
+        .store
+        .delete_user(instant("2026-03-15T08:00:00Z"), UserRef::Id(user), None)
+        .await
+        .unwrap();
+    world.set("2026-03-15T15:00:00Z");
+    world.write("back", "1990-03-15", "Etc/UTC").await;
+    world.set("2026-03-15T16:00:00Z");
+    assert_eq!(lateness(&world).await, (7 * HOUR, HOUR));
+}
+
+#[tokio::test]
+async fn an_outage_is_late_from_the_due_instant_however_late_it_was_planned() {
+    let world = World::at("2026-03-01T00:00:00Z").await;
+    world.write("known", "1990-03-15", "Etc/UTC").await;
+    world.tick().await;
+    world.set("2026-03-15T15:00:00Z");
+    // The first tick after two weeks plans the day, and claims nothing yet that this test would miss.
+    world
+        .store
+        .set_pause(instant("2026-03-15T15:00:00Z"), "a test")
+        .await
+        .unwrap();
+    world.tick().await;
+    world.store.end_pause().await.unwrap();
+    assert_eq!(lateness(&world).await, (6 * HOUR, 6 * HOUR));
+}
