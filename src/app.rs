@@ -166,14 +166,15 @@ pub fn scheduler(
 
 /// The dead letters, with the queue and the rules that `config` names.
 #[must_use]
-pub fn dead_letters(
-    config: &Config,
-    store: Store,
-    queue: Arc<dyn Queue>,
-    clock: SharedClock,
-) -> DeadLetters {
+pub fn dead_letters(config: &Config, store: Store, queue: Arc<dyn Queue>, clock: SharedClock) -> DeadLetters {
     let beat = Beat::new(Arc::clone(&clock));
-    let scheduler = scheduler(config, store.clone(), Arc::clone(&queue), Arc::clone(&clock), beat);
+    let scheduler = scheduler(
+        config,
+        store.clone(),
+        Arc::clone(&queue),
+        Arc::clone(&clock),
+        beat,
+    );
     DeadLetters::new(store, queue, clock, scheduler, config.queue.max_receives)
 }
 
@@ -312,13 +313,11 @@ pub async fn start(
         "starting"
     );
 
-    let api = role
-        .answers()
-        .then(|| {
-            let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
-            let letters = dead_letters(config, store.clone(), queue, shared);
-            Api::new(store.clone(), config.terms(), letters, Arc::clone(&clock))
-        });
+    let api = role.answers().then(|| {
+        let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
+        let letters = dead_letters(config, store.clone(), queue, shared);
+        Api::new(store.clone(), config.terms(), letters, Arc::clone(&clock))
+    });
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr()?;
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.

@@ -18,7 +18,9 @@ pub fn excerpt(bytes: &[u8]) -> String {
             }
         }
         // A character that the cut went through is just left out.
-        let cut = bytes.len() == MOST_BYTES && bytes.ends_with(chunk.invalid()) && starts_a_character(chunk.invalid());
+        let cut = bytes.len() == MOST_BYTES
+            && bytes.ends_with(chunk.invalid())
+            && starts_a_character(chunk.invalid());
         if !chunk.invalid().is_empty() && !cut {
             text.push(char::REPLACEMENT_CHARACTER);
         }
@@ -44,7 +46,10 @@ mod tests {
 
     #[test]
     fn text_stays_as_it_is_and_controls_are_escaped() {
-        assert_eq!(excerpt("{\"error\":\"zu groß\"}".as_bytes()), "{\"error\":\"zu groß\"}");
+        assert_eq!(
+            excerpt("{\"error\":\"zu groß\"}".as_bytes()),
+            "{\"error\":\"zu groß\"}"
+        );
         assert_eq!(excerpt(b"a\r\n\tb\0\x1b[31m"), "a\\r\\n\\tb\\u{0}\\u{1b}[31m");
         assert_eq!(excerpt("a\u{202e}b".as_bytes()), "a\\u{202e}b");
         assert_eq!(excerpt(b"caf\xe9 x"), "caf\u{fffd} x");

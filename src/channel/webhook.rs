@@ -196,7 +196,11 @@ impl Channel for Webhook {
             Ok(response) => {
                 let mut sent = self.judge_answer(&response);
                 // The status has decided. The rest is read only to free the connection, and for the record.
-                let keep = if sent.verdict == Verdict::Done { 0 } else { MOST_BYTES };
+                let keep = if sent.verdict == Verdict::Done {
+                    0
+                } else {
+                    MOST_BYTES
+                };
                 let kept = drain(response, keep).await;
                 sent.response = (!kept.is_empty()).then(|| excerpt(&kept));
                 sent

@@ -198,10 +198,7 @@ impl DeadLetters {
     /// Puts what is due on the queue. A hint: whatever fails here, the next tick does.
     async fn enqueue(&self, now: DateTime<Utc>) {
         if let Err(error) = self.scheduler.enqueue_due(now).await {
-            tracing::warn!(
-                error = chain(&error),
-                "what was redriven waits for the next tick"
-            );
+            tracing::warn!(error = chain(&error), "what was redriven waits for the next tick");
         }
     }
 
@@ -272,10 +269,19 @@ mod tests {
             super::fate(&candidate(zone), now, anyway)
         };
         let over = Fate::Skipped(Reason::DayOver);
-        assert_eq!(fate(Some("America/Phoenix"), "2026-03-16T06:59:59Z", false), Fate::Redriven);
+        assert_eq!(
+            fate(Some("America/Phoenix"), "2026-03-16T06:59:59Z", false),
+            Fate::Redriven
+        );
         assert_eq!(fate(Some("America/Phoenix"), "2026-03-16T07:00:00Z", false), over);
-        assert_eq!(fate(Some("Pacific/Auckland"), "2026-03-15T11:00:00Z", false), over);
-        assert_eq!(fate(Some("Pacific/Auckland"), "2026-04-15T11:00:00Z", true), Fate::Redriven);
+        assert_eq!(
+            fate(Some("Pacific/Auckland"), "2026-03-15T11:00:00Z", false),
+            over
+        );
+        assert_eq!(
+            fate(Some("Pacific/Auckland"), "2026-04-15T11:00:00Z", true),
+            Fate::Redriven
+        );
         let gone = Fate::Cancelled(Reason::UserDeleted);
         assert_eq!(fate(None, "2026-03-15T09:00:00Z", true), gone);
     }

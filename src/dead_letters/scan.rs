@@ -14,8 +14,8 @@ use crate::store::Letter;
 /// For how long a message that was looked at is hidden from other looks: a pass must come to its end before it sees one
 /// twice.
 const HIDDEN: Duration = Duration::from_mins(2);
-/// A pass that keeps messages ends this long before the first of them shows again.
-const MARGIN: Duration = Duration::from_secs(15);
+/// A pass that keeps messages ends before the first of them shows again.
+const LONGEST_PASS: Duration = Duration::from_secs(105);
 /// Messages per look.
 const LOOK: u64 = 500;
 /// So many receipts are kept, to let the messages be seen again at the end; the others show when their time is over.
@@ -118,8 +118,8 @@ impl DeadLetters {
         let mut last = false;
         while !last {
             let room = most - swept.deleted - swept.kept;
-            let in_time = first_kept
-                .is_none_or(|since| self.clock.monotonic().duration_since(since) < HIDDEN - MARGIN);
+            let in_time =
+                first_kept.is_none_or(|since| self.clock.monotonic().duration_since(since) < LONGEST_PASS);
             if room == 0 || !in_time {
                 break;
             }

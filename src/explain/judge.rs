@@ -284,6 +284,9 @@ impl Status {
     /// Whether a greeting that should have been sent was not, and will not be.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        matches!(self, Self::Dead | Self::SkippedLate | Self::SkippedDayOver | Self::NeverPlanned)
+        matches!(
+            self,
+            Self::Dead | Self::SkippedLate | Self::SkippedDayOver | Self::NeverPlanned
+        )
     }
 }

@@ -83,11 +83,8 @@ impl PostgresQueue {
         stream::iter(waits)
             .map(|(receipt, wait)| async move {
                 let Some(id) = id(&receipt) else { return Ok(()) };
-                self.call(
-                    self.pgmq
-                        .set_vt::<Value, Value>(queue, id, wait.as_secs() as i32),
-                )
-                .await?;
+                self.call(self.pgmq.set_vt::<Value, Value>(queue, id, wait.as_secs() as i32))
+                    .await?;
                 Ok(())
             })
             .buffer_unordered(CONCURRENT_CALLS)

@@ -100,7 +100,11 @@ impl DeadFilter {
         let timed = self.since.is_some() || self.until.is_some();
         (self.ids.is_empty() || self.ids.contains(&letter.id))
             && (self.kinds.is_empty() || self.kinds.contains(&letter.kind))
-            && (self.reasons.is_empty() || self.reasons.iter().any(|reason| letter.reason.as_deref() == Some(reason.as_str())))
+            && (self.reasons.is_empty()
+                || self
+                    .reasons
+                    .iter()
+                    .any(|reason| letter.reason.as_deref() == Some(reason.as_str())))
             && (!timed || letter.finished_at.is_some_and(within))
     }
 }
@@ -193,7 +197,9 @@ mod tests {
             assert!(!filter.is_empty());
             filter.holds_for(&letter())
         };
-        assert!(narrow(|filter| filter.reasons = vec![Reason::Gone, Reason::Status]));
+        assert!(narrow(
+            |filter| filter.reasons = vec![Reason::Gone, Reason::Status]
+        ));
         assert!(!narrow(|filter| filter.reasons = vec![Reason::Gone]));
         assert!(!narrow(|filter| filter.kinds = vec!["work_anniversary".into()]));
         assert!(narrow(|filter| filter.since = Some(DateTime::UNIX_EPOCH)));

@@ -50,7 +50,16 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     let narrow = !filter.is_empty();
     let mut left = if limit == 0 { u64::MAX } else { limit };
     let mut before = None;
-    let head = ["EVENT", "DUE", "DIED", "KIND", "REASON", "ATTEMPTS", "STATUS", "ANSWER OR ERROR"];
+    let head = [
+        "EVENT",
+        "DUE",
+        "DIED",
+        "KIND",
+        "REASON",
+        "ATTEMPTS",
+        "STATUS",
+        "ANSWER OR ERROR",
+    ];
     let mut table = (!json && limit != 0).then(|| Table::new(&head));
     let mut listed = 0_u64;
     while left > 0 {

@@ -19,6 +19,7 @@ a filter every message goes, those that are none of ours included. Asks on a ter
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches, each by itself")]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     filter: Filter,

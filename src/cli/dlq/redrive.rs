@@ -120,7 +120,9 @@ fn print(report: &RedriveReport) {
         messages_complete,
     } = *report;
     let would = if dry_run { "would be " } else { "" };
-    println!("{would}redriven {redriven}, skipped as the day is over {skipped}, cancelled as the user is gone {cancelled}");
+    println!(
+        "{would}redriven {redriven}, skipped as the day is over {skipped}, cancelled as the user is gone {cancelled}"
+    );
     if skipped > 0 {
         println!("--anyway sends those whose day is over, too");
     }
@@ -128,7 +130,9 @@ fn print(report: &RedriveReport) {
         println!("there are more, beyond --limit");
     }
     if !dry_run {
-        println!("messages deleted from the dead-letter queue {messages_deleted}, left there {messages_kept}");
+        println!(
+            "messages deleted from the dead-letter queue {messages_deleted}, left there {messages_kept}"
+        );
         if !messages_complete {
             println!("the dead-letter queue was not looked at to its end: run it again");
         }

@@ -38,10 +38,9 @@ pub(super) async fn run(args: Args, store: &Store, letters: &DeadLetters) -> any
             format!("{id} is skipped: its local day is over; --anyway sends it nevertheless"),
             ExitCode::FAILURE,
         ),
-        Retried::Done(Fate::Cancelled(_)) => (
-            format!("{id} is cancelled: its user is gone"),
-            ExitCode::FAILURE,
-        ),
+        Retried::Done(Fate::Cancelled(_)) => {
+            (format!("{id} is cancelled: its user is gone"), ExitCode::FAILURE)
+        }
         Retried::NotDead(EventState::Skipped) => anyhow::bail!(
             "the event {id} is skipped, and only a dead one can be sent again; with --anyway also one that was skipped \
              because its day was over"

@@ -250,7 +250,12 @@ fn number(value: &Value, least: u64, most: u64) -> Result<u64, String> {
     let number = value
         .as_u64()
         // 1.0 is a whole number to JSON Schema.
-        .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as u64));
+        .or_else(|| {
+            value
+                .as_f64()
+                .filter(|n| n.fract() == 0.0 && *n >= 0.0)
+                .map(|n| n as u64)
+        });
     number
         .filter(|n| (least..=most).contains(n))
         .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
@@ -271,7 +276,10 @@ mod tests {
     #[test]
     fn an_empty_body_means_all_up_to_the_limit() {
         let all = read(r#"{"reasons": null}"#).expect("it is fine");
-        assert_eq!((all.limit, all.filter.is_empty(), all.dry_run), (Some(1000), true, false));
+        assert_eq!(
+            (all.limit, all.filter.is_empty(), all.dry_run),
+            (Some(1000), true, false)
+        );
     }
 
     #[test]
@@ -281,6 +289,9 @@ mod tests {
         )
         .expect_err("all of it is wrong");
         let named: Vec<&str> = errors.iter().map(|error| &*error.field).collect();
-        assert_eq!(named, ["reasons", "kinds", "eventIds", "since", "limit", "dryRun", "more"]);
+        assert_eq!(
+            named,
+            ["reasons", "kinds", "eventIds", "since", "limit", "dryRun", "more"]
+        );
     }
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
-};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{BATCH, CALL_TIMEOUT, CONCURRENT_CALLS, SqsQueue};
