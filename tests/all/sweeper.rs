@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bday::dead_letters::Redrive;
 use bday::model::EventState::{Dead, Delivered, Pending, Queued};
 use bday::queue::Queue as _;
 use bday::store::{LeaseRequest, UserKey};
@@ -174,7 +175,7 @@ async fn a_dead_letter_of_an_event_that_the_sweeper_will_find_dead_is_not_taken_
         assert_eq!(received.len(), 1);
     }
     assert!(world.queue.receive(1, Duration::ZERO).await.unwrap().is_empty());
-    let (report, result) = world.dead_letters().redrive(&Default::default(), |_| {}).await;
+    let (report, result) = world.dead_letters().redrive(&Redrive::default(), |_| {}).await;
     result.unwrap();
     assert_eq!((report.messages_deleted, report.messages_kept), (0, 1));
 }
