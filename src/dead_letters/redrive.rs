@@ -17,6 +17,9 @@ use crate::store::{Candidate, DeadFilter, Fate};
 
 /// Events per transaction.
 const BATCH: u32 = 500;
+/// So many gather before they are put on the queue: the claim reads what is open, so to call it for each batch would read
+/// the first of many again and again.
+const ENQUEUE: u64 = 10_000;
 
 /// What to send again, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,7 +104,13 @@ impl DeadLetters {
             dry_run: order.dry_run,
             ..RedriveReport::default()
         };
-        let mut result = self.redrive_events(order, &mut report, progress).await;
+        let mut waiting = 0;
+        let mut result = self
+            .redrive_events(order, &mut report, &mut waiting, progress)
+            .await;
+        if waiting > 0 {
+            self.enqueue().await;
+        }
         if !order.dry_run {
             if result.is_ok() {
                 result = self.delete_overtaken(order, &mut report).await;
@@ -132,6 +141,7 @@ impl DeadLetters {
         &self,
         order: &Redrive,
         report: &mut RedriveReport,
+        waiting: &mut u64,
         progress: impl Fn(u64) + Send,
     ) -> Result<()> {
         let filter = DeadFilter {
@@ -162,8 +172,10 @@ impl DeadLetters {
             progress(page.fates.len() as u64);
             if !order.dry_run {
                 note(&page.fates, redriven);
-                if redriven > 0 {
-                    self.enqueue(now).await;
+                *waiting += redriven;
+                if *waiting >= ENQUEUE || order.max_per_second > 0 && redriven > 0 {
+                    self.enqueue().await;
+                    *waiting = 0;
                 }
             }
             if page.next.is_none() {
@@ -196,8 +208,8 @@ impl DeadLetters {
     }
 
     /// Puts what is due on the queue. A hint: whatever fails here, the next tick does.
-    async fn enqueue(&self, now: DateTime<Utc>) {
-        if let Err(error) = self.scheduler.enqueue_due(now).await {
+    async fn enqueue(&self) {
+        if let Err(error) = self.scheduler.enqueue_due(self.clock.now()).await {
             tracing::warn!(error = chain(&error), "what was redriven waits for the next tick");
         }
     }

@@ -82,9 +82,11 @@ impl Store {
     ) -> Result<RedrivePage> {
         self.in_time(async {
             let mut query = QueryBuilder::<Postgres>::new(
-                "SELECT e.id, e.due_at, e.local_date, u.time_zone
-                 FROM events e LEFT JOIN (users u JOIN occasions o ON o.user_id = u.id)
-                     ON u.id = e.user_id AND o.kind = e.kind WHERE ",
+                // A look-up for each row of the page: as a join, the planner may read all users for every page.
+                "SELECT e.id, e.due_at, e.local_date,
+                        (SELECT u.time_zone FROM users u JOIN occasions o ON o.user_id = u.id
+                         WHERE u.id = e.user_id AND o.kind = e.kind) AS time_zone
+                 FROM events e WHERE ",
             );
             filter.push(&mut query);
             if let Some(EventCursor { due_at, id }) = after {
