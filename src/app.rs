@@ -17,6 +17,7 @@ use crate::channel::wire::{self, Wire};
 use crate::channel::{Channel, Messages};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Addresses, Config, ConfigError, QueueKind};
+use crate::dead_letters::DeadLetters;
 use crate::health::Beat;
 use crate::http::{self, Api, Health};
 use crate::lifecycle::Lifecycle;
@@ -163,6 +164,20 @@ pub fn scheduler(
         visibility: config.queue.visibility(),
     };
     Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, beat)
+}
+
+/// The dead letters, with the queue and the rules that `config` names.
+#[must_use]
+pub fn dead_letters(config: &Config, store: Store, queue: Arc<dyn Queue>, clock: SharedClock) -> DeadLetters {
+    let beat = Beat::new(Arc::clone(&clock));
+    let scheduler = scheduler(
+        config,
+        store.clone(),
+        Arc::clone(&queue),
+        Arc::clone(&clock),
+        beat,
+    );
+    DeadLetters::new(store, queue, clock, scheduler, config.queue.max_receives)
 }
 
 /// The worker pool as `config` says, sending through `channel`.
@@ -350,9 +365,11 @@ pub async fn start(
         "starting"
     );
 
-    let api = role
-        .answers()
-        .then(|| Api::new(store.clone(), config.terms(), Arc::clone(&clock)));
+    let api = role.answers().then(|| {
+        let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
+        let letters = dead_letters(config, store.clone(), queue, shared);
+        Api::new(store.clone(), config.terms(), letters, Arc::clone(&clock))
+    });
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr()?;
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.

@@ -24,6 +24,7 @@ pub mod channel;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod embedded;

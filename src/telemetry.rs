@@ -145,6 +145,11 @@ fn describe() {
         "bday_messages_unreadable_total",
         "Messages that are none of ours, now dead letters"
     );
+    describe_counter!("bday_events_redriven_total", "Dead events that were sent again");
+    describe_counter!(
+        "bday_dead_letters_deleted_total",
+        "Messages deleted from the dead-letter queue, by redrive or purge"
+    );
     describe_counter!("bday_leases_extended_total", "Leases that the heartbeat extended");
     describe_counter!(
         "bday_leases_lost_total",

@@ -3,6 +3,7 @@
 //! A channel sends once. It neither retries nor remembers: when the next attempt comes, and whether, is the queue's
 //! matter. Today there is one channel, [`webhook`]; mail, SMS or Slack would be further ones behind [`Channel`].
 
+mod excerpt;
 pub mod guard;
 mod message;
 pub mod sample;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::model::{AttemptOutcome, Reason};
 
+pub use excerpt::excerpt;
 pub use message::{Messages, Template, TemplateError};
 
 /// What is sent.
@@ -47,6 +49,9 @@ pub struct Sent {
     pub reason: Option<Reason>,
     /// The same in words, without secrets.
     pub error: Option<String>,
+    /// The first bytes of an answer that was no success, as safe text. For the record only, never for a log: it may hold
+    /// personal data.
+    pub response: Option<String>,
 }
 
 /// What an answer asks for.
@@ -70,6 +75,7 @@ impl Sent {
             status: Some(status),
             reason: None,
             error: None,
+            response: None,
         }
     }
 
@@ -82,6 +88,7 @@ impl Sent {
             status: None,
             reason: Some(reason),
             error: Some(error),
+            response: None,
         }
     }
 }

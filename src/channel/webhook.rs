@@ -12,16 +12,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::excerpt::MOST_BYTES;
 use super::signature::Signer;
 use super::wire::{Wire, WireError, stays_here};
-use super::{Channel, Greeting, Sent, Verdict};
+use super::{Channel, Greeting, Sent, Verdict, excerpt};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// An answer is read this far, so that the connection can serve again; what is in it does not matter.
+/// An answer is read this far, so that the connection can serve again; what is in it does not matter. How one begins that
+/// is no 2xx is kept, for whoever looks for the cause.
 const MAX_ANSWER_BYTES: usize = 4096;
 
 /// Why a URL cannot be posted to.
@@ -206,9 +208,15 @@ impl Channel for Webhook {
         };
         match self.wire.send(request).await {
             Ok(response) => {
-                let sent = self.judge_answer(&response);
-                // The status has decided. The rest is read only to free the connection.
-                drain(response).await;
+                let mut sent = self.judge_answer(&response);
+                // The status has decided. The rest is read only to free the connection, and for the record.
+                let keep = if sent.verdict == Verdict::Done {
+                    0
+                } else {
+                    MOST_BYTES
+                };
+                let kept = drain(response, keep).await;
+                sent.response = (!kept.is_empty()).then(|| excerpt(&kept));
                 sent
             }
             Err(error) => self.judge_error(&error),
@@ -216,14 +224,17 @@ impl Channel for Webhook {
     }
 }
 
-async fn drain(mut response: Response) {
-    let mut read = 0;
+/// Reads an answer to its end, or for long enough; gives its first bytes, up to `keep`.
+async fn drain(mut response: Response, keep: usize) -> Vec<u8> {
+    let (mut read, mut kept) = (0, Vec::new());
     while let Ok(Some(chunk)) = response.chunk().await {
         read += chunk.len();
+        kept.extend(chunk.iter().take(keep - kept.len()));
         if read > MAX_ANSWER_BYTES {
-            return;
+            break;
         }
     }
+    kept
 }
 
 /// What a `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date.

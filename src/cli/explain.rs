@@ -198,6 +198,12 @@ fn attempt(attempt: &Attempt) -> String {
         parts.push(format!("began {}{took}", output::instant(began)));
     }
     parts.extend(attempt.error.clone());
+    parts.extend(
+        attempt
+            .response
+            .as_deref()
+            .map(|response| format!("answer: {response}")),
+    );
     parts.join("  ")
 }
 

@@ -4,6 +4,7 @@
 
 mod config;
 mod demo;
+mod dlq;
 mod doctor;
 mod event;
 mod explain;
@@ -74,6 +75,9 @@ enum Command {
     /// What was sent, is to be sent, or was not sent, and why
     #[command(subcommand)]
     Event(event::Command),
+    /// What was given up: list it, send it again, or throw the messages away
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Why somebody was, will be, or was not greeted
     Explain(explain::Args),
     /// How much is due when in the year ahead, day by day, and the busiest minutes
@@ -138,7 +142,8 @@ impl Cli {
             Command::Resume(args) => pause::resume(args, &source).await,
             Command::Migrate => migrate::run(&source).await,
             Command::User(command) => user::run(command, &source, clock).await,
-            Command::Event(command) => event::run(command, &source).await,
+            Command::Event(command) => event::run(command, &source, clock).await,
+            Command::Dlq(command) => dlq::run(command, &source, clock).await,
             Command::Explain(args) => explain::run(args, &source, clock).await,
             Command::Forecast(args) => forecast::run(args, &source, clock).await,
             Command::When(when) => when.run(

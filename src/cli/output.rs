@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// A table with a head.
 #[derive(Debug)]
@@ -54,6 +55,14 @@ impl Table {
         }
         out.flush()
     }
+}
+
+/// A bar over things that are counted, on a terminal only.
+pub(super) fn progress() -> Option<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left");
+    io::stderr()
+        .is_terminal()
+        .then(|| ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
 }
 
 /// To the second, UTC.

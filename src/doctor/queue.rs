@@ -116,7 +116,7 @@ fn dead_letters(depth: Depth) -> Finding {
         n => Finding::warning(
             "queue.dead_letters",
             format!("{n} wait for somebody"),
-            "`bday event list --state dead` says whose they are, and why",
+            "`bday dlq list` says whose they are, and why; `bday dlq redrive` sends them again",
         ),
     }
 }

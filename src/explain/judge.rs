@@ -31,12 +31,14 @@ pub enum Status {
     Paused,
     /// Given up.
     Dead,
-    /// The user was deleted before it was sent.
+    /// It was cancelled before it was sent: the user was deleted, or somebody said so.
     Cancelled,
     /// It was still unsent `late.max_secs` after it was due.
     SkippedLate,
     /// The date was learned on the day, after the send time, and `plan.late_join` is `skip`.
     SkippedLateJoin,
+    /// It was dead, and its local day was over when it was redriven.
+    SkippedDayOver,
     /// The date does not take place that year: 29 February under `leap_years_only`.
     NoOccurrence,
     /// The first greeting is in a later year.
@@ -61,7 +63,11 @@ pub(super) fn judge(
     event: Option<&EventWithAttempts>,
 ) -> (Status, String) {
     if let Some(found) = event {
-        return of_event(found, facts, terms, now);
+        let (status, mut why) = of_event(found, facts, terms, now);
+        if let Some(at) = found.event.redriven_at {
+            why = format!("{why}; it was dead before, and was redriven at {}", instant(at));
+        }
+        return (status, why);
     }
     let known_at = |kind: &str| facts.known_at.get(kind).copied().unwrap_or(DateTime::UNIX_EPOCH);
     let mut dates = facts.user.iter().flat_map(|user| user.yearly_dates(known_at));
@@ -79,11 +85,13 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
     let since_due = |at: DateTime<Utc>| span(at - event.due_at);
     let ended = event.finished_at.unwrap_or(now);
     let late_max = TimeDelta::from_std(terms.late_max).unwrap_or(TimeDelta::MAX);
+    // The late rule counts from a redrive, not from before it.
+    let until = event.redriven_at.unwrap_or(event.due_at) + late_max;
     let paused = facts.pause.as_ref().filter(|_| event.due_at <= now);
     match event.state {
         EventState::Pending | EventState::Queued if paused.is_some() => {
             let pause = paused.map(|pause| format!("since {} ({})", instant(pause.since), pause.reason));
-            let (pause, until) = (pause.unwrap_or_default(), instant(event.due_at + late_max));
+            let (pause, until) = (pause.unwrap_or_default(), instant(until));
             let text = format!("sending is paused {pause}; it is skipped if it is still unsent at {until}");
             (Status::Paused, text)
         }
@@ -92,7 +100,7 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
             (Status::NotDue, format!("due in {left}, at {due}"))
         }
         EventState::Pending => {
-            let (late, until) = (since_due(now), instant(event.due_at + late_max));
+            let (late, until) = (since_due(now), instant(until));
             let text = format!(
                 "due since {late}; the next tick puts it on the queue, unless none comes before {until} (late.max_secs)"
             );
@@ -134,10 +142,12 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
             } else {
                 format!("{} after it was due and before it was accepted", since_due(ended))
             };
-            (
-                Status::Cancelled,
-                format!("the user was deleted, or this date of theirs, {when}") + maybe_twice(found),
-            )
+            let who = if event.reason.as_deref() == Some("operator") {
+                "somebody cancelled it"
+            } else {
+                "the user was deleted, or this date of theirs,"
+            };
+            (Status::Cancelled, format!("{who} {when}") + maybe_twice(found))
         }
         EventState::Skipped if event.reason.as_deref() == Some("late_join") => {
             let text = format!(
@@ -145,6 +155,13 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
                 since_due(ended)
             );
             (Status::SkippedLateJoin, text)
+        }
+        EventState::Skipped if event.reason.as_deref() == Some("day_over") => {
+            let text = format!(
+                "it was dead, and when it was redriven, {} after it was due, its local day was over",
+                since_due(ended)
+            );
+            (Status::SkippedDayOver, text + maybe_twice(found))
         }
         EventState::Skipped => {
             let text = format!(
@@ -267,6 +284,9 @@ impl Status {
     /// Whether a greeting that should have been sent was not, and will not be.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        matches!(self, Self::Dead | Self::SkippedLate | Self::NeverPlanned)
+        matches!(
+            self,
+            Self::Dead | Self::SkippedLate | Self::SkippedDayOver | Self::NeverPlanned
+        )
     }
 }

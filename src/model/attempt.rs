@@ -47,6 +47,8 @@ pub struct Attempt {
     pub reason: Option<String>,
     /// The same in words.
     pub error: Option<String>,
+    /// The first bytes of an answer that was no 2xx, as text. It may hold personal data.
+    pub response: Option<String>,
     /// When the request began, UTC; none if its worker died.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended, UTC; none if nobody saw it end.

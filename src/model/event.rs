@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -47,6 +47,18 @@ impl EventState {
         !matches!(self, Self::Pending | Self::Queued | Self::Delivering)
     }
 
+    /// Why an event in this state cannot be cancelled, and what to do.
+    #[must_use]
+    pub fn why_not_cancelled(self) -> String {
+        if self == Self::Delivering {
+            return "the event is being delivered at this moment: the request may have left, and the receiver may have \
+                    accepted it. Look again when the attempt has ended: if it failed, the event is queued, and can be \
+                    cancelled"
+                .to_owned();
+        }
+        format!("the event is {self}: only one that is pending or queued can be cancelled")
+    }
+
     /// The name as in the database, the API and the metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -83,15 +95,19 @@ impl fmt::Display for EventState {
 }
 
 /// Why an event ended otherwise than delivered, or an attempt failed: a closed list, so that it can label a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Skipped: still unsent `late.max_secs` after it was due.
     Late,
     /// Skipped: the date was learned after the send time, and `plan.late_join` is `skip`.
     LateJoin,
+    /// Skipped: it was dead, and its local day was over when it was redriven.
+    DayOver,
     /// Cancelled: the user is gone.
     UserDeleted,
+    /// Cancelled: somebody said so.
+    Operator,
     /// The receiver answered with a status that is neither 2xx nor 410.
     Status,
     /// The receiver answered 410 Gone: it never wants this again.
@@ -118,10 +134,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Late,
         Self::LateJoin,
+        Self::DayOver,
         Self::UserDeleted,
+        Self::Operator,
         Self::Status,
         Self::Gone,
         Self::Connect,
@@ -141,7 +159,9 @@ impl Reason {
         match self {
             Self::Late => "late",
             Self::LateJoin => "late_join",
+            Self::DayOver => "day_over",
             Self::UserDeleted => "user_deleted",
+            Self::Operator => "operator",
             Self::Status => "status",
             Self::Gone => "gone",
             Self::Connect => "connect",
@@ -154,6 +174,24 @@ impl Reason {
             Self::Unreadable => "unreadable",
             Self::Template => "template",
         }
+    }
+}
+
+/// A text that names no [`Reason`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown reason {given:?}: expected one of {}", Reason::ALL.map(Reason::as_str).join(", "))]
+pub struct UnknownReason {
+    given: String,
+}
+
+impl FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|reason| reason.as_str() == text);
+        found.ok_or_else(|| UnknownReason {
+            given: super::input::shortened(text).to_owned(),
+        })
     }
 }
 
@@ -192,6 +230,22 @@ pub struct Event {
     pub queued_at: Option<DateTime<Utc>>,
     /// When it reached its final state, UTC.
     pub finished_at: Option<DateTime<Utc>>,
+    /// When it was sent on its way again after it had been dead, UTC.
+    pub redriven_at: Option<DateTime<Utc>>,
+}
+
+/// A dead event, and what the receiver said last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadEvent {
+    /// The event.
+    #[serde(flatten)]
+    #[sqlx(flatten)]
+    pub event: Event,
+    /// The HTTP status of the last attempt, when there was an answer.
+    pub last_status: Option<i16>,
+    /// How that answer began, as text. It may hold personal data.
+    pub last_response: Option<String>,
 }
 
 /// The right to send one event now, and what is needed to do so.

@@ -13,7 +13,7 @@ mod user;
 
 pub use attempt::{Attempt, AttemptOutcome, EventWithAttempts};
 pub use document::{Object, UserDocument};
-pub use event::{Event, EventState, Lease, Reason};
+pub use event::{DeadEvent, Event, EventState, Lease, Reason, UnknownReason};
 pub use input::{CAMEL_CASE, FieldError, FieldNames, SNAKE_CASE, UserInput};
 pub use instant::{InvalidInstant, parse_instant};
 pub use schedule::{Kind, LateJoin, NewEvent, Schedule, first_year, nominal_date};

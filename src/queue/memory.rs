@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Depth, Queue, Receipt, Received, Result, encode};
+use super::{DeadLetter, Depth, Queue, Receipt, Received, Result, encode};
 use crate::clock::SharedClock;
 
 #[derive(Debug)]
@@ -24,7 +24,27 @@ struct Stored {
 struct State {
     next_id: u64,
     messages: BTreeMap<u64, Stored>,
-    dead: Vec<(String, String)>,
+    dead: BTreeMap<u64, Dead>,
+}
+
+#[derive(Debug)]
+struct Dead {
+    body: String,
+    reason: String,
+    visible_at: DateTime<Utc>,
+}
+
+impl State {
+    fn bury(&mut self, id: u64, reason: &str, now: DateTime<Utc>) {
+        if let Some(old) = self.messages.remove(&id) {
+            let dead = Dead {
+                body: old.body,
+                reason: reason.to_owned(),
+                visible_at: now,
+            };
+            self.dead.insert(id, dead);
+        }
+    }
 }
 
 /// See the module.
@@ -68,10 +88,11 @@ impl MemoryQueue {
         self.sent.notify_waiters();
     }
 
-    /// The dead letters, each with its reason.
+    /// The texts in the dead-letter queue, each with its reason.
     #[must_use]
-    pub fn dead_letters(&self) -> Vec<(String, String)> {
-        self.lock().dead.clone()
+    pub fn buried(&self) -> Vec<(String, String)> {
+        let pair = |dead: &Dead| (dead.body.clone(), dead.reason.clone());
+        self.lock().dead.values().map(pair).collect()
     }
 
     /// When the next message is, or becomes, visible, UTC: for whoever sets the clock.
@@ -106,12 +127,7 @@ impl MemoryQueue {
                 continue;
             };
             if message.receive_count >= self.max_receives {
-                state.dead.extend(
-                    state
-                        .messages
-                        .remove(&id)
-                        .map(|old| (old.body, "max_receives".to_owned())),
-                );
+                state.bury(id, "max_receives", now);
                 continue;
             }
             message.receive_count += 1;
@@ -179,9 +195,42 @@ impl Queue for MemoryQueue {
     }
 
     async fn dead_letter(&self, message: &Received, reason: &str) -> Result<()> {
+        let now = self.clock.now();
+        self.lock().bury(id(&message.receipt), reason, now);
+        Ok(())
+    }
+
+    async fn dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>> {
+        let now = self.clock.now();
         let mut state = self.lock();
-        if let Some(old) = state.messages.remove(&id(&message.receipt)) {
-            state.dead.push((old.body, reason.to_owned()));
+        let due = state.dead.iter_mut().filter(|(_, dead)| dead.visible_at <= now);
+        let look = |(id, dead): (&u64, &mut Dead)| {
+            dead.visible_at = now + hidden;
+            DeadLetter {
+                receipt: Receipt(id.to_string()),
+                id: id.to_string(),
+                body: dead.body.clone(),
+                reason: Some(dead.reason.clone()),
+            }
+        };
+        Ok(due.take(max).map(look).collect())
+    }
+
+    async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64> {
+        let mut state = self.lock();
+        let gone = receipts
+            .iter()
+            .filter(|receipt| state.dead.remove(&id(receipt)).is_some());
+        Ok(gone.count() as u64)
+    }
+
+    async fn release_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        for receipt in receipts {
+            if let Some(dead) = state.dead.get_mut(&id(receipt)) {
+                dead.visible_at = now;
+            }
         }
         Ok(())
     }

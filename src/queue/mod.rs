@@ -50,6 +50,19 @@ pub struct Received {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Receipt(pub String);
 
+/// A message in the dead-letter queue, as somebody looked at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// What deletes or releases it.
+    pub receipt: Receipt,
+    /// The queue's own name for it.
+    pub id: String,
+    /// The text. Whoever put it there may not have been bday.
+    pub body: String,
+    /// Why it is there, if that was said: the queue itself moves messages without a word.
+    pub reason: Option<String>,
+}
+
 /// How many messages there are, as far as the queue knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Depth {
@@ -57,7 +70,7 @@ pub struct Depth {
     pub visible: u64,
     /// Received, and hidden from others.
     pub in_flight: u64,
-    /// In the dead-letter queue.
+    /// In the dead-letter queue, also those that somebody looks at just now.
     pub dead_letters: u64,
 }
 
@@ -104,6 +117,28 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The queue refuses or is away; then the message comes again.
     async fn dead_letter(&self, message: &Received, reason: &str) -> Result<()>;
+
+    /// Up to `max` messages of the dead-letter queue, which are then hidden from whoever else looks for `hidden`, and
+    /// stay where they are. None: there are no others at this moment.
+    ///
+    /// In SQS a look is a receive, so it raises the message's receive count. In a dead-letter queue nothing follows from
+    /// that.
+    ///
+    /// # Errors
+    /// The queue refuses or is away.
+    async fn dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>>;
+
+    /// Deletes messages of the dead-letter queue; gives how many are gone. Those that were gone before may be counted.
+    ///
+    /// # Errors
+    /// The queue refuses or is away; some may be deleted.
+    async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64>;
+
+    /// Lets others see messages of the dead-letter queue again, before their time is over.
+    ///
+    /// # Errors
+    /// The queue refuses or is away; then they show by themselves, later.
+    async fn release_dead_letters(&self, receipts: &[Receipt]) -> Result<()>;
 
     /// How many messages there are.
     ///

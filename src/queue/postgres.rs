@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Depth, Queue, QueueError, Receipt, Received, Result, message};
+use super::{DeadLetter, Depth, Queue, QueueError, Receipt, Received, Result, message};
 use crate::store::Store;
 
 /// What one receive takes: a statement costs the same for one as for many.
@@ -25,6 +25,8 @@ const RECEIVE_LIMIT: usize = 100;
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONCURRENT_CALLS: usize = 4;
+/// What one look at the dead letters takes.
+const DEAD_LETTERS: usize = 500;
 
 type PgMessage = Message<Value, Value>;
 
@@ -74,6 +76,19 @@ impl PostgresQueue {
     async fn read(&self, max: usize) -> Result<Vec<PgMessage>> {
         let visibility = self.visibility.as_secs() as i32;
         self.call(self.pgmq.read_batch(&self.name, visibility, max as i32))
+            .await
+    }
+
+    async fn set_visibility(&self, queue: &str, waits: Vec<(Receipt, Duration)>) -> Result<()> {
+        stream::iter(waits)
+            .map(|(receipt, wait)| async move {
+                let Some(id) = id(&receipt) else { return Ok(()) };
+                self.call(self.pgmq.set_vt::<Value, Value>(queue, id, wait.as_secs() as i32))
+                    .await?;
+                Ok(())
+            })
+            .buffer_unordered(CONCURRENT_CALLS)
+            .fold(Ok(()), |all, one| std::future::ready(all.and(one)))
             .await
     }
 
@@ -190,19 +205,7 @@ impl Queue for PostgresQueue {
     }
 
     async fn hide(&self, receipts: &[(Receipt, Duration)]) -> Result<()> {
-        stream::iter(receipts.to_vec())
-            .map(|(receipt, wait)| async move {
-                let Some(id) = id(&receipt) else { return Ok(()) };
-                self.call(
-                    self.pgmq
-                        .set_vt::<Value, Value>(&self.name, id, wait.as_secs() as i32),
-                )
-                .await?;
-                Ok(())
-            })
-            .buffer_unordered(CONCURRENT_CALLS)
-            .fold(Ok(()), |all, one| std::future::ready(all.and(one)))
-            .await
+        self.set_visibility(&self.name, receipts.to_vec()).await
     }
 
     async fn dead_letter(&self, message: &Received, reason: &str) -> Result<()> {
@@ -212,6 +215,42 @@ impl Queue for PostgresQueue {
             Some(id) => self.bury(id, &body, reason, message.receive_count).await,
             None => Ok(()),
         }
+    }
+
+    async fn dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>> {
+        let (hidden, max) = (hidden.as_secs() as i32, max.min(DEAD_LETTERS) as i32);
+        let found: Vec<PgMessage> = self
+            .call(self.pgmq.read_batch(&self.dead_letters, hidden, max))
+            .await?;
+        let letter = |message: PgMessage| DeadLetter {
+            receipt: Receipt(message.msg_id.to_string()),
+            id: message.msg_id.to_string(),
+            // What was no JSON was buried as a JSON string of it.
+            body: match message.message {
+                Value::String(text) => text,
+                other => other.to_string(),
+            },
+            reason: message
+                .headers
+                .and_then(|headers| Some(headers.get("reason")?.as_str()?.to_owned())),
+        };
+        Ok(found.into_iter().map(letter).collect())
+    }
+
+    async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64> {
+        let ids: Vec<i64> = receipts.iter().filter_map(id).collect();
+        let gone = self
+            .call(self.pgmq.delete_batch(&self.dead_letters, &ids))
+            .await?;
+        Ok(gone.len() as u64)
+    }
+
+    async fn release_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
+        let waits: Vec<_> = receipts
+            .iter()
+            .map(|receipt| (receipt.clone(), Duration::ZERO))
+            .collect();
+        self.set_visibility(&self.dead_letters, waits).await
     }
 
     async fn depth(&self) -> Result<Depth> {

@@ -1,5 +1,7 @@
 //! Amazon SQS: a standard queue and its dead-letter queue.
 
+mod dead_letters;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use aws_sdk_sqs::types::{
 use futures_util::{StreamExt as _, stream};
 use uuid::Uuid;
 
-use super::{Depth, Queue, QueueError, Receipt, Received, Result, Settings, encode};
+use super::{DeadLetter, Depth, Queue, QueueError, Receipt, Received, Result, Settings, encode};
 
 /// What SQS takes in one call.
 const BATCH: usize = 10;
@@ -330,6 +332,18 @@ impl Queue for SqsQueue {
         self.ack(std::slice::from_ref(&message.receipt)).await
     }
 
+    async fn dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>> {
+        self.look_at_dead_letters(max, hidden).await
+    }
+
+    async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64> {
+        self.delete_all_dead_letters(receipts).await
+    }
+
+    async fn release_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
+        self.release_all_dead_letters(receipts).await
+    }
+
     async fn depth(&self) -> Result<Depth> {
         use QueueAttributeName::{
             ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesNotVisible as InFlight,
@@ -341,11 +355,13 @@ impl Queue for SqsQueue {
                 .unwrap_or(0)
         };
         let main = self.attributes(&self.options.url, &[Visible, InFlight]).await?;
-        let dead = self.attributes(&self.options.dead_letter_url, &[Visible]).await?;
+        let dead = self
+            .attributes(&self.options.dead_letter_url, &[Visible, InFlight])
+            .await?;
         Ok(Depth {
             visible: figure(&main, &Visible),
             in_flight: figure(&main, &InFlight),
-            dead_letters: figure(&dead, &Visible),
+            dead_letters: figure(&dead, &Visible) + figure(&dead, &InFlight),
         })
     }
 

@@ -140,6 +140,17 @@ impl Scheduler {
         self.claim_and_enqueue(now, tick).await
     }
 
+    /// Claims and enqueues all that is due at `now`, without the rest of a tick; gives how many. For whoever has just made
+    /// something due, and does not want to wait for the minute.
+    ///
+    /// # Errors
+    /// When the database or the queue could not do its part; the next tick does it.
+    pub async fn enqueue_due(&self, now: DateTime<Utc>) -> Result<u64, TickError> {
+        let mut tick = Tick::default();
+        self.claim_and_enqueue(now, &mut tick).await?;
+        Ok(tick.enqueued)
+    }
+
     /// Ticks until `token` is cancelled. A tick that fails is tried again with growing pauses, never slower than the
     /// minute.
     ///

@@ -23,13 +23,20 @@ impl Scheduler {
         if !self.store.has_lost(limits).await? || self.queue.depth().await?.visible > 0 {
             return Ok(());
         }
-        let dead = self.store.sweep_dead(limits, BATCH).await?;
+        let mut dead = 0;
+        while let swept @ 1.. = self.store.sweep_dead(limits, BATCH).await? {
+            dead += swept;
+        }
         if dead > 0 {
             counter!("bday_events_dead_total", "reason" => "worker_lost").increment(dead);
             counter!("bday_swept_total", "outcome" => "dead").increment(dead);
             tracing::warn!(dead, "swept: the worker died in the last attempt");
         }
-        let requeued = self.store.sweep_lost(limits, BATCH).await?;
+        let mut requeued = 0;
+        while let swept @ 1.. = self.store.sweep_lost(limits, BATCH).await? {
+            requeued += swept;
+            self.beat.touch();
+        }
         if requeued > 0 {
             counter!("bday_swept_total", "outcome" => "requeued").increment(requeued);
             tracing::warn!(

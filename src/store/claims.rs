@@ -53,7 +53,8 @@ impl Store {
         .await
     }
 
-    /// Skips up to `limit` pending events that were due before `before`: the late rule. Gives how many.
+    /// Skips up to `limit` pending events that were due before `before`: the late rule. Gives how many. Of what was
+    /// redriven on purpose, the redrive counts, not when it was due.
     ///
     /// # Errors
     /// The database refuses or is away.
@@ -62,6 +63,7 @@ impl Store {
             let done = sqlx::query(
                 "WITH late AS (
                      SELECT id FROM events WHERE finished_at IS NULL AND state = 'pending' AND due_at < $2
+                       AND coalesce(redriven_at, due_at) < $2
                      ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
                  UPDATE events SET state = 'skipped', reason = 'late', finished_at = $1
                  FROM late WHERE events.id = late.id",

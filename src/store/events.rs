@@ -8,7 +8,7 @@ use super::{Result, Store};
 use crate::model::{Attempt, Event, EventState};
 
 const COLUMNS: &str = "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, queued_at,
-        finished_at FROM events";
+        finished_at, redriven_at FROM events";
 
 /// Which events a list has. All conditions hold together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

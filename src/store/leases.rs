@@ -17,7 +17,7 @@ pub struct LeaseRequest {
     pub now: DateTime<Utc>,
     /// When the lease runs out, UTC.
     pub until: DateTime<Utc>,
-    /// What was due before this is too late.
+    /// What was due, or redriven, before this is too late.
     pub late_before: DateTime<Utc>,
 }
 
@@ -145,7 +145,7 @@ impl Store {
         leases: &mut Vec<Lease>,
     ) -> Result<Vec<Refused>> {
         let looks: Vec<Look> = sqlx::query_as(
-            "SELECT e.id, e.state, e.deadline_at, e.due_at <= $2 AS due, e.due_at < $3 AS late,
+            "SELECT e.id, e.state, e.deadline_at, e.due_at <= $2 AS due, coalesce(e.redriven_at, e.due_at) < $3 AS late,
                     o.user_id IS NOT NULL AS user_there
              FROM events e LEFT JOIN occasions o ON o.user_id = e.user_id AND o.kind = e.kind
              WHERE e.id = ANY($1)",
@@ -216,7 +216,7 @@ impl Store {
                  WHERE e.id = ANY($1) AND (e.state IN ('pending', 'queued') OR e.state = 'delivering' AND e.deadline_at <= $2)
                  FOR UPDATE SKIP LOCKED
              ) AS x
-             WHERE e.id = x.id AND (x.gone OR e.due_at < $3)
+             WHERE e.id = x.id AND (x.gone OR coalesce(e.redriven_at, e.due_at) < $3)
              RETURNING e.id, e.state",
         )
         .bind(event_ids)
@@ -269,10 +269,11 @@ UPDATE events e
 SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline_at = $4
 FROM unnest($1::uuid[]) AS m(id), users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
-  AND (e.state = 'queued' OR e.state = 'delivering' AND e.deadline_at <= $3) AND e.due_at >= $5
+  AND (e.state = 'queued' OR e.state = 'delivering' AND e.deadline_at <= $3)
+  AND coalesce(e.redriven_at, e.due_at) >= $5
   AND NOT EXISTS (SELECT FROM pauses)
 RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at,
-          greatest(e.due_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";
+          greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";
 
 /// A message whose claim failed after the send. What a claim still holds is passed over.
 const TAKE_PENDING: &str = "
@@ -281,7 +282,7 @@ SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline
 FROM (SELECT id FROM events WHERE id = ANY($1) AND state = 'pending' FOR UPDATE SKIP LOCKED) AS m,
      users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
-  AND e.due_at <= $3 AND e.due_at >= $5
+  AND e.due_at <= $3 AND coalesce(e.redriven_at, e.due_at) >= $5
   AND NOT EXISTS (SELECT FROM pauses)
 RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at,
-          greatest(e.due_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";
+          greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";

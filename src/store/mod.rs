@@ -4,6 +4,7 @@
 
 mod claims;
 mod controls;
+mod dead;
 mod events;
 mod forecast;
 mod inspect;
@@ -11,6 +12,7 @@ mod leases;
 mod login;
 mod outcomes;
 mod plan;
+mod redrive;
 mod replan;
 mod stats;
 mod sweep;
@@ -28,11 +30,13 @@ use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
 pub use claims::{Claim, ClaimCursor};
 pub use controls::Pause;
+pub use dead::{DeadFilter, Letter};
 pub use events::{EventCursor, EventFilter, Order};
 pub use inspect::Server;
 pub use leases::{LeaseRequest, Refusal, Refused};
 pub use login::Login;
 pub use outcomes::{NextStep, Outcome};
+pub use redrive::{Cancelled, Candidate, Fate, RedrivePage};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;
 pub use sweep::SweepLimits;

@@ -36,6 +36,8 @@ pub struct Outcome {
     pub reason: Option<Reason>,
     /// The same in words, without secrets.
     pub error: Option<String>,
+    /// The first bytes of an answer that was no 2xx, as safe text.
+    pub response: Option<String>,
     /// When the request began, UTC.
     pub started_at: DateTime<Utc>,
     /// When it ended, UTC.
@@ -60,6 +62,7 @@ impl Store {
         let mut statuses = Vec::with_capacity(n);
         let mut reasons = Vec::with_capacity(n);
         let mut errors: Vec<Option<&str>> = Vec::with_capacity(n);
+        let mut responses: Vec<Option<&str>> = Vec::with_capacity(n);
         let mut started = Vec::with_capacity(n);
         let mut finished = Vec::with_capacity(n);
         for o in outcomes {
@@ -77,6 +80,7 @@ impl Store {
             statuses.push(o.status.map(|status| status as i16));
             reasons.push(o.reason.map(Reason::as_str));
             errors.push(o.error.as_deref());
+            responses.push(o.response.as_deref());
             started.push(o.started_at);
             finished.push(o.finished_at);
         }
@@ -94,6 +98,7 @@ impl Store {
                     .bind(&started)
                     .bind(&finished)
                     .bind(holder)
+                    .bind(&responses)
                     .fetch_all(&self.pool)
                     .await?)
             })
@@ -128,19 +133,20 @@ impl Store {
 const RECORD: &str = "
 WITH o AS (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::timestamptz[], $5::text[], $6::smallint[],
-                         $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[])
-        AS o(id, attempt, state, deadline_at, outcome, status, reason, error, started_at, finished_at)
+                         $7::text[], $8::text[], $9::timestamptz[], $10::timestamptz[], $12::text[])
+        AS o(id, attempt, state, deadline_at, outcome, status, reason, error, started_at, finished_at, response)
 ), logged AS (
-    INSERT INTO attempts (event_id, number, outcome, status, reason, error, started_at, finished_at)
-    SELECT id, attempt, outcome, status, reason, error, started_at, finished_at FROM o WHERE state <> 'given_back'
+    INSERT INTO attempts (event_id, number, outcome, status, reason, error, started_at, finished_at, response)
+    SELECT id, attempt, outcome, status, reason, error, started_at, finished_at, response FROM o
+    WHERE state <> 'given_back'
     UNION ALL
     SELECT DISTINCT id, n::smallint, 'unknown', NULL::smallint, 'worker_lost',
-           'the worker died before it could record the outcome', NULL::timestamptz, NULL::timestamptz
+           'the worker died before it could record the outcome', NULL::timestamptz, NULL::timestamptz, NULL::text
     FROM o, generate_series(1, o.attempt - 1) AS n
     WHERE state <> 'given_back' AND NOT EXISTS (SELECT FROM o AS p WHERE p.id = o.id AND p.attempt = n)
     ON CONFLICT (event_id, number) DO UPDATE
     SET outcome = excluded.outcome, status = excluded.status, reason = excluded.reason, error = excluded.error,
-        started_at = excluded.started_at, finished_at = excluded.finished_at
+        started_at = excluded.started_at, finished_at = excluded.finished_at, response = excluded.response
     WHERE attempts.reason = 'worker_lost'
 )
 UPDATE events e

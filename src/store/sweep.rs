@@ -13,7 +13,7 @@ pub struct SweepLimits {
     pub lease_before: DateTime<Utc>,
     /// The same for the last attempt there is: its message went to the dead-letter queue, so nobody could.
     pub last_lease_before: DateTime<Utc>,
-    /// How many attempts there are.
+    /// How many attempts there are, counted from a redrive.
     pub max_receives: u32,
 }
 
@@ -29,7 +29,7 @@ impl Store {
                 "SELECT EXISTS (
                      SELECT FROM events WHERE finished_at IS NULL AND due_at <= $1
                        AND state IN ('queued', 'delivering') AND deadline_at < $1
-                       AND (state = 'queued' OR deadline_at < $2 OR attempts >= $4 AND deadline_at < $3))",
+                       AND (state = 'queued' OR deadline_at < $2 OR attempts - attempts_at_redrive >= $4 AND deadline_at < $3))",
             )
             .bind(limits.now)
             .bind(limits.lease_before)
@@ -51,7 +51,7 @@ impl Store {
                 "WITH lost AS (
                      SELECT id, attempts FROM events
                      WHERE finished_at IS NULL AND due_at <= $1
-                       AND state = 'delivering' AND deadline_at < $2 AND attempts >= $3
+                       AND state = 'delivering' AND deadline_at < $2 AND attempts - attempts_at_redrive >= $3
                      ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
                  ), logged AS (
                      INSERT INTO attempts (event_id, number, outcome, reason, error)

@@ -23,8 +23,8 @@ const WITHOUT_LABEL: [&str; 10] = [
 /// Which counters a reason labels.
 fn labelled_by(reason: Reason) -> &'static [&'static str] {
     match reason {
-        Reason::Late | Reason::LateJoin => &["bday_events_skipped_total"],
-        Reason::UserDeleted => &["bday_events_cancelled_total"],
+        Reason::Late | Reason::LateJoin | Reason::DayOver => &["bday_events_skipped_total"],
+        Reason::UserDeleted | Reason::Operator => &["bday_events_cancelled_total"],
         Reason::Status
         | Reason::Gone
         | Reason::Connect

@@ -120,6 +120,7 @@ fn decide(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Decision 
         status: sent.status,
         reason: sent.reason,
         error: sent.error.clone(),
+        response: sent.response.clone(),
         started_at: *started_at,
         finished_at: *finished_at,
         next,

@@ -52,6 +52,7 @@ fn delivered(event_id: Uuid, attempt: i16, secs: i64) -> Outcome {
         status: Some(200),
         reason: None,
         error: None,
+        response: None,
         started_at: after(secs),
         finished_at: after(secs),
         next: NextStep::Delivered,

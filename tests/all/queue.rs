@@ -86,6 +86,9 @@ conformance!(
     a_message_put_off_stays_away,
     after_five_receives_a_message_is_a_dead_letter,
     a_dead_letter_leaves_the_queue_at_once,
+    a_dead_letter_is_seen_by_one_at_a_time_and_stays,
+    a_dead_letter_that_is_deleted_is_gone,
+    what_became_a_dead_letter_by_itself_is_seen_too,
     a_wait_ends_when_a_message_comes,
     to_create_it_twice_changes_nothing,
     receipts_of_messages_that_are_gone_do_no_harm,
@@ -166,6 +169,63 @@ async fn a_dead_letter_leaves_the_queue_at_once(queue: &dyn Queue) {
     queue.dead_letter(&received[0], "gone").await.unwrap();
     let depth = queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 0, 1));
+}
+
+/// Receives one message after the other and moves it to the dead-letter queue.
+async fn bury(queue: &dyn Queue, n: usize) -> Vec<Uuid> {
+    let sent: Vec<Uuid> = (0..n).map(|_| Uuid::now_v7()).collect();
+    queue.send(&sent).await.unwrap();
+    for message in all(queue).await {
+        queue.dead_letter(&message, "unreadable: \"x\"").await.unwrap();
+    }
+    sent
+}
+
+async fn a_dead_letter_is_seen_by_one_at_a_time_and_stays(queue: &dyn Queue) {
+    let sent = bury(queue, 1).await;
+    let seen = queue.dead_letters(10, VISIBILITY).await.unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(decode(&seen[0].body), Ok(sent[0]));
+    assert_eq!(seen[0].reason.as_deref(), Some("unreadable: \"x\""));
+    assert!(queue.dead_letters(10, VISIBILITY).await.unwrap().is_empty());
+    assert_eq!(
+        queue.depth().await.unwrap().dead_letters,
+        1,
+        "it is there all the time"
+    );
+    let receipts = [seen[0].receipt.clone()];
+    queue.release_dead_letters(&receipts).await.unwrap();
+    let again = queue.dead_letters(10, VISIBILITY).await.unwrap();
+    assert_eq!((again.len(), &again[0].id), (1, &seen[0].id));
+}
+
+async fn a_dead_letter_that_is_deleted_is_gone(queue: &dyn Queue) {
+    bury(queue, 23).await;
+    let mut seen = Vec::new();
+    loop {
+        let some = queue.dead_letters(100, VISIBILITY).await.unwrap();
+        if some.is_empty() {
+            break;
+        }
+        seen.extend(some.into_iter().map(|letter| letter.receipt));
+    }
+    assert_eq!(seen.len(), 23);
+    assert_eq!(queue.delete_dead_letters(&seen[..21]).await.unwrap(), 21);
+    assert_eq!(queue.depth().await.unwrap().dead_letters, 2);
+    queue.release_dead_letters(&seen).await.unwrap();
+    assert_eq!(queue.dead_letters(100, VISIBILITY).await.unwrap().len(), 2);
+    assert_eq!(queue.delete_dead_letters(&[]).await.unwrap(), 0);
+}
+
+async fn what_became_a_dead_letter_by_itself_is_seen_too(queue: &dyn Queue) {
+    let id = Uuid::now_v7();
+    queue.send(&[id]).await.unwrap();
+    for _ in 0..5 {
+        queue.hide(&put_off(&all(queue).await, NOW)).await.unwrap();
+    }
+    assert!(all(queue).await.is_empty());
+    let seen = queue.dead_letters(10, VISIBILITY).await.unwrap();
+    assert_eq!(decode(&seen[0].body), Ok(id));
 }
 
 async fn a_wait_ends_when_a_message_comes(queue: &dyn Queue) {

@@ -200,7 +200,7 @@ async fn after_five_failed_receives_the_message_is_a_dead_letter_and_the_event_i
         world.pool().run_once().await.unwrap();
     }
     assert_eq!((world.receiver.records().len(), world.count(Dead).await), (5, 1));
-    assert_eq!(world.queue.dead_letters().len(), 1);
+    assert_eq!(world.queue.buried().len(), 1);
     let event = world
         .store
         .event(world.receiver.records()[0].event_id.parse().unwrap())
@@ -222,7 +222,7 @@ async fn a_410_is_dead_at_once() {
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
     assert_eq!((world.receiver.records().len(), world.count(Dead).await), (1, 1));
-    assert_eq!(world.queue.dead_letters()[0].1, "gone");
+    assert_eq!(world.queue.buried()[0].1, "gone");
 }
 
 #[tokio::test]
@@ -274,11 +274,11 @@ async fn a_message_that_cannot_be_read_is_a_dead_letter_at_once_and_takes_nobody
         world.queue.put(foreign.to_owned());
     }
     world.minute().await;
-    assert_eq!((world.greetings(), world.queue.dead_letters().len()), (1, 6));
+    assert_eq!((world.greetings(), world.queue.buried().len()), (1, 6));
     assert!(
         world
             .queue
-            .dead_letters()
+            .buried()
             .iter()
             .all(|(_, reason)| reason.starts_with("unreadable"))
     );

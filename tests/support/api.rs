@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bday::app;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
 use bday::http::Api;
+use bday::queue::Queue;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -51,11 +53,10 @@ impl Server {
         ];
         let variables = variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let config = config::load(None, variables.into()).unwrap();
-        let api = Api::new(
-            database.store(),
-            config.terms(),
-            Arc::clone(&clock) as SharedClock,
-        );
+        let shared = Arc::clone(&clock) as SharedClock;
+        let queue: Arc<dyn Queue> = app::memory_queue(&config, Arc::clone(&shared));
+        let letters = app::dead_letters(&config, database.store(), queue, Arc::clone(&shared));
+        let api = Api::new(database.store(), config.terms(), letters, shared);
         Self {
             router: api.router(),
             database: Some(database),
@@ -67,7 +68,8 @@ impl Server {
     pub(crate) fn on(world: &World) -> Self {
         let clock = Arc::clone(&world.clock);
         let shared = Arc::clone(&clock) as SharedClock;
-        let api = Api::new(world.store.clone(), world.config.terms(), shared);
+        let letters = world.dead_letters();
+        let api = Api::new(world.store.clone(), world.config.terms(), letters, shared);
         Self {
             router: api.router(),
             database: None,

@@ -8,6 +8,7 @@ use bday::channel::signature::Signer;
 use bday::channel::webhook::{Webhook, parse_url};
 use bday::clock::{Clock, SettableClock, SharedClock};
 use bday::config::{self, Config};
+use bday::dead_letters::DeadLetters;
 use bday::health::Beat;
 use bday::model::{EventState, NewUser};
 use bday::queue::{MemoryQueue, Queue};
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) clock: Arc<SettableClock>,
     pub(crate) queue: Arc<MemoryQueue>,
+    /// What the stages work on: the queue above, unless a test has put another here.
+    pub(crate) carrier: Arc<dyn Queue>,
     pub(crate) receiver: Receiver,
     pub(crate) config: Config,
 }
@@ -61,6 +64,7 @@ impl World {
             store: database.store(),
             database,
             clock,
+            carrier: Arc::clone(&queue) as Arc<dyn Queue>,
             queue,
             receiver,
             config,
@@ -78,9 +82,18 @@ impl World {
         app::scheduler(
             &self.config,
             self.store.clone(),
-            Arc::clone(&self.queue) as Arc<dyn Queue>,
+            Arc::clone(&self.carrier),
             clock,
             beat,
+        )
+    }
+
+    pub(crate) fn dead_letters(&self) -> DeadLetters {
+        app::dead_letters(
+            &self.config,
+            self.store.clone(),
+            Arc::clone(&self.carrier),
+            self.clock(),
         )
     }
 
@@ -90,7 +103,7 @@ impl World {
         let webhook = Webhook::new(wire, url, Signer::default(), self.clock());
         let clock = self.clock();
         let beat = Beat::new(Arc::clone(&clock));
-        let queue = Arc::clone(&self.queue) as Arc<dyn Queue>;
+        let queue = Arc::clone(&self.carrier);
         app::pool(
             &self.config,
             self.store.clone(),

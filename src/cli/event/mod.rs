@@ -1,14 +1,18 @@
 //! `bday event`
 
+mod cancel;
 mod list;
-mod show;
+mod retry;
+pub(super) mod show;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::ConfigSource;
+use super::{ConfigSource, dlq};
 use crate::app;
+use crate::clock::SharedClock;
+use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -16,16 +20,45 @@ pub(super) enum Command {
     List(list::Args),
     /// Show one event with all its attempts
     Show(show::Args),
+    /// Send a dead event again
+    Retry(retry::Args),
+    /// Cancel an event that is pending or queued
+    Cancel(cancel::Args),
 }
 
-pub(super) async fn run(command: Command, source: &ConfigSource) -> anyhow::Result<ExitCode> {
-    let config = source.load()?;
-    let store = app::store(&config).await?;
-    store.check_schema().await?;
-    let code = match command {
-        Command::List(args) => list::run(args, &store).await,
-        Command::Show(args) => show::run(args, &store).await,
+pub(super) async fn run(
+    command: Command,
+    source: &ConfigSource,
+    clock: SharedClock,
+) -> anyhow::Result<ExitCode> {
+    let (store, code) = match command {
+        Command::List(args) => {
+            let store = open(source).await?;
+            let code = list::run(args, &store).await;
+            (store, code)
+        }
+        Command::Show(args) => {
+            let store = open(source).await?;
+            let code = show::run(args, &store).await;
+            (store, code)
+        }
+        Command::Retry(args) => {
+            let (store, letters) = dlq::open(source, clock).await?;
+            let code = retry::run(args, &store, &letters).await;
+            (store, code)
+        }
+        Command::Cancel(args) => {
+            let (store, letters) = dlq::open(source, clock).await?;
+            let code = cancel::run(args, &store, &letters).await;
+            (store, code)
+        }
     };
     store.close().await;
     code
+}
+
+async fn open(source: &ConfigSource) -> anyhow::Result<Store> {
+    let store = app::store(&source.load()?).await?;
+    store.check_schema().await?;
+    Ok(store)
 }

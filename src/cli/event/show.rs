@@ -30,24 +30,39 @@ pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
         .await?
         .with_context(|| format!("no event has the id {}", args.id))?;
     let attempts = store.attempts(event.id).await?;
-    if args.json {
-        output::json(&EventWithAttempts { event, attempts })?;
-        return Ok(ExitCode::SUCCESS);
+    print(&EventWithAttempts { event, attempts }, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The whole story, for people or as JSON.
+pub(in crate::cli) fn print(found: &EventWithAttempts, json: bool) -> std::io::Result<()> {
+    let EventWithAttempts { event, attempts } = found;
+    if json {
+        return output::json(found);
     }
     let mut table = Table::new(&["FIELD", "VALUE"]);
-    for (name, value) in rows(&event) {
+    for (name, value) in rows(event) {
         table.row([name.to_owned(), value]);
     }
     table.print()?;
     if !attempts.is_empty() {
         println!();
         let mut table = Table::new(&["ATTEMPT", "BEGAN", "TOOK", "OUTCOME", "STATUS", "REASON", "ERROR"]);
-        for attempt in &attempts {
+        for attempt in attempts {
             table.row(cells(attempt));
         }
         table.print()?;
     }
-    Ok(ExitCode::SUCCESS)
+    let answers = attempts
+        .iter()
+        .filter_map(|attempt| Some((attempt.number, attempt.response.as_ref()?)));
+    for (at, (number, response)) in answers.enumerate() {
+        if at == 0 {
+            println!();
+        }
+        println!("answer to attempt {number}: {response}");
+    }
+    Ok(())
 }
 
 fn rows(event: &Event) -> Vec<(&'static str, String)> {
@@ -63,6 +78,7 @@ fn rows(event: &Event) -> Vec<(&'static str, String)> {
         ("last error", event.last_error.clone().unwrap_or_default()),
         ("queued", instant(event.queued_at)),
         ("finished", instant(event.finished_at)),
+        ("redriven", instant(event.redriven_at)),
     ]
 }
 

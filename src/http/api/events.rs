@@ -127,14 +127,20 @@ async fn page(api: &Api, mut given: Parameters, user_id: Option<Uuid>) -> Result
         .await?;
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
-    let next = items.last().filter(|_| more).map(|event| {
-        let EventCursor { due_at, id } = EventCursor::from(event);
-        format!("{}_{}", due_at.timestamp_micros(), id.simple())
-    });
+    let next = items
+        .last()
+        .filter(|_| more)
+        .map(|event| mark(EventCursor::from(event)));
     Ok(Json(Page { items, next }))
 }
 
-fn cursor(text: &str) -> Option<EventCursor> {
+/// A place in a list, as a client gets it.
+pub(super) fn mark(EventCursor { due_at, id }: EventCursor) -> String {
+    format!("{}_{}", due_at.timestamp_micros(), id.simple())
+}
+
+/// The place that a client gives back.
+pub(super) fn cursor(text: &str) -> Option<EventCursor> {
     let (micros, id) = text.split_once('_')?;
     let due_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
     // Postgres knows fewer years than chrono.

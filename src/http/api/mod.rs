@@ -5,7 +5,9 @@
 //! `/docs` shows that to people.
 
 mod by_external_id;
+mod dead_letters;
 mod docs;
+mod event_actions;
 mod events;
 mod explain;
 mod export;
@@ -30,6 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock::SharedClock;
+use crate::dead_letters::DeadLetters;
 use crate::explain::Terms;
 use crate::model::Schedule;
 use crate::store::{Store, StoreError};
@@ -44,6 +47,7 @@ pub struct Api {
     store: Store,
     schedule: Arc<Schedule>,
     terms: Arc<Terms>,
+    dead_letters: DeadLetters,
     forecasts: Arc<forecast::Latest>,
     clock: SharedClock,
 }
@@ -66,7 +70,8 @@ struct Page<T> {
     ),
     tags(
         (name = "users", description = "People and the dates on which they are greeted"),
-        (name = "events", description = "What was sent, is to be sent, or was not sent, and why")
+        (name = "events", description = "What was sent, is to be sent, or was not sent, and why"),
+        (name = "dead letters", description = "What was given up, and a second start for it")
     )
 )]
 struct Description;
@@ -74,11 +79,12 @@ struct Description;
 impl Api {
     /// Kinds, defaults and horizons are those of `terms`.
     #[must_use]
-    pub fn new(store: Store, terms: Terms, clock: SharedClock) -> Self {
+    pub fn new(store: Store, terms: Terms, dead_letters: DeadLetters, clock: SharedClock) -> Self {
         Self {
             store,
             schedule: Arc::new(terms.schedule.clone()),
             terms: Arc::new(terms),
+            dead_letters,
             forecasts: Arc::default(),
             clock,
         }
@@ -110,6 +116,11 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(events::of_user))
         .routes(routes!(events::list))
         .routes(routes!(events::get))
+        .routes(routes!(event_actions::retry))
+        .routes(routes!(event_actions::cancel))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::get))
+        .routes(routes!(dead_letters::redrive))
         .layer(from_fn(in_time));
     quick.merge(OpenApiRouter::new().routes(routes!(import::import)))
 }

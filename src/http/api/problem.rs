@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::dead_letters::DeadLetterError;
 use crate::model::FieldError;
 use crate::scheduler::chain;
 use crate::store::StoreError;
@@ -105,6 +106,12 @@ impl Problem {
         Self::new(status, "other-version", title, detail)
     }
 
+    /// The event is in a state in which this cannot be done.
+    pub(super) fn wrong_state(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::CONFLICT, "The event is not in a state for that");
+        Self::new(status, "wrong-state", title, detail)
+    }
+
     /// The body is of a type that is not taken here.
     pub(super) fn unsupported_type(taken: &str) -> Self {
         let (status, title) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content type");
@@ -139,6 +146,12 @@ impl Problem {
         self.status == StatusCode::CONFLICT.as_u16()
     }
 
+    /// With more to say.
+    pub(super) fn adding(mut self, more: &str) -> Self {
+        self.detail = format!("{}; {more}", self.detail);
+        self
+    }
+
     /// With a further header.
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -162,6 +175,18 @@ impl IntoResponse for Problem {
         response.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE);
         response.headers_mut().extend(self.headers);
         response
+    }
+}
+
+impl From<DeadLetterError> for Problem {
+    fn from(error: DeadLetterError) -> Self {
+        match error {
+            DeadLetterError::Store(error) => error.into(),
+            DeadLetterError::Queue(error) => {
+                tracing::error!(%error, "the dead-letter queue did not do what a request needed");
+                Self::unavailable("the dead-letter queue does not answer: try again", LATER)
+            }
+        }
     }
 }
 

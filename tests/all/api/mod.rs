@@ -1,5 +1,6 @@
 //! The API, one request after the other, on a real database.
 
+mod dead_letters;
 mod events;
 mod files;
 mod foresight;

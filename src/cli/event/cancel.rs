@@ -1,0 +1,37 @@
+//! `bday event cancel`
+
+use std::process::ExitCode;
+
+use uuid::Uuid;
+
+use crate::cli::output;
+use crate::dead_letters::DeadLetters;
+use crate::store::{Cancelled, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  bday event cancel 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f
+
+Only an event that is pending or queued. It is never sent then, and its user gets no other greeting of that kind in that
+year. One that is being delivered at this moment is refused: the request may have left.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// The event's id
+    id: Uuid,
+    /// Print the event as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, store: &Store, letters: &DeadLetters) -> anyhow::Result<ExitCode> {
+    let Args { id, json } = args;
+    match letters.cancel(id).await? {
+        Cancelled::Done if json => output::json(&store.event(id).await?)?,
+        Cancelled::Done => println!("cancelled {id}"),
+        Cancelled::Refused(state) => anyhow::bail!("{}", state.why_not_cancelled()),
+        Cancelled::Unknown => anyhow::bail!("no event has the id {id}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,59 @@
+//! `bday event retry`
+
+use std::process::ExitCode;
+
+use uuid::Uuid;
+
+use crate::cli::output;
+use crate::dead_letters::{DeadLetters, Retried};
+use crate::model::EventState;
+use crate::store::{Fate, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  bday event retry 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f
+  bday event retry 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --anyway
+
+A redrive of one dead event: the same webhook-id, and 5 new attempts. If its local day is over it is skipped, and --anyway
+sends it nevertheless. Exit code 1 when it does not go on its way.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct Args {
+    /// The event's id
+    id: Uuid,
+    /// Also if its local day is over
+    #[arg(long)]
+    anyway: bool,
+    /// Print the event as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, store: &Store, letters: &DeadLetters) -> anyhow::Result<ExitCode> {
+    let Args { id, anyway, json } = args;
+    let (text, code) = match letters.retry(id, anyway).await? {
+        Retried::Done(Fate::Redriven) => (format!("{id} is on its way again"), ExitCode::SUCCESS),
+        Retried::Done(Fate::Skipped(_)) => (
+            format!("{id} is skipped: its local day is over; --anyway sends it nevertheless"),
+            ExitCode::FAILURE,
+        ),
+        Retried::Done(Fate::Cancelled(_)) => {
+            (format!("{id} is cancelled: its user is gone"), ExitCode::FAILURE)
+        }
+        Retried::NotDead(EventState::Skipped) => anyhow::bail!(
+            "the event {id} is skipped, and only a dead one can be sent again; with --anyway also one that was skipped \
+             because its day was over"
+        ),
+        Retried::NotDead(state) => {
+            anyhow::bail!("the event {id} is {state}, and only a dead one can be sent again")
+        }
+        Retried::Unknown => anyhow::bail!("no event has the id {id}"),
+    };
+    if json {
+        output::json(&store.event(id).await?)?;
+    } else {
+        println!("{text}");
+    }
+    Ok(code)
+}

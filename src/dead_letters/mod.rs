@@ -1,0 +1,137 @@
+//! Dead letters: look at them, send them again, throw them away.
+//!
+//! PostgreSQL is the truth. A greeting that was given up is an event in state `dead`, with its reason and every attempt;
+//! the message in the dead-letter queue only rings the alarm. So lists come from the database, a redrive makes the same
+//! event pending again, and only then are the messages deleted that stand for no dead event any more. A crash between the
+//! two leaves such messages behind, and nothing else: the next redrive deletes them.
+//!
+//! Guaranteed: a redriven event keeps its id, and so its `webhook-id`; one greeting per user, kind and local year holds on;
+//! whoever is gone is not greeted, and nobody after their day, unless that is asked for. Messages of the dead-letter queue
+//! that are none of ours are never deleted but by a purge. Not guaranteed: that a redrive finds every message in one go; it
+//! says when it did not.
+
+mod purge;
+mod redrive;
+mod scan;
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::clock::SharedClock;
+use crate::model::EventState;
+use crate::queue::{Queue, QueueError};
+use crate::scheduler::Scheduler;
+use crate::store::{Cancelled, DeadFilter, Fate, Store, StoreError};
+
+pub use purge::{Purge, PurgeReport};
+pub use redrive::{Redrive, RedriveReport};
+pub use scan::{Seen, Standing, Swept};
+
+/// Of a queue with many messages, so many are looked at for that of one event.
+const LOOK_FOR_ONE: u64 = 1000;
+
+/// Why something could not be done. What was done stays done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    /// Postgres.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The dead-letter queue.
+    #[error("the dead-letter queue: {0}")]
+    Queue(#[from] QueueError),
+}
+
+type Result<T, E = DeadLetterError> = std::result::Result<T, E>;
+
+/// What came of the wish to send one event again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retried {
+    /// It was dead; this has become of it.
+    Done(Fate),
+    /// It is in this state, which is not dead.
+    NotDead(EventState),
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    store: Store,
+    queue: Arc<dyn Queue>,
+    clock: SharedClock,
+    scheduler: Scheduler,
+    max_receives: u32,
+}
+
+impl DeadLetters {
+    /// `scheduler` puts what was redriven on the queue at once; the ticker would do so at the next minute. A message is a
+    /// dead letter after `max_receives`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        queue: Arc<dyn Queue>,
+        clock: SharedClock,
+        scheduler: Scheduler,
+        max_receives: u32,
+    ) -> Self {
+        Self {
+            store,
+            queue,
+            clock,
+            scheduler,
+            max_receives,
+        }
+    }
+
+    /// How many messages the dead-letter queue has.
+    ///
+    /// # Errors
+    /// The queue refuses or is away.
+    pub async fn messages(&self) -> Result<u64> {
+        Ok(self.queue.depth().await?.dead_letters)
+    }
+
+    /// Sends one dead event again, by the rules of [`redrive`](DeadLetters::redrive), and deletes its message where it is
+    /// among the first thousand.
+    ///
+    /// # Errors
+    /// The database or the queue refuses or is away. Where it is the queue, the event is on its way nevertheless.
+    pub async fn retry(&self, id: Uuid, anyway: bool) -> Result<Retried> {
+        let order = Redrive {
+            filter: DeadFilter {
+                ids: vec![id],
+                ..DeadFilter::default()
+            },
+            anyway,
+            messages: Some(LOOK_FOR_ONE),
+            ..Redrive::default()
+        };
+        let (report, result) = self.redrive(&order, |_| {}).await;
+        let fate = report.fate();
+        if fate.is_none() {
+            result?;
+            let event = self.store.event(id).await?;
+            return Ok(event.map_or(Retried::Unknown, |event| Retried::NotDead(event.state)));
+        }
+        if let Err(error) = result {
+            tracing::warn!(%error, "its message cannot be deleted now; the next redrive does so");
+        }
+        Ok(fate.map_or(Retried::Unknown, Retried::Done))
+    }
+
+    /// Cancels an event that is pending or queued. Its message, if there is one, is dropped when it comes.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn cancel(&self, id: Uuid) -> Result<Cancelled> {
+        let done = self.store.cancel_event(self.clock.now(), id).await?;
+        if done == Cancelled::Done {
+            let reason = crate::model::Reason::Operator;
+            metrics::counter!("bday_events_cancelled_total", "reason" => reason.as_str()).increment(1);
+            tracing::info!(event_id = %id, %reason, "event cancelled");
+        }
+        Ok(done)
+    }
+}

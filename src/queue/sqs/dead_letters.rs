@@ -1,0 +1,116 @@
+//! The dead-letter queue of SQS, for whoever looks at it: a queue like any other, so a look is a receive.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{BATCH, CALL_TIMEOUT, CONCURRENT_CALLS, SqsQueue};
+use crate::queue::{DeadLetter, QueueError, Receipt, Result};
+
+/// A receive that does not wait asks some of the servers only, and may find nothing where there is something.
+const WAIT: Duration = Duration::from_secs(1);
+
+impl SqsQueue {
+    pub(super) async fn look_at_dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>> {
+        let calls = max.div_ceil(BATCH).clamp(1, CONCURRENT_CALLS);
+        let each = max.clamp(1, BATCH) as i32;
+        let found: Vec<Vec<Message>> = stream::iter((0..calls).map(|_| async {
+            let call = self
+                .polling
+                .receive_message()
+                .queue_url(&self.options.dead_letter_url)
+                .max_number_of_messages(each)
+                .wait_time_seconds(WAIT.as_secs() as i32)
+                .visibility_timeout(hidden.as_secs() as i32)
+                .message_attribute_names("reason")
+                .send();
+            let deadline = CALL_TIMEOUT + WAIT;
+            let answer = tokio::time::timeout(deadline, call)
+                .await
+                .map_err(|_| QueueError::Timeout(deadline))?
+                .map_err(|error| self.refused(error))?;
+            Ok(answer.messages.unwrap_or_default())
+        }))
+        .buffer_unordered(CONCURRENT_CALLS)
+        .try_collect()
+        .await?;
+        Ok(found.into_iter().flatten().filter_map(letter).collect())
+    }
+
+    pub(super) async fn delete_all_dead_letters(&self, receipts: &[Receipt]) -> Result<u64> {
+        let calls: Vec<_> = receipts
+            .chunks(BATCH)
+            .map(|batch| self.delete_some(batch))
+            .collect();
+        stream::iter(calls)
+            .buffer_unordered(CONCURRENT_CALLS)
+            .try_fold(0, |sum, gone| std::future::ready(Ok(sum + gone)))
+            .await
+    }
+
+    async fn delete_some(&self, receipts: &[Receipt]) -> Result<u64> {
+        let mut call = self
+            .client
+            .delete_message_batch()
+            .queue_url(&self.options.dead_letter_url);
+        for (at, receipt) in receipts.iter().enumerate() {
+            let entry = DeleteMessageBatchRequestEntry::builder()
+                .id(at.to_string())
+                .receipt_handle(&receipt.0)
+                .build();
+            call = call.entries(entry.map_err(|error| QueueError::Refused(error.to_string()))?);
+        }
+        let answer = call.send().await.map_err(|error| self.refused(error))?;
+        if let Some(failed) = answer.failed.first() {
+            tracing::warn!(
+                code = failed.code,
+                messages = answer.failed.len(),
+                "dead letters were not deleted"
+            );
+        }
+        Ok(answer.successful.len() as u64)
+    }
+
+    pub(super) async fn release_all_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
+        let calls: Vec<_> = receipts
+            .chunks(BATCH)
+            .map(|batch| self.release_some(batch))
+            .collect();
+        stream::iter(calls)
+            .buffer_unordered(CONCURRENT_CALLS)
+            .try_collect()
+            .await
+    }
+
+    async fn release_some(&self, receipts: &[Receipt]) -> Result<()> {
+        let mut call = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(&self.options.dead_letter_url);
+        for (at, receipt) in receipts.iter().enumerate() {
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(at.to_string())
+                .receipt_handle(&receipt.0)
+                .visibility_timeout(0)
+                .build();
+            call = call.entries(entry.map_err(|error| QueueError::Refused(error.to_string()))?);
+        }
+        // What fails inside the answer shows by itself when its time is over.
+        call.send().await.map_err(|error| self.refused(error))?;
+        Ok(())
+    }
+}
+
+fn letter(message: Message) -> Option<DeadLetter> {
+    let reason = message
+        .message_attributes
+        .as_ref()
+        .and_then(|attributes| attributes.get("reason")?.string_value.clone());
+    Some(DeadLetter {
+        receipt: Receipt(message.receipt_handle?),
+        id: message.message_id.unwrap_or_default(),
+        body: message.body.unwrap_or_default(),
+        reason,
+    })
+}

@@ -1,0 +1,169 @@
+//! Redrive and cancel: what people do to single events, or to many dead ones.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{FromRow, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::{DeadFilter, EventCursor, Result, Store};
+use crate::model::{EventState, Reason};
+
+/// A dead event that somebody wants to send again, and what decides whether it still can be.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Candidate {
+    /// The event.
+    pub id: Uuid,
+    /// When it was due, UTC.
+    pub due_at: DateTime<Utc>,
+    /// The date in the user's zone on which it was to be sent.
+    pub local_date: NaiveDate,
+    /// Where the user lives now; none: the user, or this date of theirs, is gone.
+    pub time_zone: Option<String>,
+}
+
+/// What becomes of a dead event in a redrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Pending again.
+    Redriven,
+    /// Skipped, with this reason.
+    Skipped(Reason),
+    /// Cancelled, with this reason.
+    Cancelled(Reason),
+}
+
+/// A part of a redrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedrivePage {
+    /// The events, and what became of them, or would.
+    pub fates: Vec<(Uuid, Fate)>,
+    /// Where the next part begins; none: this was the last.
+    pub next: Option<EventCursor>,
+}
+
+/// What came of a wish to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is cancelled.
+    Done,
+    /// It is in this state, in which it cannot be cancelled.
+    Refused(EventState),
+    /// Nobody knows it.
+    Unknown,
+}
+
+impl Fate {
+    fn columns(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Redriven => ("pending", None),
+            Self::Skipped(reason) => ("skipped", Some(reason.as_str())),
+            Self::Cancelled(reason) => ("cancelled", Some(reason.as_str())),
+        }
+    }
+}
+
+impl Store {
+    /// Looks at up to `limit` dead events past `after`, those due first first, and does with each what `judge` says, in
+    /// one transaction. With `dry_run` nothing is changed.
+    ///
+    /// What is redriven is pending again: the same event, so the same `webhook-id`. The attempts so far are remembered, so
+    /// that the new ones are counted from there; the late rule counts from `now`. Two at once wait for each other, and
+    /// each event is redriven by one of them.
+    ///
+    /// # Errors
+    /// The database refuses or is away; then nothing of this part is changed.
+    pub async fn redrive_page(
+        &self,
+        now: DateTime<Utc>,
+        filter: &DeadFilter,
+        after: Option<EventCursor>,
+        limit: u32,
+        dry_run: bool,
+        judge: impl Fn(&Candidate) -> Fate,
+    ) -> Result<RedrivePage> {
+        self.in_time(async {
+            let mut query = QueryBuilder::<Postgres>::new(
+                // A look-up for each row of the page: as a join, the planner may read all users for every page.
+                "SELECT e.id, e.due_at, e.local_date,
+                        (SELECT u.time_zone FROM users u JOIN occasions o ON o.user_id = u.id
+                         WHERE u.id = e.user_id AND o.kind = e.kind) AS time_zone
+                 FROM events e WHERE ",
+            );
+            filter.push(&mut query);
+            if let Some(EventCursor { due_at, id }) = after {
+                query
+                    .push(" AND (e.due_at, e.id) > (")
+                    .push_bind(due_at)
+                    .push(", ")
+                    .push_bind(id)
+                    .push(")");
+            }
+            query
+                .push(" ORDER BY e.due_at, e.id LIMIT ")
+                .push_bind(i64::from(limit));
+            if !dry_run {
+                query.push(" FOR UPDATE OF e");
+            }
+            let mut transaction = self.begin().await?;
+            let found: Vec<Candidate> = query.build_query_as().fetch_all(&mut *transaction).await?;
+            let fates: Vec<(Uuid, Fate)> = found.iter().map(|one| (one.id, judge(one))).collect();
+            if !dry_run && !fates.is_empty() {
+                let ids: Vec<Uuid> = fates.iter().map(|(id, _)| *id).collect();
+                let (states, reasons): (Vec<&str>, Vec<Option<&str>>) =
+                    fates.iter().map(|(_, fate)| fate.columns()).unzip();
+                sqlx::query(REDRIVE)
+                    .bind(ids)
+                    .bind(states)
+                    .bind(reasons)
+                    .bind(now)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
+            // Where two wait for each other, the second finds fewer than there are: only an empty part is the last.
+            let next = found.last().map(|last| EventCursor {
+                due_at: last.due_at,
+                id: last.id,
+            });
+            Ok(RedrivePage { fates, next })
+        })
+        .await
+    }
+
+    /// Cancels an event of which no request is under way. A message that is on the queue for it is dropped when it comes.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn cancel_event(&self, now: DateTime<Utc>, id: Uuid) -> Result<Cancelled> {
+        self.in_time(async {
+            let done = sqlx::query(
+                "UPDATE events SET state = 'cancelled', reason = $3, finished_at = $2, deadline_at = NULL
+                 WHERE id = $1 AND state IN ('pending', 'queued')",
+            )
+            .bind(id)
+            .bind(now)
+            .bind(Reason::Operator.as_str())
+            .execute(&self.pool)
+            .await?;
+            if done.rows_affected() > 0 {
+                return Ok(Cancelled::Done);
+            }
+            let state = sqlx::query_scalar("SELECT state FROM events WHERE id = $1")
+                .bind(id)
+                .fetch_optional(&self.pool)
+                .await?;
+            Ok(state.map_or(Cancelled::Unknown, Cancelled::Refused))
+        })
+        .await
+    }
+}
+
+/// `last_error` stays: it says why the event had died.
+const REDRIVE: &str = "
+UPDATE events e
+SET state = f.state::event_state, reason = f.reason,
+    finished_at = CASE WHEN f.state <> 'pending' THEN $4 END,
+    queued_at = CASE WHEN f.state <> 'pending' THEN e.queued_at END,
+    redriven_at = CASE WHEN f.state = 'pending' THEN $4 ELSE e.redriven_at END,
+    attempts_at_redrive = CASE WHEN f.state = 'pending' THEN e.attempts ELSE e.attempts_at_redrive END
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS f(id, state, reason)
+WHERE e.id = f.id";

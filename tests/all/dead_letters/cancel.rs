@@ -1,0 +1,97 @@
+//! What somebody cancels is not sent, wherever it is.
+
+use bday::explain::{Status, explain};
+use bday::model::EventState::{self, Delivered, Delivering, Pending, Queued};
+use bday::store::{Cancelled, LeaseRequest, UserRef};
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::{NINE, Place, on_both_queues};
+use crate::support::world::{World, instant};
+
+on_both_queues!(what_is_cancelled_while_it_is_queued_is_never_sent);
+
+async fn event(world: &World, user: Uuid) -> Uuid {
+    sqlx::query_scalar("SELECT id FROM events WHERE user_id = $1")
+        .bind(user)
+        .fetch_one(&world.database.pool().await)
+        .await
+        .unwrap()
+}
+
+async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
+    let world = &place.world;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    let event = event(world, user).await;
+    world.set(NINE);
+    world.tick().await;
+    assert_eq!(world.count(Queued).await, 1);
+    let letters = world.dead_letters();
+    assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Done);
+    assert_eq!(
+        letters.cancel(event).await.unwrap(),
+        Cancelled::Refused(EventState::Cancelled)
+    );
+    place.work().await;
+    assert_eq!((world.receiver.records().len(), place.messages().await), (0, 0));
+    let depth = world.carrier.depth().await.unwrap();
+    assert_eq!((depth.visible, depth.in_flight), (0, 0), "its message is dropped");
+    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let told = explain(facts, &world.config.terms(), instant(NINE));
+    assert_eq!(told.this_year[0].status, Status::Cancelled);
+    assert!(
+        told.this_year[0].why.starts_with("somebody cancelled it"),
+        "{:?}",
+        told.this_year[0].why
+    );
+}
+
+#[tokio::test]
+async fn what_is_cancelled_ahead_is_not_planned_again() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    world.tick().await;
+    assert_eq!(world.count(Pending).await, 1);
+    let event = event(&world, user).await;
+    assert_eq!(world.dead_letters().cancel(event).await.unwrap(), Cancelled::Done);
+    world.write("u", "1990-05-03", "UTC").await;
+    for day in [NINE, "2026-05-03T09:00:00Z"] {
+        world.set(day);
+        world.minute().await;
+    }
+    assert_eq!(
+        (world.greetings(), world.count(EventState::Cancelled).await),
+        (0, 1)
+    );
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_or_finished_cannot_be_cancelled() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    world.tick().await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    let event = event(&world, user).await;
+    world.set(NINE);
+    world.tick().await;
+    let now = instant(NINE);
+    let request = LeaseRequest {
+        holder: Uuid::now_v7(),
+        now,
+        until: now + TimeDelta::seconds(30),
+        late_before: now - TimeDelta::days(2),
+    };
+    world.store.lease(request, &[event]).await.unwrap();
+    let letters = world.dead_letters();
+    assert_eq!(
+        letters.cancel(event).await.unwrap(),
+        Cancelled::Refused(Delivering)
+    );
+    world.set("2026-05-02T09:00:31Z");
+    world.pool().run_once().await.unwrap();
+    assert_eq!(
+        letters.cancel(event).await.unwrap(),
+        Cancelled::Refused(Delivered)
+    );
+    assert_eq!(letters.cancel(Uuid::now_v7()).await.unwrap(), Cancelled::Unknown);
+    assert_eq!(world.greetings(), 1);
+}

@@ -1,0 +1,145 @@
+//! Dead letters: what was given up is listed, sent again, thrown away; on a real database and both real queues.
+
+mod cancel;
+mod commands;
+mod many;
+mod purge;
+mod redrive;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bday::dead_letters::{Redrive, RedriveReport};
+use bday::model::EventState::Dead;
+use bday::queue::postgres::PostgresQueue;
+use bday::queue::sqs::{Options, SqsQueue};
+use uuid::Uuid;
+
+use crate::support::receiver::Behaviour;
+use crate::support::sqs::Sqs;
+use crate::support::world::World;
+
+const NINE: &str = "2026-05-02T09:00:00Z";
+const VISIBILITY: Duration = Duration::from_secs(30);
+
+/// A world on a real queue, and what that stands on.
+struct Place {
+    world: World,
+    sqs: Option<Sqs>,
+}
+
+/// No wait between attempts, and a late rule of two hours.
+const SETTINGS: [(&str, &str); 2] = [("retry.schedule_secs", "0,0,0,0"), ("late.max_secs", "7200")];
+
+async fn on_sqs() -> Place {
+    let (mut world, sqs) = tokio::join!(World::with("2026-05-02T00:00:00Z", &SETTINGS), Sqs::start());
+    let options = Options {
+        url: sqs.queue_url("greetings"),
+        dead_letter_url: String::new(),
+        visibility: VISIBILITY,
+        max_receives: 5,
+    };
+    world.carrier = Arc::new(SqsQueue::new(sqs.client(), options));
+    world.carrier.create().await.unwrap();
+    // From here on whoever is written is planned.
+    world.tick().await;
+    Place {
+        world,
+        sqs: Some(sqs),
+    }
+}
+
+async fn on_postgres() -> Place {
+    let mut world = World::with("2026-05-02T00:00:00Z", &SETTINGS).await;
+    let queue = PostgresQueue::new(world.store.clone(), "greetings", VISIBILITY, 5).await;
+    world.carrier = Arc::new(queue);
+    world.carrier.create().await.unwrap();
+    world.tick().await;
+    Place { world, sqs: None }
+}
+
+/// Makes a test on each of the two queues.
+macro_rules! on_both_queues {
+    ($($test:ident),* $(,)?) => {
+        mod sqs {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::super::on_sqs().await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::super::on_postgres().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both_queues;
+
+impl Place {
+    /// `name` has a birthday today in UTC, and the receiver refuses until the event is dead and its message a dead letter.
+    async fn dead(&self, name: &str) -> Uuid {
+        let world = &self.world;
+        let user = world.write(name, "1990-05-02", "UTC").await;
+        let event: Uuid = sqlx::query_scalar("SELECT id FROM events WHERE user_id = $1")
+            .bind(user)
+            .fetch_one(&world.database.pool().await)
+            .await
+            .unwrap();
+        let refusal = Behaviour::Answer(503, String::new(), b"too\nbusy".to_vec());
+        world.receiver.script_for(&event.to_string(), [refusal]);
+        world.set(NINE);
+        world.tick().await;
+        self.work().await;
+        let found = world.store.event(event).await.unwrap().unwrap();
+        assert_eq!(found.state, Dead);
+        event
+    }
+
+    /// The receiver accepts `event` from now on.
+    fn heal(&self, event: Uuid) {
+        self.world
+            .receiver
+            .script_for(&event.to_string(), [Behaviour::Status(200)]);
+    }
+
+    /// Works on the queue until all attempts there are have been made.
+    async fn work(&self) {
+        for _ in 0..7 {
+            self.world.pool().run_once().await.unwrap();
+        }
+    }
+
+    async fn messages(&self) -> u64 {
+        self.world.carrier.depth().await.unwrap().dead_letters
+    }
+
+    /// Redrives all that is dead; must succeed.
+    async fn redrive(&self) -> RedriveReport {
+        self.redrive_as(Redrive::default()).await
+    }
+
+    async fn redrive_as(&self, order: Redrive) -> RedriveReport {
+        let (report, result) = self.world.dead_letters().redrive(&order, |_| {}).await;
+        result.unwrap();
+        report
+    }
+
+    /// Puts a text on the queue, as a stranger might.
+    async fn put_foreign(&self, text: &str) {
+        match &self.sqs {
+            Some(sqs) => {
+                let call = sqs.client().send_message().queue_url(sqs.queue_url("greetings"));
+                call.message_body(text).send().await.unwrap();
+            }
+            None => {
+                sqlx::query("SELECT pgmq.send('greetings', to_jsonb($1::text))")
+                    .bind(text)
+                    .execute(&self.world.database.pool().await)
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+}

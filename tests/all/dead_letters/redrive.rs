@@ -1,0 +1,314 @@
+//! Dead, and sent again: the same event, once.
+
+use bday::dead_letters::{Redrive, Retried, Standing};
+use bday::explain::{Status, explain};
+use bday::model::EventState::{Cancelled, Dead, Delivered, Delivering, Pending, Skipped};
+use bday::model::Reason;
+use bday::store::{DeadFilter, Deleted, Fate, LeaseRequest, UserRef};
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::{NINE, Place, on_both_queues};
+use crate::support::receiver::Behaviour;
+use crate::support::world::instant;
+
+on_both_queues!(
+    what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_accepted_once,
+    a_redrive_that_was_cut_off_before_the_queue_is_healed_by_the_next,
+    what_dies_again_after_a_redrive_has_had_five_new_attempts_and_can_be_redriven_again,
+    two_redrives_at_once_send_each_event_once,
+    of_many_messages_only_those_of_the_retried_event_leave,
+    a_410_can_be_retried_too,
+);
+
+async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_accepted_once(place: Place) {
+    let world = &place.world;
+    let event = place.dead("u").await;
+    let listed = world
+        .store
+        .dead_events(&DeadFilter::default(), None, 10)
+        .await
+        .unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].event.id, listed[0].event.attempts), (event, 5));
+    assert_eq!(
+        (listed[0].last_status, listed[0].last_response.as_deref()),
+        (Some(503), Some("too\\nbusy"))
+    );
+    assert_eq!(place.messages().await, 1);
+
+    let dry = Redrive {
+        dry_run: true,
+        ..Redrive::default()
+    };
+    assert_eq!(place.redrive_as(dry).await.redriven, 1);
+    assert_eq!(
+        (world.count(Dead).await, place.messages().await),
+        (1, 1),
+        "a dry run changes nothing"
+    );
+
+    place.heal(event);
+    let report = place.redrive().await;
+    assert_eq!(
+        (report.redriven, report.messages_deleted, report.messages_complete),
+        (1, 1, true)
+    );
+    assert_eq!(place.messages().await, 0);
+    place.work().await;
+    assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));
+    let records = world.receiver.records();
+    assert_eq!(records.len(), 6);
+    assert!(records.iter().all(|record| record.event_id == event.to_string()));
+    let attempts = world.store.attempts(event).await.unwrap();
+    let numbers: Vec<i16> = attempts.iter().map(|attempt| attempt.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    assert!(attempts[4].response.is_some() && attempts[5].response.is_none());
+    // Nothing is left to do, and nothing is done.
+    let report = place.redrive().await;
+    assert_eq!((report.handled(), report.messages_deleted), (0, 0));
+    place.world.minute().await;
+    assert_eq!(world.greetings(), 1);
+    let user = world.store.event(event).await.unwrap().unwrap().user_id;
+    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let why = explain(facts, &world.config.terms(), instant(NINE))
+        .this_year
+        .remove(0)
+        .why;
+    assert!(why.contains("was redriven at 2026-05-02T09:00:00Z"), "{why}");
+}
+
+async fn a_redrive_that_was_cut_off_before_the_queue_is_healed_by_the_next(place: Place) {
+    let world = &place.world;
+    let event = place.dead("u").await;
+    // The process dies after the commit, and before it touches the queue.
+    let all = DeadFilter::default();
+    let page = world
+        .store
+        .redrive_page(instant(NINE), &all, None, 10, false, |_| Fate::Redriven);
+    page.await.unwrap();
+    assert_eq!((world.count(Pending).await, place.messages().await), (1, 1));
+    place.heal(event);
+    world.tick().await;
+    place.work().await;
+    assert_eq!((world.greetings(), place.messages().await), (1, 1));
+    let (strays, _) = world.dead_letters().strays(100).await.unwrap();
+    assert_eq!((strays.len(), strays[0].standing), (1, Standing::Overtaken));
+
+    let report = place.redrive().await;
+    assert_eq!((report.handled(), report.messages_deleted), (0, 1));
+    assert_eq!(place.messages().await, 0);
+    place.work().await;
+    assert_eq!(world.receiver.records().len(), 6);
+}
+
+async fn what_dies_again_after_a_redrive_has_had_five_new_attempts_and_can_be_redriven_again(place: Place) {
+    let world = &place.world;
+    let event = place.dead("u").await;
+    assert_eq!(place.redrive().await.messages_deleted, 1);
+    place.work().await;
+    let found = world.store.event(event).await.unwrap().unwrap();
+    assert_eq!((found.state, found.attempts), (Dead, 10));
+    assert_eq!((place.messages().await, world.greetings()), (1, 0));
+    place.heal(event);
+    assert_eq!(place.redrive().await.redriven, 1);
+    place.work().await;
+    let found = world.store.event(event).await.unwrap().unwrap();
+    assert_eq!((found.state, found.attempts), (Delivered, 11));
+    assert_eq!((place.messages().await, world.greetings()), (0, 1));
+}
+
+async fn two_redrives_at_once_send_each_event_once(place: Place) {
+    let world = &place.world;
+    for n in 0..4 {
+        let event = place.dead(&format!("u{n}")).await;
+        place.heal(event);
+    }
+    let (one, two) = tokio::join!(place.redrive(), place.redrive());
+    assert_eq!(one.redriven + two.redriven, 4);
+    place.redrive().await;
+    place.work().await;
+    assert_eq!((world.greetings(), place.messages().await), (4, 0));
+}
+
+async fn of_many_messages_only_those_of_the_retried_event_leave(place: Place) {
+    let world = &place.world;
+    let (one, other) = (place.dead("one").await, place.dead("other").await);
+    place.heal(one);
+    let letters = world.dead_letters();
+    assert_eq!(
+        letters.retry(one, false).await.unwrap(),
+        Retried::Done(Fate::Redriven)
+    );
+    place.work().await;
+    assert_eq!((world.greetings(), place.messages().await), (1, 1));
+    assert_eq!(
+        letters.retry(one, false).await.unwrap(),
+        Retried::NotDead(Delivered)
+    );
+    assert_eq!(
+        letters.retry(Uuid::now_v7(), false).await.unwrap(),
+        Retried::Unknown
+    );
+    let (strays, looked_at) = letters.strays(100).await.unwrap();
+    assert_eq!((strays.len(), looked_at), (0, 1));
+    place.heal(other);
+    place.redrive().await;
+    place.work().await;
+    assert_eq!((world.greetings(), place.messages().await), (2, 0));
+}
+
+async fn a_410_can_be_retried_too(place: Place) {
+    let world = &place.world;
+    world.write("u", "1990-05-02", "UTC").await;
+    world.receiver.next([Behaviour::Status(410)]);
+    world.set(NINE);
+    world.minute().await;
+    assert_eq!((world.count(Dead).await, place.messages().await), (1, 1));
+    let gone = Redrive {
+        filter: DeadFilter {
+            reasons: vec![Reason::Gone],
+            ..DeadFilter::default()
+        },
+        ..Redrive::default()
+    };
+    assert_eq!(place.redrive_as(gone).await.redriven, 1);
+    place.work().await;
+    assert_eq!((world.greetings(), place.messages().await), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
+    let place = super::on_postgres().await;
+    let world = &place.world;
+    let event = place.dead("u").await;
+    place.heal(event);
+    let user = world.store.event(event).await.unwrap().unwrap().user_id;
+    let deleted = world.store.delete_user(instant(NINE), UserRef::Id(user), None);
+    assert_eq!(deleted.await.unwrap(), Deleted::Done);
+    let report = place
+        .redrive_as(Redrive {
+            anyway: true,
+            ..Redrive::default()
+        })
+        .await;
+    assert_eq!(
+        (report.redriven, report.cancelled, report.messages_deleted),
+        (0, 1, 1)
+    );
+    let found = world.store.event(event).await.unwrap().unwrap();
+    assert_eq!(
+        (found.state, found.reason.as_deref()),
+        (Cancelled, Some("user_deleted"))
+    );
+    place.work().await;
+    assert_eq!((world.greetings(), place.messages().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_local_day_nobody_is_greeted_but_anyway() {
+    let place = super::on_postgres().await;
+    let world = &place.world;
+    let event = place.dead("u").await;
+    place.heal(event);
+    world.set("2026-05-03T00:00:00Z");
+    let report = place.redrive().await;
+    assert_eq!(
+        (report.redriven, report.skipped, report.messages_deleted),
+        (0, 1, 1)
+    );
+    let found = world.store.event(event).await.unwrap().unwrap();
+    assert_eq!(
+        (found.state, found.reason.as_deref()),
+        (Skipped, Some("day_over"))
+    );
+    let facts = world
+        .store
+        .facts(UserRef::Id(found.user_id))
+        .await
+        .unwrap()
+        .unwrap();
+    let told = explain(facts, &world.config.terms(), instant("2026-05-03T00:00:00Z"));
+    assert_eq!(told.this_year[0].status, Status::SkippedDayOver);
+    assert_eq!(place.redrive().await.handled(), 0, "once is enough");
+
+    // 15 hours late, where two are the limit: but this is on purpose.
+    let anyway = Redrive {
+        anyway: true,
+        ..Redrive::default()
+    };
+    assert_eq!(place.redrive_as(anyway).await.redriven, 1);
+    world.minute().await;
+    assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_late_rule_counts_from_the_redrive() {
+    let place = super::on_postgres().await;
+    let world = &place.world;
+    let (sent, paused) = (place.dead("sent").await, place.dead("paused").await);
+    place.heal(sent);
+    place.heal(paused);
+    world.set("2026-05-02T20:00:00Z");
+    let retried = world.dead_letters().retry(sent, false).await.unwrap();
+    assert_eq!(retried, Retried::Done(Fate::Redriven));
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+    world.store.set_pause(instant(NINE), "").await.unwrap();
+    world.dead_letters().retry(paused, false).await.unwrap();
+    world.set("2026-05-02T22:00:01Z");
+    world.tick().await;
+    let found = world.store.event(paused).await.unwrap().unwrap();
+    assert_eq!((found.state, found.reason.as_deref()), (Skipped, Some("late")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redriven_event_whose_worker_dies_in_its_first_attempt_is_not_given_up() {
+    let place = super::on_postgres().await;
+    let world = &place.world;
+    let event = place.dead("u").await;
+    place.heal(event);
+    place.redrive().await;
+    // The message vanishes with a worker that leased the event: six attempts by now, one of this life.
+    let received = world
+        .carrier
+        .receive(10, std::time::Duration::ZERO)
+        .await
+        .unwrap();
+    let receipts: Vec<_> = received.into_iter().map(|message| message.receipt).collect();
+    world.carrier.ack(&receipts).await.unwrap();
+    let now = instant(NINE);
+    let request = LeaseRequest {
+        holder: Uuid::now_v7(),
+        now,
+        until: now + TimeDelta::seconds(30),
+        late_before: now - TimeDelta::hours(2),
+    };
+    let (leases, _) = world.store.lease(request, &[event]).await.unwrap();
+    assert_eq!(leases[0].attempt, 6);
+    world.set("2026-05-02T09:10:00Z");
+    world.tick().await;
+    assert_eq!((world.count(Delivering).await, world.count(Dead).await), (1, 0));
+    world.set("2026-05-02T11:00:31Z");
+    world.tick().await;
+    world.tick().await;
+    // Two hours late by then: so the late rule decides, and not the count of attempts.
+    assert_eq!((world.count(Dead).await, world.count(Skipped).await), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_is_edited_does_not_get_a_second_greeting_by_a_redrive() {
+    let place = super::on_postgres().await;
+    let world = &place.world;
+    let event = place.dead("u").await;
+    place.heal(event);
+    // Another day of this year: the event of this year is there already, and stays.
+    world.write("u", "1990-05-04", "UTC").await;
+    assert_eq!(place.redrive().await.redriven, 1);
+    world.minute().await;
+    for day in ["2026-05-04T09:00:00Z", "2026-05-05T09:00:00Z"] {
+        world.set(day);
+        world.minute().await;
+    }
+    assert_eq!(world.greetings(), 1);
+}
