@@ -16,6 +16,7 @@ mod pause;
 mod serve;
 mod simulate;
 mod tick;
+mod token;
 mod user;
 pub mod when;
 
@@ -84,6 +85,9 @@ enum Command {
     Demo(demo::Args),
     /// Years of the whole pipeline in minutes: every greeting checked against the rules
     Simulate(simulate::Args),
+    /// Who may use the API, and what was done with it
+    #[command(subcommand)]
+    Token(token::Command),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -147,6 +151,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(args, clock).await,
             Command::Simulate(args) => Box::pin(simulate::run(args, clock)).await,
+            Command::Token(command) => token::run(command, &source, clock).await,
             Command::Config(command) => config::run(&command, &source),
             Command::Doctor(args) => doctor::run(args, &source, clock).await,
             Command::Healthcheck(args) => healthcheck::run(args, &source).await,

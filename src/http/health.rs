@@ -1,7 +1,7 @@
 //! Whether this process does its work: not only that it answers, but that its stages make progress.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
@@ -10,8 +10,10 @@ use axum::response::IntoResponse;
 use metrics::gauge;
 use serde_json::{Map, Value, json};
 
+use super::access::Peer;
 use crate::health::Beat;
 use crate::store::Store;
+use crate::worker::Pool;
 
 /// A ticker that made no progress for this long is stuck: two ticks were missed.
 const TICK_LIMIT: Duration = Duration::from_secs(150);
@@ -28,6 +30,7 @@ pub struct Health {
     queue: AtomicBool,
     tick: Option<Beat>,
     receive: Option<(Beat, Duration)>,
+    workers: OnceLock<Pool>,
 }
 
 impl Health {
@@ -40,6 +43,7 @@ impl Health {
             queue: AtomicBool::new(false),
             tick,
             receive: receive.map(|beat| (beat, wait + RECEIVE_GRACE)),
+            workers: OnceLock::new(),
         }
     }
 
@@ -51,6 +55,12 @@ impl Health {
     /// Notes whether the queue answered when it was asked last.
     pub fn queue_answers(&self, answers: bool) {
         self.queue.store(answers, Ordering::Relaxed);
+    }
+
+    /// Notes whose breaker is to be told.
+    pub fn workers(&self, workers: Pool) {
+        // There is one pool a process.
+        let _ = self.workers.set(workers);
     }
 
     /// The stage that has not gone round for too long, if there is one. Success is not asked for: a stage that waits
@@ -81,8 +91,10 @@ impl Health {
     }
 }
 
-/// 200 when everything that this process needs and does is well, else 503; either way with the details.
-pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
+/// 200 when everything that this process needs and does is well, else 503; either way with the details. The database's
+/// own words are for this machine alone.
+pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl IntoResponse {
+    let here = peer.is_none_or(|Peer(address)| address.ip().to_canonical().is_loopback());
     let mut checks = Map::new();
     let mut ready = true;
     let mut note = |name: &str, holds: bool, detail: Value| {
@@ -101,8 +113,11 @@ pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
     );
     match health.store.ping(PING_DEADLINE).await {
         Ok(()) => note("database", true, json!("answers")),
-        Err(error) => note("database", false, json!(crate::scheduler::chain(&error))),
+        Err(error) if here => note("database", false, json!(crate::scheduler::chain(&error))),
+        Err(_) => note("database", false, json!("does not answer: see the log")),
     }
+    // A pause is nobody's fault, and neither is a breaker that is open because the receiver is away.
+    note("sending", true, sending(&health).await);
     let queue = health.queue.load(Ordering::Relaxed);
     note(
         "queue",
@@ -137,6 +152,17 @@ pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(json!({ "ready": ready, "checks": checks })))
+}
+
+/// Whether greetings go out at the moment. What is not known is null.
+async fn sending(health: &Health) -> Value {
+    let pause = tokio::time::timeout(PING_DEADLINE, health.store.pause()).await;
+    let pause = pause.ok().and_then(Result::ok);
+    json!({
+        "paused": pause.as_ref().map(Option::is_some),
+        "since": pause.flatten().map(|pause| pause.since),
+        "breaker": health.workers.get().map(Pool::breaker),
+    })
 }
 
 #[cfg(test)]

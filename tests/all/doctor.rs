@@ -74,7 +74,7 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(grade(&findings, "queue.redrive"), "failure");
     assert_eq!(grade(&findings, "queue.visibility"), "warning");
     assert_eq!(grade(&findings, "webhook.reachable"), "failure");
-    assert_eq!(grade(&findings, "http.listen"), "warning");
+    assert_eq!(grade(&findings, "http.listen"), "failure");
 }
 
 #[tokio::test(flavor = "multi_thread")]

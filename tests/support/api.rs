@@ -1,13 +1,15 @@
 //! The API without a socket: the router of the daemon, on a database of its own, under a clock that the test sets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
-use bday::http::Api;
+use bday::http::{Api, Gate};
+use bday::store::Store;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -20,6 +22,13 @@ pub(crate) struct Server {
     /// Kept for as long as the API is; none where it is somebody else's.
     database: Option<Database>,
     router: Router,
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// As on loopback.
+fn gate(store: &Store, clock: &Arc<SettableClock>) -> Gate {
+    Gate::new(store.clone(), Arc::clone(clock) as SharedClock, false)
 }
 
 /// What came back.
@@ -57,7 +66,7 @@ impl Server {
             Arc::clone(&clock) as SharedClock,
         );
         Self {
-            router: api.router(),
+            router: api.router(gate(&database.store(), &clock), PATIENCE),
             database: Some(database),
             clock,
         }
@@ -69,7 +78,7 @@ impl Server {
         let shared = Arc::clone(&clock) as SharedClock;
         let api = Api::new(world.store.clone(), world.config.terms(), shared);
         Self {
-            router: api.router(),
+            router: api.router(gate(&world.store, &clock), PATIENCE),
             database: None,
             clock,
         }
