@@ -330,7 +330,9 @@ pub async fn start(
         let url = set_up?;
         health.set_up();
         health.queue_answers(true);
-        gate.warn_if_shut().await;
+        if role.answers() {
+            gate.warn_if_shut().await;
+        }
         if role.schedules() {
             let (plan_store, plan_clock) = (store.clone(), Arc::clone(&clock));
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));

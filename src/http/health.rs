@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use metrics::gauge;
 use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
 
 use super::access::Peer;
 use crate::health::Beat;
@@ -31,6 +32,8 @@ pub struct Health {
     tick: Option<Beat>,
     receive: Option<(Beat, Duration)>,
     workers: OnceLock<Pool>,
+    /// One request at a time asks the database, since anybody can send many.
+    asking: Mutex<()>,
 }
 
 impl Health {
@@ -44,6 +47,7 @@ impl Health {
             tick,
             receive: receive.map(|beat| (beat, wait + RECEIVE_GRACE)),
             workers: OnceLock::new(),
+            asking: Mutex::default(),
         }
     }
 
@@ -111,6 +115,7 @@ pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl Into
             "waiting for the database or the queue"
         }),
     );
+    let asking = health.asking.lock().await;
     match health.store.ping(PING_DEADLINE).await {
         Ok(()) => note("database", true, json!("answers")),
         Err(error) if here => note("database", false, json!(crate::scheduler::chain(&error))),
@@ -118,6 +123,7 @@ pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl Into
     }
     // A pause is nobody's fault, and neither is a breaker that is open because the receiver is away.
     note("sending", true, sending(&health).await);
+    drop(asking);
     let queue = health.queue.load(Ordering::Relaxed);
     note(
         "queue",
@@ -167,7 +173,7 @@ async fn sending(health: &Health) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::Mutex as StdMutex;
     use std::time::Instant;
 
     use chrono::{DateTime, Utc};
@@ -178,7 +184,7 @@ mod tests {
 
     /// Elapsed time as the test wants it.
     #[derive(Debug)]
-    struct Stopwatch(Instant, Mutex<Duration>);
+    struct Stopwatch(Instant, StdMutex<Duration>);
 
     impl Clock for Stopwatch {
         fn now(&self) -> DateTime<Utc> {
@@ -192,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stage_that_goes_round_without_success_is_not_stuck_and_one_that_hangs_is() {
-        let clock = Arc::new(Stopwatch(SystemClock.monotonic(), Mutex::default()));
+        let clock = Arc::new(Stopwatch(SystemClock.monotonic(), StdMutex::default()));
         let pass = |secs| *clock.1.lock().expect("a duration") += Duration::from_secs(secs);
         let beat = || Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
         let (tick, receive) = (beat(), beat());

@@ -294,7 +294,7 @@ pub(super) async fn delete(
     Id(id): Id,
     given: Parameters,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     given.finish()?;
     api.delete(UserRef::Id(id), &headers).await
 }
@@ -367,7 +367,7 @@ impl Api {
         }
     }
 
-    pub(super) async fn delete(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<StatusCode, Problem> {
+    pub(super) async fn delete(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
         let versions = match Preconditions::of(headers).if_match {
             None | Some(Tags::Any) => None,
             Some(Tags::Versions(versions)) => Some(versions),
@@ -381,7 +381,7 @@ impl Api {
             }
         };
         match deleted {
-            Deleted::Done => Ok(StatusCode::NO_CONTENT),
+            Deleted::Done(id) => Ok((StatusCode::NO_CONTENT, Extension(About(id))).into_response()),
             Deleted::Gone => Err(no_such_user()),
             Deleted::OtherVersion => Err(Problem::other_version()),
         }

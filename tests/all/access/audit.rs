@@ -46,6 +46,7 @@ async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
         ),
         (Method::PATCH, &one, Some(json!({ "birthDate": "no date" }))),
         (Method::PUT, other, Some(user)),
+        (Method::DELETE, other, None),
         (Method::DELETE, &one, None),
         (Method::DELETE, &one, None),
         (Method::GET, "/v1/users", None),
@@ -60,6 +61,7 @@ async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
             "hr PATCH /v1/users/{id} 200",
             "hr PATCH /v1/users/{id} 422",
             "hr PUT /v1/users/by-external-id/{externalId} 201",
+            "hr DELETE /v1/users/by-external-id/{externalId} 204",
             "hr DELETE /v1/users/{id} 204",
             "hr DELETE /v1/users/{id} 404",
         ]
@@ -68,8 +70,8 @@ async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
         .iter()
         .map(|row| row.target_id.is_some_and(|target| target.to_string() == id))
         .collect();
-    assert_eq!(targets, [true, true, true, false, true, true]);
-    assert!(rows[3].target_id.is_some());
+    assert_eq!(targets, [true, true, true, false, false, true, true]);
+    assert!(rows[3].target_id.is_some() && rows[3].target_id == rows[4].target_id);
     assert_eq!(created.header("x-request-id"), rows[0].id.to_string());
     assert!(
         rows.iter()

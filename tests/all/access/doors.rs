@@ -1,5 +1,6 @@
 //! Without a token: a listener for all, and one on loopback.
 
+use bday::config;
 use bday::model::Scope;
 use reqwest::Method;
 
@@ -69,4 +70,26 @@ async fn on_loopback_a_token_is_held_to_its_scope() {
     door.get("/v1/users", Some("bday_wrong"))
         .await
         .expect_problem(401);
+}
+
+#[test]
+fn a_token_is_needed_as_soon_as_the_listener_is_not_loopback() {
+    for (listen, auth, needed) in [
+        ("127.0.0.1:8080", "auto", false),
+        ("[::1]:8080", "auto", false),
+        ("[::ffff:127.0.0.1]:8080", "auto", false),
+        ("0.0.0.0:8080", "auto", true),
+        ("[::]:8080", "auto", true),
+        ("10.0.0.7:8080", "auto", true),
+        ("127.0.0.1:8080", "required", true),
+    ] {
+        let variables = [
+            ("BDAY__QUEUE__KIND", "postgres"),
+            ("BDAY__HTTP__LISTEN", listen),
+            ("BDAY__HTTP__AUTH", auth),
+        ];
+        let variables = variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let config = config::load(None, variables.into()).unwrap();
+        assert_eq!(config.http.needs_token(), needed, "{listen} {auth}");
+    }
 }
