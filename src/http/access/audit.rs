@@ -1,6 +1,7 @@
 //! What is kept of each write: see the module above.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -16,6 +17,8 @@ use crate::scheduler::chain;
 use crate::store::{ApiWrite, Remote, Store, StoreError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Nobody waits longer for a row.
+const DEADLINE: Duration = Duration::from_secs(5);
 /// Refused writes that are kept at once, and then one every so often: whoever has no token must not fill the database.
 const REFUSED_BURST: u32 = 100;
 const REFUSED_EVERY: TimeDelta = TimeDelta::seconds(6);
@@ -117,7 +120,7 @@ impl Audit {
             Caller::Token(known) => Some(&**known),
         };
         let write = asked.row(self.clock.now(), token, None);
-        self.store.add_api_write(&write).await?;
+        in_time(self.store.add_api_write(&write)).await?;
         Ok(Begun { audit: self, write })
     }
 
@@ -135,7 +138,7 @@ impl Audit {
         }
         let write = asked.row(now, token, Some(status));
         log(&write, status);
-        if let Err(error) = self.store.add_api_write(&write).await {
+        if let Err(error) = in_time(self.store.add_api_write(&write)).await {
             tracing::warn!(error = chain(&error), request_id = %write.id, "a refused write is only in the log");
         }
     }
@@ -159,7 +162,7 @@ impl Begun<'_> {
         let ended = audit
             .store
             .end_api_write(write.id, status.as_u16(), write.target_id);
-        if let Err(error) = ended.await {
+        if let Err(error) = in_time(ended).await {
             tracing::warn!(error = chain(&error), request_id = %write.id, "how a write ended is only in the log");
         }
         if let Ok(id) = HeaderValue::from_str(&write.id.to_string()) {
@@ -167,6 +170,12 @@ impl Begun<'_> {
         }
         response
     }
+}
+
+async fn in_time(work: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or(Err(StoreError::Timeout(DEADLINE)))
 }
 
 fn log(write: &ApiWrite, status: StatusCode) {

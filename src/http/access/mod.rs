@@ -234,7 +234,7 @@ impl Refusal {
 }
 
 /// Guards the routes of the API.
-pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+pub(super) async fn api(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let path = request
         .extensions()
         .get::<MatchedPath>()
@@ -262,7 +262,6 @@ pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Ne
                 Ok(begun) => begun,
                 Err(error) => return Problem::from(error).into_response(),
             };
-            request.extensions_mut().insert(caller);
             begun.end(next.run(request).await).await
         }
     }

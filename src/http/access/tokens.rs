@@ -113,8 +113,10 @@ impl Tokens {
         let within = |at: Option<DateTime<Utc>>, time| at.is_some_and(|at| at <= now && now - at < time);
         let recent = within(latest.read_at, LIFE);
         if !within(latest.asked_at, RETRY) && (missing || !recent) {
-            latest.asked_at = Some(now);
-            match tokio::time::timeout(DEADLINE, self.store.live_tokens(now)).await {
+            let read = tokio::time::timeout(DEADLINE, self.store.live_tokens(now)).await;
+            // From its end: those who waited for it must not ask a database that hangs one after the other.
+            latest.asked_at = Some(self.clock.now());
+            match read {
                 Ok(Ok(tokens)) => {
                     latest.known = tokens
                         .into_iter()

@@ -130,9 +130,9 @@ async fn a_token_is_shown_once_and_listed_without_its_secret() {
     assert!(!format!("{list:?}{table}").contains(&token[5..]), "{table}");
     assert_eq!(table.lines().count(), 2);
 
-    let taken = shell.run(&["token", "create", "hr", "--scope", "admin"]).await;
-    assert_eq!(taken.status.code(), Some(1));
-    assert!(taken.stderr.contains("bday token revoke hr"), "{taken:?}");
+    let again = shell.run(&["token", "create", "hr", "--scope", "admin"]).await;
+    assert_eq!(again.status.code(), Some(1));
+    assert!(again.stderr.contains("bday token revoke hr"), "{again:?}");
     shell.ok(&["token", "revoke", "hr"]).await;
     assert_eq!(shell.run(&["token", "revoke", "hr"]).await.status.code(), Some(1));
     shell.ok(&["token", "create", "hr", "--scope", "admin"]).await;

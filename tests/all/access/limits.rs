@@ -123,9 +123,8 @@ async fn an_import_that_stops_coming_is_answered_and_one_that_is_slow_is_not() {
 async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
     let door = Door::local().await;
     let long = format!("x-long: {}\r\n", "x".repeat(100_000));
-    let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
-    let target = format!("x: {}\r\n", "/x".repeat(50_000));
-    for headers in [long, many, target] {
+    let many = "x-many: 1\r\n".repeat(100);
+    for headers in [long, many] {
         let mut stream = connect(&door).await;
         let head = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
         // It may be answered before all of it was sent.
