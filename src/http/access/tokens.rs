@@ -21,7 +21,7 @@ use crate::store::Store;
 /// A revoked token ends within this time.
 const LIFE: TimeDelta = TimeDelta::seconds(5);
 /// For a token that is not known the tokens are read again, since it may be new; but no more often than this, however many
-/// come with invented ones. The same where the database did not answer.
+/// come with invented ones: they wait, and share the next look. The same where the database did not answer.
 const RETRY: TimeDelta = TimeDelta::milliseconds(250);
 const DEADLINE: Duration = Duration::from_secs(2);
 const USE_DEADLINE: Duration = Duration::from_secs(1);
@@ -67,6 +67,8 @@ struct Latest {
     read_at: Option<DateTime<Utc>>,
     /// When the database was asked last, be it in vain.
     asked_at: Option<DateTime<Utc>>,
+    /// How often it was asked.
+    looks: u64,
 }
 
 impl Tokens {
@@ -86,7 +88,18 @@ impl Tokens {
     ) -> Result<Option<Arc<Known>>, Unavailable> {
         let mut latest = self.latest.lock().await;
         let missing = !latest.known.contains_key(&hash);
+        let looks = latest.looks;
         self.refresh(&mut latest, missing, freshness).await?;
+        if missing && latest.looks == looks {
+            // The last look was for somebody else, a moment ago: a token that was made since would be refused.
+            drop(latest);
+            tokio::time::sleep(RETRY.to_std().unwrap_or_default()).await;
+            latest = self.latest.lock().await;
+            if latest.looks == looks {
+                latest.asked_at = None;
+                self.refresh(&mut latest, true, freshness).await?;
+            }
+        }
         let now = self.clock.now();
         let found = latest.known.get(&hash);
         let live = found.filter(|known| known.expires_at.is_none_or(|end| now < end));
@@ -116,6 +129,7 @@ impl Tokens {
             let read = tokio::time::timeout(DEADLINE, self.store.live_tokens(now)).await;
             // From its end: those who waited for it must not ask a database that hangs one after the other.
             latest.asked_at = Some(self.clock.now());
+            latest.looks += 1;
             match read {
                 Ok(Ok(tokens)) => {
                     latest.known = tokens
