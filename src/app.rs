@@ -19,7 +19,7 @@ use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Addresses, Config, ConfigError, QueueKind};
 use crate::dead_letters::DeadLetters;
 use crate::health::Beat;
-use crate::http::{self, Api, Health};
+use crate::http::{self, Api, Gate, Health, Limits, Site};
 use crate::lifecycle::Lifecycle;
 use crate::login::Access;
 use crate::queue::postgres::PostgresQueue;
@@ -372,12 +372,17 @@ pub async fn start(
     });
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr()?;
+    let gate = Gate::new(store.clone(), Arc::clone(&clock), config.http.needs_token());
+    let site = Site {
+        health: Arc::clone(&health),
+        metrics: metrics.clone(),
+        api,
+        gate: gate.clone(),
+        limits: Limits::from(&config.http),
+    };
     // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.
     let answers = lifecycle.soft.clone();
-    lifecycle.start(
-        "http",
-        http::serve(listener, Arc::clone(&health), metrics.clone(), api, answers),
-    );
+    lifecycle.start("http", site.serve(listener, answers));
 
     let set_up = async {
         until_set_up(config, &access, &store, &*queue, &*clock).await?;
@@ -396,6 +401,9 @@ pub async fn start(
         let webhook = set_up?;
         health.set_up();
         health.queue_answers(true);
+        if role.answers() {
+            gate.warn_if_shut().await;
+        }
         if role.schedules() {
             let (plan_store, plan_clock) = (store.clone(), Arc::clone(&clock));
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
@@ -414,6 +422,7 @@ pub async fn start(
             let channel = Arc::new(Webhook::new(wire, url.watch(), signer, Arc::clone(&clock)));
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
             let pool = pool(config, store, queue, channel, clock, receive)?;
+            health.workers(pool.clone());
             let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
             lifecycle.start("worker", async move { pool.run(soft, hard).await });
             let interval = Duration::from_secs(config.source.refresh_secs);
@@ -436,7 +445,8 @@ pub async fn start(
             soft.run_until_cancelled(watchdog).await;
             Ok(())
         });
-        let sampler = sample(store.clone(), queue, clock, health, metrics);
+        let keep = TimeDelta::days(i64::from(config.http.audit_days));
+        let sampler = sample(store.clone(), queue, clock, health, metrics, keep);
         let soft = lifecycle.soft.clone();
         lifecycle.start("sampler", async move {
             soft.run_until_cancelled(sampler).await;
@@ -506,6 +516,7 @@ async fn sample(
     clock: SharedClock,
     health: Arc<Health>,
     metrics: PrometheusHandle,
+    keep: TimeDelta,
 ) {
     loop {
         match queue.depth().await {
@@ -533,6 +544,9 @@ async fn sample(
             (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(error = chain(&error), "the database does not answer");
             }
+        }
+        if let Err(error) = store.forget_api_writes(now - keep).await {
+            tracing::warn!(error = chain(&error), "cannot delete old lines of the audit log");
         }
         metrics.run_upkeep();
         tokio::time::sleep(SAMPLE_INTERVAL).await;

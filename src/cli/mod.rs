@@ -17,6 +17,7 @@ mod pause;
 mod serve;
 mod simulate;
 mod tick;
+mod token;
 mod user;
 mod webhook;
 pub mod when;
@@ -93,6 +94,9 @@ enum Command {
     /// Try the webhook, make a secret, check a signature
     #[command(subcommand)]
     Webhook(webhook::Command),
+    /// Who may use the API, and what was done with it
+    #[command(subcommand)]
+    Token(token::Command),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -166,6 +170,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args, clock).await,
             Command::Simulate(args) => Box::pin(simulate::run(args, clock)).await,
             Command::Webhook(command) => webhook::run(command, &source, clock).await,
+            Command::Token(command) => token::run(command, &source, clock).await,
             Command::Config(command) => config::run(&command, &source),
             Command::Doctor(args) => doctor::run(args, &source, clock).await,
             Command::Healthcheck(args) => healthcheck::run(args, &source).await,

@@ -224,6 +224,29 @@ pub struct Retry {
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Http {
     pub listen: SocketAddr,
+    pub auth: Auth,
+    pub max_connections: u32,
+    pub head_timeout_secs: u64,
+    pub request_timeout_secs: u64,
+    pub audit_days: u32,
+}
+
+/// `http.auth`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// A token is required unless the listener is on loopback.
+    Auto,
+    /// A token is required.
+    Required,
+}
+
+impl Http {
+    /// Whether the API and the metrics are for those who have a token only.
+    #[must_use]
+    pub fn needs_token(&self) -> bool {
+        self.auth == Auth::Required || !self.listen.ip().to_canonical().is_loopback()
+    }
 }
 
 /// `[log]`

@@ -143,6 +143,20 @@ impl Config {
             ("late.max_secs", self.late.max_secs, 60, 30 * 86_400),
             ("worker.drain_secs", self.worker.drain_secs, 0, 3600),
             ("source.refresh_secs", self.source.refresh_secs, 1, 86_400),
+            (
+                "http.max_connections",
+                u64::from(self.http.max_connections),
+                1,
+                65_536,
+            ),
+            ("http.head_timeout_secs", self.http.head_timeout_secs, 1, 600),
+            (
+                "http.request_timeout_secs",
+                self.http.request_timeout_secs,
+                1,
+                600,
+            ),
+            ("http.audit_days", u64::from(self.http.audit_days), 1, 3650),
         ] {
             check(
                 (least..=most).contains(&value),

@@ -8,7 +8,8 @@ use crate::channel::wire::{Wire, WireError, stays_here};
 use crate::config::{Config, redact_url};
 use crate::source::Sources;
 
-pub(super) async fn examine(config: &Config, sources: &Sources) -> Vec<Finding> {
+/// `tokens` is how many tokens of the API can be used, if that is known.
+pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<usize>) -> Vec<Finding> {
     let mut findings = Vec::new();
     match app::webhook_url(config, sources).await {
         Ok(followed) => {
@@ -33,7 +34,7 @@ pub(super) async fn examine(config: &Config, sources: &Sources) -> Vec<Finding> 
             "give the URL, or see that this machine may read the place that is named",
         )),
     }
-    findings.push(listener(config));
+    findings.push(listener(config, tokens));
     findings
 }
 
@@ -116,15 +117,27 @@ async fn signed(config: &Config, sources: &Sources, url: &Url) -> Finding {
     }
 }
 
-fn listener(config: &Config) -> Finding {
+/// `tokens` is how many can be used, if that is known.
+fn listener(config: &Config, tokens: Option<usize>) -> Finding {
+    const CHECK: &str = "http.listen";
     let listen = config.http.listen;
-    let local = listen.ip().is_loopback();
-    if local {
-        return Finding::ok("http.listen", format!("{listen}: this machine alone"));
+    if !config.http.needs_token() {
+        return Finding::ok(CHECK, format!("{listen}: this machine alone"));
     }
-    Finding::warning(
-        "http.listen",
-        format!("{listen}: whoever reaches this port gets an answer"),
-        "let a firewall or security group decide who does",
-    )
+    match tokens {
+        Some(0) => Finding::failure(
+            CHECK,
+            format!("{listen}: the API asks for a token, and there is none"),
+            "make one: `bday token create NAME --scope admin`; or listen on loopback, http.listen = \"127.0.0.1:8080\"",
+        ),
+        Some(n) => Finding::ok(
+            CHECK,
+            format!("{listen}: the API asks for a token; {n} can be used"),
+        ),
+        None => Finding::warning(
+            CHECK,
+            format!("{listen}: the API asks for a token; whether there is one is not known"),
+            "put the database right first",
+        ),
+    }
 }

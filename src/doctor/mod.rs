@@ -79,11 +79,15 @@ pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
         config.needs_database()?;
         access.renew(&store).await
     };
+    let mut tokens = None;
     match login.await {
         Ok(()) => {
             findings.push(Finding::ok("database.login", "user and password are there"));
             let reached = database::examine(config, &store, &**clock, &mut findings).await;
             findings.extend(queue::examine(config, &store, reached).await);
+            if reached {
+                tokens = store.live_tokens(clock.now()).await.ok().map(|live| live.len());
+            }
         }
         Err(error) => {
             findings.push(Finding::failure(
@@ -95,6 +99,6 @@ pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
             findings.extend(queue::examine(config, &store, false).await);
         }
     }
-    findings.extend(delivery::examine(config, &sources).await);
+    findings.extend(delivery::examine(config, &sources, tokens).await);
     findings
 }

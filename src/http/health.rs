@@ -1,7 +1,7 @@
 //! Whether this process does its work: not only that it answers, but that its stages make progress.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
@@ -9,9 +9,12 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use metrics::gauge;
 use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
 
+use super::access::Peer;
 use crate::health::Beat;
 use crate::store::Store;
+use crate::worker::Pool;
 
 /// A ticker that made no progress for this long is stuck: two ticks were missed.
 const TICK_LIMIT: Duration = Duration::from_secs(150);
@@ -28,6 +31,9 @@ pub struct Health {
     queue: AtomicBool,
     tick: Option<Beat>,
     receive: Option<(Beat, Duration)>,
+    workers: OnceLock<Pool>,
+    /// One request at a time asks the database, since anybody can send many.
+    asking: Mutex<()>,
 }
 
 impl Health {
@@ -40,6 +46,8 @@ impl Health {
             queue: AtomicBool::new(false),
             tick,
             receive: receive.map(|beat| (beat, wait + RECEIVE_GRACE)),
+            workers: OnceLock::new(),
+            asking: Mutex::default(),
         }
     }
 
@@ -51,6 +59,12 @@ impl Health {
     /// Notes whether the queue answered when it was asked last.
     pub fn queue_answers(&self, answers: bool) {
         self.queue.store(answers, Ordering::Relaxed);
+    }
+
+    /// Notes whose breaker is to be told.
+    pub fn workers(&self, workers: Pool) {
+        // There is one pool a process.
+        let _ = self.workers.set(workers);
     }
 
     /// The stage that has not gone round for too long, if there is one. Success is not asked for: a stage that waits
@@ -81,8 +95,10 @@ impl Health {
     }
 }
 
-/// 200 when everything that this process needs and does is well, else 503; either way with the details.
-pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
+/// 200 when everything that this process needs and does is well, else 503; either way with the details. The database's
+/// own words are for this machine alone.
+pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl IntoResponse {
+    let here = peer.is_none_or(|Peer(address)| address.ip().to_canonical().is_loopback());
     let mut checks = Map::new();
     let mut ready = true;
     let mut note = |name: &str, holds: bool, detail: Value| {
@@ -99,10 +115,15 @@ pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
             "waiting for the database or the queue"
         }),
     );
+    let asking = health.asking.lock().await;
     match health.store.ping(PING_DEADLINE).await {
         Ok(()) => note("database", true, json!("answers")),
-        Err(error) => note("database", false, json!(crate::scheduler::chain(&error))),
+        Err(error) if here => note("database", false, json!(crate::scheduler::chain(&error))),
+        Err(_) => note("database", false, json!("does not answer: see the log")),
     }
+    // A pause is nobody's fault, and neither is a breaker that is open because the receiver is away.
+    note("sending", true, sending(&health).await);
+    drop(asking);
     let queue = health.queue.load(Ordering::Relaxed);
     note(
         "queue",
@@ -139,9 +160,20 @@ pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
     (status, Json(json!({ "ready": ready, "checks": checks })))
 }
 
+/// Whether greetings go out at the moment. What is not known is null.
+async fn sending(health: &Health) -> Value {
+    let pause = tokio::time::timeout(PING_DEADLINE, health.store.pause()).await;
+    let pause = pause.ok().and_then(Result::ok);
+    json!({
+        "paused": pause.as_ref().map(Option::is_some),
+        "since": pause.flatten().map(|pause| pause.since),
+        "breaker": health.workers.get().map(Pool::breaker),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::Mutex as StdMutex;
     use std::time::Instant;
 
     use chrono::{DateTime, Utc};
@@ -152,7 +184,7 @@ mod tests {
 
     /// Elapsed time as the test wants it.
     #[derive(Debug)]
-    struct Stopwatch(Instant, Mutex<Duration>);
+    struct Stopwatch(Instant, StdMutex<Duration>);
 
     impl Clock for Stopwatch {
         fn now(&self) -> DateTime<Utc> {
@@ -166,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stage_that_goes_round_without_success_is_not_stuck_and_one_that_hangs_is() {
-        let clock = Arc::new(Stopwatch(SystemClock.monotonic(), Mutex::default()));
+        let clock = Arc::new(Stopwatch(SystemClock.monotonic(), StdMutex::default()));
         let pass = |secs| *clock.1.lock().expect("a duration") += Duration::from_secs(secs);
         let beat = || Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
         let (tick, receive) = (beat(), beat());

@@ -1,27 +1,30 @@
 //! What this process tells about itself: `/livez`, `/readyz`, `/metrics`; and the API, where it has that role.
 
+mod access;
 mod api;
 mod health;
+mod patient;
 mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
+pub use access::{Gate, needs};
 pub use api::Api;
 pub use health::Health;
+pub use server::Limits;
 
-/// A request that takes longer is answered with 503.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+use access::Peer;
 
 /// Listens, so that an address that is taken ends the process at its start.
 ///
@@ -35,39 +38,60 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves until `soft` is cancelled, and then ends what is under way.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn serve(
-    listener: TcpListener,
-    health: Arc<Health>,
-    metrics: PrometheusHandle,
-    api: Option<Api>,
-    soft: CancellationToken,
-) -> anyhow::Result<()> {
-    let render = {
-        let health = Arc::clone(&health);
-        move || async move {
-            health.set_age_gauges();
-            crate::telemetry::process::set_gauges();
-            (
-                [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-                metrics.render(),
-            )
+/// What is served.
+#[derive(Debug)]
+pub struct Site {
+    /// `/livez` and `/readyz`, open to all.
+    pub health: Arc<Health>,
+    /// `/metrics`, behind `gate`.
+    pub metrics: PrometheusHandle,
+    /// `/v1`, behind `gate`.
+    pub api: Option<Api>,
+    /// Who may come in.
+    pub gate: Gate,
+    /// What a client may take.
+    pub limits: Limits,
+}
+
+impl Site {
+    /// Serves until `soft` is cancelled, and then ends what is under way.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn serve(self, listener: TcpListener, soft: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            health,
+            metrics,
+            api,
+            gate,
+            limits,
+        } = self;
+        let render = {
+            let health = Arc::clone(&health);
+            move || async move {
+                health.set_age_gauges();
+                crate::telemetry::process::set_gauges();
+                let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+                (headers, metrics.render())
+            }
+        };
+        let ready =
+            move |peer: Option<Extension<Peer>>| health::readyz(health, peer.map(|Extension(peer)| peer));
+        let metrics = Router::new()
+            .route("/metrics", get(render))
+            .route_layer(from_fn_with_state(gate.clone(), access::metrics));
+        let mut router = Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .merge(metrics)
+            .layer(TimeoutLayer::with_status_code(
+                StatusCode::SERVICE_UNAVAILABLE,
+                limits.request,
+            ));
+        if let Some(api) = api {
+            router = router.merge(api.router(gate, limits.request));
         }
-    };
-    let mut router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(move || health::readyz(Arc::clone(&health))))
-        .route("/metrics", get(render))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            REQUEST_TIMEOUT,
-        ));
-    if let Some(api) = api {
-        router = router.merge(api.router());
+        server::run(listener, router, limits, soft).await;
+        Ok(())
     }
-    server::run(listener, router, soft).await;
-    Ok(())
 }

@@ -8,6 +8,7 @@ mod event;
 mod input;
 mod instant;
 mod schedule;
+mod token;
 mod upcoming;
 mod user;
 
@@ -17,5 +18,6 @@ pub use event::{DeadEvent, Event, EventState, Lease, Reason, UnknownReason};
 pub use input::{CAMEL_CASE, FieldError, FieldNames, SNAKE_CASE, UserInput};
 pub use instant::{InvalidInstant, parse_instant};
 pub use schedule::{Kind, LateJoin, NewEvent, Schedule, first_year, nominal_date};
+pub use token::{InvalidToken, Scope, Token, TokenHash};
 pub use upcoming::Upcoming;
 pub use user::{BIRTHDAY, NewUser, Occasion, User};

@@ -2,11 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Result, Store};
 
+/// The longest reason, as `a_reason_is_short` has it.
+pub const MAX_REASON_CHARS: usize = 500;
+
 /// A pause of sending.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Pause {
     /// Since when, UTC.

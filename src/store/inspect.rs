@@ -3,7 +3,7 @@
 use super::{Result, Store};
 
 /// What the daemon does with each table.
-const USES: [(&str, &[&str]); 7] = [
+const USES: [(&str, &[&str]); 10] = [
     ("users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("occasions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("events", &["SELECT", "INSERT", "UPDATE"]),
@@ -11,6 +11,9 @@ const USES: [(&str, &[&str]); 7] = [
     ("planned_days", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("idempotency_keys", &["SELECT", "INSERT", "DELETE"]),
     ("former_users", &["SELECT", "INSERT"]),
+    ("pauses", &["SELECT", "INSERT", "DELETE"]),
+    ("api_tokens", &["SELECT", "INSERT", "UPDATE"]),
+    ("api_writes", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
 /// Who answered, and how we are connected.

@@ -2,6 +2,7 @@
 //!
 //! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
 
+mod api_writes;
 mod claims;
 mod controls;
 mod dead;
@@ -16,6 +17,7 @@ mod redrive;
 mod replan;
 mod stats;
 mod sweep;
+mod tokens;
 mod users;
 mod zone_data;
 
@@ -28,8 +30,9 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 
+pub use api_writes::{ApiWrite, ApiWriteFilter, Remote};
 pub use claims::{Claim, ClaimCursor};
-pub use controls::Pause;
+pub use controls::{MAX_REASON_CHARS, Pause};
 pub use dead::{DeadFilter, Letter};
 pub use events::{EventCursor, EventFilter, Order};
 pub use inspect::Server;
@@ -40,6 +43,7 @@ pub use redrive::{Cancelled, Candidate, Fate, RedrivePage};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;
 pub use sweep::SweepLimits;
+pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserRef, Written};
 pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};
 

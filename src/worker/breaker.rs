@@ -277,6 +277,16 @@ impl Breaker {
         }
     }
 
+    /// For people.
+    pub(super) fn state(&self) -> &'static str {
+        match *self.lock() {
+            State::Closed { .. } => "closed",
+            State::Open { .. } => "open",
+            State::Probe { .. } => "probing",
+            State::Ramp { .. } => "ramping",
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -193,6 +193,12 @@ impl Pool {
         }))
     }
 
+    /// What the breaker does: `closed`, `open`, `probing` or `ramping`.
+    #[must_use]
+    pub fn breaker(&self) -> &'static str {
+        self.0.breaker.state()
+    }
+
     /// Works until `soft` is cancelled, then ends what is in flight, and returns when all of it is recorded. `hard`
     /// breaks off the requests that are still in flight; they are recorded as unknown and given back.
     ///

@@ -74,7 +74,14 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(grade(&findings, "queue.redrive"), "failure");
     assert_eq!(grade(&findings, "queue.visibility"), "warning");
     assert_eq!(grade(&findings, "webhook.reachable"), "failure");
-    assert_eq!(grade(&findings, "http.listen"), "warning");
+    assert_eq!(grade(&findings, "http.listen"), "failure");
+
+    let token = ["token", "create", "hr", "--scope", "read"];
+    assert!(place.bday(&token).finish().await.status.success());
+    let exposed = place
+        .bday(&["doctor", "--json"])
+        .env("BDAY__HTTP__LISTEN", "0.0.0.0:0");
+    assert_eq!(grade(&examine(exposed).await.1, "http.listen"), "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 mod support;
 
 mod abuse;
+mod access;
 mod api;
 mod bad_input;
 mod calendar;

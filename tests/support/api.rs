@@ -1,6 +1,7 @@
 //! The API without a socket: the router of the daemon, on a database of its own, under a clock that the test sets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -8,8 +9,9 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bday::app;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
-use bday::http::Api;
+use bday::http::{Api, Gate};
 use bday::queue::Queue;
+use bday::store::Store;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -22,6 +24,13 @@ pub(crate) struct Server {
     /// Kept for as long as the API is; none where it is somebody else's.
     database: Option<Database>,
     router: Router,
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// As on loopback.
+fn gate(store: &Store, clock: &Arc<SettableClock>) -> Gate {
+    Gate::new(store.clone(), Arc::clone(clock) as SharedClock, false)
 }
 
 /// What came back.
@@ -58,7 +67,7 @@ impl Server {
         let letters = app::dead_letters(&config, database.store(), queue, Arc::clone(&shared));
         let api = Api::new(database.store(), config.terms(), letters, shared);
         Self {
-            router: api.router(),
+            router: api.router(gate(&database.store(), &clock), PATIENCE),
             database: Some(database),
             clock,
         }
@@ -71,7 +80,7 @@ impl Server {
         let letters = world.dead_letters();
         let api = Api::new(world.store.clone(), world.config.terms(), letters, shared);
         Self {
-            router: api.router(),
+            router: api.router(gate(&world.store, &clock), PATIENCE),
             database: None,
             clock,
         }

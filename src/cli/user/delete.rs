@@ -40,7 +40,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             .store
             .delete_user(context.clock.now(), UserRef::Id(id), None)
             .await?;
-        if deleted != Deleted::Done {
+        if deleted != Deleted::Done(id) {
             eprintln!("bday: somebody else has just deleted {name:?}");
             code = ExitCode::FAILURE;
         } else if args.json {

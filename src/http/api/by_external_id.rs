@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::Api;
@@ -119,7 +119,7 @@ pub(super) async fn delete(
     Segment(id): Segment,
     given: Parameters,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     given.finish()?;
     api.delete(UserRef::External(external_id(&id)?), &headers).await
 }

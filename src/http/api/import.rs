@@ -17,8 +17,6 @@ use super::request::{Parameters, content_type};
 use crate::import::{self, Format, ImportError, Report};
 
 const TYPES: &str = "text/csv or application/x-ndjson";
-/// A client that sends nothing for so long is gone.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Import users
 ///
@@ -48,7 +46,7 @@ pub(super) async fn import(
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Format::Ndjson,
         _ => return Err(Problem::unsupported_type(TYPES)),
     };
-    let reader = StreamReader::new(Box::pin(with_patience(body)));
+    let reader = StreamReader::new(Box::pin(with_patience(body, api.patience)));
     let input = io::BufReader::with_capacity(64 * 1024, SyncIoBridge::new(reader));
     match import::run(&api.store, &api.schedule, api.clock.now(), format, input, |_| {}).await {
         Ok(report) => Ok(Json(report)),
@@ -62,11 +60,11 @@ pub(super) async fn import(
     }
 }
 
-/// The parts of a body, each of which must come in time.
-fn with_patience(body: Body) -> impl Stream<Item = io::Result<axum::body::Bytes>> {
-    stream::unfold(Some(body.into_data_stream()), |parts| async move {
+/// The parts of a body. A client that sends nothing for so long is gone.
+fn with_patience(body: Body, patience: Duration) -> impl Stream<Item = io::Result<axum::body::Bytes>> {
+    stream::unfold(Some(body.into_data_stream()), move |parts| async move {
         let mut parts = parts?;
-        match tokio::time::timeout(IDLE_TIMEOUT, parts.next()).await {
+        match tokio::time::timeout(patience, parts.next()).await {
             Ok(None) => None,
             Ok(Some(Ok(part))) => Some((Ok(part), Some(parts))),
             Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),

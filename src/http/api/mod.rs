@@ -13,7 +13,8 @@ mod explain;
 mod export;
 mod forecast;
 mod import;
-mod problem;
+mod pause;
+pub(super) mod problem;
 mod request;
 mod upcoming;
 mod users;
@@ -22,24 +23,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::Method;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::access::{self, Gate};
 use crate::clock::SharedClock;
 use crate::dead_letters::DeadLetters;
 use crate::explain::Terms;
 use crate::model::Schedule;
 use crate::store::{Store, StoreError};
 use problem::Problem;
-
-/// From the end of a request's head to the beginning of its answer, but for an import.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the handlers work with.
 #[derive(Debug, Clone)]
@@ -50,6 +49,8 @@ pub struct Api {
     dead_letters: DeadLetters,
     forecasts: Arc<forecast::Latest>,
     clock: SharedClock,
+    /// See [`Api::router`].
+    patience: Duration,
 }
 
 /// A part of a list.
@@ -71,7 +72,8 @@ struct Page<T> {
     tags(
         (name = "users", description = "People and the dates on which they are greeted"),
         (name = "events", description = "What was sent, is to be sent, or was not sent, and why"),
-        (name = "dead letters", description = "What was given up, and a second start for it")
+        (name = "dead letters", description = "What was given up, and a second start for it"),
+        (name = "operations", description = "What an operator does to the whole")
     )
 )]
 struct Description;
@@ -87,20 +89,28 @@ impl Api {
             dead_letters,
             forecasts: Arc::default(),
             clock,
+            patience: Duration::from_secs(30),
         }
     }
 
-    /// The routes, and an answer to every other address: `/v1` behind whatever guards it, and its description, which is open.
-    pub fn router(self) -> Router {
-        let (routes, description) = routes().split_for_parts();
-        let v1 = routes.with_state(self);
+    /// The routes, and an answer to every other address: `/v1` behind `gate`, and its description, which is open.
+    ///
+    /// `patience` is the time from the end of a request's head to the beginning of its answer; for an import, that between
+    /// two parts of its body.
+    pub fn router(mut self, gate: Gate, patience: Duration) -> Router {
+        self.patience = patience;
+        let (routes, mut description) = routes(patience).split_for_parts();
+        access::describe(&mut description);
+        let v1 = routes
+            .with_state(self)
+            .route_layer(from_fn_with_state(gate, access::api));
         v1.merge(docs::router(&description))
             .fallback(no_such_address)
             .method_not_allowed_fallback(no_such_method)
     }
 }
 
-fn routes() -> OpenApiRouter<Api> {
+fn routes(patience: Duration) -> OpenApiRouter<Api> {
     let quick = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::get, users::replace, users::patch, users::delete))
@@ -121,15 +131,16 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::redrive))
-        .layer(from_fn(in_time));
+        .routes(routes!(pause::get, pause::put, pause::delete))
+        .layer(from_fn_with_state(patience, in_time));
     quick.merge(OpenApiRouter::new().routes(routes!(import::import)))
 }
 
 /// Answers in time, if only that it took too long.
-async fn in_time(request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+async fn in_time(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(patience, next.run(request)).await;
     answer.unwrap_or_else(|_| {
-        let seconds = REQUEST_TIMEOUT.as_secs();
+        let seconds = patience.as_secs();
         Problem::timeout(format!("no answer within {seconds} s")).into_response()
     })
 }

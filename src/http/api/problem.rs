@@ -19,7 +19,7 @@ const LATER: HeaderValue = HeaderValue::from_static("5");
 
 /// What went wrong, as RFC 9457 has it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub(super) struct Problem {
+pub(in crate::http) struct Problem {
     /// Names the kind of problem: stable, for programs.
     #[serde(rename = "type")]
     #[schema(example = "urn:bday:problem:invalid-fields")]
@@ -88,6 +88,24 @@ impl Problem {
         Self::new(status, "idempotency-key-taken", title, detail)
     }
 
+    /// Nobody knows who asks.
+    pub(in crate::http) fn unauthenticated(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::UNAUTHORIZED, "A token is needed");
+        Self::new(status, "unauthenticated", title, detail)
+    }
+
+    /// Who asks may not.
+    pub(in crate::http) fn forbidden(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::FORBIDDEN, "The token does not allow this");
+        Self::new(status, "forbidden", title, detail)
+    }
+
+    /// The database, which knows who may, does not answer.
+    pub(in crate::http) fn no_tokens() -> Self {
+        let detail = "the database does not answer, so no token can be checked: try again";
+        Self::unavailable(detail, LATER)
+    }
+
     /// What is asked for does not exist.
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
@@ -153,7 +171,7 @@ impl Problem {
     }
 
     /// With a further header.
-    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(in crate::http) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }

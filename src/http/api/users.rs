@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use chrono::{Days, NaiveDate};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use super::problem::Problem;
 use super::request::{self, Id, Parameters, Preconditions, Tags};
 use super::{Api, Page, Tries};
 use crate::calendar::Zone;
+use crate::http::access::About;
 use crate::model::{FieldError, NewUser, User, UserDocument};
 use crate::store::{Created, Deleted, Edited, Idempotency, UserFilter, UserRef};
 
@@ -293,7 +294,7 @@ pub(super) async fn delete(
     Id(id): Id,
     given: Parameters,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     given.finish()?;
     api.delete(UserRef::Id(id), &headers).await
 }
@@ -366,7 +367,7 @@ impl Api {
         }
     }
 
-    pub(super) async fn delete(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<StatusCode, Problem> {
+    pub(super) async fn delete(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
         let versions = match Preconditions::of(headers).if_match {
             None | Some(Tags::Any) => None,
             Some(Tags::Versions(versions)) => Some(versions),
@@ -380,7 +381,7 @@ impl Api {
             }
         };
         match deleted {
-            Deleted::Done => Ok(StatusCode::NO_CONTENT),
+            Deleted::Done(id) => Ok((StatusCode::NO_CONTENT, Extension(About(id))).into_response()),
             Deleted::Gone => Err(no_such_user()),
             Deleted::OtherVersion => Err(Problem::other_version()),
         }
@@ -392,12 +393,19 @@ pub(super) fn no_such_user() -> Problem {
 }
 
 fn shown(user: &User) -> Response {
-    ([(ETAG, etag(user))], Json(user)).into_response()
+    let about = Extension(About(user.id));
+    (about, [(ETAG, etag(user))], Json(user)).into_response()
 }
 
 pub(super) fn created(user: &User) -> Response {
     let headers = [(LOCATION, location(user.id)), (ETAG, etag(user))];
-    (StatusCode::CREATED, headers, Json(user)).into_response()
+    (
+        StatusCode::CREATED,
+        Extension(About(user.id)),
+        headers,
+        Json(user),
+    )
+        .into_response()
 }
 
 /// What was created is at its first version, whatever became of it since.
@@ -407,7 +415,7 @@ fn created_before(id: Uuid, answer: String) -> Response {
         (ETAG, HeaderValue::from_static("\"1\"")),
         (axum::http::header::CONTENT_TYPE, HeaderValue::from_static(JSON)),
     ];
-    (StatusCode::CREATED, headers, answer).into_response()
+    (StatusCode::CREATED, Extension(About(id)), headers, answer).into_response()
 }
 
 fn location(id: Uuid) -> HeaderValue {

@@ -32,8 +32,8 @@ pub enum Deleted {
     Gone,
     /// The user has another version than was asked for.
     OtherVersion,
-    /// The user is deleted.
-    Done,
+    /// The user, who had this id, is deleted.
+    Done(Uuid),
 }
 
 impl Store {
@@ -135,7 +135,7 @@ impl Store {
             transaction.commit().await?;
             counter!("bday_events_cancelled_total", "reason" => Reason::UserDeleted.as_str())
                 .increment(cancelled.rows_affected());
-            Ok(Deleted::Done)
+            Ok(Deleted::Done(id))
         })
         .await
     }

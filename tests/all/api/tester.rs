@@ -28,9 +28,13 @@ async fn the_api_tester_finds_nothing() {
             .env("BDAY__DATABASE__URL", database.url())
             .env("BDAY__QUEUE__KIND", "postgres")
             .env("BDAY__WEBHOOK__URL", "http://127.0.0.1:9/")
+            .env("BDAY__HTTP__AUTH", "required")
             .env("BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE", "{{ full_name }}")
             .env("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")
     };
+    let token = bday(&["token", "create", "tester", "--scope", "admin"])
+        .finish()
+        .await;
     let daemon = bday(&["serve", "--role", "api"]).start();
     let address = daemon.ready().await;
 
@@ -50,6 +54,10 @@ async fn the_api_tester_finds_nothing() {
             "off",
         ])
         .args(["--request-timeout", "10"])
+        .args([
+            "--header",
+            &format!("Authorization: Bearer {}", token.stdout.trim_end()),
+        ])
         .env("PYTHONPATH", &folder)
         .env("SCHEMATHESIS_HOOKS", "hooks")
         .current_dir(std::env::temp_dir())

@@ -1,6 +1,7 @@
 //! Two at once, and the same request twice.
 
 use axum::body::Body;
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{ada, create};
@@ -81,15 +82,18 @@ async fn create_only_and_update_only_by_external_id() {
 async fn a_repeated_request_gets_the_first_answer_again() {
     let server = Server::start().await;
     let key = [("idempotency-key", "request 1")];
-    let first = server.json_with("POST", "/v1/users", &key, &ada()).await;
+    let mut first = server.json_with("POST", "/v1/users", &key, &ada()).await;
     let created = first.expect(201);
     let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
     server
         .json("PATCH", &path, &json!({ "lastName": "King" }))
         .await
         .expect(200);
-    let again = server.json_with("POST", "/v1/users", &key, &ada()).await;
+    let mut again = server.json_with("POST", "/v1/users", &key, &ada()).await;
     assert_eq!(again.expect(201), created);
+    // It is another request all the same.
+    let own = |headers: &mut HeaderMap| headers.remove("x-request-id").unwrap();
+    assert_ne!(own(&mut again.headers), own(&mut first.headers));
     assert_eq!(again.headers, first.headers);
     assert_eq!(
         server.get("/v1/users").await.expect(200)["items"]

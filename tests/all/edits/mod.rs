@@ -66,7 +66,7 @@ impl World {
             .store
             .delete_user(self.clock.now(), UserRef::Id(user), None)
             .await;
-        assert_eq!(deleted.unwrap(), Deleted::Done);
+        assert_eq!(deleted.unwrap(), Deleted::Done(user));
     }
 
     /// How many greetings each user has got.

@@ -1,0 +1,307 @@
+//! Who may come in, and what is kept of it.
+//!
+//! ```text
+//! request ──> who? ──> allowed? ──> its row in the audit log ──> handler ──> how it ended, into the row
+//!             401      403          a write goes no further without it
+//! ```
+//!
+//! A token is required as soon as the listener is reachable from elsewhere (or `http.auth` is `required`). On loopback a
+//! request without one may do everything, if it really comes from this machine: see [`local`]. One that has a token is held
+//! to it everywhere.
+//!
+//! Guaranteed: no write through the API is committed without its row in `api_writes`, which has the token, the route and the
+//! id that it was about, and no names. Not guaranteed: how it ended, if the process or the connection ends first; that is
+//! then NULL. Of refused writes some are only counted when there are very many, since anybody can make those.
+//!
+//! Health is open: it says nothing about people, and probes have no token. Metrics ask for scope `read`.
+
+mod audit;
+mod local;
+mod tokens;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+
+use super::api::problem::Problem;
+use crate::clock::SharedClock;
+use crate::model::{Scope, Token};
+use crate::store::Store;
+pub(super) use audit::About;
+use audit::{Asked, Audit};
+use tokens::{Freshness, Known, Tokens};
+
+/// Of the scheme in the description.
+const SCHEME: &str = "token";
+
+/// Where a connection comes from; the server puts it into each request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// What a request needs, by its method and the path of its route: the one place that decides it.
+///
+/// Who adds a route need not think of it: what changes anything but users is an operation, and for admins.
+#[must_use]
+pub fn needs(method: &Method, path: &str) -> Scope {
+    let users = path == "/v1/users" || path.starts_with("/v1/users/");
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
+        _ if users => Scope::Write,
+        _ => Scope::Admin,
+    }
+}
+
+/// Puts into the description what [`needs`] says.
+pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("bday_…")
+        .description(Some(
+            "Made with `bday token create NAME --scope read|write|admin`; a scope includes those before it. Required \
+             unless bday listens on loopback only.",
+        ))
+        .build();
+    let components = description.components.get_or_insert_default();
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
+    for (path, item) in &mut description.paths.paths {
+        for (method, operation) in operations(item) {
+            let scope = needs(&method, path).as_str();
+            operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope])]);
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let all = [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::DELETE, &mut item.delete),
+        (Method::PATCH, &mut item.patch),
+    ];
+    all.into_iter()
+        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) enum Caller {
+    /// Somebody on this machine, without a token.
+    Local,
+    /// Whoever has this token.
+    Token(Arc<Known>),
+}
+
+/// Lets requests in, or not.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    required: bool,
+    tokens: Tokens,
+    audit: Audit,
+}
+
+impl Gate {
+    /// `required`: a token is, wherever a request comes from.
+    #[must_use]
+    pub fn new(store: Store, clock: SharedClock, required: bool) -> Self {
+        Self(Arc::new(Inner {
+            required,
+            tokens: Tokens::new(store.clone(), Arc::clone(&clock)),
+            audit: Audit::new(store, clock),
+        }))
+    }
+
+    /// Says in the log if nobody at all can come in.
+    pub async fn warn_if_shut(&self) {
+        if self.0.required && self.0.tokens.none().await == Some(true) {
+            tracing::warn!(
+                "the API answers 401 to everybody: there is no token; `bday token create NAME --scope admin` makes one"
+            );
+        }
+    }
+
+    async fn admit(&self, headers: &HeaderMap, need: Scope, freshness: Freshness) -> Result<Caller, Refusal> {
+        let mut given = headers.get_all(AUTHORIZATION).iter();
+        let Some(value) = given.next() else {
+            return self.without_token(headers).await;
+        };
+        let token = if given.next().is_some() {
+            None
+        } else {
+            bearer(value)
+        };
+        let token = token.ok_or_else(|| {
+            Refusal::unknown(
+                "the header Authorization must be one, and be: Bearer bday_…",
+                INVALID,
+            )
+        })?;
+        let hash = Token::hash_of(token)
+            .map_err(|error| Refusal::unknown(format!("the token cannot be one: {error}"), INVALID))?;
+        let known = self.0.tokens.find(hash, freshness).await;
+        let Some(known) = known.map_err(|tokens::Unavailable| Refusal::unavailable())? else {
+            let detail =
+                "the token is not known here: it was revoked, or has expired, or belongs to another bday";
+            return Err(Refusal::unknown(detail, INVALID));
+        };
+        if known.scope < need {
+            return Err(Refusal::forbidden(known, need));
+        }
+        self.0.tokens.note_use(&known).await;
+        Ok(Caller::Token(known))
+    }
+
+    async fn without_token(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let detail = if self.0.required {
+            if self.0.tokens.none().await == Some(true) {
+                "there is no token yet: run `bday token create NAME --scope admin` where bday runs, and send what it \
+                 prints as Authorization: Bearer bday_…"
+                    .to_owned()
+            } else {
+                "this needs a token: send Authorization: Bearer bday_…; `bday token create NAME --scope read` makes one"
+                    .to_owned()
+            }
+        } else {
+            match local::check(headers) {
+                Ok(()) => return Ok(Caller::Local),
+                Err(sign) => format!(
+                    "requests of this machine need no token, but {sign}: send Authorization: Bearer bday_…"
+                ),
+            }
+        };
+        Err(Refusal::unknown(detail, "Bearer realm=\"bday\""))
+    }
+}
+
+const INVALID: &str = "Bearer realm=\"bday\", error=\"invalid_token\"";
+
+/// The token of `Bearer TOKEN`; the scheme's case does not matter (RFC 9110 section 11.1).
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim_start_matches(' '))
+}
+
+/// Why somebody does not come in, and who it is, if that is known.
+#[derive(Debug)]
+struct Refusal {
+    problem: Problem,
+    caller: Option<Arc<Known>>,
+}
+
+impl Refusal {
+    fn unknown(detail: impl Into<String>, challenge: &'static str) -> Self {
+        let challenge = HeaderValue::from_static(challenge);
+        Self {
+            problem: Problem::unauthenticated(detail).with(WWW_AUTHENTICATE, challenge),
+            caller: None,
+        }
+    }
+
+    fn forbidden(caller: Arc<Known>, need: Scope) -> Self {
+        let challenge = match need {
+            Scope::Read => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"read\"",
+            Scope::Write => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"write\"",
+            Scope::Admin => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"admin\"",
+        };
+        let detail = format!(
+            "this needs the scope {need}, and the token {:?} has {}: use another, or make one with `bday token create`",
+            caller.name, caller.scope
+        );
+        Self {
+            problem: Problem::forbidden(detail).with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge)),
+            caller: Some(caller),
+        }
+    }
+
+    fn unavailable() -> Self {
+        Self {
+            problem: Problem::no_tokens(),
+            caller: None,
+        }
+    }
+}
+
+/// Guards the routes of the API.
+pub(super) async fn api(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(String::new, |path| path.as_str().to_owned());
+    let need = needs(request.method(), &path);
+    let admitted = gate.admit(request.headers(), need, Freshness::Recent).await;
+    if need == Scope::Read {
+        return match admitted {
+            Ok(_) => next.run(request).await,
+            Err(refusal) => refusal.problem.into_response(),
+        };
+    }
+    let audit = &gate.0.audit;
+    let asked = Asked::new(&request, path);
+    match admitted {
+        Err(refusal) => {
+            let response = refusal.problem.into_response();
+            audit
+                .refused(asked, refusal.caller.as_deref(), response.status())
+                .await;
+            response
+        }
+        Ok(caller) => {
+            let begun = match audit.begin(asked, &caller).await {
+                Ok(begun) => begun,
+                Err(error) => return Problem::from(error).into_response(),
+            };
+            begun.end(next.run(request).await).await
+        }
+    }
+}
+
+/// Guards the metrics. They must be there when the database is not, so the tokens known last hold.
+pub(super) async fn metrics(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    match gate
+        .admit(request.headers(), Scope::Read, Freshness::LastKnown)
+        .await
+    {
+        Ok(_) => next.run(request).await,
+        Err(refusal) => refusal.problem.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_about_users_is_for_admins_unless_it_only_reads() {
+        for (method, path, scope) in [
+            (Method::GET, "/v1/users", Scope::Read),
+            (Method::HEAD, "/v1/pause", Scope::Read),
+            (Method::POST, "/v1/users", Scope::Write),
+            (Method::POST, "/v1/users/import", Scope::Write),
+            (Method::DELETE, "/v1/users/{id}", Scope::Write),
+            (Method::PUT, "/v1/pause", Scope::Admin),
+            (Method::POST, "/v1/usersx", Scope::Admin),
+            (Method::POST, "", Scope::Admin),
+        ] {
+            assert_eq!(needs(&method, path), scope, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_of_a_token_has_no_case() {
+        let read = |text| bearer(&HeaderValue::from_static(text)).map(str::to_owned);
+        assert_eq!(read("bEARER  x").as_deref(), Some("x"));
+        assert_eq!((read("Basic x"), read("x"), read("")), (None, None, None));
+    }
+}

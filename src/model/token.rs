@@ -1,0 +1,257 @@
+//! Bearer tokens of the API: `bday_`, 43 random letters and digits, and a checksum of 6.
+//!
+//! The prefix is for scanners that look for secrets in code and logs. The checksum tells one that was mistyped or cut off
+//! from one that is not known, without a look into the database; it proves nothing. The database has a hash only.
+
+use std::fmt;
+use std::str::FromStr;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+const PREFIX: &str = "bday_";
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 62^43 is a little over 2^256.
+const RANDOM_CHARS: usize = 43;
+/// 62^6 is over 2^32.
+const CHECK_CHARS: usize = 6;
+
+/// What a token allows. Each scope includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Read everything
+    Read,
+    /// And change users, import included
+    Write,
+    /// And operate: pause and resume, dead letters, events
+    Admin,
+}
+
+impl Scope {
+    /// All there are, from the least to the most.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// The name as in the database, the API and the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A text that names no [`Scope`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown scope {0:?}: expected read, write or admin")]
+pub struct UnknownScope(String);
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Self, UnknownScope> {
+        let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
+        found.ok_or_else(|| UnknownScope(text.to_owned()))
+    }
+}
+
+/// SHA-256 of a token: what is kept, and what a token is found by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is no [`TokenHash`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no SHA-256: expected 64 hexadecimal digits, as `bday token generate` prints them")]
+pub struct InvalidHash;
+
+impl FromStr for TokenHash {
+    type Err = InvalidHash;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHash> {
+        let digits: Option<Vec<u8>> = text
+            .chars()
+            .map(|digit| Some(digit.to_digit(16)? as u8))
+            .collect();
+        let digits: [u8; 64] = digits
+            .and_then(|digits| digits.try_into().ok())
+            .ok_or(InvalidHash)?;
+        let mut hash = [0; 32];
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+        Ok(Self(hash))
+    }
+}
+
+/// A text that is no token, whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidToken {
+    /// Something else.
+    #[error("it is no token of bday: these begin with bday_ and have 54 characters")]
+    Foreign,
+    /// Mistyped or cut off.
+    #[error("it was mistyped or cut off: its checksum does not fit")]
+    Checksum,
+}
+
+/// A token itself. It is shown once, when it is made.
+#[derive(Debug)]
+pub struct Token(SecretString);
+
+impl Token {
+    /// A new one, from the system's randomness.
+    ///
+    /// # Errors
+    /// The system gives none.
+    pub fn generate() -> Result<Self, getrandom::Error> {
+        let mut random = String::with_capacity(RANDOM_CHARS);
+        while random.len() < RANDOM_CHARS {
+            let mut bytes = [0; 64];
+            getrandom::fill(&mut bytes)?;
+            // The last bytes would make some characters likelier than others.
+            let fair = bytes.iter().filter(|byte| usize::from(**byte) < 256 / 62 * 62);
+            let chars = fair.map(|byte| char::from(ALPHABET[usize::from(*byte) % 62]));
+            random.extend(chars.take(RANDOM_CHARS - random.len()));
+        }
+        let check = checksum(&random);
+        Ok(Self(format!("{PREFIX}{random}{check}").into()))
+    }
+
+    /// The token in clear.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn hash(&self) -> TokenHash {
+        hash(self.expose())
+    }
+
+    /// What a token that somebody presents would be found by.
+    ///
+    /// # Errors
+    /// It cannot be one.
+    pub fn hash_of(text: &str) -> Result<TokenHash, InvalidToken> {
+        let body = text.strip_prefix(PREFIX).ok_or(InvalidToken::Foreign)?;
+        let whole =
+            body.len() == RANDOM_CHARS + CHECK_CHARS && body.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !whole {
+            return Err(InvalidToken::Foreign);
+        }
+        let (random, check) = body.split_at(RANDOM_CHARS);
+        if checksum(random) == check {
+            Ok(hash(text))
+        } else {
+            Err(InvalidToken::Checksum)
+        }
+    }
+}
+
+fn hash(text: &str) -> TokenHash {
+    TokenHash(Sha256::digest(text.as_bytes()).into())
+}
+
+fn checksum(text: &str) -> String {
+    let mut rest = crc32(text.as_bytes());
+    let mut chars = [char::from(ALPHABET[0]); CHECK_CHARS];
+    for place in chars.iter_mut().rev() {
+        *place = char::from(ALPHABET[rest as usize % 62]);
+        rest /= 62;
+    }
+    chars.iter().collect()
+}
+
+/// CRC-32 as in zip files. 43 bytes need no table.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+    !bytes
+        .iter()
+        .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_that_of_zip_files() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+        assert_eq!(checksum(""), "000000");
+    }
+
+    #[test]
+    fn a_new_token_is_known_by_its_hash_and_no_two_are_equal() {
+        let (one, other) = (
+            Token::generate().expect("one"),
+            Token::generate().expect("another"),
+        );
+        assert_ne!(one.expose(), other.expose());
+        assert_eq!(one.expose().len(), 54);
+        assert_eq!(Token::hash_of(one.expose()), Ok(one.hash()));
+        assert_eq!(one.hash().to_string().parse(), Ok(one.hash()));
+        assert!(!format!("{one:?}").contains(&one.expose()[5..]));
+    }
+
+    #[test]
+    fn one_character_off_is_noticed() {
+        let token = Token::generate().expect("a token");
+        for at in 5..token.expose().len() {
+            let other = if token.expose().as_bytes()[at] == b'x' {
+                "y"
+            } else {
+                "x"
+            };
+            let mut wrong = token.expose().to_owned();
+            wrong.replace_range(at..=at, other);
+            assert_eq!(Token::hash_of(&wrong), Err(InvalidToken::Checksum), "{at}");
+        }
+        let short = &token.expose()[..53];
+        for wrong in [
+            short,
+            "",
+            "bday_",
+            "ghp_x",
+            &format!("{short}ä"),
+            &format!(" {short}"),
+        ] {
+            assert_eq!(Token::hash_of(wrong), Err(InvalidToken::Foreign), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_64_digits() {
+        for wrong in ["", "00", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64)] {
+            assert_eq!(wrong.parse::<TokenHash>(), Err(InvalidHash), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_scope_includes_those_before_it() {
+        assert!(Scope::Read < Scope::Write && Scope::Write < Scope::Admin);
+        assert_eq!("write".parse(), Ok(Scope::Write));
+        assert!("root".parse::<Scope>().is_err());
+    }
+}

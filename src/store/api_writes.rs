@@ -1,0 +1,160 @@
+//! The audit log of the API: who changed what, and who was refused.
+//!
+//! A write that is let in has its row before it begins. That row's commit does not wait for the disk, and need not:
+//! what the write itself commits comes later in the same log of PostgreSQL, and cannot be on disk without it.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Result, Store};
+
+/// Rows that are deleted at once, and how often in a round.
+const BATCH: u32 = 1000;
+const BATCHES: u32 = 50;
+
+/// A request that writes, or would.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiWrite {
+    /// The request's own, as in its answer and in the log.
+    #[serde(rename = "requestId")]
+    pub id: Uuid,
+    /// When it came, UTC.
+    pub at: DateTime<Utc>,
+    /// None: without a token.
+    pub token_id: Option<Uuid>,
+    /// The token's name.
+    pub token_name: Option<String>,
+    /// `POST`
+    pub method: String,
+    /// As in the description of the API: `/v1/users/{id}`.
+    pub path: String,
+    /// The user or event that it was about.
+    pub target_id: Option<Uuid>,
+    /// From where.
+    #[sqlx(try_from = "Option<String>")]
+    pub remote: Remote,
+    /// None: it is under way, or broke off, and nobody knows how it ended.
+    pub status: Option<i16>,
+}
+
+/// The address of a client, where it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Remote(pub Option<IpAddr>);
+
+impl TryFrom<Option<String>> for Remote {
+    type Error = std::net::AddrParseError;
+
+    fn try_from(text: Option<String>) -> Result<Self, Self::Error> {
+        text.map(|text| text.parse()).transpose().map(Self)
+    }
+}
+
+/// Which writes a list has. All conditions hold together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApiWriteFilter {
+    /// At this instant or later, UTC.
+    pub since: Option<DateTime<Utc>>,
+    /// With a token of this name.
+    pub token: Option<String>,
+}
+
+impl Store {
+    /// Writes the row of a request, before it changes anything or when it was refused.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn add_api_write(&self, write: &ApiWrite) -> Result<()> {
+        self.in_time(async {
+            sqlx::query(
+                "WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
+                 INSERT INTO api_writes (id, at, token_id, token_name, method, path, target_id, remote, status)
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8::inet, $9 FROM s WHERE s IS NOT NULL",
+            )
+            .bind(write.id)
+            .bind(write.at)
+            .bind(write.token_id)
+            .bind(write.token_name.as_deref())
+            .bind(&write.method)
+            .bind(&write.path)
+            .bind(write.target_id)
+            .bind(write.remote.0.map(|ip| ip.to_string()))
+            .bind(write.status)
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes how a request ended, and what it was about if that is known only now.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn end_api_write(&self, id: Uuid, status: u16, target: Option<Uuid>) -> Result<()> {
+        self.in_time(async {
+            sqlx::query(
+                "WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
+                 UPDATE api_writes SET status = $2, target_id = coalesce($3, target_id)
+                 FROM s WHERE s IS NOT NULL AND id = $1",
+            )
+            .bind(id)
+            .bind(status as i16)
+            .bind(target)
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Up to `limit` requests, the newest first.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn api_writes(&self, filter: &ApiWriteFilter, limit: i64) -> Result<Vec<ApiWrite>> {
+        self.in_time(async {
+            Ok(sqlx::query_as(
+                "SELECT id, at, token_id, token_name, method, path, target_id, host(remote) AS remote, status
+                 FROM api_writes
+                 WHERE ($1::timestamptz IS NULL OR at >= $1) AND ($2::text IS NULL OR token_name = $2)
+                 ORDER BY at DESC, id DESC LIMIT $3",
+            )
+            .bind(filter.since)
+            .bind(filter.token.as_deref())
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
+    /// Deletes the requests that came before `before`, in batches, as many as one round may take. That is more than can
+    /// come in between two rounds.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn forget_api_writes(&self, before: DateTime<Utc>) -> Result<()> {
+        for _ in 0..BATCHES {
+            let deleted = self.in_time(async {
+                let done = sqlx::query(
+                    "DELETE FROM api_writes WHERE id IN (
+                         SELECT id FROM api_writes WHERE at < $1 ORDER BY at, id LIMIT $2 FOR UPDATE SKIP LOCKED)",
+                )
+                .bind(before)
+                .bind(i64::from(BATCH))
+                .execute(&self.pool)
+                .await?;
+                Ok(done.rows_affected())
+            });
+            if deleted.await? < u64::from(BATCH) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! What is kept of writes.
+
+use bday::model::Scope;
+use bday::store::{ApiWrite, ApiWriteFilter};
+use chrono::TimeDelta;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::Executor as _;
+
+use super::{Door, ada};
+use crate::support::world::instant;
+
+/// All rows, the oldest first.
+async fn kept(door: &Door) -> Vec<ApiWrite> {
+    let mut rows = door
+        .store
+        .api_writes(&ApiWriteFilter::default(), 10_000)
+        .await
+        .unwrap();
+    rows.sort_by_key(|row| row.id);
+    rows
+}
+
+fn short(row: &ApiWrite) -> String {
+    let token = row.token_name.as_deref().unwrap_or("-");
+    let status = row.status.map_or("-".to_owned(), |status| status.to_string());
+    format!("{token} {} {} {status}", row.method, row.path)
+}
+
+#[tokio::test]
+async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
+    let door = Door::guarded().await;
+    let writer = door.token("hr", Scope::Write).await;
+    let user = ada();
+    let created = door
+        .call(Method::POST, "/v1/users", Some(&writer), Some(user.clone()))
+        .await;
+    let id = created.body["id"].as_str().unwrap().to_owned();
+    let one = format!("/v1/users/{id}");
+    let other = "/v1/users/by-external-id/ada.lovelace@example.com";
+    for (method, path, body) in [
+        (
+            Method::PATCH,
+            one.as_str(),
+            Some(json!({ "firstName": "Augusta" })),
+        ),
+        (Method::PATCH, &one, Some(json!({ "birthDate": "no date" }))),
+        (Method::PUT, other, Some(user)),
+        (Method::DELETE, other, None),
+        (Method::DELETE, &one, None),
+        (Method::DELETE, &one, None),
+        (Method::GET, "/v1/users", None),
+    ] {
+        door.call(method, path, Some(&writer), body).await;
+    }
+    let rows = kept(&door).await;
+    assert_eq!(
+        rows.iter().map(short).collect::<Vec<_>>(),
+        [
+            "hr POST /v1/users 201",
+            "hr PATCH /v1/users/{id} 200",
+            "hr PATCH /v1/users/{id} 422",
+            "hr PUT /v1/users/by-external-id/{externalId} 201",
+            "hr DELETE /v1/users/by-external-id/{externalId} 204",
+            "hr DELETE /v1/users/{id} 204",
+            "hr DELETE /v1/users/{id} 404",
+        ]
+    );
+    let targets: Vec<bool> = rows
+        .iter()
+        .map(|row| row.target_id.is_some_and(|target| target.to_string() == id))
+        .collect();
+    assert_eq!(targets, [true, true, true, false, false, true, true]);
+    assert!(rows[3].target_id.is_some() && rows[3].target_id == rows[4].target_id);
+    assert_eq!(created.header("x-request-id"), rows[0].id.to_string());
+    assert!(
+        rows.iter()
+            .all(|row| row.remote.0.is_some_and(|ip| ip.is_loopback()))
+    );
+    let all = serde_json::to_string(&rows).unwrap().to_lowercase();
+    for private in ["ada", "lovelace", "augusta", "1815", "example.com"] {
+        assert!(!all.contains(private), "{private} is in {all}");
+    }
+}
+
+#[tokio::test]
+async fn refused_writes_leave_a_row_too_and_reads_leave_none() {
+    let door = Door::guarded().await;
+    let reader = door.token("looker", Scope::Read).await;
+    door.call(Method::POST, "/v1/users", None, Some(ada()))
+        .await
+        .expect_problem(401);
+    door.call(Method::POST, "/v1/users", Some(&reader), Some(ada()))
+        .await
+        .expect_problem(403);
+    door.call(Method::PUT, "/v1/pause", Some(&reader), None)
+        .await
+        .expect_problem(403);
+    door.get("/v1/users", None).await.expect_problem(401);
+    let rows: Vec<String> = kept(&door).await.iter().map(short).collect();
+    assert_eq!(
+        rows,
+        [
+            "- POST /v1/users 401",
+            "looker POST /v1/users 403",
+            "looker PUT /v1/pause 403"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_write_that_cannot_be_kept_does_not_happen() {
+    let door = Door::local().await;
+    let pool = door.database.pool().await;
+    pool.execute("ALTER TABLE api_writes RENAME TO elsewhere")
+        .await
+        .unwrap();
+    let answer = door.call(Method::POST, "/v1/users", None, Some(ada())).await;
+    answer.expect_problem(503);
+    let users = door.get("/v1/users", None).await.body;
+    assert_eq!(users["items"], json!([]));
+    pool.execute("ALTER TABLE elsewhere RENAME TO api_writes")
+        .await
+        .unwrap();
+    assert_eq!(
+        door.call(Method::POST, "/v1/users", None, Some(ada()))
+            .await
+            .status,
+        201
+    );
+}
+
+#[tokio::test]
+async fn the_row_is_there_before_the_write_is() {
+    let door = Door::local().await;
+    let pool = door.database.pool().await;
+    // The write waits for this lock; its row does not.
+    let mut lock = pool.begin().await.unwrap();
+    lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let watch = async {
+        let row = crate::support::wait::eventually("its row", async || kept(&door).await.pop()).await;
+        assert_eq!(short(&row), "- POST /v1/users -", "under way");
+        lock.rollback().await.unwrap();
+    };
+    let (created, ()) = tokio::join!(door.call(Method::POST, "/v1/users", None, Some(ada())), watch);
+    assert_eq!(created.status, 201);
+    assert_eq!(short(&kept(&door).await[0]), "- POST /v1/users 201");
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_cannot_fill_the_database() {
+    let door = Door::guarded().await;
+    for _ in 0..150 {
+        door.call(Method::DELETE, "/v1/pause", None, None)
+            .await
+            .expect_problem(401);
+    }
+    assert_eq!(kept(&door).await.len(), 100);
+    door.clock.advance(TimeDelta::seconds(6));
+    for _ in 0..5 {
+        door.call(Method::DELETE, "/v1/pause", None, None)
+            .await
+            .expect_problem(401);
+    }
+    assert_eq!(kept(&door).await.len(), 101);
+}
+
+#[tokio::test]
+async fn old_rows_go_in_batches_and_young_ones_stay() {
+    let door = Door::local().await;
+    let pool = door.database.pool().await;
+    pool.execute(
+        "INSERT INTO api_writes (id, at, method, path)
+         SELECT gen_random_uuid(), '2026-08-01T00:00:00Z'::timestamptz + n * interval '1 minute', 'PUT', '/v1/pause'
+         FROM generate_series(1, 2500) n",
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        door.call(Method::POST, "/v1/users", None, Some(ada()))
+            .await
+            .status,
+        201
+    );
+    door.store
+        .forget_api_writes(instant("2026-08-26T12:00:00Z"))
+        .await
+        .unwrap();
+    assert_eq!(kept(&door).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_can_be_narrowed() {
+    let door = Door::guarded().await;
+    let (one, two) = (
+        door.token("one", Scope::Admin).await,
+        door.token("two", Scope::Admin).await,
+    );
+    for (token, secs) in [(&one, 0), (&two, 60), (&one, 60)] {
+        door.clock.advance(TimeDelta::seconds(secs));
+        door.call(Method::PUT, "/v1/pause", Some(token), Some(json!({})))
+            .await;
+    }
+    let list = async |since: Option<&str>, token: Option<&str>| {
+        let filter = ApiWriteFilter {
+            since: since.map(instant),
+            token: token.map(str::to_owned),
+        };
+        let rows = door.store.api_writes(&filter, 10).await.unwrap();
+        rows.iter()
+            .map(|row| json!(row)["at"].clone())
+            .collect::<Vec<Value>>()
+    };
+    let (zero, first, second) = (
+        "2026-11-24T12:00:00Z",
+        "2026-11-24T12:01:00Z",
+        "2026-11-24T12:02:00Z",
+    );
+    assert_eq!(list(None, None).await, [second, first, zero]);
+    assert_eq!(list(Some(first), None).await, [second, first]);
+    assert_eq!(list(None, Some("one")).await, [second, zero]);
+    assert_eq!(list(Some(first), Some("one")).await, [second]);
+    assert!(list(None, Some("nobody")).await.is_empty());
+}

@@ -1,0 +1,107 @@
+//! Every route for every kind of caller, from the API's own description: a route that is added is tested, too.
+
+use bday::http::needs;
+use bday::model::Scope;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::Door;
+
+/// Method, path and what the description says that it needs.
+async fn operations(door: &Door) -> Vec<(Method, String, Scope)> {
+    let description = door.get("/openapi.json", None).await.body;
+    let scheme = &description["components"]["securitySchemes"]["token"];
+    assert_eq!(
+        (&scheme["type"], &scheme["scheme"]),
+        (&"http".into(), &"bearer".into())
+    );
+    let mut operations = Vec::new();
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let security = operation["security"].as_array().unwrap();
+            let [Value::Object(requirement)] = security.as_slice() else {
+                panic!("{method} {path}: {security:?}");
+            };
+            let scope = requirement["token"][0].as_str().unwrap().parse().unwrap();
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            operations.push((method, path.clone(), scope));
+        }
+    }
+    assert!(operations.len() >= 18, "{operations:?}");
+    operations
+}
+
+/// A path to somebody who is not there.
+fn somewhere(path: &str) -> String {
+    path.replace("{id}", "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f")
+        .replace("{externalId}", "nobody")
+}
+
+#[tokio::test]
+async fn every_route_lets_in_who_may_and_nobody_else() {
+    let door = Door::guarded().await;
+    let mut callers = vec![(None, None)];
+    for scope in Scope::ALL {
+        callers.push((Some(scope), Some(door.token(scope.as_str(), scope).await)));
+    }
+    for (method, path, need) in operations(&door).await {
+        for (scope, token) in &callers {
+            let what = format!("{method} {path} with {scope:?}");
+            let answer = door
+                .call(method.clone(), &somewhere(&path), token.as_deref(), None)
+                .await;
+            let challenge = answer.header("www-authenticate");
+            match scope {
+                None => {
+                    answer.expect_problem(401);
+                    assert_eq!(challenge, "Bearer realm=\"bday\"", "{what}");
+                }
+                Some(scope) if *scope < need => {
+                    answer.expect_problem(403);
+                    assert!(
+                        challenge.contains(&format!("scope=\"{need}\"")),
+                        "{what}: {challenge}"
+                    );
+                    assert!(
+                        answer.detail().contains(&format!("scope {need}")),
+                        "{what}: {answer:?}"
+                    );
+                }
+                Some(_) => assert!(![401, 403].contains(&answer.status), "{what}: {answer:?}"),
+            }
+        }
+        if method == Method::GET {
+            let head = door.call(Method::HEAD, &somewhere(&path), None, None).await;
+            assert_eq!(head.status, 401, "HEAD {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_description_says_what_the_gate_does() {
+    let door = Door::guarded().await;
+    let operations = operations(&door).await;
+    for (method, path, scope) in &operations {
+        assert_eq!(needs(method, path), *scope, "{method} {path}");
+        assert_eq!(*scope == Scope::Read, *method == Method::GET, "{method} {path}");
+    }
+    for admin in [(Method::PUT, "/v1/pause"), (Method::DELETE, "/v1/pause")] {
+        let found = operations
+            .iter()
+            .find(|(method, path, _)| (method, path.as_str()) == (&admin.0, admin.1));
+        assert_eq!(found.map(|(.., scope)| *scope), Some(Scope::Admin), "{admin:?}");
+    }
+}
+
+#[tokio::test]
+async fn health_and_the_description_are_open_and_the_metrics_are_not() {
+    let door = Door::guarded().await;
+    for open in ["/livez", "/readyz", "/openapi.json", "/docs"] {
+        let status = door.get(open, None).await.status;
+        assert!(![401, 403].contains(&status), "{open}: {status}");
+    }
+    door.get("/metrics", None).await.expect_problem(401);
+    let token = door.token("prometheus", Scope::Read).await;
+    door.clock.advance(chrono::TimeDelta::seconds(1));
+    assert_eq!(door.get("/metrics", Some(&token)).await.status, 200);
+}

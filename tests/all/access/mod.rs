@@ -1,0 +1,171 @@
+//! Who may come in by HTTP, how much they may take, and what is kept of it: over real sockets.
+
+mod audit;
+mod commands;
+mod doors;
+mod limits;
+mod matrix;
+mod pause;
+mod tokens;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bday::app;
+use bday::clock::{SettableClock, SharedClock};
+use bday::config;
+use bday::http::{Api, Gate, Health, Limits, Site};
+use bday::model::{Scope, Token};
+use bday::store::{NewToken, Store, TokenCreated};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use reqwest::Method;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::database::Database;
+use crate::support::world::instant;
+
+const NOON: &str = "2026-11-24T12:00:00Z";
+
+const LIMITS: Limits = Limits {
+    connections: 64,
+    head: Duration::from_secs(30),
+    request: Duration::from_secs(30),
+};
+
+/// The HTTP of the daemon in this process, on a real socket, under a clock that the test sets.
+struct Door {
+    database: Database,
+    store: Store,
+    clock: Arc<SettableClock>,
+    address: SocketAddr,
+    client: reqwest::Client,
+    _serving: JoinSet<anyhow::Result<()>>,
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    body: Value,
+}
+
+impl Door {
+    /// Everybody needs a token.
+    async fn guarded() -> Self {
+        Self::new(true, LIMITS).await
+    }
+
+    /// As on loopback.
+    async fn local() -> Self {
+        Self::new(false, LIMITS).await
+    }
+
+    async fn new(required: bool, limits: Limits) -> Self {
+        let database = Database::new().await;
+        let clock = Arc::new(SettableClock::new(instant(NOON)));
+        let shared = Arc::clone(&clock) as SharedClock;
+        let variables = [
+            ("BDAY__DATABASE__URL".to_owned(), database.url().to_owned()),
+            ("BDAY__QUEUE__KIND".to_owned(), "postgres".to_owned()),
+        ];
+        let config = config::load(None, variables.into()).unwrap();
+        let store = database.store();
+        let queue = app::memory_queue(&config, Arc::clone(&shared));
+        let letters = app::dead_letters(&config, store.clone(), queue, Arc::clone(&shared));
+        let api = Api::new(store.clone(), config.terms(), letters, Arc::clone(&shared));
+        let site = Site {
+            health: Arc::new(Health::new(store.clone(), None, None, Duration::ZERO)),
+            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            api: Some(api),
+            gate: Gate::new(store.clone(), shared, required),
+            limits,
+        };
+        let listener = bday::http::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut serving = JoinSet::new();
+        serving.spawn(site.serve(listener, CancellationToken::new()));
+        Self {
+            database,
+            store,
+            clock,
+            address,
+            client: reqwest::Client::new(),
+            _serving: serving,
+        }
+    }
+
+    /// A new token that does not end by itself.
+    async fn token(&self, name: &str, scope: Scope) -> String {
+        self.token_until(name, scope, None).await
+    }
+
+    async fn token_until(&self, name: &str, scope: Scope, end: Option<&str>) -> String {
+        let token = Token::generate().unwrap();
+        let new = NewToken {
+            name,
+            scope,
+            hash: token.hash(),
+            expires_at: end.map(instant),
+        };
+        let created = self.store.create_token(instant(NOON), new).await.unwrap();
+        assert_eq!(created, TokenCreated::Done);
+        token.expose().to_owned()
+    }
+
+    async fn get(&self, path: &str, token: Option<&str>) -> Answer {
+        self.call(Method::GET, path, token, None).await
+    }
+
+    async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
+        let mut request = self
+            .client
+            .request(method, format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        self.send(request).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.unwrap();
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn detail(&self) -> &str {
+        self.body["detail"].as_str().unwrap_or_default()
+    }
+
+    /// Checks that it is a problem document with this status.
+    fn expect_problem(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.body["status"], status);
+    }
+}
+
+/// A body for a new user.
+fn ada() -> Value {
+    serde_json::json!({ "firstName": "Ada", "birthDate": "1815-12-10", "timeZone": "Europe/London" })
+}
