@@ -13,7 +13,7 @@ build: ## Build the program (target/debug/bday)
 	cargo build --locked
 
 test: ## Run all tests, on a private PostgreSQL; FILTER=name runs some
-	@.ci/setup compiler postgres
+	@.ci/setup compiler postgres browser receivers
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --profile $(NEXTEST_PROFILE) $(FILTER); \
 	else \

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use bday::inbox::{Answers, Error, Inbox, Options};
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::inbox::{DUE, RunningInbox, body, greeting, ids};
@@ -41,9 +41,12 @@ async fn a_second_ctrl_c_ends_it_at_once() {
     let mut sender = TcpStream::connect(address).await.unwrap();
     // A request that is never finished holds up a stop in good order, which ends with exit code 0.
     sender
-        .write_all(b"POST / HTTP/1.1\r\nhost: inbox\r\ncontent-length: 9\r\n\r\n{")
+        .write_all(b"POST / HTTP/1.1\r\nhost: inbox\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n")
         .await
         .unwrap();
+    let mut go_on = [0; 12];
+    sender.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100");
     inbox.interrupt();
     eventually("it to take no more", async || {
         TcpStream::connect(address).await.err()
