@@ -64,26 +64,33 @@ pub struct ApiWriteFilter {
 }
 
 impl Store {
-    /// Writes the row of a request, before it changes anything or when it was refused.
+    /// Writes the rows of requests, before they change anything or when they were refused. One that is there stays.
     ///
     /// # Errors
-    /// The database refuses or is away.
-    pub async fn add_api_write(&self, write: &ApiWrite) -> Result<()> {
+    /// The database refuses or is away; then none is written.
+    pub async fn add_api_writes(&self, writes: &[&ApiWrite]) -> Result<()> {
+        let column =
+            |of: fn(&ApiWrite) -> Option<&str>| writes.iter().map(|write| of(write)).collect::<Vec<_>>();
         self.in_time(async {
             sqlx::query(
                 "WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
                  INSERT INTO api_writes (id, at, token_id, token_name, method, path, target_id, remote, status)
-                 SELECT $1, $2, $3, $4, $5, $6, $7, $8::inet, $9 FROM s WHERE s IS NOT NULL",
+                 SELECT w.id, w.at, w.token_id, w.token_name, w.method, w.path, w.target_id, w.remote::inet, w.status
+                 FROM s, unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[],
+                                $7::uuid[], $8::text[], $9::smallint[])
+                     AS w(id, at, token_id, token_name, method, path, target_id, remote, status)
+                 WHERE s IS NOT NULL
+                 ON CONFLICT (id) DO NOTHING",
             )
-            .bind(write.id)
-            .bind(write.at)
-            .bind(write.token_id)
-            .bind(write.token_name.as_deref())
-            .bind(&write.method)
-            .bind(&write.path)
-            .bind(write.target_id)
-            .bind(write.remote.0.map(|ip| ip.to_string()))
-            .bind(write.status)
+            .bind(writes.iter().map(|write| write.id).collect::<Vec<_>>())
+            .bind(writes.iter().map(|write| write.at).collect::<Vec<_>>())
+            .bind(writes.iter().map(|write| write.token_id).collect::<Vec<_>>())
+            .bind(column(|write| write.token_name.as_deref()))
+            .bind(column(|write| Some(&write.method)))
+            .bind(column(|write| Some(&write.path)))
+            .bind(writes.iter().map(|write| write.target_id).collect::<Vec<_>>())
+            .bind(writes.iter().map(|write| write.remote.0.map(|ip| ip.to_string())).collect::<Vec<_>>())
+            .bind(writes.iter().map(|write| write.status).collect::<Vec<_>>())
             .execute(&self.pool)
             .await?;
             Ok(())
@@ -91,20 +98,21 @@ impl Store {
         .await
     }
 
-    /// Notes how a request ended, and what it was about if that is known only now.
+    /// Notes how requests ended, and what they were about if that is known only now.
     ///
     /// # Errors
-    /// The database refuses or is away.
-    pub async fn end_api_write(&self, id: Uuid, status: u16, target: Option<Uuid>) -> Result<()> {
+    /// The database refuses or is away; then none is noted.
+    pub async fn end_api_writes(&self, writes: &[&ApiWrite]) -> Result<()> {
         self.in_time(async {
             sqlx::query(
                 "WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
-                 UPDATE api_writes SET status = $2, target_id = coalesce($3, target_id)
-                 FROM s WHERE s IS NOT NULL AND id = $1",
+                 UPDATE api_writes a SET status = w.status, target_id = coalesce(w.target_id, a.target_id)
+                 FROM s, unnest($1::uuid[], $2::smallint[], $3::uuid[]) AS w(id, status, target_id)
+                 WHERE s IS NOT NULL AND a.id = w.id",
             )
-            .bind(id)
-            .bind(status as i16)
-            .bind(target)
+            .bind(writes.iter().map(|write| write.id).collect::<Vec<_>>())
+            .bind(writes.iter().map(|write| write.status).collect::<Vec<_>>())
+            .bind(writes.iter().map(|write| write.target_id).collect::<Vec<_>>())
             .execute(&self.pool)
             .await?;
             Ok(())

@@ -28,7 +28,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool, Postgres, Transaction};
+use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr, Transaction};
 
 pub use api_writes::{ApiWrite, ApiWriteFilter, Remote};
 pub use claims::{Claim, ClaimCursor};
@@ -266,13 +266,21 @@ impl Store {
     ///
     /// # Errors
     /// The database refuses or is away.
+    pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.begin_with("BEGIN").await
+    }
+
+    /// The same with another statement than `BEGIN`.
     #[expect(
         clippy::disallowed_methods,
         reason = "it must outlive its caller, and ends as soon as the database answers or the connection breaks"
     )]
-    pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+    async fn begin_with(
+        &self,
+        statement: impl SqlSafeStr + Send + 'static,
+    ) -> sqlx::Result<Transaction<'static, Postgres>> {
         let pool = self.pool.clone();
-        match tokio::spawn(async move { pool.begin().await }).await {
+        match tokio::spawn(async move { pool.begin_with(statement).await }).await {
             Ok(begun) => begun,
             Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
             // The runtime is going down.

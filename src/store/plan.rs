@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use metrics::counter;
-use sqlx::{Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::users::OccasionRow;
@@ -234,7 +234,19 @@ async fn write_events(
         .await?)
 }
 
-/// How far everybody has been planned; none before the first plan.
+/// A transaction that writes users, and how far everybody has been planned; none before the first plan.
+///
+/// The lock comes with the `BEGIN`, since each way to the database and back counts where a request waits.
+pub(super) async fn begin_writing(
+    store: &Store,
+) -> Result<(Transaction<'static, Postgres>, Option<NaiveDate>)> {
+    let begin = format!("BEGIN; SELECT pg_advisory_xact_lock_shared({PLAN_LOCK})");
+    let mut transaction = store.begin_with(AssertSqlSafe(begin)).await?;
+    let through = last_planned_day(&mut transaction).await?;
+    Ok((transaction, through))
+}
+
+/// The same within a transaction that is there.
 pub(super) async fn planned_through(
     transaction: &mut Transaction<'_, Postgres>,
 ) -> Result<Option<NaiveDate>> {
@@ -243,6 +255,11 @@ pub(super) async fn planned_through(
         .bind(PLAN_LOCK)
         .execute(&mut **transaction)
         .await?;
+    last_planned_day(transaction).await
+}
+
+/// In a statement of its own, behind the lock: what it sees is as of its start.
+async fn last_planned_day(transaction: &mut Transaction<'_, Postgres>) -> Result<Option<NaiveDate>> {
     Ok(sqlx::query_scalar("SELECT max(local_date) FROM planned_days")
         .fetch_one(&mut **transaction)
         .await?)

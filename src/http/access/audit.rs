@@ -1,6 +1,6 @@
 //! What is kept of each write: see the module above.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
 use uuid::Uuid;
 
+use super::together::Together;
 use super::tokens::Known;
 use super::{Caller, Peer};
 use crate::clock::SharedClock;
@@ -73,6 +74,8 @@ impl Asked {
 pub(super) struct Audit {
     store: Store,
     clock: SharedClock,
+    begun: Together<ApiWrite>,
+    ended: Together<ApiWrite>,
     refused: Mutex<Allowance>,
 }
 
@@ -109,18 +112,20 @@ impl Audit {
         Self {
             store,
             clock,
+            begun: Together::default(),
+            ended: Together::default(),
             refused,
         }
     }
 
     /// Keeps a write that may begin. Without this it must not.
-    pub(super) async fn begin(&self, asked: Asked, caller: &Caller) -> Result<Begun<'_>, StoreError> {
+    pub(super) async fn begin(&self, asked: Asked, caller: &Caller) -> Result<Begun<'_>, Arc<StoreError>> {
         let token = match caller {
             Caller::Local => None,
             Caller::Token(known) => Some(&**known),
         };
         let write = asked.row(self.clock.now(), token, None);
-        in_time(self.store.add_api_write(&write)).await?;
+        self.add(write.clone()).await?;
         Ok(Begun { audit: self, write })
     }
 
@@ -138,9 +143,26 @@ impl Audit {
         }
         let write = asked.row(now, token, Some(status));
         log(&write, status);
-        if let Err(error) = in_time(self.store.add_api_write(&write)).await {
-            tracing::warn!(error = chain(&error), request_id = %write.id, "a refused write is only in the log");
+        let request_id = write.id;
+        if let Err(error) = self.add(write).await {
+            tracing::warn!(error = chain(&*error), %request_id, "a refused write is only in the log");
         }
+    }
+
+    async fn add(&self, write: ApiWrite) -> Result<(), Arc<StoreError>> {
+        in_time(
+            self.begun
+                .write(write, async |rows| self.store.add_api_writes(rows).await),
+        )
+        .await
+    }
+
+    async fn end(&self, write: ApiWrite) -> Result<(), Arc<StoreError>> {
+        in_time(
+            self.ended
+                .write(write, async |rows| self.store.end_api_writes(rows).await),
+        )
+        .await
     }
 }
 
@@ -157,25 +179,24 @@ impl Begun<'_> {
         let status = response.status();
         let about = response.extensions_mut().remove::<About>();
         self.write.target_id = about.map(|About(id)| id).or(self.write.target_id);
+        self.write.status = Some(status.as_u16() as i16);
         let Self { audit, write } = self;
         log(&write, status);
-        let ended = audit
-            .store
-            .end_api_write(write.id, status.as_u16(), write.target_id);
-        if let Err(error) = in_time(ended).await {
-            tracing::warn!(error = chain(&error), request_id = %write.id, "how a write ended is only in the log");
+        let request_id = write.id;
+        if let Err(error) = audit.end(write).await {
+            tracing::warn!(error = chain(&*error), %request_id, "how a write ended is only in the log");
         }
-        if let Ok(id) = HeaderValue::from_str(&write.id.to_string()) {
+        if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         response
     }
 }
 
-async fn in_time(work: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+async fn in_time(work: impl Future<Output = Result<(), Arc<StoreError>>>) -> Result<(), Arc<StoreError>> {
     tokio::time::timeout(DEADLINE, work)
         .await
-        .unwrap_or(Err(StoreError::Timeout(DEADLINE)))
+        .unwrap_or_else(|_| Err(Arc::new(StoreError::Timeout(DEADLINE))))
 }
 
 fn log(write: &ApiWrite, status: StatusCode) {

@@ -17,6 +17,7 @@
 
 mod audit;
 mod local;
+mod together;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -260,7 +261,7 @@ pub(super) async fn api(State(gate): State<Gate>, request: Request, next: Next) 
         Ok(caller) => {
             let begun = match audit.begin(asked, &caller).await {
                 Ok(begun) => begun,
-                Err(error) => return Problem::from(error).into_response(),
+                Err(error) => return Problem::from(&*error).into_response(),
             };
             begun.end(next.run(request).await).await
         }

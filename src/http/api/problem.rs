@@ -212,6 +212,12 @@ impl From<DeadLetterError> for Problem {
 /// database can know.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&StoreError> for Problem {
+    fn from(error: &StoreError) -> Self {
         if error.is_contention() {
             return Self::unavailable(
                 "others are writing the same users at this moment: try again",

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{self, insert_events, planned_through};
+use super::super::plan::{self, begin_writing, insert_events};
 use super::super::{Result, Store};
 use super::occasions::{dates_of, occasions_of};
 use super::rows::date_columns;
@@ -50,7 +50,7 @@ impl Store {
         answer: impl Fn(&User) -> String,
     ) -> Result<Created> {
         self.in_time(async {
-            let mut transaction = self.begin().await?;
+            let (mut transaction, through) = begin_writing(self).await?;
             if let Some(idempotency) = idempotency
                 && let Some(before) = reserve(&mut transaction, now, idempotency).await?
             {
@@ -58,7 +58,6 @@ impl Store {
                 transaction.commit().await?;
                 return Ok(before);
             }
-            let through = planned_through(&mut transaction).await?;
             let created = insert(&mut transaction, now, user).await?;
             let mut written = plan::Written::default();
             if let Some(through) = through {

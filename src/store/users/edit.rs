@@ -5,7 +5,7 @@ use metrics::counter;
 use sqlx::{Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{self, planned_through};
+use super::super::plan::{self, begin_writing};
 use super::super::replan::replan;
 use super::super::{Result, Store};
 use super::UserRef;
@@ -49,8 +49,7 @@ impl Store {
         edit: impl FnOnce(&User) -> Result<NewUser, E>,
     ) -> Result<Edited<E>> {
         self.in_time(async {
-            let mut transaction = self.begin().await?;
-            let through = planned_through(&mut transaction).await?;
+            let (mut transaction, through) = begin_writing(self).await?;
             let Some(old) = lock(&mut transaction, who).await? else {
                 return Ok(Edited::Gone);
             };

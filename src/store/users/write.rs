@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{self, insert_events, planned_through};
+use super::super::plan::{self, begin_writing, insert_events};
 use super::super::replan::replan;
 use super::super::{Result, Store};
 use super::occasions::{Dates, note_leap_day_rules, occasions_of, raise_versions};
@@ -25,8 +25,7 @@ impl Store {
         users: &[(UserKey, NewUser)],
     ) -> Result<Vec<(Uuid, Written)>> {
         self.in_time(async {
-            let mut transaction = self.begin().await?;
-            let through = planned_through(&mut transaction).await?;
+            let (mut transaction, through) = begin_writing(self).await?;
             let known = users.iter().filter(|(key, _)| *key == UserKey::External);
             let known = known.filter_map(|(_, user)| Some((user.external_id.as_deref()?, user)));
             note_leap_day_rules(&mut transaction, now, known).await?;
