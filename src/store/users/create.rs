@@ -136,24 +136,21 @@ async fn insert(
     let dates = || dates_of(user).filter_map(|(kind, date)| Some((kind, date?)));
     let kinds: Vec<&str> = dates().map(|(kind, _)| kind).collect();
     let columns = || dates().map(|(_, date)| date_columns(date));
-    let id: Uuid = sqlx::query_scalar(
+    let id = match &user.external_id {
+        Some(external_id) => former_id(transaction, external_id).await?,
+        None => None,
+    };
+    let id = id.unwrap_or_else(Uuid::now_v7);
+    sqlx::query(
         "WITH u AS (
              INSERT INTO users (id, external_id, first_name, last_name, time_zone, send_at, leap_day, created_at, updated_at)
-             SELECT coalesce(
-                        (SELECT f.user_id FROM former_users f
-                         WHERE f.external_id_hash = sha256(convert_to($2, 'UTF8'))
-                           AND NOT EXISTS (SELECT FROM users x WHERE x.id = f.user_id)),
-                        $1),
-                    $2, $3, $4, $5, $6, $7, $8, $8
-             RETURNING id
-         ), dates AS (
-             INSERT INTO occasions (user_id, kind, year, month, day, known_at)
-             SELECT u.id, n.kind, n.year, n.month, n.day, $8
-             FROM u, unnest($9::text[], $10::smallint[], $11::smallint[], $12::smallint[]) AS n(kind, year, month, day)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
          )
-         SELECT id FROM u",
+         INSERT INTO occasions (user_id, kind, year, month, day, known_at)
+         SELECT $1, n.kind, n.year, n.month, n.day, $8
+         FROM unnest($9::text[], $10::smallint[], $11::smallint[], $12::smallint[]) AS n(kind, year, month, day)",
     )
-    .bind(Uuid::now_v7())
+    .bind(id)
     .bind(user.external_id.as_deref())
     .bind(&user.first_name)
     .bind(&user.last_name)
@@ -165,7 +162,7 @@ async fn insert(
     .bind(columns().map(|(year, ..)| year).collect::<Vec<_>>())
     .bind(columns().map(|(_, month, _)| month).collect::<Vec<_>>())
     .bind(columns().map(|(.., day)| day).collect::<Vec<_>>())
-    .fetch_one(&mut **transaction)
+    .execute(&mut **transaction)
     .await?;
     let others = user.occasions.iter();
     Ok(User {
@@ -184,4 +181,17 @@ async fn insert(
         created_at: now,
         updated_at: now,
     })
+}
+
+/// The id of somebody who was deleted and comes back. Asked apart from the insert: for one that mostly has no external id,
+/// Postgres would plan that insert anew each time, which takes longer than the insert.
+async fn former_id(transaction: &mut Transaction<'_, Postgres>, external_id: &str) -> Result<Option<Uuid>> {
+    Ok(sqlx::query_scalar(
+        "SELECT f.user_id FROM former_users f
+         WHERE f.external_id_hash = sha256(convert_to($1, 'UTF8'))
+           AND NOT EXISTS (SELECT FROM users x WHERE x.id = f.user_id)",
+    )
+    .bind(external_id)
+    .fetch_optional(&mut **transaction)
+    .await?)
 }
