@@ -52,10 +52,10 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         if args.json {
             output::json(&serde_json::json!({ "id": id, "result": outcome }))?;
         } else {
+            let name = format!("{} {}", user.first_name, user.last_name);
             println!(
-                "{outcome} {id}: {} {}, {}, {}",
-                user.first_name,
-                user.last_name,
+                "{outcome} {id}: {}, {}, {}",
+                name.trim_end(),
                 user.birth_date,
                 user.time_zone.name()
             );
