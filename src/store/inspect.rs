@@ -3,14 +3,15 @@
 use super::{Result, Store};
 
 /// What the daemon does with each table.
-const USES: [(&str, &[&str]); 10] = [
+const USES: [(&str, &[&str]); 11] = [
     ("users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("occasions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("events", &["SELECT", "INSERT", "UPDATE"]),
-    ("attempts", &["SELECT", "INSERT"]),
+    ("events", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("attempts", &["SELECT", "INSERT", "UPDATE"]),
     ("planned_days", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("idempotency_keys", &["SELECT", "INSERT", "DELETE"]),
-    ("former_users", &["SELECT", "INSERT"]),
+    ("idempotency_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("former_users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("zone_data", &["SELECT", "INSERT", "UPDATE"]),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
     ("api_tokens", &["SELECT", "INSERT", "UPDATE"]),
     ("api_writes", &["SELECT", "INSERT", "UPDATE", "DELETE"]),

@@ -58,14 +58,14 @@ pub(super) struct RedriveBody {
     /// Only these events.
     #[schema(max_items = 500)]
     event_ids: Option<Vec<Uuid>>,
-    /// How many at the most, those due first [1000].
+    /// How many at the most, those due first; 1000 unless it is given.
     #[schema(minimum = 1, maximum = 10_000)]
     limit: Option<u32>,
     /// Only say what would happen [false].
     dry_run: Option<bool>,
     /// Also to those whose local day is over [false].
     anyway: Option<bool>,
-    /// Events per second at the most; 0 is no limit [0].
+    /// Events per second at the most; 0, the default, is no limit.
     #[schema(minimum = 0, maximum = 100_000)]
     max_per_second: Option<u32>,
 }
