@@ -13,6 +13,15 @@ def as_list(value):
     return value if isinstance(value, list) else [value]
 
 
+def listed(document):
+    """The statements of a policy, those under a condition included."""
+    found = []
+    for statement in as_list(document["Statement"]):
+        choices = statement["Fn::If"][1:] if "Fn::If" in statement else [statement]
+        found += [choice for choice in choices if choice != {"Ref": "AWS::NoValue"}]
+    return found
+
+
 def statements(template, role):
     """Every statement that a role has, inline and by the template's managed policies."""
     resources = template["Resources"]
@@ -21,7 +30,7 @@ def statements(template, role):
     for attached in properties.get("ManagedPolicyArns", []):
         assert set(attached) == {"Ref"}, f"{role} has a policy that is not this template's: {attached}"
         documents.append(resources[attached["Ref"]]["Properties"]["PolicyDocument"])
-    return [statement for document in documents for statement in document["Statement"]]
+    return [statement for document in documents for statement in listed(document)]
 
 
 def granted(template, role):
@@ -63,11 +72,12 @@ def test_the_task_roles_may_do_exactly_this(template):
         "DatabaseSecret": {"secretsmanager:GetSecretValue"},
         "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${WebhookParameter}": {"ssm:GetParameter"},
     }
+    signs = {"WebhookSecret": {"secretsmanager:GetSecretValue"}}
     look = {"sqs:GetQueueAttributes"}
     send, take = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"}
     assert granted(template, "SchedulerRole") == both | {QUEUE: look | send, LETTERS: look | take}
-    assert granted(template, "WorkerRole") == both | {QUEUE: look | take, LETTERS: look | send}
-    assert granted(template, "TaskRole") == both | {QUEUE: look | send | take, LETTERS: look | send | take}
+    assert granted(template, "WorkerRole") == both | signs | {QUEUE: look | take, LETTERS: look | send}
+    assert granted(template, "TaskRole") == both | signs | {QUEUE: look | send | take, LETTERS: look | send | take}
 
 
 def test_only_the_registry_login_has_a_wildcard_that_allows(template):
@@ -77,16 +87,18 @@ def test_only_the_registry_login_has_a_wildcard_that_allows(template):
         documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
         documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
         for document in documents:
-            found += [(name, s["Action"]) for s in document["Statement"] if s["Effect"] == "Allow" and "*" in repr(s)]
+            found += [(name, s["Action"]) for s in listed(document) if s["Effect"] == "Allow" and "*" in repr(s)]
     assert found == [("ImagePolicy", "ecr:GetAuthorizationToken")]
 
 
-def test_the_four_tasks_differ_in_role_and_listener_only(template):
+def test_the_four_tasks_differ_in_role_and_listener_and_what_those_need_that_post(template):
+    posting = {"BDAY__WEBHOOK__ALLOW_HTTP", "BDAY__WEBHOOK__SECRETS"}
+
     def rest(name):
         task = template["Resources"][name]["Properties"]
         (container,) = task["ContainerDefinitions"]
         options = container["LogConfiguration"]["Options"]
-        environment = [entry for entry in container["Environment"] if entry["Name"] != "BDAY__HTTP__LISTEN"]
+        environment = [entry for entry in container["Environment"] if entry["Name"] not in {"BDAY__HTTP__LISTEN"} | posting]
         shared = {key: value for key, value in container.items() if key not in ("Command", "PortMappings")}
         logs = {"LogDriver": "awslogs", "Options": options | {"awslogs-stream-prefix": ""}}
         return (
@@ -101,15 +113,16 @@ def test_the_four_tasks_differ_in_role_and_listener_only(template):
         assert start == ["serve", "--role"]
         assert container["LogConfiguration"]["Options"]["awslogs-stream-prefix"] == role
         listen = [entry["Value"] for entry in container["Environment"] if entry["Name"] == "BDAY__HTTP__LISTEN"]
-        return role, task["TaskRoleArn"]["Fn::GetAtt"][0], listen
+        posts = posting <= {entry["Name"] for entry in container["Environment"]}
+        return role, task["TaskRoleArn"]["Fn::GetAtt"][0], listen, posts
 
     names = ("Task", "SchedulerTask", "WorkerTask", "ApiTask")
     assert all(rest(name) == rest("Task") for name in names)
     assert [own(name) for name in names] == [
-        ("all", "TaskRole", ["0.0.0.0:8080"]),
-        ("scheduler", "SchedulerRole", []),
-        ("worker", "WorkerRole", []),
-        ("api", "SchedulerRole", ["0.0.0.0:8080"]),
+        ("all", "TaskRole", ["0.0.0.0:8080"], True),
+        ("scheduler", "SchedulerRole", [], False),
+        ("worker", "WorkerRole", [], True),
+        ("api", "SchedulerRole", ["0.0.0.0:8080"], False),
     ]
 
 
