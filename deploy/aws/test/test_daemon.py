@@ -154,6 +154,12 @@ class Daemon:
         )  # fmt: skip
         self.bday("tick")
 
+    def until_logged(self, text, seconds=60):
+        deadline = time.monotonic() + seconds
+        while text not in self.log.read_text():
+            assert time.monotonic() < deadline, f"{text} is not in {self.log.read_text()}"
+            time.sleep(0.1)
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -220,6 +226,8 @@ def test_its_log_feeds_the_alarms(ministack, own_stack, receiver, postgres, secr
     try:
         daemon.greet("Ada")
         receiver.wait_for("Ada", "first")
+        # The command may have been quicker than the daemon's own first pass.
+        daemon.until_logged('"message":"tick"')
     finally:
         code = daemon.stop()
     assert code == 0, daemon.log.read_text()
