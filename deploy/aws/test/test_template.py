@@ -29,11 +29,9 @@ def granted(template, role):
     grants = {}
     for statement in statements(template, role):
         assert statement["Effect"] == "Allow"
-        resources = statement["Resource"]
-        if "Fn::If" in resources:
+        for resource in as_list(statement["Resource"]):
             # The first choice is the larger.
-            resources = resources["Fn::If"][1]
-        for resource in as_list(resources):
+            resource = resource["Fn::If"][1] if "Fn::If" in resource else resource
             name = next(iter(resource.values())) if isinstance(resource, dict) else resource
             name = ".".join(name) if isinstance(name, list) else name
             grants.setdefault(name, set()).update(as_list(statement["Action"]))
