@@ -256,7 +256,8 @@ async fn roles_can_run_apart() {
     place.people_who_are_due(20).await;
     let scheduler = place.bday(&["serve", "--role", "scheduler"]).start();
     scheduler.ready().await;
-    scheduler.logged("tick").await;
+    let tick = scheduler.logged("tick").await;
+    assert_eq!(tick["enqueued"], 20, "{tick}");
     assert_eq!(place.receiver.records().len(), 0);
     let worker = place.bday(&["serve", "--role", "worker"]).start();
     worker.ready().await;
