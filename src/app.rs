@@ -1,22 +1,19 @@
 //! The only file that knows everything: it builds the parts of a process and wires them.
 
+mod outgoing;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use chrono::TimeDelta;
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
-use reqwest::{Certificate, Url};
 
-use crate::channel::guard::Guard;
-use crate::channel::signature::{self, Secret, Signer};
-use crate::channel::webhook::{self, Webhook};
-use crate::channel::wire::{self, Wire};
+use crate::channel::webhook::Webhook;
 use crate::channel::{Channel, Messages};
 use crate::clock::{Clock, SharedClock, SystemClock};
-use crate::config::{Addresses, Config, ConfigError, QueueKind};
+use crate::config::{Config, QueueKind};
 use crate::dead_letters::DeadLetters;
 use crate::health::Beat;
 use crate::http::{self, Api, Gate, Health, Limits, Site};
@@ -26,11 +23,13 @@ use crate::queue::postgres::PostgresQueue;
 use crate::queue::sqs::{self, SqsQueue};
 use crate::queue::{MemoryQueue, Queue};
 use crate::scheduler::{self, Scheduler, chain};
-use crate::source::{Follow, Sources};
+use crate::source::Sources;
 use crate::store::{self, Store, StoreError};
 use crate::supervisor;
 use crate::worker::{self, Pool};
 use crate::{telemetry, tzguard};
+
+pub use outgoing::{signer, webhook_secrets, webhook_url, wire};
 
 /// How far our clock may be from the database's: beyond that, "due" means nothing.
 pub(crate) const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
@@ -219,73 +218,6 @@ pub fn pool(
         max_per_second: config.worker.max_per_second,
     };
     Ok(Pool::new(store, queue, channel, messages, clock, options, beat))
-}
-
-/// The way to the webhook's receiver as `config` says.
-///
-/// # Errors
-/// When `webhook.tls_root_cert` cannot be used, or no TLS can be set up.
-pub fn wire(config: &Config) -> anyhow::Result<Wire> {
-    let webhook = &config.webhook;
-    let options = wire::Options {
-        timeout: Duration::from_secs(webhook.timeout_secs),
-        connect_timeout: Duration::from_secs(webhook.connect_timeout_secs),
-        roots: roots(&webhook.tls_root_cert).map_err(|error| {
-            let path = &webhook.tls_root_cert;
-            ConfigError::Invalid(vec![format!("webhook.tls_root_cert is {path:?}: {error}")])
-        })?,
-        guard: Guard {
-            public_only: webhook.addresses == Addresses::Public,
-            allow: webhook.allow_ranges.clone(),
-            deny: webhook.deny_ranges.clone(),
-        },
-    };
-    Wire::new(options).context("the webhook client cannot be set up")
-}
-
-/// The certificates in a PEM file; none without a path.
-fn roots(path: &str) -> Result<Vec<Certificate>, String> {
-    if path.is_empty() {
-        return Ok(Vec::new());
-    }
-    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(roots) if !roots.is_empty() => Ok(roots),
-        _ => Err("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned()),
-    }
-}
-
-/// The webhook's URL, wherever it lives.
-///
-/// # Errors
-/// It cannot be had, or cannot be posted to.
-pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Follow<Url>> {
-    config.needs_webhook()?;
-    let parse = if config.webhook.allow_http {
-        |text: &str| webhook::parse_url(text, true).map_err(|error| format!("it {error}"))
-    } else {
-        |text: &str| webhook::parse_url(text, false).map_err(|error| format!("it {error}"))
-    };
-    Follow::start(sources, "webhook.url", &config.webhook.url, parse).await
-}
-
-/// What greetings are signed with, wherever it lives; nothing where they are not signed.
-///
-/// # Errors
-/// One cannot be had, or is none.
-pub async fn webhook_secrets(config: &Config, sources: &Sources) -> anyhow::Result<Vec<Follow<Vec<Secret>>>> {
-    let parse = |text: &str| signature::parse_secrets(text).map_err(|error| format!("it {error}"));
-    let mut secrets = Vec::new();
-    for place in &config.webhook.secrets {
-        secrets.push(Follow::start(sources, "webhook.secrets", place, parse).await?);
-    }
-    Ok(secrets)
-}
-
-/// Signs with whatever `secrets` hold at the moment.
-#[must_use]
-pub fn signer(secrets: &[Follow<Vec<Secret>>]) -> Signer {
-    Signer::new(secrets.iter().map(Follow::watch).collect())
 }
 
 /// What [`start`] leaves running.

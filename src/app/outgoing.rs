@@ -1,0 +1,80 @@
+//! What leaves this process: over which wire, to which URL, signed with what.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::{Certificate, Url};
+
+use crate::channel::guard::Guard;
+use crate::channel::signature::{self, Secret, Signer};
+use crate::channel::webhook;
+use crate::channel::wire::{self, Wire};
+use crate::config::{Addresses, Config, ConfigError};
+use crate::source::{Follow, Sources};
+
+/// The way to the webhook's receiver as `config` says.
+///
+/// # Errors
+/// When `webhook.tls_root_cert` cannot be used, or no TLS can be set up.
+pub fn wire(config: &Config) -> anyhow::Result<Wire> {
+    let webhook = &config.webhook;
+    let options = wire::Options {
+        timeout: Duration::from_secs(webhook.timeout_secs),
+        connect_timeout: Duration::from_secs(webhook.connect_timeout_secs),
+        roots: roots(&webhook.tls_root_cert).map_err(|error| {
+            let path = &webhook.tls_root_cert;
+            ConfigError::Invalid(vec![format!("webhook.tls_root_cert is {path:?}: {error}")])
+        })?,
+        guard: Guard {
+            public_only: webhook.addresses == Addresses::Public,
+            allow: webhook.allow_ranges.clone(),
+            deny: webhook.deny_ranges.clone(),
+        },
+    };
+    Wire::new(options).context("the webhook client cannot be set up")
+}
+
+/// The certificates in a PEM file; none without a path.
+fn roots(path: &str) -> Result<Vec<Certificate>, String> {
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(roots) if !roots.is_empty() => Ok(roots),
+        _ => Err("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned()),
+    }
+}
+
+/// The webhook's URL, wherever it lives.
+///
+/// # Errors
+/// It cannot be had, or cannot be posted to.
+pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Follow<Url>> {
+    config.needs_webhook()?;
+    let parse = if config.webhook.allow_http {
+        |text: &str| webhook::parse_url(text, true).map_err(|error| format!("it {error}"))
+    } else {
+        |text: &str| webhook::parse_url(text, false).map_err(|error| format!("it {error}"))
+    };
+    Follow::start(sources, "webhook.url", &config.webhook.url, parse).await
+}
+
+/// What greetings are signed with, wherever it lives; nothing where they are not signed.
+///
+/// # Errors
+/// One cannot be had, or is none.
+pub async fn webhook_secrets(config: &Config, sources: &Sources) -> anyhow::Result<Vec<Follow<Vec<Secret>>>> {
+    let parse = |text: &str| signature::parse_secrets(text).map_err(|error| format!("it {error}"));
+    let mut secrets = Vec::new();
+    for place in &config.webhook.secrets {
+        secrets.push(Follow::start(sources, "webhook.secrets", place, parse).await?);
+    }
+    Ok(secrets)
+}
+
+/// Signs with whatever `secrets` hold at the moment.
+#[must_use]
+pub fn signer(secrets: &[Follow<Vec<Secret>>]) -> Signer {
+    Signer::new(secrets.iter().map(Follow::watch).collect())
+}
