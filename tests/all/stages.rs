@@ -415,60 +415,6 @@ async fn a_stale_message_for_an_event_that_was_moved_ahead_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_worker_that_died_in_its_last_attempt_leaves_a_dead_event() {
-    let world = World::with("2026-05-01T00:00:00Z", &[("queue.max_receives", "1")]).await;
-    world.write("u", "1990-05-02", "UTC").await;
-    world.set("2026-05-02T09:00:00Z");
-    world.tick().await;
-    let event = only_event(&world).await;
-    let now = instant("2026-05-02T09:00:00Z");
-    let until = now + TimeDelta::seconds(30);
-    let request = LeaseRequest {
-        holder: Uuid::now_v7(),
-        now,
-        until,
-        late_before: now - TimeDelta::days(2),
-    };
-    world.queue.receive(1, std::time::Duration::ZERO).await.unwrap();
-    world.store.lease(request, &[event]).await.unwrap();
-    world.set("2026-05-02T09:02:00Z");
-    // The sweeper waits until no message is there that could be this one's: the queue buries it with the next receive.
-    world.minute().await;
-    world.minute().await;
-    let found = world.store.event(event).await.unwrap().unwrap();
-    assert_eq!(
-        (found.state, found.reason.as_deref()),
-        (Dead, Some("worker_lost"))
-    );
-    assert_eq!(world.store.attempts(event).await.unwrap()[0].outcome, "unknown");
-    assert_eq!(world.greetings(), 0);
-}
-
-#[tokio::test]
-async fn an_event_whose_message_vanished_goes_to_the_queue_again() {
-    let world = World::at("2026-05-01T00:00:00Z").await;
-    world.write("u", "1990-05-02", "UTC").await;
-    world.set("2026-05-02T09:00:00Z");
-    world.tick().await;
-    // As after a purge.
-    let lost = world.queue.receive(10, std::time::Duration::ZERO).await.unwrap();
-    world
-        .queue
-        .ack(
-            &lost
-                .into_iter()
-                .map(|message| message.receipt)
-                .collect::<Vec<_>>(),
-        )
-        .await
-        .unwrap();
-    world.set("2026-05-02T11:00:01Z");
-    world.minute().await;
-    world.minute().await;
-    assert_eq!(world.greetings(), 1);
-}
-
-#[tokio::test]
 async fn an_attempt_that_died_with_its_worker_is_on_record_as_unknown() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;

@@ -179,3 +179,46 @@ async fn a_dead_letter_of_an_event_that_the_sweeper_will_find_dead_is_not_taken_
     result.unwrap();
     assert_eq!((report.messages_deleted, report.messages_kept), (0, 1));
 }
+
+#[tokio::test]
+async fn a_worker_that_died_in_its_last_attempt_leaves_a_dead_event() {
+    let world = World::with("2026-05-01T00:00:00Z", &[("queue.max_receives", "1")]).await;
+    world.write("u", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.tick().await;
+    let dying = event(&world).await;
+    let now = instant("2026-05-02T09:00:00Z");
+    let until = now + TimeDelta::seconds(30);
+    let request = LeaseRequest {
+        holder: Uuid::now_v7(),
+        now,
+        until,
+        late_before: now - TimeDelta::days(2),
+    };
+    world.queue.receive(1, Duration::ZERO).await.unwrap();
+    world.store.lease(request, &[dying]).await.unwrap();
+    world.set("2026-05-02T09:02:00Z");
+    // The sweeper waits until no message is there that could be this one's: the queue buries it with the next receive.
+    world.minute().await;
+    world.minute().await;
+    let found = world.store.event(dying).await.unwrap().unwrap();
+    assert_eq!(
+        (found.state, found.reason.as_deref()),
+        (Dead, Some("worker_lost"))
+    );
+    assert_eq!(world.store.attempts(dying).await.unwrap()[0].outcome, "unknown");
+    assert_eq!(world.greetings(), 0);
+}
+
+#[tokio::test]
+async fn an_event_whose_message_vanished_goes_to_the_queue_again() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    world.write("u", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.tick().await;
+    lose_all_messages(&world).await;
+    world.set("2026-05-02T11:00:01Z");
+    world.minute().await;
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+}
