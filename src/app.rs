@@ -22,10 +22,11 @@ use crate::login::Access;
 use crate::queue::postgres::PostgresQueue;
 use crate::queue::sqs::{self, SqsQueue};
 use crate::queue::{MemoryQueue, Queue};
-use crate::scheduler::{self, Scheduler, chain};
+use crate::scheduler::{self, Scheduler};
 use crate::source::Sources;
 use crate::store::{self, Store, StoreError};
 use crate::supervisor;
+use crate::telemetry::chain;
 use crate::worker::{self, Pool};
 use crate::{telemetry, tzguard};
 

@@ -14,9 +14,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::config::{Config, ConfigError, Database, Tls, is_postgres_url};
-use crate::scheduler::chain;
 use crate::source::{Reference, Source, Sources, TOKEN_LIFE};
 use crate::store::{Login, Store, TlsMode};
+use crate::telemetry::chain;
 
 /// Between two looks at a secret that the database does not take yet.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

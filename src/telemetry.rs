@@ -169,3 +169,17 @@ fn describe() {
     describe_gauge!("bday_in_flight", "Requests in flight");
     describe_gauge!("bday_clock_skew_seconds", "Our clock less the database's");
 }
+
+/// An error with its sources, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
+}

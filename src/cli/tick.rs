@@ -7,7 +7,7 @@ use super::{ConfigSource, output};
 use crate::app;
 use crate::clock::SharedClock;
 use crate::health::Beat;
-use crate::scheduler::chain;
+use crate::telemetry::chain;
 use crate::tzguard;
 
 const EXAMPLES: &str = "\

@@ -12,8 +12,8 @@ use super::scan::Next;
 use super::{DeadLetters, Result, Seen, Standing};
 use crate::calendar::Zone;
 use crate::model::Reason;
-use crate::scheduler::chain;
 use crate::store::{Candidate, DeadFilter, Fate};
+use crate::telemetry::chain;
 
 /// Events per transaction.
 const BATCH: u32 = 500;

@@ -6,8 +6,8 @@ use super::Finding;
 use crate::calendar::Zone;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::scheduler::chain;
 use crate::store::{Result, Store, StoreError};
+use crate::telemetry::chain;
 use crate::tzguard;
 
 /// The oldest version whose features the statements use.

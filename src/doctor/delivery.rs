@@ -65,7 +65,7 @@ async fn reachable(wire: &Wire, url: &Url) -> Finding {
             "look at webhook.addresses, webhook.allow_ranges and webhook.deny_ranges, and at where the URL leads",
         ),
         Err(WireError::Http(error)) => {
-            let reason = crate::scheduler::chain(&error.without_url());
+            let reason = crate::telemetry::chain(&error.without_url());
             Finding::failure(
                 REACHABLE,
                 reason,

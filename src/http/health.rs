@@ -118,7 +118,7 @@ pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl Into
     let asking = health.asking.lock().await;
     match health.store.ping(PING_DEADLINE).await {
         Ok(()) => note("database", true, json!("answers")),
-        Err(error) if here => note("database", false, json!(crate::scheduler::chain(&error))),
+        Err(error) if here => note("database", false, json!(crate::telemetry::chain(&error))),
         Err(_) => note("database", false, json!("does not answer: see the log")),
     }
     // A pause is nobody's fault, and neither is a breaker that is open because the receiver is away.

@@ -22,6 +22,7 @@ use crate::health::Beat;
 use crate::model::Schedule;
 use crate::queue::{Queue, QueueError};
 use crate::store::{Store, StoreError};
+use crate::telemetry::chain;
 
 /// Why a tick did not do all of its work. What it did is committed; the next tick does the rest.
 #[derive(Debug, thiserror::Error)]
@@ -233,18 +234,4 @@ impl Scheduler {
 /// 1 s, 2 s, 4 s … after a failure.
 fn pause(failures: u32) -> Option<Duration> {
     (failures > 0).then(|| Duration::from_secs(1 << failures.saturating_sub(1).min(5)))
-}
-
-/// An error with its sources, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = error.source();
-    }
-    text
 }

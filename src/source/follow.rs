@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
 use super::{Reference, Source, Sources};
-use crate::scheduler::chain;
+use crate::telemetry::chain;
 
 /// Turns what was fetched into what is used. The error says what is wrong without repeating the value.
 type Parse<T> = fn(&str) -> Result<T, String>;

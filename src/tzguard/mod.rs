@@ -151,7 +151,7 @@ pub async fn until_current(
                 return;
             }
             Err(error) => {
-                let error = crate::scheduler::chain(&error);
+                let error = crate::telemetry::chain(&error);
                 tracing::warn!(error, "pending events cannot be computed again yet");
             }
         }

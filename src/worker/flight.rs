@@ -195,7 +195,7 @@ pub(super) async fn extend(shared: &Shared, leases: &[(Uuid, i16)], patience: Du
     match tokio::time::timeout(patience, extended).await {
         Ok(Ok(lost)) => Some(lost),
         Ok(Err(error)) => {
-            tracing::warn!(error = crate::scheduler::chain(&error), "cannot extend leases");
+            tracing::warn!(error = crate::telemetry::chain(&error), "cannot extend leases");
             None
         }
         Err(_) => {

@@ -100,7 +100,7 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (V
         match shared.store.lease(request, &ids).await {
             Ok((leases, refused)) => break (leases, refused, since),
             Err(error) => {
-                let error = crate::scheduler::chain(&error);
+                let error = crate::telemetry::chain(&error);
                 tracing::warn!(error, messages = ids.len(), "cannot lease; trying again");
                 if soft
                     .run_until_cancelled(tokio::time::sleep(PAUSE))

@@ -27,7 +27,7 @@ pub(super) async fn run(shared: &Shared) {
                 }
             }
             // Without the database nothing can be leased either.
-            Err(error) => tracing::debug!(error = crate::scheduler::chain(&error), "cannot look for a pause"),
+            Err(error) => tracing::debug!(error = crate::telemetry::chain(&error), "cannot look for a pause"),
         }
         tokio::time::sleep(INTERVAL).await;
     }

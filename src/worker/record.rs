@@ -41,7 +41,7 @@ pub(super) async fn run(
             match shared.store.record(shared.holder, &outcomes).await {
                 Ok(lost) => break Some(lost),
                 Err(error) => {
-                    let error = crate::scheduler::chain(&error);
+                    let error = crate::telemetry::chain(&error);
                     tracing::warn!(error, outcomes = outcomes.len(), "cannot record; trying again");
                 }
             }

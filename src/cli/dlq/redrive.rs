@@ -9,8 +9,8 @@ use super::Context;
 use super::filter::Filter;
 use crate::cli::output;
 use crate::dead_letters::{Redrive, RedriveReport};
-use crate::scheduler::chain;
 use crate::store::DeadFilter;
+use crate::telemetry::chain;
 
 const EXAMPLES: &str = "\
 Examples:

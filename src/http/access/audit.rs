@@ -14,8 +14,8 @@ use super::together::Together;
 use super::tokens::Known;
 use super::{Caller, Peer};
 use crate::clock::SharedClock;
-use crate::scheduler::chain;
 use crate::store::{ApiWrite, Remote, Store, StoreError};
+use crate::telemetry::chain;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Nobody waits longer for a row.

@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::model::{Scope, TokenHash};
-use crate::scheduler::chain;
 use crate::store::Store;
+use crate::telemetry::chain;
 
 /// A revoked token ends within this time.
 const LIFE: TimeDelta = TimeDelta::seconds(5);

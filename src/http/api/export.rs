@@ -12,8 +12,8 @@ use super::Api;
 use super::problem::Problem;
 use super::request::Parameters;
 use crate::export::{Format, PAGE, Writer};
-use crate::scheduler::chain;
 use crate::store::{StoreError, UserFilter};
+use crate::telemetry::chain;
 
 /// Export all users
 ///

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use crate::dead_letters::DeadLetterError;
 use crate::model::FieldError;
-use crate::scheduler::chain;
 use crate::store::StoreError;
+use crate::telemetry::chain;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// When to come back after something that passes by itself, in seconds.
