@@ -170,6 +170,18 @@ impl SqsQueue {
     }
 }
 
+/// The entries of a call that deletes; their ids are their positions.
+fn deletions(receipts: &[Receipt]) -> Result<Vec<DeleteMessageBatchRequestEntry>> {
+    let entry = |(at, receipt): (usize, &Receipt)| {
+        DeleteMessageBatchRequestEntry::builder()
+            .id(at.to_string())
+            .receipt_handle(&receipt.0)
+            .build()
+            .map_err(|error| QueueError::Refused(error.to_string()))
+    };
+    receipts.iter().enumerate().map(entry).collect()
+}
+
 #[async_trait]
 impl Queue for SqsQueue {
     async fn create(&self) -> Result<()> {
@@ -267,14 +279,8 @@ impl Queue for SqsQueue {
 
     async fn ack(&self, receipts: &[Receipt]) -> Result<()> {
         self.in_batches(receipts, async |batch| {
-            let mut call = self.client.delete_message_batch().queue_url(&self.options.url);
-            for (at, receipt) in batch.iter().enumerate() {
-                let entry = DeleteMessageBatchRequestEntry::builder()
-                    .id(at.to_string())
-                    .receipt_handle(&receipt.0)
-                    .build();
-                call = call.entries(entry.map_err(|error| QueueError::Refused(error.to_string()))?);
-            }
+            let call = self.client.delete_message_batch().queue_url(&self.options.url);
+            let call = call.set_entries(Some(deletions(batch)?));
             let answer = call.send().await.map_err(|error| self.refused(error))?;
             for failed in &answer.failed {
                 tracing::debug!(

@@ -37,6 +37,19 @@ impl Finished {
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
+
+    /// Must have worked; gives what it printed.
+    pub(crate) fn succeeded(self) -> String {
+        assert!(self.status.success(), "{self:?}");
+        self.stdout
+    }
+}
+
+/// One JSON value a line.
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// A process that runs. It is killed when this is dropped.

@@ -5,6 +5,7 @@ use axum::extract::State;
 use uuid::Uuid;
 
 use super::Api;
+use super::events::no_such_event;
 use super::problem::Problem;
 use super::request::{Id, Parameters};
 use crate::dead_letters::Retried;
@@ -83,8 +84,4 @@ pub(super) async fn cancel(
 async fn event(api: &Api, id: Uuid) -> Result<Json<Event>, Problem> {
     let event = api.store.event(id).await?;
     event.map(Json).ok_or_else(no_such_event)
-}
-
-fn no_such_event() -> Problem {
-    Problem::not_found("there is no such event")
 }

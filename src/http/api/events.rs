@@ -89,7 +89,7 @@ pub(super) async fn get(
 ) -> Result<Json<EventWithAttempts>, Problem> {
     given.finish()?;
     let event = api.store.event(id).await?;
-    let event = event.ok_or_else(|| Problem::not_found("there is no such event"))?;
+    let event = event.ok_or_else(no_such_event)?;
     let attempts = api.store.attempts(id).await?;
     Ok(Json(EventWithAttempts { event, attempts }))
 }
@@ -147,6 +147,10 @@ pub(super) fn cursor(text: &str) -> Option<EventCursor> {
     let plausible = (1..=9999).contains(&chrono::Datelike::year(&due_at)) && id.len() == 32;
     let id = Uuid::try_parse(id).ok().filter(|_| plausible)?;
     Some(EventCursor { due_at, id })
+}
+
+pub(super) fn no_such_event() -> Problem {
+    Problem::not_found("there is no such event")
 }
 
 #[cfg(test)]

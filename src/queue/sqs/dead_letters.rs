@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{BATCH, CALL_TIMEOUT, CONCURRENT_CALLS, SqsQueue};
+use super::{BATCH, CALL_TIMEOUT, CONCURRENT_CALLS, SqsQueue, deletions};
 use crate::queue::{DeadLetter, QueueError, Receipt, Result};
 
 /// A receive that does not wait asks some of the servers only, and may find nothing where there is something.
@@ -50,17 +50,11 @@ impl SqsQueue {
     }
 
     async fn delete_some(&self, receipts: &[Receipt]) -> Result<u64> {
-        let mut call = self
+        let call = self
             .client
             .delete_message_batch()
-            .queue_url(&self.options.dead_letter_url);
-        for (at, receipt) in receipts.iter().enumerate() {
-            let entry = DeleteMessageBatchRequestEntry::builder()
-                .id(at.to_string())
-                .receipt_handle(&receipt.0)
-                .build();
-            call = call.entries(entry.map_err(|error| QueueError::Refused(error.to_string()))?);
-        }
+            .queue_url(&self.options.dead_letter_url)
+            .set_entries(Some(deletions(receipts)?));
         let answer = call.send().await.map_err(|error| self.refused(error))?;
         if let Some(failed) = answer.failed.first() {
             tracing::warn!(

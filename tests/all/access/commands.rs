@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::database::Database;
-use crate::support::process::{Bday, Finished};
+use crate::support::process::{Bday, Finished, json_lines};
 use crate::support::wait::eventually;
 
 struct Shell(Database);
@@ -26,17 +26,12 @@ impl Shell {
     }
 
     async fn ok(&self, arguments: &[&str]) -> String {
-        let finished = self.run(arguments).await;
-        assert!(finished.status.success(), "{arguments:?}: {finished:?}");
-        finished.stdout
+        self.run(arguments).await.succeeded()
     }
 
     /// Objects, a line each.
     async fn lines(&self, arguments: &[&str]) -> Vec<Value> {
-        let text = self.ok(arguments).await;
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        json_lines(&self.ok(arguments).await)
     }
 }
 

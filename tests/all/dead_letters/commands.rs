@@ -6,7 +6,7 @@ use bday::model::EventState::{Dead, Delivered};
 use serde_json::Value;
 
 use crate::serve::{Place, QUEUE};
-use crate::support::process::{Bday, Finished};
+use crate::support::process::{Bday, Finished, json_lines};
 use crate::support::receiver::Behaviour;
 use crate::support::wait::eventually;
 
@@ -26,16 +26,11 @@ impl Shell {
 
     /// Must succeed; gives what it printed.
     async fn ok(&self, arguments: &[&str]) -> String {
-        let finished = self.run(arguments).await;
-        assert!(finished.status.success(), "{arguments:?}: {finished:?}");
-        finished.stdout
+        self.run(arguments).await.succeeded()
     }
 
     async fn lines(&self, arguments: &[&str]) -> Vec<Value> {
-        let text = self.ok(arguments).await;
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        json_lines(&self.ok(arguments).await)
     }
 
     /// Must fail with this code; gives the complaint.
