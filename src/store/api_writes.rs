@@ -68,9 +68,8 @@ impl Store {
     ///
     /// # Errors
     /// The database refuses or is away; then none is written.
-    pub async fn add_api_writes(&self, writes: &[&ApiWrite]) -> Result<()> {
-        let column =
-            |of: fn(&ApiWrite) -> Option<&str>| writes.iter().map(|write| of(write)).collect::<Vec<_>>();
+    pub async fn add_api_writes(&self, writes: &[ApiWrite]) -> Result<()> {
+        let column = |of: fn(&ApiWrite) -> Option<&str>| writes.iter().map(of).collect::<Vec<_>>();
         self.in_time(async {
             sqlx::query(
                 "WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
@@ -102,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// The database refuses or is away; then none is noted.
-    pub async fn end_api_writes(&self, writes: &[&ApiWrite]) -> Result<()> {
+    pub async fn end_api_writes(&self, writes: &[ApiWrite]) -> Result<()> {
         self.in_time(async {
             sqlx::query(
                 "WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)

@@ -94,6 +94,9 @@ pub enum StoreError {
         /// The first migration of this binary that the database lacks.
         lacking: i64,
     },
+    /// The process stopped, or one of its tasks broke off, before the statement had an answer.
+    #[error("the process stopped before the database answered")]
+    Stopped,
     /// A row holds what this binary cannot read.
     #[error("{0}")]
     Unreadable(String),
@@ -112,6 +115,12 @@ impl StoreError {
             Some("23505") => error.constraint() == Some("users_pkey"),
             _ => false,
         }
+    }
+
+    /// Whether the database looked at the statement and refused it, so that another statement may fare better.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(_)))
     }
 
     /// The name of the constraint that a row would have broken.

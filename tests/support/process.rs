@@ -52,7 +52,8 @@ pub(crate) fn json_lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A process that runs. It is killed when this is dropped.
+/// A process that runs. It is killed when this is dropped; when that is because the test failed, what it said last is
+/// part of the test's output.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -149,6 +150,19 @@ impl Bday {
             pid,
             readers,
             output,
+        }
+    }
+}
+
+/// Of what a process said, this many lines are told when its test fails.
+const LAST_WORDS: usize = 60;
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.lines();
+            let last = &lines[lines.len().saturating_sub(LAST_WORDS)..];
+            eprintln!("process {} said last:\n{}", self.pid(), last.join("\n"));
         }
     }
 }

@@ -12,7 +12,7 @@ use bday::clock::{Clock, SystemClock};
 use tokio::sync::watch;
 
 use super::http::{Reply, Request, Server, Service, Step, head_of};
-use super::wait::within;
+use super::wait::DEADLINE;
 
 /// What one request gets.
 #[derive(Debug, Clone)]
@@ -293,10 +293,14 @@ impl Receiver {
     }
 
     async fn until(&self, count: &watch::Sender<u64>, what: &str, n: u64) {
-        let mut count = count.subscribe();
-        let what = format!("{n} requests to be {what}");
+        let mut seen = count.subscribe();
+        let enough = tokio::time::timeout(DEADLINE, seen.wait_for(|count| *count >= n)).await;
         // The sender lives as long as we do.
-        drop(within(&what, count.wait_for(|count| *count >= n)).await);
+        assert!(
+            enough.is_ok(),
+            "waited {DEADLINE:?} for {n} requests to be {what}; {} were",
+            *count.borrow()
+        );
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -10,10 +10,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
 use uuid::Uuid;
 
-use super::together::Together;
 use super::tokens::Known;
 use super::{Caller, Peer};
 use crate::clock::SharedClock;
+use crate::http::together::{Outcome, Together};
 use crate::store::{ApiWrite, Remote, Store, StoreError};
 use crate::telemetry::chain;
 
@@ -72,10 +72,9 @@ impl Asked {
 
 #[derive(Debug)]
 pub(super) struct Audit {
-    store: Store,
     clock: SharedClock,
-    begun: Together<ApiWrite>,
-    ended: Together<ApiWrite>,
+    begun: Together<ApiWrite, ()>,
+    ended: Together<ApiWrite, ()>,
     refused: Mutex<Allowance>,
 }
 
@@ -109,11 +108,19 @@ impl Audit {
             left: REFUSED_BURST,
             grown_at: clock.now(),
         });
+        let (begins, ends) = (store.clone(), store);
+        let begun = move |rows: Vec<ApiWrite>| {
+            let store = begins.clone();
+            async move { store.add_api_writes(&rows).await.map(|()| vec![(); rows.len()]) }
+        };
+        let ended = move |rows: Vec<ApiWrite>| {
+            let store = ends.clone();
+            async move { store.end_api_writes(&rows).await.map(|()| vec![(); rows.len()]) }
+        };
         Self {
-            store,
             clock,
-            begun: Together::default(),
-            ended: Together::default(),
+            begun: Together::new(begun),
+            ended: Together::new(ended),
             refused,
         }
     }
@@ -125,7 +132,7 @@ impl Audit {
             Caller::Token(known) => Some(&**known),
         };
         let write = asked.row(self.clock.now(), token, None);
-        self.add(write.clone()).await?;
+        in_time(self.begun.write(write.clone())).await?;
         Ok(Begun { audit: self, write })
     }
 
@@ -144,25 +151,9 @@ impl Audit {
         let write = asked.row(now, token, Some(status));
         log(&write, status);
         let request_id = write.id;
-        if let Err(error) = self.add(write).await {
+        if let Err(error) = in_time(self.begun.write(write)).await {
             tracing::warn!(error = chain(&*error), %request_id, "a refused write is only in the log");
         }
-    }
-
-    async fn add(&self, write: ApiWrite) -> Result<(), Arc<StoreError>> {
-        in_time(
-            self.begun
-                .write(write, async |rows| self.store.add_api_writes(rows).await),
-        )
-        .await
-    }
-
-    async fn end(&self, write: ApiWrite) -> Result<(), Arc<StoreError>> {
-        in_time(
-            self.ended
-                .write(write, async |rows| self.store.end_api_writes(rows).await),
-        )
-        .await
     }
 }
 
@@ -183,7 +174,7 @@ impl Begun<'_> {
         let Self { audit, write } = self;
         log(&write, status);
         let request_id = write.id;
-        if let Err(error) = audit.end(write).await {
+        if let Err(error) = in_time(audit.ended.write(write)).await {
             tracing::warn!(error = chain(&*error), %request_id, "how a write ended is only in the log");
         }
         if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
@@ -193,7 +184,7 @@ impl Begun<'_> {
     }
 }
 
-async fn in_time(work: impl Future<Output = Result<(), Arc<StoreError>>>) -> Result<(), Arc<StoreError>> {
+async fn in_time(work: impl Future<Output = Outcome<()>>) -> Outcome<()> {
     tokio::time::timeout(DEADLINE, work)
         .await
         .unwrap_or_else(|_| Err(Arc::new(StoreError::Timeout(DEADLINE))))

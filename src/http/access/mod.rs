@@ -17,7 +17,6 @@
 
 mod audit;
 mod local;
-mod together;
 mod tokens;
 
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use axum::response::Response;
 use super::Api;
 use super::problem::Problem;
 use super::request::{self, Parameters, Preconditions, Segment};
-use super::users::{JSON, UserBody, created, external_id, no_such_user};
+use super::users::{JSON, UserBody, created, external_id};
 use crate::model::{User, UserDocument};
 use crate::store::{Created, UserRef};
 
@@ -78,7 +78,6 @@ pub(super) async fn put(
         .clone()
         .check(&api.schedule, api.latest_today())
         .map_err(Problem::invalid)?;
-    let mut taken = None;
     for _ in 0..TRIES {
         let edited = api
             .edit(UserRef::External(id), &preconditions, |_| document.clone())
@@ -89,15 +88,12 @@ pub(super) async fn put(
         if !preconditions.hold(None) {
             return Err(Problem::other_version());
         }
-        match api.create(&user, None).await {
-            Ok(Created::New(user)) => return Ok(created(&user.known_to(&api.schedule))),
-            // Somebody else has created it in between: so now it can be changed.
-            Ok(_) => {}
-            Err(problem) if problem.is_conflict() => taken = Some(problem),
-            Err(problem) => return Err(problem),
+        // Where somebody else has created it in between, it can be changed now.
+        if let Created::New(user) = api.create(&user).await? {
+            return Ok(created(&user.known_to(&api.schedule)));
         }
     }
-    Err(taken.unwrap_or_else(no_such_user))
+    Err(Problem::external_id_taken())
 }
 
 /// Delete a user by external id

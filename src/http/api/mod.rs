@@ -33,10 +33,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{self, Gate};
+use super::together::Together;
 use crate::clock::SharedClock;
 use crate::dead_letters::DeadLetters;
 use crate::explain::Terms;
-use crate::model::Schedule;
+use crate::model::{NewUser, Schedule, User};
 use crate::store::{Store, StoreError};
 use problem::Problem;
 
@@ -49,6 +50,7 @@ pub struct Api {
     dead_letters: DeadLetters,
     forecasts: Arc<forecast::Latest>,
     clock: SharedClock,
+    newcomers: Arc<Together<NewUser, Option<User>>>,
     /// See [`Api::router`].
     patience: Duration,
 }
@@ -82,13 +84,16 @@ impl Api {
     /// Kinds, defaults and horizons are those of `terms`.
     #[must_use]
     pub fn new(store: Store, terms: Terms, dead_letters: DeadLetters, clock: SharedClock) -> Self {
+        let schedule = Arc::new(terms.schedule.clone());
+        let newcomers = users::newcomers(store.clone(), Arc::clone(&schedule), Arc::clone(&clock));
         Self {
             store,
-            schedule: Arc::new(terms.schedule.clone()),
+            schedule,
             terms: Arc::new(terms),
             dead_letters,
             forecasts: Arc::default(),
             clock,
+            newcomers: Arc::new(newcomers),
             patience: Duration::from_secs(30),
         }
     }

@@ -106,6 +106,15 @@ impl Problem {
         Self::unavailable(detail, LATER)
     }
 
+    /// The external id belongs to another user.
+    pub(super) fn external_id_taken() -> Self {
+        let title = "The external id is taken";
+        let problem = "belongs to another user: PUT /v1/users/by-external-id/{externalId} changes that one";
+        let mut conflict = Self::new(StatusCode::CONFLICT, "external-id-taken", title, title);
+        conflict.errors = vec![FieldError::new("externalId", problem)];
+        conflict
+    }
+
     /// What is asked for does not exist.
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
@@ -157,11 +166,6 @@ impl Problem {
     fn internal() -> Self {
         let (status, title) = (StatusCode::INTERNAL_SERVER_ERROR, "Internal error");
         Self::new(status, "internal", title, "the log of bday has the reason")
-    }
-
-    /// Whether what is to be written belongs to somebody else.
-    pub(super) fn is_conflict(&self) -> bool {
-        self.status == StatusCode::CONFLICT.as_u16()
     }
 
     /// With more to say.
@@ -225,14 +229,7 @@ impl From<&StoreError> for Problem {
             );
         }
         let field = match error.constraint() {
-            Some("external_ids_are_unique") => {
-                let title = "The external id is taken";
-                let problem =
-                    "belongs to another user: PUT /v1/users/by-external-id/{externalId} changes that one";
-                let mut conflict = Self::new(StatusCode::CONFLICT, "external-id-taken", title, title);
-                conflict.errors = vec![FieldError::new("externalId", problem)];
-                return conflict;
-            }
+            Some("external_ids_are_unique") => return Self::external_id_taken(),
             Some("an_external_id_is_not_blank") => "externalId",
             Some("a_first_name_is_not_blank") => "firstName",
             Some("a_last_name_is_not_huge") => "lastName",

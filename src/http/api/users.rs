@@ -1,6 +1,7 @@
 //! `/v1/users`
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -17,9 +18,11 @@ use super::problem::Problem;
 use super::request::{self, Id, Parameters, Preconditions, Tags};
 use super::{Api, Page, Tries};
 use crate::calendar::Zone;
+use crate::clock::SharedClock;
 use crate::http::access::About;
-use crate::model::{FieldError, NewUser, User, UserDocument};
-use crate::store::{Created, Deleted, Edited, Idempotency, UserFilter, UserRef};
+use crate::http::together::Together;
+use crate::model::{FieldError, NewUser, Schedule, User, UserDocument};
+use crate::store::{Created, Deleted, Edited, Idempotency, Store, UserFilter, UserRef};
 
 pub(super) const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -167,11 +170,18 @@ pub(super) async fn create(
         .with(&object)
         .check(&api.schedule, api.latest_today())
         .map_err(Problem::invalid)?;
-    let idempotency = key.map(|key| Idempotency { key, request: &bytes });
-    match api.create(&user, idempotency).await? {
+    let outcome = match key {
+        Some(key) => {
+            api.create_alone(&user, Some(Idempotency { key, request: &bytes }))
+                .await?
+        }
+        None => api.create(&user).await?,
+    };
+    match outcome {
         Created::New(user) => Ok(created(&user.known_to(&api.schedule))),
         Created::Before(id, answer) => Ok(created_before(id, answer)),
         Created::KeyTaken => Err(Problem::key_taken()),
+        Created::ExternalIdTaken => Err(Problem::external_id_taken()),
     }
 }
 
@@ -305,7 +315,18 @@ impl Api {
         self.clock.now().date_naive() + Days::new(1)
     }
 
-    pub(super) async fn create(
+    /// Creates a user together with others who come at this moment. What fails together is tried alone, so that nobody
+    /// pays for another's row.
+    pub(super) async fn create(&self, user: &NewUser) -> Result<Created, Problem> {
+        match self.newcomers.write(user.clone()).await {
+            Ok(Some(user)) => Ok(Created::New(Box::new(user))),
+            Ok(None) => Ok(Created::ExternalIdTaken),
+            Err(error) if error.is_refusal() => self.create_alone(user, None).await,
+            Err(error) => Err(Problem::from(&*error)),
+        }
+    }
+
+    async fn create_alone(
         &self,
         user: &NewUser,
         idempotency: Option<Idempotency<'_>>,
@@ -386,6 +407,18 @@ impl Api {
             Deleted::OtherVersion => Err(Problem::other_version()),
         }
     }
+}
+
+/// Those who are created without an `Idempotency-Key`.
+pub(super) fn newcomers(
+    store: Store,
+    schedule: Arc<Schedule>,
+    clock: SharedClock,
+) -> Together<NewUser, Option<User>> {
+    Together::new(move |users: Vec<NewUser>| {
+        let (store, schedule, now) = (store.clone(), Arc::clone(&schedule), clock.now());
+        async move { store.create_users(&schedule, now, &users).await }
+    })
 }
 
 pub(super) fn no_such_user() -> Problem {

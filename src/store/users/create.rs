@@ -1,13 +1,14 @@
-//! One new user, and the promise that a repeated request makes no second one.
+//! New users, and the promise that a repeated request makes no second one.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashSet;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::super::plan::{self, begin_writing, insert_events};
 use super::super::{Result, Store};
-use super::occasions::{dates_of, occasions_of};
-use super::rows::date_columns;
+use super::occasions::{Dates, occasions_of};
 use crate::calendar::{LeapDay, SendAt};
 use crate::model::{NewUser, Schedule, User};
 
@@ -32,6 +33,8 @@ pub enum Created {
     Before(Uuid, String),
     /// The key belongs to another request.
     KeyTaken,
+    /// The external id belongs to another user.
+    ExternalIdTaken,
 }
 
 impl Store {
@@ -40,7 +43,7 @@ impl Store {
     /// Who was deleted and comes back under the same external id gets the old id, and so no second greeting in a year.
     ///
     /// # Errors
-    /// The database refuses, for instance because the external id is taken, or is away; then nothing is written.
+    /// The database refuses or is away; then nothing is written.
     pub async fn create_user(
         &self,
         schedule: &Schedule,
@@ -58,29 +61,70 @@ impl Store {
                 transaction.commit().await?;
                 return Ok(before);
             }
-            let created = insert(&mut transaction, now, user).await?;
-            let mut written = plan::Written::default();
-            if let Some(through) = through {
-                let mut events = Vec::new();
-                for occasion in occasions_of(created.id, user, now) {
-                    events.extend(schedule.events_through(&occasion, now, through));
-                }
-                written = insert_events(&mut transaction, now, &events).await?;
-            }
+            let users = std::slice::from_ref(user);
+            let (mut created, written) =
+                insert_and_plan(&mut transaction, schedule, now, through, users).await?;
+            let Some(user) = created.pop().flatten() else {
+                transaction.rollback().await?;
+                return Ok(Created::ExternalIdTaken);
+            };
             if let Some(idempotency) = idempotency {
                 sqlx::query("UPDATE idempotency_keys SET user_id = $2, answer = $3 WHERE key = $1")
                     .bind(idempotency.key)
-                    .bind(created.id)
-                    .bind(answer(&created))
+                    .bind(user.id)
+                    .bind(answer(&user))
                     .execute(&mut *transaction)
                     .await?;
             }
             transaction.commit().await?;
             written.count();
-            Ok(Created::New(Box::new(created)))
+            Ok(Created::New(Box::new(user)))
         })
         .await
     }
+
+    /// Creates several users who have nothing to do with each other, each as [`Store::create_user`] does, in one
+    /// transaction. Gives, in the same order, what became of each; none where the external id belongs to another user, be
+    /// it one of these.
+    ///
+    /// # Errors
+    /// The database refuses one of them, or is away; then none is written.
+    pub async fn create_users(
+        &self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        users: &[NewUser],
+    ) -> Result<Vec<Option<User>>> {
+        self.in_time(async {
+            let (mut transaction, through) = begin_writing(self).await?;
+            let (created, written) = insert_and_plan(&mut transaction, schedule, now, through, users).await?;
+            transaction.commit().await?;
+            written.count();
+            Ok(created)
+        })
+        .await
+    }
+}
+
+/// Gives what became of each, and what that has done to events.
+async fn insert_and_plan(
+    transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    through: Option<NaiveDate>,
+    users: &[NewUser],
+) -> Result<(Vec<Option<User>>, plan::Written)> {
+    let created = insert(transaction, now, users).await?;
+    let mut events = Vec::new();
+    for (new, user) in users.iter().zip(&created) {
+        if let (Some(user), Some(through)) = (user, through) {
+            for occasion in occasions_of(user.id, new, now) {
+                events.extend(schedule.events_through(&occasion, now, through));
+            }
+        }
+    }
+    let written = insert_events(transaction, now, &events).await?;
+    Ok((created, written))
 }
 
 /// Takes the key for this transaction. Gives what it stands for if it is taken; a request under the same key that is
@@ -128,44 +172,128 @@ async fn reserve(
     }))
 }
 
+/// Writes those whose external id is free; of several with the same, the first.
 async fn insert(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
-    user: &NewUser,
-) -> Result<User> {
-    let dates = || dates_of(user).filter_map(|(kind, date)| Some((kind, date?)));
-    let kinds: Vec<&str> = dates().map(|(kind, _)| kind).collect();
-    let columns = || dates().map(|(_, date)| date_columns(date));
-    let id = match &user.external_id {
-        Some(external_id) => former_id(transaction, external_id).await?,
-        None => None,
+    users: &[NewUser],
+) -> Result<Vec<Option<User>>> {
+    let mut external_ids = HashSet::new();
+    let first: Vec<bool> = users
+        .iter()
+        .map(|user| {
+            user.external_id
+                .as_deref()
+                .is_none_or(|id| external_ids.insert(id))
+        })
+        .collect();
+    let mut ids: Vec<Uuid> = users.iter().map(|_| Uuid::now_v7()).collect();
+    if !external_ids.is_empty() {
+        take_former_ids(transaction, users, &mut ids).await?;
+    }
+    let rows = || {
+        let rows = users.iter().zip(&ids).zip(&first);
+        rows.filter_map(|((user, id), first)| first.then_some((user, *id)))
     };
-    let id = id.unwrap_or_else(Uuid::now_v7);
-    sqlx::query(
-        "WITH u AS (
-             INSERT INTO users (id, external_id, first_name, last_name, time_zone, send_at, leap_day, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
-         )
-         INSERT INTO occasions (user_id, kind, year, month, day, known_at)
-         SELECT $1, n.kind, n.year, n.month, n.day, $8
-         FROM unnest($9::text[], $10::smallint[], $11::smallint[], $12::smallint[]) AS n(kind, year, month, day)",
+    let mut dates = Dates::default();
+    for (user, id) in rows() {
+        dates.add(id, user);
+    }
+    let written: Vec<Uuid> = sqlx::query_scalar(INSERT)
+        .bind(rows().map(|(_, id)| id).collect::<Vec<_>>())
+        .bind(
+            rows()
+                .map(|(user, _)| user.external_id.as_deref())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows()
+                .map(|(user, _)| user.first_name.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows()
+                .map(|(user, _)| user.last_name.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(rows().map(|(user, _)| user.time_zone.name()).collect::<Vec<_>>())
+        .bind(
+            rows()
+                .map(|(user, _)| user.send_at.map(SendAt::time))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            rows()
+                .map(|(user, _)| user.leap_day.map(LeapDay::as_str))
+                .collect::<Vec<_>>(),
+        )
+        .bind(now)
+        .bind(&dates.users)
+        .bind(&dates.kinds)
+        .bind(&dates.years)
+        .bind(&dates.months)
+        .bind(&dates.days)
+        .fetch_all(&mut **transaction)
+        .await?;
+    let written: HashSet<Uuid> = written.into_iter().collect();
+    let created = users
+        .iter()
+        .zip(&ids)
+        .zip(&first)
+        .map(|((user, id), first)| (*first && written.contains(id)).then(|| as_created(user, *id, now)));
+    Ok(created.collect())
+}
+
+/// In the order of their external ids, so that two who write at once do not wait for each other.
+const INSERT: &str = "
+WITH u AS (
+    INSERT INTO users (id, external_id, first_name, last_name, time_zone, send_at, leap_day, created_at, updated_at)
+    SELECT id, external_id, first_name, last_name, time_zone, send_at, leap_day, $8, $8
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::time[], $7::text[])
+        AS n(id, external_id, first_name, last_name, time_zone, send_at, leap_day)
+    ORDER BY external_id
+    ON CONFLICT (external_id) DO NOTHING
+    RETURNING id
+), o AS (
+    INSERT INTO occasions (user_id, kind, year, month, day, known_at)
+    SELECT u.id, n.kind, n.year, n.month, n.day, $8
+    FROM unnest($9::uuid[], $10::text[], $11::smallint[], $12::smallint[], $13::smallint[])
+        AS n(user_id, kind, year, month, day)
+    JOIN u ON u.id = n.user_id
+)
+SELECT id FROM u";
+
+/// Puts the id of somebody who was deleted and comes back in the place of the new one. Asked apart from the insert, as
+/// most have no external id.
+async fn take_former_ids(
+    transaction: &mut Transaction<'_, Postgres>,
+    users: &[NewUser],
+    ids: &mut [Uuid],
+) -> Result<()> {
+    let former: Vec<(i64, Uuid)> = sqlx::query_as(
+        "SELECT n.position, f.user_id FROM unnest($1::text[]) WITH ORDINALITY AS n(external_id, position)
+         JOIN former_users f ON f.external_id_hash = sha256(convert_to(n.external_id, 'UTF8'))
+         WHERE NOT EXISTS (SELECT FROM users x WHERE x.id = f.user_id)",
     )
-    .bind(id)
-    .bind(user.external_id.as_deref())
-    .bind(&user.first_name)
-    .bind(&user.last_name)
-    .bind(user.time_zone.name())
-    .bind(user.send_at.map(SendAt::time))
-    .bind(user.leap_day.map(LeapDay::as_str))
-    .bind(now)
-    .bind(&kinds)
-    .bind(columns().map(|(year, ..)| year).collect::<Vec<_>>())
-    .bind(columns().map(|(_, month, _)| month).collect::<Vec<_>>())
-    .bind(columns().map(|(.., day)| day).collect::<Vec<_>>())
-    .execute(&mut **transaction)
+    .bind(
+        users
+            .iter()
+            .map(|user| user.external_id.as_deref())
+            .collect::<Vec<_>>(),
+    )
+    .fetch_all(&mut **transaction)
     .await?;
+    for (position, id) in former {
+        if let Some(place) = usize::try_from(position - 1).ok().and_then(|at| ids.get_mut(at)) {
+            *place = id;
+        }
+    }
+    Ok(())
+}
+
+fn as_created(user: &NewUser, id: Uuid, now: DateTime<Utc>) -> User {
     let others = user.occasions.iter();
-    Ok(User {
+    User {
         id,
         external_id: user.external_id.clone(),
         first_name: user.first_name.clone(),
@@ -180,18 +308,5 @@ async fn insert(
         version: 1,
         created_at: now,
         updated_at: now,
-    })
-}
-
-/// The id of somebody who was deleted and comes back. Asked apart from the insert: for one that mostly has no external id,
-/// Postgres would plan that insert anew each time, which takes longer than the insert.
-async fn former_id(transaction: &mut Transaction<'_, Postgres>, external_id: &str) -> Result<Option<Uuid>> {
-    Ok(sqlx::query_scalar(
-        "SELECT f.user_id FROM former_users f
-         WHERE f.external_id_hash = sha256(convert_to($1, 'UTF8'))
-           AND NOT EXISTS (SELECT FROM users x WHERE x.id = f.user_id)",
-    )
-    .bind(external_id)
-    .fetch_optional(&mut **transaction)
-    .await?)
+    }
 }

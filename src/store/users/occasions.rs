@@ -14,11 +14,11 @@ use crate::model::{BIRTHDAY, NewUser, Occasion};
 /// Dates to write and to take away.
 #[derive(Debug, Default)]
 pub(super) struct Dates<'a> {
-    users: Vec<Uuid>,
-    kinds: Vec<&'a str>,
-    years: Vec<Option<i16>>,
-    months: Vec<i16>,
-    days: Vec<i16>,
+    pub(super) users: Vec<Uuid>,
+    pub(super) kinds: Vec<&'a str>,
+    pub(super) years: Vec<Option<i16>>,
+    pub(super) months: Vec<i16>,
+    pub(super) days: Vec<i16>,
     gone: Vec<(Uuid, &'a str)>,
 }
 

@@ -203,3 +203,56 @@ async fn the_same_external_id_many_times_at_once_makes_one_user() {
         answer.expect(200);
     }
 }
+
+#[tokio::test]
+async fn who_comes_with_many_others_is_created_as_if_alone() {
+    let server = Server::start().await;
+    // Only the database knows that this one cannot be: a statement with it fails for everybody in it.
+    let pool = server.pool().await;
+    sqlx::query("ALTER TABLE users ADD CONSTRAINT nobody CHECK (first_name <> 'Nobody')")
+        .execute(&pool)
+        .await
+        .unwrap();
+    // The day is planned, so each gets an event with its user.
+    sqlx::query("INSERT INTO planned_days (local_date) VALUES ('2026-11-25')")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let user = |n: usize| {
+        let mut user = ada();
+        user["birthDate"] = json!("1990-11-25");
+        match n {
+            3 => user["firstName"] = json!("Nobody"),
+            10..20 => user["externalId"] = json!("the same"),
+            20..30 => user["externalId"] = json!(format!("hr-{n}")),
+            _ => {}
+        }
+        user
+    };
+    let users: Vec<Value> = (0..60).map(user).collect();
+    let answers = users.iter().map(|user| server.json("POST", "/v1/users", user));
+    let answers = futures_util::future::join_all(answers).await;
+    let with = |status: u16| answers.iter().filter(move |answer| answer.status == status);
+    assert_eq!(
+        (with(201).count(), with(409).count(), with(503).count()),
+        (50, 9, 1)
+    );
+    assert_eq!(answers[3].status, 503);
+    assert!(answers[10..20].iter().all(|answer| answer.status != 503));
+
+    for (user, answer) in users
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer.status == 201)
+    {
+        let path = answer.header("location").to_owned();
+        let there = server.get(&path).await.expect(200);
+        assert_eq!(
+            there["externalId"],
+            *user.get("externalId").unwrap_or(&Value::Null)
+        );
+        assert_eq!(there, answer.json());
+        let events = server.get(&format!("{path}/events")).await.expect(200);
+        assert_eq!(events["items"][0]["localDate"], "2026-11-25");
+    }
+}

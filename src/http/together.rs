@@ -1,0 +1,180 @@
+//! Many requests, one statement: whoever comes while a statement is on its way shares the next.
+//!
+//! Each caller puts its row down and queues for the turn; who has it sends all rows that lie there on their way, and the
+//! others learn what became of theirs. Alone, a caller waits for nobody. A statement that is on its way goes on even if
+//! its caller gives up, since it has rows of others: so no row is ever written twice.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::store::StoreError;
+
+/// Rows in a statement at the most.
+const MOST: usize = 256;
+
+/// What became of a row, for the caller who waits for it. A failure is everybody's.
+pub(super) type Outcome<R> = Result<R, Arc<StoreError>>;
+
+/// Writes rows; gives for each, in the same order, what became of it.
+type Write<T, R> = dyn Fn(Vec<T>) -> BoxFuture<'static, Result<Vec<R>, StoreError>> + Send + Sync;
+
+/// See the module.
+pub(super) struct Together<T, R> {
+    write: Box<Write<T, R>>,
+    waiting: Mutex<Vec<(T, oneshot::Sender<Outcome<R>>)>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<T, R> std::fmt::Debug for Together<T, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Together").finish_non_exhaustive()
+    }
+}
+
+impl<T, R> Together<T, R>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    /// Rows are written by `write`.
+    pub(super) fn new<F>(write: impl Fn(Vec<T>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Vec<R>, StoreError>> + Send + 'static,
+    {
+        Self {
+            write: Box::new(move |rows| Box::pin(write(rows))),
+            waiting: Mutex::default(),
+            turn: Arc::default(),
+        }
+    }
+
+    /// Has `row` written with all that wait.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it has rows of others, and ends at the store's deadline; there is one at a time"
+    )]
+    pub(super) async fn write(&self, row: T) -> Outcome<R> {
+        let (tell, mut told) = oneshot::channel();
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((row, tell));
+        loop {
+            let turn = tokio::select! {
+                biased;
+                // It is not told when the runtime goes down, or after a panic.
+                outcome = &mut told => return outcome.unwrap_or_else(|_| Err(Arc::new(StoreError::Stopped))),
+                turn = Arc::clone(&self.turn).lock_owned() => turn,
+            };
+            let (rows, callers) = self.take();
+            if rows.is_empty() {
+                continue;
+            }
+            let written = (self.write)(rows);
+            tokio::spawn(async move {
+                tell_all(callers, written.await);
+                drop(turn);
+            });
+        }
+    }
+
+    /// The rows that came first, of all that somebody still waits for.
+    fn take(&self) -> (Vec<T>, Vec<oneshot::Sender<Outcome<R>>>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|(_, caller)| !caller.is_closed());
+        let some = waiting.len().min(MOST);
+        waiting.drain(..some).unzip()
+    }
+}
+
+fn tell_all<R>(callers: Vec<oneshot::Sender<Outcome<R>>>, written: Result<Vec<R>, StoreError>) {
+    // Who gave up meanwhile is not told.
+    match written {
+        Ok(results) => {
+            for (caller, result) in callers.into_iter().zip(results) {
+                let _ = caller.send(Ok(result));
+            }
+        }
+        Err(error) => {
+            let error = Arc::new(error);
+            for caller in callers {
+                let _ = caller.send(Err(Arc::clone(&error)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// What each statement had.
+    type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
+
+    /// Doubles numbers, a statement for each permit of the door.
+    fn doubling(door: &Arc<Semaphore>) -> (Together<u32, u32>, Batches) {
+        let batches = Batches::default();
+        let (seen, door) = (Arc::clone(&batches), Arc::clone(door));
+        let together = Together::new(move |rows: Vec<u32>| {
+            seen.lock().expect("no panic").push(rows.clone());
+            let door = Arc::clone(&door);
+            async move {
+                door.acquire().await.expect("open").forget();
+                Ok(rows.iter().map(|row| row * 2).collect())
+            }
+        });
+        (together, batches)
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_meanwhile_shares_the_next_statement_up_to_a_bound() {
+        let door = Arc::new(Semaphore::new(0));
+        let (together, batches) = doubling(&door);
+        let all = join_all((0..300).map(|n| together.write(n)));
+        let open = async { door.add_permits(3) };
+        let (written, ()) = tokio::join!(all, open);
+        let written: Vec<u32> = written.into_iter().map(|one| one.expect("written")).collect();
+        assert_eq!(written, (0..300).map(|n| n * 2).collect::<Vec<_>>());
+        let sizes: Vec<usize> = batches.lock().expect("no panic").iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 256, 43]);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_gives_up_takes_nobody_along_and_its_row_is_written_once() {
+        let door = Arc::new(Semaphore::new(0));
+        let (together, batches) = doubling(&door);
+        let mut first = Box::pin(together.write(1));
+        assert!((&mut first).now_or_never().is_none());
+        tokio::task::yield_now().await;
+        let mut second = Box::pin(together.write(2));
+        let mut third = Box::pin(together.write(3));
+        assert!((&mut second).now_or_never().is_none());
+        assert!((&mut third).now_or_never().is_none());
+        drop((first, second));
+        door.add_permits(2);
+        assert_eq!(third.await.expect("written"), 6);
+        assert_eq!(*batches.lock().expect("no panic"), [vec![1], vec![3]]);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_everybodys() {
+        let together = Together::<u32, ()>::new(async |_| Err(StoreError::Timeout(Duration::ZERO)));
+        let written = join_all((0..3).map(|n| together.write(n))).await;
+        assert!(written.iter().all(Result::is_err));
+    }
+
+    #[tokio::test]
+    async fn a_panic_leaves_nobody_waiting() {
+        let together = Together::<u32, ()>::new(async |_| panic!("a bug"));
+        let written = join_all((0..3).map(|n| together.write(n))).await;
+        assert!(written.iter().all(Result::is_err));
+    }
+}
