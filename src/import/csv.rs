@@ -18,20 +18,26 @@ pub enum HeaderError {
     Empty,
     /// It is too long or not UTF-8.
     #[error(
-        "line 1 is not a line of text: it must name the columns first_name,last_name,birth_date,time_zone"
+        "line 1 is not a line of text in UTF-8: save the file as UTF-8; its first line must name the columns \
+         first_name,last_name,birth_date,time_zone"
     )]
     Unreadable,
     /// A column is missing.
     #[error("line 1: the column {0} is missing; needed are first_name,last_name,birth_date,time_zone")]
     Missing(&'static str),
     /// A column is there that nobody knows.
-    #[error("line 1: the column {column:?} is not known; known are {known}")]
+    #[error("line 1: the column {column:?} is not known{meant}; known are {known}")]
     Unknown {
         /// As it is called.
         column: String,
+        /// The one that was meant, as a question.
+        meant: String,
         /// Those that would do.
         known: String,
     },
+    /// Other programs separate columns by something else.
+    #[error("line 1: the columns are separated by {0}: save the file with commas")]
+    Separator(&'static str),
     /// A column is there twice.
     #[error("line 1: the column {0} is there twice")]
     Twice(String),
@@ -59,6 +65,13 @@ impl Parser {
             return Err(HeaderError::Unreadable);
         }
         let names: Vec<&str> = record.iter().map(str::trim).collect();
+        if let [only] = names[..] {
+            for (separator, called) in [(';', "semicolons"), ('\t', "tabs")] {
+                if only.contains(separator) {
+                    return Err(HeaderError::Separator(called));
+                }
+            }
+        }
         let known: Vec<&str> = [&REQUIRED[..], &OPTIONAL]
             .concat()
             .into_iter()
@@ -68,6 +81,7 @@ impl Parser {
             if !known.contains(name) {
                 return Err(HeaderError::Unknown {
                     column: name.chars().take(60).collect(),
+                    meant: meant(name, &known),
                     known: known.join(","),
                 });
             }
@@ -129,6 +143,15 @@ impl Parser {
             .check(&SNAKE_CASE, schedule, today)
             .map_err(|errors| super::in_words(&errors))
     }
+}
+
+/// The known column that is nearly `name`, as a question.
+fn meant(name: &str, known: &[&str]) -> String {
+    let name = name.to_lowercase().replace([' ', '-'], "_");
+    known
+        .iter()
+        .find(|known| strsim::damerau_levenshtein(known, &name) <= 2)
+        .map_or_else(String::new, |known| format!(": did you mean {known}?"))
 }
 
 /// Whether `line` is one record.
@@ -200,6 +223,12 @@ mod tests {
         assert!(
             error.contains("time_zone") && error.contains("work_anniversary"),
             "{error}"
+        );
+        let error = parser("First Name").expect_err("it is not known").to_string();
+        assert!(error.contains("did you mean first_name?"), "{error}");
+        assert_eq!(
+            parser("first_name;last_name;birth_date;time_zone").err(),
+            Some(HeaderError::Separator("semicolons"))
         );
         assert!(matches!(
             parser("first_name,first_name"),
