@@ -40,6 +40,7 @@ pub(super) async fn examine(
         skew(store, clock).await,
         zones(store, clock.now(), usable).await,
         backlog(store, clock.now(), usable).await,
+        sending(store, usable).await,
     ] {
         findings.push(looked.unwrap_or_else(|error| {
             Finding::failure("database.reachable", chain(&error), "see the database's own log")
@@ -149,6 +150,25 @@ async fn zones(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Findin
             "one of both has old zone data. bday goes by its own: see that it is the newest release, then update the \
              database server's tzdata",
         )
+    })
+}
+
+/// A pause holds until somebody ends it, and somebody may have forgotten.
+async fn sending(store: &Store, usable: bool) -> Result<Finding> {
+    let pause = if usable { store.pause().await? } else { None };
+    Ok(match pause {
+        Some(pause) => {
+            let why = match &*pause.reason {
+                "" => String::new(),
+                reason => format!(" ({reason})"),
+            };
+            Finding::warning(
+                "sending",
+                format!("paused since {}{why}", pause.since.format("%F %T UTC")),
+                "`bday resume` goes on; what is over late.max_secs late by then is skipped",
+            )
+        }
+        None => Finding::ok("sending", "not paused"),
     })
 }
 

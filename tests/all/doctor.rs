@@ -76,6 +76,15 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(grade(&findings, "webhook.reachable"), "failure");
     assert_eq!(grade(&findings, "http.listen"), "failure");
 
+    let pause = ["pause", "--reason", "the receiver moves"];
+    assert!(place.bday(&pause).finish().await.status.success());
+    let (code, findings) = examine(place.bday(&["doctor", "--json"])).await;
+    assert_eq!(code, Some(1), "the receiver is still away");
+    let (grade_of, found) = &findings["sending"];
+    assert_eq!(grade_of, "warning");
+    assert!(found.contains("the receiver moves"), "{found}");
+    assert!(place.bday(&["resume"]).finish().await.status.success());
+
     let token = ["token", "create", "hr", "--scope", "read"];
     assert!(place.bday(&token).finish().await.status.success());
     let exposed = place
