@@ -75,7 +75,7 @@ fn print(explanation: &Explanation, colour: bool) -> std::io::Result<()> {
     }
     if explanation.user.is_some() {
         println!("\nNext");
-        let mut table = Table::new(&["DATE", "KIND", "TURNS", "DUE (UTC)", "OFFSET", "PLANNED", "RULE"]);
+        let mut table = Table::new(&["DATE", "KIND", "YEARS", "DUE (UTC)", "OFFSET", "PLANNED", "RULE"]);
         for next in &explanation.next {
             table.row(cells(next, explanation));
         }

@@ -13,7 +13,8 @@ pub fn span(duration: TimeDelta) -> String {
     let ms = duration.num_milliseconds().unsigned_abs();
     let (minutes, hours, days) = (ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     match ms {
-        0..10_000 if !ms.is_multiple_of(1000) => format!("{:.1} s", ms as f64 / 1000.0),
+        1..1000 => format!("{ms} ms"),
+        1000..10_000 if !ms.is_multiple_of(1000) => format!("{:.1} s", ms as f64 / 1000.0),
         0..60_000 => format!("{} s", ms / 1000),
         60_000..3_600_000 => format!("{minutes} min"),
         3_600_000..86_400_000 => format!("{hours} h {:02} min", minutes % 60),
@@ -27,8 +28,11 @@ mod tests {
 
     #[test]
     fn a_span_has_two_units_at_the_most() {
-        let shown = [0, 400, 40_000, 185_000, 11_100_000, -187_200_000];
+        let shown = [0, 17, 4_400, 40_000, 185_000, 11_100_000, -187_200_000];
         let shown = shown.map(|ms| span(TimeDelta::milliseconds(ms)));
-        assert_eq!(shown, ["0 s", "0.4 s", "40 s", "3 min", "3 h 05 min", "2 d 4 h"]);
+        assert_eq!(
+            shown,
+            ["0 s", "17 ms", "4.4 s", "40 s", "3 min", "3 h 05 min", "2 d 4 h"]
+        );
     }
 }
