@@ -41,10 +41,13 @@ pub struct User {
     /// Set by bday.
     pub id: Uuid,
     /// The owner's own name for this person.
+    #[schema(example = "hr-17")]
     pub external_id: Option<String>,
     /// Never blank.
+    #[schema(example = "Ada")]
     pub first_name: String,
     /// May be empty.
+    #[schema(example = "Lovelace")]
     pub last_name: String,
     /// `YYYY-MM-DD`, or `--MM-DD` where the year is not known.
     #[schema(value_type = String, example = "1815-12-10")]
@@ -56,7 +59,7 @@ pub struct User {
     #[schema(value_type = Option<String>, example = "09:00")]
     pub send_at: Option<SendAt>,
     /// What 29 February means in a common year: `feb28`, `mar1` or `leap_years_only`; null means the configuration's.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, example = "feb28")]
     pub leap_day: Option<LeapDay>,
     /// Dates of other kinds, by kind.
     #[schema(value_type = BTreeMap<String, String>)]
