@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::channel::webhook::Webhook;
 use crate::channel::{Channel, Messages};
 use crate::clock::{Clock, SharedClock, SystemClock};
-use crate::config::{Config, QueueKind};
+use crate::config::{Config, ConfigError, QueueKind};
 use crate::dead_letters::DeadLetters;
 use crate::health::Beat;
 use crate::http::{self, Api, Gate, Health, Limits, Site};
@@ -98,9 +98,13 @@ pub fn store_without_login(config: &Config) -> Store {
 }
 
 /// The queue as `config` says. Does not connect yet.
-pub async fn queue(config: &Config, store: &Store) -> Arc<dyn Queue> {
+///
+/// # Errors
+/// When no queue is given.
+pub async fn queue(config: &Config, store: &Store) -> Result<Arc<dyn Queue>, ConfigError> {
+    config.needs_queue()?;
     let queue = &config.queue;
-    match queue.kind {
+    Ok(match queue.kind {
         QueueKind::Sqs => {
             let options = sqs::Options {
                 url: queue.sqs.url.clone(),
@@ -114,7 +118,7 @@ pub async fn queue(config: &Config, store: &Store) -> Arc<dyn Queue> {
             let name = &queue.postgres.name;
             Arc::new(PostgresQueue::new(store.clone(), name, queue.visibility(), queue.max_receives).await)
         }
-    }
+    })
 }
 
 /// A queue in memory with the settings of `config`, for simulated years.
@@ -270,20 +274,15 @@ pub async fn start(
 ) -> anyhow::Result<Started> {
     let metrics = telemetry::collect_metrics(config.kinds.keys().map(String::as_str))?;
     // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
-    config.needs_database()?;
-    let wire = if role.works() {
-        config.needs_webhook()?;
-        Some(wire(config)?)
-    } else {
-        None
-    };
+    config.needs_all(role.works())?;
+    let wire = role.works().then(|| wire(config)).transpose()?;
     let store = store_without_login(config);
     let sources = Sources::new(Arc::clone(&clock));
     let access = Access::new(config, &sources);
     if access.is_fixed() {
         access.renew(&store).await?;
     }
-    let queue = queue(config, &store).await;
+    let queue = queue(config, &store).await?;
     let (tick, receive) = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
     let health = Arc::new(Health::new(
         store.clone(),
@@ -433,7 +432,7 @@ async fn patiently<T>(step: impl AsyncFn() -> anyhow::Result<T>) -> T {
         match step().await {
             Ok(done) => return done,
             Err(error) => {
-                let error = format!("{error:#}");
+                let error = chain(error.as_ref());
                 tracing::warn!(error, retry_in_secs = pause.as_secs_f32(), "not ready yet");
             }
         }

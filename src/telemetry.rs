@@ -53,7 +53,7 @@ pub fn log_for_daemon(log: &Log) -> anyhow::Result<()> {
             .init();
     } else {
         builder
-            .with_ansi(std::io::stdout().is_terminal())
+            .with_ansi(colours(std::io::stdout().is_terminal()))
             .with_target(false)
             .init();
     }
@@ -69,10 +69,15 @@ pub fn log_for_command(level: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(colours(std::io::stderr().is_terminal()))
         .with_target(false)
         .without_time()
         .init();
+}
+
+/// Colours are for a terminal, and not where `NO_COLOR` is set.
+pub(crate) fn colours(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 /// What libraries say below a warning is of no use to an operator, unless he asks for it by module.
@@ -171,15 +176,28 @@ fn describe() {
 }
 
 /// An error with its sources, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.contains(&more) {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let (more, ends) = match error.downcast_ref::<sqlx::Error>() {
+            // Its own text has the line of PostgreSQL's source behind it, and that of its source is the same again.
+            Some(sqlx::Error::Database(refused)) => (refused.message().to_owned(), true),
+            // The pool tries again for as long as it may wait, and keeps to itself why it failed.
+            Some(sqlx::Error::PoolTimedOut) => (
+                "no connection within database.acquire_timeout_secs: nothing answers at its address, or all connections \
+                 are in use"
+                    .to_owned(),
+                true,
+            ),
+            _ => (error.to_string(), false),
+        };
+        if text.is_empty() {
+            text = more;
+        } else if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
-        source = error.source();
+        next = error.source().filter(|_| !ends);
     }
     text
 }

@@ -42,8 +42,8 @@ Examples:
   bday demo --once              ends by itself; exit code 0 if each has come once
   bday demo --once --minutes 0  the shortest: only people whose send time has just passed
 
-Needs an installed PostgreSQL server (Debian: apt-get install postgresql), running or not: it
-starts one of its own on a free port, and removes it at the end. It reads no configuration file
+Needs an installed PostgreSQL server (Debian: apt-get install postgresql), running or not: it \
+starts one of its own on a free port, and removes it at the end. It reads no configuration file \
 and no BDAY__ variable.";
 
 /// How long after the last due instant, or after all was ready, a greeting is waited for.
@@ -266,7 +266,7 @@ fn variables(database: &str, page: &str) -> HashMap<String, String> {
 /// Sets up the schema and the queue, and imports the people, as `bday migrate` and `bday user import` do.
 async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::Result<(Cast, Ids)> {
     let store = app::store(config).await?;
-    let queue = app::queue(config, &store).await;
+    let queue = app::queue(config, &store).await?;
     app::set_up(config, &store, &*queue).await?;
     // Now, and not before: the first minute must not begin while the database is still being made.
     let now = clock.now();

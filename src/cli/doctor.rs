@@ -1,6 +1,5 @@
 //! `bday doctor`
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -11,7 +10,7 @@ use crate::doctor::{self, Finding, Grade};
 
 const EXAMPLES: &str = "\
 Examples:
-  bday doctor                                        where the daemon would run, with its configuration
+  bday doctor        where the daemon would run, with its configuration
   bday doctor --json | jq '.findings[] | select(.grade != \"ok\")'
 
 Changes nothing, and greets nobody. Exit code 1 when a check failed; warnings do not count.";
@@ -32,16 +31,16 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
     if args.json {
         output::json(&json!({ "ok": !failed, "findings": findings }))?;
     } else {
-        let colour = std::io::stdout().is_terminal();
+        let colour = output::coloured();
         for finding in &findings {
             println!("{}", line(finding, colour));
         }
         let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
         println!(
-            "\n{} ok, {} warnings, {} failures",
+            "\n{} ok, {}, {}",
             count(Grade::Ok),
-            count(Grade::Warning),
-            count(Grade::Failure)
+            output::plural(count(Grade::Warning), "warning", "warnings"),
+            output::plural(count(Grade::Failure), "failure", "failures")
         );
     }
     Ok(if failed {

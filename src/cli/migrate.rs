@@ -2,20 +2,39 @@
 
 use std::process::ExitCode;
 
-use super::ConfigSource;
+use super::{ConfigSource, output};
 use crate::app;
 use crate::config::QueueKind;
 
-pub(super) async fn run(source: &ConfigSource) -> anyhow::Result<ExitCode> {
+const EXAMPLES: &str = "\
+Examples:
+  bday migrate
+  bday migrate --json
+
+Forward only, and may be run again. `bday serve` does the same at its start, unless database.migrate is off.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Args, source: &ConfigSource) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     let store = app::store(&config).await?;
     store.migrate().await?;
-    let mut done = "the schema is up to date".to_owned();
-    if config.queue.create || config.queue.kind == QueueKind::Postgres {
-        app::queue(&config, &store).await.create().await?;
-        done.push_str(", the queue is there");
+    let ours = config.queue.create || config.queue.kind == QueueKind::Postgres;
+    if ours {
+        app::queue(&config, &store).await?.create().await?;
     }
     store.close().await;
-    println!("{done}");
+    if args.json {
+        output::json(&serde_json::json!({ "schemaUpToDate": true, "queueReady": ours }))?;
+    } else {
+        let queue = if ours { ", the queue is there" } else { "" };
+        println!("the schema is up to date{queue}");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,12 @@
 //!
 //! Exit codes: 0 it worked, 1 it did not, 2 the call or the configuration is wrong.
 
+/// The one of the standard library panics when whoever reads has seen enough, as `head` has.
+macro_rules! println {
+    () => { $crate::cli::output::line(format_args!("")) };
+    ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
+}
+
 mod config;
 mod demo;
 mod dlq;
@@ -69,7 +75,7 @@ enum Command {
     /// Go on sending
     Resume(pause::Resume),
     /// Bring the database's schema up to date, and create the queue where that is ours to do
-    Migrate,
+    Migrate(migrate::Args),
     /// Add, show, change, delete, list, import and export people
     #[command(subcommand)]
     User(user::Command),
@@ -121,7 +127,7 @@ impl Cli {
         // A thread that reads a terminal cannot be stopped; do not wait for it.
         runtime.shutdown_background();
         result.unwrap_or_else(|error| {
-            eprintln!("bday: {error:#}");
+            eprintln!("bday: {}", telemetry::chain(error.as_ref()));
             if error.downcast_ref::<ConfigError>().is_some() {
                 ExitCode::from(2)
             } else {
@@ -144,7 +150,7 @@ impl Cli {
             Command::Tick(args) => tick::run(args, &source, clock).await,
             Command::Pause(args) => pause::pause(args, &source, clock).await,
             Command::Resume(args) => pause::resume(args, &source).await,
-            Command::Migrate => migrate::run(&source).await,
+            Command::Migrate(args) => migrate::run(&args, &source).await,
             Command::User(command) => user::run(command, &source, clock).await,
             Command::Event(command) => event::run(command, &source, clock).await,
             Command::Dlq(command) => dlq::run(command, &source, clock).await,
@@ -193,4 +199,34 @@ fn variables() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::Cli;
+
+    /// Where the width of the terminal is not known, help is wrapped at this column.
+    const WIDTH: usize = 100;
+
+    fn leaves(command: &Command) -> Vec<&Command> {
+        let below: Vec<&Command> = command.get_subcommands().flat_map(leaves).collect();
+        if below.is_empty() { vec![command] } else { below }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_fits_into_a_line() {
+        for command in leaves(&Cli::command()) {
+            let name = command.get_name();
+            let after = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(after.contains("Examples:\n  "), "{name}");
+            for line in after.lines().filter(|line| line.starts_with("  ")) {
+                assert!(line.chars().count() <= WIDTH, "{name}: {line}");
+            }
+        }
+    }
 }

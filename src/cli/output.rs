@@ -1,9 +1,13 @@
 //! Tables for people: aligned, with a bold head on a terminal. And what else is shown the same everywhere.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::telemetry;
 
 /// A table with a head.
 #[derive(Debug)]
@@ -36,14 +40,14 @@ impl Table {
                 .rows
                 .iter()
                 .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count());
+                .map(|cell| cell.width());
             cells.chain([self.head[column].len()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let cells: Vec<String> = cells
                 .zip(&widths)
-                .map(|(cell, width)| format!("{cell:width$}"))
+                .map(|(cell, width)| padded(cell, *width))
                 .collect();
             cells.join("  ").trim_end().to_owned()
         };
@@ -55,6 +59,17 @@ impl Table {
         }
         out.flush()
     }
+}
+
+/// `text` in a column: by the places that it takes on a terminal, where a Chinese character takes two.
+pub(super) fn padded(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(text.width());
+    format!("{text}{:missing$}", "")
+}
+
+/// A count with its noun.
+pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// A bar over things that are counted, on a terminal only.
@@ -87,10 +102,18 @@ pub(super) fn json(value: &impl serde::Serialize) -> io::Result<()> {
     )
 }
 
-/// Colours are for a terminal, and not where `NO_COLOR` is set.
+/// Writes a line to standard output, for `println!` of the commands. A reader that has seen enough is no error: what a
+/// command does, it does to its end.
+pub(super) fn line(text: fmt::Arguments<'_>) {
+    if let Err(error) = finish(writeln!(io::stdout().lock(), "{text}")) {
+        eprintln!("bday: the answer cannot be written: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// Whether standard output may have colours.
 pub(super) fn coloured() -> bool {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
-    io::stdout().is_terminal() && !unwanted
+    telemetry::colours(io::stdout().is_terminal())
 }
 
 /// Milliseconds, as short as a person wants them.
@@ -114,6 +137,23 @@ fn finish(result: io::Result<()>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_align_whatever_the_letters() {
+        let mut table = Table::new(&["NAME", "ZONE"]);
+        for name in ["Ada", "山田 太郎", "Mu\u{308}ßig", "Jürgen"] {
+            table.row([name.to_owned(), "UTC".to_owned()]);
+        }
+        let mut out = Vec::new();
+        table.write(&mut out, false).expect("memory takes it");
+        let text = String::from_utf8(out).expect("it is text");
+        let at: Vec<usize> = text
+            .lines()
+            .skip(1)
+            .map(|line| line.trim_end_matches("UTC").width())
+            .collect();
+        assert_eq!(at, [11; 4], "{text}");
+    }
 
     #[test]
     fn lateness_is_short_and_signed() {

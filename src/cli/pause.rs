@@ -11,14 +11,14 @@ Examples:
   bday pause --reason 'the receiver is being moved'
   bday pause --json
 
-Stops sending in all processes at once; what is in flight ends. Planning goes on. What becomes due
+Stops sending in all processes at once; what is in flight ends. Planning goes on. What becomes due \
 meanwhile is sent after `bday resume`, up to late.max_secs late.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = PAUSE)]
 pub(super) struct Pause {
     /// Why, for those who ask later
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Print a JSON object
     #[arg(long)]
@@ -48,10 +48,13 @@ pub(super) async fn pause(
     } else if changed {
         println!("paused: nothing is sent until `bday resume`");
     } else if let Some(pause) = pause {
+        let why = match &*pause.reason {
+            "" => String::new(),
+            reason => format!(" ({reason})"),
+        };
         println!(
-            "it was paused already, since {} ({})",
+            "it was paused already, since {}{why}",
             pause.since.format("%F %T UTC"),
-            pause.reason
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -19,7 +19,7 @@ Examples:
   bday simulate --users 10000 --from 2026-01-01 --years 5 --seed 7
   bday simulate --late-join skip --json | jq .years
 
-Runs the real stages on a real PostgreSQL: one of its own, removed at the end, unless --database names an empty one. Reads
+Runs the real stages on a real PostgreSQL: one of its own, removed at the end, unless --database names an empty one. Reads \
 neither the configuration nor BDAY__ variables. Exit code 1 when a greeting is wrong, missing, or came twice.";
 
 #[derive(Debug, clap::Args)]

@@ -27,9 +27,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
+    config.needs_all(false)?;
     let store = app::store(&config).await?;
     store.check_schema().await?;
-    let queue = app::queue(&config, &store).await;
+    let queue = app::queue(&config, &store).await?;
     if config.queue.create {
         queue.create().await?;
     }

@@ -24,10 +24,10 @@ Examples:
   bday when --birth-date 2000-02-29 --time-zone Asia/Tokyo --leap-day mar1 --years 12 --json
   echo '{\"birthDate\":\"2000-02-29\",\"timeZone\":\"Asia/Tokyo\"}' | bday when --input -
 
-With --input, each line is a JSON object with the fields birthDate, timeZone
-and, if wanted, sendAt, leapDay, from and years. It is answered with one line:
-a JSON array as with --json, or an object with error, field and line. --send-at,
---leap-day, --from and --years apply to lines that lack the field. The exit code
+With --input, each line is a JSON object with the fields birthDate, timeZone \
+and, if wanted, sendAt, leapDay, from and years. It is answered with one line: \
+a JSON array as with --json, or an object with error, field and line. --send-at, \
+--leap-day, --from and --years apply to lines that lack the field. The exit code \
 is 1 when a line could not be answered.";
 
 /// Show when the next birthdays are due, and by which rule

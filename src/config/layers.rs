@@ -88,6 +88,8 @@ impl Layers {
                     .keys()
                     .map(|known| (strsim::damerau_levenshtein(known, key), known))
                     .min()
+                    // Half of it another word: that is no slip of the pen.
+                    .filter(|(distance, _)| distance * 2 <= key.len())
                     .map(|(_, known)| {
                         if name == "the file" {
                             known.clone()
@@ -95,9 +97,10 @@ impl Layers {
                             variable(known)
                         }
                     });
+                let meant = nearest.map_or_else(String::new, |known| format!("; did you mean {known}?"));
+                let meant = if meant.is_empty() { ":" } else { &meant };
                 errors.push(format!(
-                    "{shown} (in {name}) is not a key; did you mean {}? `bday config show` lists all",
-                    nearest.unwrap_or_default()
+                    "{shown} (in {name}) is not a key{meant} `bday config show` lists all"
                 ));
             }
         }

@@ -6,6 +6,7 @@ mod layers;
 mod needs;
 mod redact;
 mod validate;
+mod values;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -69,6 +70,7 @@ pub struct Database {
     pub password: Reference,
     pub credentials: Reference,
     pub iam_auth: bool,
+    #[serde(deserialize_with = "values::word")]
     pub tls: Tls,
     pub tls_root_cert: String,
     pub migrate: bool,
@@ -98,6 +100,7 @@ pub enum Tls {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Queue {
+    #[serde(deserialize_with = "values::word")]
     pub kind: QueueKind,
     pub create: bool,
     pub visibility_secs: u64,
@@ -161,6 +164,7 @@ pub struct KindConfig {
 pub struct Plan {
     pub horizon_secs: u64,
     pub leap_day: LeapDay,
+    #[serde(deserialize_with = "values::word")]
     pub late_join: LateJoin,
 }
 
@@ -214,7 +218,7 @@ pub struct Breaker {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Retry {
-    #[serde(deserialize_with = "one_or_more")]
+    #[serde(deserialize_with = "values::seconds")]
     pub schedule_secs: Vec<u64>,
 }
 
@@ -223,7 +227,9 @@ pub struct Retry {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Http {
+    #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "values::word")]
     pub auth: Auth,
     pub max_connections: u32,
     pub head_timeout_secs: u64,
@@ -254,6 +260,7 @@ impl Http {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Log {
+    #[serde(deserialize_with = "values::word")]
     pub format: LogFormat,
     pub level: String,
 }
@@ -301,34 +308,6 @@ impl Config {
             late_join: self.plan.late_join,
         }
     }
-}
-
-/// In a variable, a list of one is written like a number, and the numbers of a list are texts.
-fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Seconds {
-        Number(u64),
-        Text(String),
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMore {
-        One(Seconds),
-        More(Vec<Seconds>),
-    }
-    let expected =
-        || serde::de::Error::custom("expected seconds, separated by commas, such as 30,120,600,1800");
-    let list = match OneOrMore::deserialize(deserializer).map_err(|_| expected())? {
-        OneOrMore::One(seconds) => vec![seconds],
-        OneOrMore::More(list) => list,
-    };
-    list.into_iter()
-        .map(|seconds| match seconds {
-            Seconds::Number(seconds) => Ok(seconds),
-            Seconds::Text(text) => text.trim().parse().map_err(|_| expected()),
-        })
-        .collect()
 }
 
 impl Queue {

@@ -1,10 +1,46 @@
 //! What some commands need and others do not. A value that lives elsewhere is taken on trust here: it is looked at
 //! when it has been fetched.
 
-use super::{Config, ConfigError, Database, Tls};
+use super::{Config, ConfigError, Database, QueueKind, Tls};
 use crate::channel::webhook::{self, UrlError};
 
 impl Config {
+    /// Checks what a daemon needs, and tells all that is missing at once. `posts` is whether it posts webhooks.
+    ///
+    /// # Errors
+    /// See [`Self::needs_database`], [`Self::needs_queue`] and [`Self::needs_webhook`].
+    pub fn needs_all(&self, posts: bool) -> Result<(), ConfigError> {
+        let webhook = if posts { self.needs_webhook() } else { Ok(()) };
+        let mut wrong = Vec::new();
+        for checked in [self.needs_database(), self.needs_queue(), webhook] {
+            match checked {
+                Ok(()) => {}
+                Err(ConfigError::Invalid(errors)) => wrong.extend(errors),
+                Err(error) => return Err(error),
+            }
+        }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid(wrong))
+        }
+    }
+
+    /// Checks what a command needs that looks at the queue.
+    ///
+    /// # Errors
+    /// When `queue.kind` is SQS, and `queue.sqs.url` is missing.
+    pub fn needs_queue(&self) -> Result<(), ConfigError> {
+        if self.queue.kind == QueueKind::Postgres || !self.queue.sqs.url.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid(vec![
+            "queue.sqs.url is empty: set BDAY__QUEUE__SQS__URL to the queue's URL, or BDAY__QUEUE__KIND=postgres for a \
+             queue in the database itself"
+                .to_owned(),
+        ]))
+    }
+
     /// Checks what a command needs that reads or writes the database.
     ///
     /// # Errors

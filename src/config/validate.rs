@@ -87,10 +87,13 @@ impl Config {
             ),
         );
         match queue.kind {
+            // Whoever needs the queue asks for the URL: not every command does.
             QueueKind::Sqs => check(
-                queue.sqs.url.starts_with("http://") || queue.sqs.url.starts_with("https://"),
+                queue.sqs.url.is_empty()
+                    || queue.sqs.url.starts_with("http://")
+                    || queue.sqs.url.starts_with("https://"),
                 format!(
-                    "queue.sqs.url is {:?}: give the queue's URL (BDAY__QUEUE__SQS__URL), or set queue.kind to postgres",
+                    "queue.sqs.url is {:?}: give a URL such as https://sqs.eu-central-1.amazonaws.com/123456789012/bday",
                     queue.sqs.url
                 ),
             ),
@@ -171,6 +174,14 @@ impl Config {
                 self.scheduler.claim_lanes, self.database.max_connections
             ),
         );
+        check(
+            is_log_level(&self.log.level),
+            format!(
+                "log.level is {:?}: use error, warn, info, debug or trace, also by module, as in \
+                 info,bday::worker=debug",
+                self.log.level
+            ),
+        );
         for (name, kind) in &self.kinds {
             if let Err(error) = Template::new(&kind.message) {
                 check(false, format!("kinds.{name}.message: {error}"));
@@ -188,6 +199,17 @@ impl Config {
             Err(ConfigError::Invalid(errors))
         }
     }
+}
+
+/// A level, or several with commas between them, each for the module before its `=`. The filter itself would take any
+/// word for a module, and then be silent about all others.
+fn is_log_level(text: &str) -> bool {
+    text.split(',').all(|part| {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        ["off", "error", "warn", "info", "debug", "trace"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(level.trim()))
+    })
 }
 
 fn is_queue_name(name: &str) -> bool {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
+use super::values;
 use crate::channel::signature::{self, MAX_SECRETS};
 use crate::source::Reference;
 
@@ -22,6 +23,7 @@ pub struct Webhook {
     pub connect_timeout_secs: u64,
     pub allow_http: bool,
     pub tls_root_cert: String,
+    #[serde(deserialize_with = "values::word")]
     pub addresses: Addresses,
     #[serde(deserialize_with = "allow_ranges")]
     pub allow_ranges: Vec<IpNet>,

@@ -19,7 +19,13 @@ pub(super) async fn examine(config: &Config, store: &Store, database: bool) -> V
             "put the database right first",
         )];
     }
-    let queue = app::queue(config, store).await;
+    let Ok(queue) = app::queue(config, store).await else {
+        return vec![Finding::failure(
+            "queue.reachable",
+            "queue.sqs.url is empty",
+            "set BDAY__QUEUE__SQS__URL to the queue's URL, or BDAY__QUEUE__KIND=postgres for a queue in the database",
+        )];
+    };
     let depth = match queue.depth().await {
         Ok(depth) => depth,
         Err(error) => return vec![unreachable(config, &error)],

@@ -89,6 +89,78 @@ fn values_that_contradict_each_other_are_all_named_at_once() {
 }
 
 #[test]
+fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
+    for (variable, key, known) in [
+        ("BDAY__QUEUE__KIND", "queue.kind", "`sqs` or `postgres`"),
+        ("BDAY__DATABASE__TLS", "database.tls", "verify-full"),
+        ("BDAY__HTTP__AUTH", "http.auth", "`auto` or `required`"),
+        ("BDAY__LOG__FORMAT", "log.format", "json"),
+        (
+            "BDAY__WEBHOOK__ADDRESSES",
+            "webhook.addresses",
+            "`any` or `public`",
+        ),
+        ("BDAY__PLAN__LATE_JOIN", "plan.late_join", "`send` or `skip`"),
+    ] {
+        let error = error(&[(variable, "rabbit")]);
+        for part in [key, "rabbit", known] {
+            assert!(error.contains(part), "{part} is missing in {error}");
+        }
+    }
+    let error = error(&[("BDAY__HTTP__LISTEN", "8080")]);
+    assert!(
+        error.contains("http.listen") && error.contains("127.0.0.1:8080"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_level_that_would_silence_the_log_is_refused() {
+    for level in ["loud", "info,bday::worker", "info,bday::worker=loud", ""] {
+        let error = error(&[("BDAY__LOG__LEVEL", level)]);
+        assert!(error.contains("log.level"), "{level}: {error}");
+    }
+    for level in ["warn", "info,bday::worker=debug", "off"] {
+        load(&[("BDAY__LOG__LEVEL", level)]).expect(level);
+    }
+}
+
+#[test]
+fn a_key_that_is_like_no_other_gets_no_wild_guess() {
+    let error = error(&[("BDAY__FOO__A", "1")]);
+    assert!(
+        error.contains("BDAY__FOO__A") && !error.contains("did you mean"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn all_that_is_missing_is_named_at_once_and_only_by_who_needs_it() {
+    let served = Bday::new(["serve"]).finish().await;
+    assert_eq!(served.status.code(), Some(2), "{served:?}");
+    for key in ["database.url", "queue.sqs.url", "webhook.url"] {
+        assert!(served.stderr.contains(key), "{key}: {served:?}");
+    }
+    let listed = Bday::new(["user", "list"]).finish().await;
+    assert_eq!(listed.status.code(), Some(2), "{listed:?}");
+    assert!(listed.stderr.contains("database.url"), "{listed:?}");
+    assert!(!listed.stderr.contains("queue.sqs.url"), "{listed:?}");
+}
+
+#[tokio::test]
+async fn what_the_database_says_is_told_once_and_without_its_source() {
+    let database = Database::empty().await;
+    let (server, _) = database.url().rsplit_once('/').unwrap();
+    let listed = Bday::new(["user", "list"])
+        .env("BDAY__DATABASE__URL", format!("{server}/nowhere"))
+        .finish()
+        .await;
+    assert_eq!(listed.status.code(), Some(1), "{listed:?}");
+    assert_eq!(listed.stderr.matches("does not exist").count(), 1, "{listed:?}");
+    assert!(!listed.stderr.contains("at line"), "{listed:?}");
+}
+
+#[test]
 fn a_further_kind_needs_no_code_and_a_typo_in_it_is_found() {
     let kind = (
         "BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE",
@@ -113,6 +185,27 @@ async fn a_webhook_url_that_is_none_ends_the_daemon_with_its_key() {
         assert_eq!(served.status.code(), Some(2), "{served:?}");
         assert!(served.stderr.contains("webhook.url"), "{served:?}");
     }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is() {
+    let run = |stdout: std::process::Stdio| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_bday"))
+            .args(["webhook", "secret"])
+            .stdout(stdout)
+            .output()
+            .unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let gone = run(writer.into());
+    assert!(gone.status.success() && gone.stderr.is_empty(), "{gone:?}");
+
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let full = run(full.into());
+    assert_eq!(full.status.code(), Some(1), "{full:?}");
+    let said = String::from_utf8_lossy(&full.stderr);
+    assert!(said.starts_with("bday: the answer cannot be written"), "{said}");
 }
 
 #[tokio::test]

@@ -104,6 +104,8 @@ async fn a_person_is_added_shown_changed_listed_and_deleted() {
         shell.ok(&["user", "list", "--time-zone", "UTC", "--json"]).await,
         ""
     );
+    let said = shell.ok(&["user", "update", "hr-1", "--last-name", ""]).await;
+    assert!(said.ends_with(": Ada, 1815-12-10, Europe/London\n"), "{said}");
 
     assert_eq!(
         shell.ok(&["user", "delete", "hr-1"]).await,
@@ -230,6 +232,7 @@ async fn an_event_is_listed_and_shown() {
             "UTC",
             "--send-at",
             "23:59",
+            "--external-id=hr-7",
         ])
         .await;
     let event: Value = shell.json(&["event", "list", "--json"]).await;
@@ -246,6 +249,12 @@ async fn an_event_is_listed_and_shown() {
         shell.ok(&["event", "list", "--state", "dead", "--json"]).await,
         ""
     );
+    let of_user = ["event", "list", "--json", "--user"];
+    for user in ["hr-7", event["userId"].as_str().unwrap()] {
+        assert_eq!(shell.json(&[&of_user[..], &[user]].concat()).await["id"], id);
+    }
+    let nobody = [&of_user[..], &["hr-8"]].concat();
+    assert!(shell.fails(1, &nobody).await.contains("hr-8"));
     let shown = shell.json(&["event", "show", id, "--json"]).await;
     assert_eq!(
         (&shown["id"], &shown["attempts"]),
@@ -258,6 +267,12 @@ async fn an_event_is_listed_and_shown() {
             .fails(1, &["event", "show", unknown])
             .await
             .contains(unknown)
+    );
+    assert!(
+        shell
+            .fails(2, &["event", "show", "hr-7"])
+            .await
+            .contains("expected the id of an event")
     );
     assert!(
         shell

@@ -8,8 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::builder::styling::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use unicode_width::UnicodeWidthStr as _;
 
-use crate::cli::output::{coloured, duration};
+use crate::cli::output::{coloured, duration, padded, plural};
 use crate::demo::{Account, Cast, Person};
 use crate::inbox::Arrival;
 
@@ -67,7 +68,7 @@ impl Teller {
             cells.chain([head.len()]).max().unwrap_or(0)
         };
         self.widths = [
-            width("NAME", &|guest| guest.full_name().chars().count()),
+            width("NAME", &|guest| guest.full_name().width()),
             width("TIME ZONE", &|guest| guest.time_zone.len()),
         ];
         let mut dues: BTreeMap<DateTime<Utc>, usize> = BTreeMap::new();
@@ -218,7 +219,8 @@ impl Teller {
 
     fn row(&self, name: &str, zone: &str, local: &str, utc: &str, lateness: &str) -> String {
         let [names, zones] = self.widths;
-        format!("{name:names$}  {zone:zones$}  {local:23}  {utc:9}  {lateness:>8}")
+        let name = padded(name, names);
+        format!("{name}  {zone:zones$}  {local:23}  {utc:9}  {lateness:>8}")
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -237,8 +239,4 @@ impl Teller {
             out.flush()
         })
     }
-}
-
-fn plural(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

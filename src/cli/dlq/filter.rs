@@ -21,7 +21,7 @@ pub(in crate::cli) struct Filter {
     #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
     until: Option<DateTime<Utc>>,
     /// Only this event; may come more than once
-    #[arg(long, value_name = "ID", num_args = 1..)]
+    #[arg(long, value_name = "ID", num_args = 1.., value_parser = crate::cli::event::id)]
     event: Vec<Uuid>,
 }
 

@@ -16,8 +16,8 @@ Examples:
   bday dlq list --reason status --since 2026-03-15T09:00:00Z
   bday dlq list --limit 0 --json | jq -r .id
 
-Dead events come from the database. Then some messages of the dead-letter queue are looked at, for those that stand for
-no dead event: none of ours, or overtaken. In SQS such a look is a receive: it hides the message for a moment and raises
+Dead events come from the database. Then some messages of the dead-letter queue are looked at, for those that stand for \
+no dead event: none of ours, or overtaken. In SQS such a look is a receive: it hides the message for a moment and raises \
 its receive count, of which nothing follows there. With --json a stray message is an object with `stray`.";
 const PAGE: u32 = 1000;
 /// In a table.

@@ -54,9 +54,10 @@ pub(super) async fn run(
 impl Context {
     async fn new(source: &ConfigSource, clock: SharedClock) -> anyhow::Result<Self> {
         let config = source.load()?;
+        config.needs_all(false)?;
         let store = app::store(&config).await?;
         store.check_schema().await?;
-        let queue = app::queue(&config, &store).await;
+        let queue = app::queue(&config, &store).await?;
         if config.queue.create {
             queue.create().await?;
         }

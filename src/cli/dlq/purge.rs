@@ -14,7 +14,7 @@ Examples:
   bday dlq purge --strays --yes
   bday dlq purge --reason gone --until 2026-01-01
 
-Deletes messages only. The events stay dead on record, are listed by `bday dlq list`, and can still be redriven. Without
+Deletes messages only. The events stay dead on record, are listed by `bday dlq list`, and can still be redriven. Without \
 a filter every message goes, those that are none of ours included. Asks on a terminal; elsewhere --yes is needed.";
 
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         output::json(&report)?;
     } else {
         let would = if report.dry_run { "would be " } else { "" };
-        println!("{would}purged {}, kept {}", report.purged, report.kept);
+        println!("{} {would}purged, {} {would}kept", report.purged, report.kept);
         if !report.complete {
             println!("the dead-letter queue was not looked at to its end: run it again");
         }

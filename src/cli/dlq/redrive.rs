@@ -18,9 +18,9 @@ Examples:
   bday dlq redrive --reason status --since 2026-03-15T09:00:00Z --max-per-second 50
   bday dlq redrive --event 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --anyway
 
-Each is the same event as before, with the same webhook-id, and 5 new attempts. Whose user is gone is cancelled. Whose
-local day is over is skipped, unless --anyway is given; that also takes those whom an earlier redrive has skipped. Then
-the messages leave the dead-letter queue, so that its alarm ends. It may be broken off at any moment, and run again.
+Each is the same event as before, with the same webhook-id, and 5 new attempts. Whose user is gone is cancelled. Whose \
+local day is over is skipped, unless --anyway is given; that also takes those whom an earlier redrive has skipped. Then \
+the messages leave the dead-letter queue, so that its alarm ends. It may be broken off at any moment, and run again. \
 Exit code 1 when something could not be done, or an --event is not dead.";
 
 #[derive(Debug, clap::Args)]
@@ -121,7 +121,8 @@ fn print(report: &RedriveReport) {
     } = *report;
     let would = if dry_run { "would be " } else { "" };
     println!(
-        "{would}redriven {redriven}, skipped as the day is over {skipped}, cancelled as the user is gone {cancelled}"
+        "{redriven} {would}redriven, {skipped} {would}skipped (their day is over), {cancelled} {would}cancelled (their \
+         user is gone)"
     );
     if skipped > 0 {
         println!("--anyway sends those whose day is over, too");
@@ -131,7 +132,7 @@ fn print(report: &RedriveReport) {
     }
     if !dry_run {
         println!(
-            "messages deleted from the dead-letter queue {messages_deleted}, left there {messages_kept}"
+            "{messages_deleted} messages deleted from the dead-letter queue, {messages_kept} left there"
         );
         if !messages_complete {
             println!("the dead-letter queue was not looked at to its end: run it again");

@@ -14,7 +14,7 @@ Examples:
   bday dlq show 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f
   bday dlq show 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --json | jq '.attempts[-1].response'
 
-ID is that of a dead event, or of a message that `bday dlq list` shows as a stray. How the receiver answered may hold
+ID is that of a dead event, or of a message that `bday dlq list` shows as a stray. How the receiver answered may hold \
 personal data.";
 /// Messages that are looked at for the one that is asked for.
 const MOST: u64 = 1000;

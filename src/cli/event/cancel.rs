@@ -12,13 +12,14 @@ const EXAMPLES: &str = "\
 Examples:
   bday event cancel 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f
 
-Only an event that is pending or queued. It is never sent then, and its user gets no other greeting of that kind in that
+Only an event that is pending or queued. It is never sent then, and its user gets no other greeting of that kind in that \
 year. One that is being delivered at this moment is refused: the request may have left.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Args {
     /// The event's id
+    #[arg(value_parser = super::id)]
     id: Uuid,
     /// Print the event as a JSON object
     #[arg(long)]

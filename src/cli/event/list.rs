@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use crate::cli::output::{self, Table};
 use crate::model::{Event, EventState, parse_instant};
-use crate::store::{EventCursor, EventFilter, Order, Store};
+use crate::store::{EventCursor, EventFilter, Order, Store, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
   bday event list
   bday event list --state dead --state skipped --from 2026-01-01
-  bday event list --user 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --limit 0 --json";
+  bday event list --user hr-17 --limit 0 --json";
 const PAGE: u32 = 1000;
 
 #[derive(Debug, clap::Args)]
@@ -22,9 +22,9 @@ pub(in crate::cli) struct Args {
     /// Only in this state; may come more than once
     #[arg(long, value_name = "STATE")]
     state: Vec<EventState>,
-    /// Only of the user with this id, who may be gone
-    #[arg(long, value_name = "ID")]
-    user: Option<Uuid>,
+    /// Only of this user, by id or external id; may be gone
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
     /// Only due at this instant or later: RFC 3339, or a date
     #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
     from: Option<DateTime<Utc>>,
@@ -43,11 +43,15 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
+    let user_id = match &args.user {
+        Some(name) => Some(user(store, name).await?),
+        None => None,
+    };
     let filter = EventFilter {
         states: args.state,
         from: args.from,
         to: args.to,
-        user_id: args.user,
+        user_id,
     };
     let order = if args.ascending {
         Order::Ascending
@@ -85,6 +89,18 @@ pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
         table.print()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The id of somebody who goes by this id or external id, or did.
+async fn user(store: &Store, name: &str) -> anyhow::Result<Uuid> {
+    let facts = store.facts(UserRef::External(name)).await?;
+    match (facts, Uuid::parse_str(name)) {
+        (Some(facts), _) => Ok(facts.user_id),
+        (None, Ok(id)) => Ok(id),
+        (None, Err(_)) => {
+            anyhow::bail!("no user has or had the id or external id {name:?}: see `bday user list`")
+        }
+    }
 }
 
 fn cells(event: &Event) -> [String; 8] {

@@ -8,6 +8,7 @@ pub(super) mod show;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use uuid::Uuid;
 
 use super::{ConfigSource, dlq};
 use crate::app;
@@ -55,6 +56,12 @@ pub(super) async fn run(
     };
     store.close().await;
     code
+}
+
+/// The id of an event, as an argument.
+pub(super) fn id(text: &str) -> Result<Uuid, &'static str> {
+    Uuid::parse_str(text)
+        .map_err(|_| "expected the id of an event, such as 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f")
 }
 
 async fn open(source: &ConfigSource) -> anyhow::Result<Store> {

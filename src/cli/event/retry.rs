@@ -14,13 +14,14 @@ Examples:
   bday event retry 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f
   bday event retry 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --anyway
 
-A redrive of one dead event: the same webhook-id, and 5 new attempts. If its local day is over it is skipped, and --anyway
+A redrive of one dead event: the same webhook-id, and 5 new attempts. If its local day is over it is skipped, and --anyway \
 sends it nevertheless. Exit code 1 when it does not go on its way.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Args {
     /// The event's id
+    #[arg(value_parser = super::id)]
     id: Uuid,
     /// Also if its local day is over
     #[arg(long)]

@@ -18,6 +18,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Args {
     /// The event's id: the webhook-id of its requests
+    #[arg(value_parser = super::id)]
     id: Uuid,
     /// Print a JSON object
     #[arg(long)]

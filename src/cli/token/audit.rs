@@ -13,8 +13,8 @@ Examples:
   bday token audit
   bday token audit --since 2026-03-01 --token hr --limit 1000 --json
 
-Each request to the API that changed something, or was refused when it tried: when, with which token, what,
-about which id, and how it was answered. A dash as the status: it broke off before its answer.
+Each request to the API that changed something, or was refused when it tried: when, with which token, what, \
+about which id, and how it was answered. A dash as the status: it broke off before its answer. \
 Kept for http.audit_days.";
 
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   bday token create hr --scope write --expires-in-days 365
   TOKEN=$(bday token create prometheus --scope read)
-  bday token create hr --scope write --sha256 HASH    the hash from `bday token generate`, made elsewhere
+  bday token create hr --scope write --sha256 HASH    the hash from `bday token generate`
 
 The token is the only line on standard output, and is not shown again: the database keeps its hash.";
 

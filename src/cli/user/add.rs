@@ -12,9 +12,12 @@ use crate::store::{UserKey, Written};
 
 const EXAMPLES: &str = "\
 Examples:
-  bday user add --first-name Ada --last-name Lovelace --birth-date 1815-12-10 --time-zone Europe/London
-  bday user add --first-name Ken --birth-date=--02-29 --time-zone Asia/Tokyo --send-at 07:30 --external-id hr-17
-  bday user add --first-name Eve --birth-date 1990-04-01 --time-zone UTC --occasion work_anniversary=2019-05-02";
+  bday user add --first-name Ada --last-name Lovelace --birth-date 1815-12-10 \\
+    --time-zone Europe/London
+  bday user add --first-name Ken --birth-date=--02-29 --time-zone Asia/Tokyo \\
+    --send-at 07:30 --external-id hr-17
+  bday user add --first-name Eve --birth-date 1990-04-01 --time-zone UTC \\
+    --occasion work_anniversary=2019-05-02";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -11,7 +11,7 @@ Examples:
   bday user delete hr-17
   bday user delete hr-17 hr-18 hr-19 --json
 
-What was not sent yet is cancelled; a request that is in flight at this moment may still arrive. What was sent stays on
+What was not sent yet is cancelled; a request that is in flight at this moment may still arrive. What was sent stays on \
 record. Exit code 1 when one of them does not exist; the others are deleted.";
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         let id = match context.find(name).await {
             Ok(user) => user.id,
             Err(error) => {
-                eprintln!("bday: {error:#}");
+                eprintln!("bday: {}", crate::telemetry::chain(error.as_ref()));
                 code = ExitCode::FAILURE;
                 continue;
             }

@@ -8,9 +8,11 @@ use crate::model::{FieldError, NewUser, Object, UserDocument};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Fields {
-    #[arg(long)]
+    /// Up to 200 characters
+    #[arg(long, value_name = "NAME")]
     first_name: Option<String>,
-    #[arg(long)]
+    /// May be left out: some people have one name
+    #[arg(long, value_name = "NAME")]
     last_name: Option<String>,
     /// YYYY-MM-DD, or =--MM-DD without the year
     #[arg(long, allow_hyphen_values = true, value_name = "DATE")]

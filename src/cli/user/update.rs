@@ -11,7 +11,7 @@ use crate::store::{Edited, UserRef};
 const EXAMPLES: &str = "\
 Examples:
   bday user update hr-17 --time-zone America/New_York
-  bday user update hr-17 --send-at '' --occasion work_anniversary=    an empty text takes a field away";
+  bday user update hr-17 --send-at '' --occasion work_anniversary=  an empty text takes a field away";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -56,11 +56,11 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     } else if user.version == found.version {
         println!("unchanged {}", user.id);
     } else {
+        let name = format!("{} {}", user.first_name, user.last_name);
         println!(
-            "updated {}: {} {}, {}, {}",
+            "updated {}: {}, {}, {}",
             user.id,
-            user.first_name,
-            user.last_name,
+            name.trim_end(),
             user.birth_date,
             user.time_zone.name()
         );

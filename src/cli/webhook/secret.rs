@@ -9,7 +9,7 @@ use crate::channel::signature;
 
 const EXAMPLES: &str = "\
 Examples:
-  (umask 077; bday webhook secret > /etc/bday/webhook-secret)     and webhook.secrets = [\"file:/etc/bday/webhook-secret\"]
+  (umask 077; bday webhook secret > /etc/bday/webhook-secret)
   aws secretsmanager create-secret --name bday/webhook --secret-string \"$(bday webhook secret)\"
 
 32 random bytes, as Standard Webhooks writes a secret. Needs no configuration, and keeps nothing.";

@@ -12,12 +12,12 @@ use crate::source::Sources;
 
 const EXAMPLES: &str = "\
 Examples:
-  bday webhook test                                      to webhook.url, signed with webhook.secrets
-  bday webhook test --url https://new.example/hook       to another receiver, before it is configured
+  bday webhook test                                     to webhook.url, signed with webhook.secrets
+  bday webhook test --url https://new.example/hook      to another receiver, before it is configured
   bday webhook test --json | jq .status
 
-The sample looks like a greeting, with ids that no greeting has; it needs no database, and none is changed. What a
-real greeting must obey holds here, too: TLS, webhook.allow_http, the addresses that are allowed, the timeouts.
+The sample looks like a greeting, with ids that no greeting has; it needs no database, and none is changed. What a \
+real greeting must obey holds here, too: TLS, webhook.allow_http, the addresses that are allowed, the timeouts. \
 Exit code 0 when a greeting would have been delivered, else 1.";
 
 #[derive(Debug, clap::Args)]

@@ -21,10 +21,11 @@ const EXAMPLES: &str = "\
 Examples:
   bday webhook verify --secret-env SECRET --id 01a20c92-40bd-7496-a43a-0e7ed8f73c8f \\
     --timestamp 1773565200 --signature 'v1,FU5go/74DnQxQHoBSE3fpBoxb6PgIIcoBuEJU9oKPww=' < body.json
-  bday webhook verify --secret file:secret.txt --id … --timestamp … --signature … --tolerance-secs 86400 < body.json
+  bday webhook verify --secret file:secret.txt --id … --timestamp … --signature … \\
+    --tolerance-secs 86400 < body.json
 
-Give the three headers and the body as they arrived, byte for byte. --secret takes env:NAME, file:PATH, ssm:NAME or
-secretsmanager:ID, too, so that no secret stands in the list of processes; without any, webhook.secrets is taken.
+Give the three headers and the body as they arrived, byte for byte. --secret takes env:NAME, file:PATH, ssm:NAME or \
+secretsmanager:ID, too, so that no secret stands in the list of processes; without any, webhook.secrets is taken. \
 Exit code 0 when it verifies, 1 when it does not, 2 when the call is wrong.";
 
 #[derive(Debug, clap::Args)]

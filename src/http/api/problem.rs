@@ -58,10 +58,8 @@ impl Problem {
 
     /// Parameters of the address are wrong.
     pub(super) fn bad_parameters(errors: Vec<FieldError>) -> Self {
-        let mut problem = Self::bad_request(format!(
-            "{} of the address: see errors",
-            count(&errors, "parameter")
-        ));
+        let wrong = count(&errors, "parameter of the address", "parameters of the address");
+        let mut problem = Self::bad_request(format!("{wrong}: see errors"));
         problem.errors = errors;
         problem
     }
@@ -69,7 +67,7 @@ impl Problem {
     /// Fields of the body are wrong.
     pub(super) fn invalid(errors: Vec<FieldError>) -> Self {
         let (status, title) = (StatusCode::UNPROCESSABLE_ENTITY, "Some fields are wrong");
-        let detail = format!("{}: see errors", count(&errors, "field"));
+        let detail = format!("{}: see errors", count(&errors, "field", "fields"));
         let mut problem = Self::new(status, "invalid-fields", title, detail);
         problem.errors = errors;
         problem
@@ -181,10 +179,10 @@ impl Problem {
     }
 }
 
-fn count(errors: &[FieldError], what: &str) -> String {
+fn count(errors: &[FieldError], one: &str, many: &str) -> String {
     match errors.len() {
-        1 => format!("1 {what} is wrong"),
-        n => format!("{n} {what}s are wrong"),
+        1 => format!("1 {one} is wrong"),
+        n => format!("{n} {many} are wrong"),
     }
 }
 
@@ -242,7 +240,7 @@ impl From<&StoreError> for Problem {
         if !field.is_empty() {
             return Self::invalid(vec![FieldError::new(field, "the database refuses it")]);
         }
-        let reason = chain(&error);
+        let reason = chain(error);
         if let StoreError::Unreadable(_) = error {
             tracing::error!(error = reason, "a row cannot be read");
             return Self::internal();

@@ -126,7 +126,7 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
         shell
             .ok(&["dlq", "redrive", "--dry-run"])
             .await
-            .contains("would be redriven 3")
+            .contains("3 would be redriven, 0 would be skipped")
     );
     let unknown = "0198f0c0-0000-7000-8000-000000000000";
     let error = shell.fails(1, &["dlq", "redrive", "--event", unknown]).await;
