@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use super::Finding;
+use super::{Finding, said};
 use crate::app;
 use crate::channel::wire::{Wire, WireError, stays_here};
 use crate::config::{Config, redact_url};
@@ -21,7 +21,7 @@ pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<u
                 Ok(wire) => reachable(&wire, &url).await,
                 Err(error) => Finding::failure(
                     REACHABLE,
-                    format!("{error:#}"),
+                    said(&error),
                     "give a file that holds the certificates, or leave webhook.tls_root_cert empty",
                 ),
             });
@@ -30,7 +30,7 @@ pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<u
         }
         Err(error) => findings.push(Finding::failure(
             "webhook.url",
-            format!("{error:#}"),
+            said(&error),
             "give the URL, or see that this machine may read the place that is named",
         )),
     }
@@ -111,7 +111,7 @@ async fn signed(config: &Config, sources: &Sources, url: &Url) -> Finding {
         },
         Err(error) => Finding::failure(
             CHECK,
-            format!("{error:#}"),
+            said(&error),
             "see that this machine may read the place that is named, and that it holds whsec_… (`bday webhook secret`)",
         ),
     }

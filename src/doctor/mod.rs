@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use crate::app;
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::login::Access;
 use crate::source::Sources;
+use crate::telemetry::chain;
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -69,6 +70,14 @@ impl Finding {
     }
 }
 
+/// An error on one line, without the words that introduce a list.
+fn said(error: &anyhow::Error) -> String {
+    match error.downcast_ref() {
+        Some(ConfigError::Invalid(wrong)) => wrong.join("; "),
+        _ => chain(error.as_ref()),
+    }
+}
+
 /// Looks at everything.
 pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -92,7 +101,7 @@ pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
         Err(error) => {
             findings.push(Finding::failure(
                 "database.login",
-                format!("{error:#}"),
+                said(&error),
                 "give the database (database.url, or database.host and the keys beside it), and see that this machine \
                  may read the place that is named",
             ));
