@@ -233,7 +233,6 @@ impl Pool {
     ) -> anyhow::Result<()> {
         let shared = &self.0;
         let room = shared.options.max_in_flight;
-        let permits = Arc::new(Semaphore::new(room));
         let (jobs_in, jobs) = mpsc::channel::<Job>(room.max(STATEMENT_BATCH));
         let (finished_in, finished) = mpsc::channel::<Finished>(STATEMENT_BATCH * 2);
         let (disposals_in, disposals) = mpsc::channel::<Disposal>(STATEMENT_BATCH * 4);
@@ -247,15 +246,14 @@ impl Pool {
 
         // Each stage ends when the one before has ended and its channel is empty: so nothing is lost on the way out.
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        let polls = MAX_POLLS.min(room.div_ceil(shared.queue.receive_limit()));
-        let busy = Arc::new(poll::Busy::default());
-        for number in 0..polls {
+        let number_of_polls = MAX_POLLS.min(room.div_ceil(shared.queue.receive_limit()));
+        let polls = Arc::new(poll::Polls::new(Arc::new(Semaphore::new(room))));
+        for number in 0..number_of_polls {
             parts.spawn(poll::run(
                 Arc::clone(shared),
                 number,
                 polling,
-                Arc::clone(&busy),
-                Arc::clone(&permits),
+                Arc::clone(&polls),
                 jobs_in.clone(),
                 soft.clone(),
             ));

@@ -7,19 +7,56 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{AcquireError, Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Ticket;
 use super::{Job, Polling, Shared};
 use crate::queue::{Received, decode};
 
-/// Wakes the polls that sleep.
-#[derive(Debug, Default)]
-pub(super) struct Busy(Notify);
+/// What the polls share.
+#[derive(Debug)]
+pub(super) struct Polls {
+    /// Wakes those that sleep.
+    busy: Notify,
+    permits: Arc<Semaphore>,
+    /// Whose turn it is to wait for places: two that gather at once would keep them from each other.
+    gathers: Mutex<()>,
+}
+
+impl Polls {
+    /// They give each message one of `permits`.
+    pub(super) fn new(permits: Arc<Semaphore>) -> Self {
+        Self {
+            busy: Notify::new(),
+            permits,
+            gathers: Mutex::new(()),
+        }
+    }
+
+    /// Places for up to `limit` messages: at least for `least`, or, when that takes long, for as few as there are.
+    async fn places(&self, least: usize, limit: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let places = |n: usize| Arc::clone(&self.permits).acquire_many_owned(n as u32);
+        let _turn = self.gathers.lock().await;
+        let mut gathered = match tokio::time::timeout(GATHER, places(least)).await {
+            Ok(places) => places?,
+            Err(_) => places(1).await?,
+        };
+        let more = limit
+            .saturating_sub(gathered.num_permits())
+            .min(self.permits.available_permits());
+        if let Ok(more) = Arc::clone(&self.permits).try_acquire_many_owned(more as u32) {
+            gathered.merge(more);
+        }
+        Ok(gathered)
+    }
+}
 
 /// How often a poll that is held back says that it lives.
 const HOLD: Duration = Duration::from_secs(10);
+/// How long a poll waits for enough places to be free, before it asks for fewer messages. While a slow receiver holds the
+/// places, calls for one message each would cost as much as those for ten.
+const GATHER: Duration = Duration::from_millis(200);
 /// How long a stop waits for a poll that is under way. Messages of one that is broken off may be handed out to nobody,
 /// and stay hidden until their visibility ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -28,8 +65,7 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     number: usize,
     polling: Polling,
-    busy: Arc<Busy>,
-    permits: Arc<Semaphore>,
+    polls: Arc<Polls>,
     jobs: mpsc::Sender<Job>,
     soft: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -42,16 +78,13 @@ pub(super) async fn run(
     loop {
         let room = soft.run_until_cancelled(async {
             if asleep {
-                busy.0.notified().await;
+                polls.busy.notified().await;
             }
-            Arc::clone(&permits).acquire_many_owned(least as u32).await
+            polls.places(least, limit).await
         });
         let Some(Ok(mut places)) = room.await else {
             return Ok(());
         };
-        if let Ok(more) = Arc::clone(&permits).try_acquire_many_owned((limit - least) as u32) {
-            places.merge(more);
-        }
         let tickets = match polling {
             Polling::UntilEmpty => Some(shared.breaker.bypass(places.num_permits())),
             Polling::UntilStopped => {
@@ -86,7 +119,7 @@ pub(super) async fn run(
                 }
                 let full = messages.len() >= room;
                 if full {
-                    busy.0.notify_one();
+                    polls.busy.notify_one();
                 }
                 asleep = number > 0 && !full && polling == Polling::UntilStopped;
                 for message in messages {
@@ -145,7 +178,7 @@ async fn admitted(shared: &Shared, most: usize) -> Vec<Ticket> {
 async fn read(
     shared: &Shared,
     message: Received,
-    places: &mut tokio::sync::OwnedSemaphorePermit,
+    places: &mut OwnedSemaphorePermit,
     tickets: &mut Vec<Ticket>,
 ) -> Option<Job> {
     match decode(&message.body) {
@@ -186,5 +219,25 @@ pub(super) async fn give_back(shared: &Shared, messages: Vec<Received>) {
     }
     if let Err(error) = shared.queue.hide(&receipts).await {
         tracing::warn!(%error, "messages cannot be given back; they come again when their visibility ends");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_poll_takes_many_places_or_after_a_while_as_few_as_there_are() {
+        let permits = Arc::new(Semaphore::new(25));
+        let polls = Polls::new(Arc::clone(&permits));
+        let taken = async |least| polls.places(least, 10).await.expect("open");
+        let first = taken(3).await;
+        let second = taken(10).await;
+        assert_eq!((first.num_permits(), second.num_permits()), (10, 10));
+        assert_eq!(taken(10).await.num_permits(), 5);
+        drop((first, second));
+        // Two at once do not share what one could have.
+        let (one, two) = tokio::join!(taken(10), taken(10));
+        assert_eq!((one.num_permits(), two.num_permits()), (10, 10));
     }
 }

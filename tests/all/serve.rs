@@ -422,6 +422,32 @@ async fn a_hanging_receiver_does_not_delay_the_tick() {
     drop(daemon);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_place_is_used_even_if_messages_come_in_odd_numbers() {
+    let place = Place::new().await;
+    place.receiver.script([Behaviour::slow(Duration::from_secs(20))]);
+    let mut daemon = place
+        .bday(&["serve"])
+        .env("BDAY__WORKER__MAX_IN_FLIGHT", "80")
+        .env("BDAY__WEBHOOK__TIMEOUT_SECS", "25")
+        .start();
+    daemon.ready().await;
+    // Of 79 places, calls for ten messages each leave nine.
+    for (people, all) in [(1, 1), (79, 80)] {
+        place.people_who_are_due(people).await;
+        let tick = place.bday(&["tick"]).finish().await;
+        assert!(tick.status.success(), "{tick:?}");
+        place.receiver.until_received(all).await;
+    }
+    assert_eq!(
+        place.receiver.accepted().len(),
+        0,
+        "the last waited for the first"
+    );
+    daemon.kill();
+    daemon.exit().await;
+}
+
 /// A file that is gone when this is dropped.
 pub(crate) struct File(std::path::PathBuf);
 
