@@ -279,7 +279,8 @@ impl Store {
         self.begin_with("BEGIN").await
     }
 
-    /// The same with another statement than `BEGIN`.
+    /// The same with another statement than `BEGIN`, but one that does nothing else: what fails behind a `BEGIN` leaves
+    /// a connection in the pool on which nothing works any more.
     #[expect(
         clippy::disallowed_methods,
         reason = "it must outlive its caller, and ends as soon as the database answers or the connection breaks"

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use metrics::counter;
-use sqlx::{AssertSqlSafe, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
 use uuid::Uuid;
 
 use super::users::OccasionRow;
@@ -236,13 +236,12 @@ async fn write_events(
 
 /// A transaction that writes users, and how far everybody has been planned; none before the first plan.
 ///
-/// The lock comes with the `BEGIN`, since each way to the database and back counts where a request waits.
+/// The lock does not come with the `BEGIN`: where a statement behind that fails, sqlx rolls nothing back.
 pub(super) async fn begin_writing(
     store: &Store,
 ) -> Result<(Transaction<'static, Postgres>, Option<NaiveDate>)> {
-    let begin = format!("BEGIN; SELECT pg_advisory_xact_lock_shared({PLAN_LOCK})");
-    let mut transaction = store.begin_with(AssertSqlSafe(begin)).await?;
-    let through = last_planned_day(&mut transaction).await?;
+    let mut transaction = store.begin().await?;
+    let through = planned_through(&mut transaction).await?;
     Ok((transaction, through))
 }
 
@@ -251,16 +250,16 @@ pub(super) async fn planned_through(
     transaction: &mut Transaction<'_, Postgres>,
 ) -> Result<Option<NaiveDate>> {
     // Shared with other writers; a planner that opens a day waits for us, or we for it.
-    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
-        .bind(PLAN_LOCK)
-        .execute(&mut **transaction)
+///
+/// Both statements go together, since each way to the database and back counts where a request waits. They are two all the
+/// same: what the second sees is as of its start, behind the lock.
+    let both =
+        format!("SELECT pg_advisory_xact_lock_shared({PLAN_LOCK}); SELECT max(local_date) FROM planned_days");
+    let rows = sqlx::raw_sql(AssertSqlSafe(both))
+        .fetch_all(&mut **transaction)
         .await?;
-    last_planned_day(transaction).await
-}
-
-/// In a statement of its own, behind the lock: what it sees is as of its start.
-async fn last_planned_day(transaction: &mut Transaction<'_, Postgres>) -> Result<Option<NaiveDate>> {
-    Ok(sqlx::query_scalar("SELECT max(local_date) FROM planned_days")
-        .fetch_one(&mut **transaction)
-        .await?)
+    match rows.last() {
+        Some(row) => Ok(row.try_get(0)?),
+        None => Ok(None),
+    }
 }

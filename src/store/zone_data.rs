@@ -85,7 +85,7 @@ impl Store {
         limit: u32,
     ) -> Result<Recomputed> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             let ours = lock(&mut transaction, after != RecomputeCursor::default()).await?;
             let noted: Option<String> = sqlx::query_scalar("SELECT version FROM zone_data")
                 .fetch_optional(&mut *transaction)
