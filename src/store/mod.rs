@@ -177,6 +177,7 @@ impl Store {
             // A question before every statement doubles the way of a short one. Who was just served is still there.
             .test_before_acquire(false)
             .before_acquire(|connection, about| {
+        let deadline = options.statement_timeout + Duration::from_secs(5);
                 Box::pin(async move {
                     if about.idle_for > ASK_AFTER {
                         connection.ping().await?;
@@ -188,9 +189,19 @@ impl Store {
         Self {
             pool,
             options: options.clone(),
-            deadline: options.statement_timeout + Duration::from_secs(5),
+            deadline,
             access: Arc::new(access),
         }
+            // sqlx asks the same of each connection that comes back, and would wait for its answer for ever: where the other
+            // side is gone without a word, until TCP gives up after a quarter of an hour, and the place is taken until then.
+            .after_release(move |connection, _| {
+                Box::pin(async move {
+                    match tokio::time::timeout(deadline, connection.ping()).await {
+                        Ok(answer) => answer.map(|()| true),
+                        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+                    }
+                })
+            })
     }
 
     /// For a part that brings its own statements, as the queue in Postgres does.

@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection as _;
 use uuid::Uuid;
 
+use crate::support::relay::Relay;
 use crate::support::wait::eventually;
 use crate::support::world::{World, instant, person};
 
@@ -309,6 +310,42 @@ async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable()
     let (written, _) = tokio::join!(write, cancel);
     written.unwrap_err();
     store.clock().await.unwrap();
+}
+
+/// As when the database's machine is gone, and another has taken its place: TCP itself gives up after a quarter of an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fell_silent_are_replaced() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let mut url: reqwest::Url = world.database.url().parse().unwrap();
+    let relay = Relay::to(&url).await;
+    url.set_port(Some(relay.address().port())).unwrap();
+    let options = Options {
+        max_connections: 2,
+        acquire_timeout: Duration::from_secs(2),
+        statement_timeout: Duration::from_secs(1),
+    };
+    let store = Store::new(url.as_str(), &options).unwrap();
+    let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(x'626461790001'::bigint)")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let day = instant(NINE).date_naive();
+    let silent = eventually("both connections to be in use", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'",
+        )
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+        (waiting == 2).then(|| relay.fall_silent())
+    });
+    let (one, two, ()) = tokio::join!(store.open_day(day), store.open_day(day), silent);
+    assert!(one.is_err() && two.is_err());
+    eventually("the database to be reached again", async || {
+        store.clock().await.ok()
+    })
+    .await;
 }
 
 /// With one connection.
