@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calendar::Zone;
 use crate::clock::SharedClock;
+use crate::health::Beat;
 use crate::model::Schedule;
 use crate::store::{self, Moved, RecomputeCursor, Recomputed, Store, StoreError};
 pub use differences::{Difference, What, differences};
@@ -129,7 +130,8 @@ fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
     }
 }
 
-/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled.
+/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. `beat` is the ticker's,
+/// which is not stuck while it waits for this.
 ///
 /// Ticks must wait for this: one that does not would send by the old data. A row that cannot be read does not hold
 /// them up, though, since it does not heal by waiting.
@@ -147,6 +149,7 @@ pub async fn until_current(
                 tracing::info!("another process computes pending events again; the first tick waits for it");
             }
             Err(error @ StoreError::Unreadable(_)) => {
+    beat: &Beat,
                 tracing::error!(%error, "pending events could not be computed again with the new zone data");
                 return;
             }
@@ -161,6 +164,7 @@ pub async fn until_current(
             .is_none()
         {
             return;
+        beat.turn();
         }
     }
 }
