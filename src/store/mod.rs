@@ -97,15 +97,22 @@ pub enum StoreError {
     /// The process stopped, or one of its tasks broke off, before the statement had an answer.
     #[error("the process stopped before the database answered")]
     Stopped,
+    /// Somebody else wrote the same users meanwhile, and what this statement saw of them holds no more.
+    #[error("another writer had the same users at the same moment, and was first")]
+    Overtaken,
     /// A row holds what this binary cannot read.
     #[error("{0}")]
     Unreadable(String),
 }
 
 impl StoreError {
-    /// Whether the same statement may succeed when it is tried again at once: a deadlock, or a lock that was not had.
+    /// Whether the same statement may succeed when it is tried again at once: a deadlock, a lock that was not had, or
+    /// somebody who was faster.
     #[must_use]
     pub fn is_contention(&self) -> bool {
+        if matches!(self, Self::Overtaken) {
+            return true;
+        }
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
         };
@@ -170,6 +177,7 @@ impl Store {
     }
 
     fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
+        let deadline = options.statement_timeout + Duration::from_secs(5);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
@@ -177,7 +185,6 @@ impl Store {
             // A question before every statement doubles the way of a short one. Who was just served is still there.
             .test_before_acquire(false)
             .before_acquire(|connection, about| {
-        let deadline = options.statement_timeout + Duration::from_secs(5);
                 Box::pin(async move {
                     if about.idle_for > ASK_AFTER {
                         connection.ping().await?;
@@ -185,13 +192,6 @@ impl Store {
                     Ok(true)
                 })
             })
-            .connect_lazy_with(connect);
-        Self {
-            pool,
-            options: options.clone(),
-            deadline,
-            access: Arc::new(access),
-        }
             // sqlx asks the same of each connection that comes back, and would wait for its answer for ever: where the other
             // side is gone without a word, until TCP gives up after a quarter of an hour, and the place is taken until then.
             .after_release(move |connection, _| {
@@ -202,6 +202,13 @@ impl Store {
                     }
                 })
             })
+            .connect_lazy_with(connect);
+        Self {
+            pool,
+            options: options.clone(),
+            deadline,
+            access: Arc::new(access),
+        }
     }
 
     /// For a part that brings its own statements, as the queue in Postgres does.
