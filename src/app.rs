@@ -337,12 +337,12 @@ pub async fn start(
             gate.warn_if_shut().await;
         }
         if role.schedules() {
-            let (plan_store, plan_clock) = (store.clone(), Arc::clone(&clock));
+            let (plan_store, plan_clock, beat) = (store.clone(), Arc::clone(&clock), tick.clone());
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
             let scheduler = scheduler(config, store, queue, clock, tick);
             let (schedule, soft) = (config.schedule(), lifecycle.soft.clone());
             lifecycle.start("scheduler", async move {
-                tzguard::until_current(&plan_store, &schedule, &plan_clock, &soft).await;
+                tzguard::until_current(&plan_store, &schedule, &plan_clock, &beat, &soft).await;
                 Box::pin(scheduler.run(soft)).await
             });
         }

@@ -117,7 +117,7 @@ impl DeadLetters {
         let mut first_kept = None;
         let mut last = false;
         while !last {
-            let room = most - swept.deleted - swept.kept;
+            let room = most.saturating_sub(swept.deleted + swept.kept);
             let in_time =
                 first_kept.is_none_or(|since| self.clock.monotonic().duration_since(since) < LONGEST_PASS);
             if room == 0 || !in_time {

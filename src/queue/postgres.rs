@@ -161,15 +161,19 @@ impl Queue for PostgresQueue {
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
-        let mut looks = 1 + wait.as_millis() / POLL_INTERVAL.as_millis();
+        // The time that passes counts, not the looks: each of those takes as long as the database does.
+        let mut over = std::pin::pin!(tokio::time::sleep(wait));
         let messages = loop {
             let sent = self.sent.notified();
             let messages = self.read(max.min(RECEIVE_LIMIT)).await?;
-            looks -= 1;
-            if !messages.is_empty() || looks == 0 {
+            if !messages.is_empty() || wait.is_zero() {
                 break messages;
             }
-            let _ = tokio::time::timeout(POLL_INTERVAL, sent).await;
+            tokio::select! {
+                biased;
+                () = &mut over => break messages,
+                _ = tokio::time::timeout(POLL_INTERVAL, sent) => {}
+            }
         };
         let mut received = Vec::with_capacity(messages.len());
         for message in messages {

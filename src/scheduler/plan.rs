@@ -23,7 +23,7 @@ impl Scheduler {
                 self.store.close_day(now, day).await?;
                 continue;
             }
-            if !self.plan_day(now, day, tick).await? {
+            if !self.plan_day(now, from, day, tick).await? {
                 // Another process is at it.
                 return Ok(());
             }
@@ -40,9 +40,18 @@ impl Scheduler {
         )
     }
 
-    async fn plan_day(&self, now: DateTime<Utc>, day: NaiveDate, tick: &mut Tick) -> Result<bool, TickError> {
+    /// Gives whether the day was gone through. It stays open for those who could not be read, as long as they could still be
+    /// greeted: who is put right in the database, or can be read by the next version, is planned then.
+    async fn plan_day(
+        &self,
+        now: DateTime<Utc>,
+        from: NaiveDate,
+        day: NaiveDate,
+        tick: &mut Tick,
+    ) -> Result<bool, TickError> {
         self.store.open_day(day).await?;
         let mut after = Uuid::nil();
+        let mut unreadable = 0;
         loop {
             let Some(page) = self
                 .store
@@ -56,12 +65,19 @@ impl Scheduler {
             counter!("bday_events_planned_total").increment(page.planned);
             counter!("bday_events_skipped_total", "reason" => "late_join").increment(page.skipped);
             self.beat.touch();
+            unreadable += page.unreadable.len();
+            if let Some(error) = page.unreadable.first() {
+                let users = page.unreadable.len();
+                tracing::error!(%day, users, error, "there are users who cannot be read, and so not be planned");
+            }
             match page.next {
                 Some(next) => after = next,
                 None => break,
             }
         }
-        self.store.close_day(now, day).await?;
+        if unreadable == 0 || day < from {
+            self.store.close_day(now, day).await?;
+        }
         Ok(true)
     }
 }

@@ -47,7 +47,7 @@ impl Store {
                         .unzip()
                 })
                 .unzip();
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             // The default of 4 MB would sort a million rows on disk.
             sqlx::query("SET LOCAL work_mem = '64MB'")
                 .execute(&mut *transaction)

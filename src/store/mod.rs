@@ -97,15 +97,22 @@ pub enum StoreError {
     /// The process stopped, or one of its tasks broke off, before the statement had an answer.
     #[error("the process stopped before the database answered")]
     Stopped,
+    /// Somebody else wrote the same users meanwhile, and what this statement saw of them holds no more.
+    #[error("another writer had the same users at the same moment, and was first")]
+    Overtaken,
     /// A row holds what this binary cannot read.
     #[error("{0}")]
     Unreadable(String),
 }
 
 impl StoreError {
-    /// Whether the same statement may succeed when it is tried again at once: a deadlock, or a lock that was not had.
+    /// Whether the same statement may succeed when it is tried again at once: a deadlock, a lock that was not had, or
+    /// somebody who was faster.
     #[must_use]
     pub fn is_contention(&self) -> bool {
+        if matches!(self, Self::Overtaken) {
+            return true;
+        }
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
         };
@@ -170,6 +177,7 @@ impl Store {
     }
 
     fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
+        let deadline = options.statement_timeout + Duration::from_secs(5);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
@@ -184,11 +192,21 @@ impl Store {
                     Ok(true)
                 })
             })
+            // sqlx asks the same of each connection that comes back, and would wait for its answer for ever: where the other
+            // side is gone without a word, until TCP gives up after a quarter of an hour, and the place is taken until then.
+            .after_release(move |connection, _| {
+                Box::pin(async move {
+                    match tokio::time::timeout(deadline, connection.ping()).await {
+                        Ok(answer) => answer.map(|()| true),
+                        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+                    }
+                })
+            })
             .connect_lazy_with(connect);
         Self {
             pool,
             options: options.clone(),
-            deadline: options.statement_timeout + Duration::from_secs(5),
+            deadline,
             access: Arc::new(access),
         }
     }
@@ -279,7 +297,8 @@ impl Store {
         self.begin_with("BEGIN").await
     }
 
-    /// The same with another statement than `BEGIN`.
+    /// The same with another statement than `BEGIN`, but one that does nothing else: what fails behind a `BEGIN` leaves
+    /// a connection in the pool on which nothing works any more.
     #[expect(
         clippy::disallowed_methods,
         reason = "it must outlive its caller, and ends as soon as the database answers or the connection breaks"

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use metrics::counter;
-use sqlx::{AssertSqlSafe, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
 use uuid::Uuid;
 
 use super::users::OccasionRow;
@@ -10,7 +10,7 @@ use super::{PLAN_LOCK, PLANNER_LOCK, Result, Store};
 use crate::model::{NewEvent, Reason, Schedule};
 
 /// A day half planned, and how many events it has had so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanPage {
     /// Where the next page begins; none when this was the last.
     pub next: Option<Uuid>,
@@ -18,6 +18,8 @@ pub struct PlanPage {
     pub planned: u64,
     /// New events that are skipped from the start, because they were learned too late.
     pub skipped: u64,
+    /// What is wrong with the rows that this binary cannot read. Nothing was planned for these users.
+    pub unreadable: Vec<String>,
 }
 
 impl Store {
@@ -109,15 +111,17 @@ impl Store {
             // A page must not end between two occasions of one user: the rest of them come with the next page.
             let last = rows.last().map(|row| row.user_id);
             let next = if full { rows.iter().map(|row| row.user_id).rfind(|id| Some(*id) != last).or(last) } else { None };
-            let mut events = Vec::with_capacity(rows.len());
+            let (mut events, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
             for row in rows {
-                if let Some(event) = schedule.event(&row.occasion()?, day.year()) {
-                    events.push(event);
+                match row.occasion() {
+                    Ok(occasion) => events.extend(schedule.event(&occasion, day.year())),
+                    // One user's trouble must not be everybody's.
+                    Err(error) => unreadable.push(error.to_string()),
                 }
             }
             let Written { planned, skipped } = insert_events(&mut transaction, now, &events).await?;
             transaction.commit().await?;
-            Ok(Some(PlanPage { next, planned, skipped }))
+            Ok(Some(PlanPage { next, planned, skipped, unreadable }))
         })
         .await
     }
@@ -236,31 +240,30 @@ async fn write_events(
 
 /// A transaction that writes users, and how far everybody has been planned; none before the first plan.
 ///
-/// The lock comes with the `BEGIN`, since each way to the database and back counts where a request waits.
+/// The lock does not come with the `BEGIN`: where a statement behind that fails, sqlx rolls nothing back.
 pub(super) async fn begin_writing(
     store: &Store,
 ) -> Result<(Transaction<'static, Postgres>, Option<NaiveDate>)> {
-    let begin = format!("BEGIN; SELECT pg_advisory_xact_lock_shared({PLAN_LOCK})");
-    let mut transaction = store.begin_with(AssertSqlSafe(begin)).await?;
-    let through = last_planned_day(&mut transaction).await?;
+    let mut transaction = store.begin().await?;
+    let through = planned_through(&mut transaction).await?;
     Ok((transaction, through))
 }
 
 /// The same within a transaction that is there.
+///
+/// Both statements go together, since each way to the database and back counts where a request waits. They are two all the
+/// same: what the second sees is as of its start, behind the lock.
 pub(super) async fn planned_through(
     transaction: &mut Transaction<'_, Postgres>,
 ) -> Result<Option<NaiveDate>> {
     // Shared with other writers; a planner that opens a day waits for us, or we for it.
-    sqlx::query("SELECT pg_advisory_xact_lock_shared($1)")
-        .bind(PLAN_LOCK)
-        .execute(&mut **transaction)
+    let both =
+        format!("SELECT pg_advisory_xact_lock_shared({PLAN_LOCK}); SELECT max(local_date) FROM planned_days");
+    let rows = sqlx::raw_sql(AssertSqlSafe(both))
+        .fetch_all(&mut **transaction)
         .await?;
-    last_planned_day(transaction).await
-}
-
-/// In a statement of its own, behind the lock: what it sees is as of its start.
-async fn last_planned_day(transaction: &mut Transaction<'_, Postgres>) -> Result<Option<NaiveDate>> {
-    Ok(sqlx::query_scalar("SELECT max(local_date) FROM planned_days")
-        .fetch_one(&mut **transaction)
-        .await?)
+    match rows.last() {
+        Some(row) => Ok(row.try_get(0)?),
+        None => Ok(None),
+    }
 }

@@ -1,5 +1,7 @@
 //! Replan: what an edit moves, within the transaction of that edit.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -41,17 +43,58 @@ pub(super) async fn replan(
     through: Option<NaiveDate>,
     users: &[Uuid],
 ) -> Result<Written> {
-    let rows: Vec<OccasionRow> = sqlx::query_as(
+    let mut occasions = Vec::with_capacity(users.len());
+    for row in rows(transaction, users).await? {
+        occasions.push(row.occasion()?);
+    }
+    move_and_add(transaction, schedule, now, through, users, &occasions).await
+}
+
+/// The same, but users whom this binary cannot read are left as they are. Gives what is wrong with them.
+pub(super) async fn replan_readable(
+    transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    through: Option<NaiveDate>,
+    users: &[Uuid],
+) -> Result<Vec<String>> {
+    let mut occasions = Vec::with_capacity(users.len());
+    let mut unreadable = HashMap::new();
+    for row in rows(transaction, users).await? {
+        let user = row.user_id;
+        match row.occasion() {
+            Ok(occasion) => occasions.push(occasion),
+            Err(error) => drop(unreadable.insert(user, error.to_string())),
+        }
+    }
+    occasions.retain(|occasion| !unreadable.contains_key(&occasion.user_id));
+    let users: Vec<Uuid> = users
+        .iter()
+        .copied()
+        .filter(|user| !unreadable.contains_key(user))
+        .collect();
+    move_and_add(transaction, schedule, now, through, &users, &occasions).await?;
+    Ok(unreadable.into_values().collect())
+}
+
+async fn rows(transaction: &mut Transaction<'_, Postgres>, users: &[Uuid]) -> Result<Vec<OccasionRow>> {
+    Ok(sqlx::query_as(
         "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
          FROM occasions o JOIN users u ON u.id = o.user_id WHERE o.user_id = ANY($1)",
     )
     .bind(users)
     .fetch_all(&mut **transaction)
-    .await?;
-    let mut occasions = Vec::with_capacity(rows.len());
-    for row in rows {
-        occasions.push(row.occasion()?);
-    }
+    .await?)
+}
+
+async fn move_and_add(
+    transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    through: Option<NaiveDate>,
+    users: &[Uuid],
+    occasions: &[Occasion],
+) -> Result<Written> {
     let movable: Vec<Movable> = sqlx::query_as(
         "SELECT id, user_id, kind, local_year, state, local_date, due_at FROM events
          WHERE user_id = ANY($1) AND state IN ('pending', 'queued', 'skipped') AND attempts = 0
@@ -62,11 +105,11 @@ pub(super) async fn replan(
     .await?;
     let mut written = Written {
         planned: 0,
-        skipped: move_events(transaction, schedule, now, &occasions, movable).await?,
+        skipped: move_events(transaction, schedule, now, occasions, movable).await?,
     };
     if let Some(through) = through {
         let mut missing = Vec::new();
-        for occasion in &occasions {
+        for occasion in occasions {
             missing.extend(schedule.events_through(occasion, now, through));
         }
         let Written { planned, skipped } = insert_events(transaction, now, &missing).await?;

@@ -7,7 +7,7 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::plan::planned_through;
-use super::replan::replan;
+use super::replan::replan_readable;
 use super::{Result, Store, ZONE_DATA_LOCK};
 use crate::model::Schedule;
 
@@ -28,6 +28,8 @@ pub enum Recomputed {
         looked_at: u64,
         /// Those that moved.
         moved: Vec<Moved>,
+        /// What is wrong with users whom this binary cannot read. Their events stay as they are.
+        unreadable: Vec<String>,
         /// Where the next page begins; none when this was the last, and the version is noted.
         next: Option<RecomputeCursor>,
     },
@@ -75,7 +77,7 @@ impl Store {
     /// last page. One process at a time; an edit of the same users waits, as for another edit.
     ///
     /// # Errors
-    /// The database refuses or is away, or a row holds what this binary cannot read; then this page is not written.
+    /// The database refuses or is away; then this page is not written.
     pub async fn recompute_page(
         &self,
         schedule: &Schedule,
@@ -85,7 +87,7 @@ impl Store {
         limit: u32,
     ) -> Result<Recomputed> {
         self.in_time(async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.begin().await?;
             let ours = lock(&mut transaction, after != RecomputeCursor::default()).await?;
             let noted: Option<String> = sqlx::query_scalar("SELECT version FROM zone_data")
                 .fetch_optional(&mut *transaction)
@@ -105,7 +107,7 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
             let before = still_pending(&mut transaction, &page).await?;
-            replan(&mut transaction, schedule, now, through, &users).await?;
+            let unreadable = replan_readable(&mut transaction, schedule, now, through, &users).await?;
             let moved = moved(&mut transaction, &before).await?;
             let full = page.len() >= limit as usize;
             let last = page.last().filter(|_| full);
@@ -121,7 +123,7 @@ impl Store {
                 .await?;
             }
             transaction.commit().await?;
-            Ok(Recomputed::Page { looked_at: page.len() as u64, moved, next })
+            Ok(Recomputed::Page { looked_at: page.len() as u64, moved, unreadable, next })
         })
         .await
     }

@@ -24,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::calendar::Zone;
 use crate::clock::SharedClock;
+use crate::health::Beat;
 use crate::model::Schedule;
-use crate::store::{self, Moved, RecomputeCursor, Recomputed, Store, StoreError};
+use crate::store::{self, Moved, RecomputeCursor, Recomputed, Store};
 pub use differences::{Difference, What, differences};
 
 /// Events a transaction: few enough that an edit which waits for it does not notice.
@@ -70,8 +71,10 @@ pub fn version() -> String {
 /// Computes all pending events again if they were computed with other data than `version`, page after page, and logs
 /// what moved. A process that dies on the way leaves the old version noted: the next begins again.
 ///
+/// Users whom this binary cannot read are named in the log, and their events stay.
+///
 /// # Errors
-/// The database refuses or is away, or a row holds what this binary cannot read.
+/// The database refuses or is away.
 pub async fn recompute(
     store: &Store,
     schedule: &Schedule,
@@ -88,9 +91,18 @@ pub async fn recompute(
             Recomputed::Page {
                 looked_at,
                 moved,
+                unreadable,
                 next,
             } => {
                 report.looked_at += looked_at;
+                if let Some(error) = unreadable.first() {
+                    let users = unreadable.len();
+                    tracing::error!(
+                        users,
+                        error,
+                        "there are users who cannot be read: their pending events stay where the old zone data put them"
+                    );
+                }
                 note(&mut report, &mut named, moved);
                 match next {
                     Some(next) => cursor = next,
@@ -129,14 +141,15 @@ fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
     }
 }
 
-/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled.
+/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. `beat` is the ticker's,
+/// which is not stuck while it waits for this.
 ///
-/// Ticks must wait for this: one that does not would send by the old data. A row that cannot be read does not hold
-/// them up, though, since it does not heal by waiting.
+/// Ticks must wait for this: one that does not would send by the old data.
 pub async fn until_current(
     store: &Store,
     schedule: &Schedule,
     clock: &SharedClock,
+    beat: &Beat,
     token: &CancellationToken,
 ) {
     let version = version();
@@ -146,15 +159,12 @@ pub async fn until_current(
             Ok(Outcome::Elsewhere) => {
                 tracing::info!("another process computes pending events again; the first tick waits for it");
             }
-            Err(error @ StoreError::Unreadable(_)) => {
-                tracing::error!(%error, "pending events could not be computed again with the new zone data");
-                return;
-            }
             Err(error) => {
                 let error = crate::telemetry::chain(&error);
                 tracing::warn!(error, "pending events cannot be computed again yet");
             }
         }
+        beat.turn();
         if token
             .run_until_cancelled(tokio::time::sleep(PAUSE))
             .await

@@ -100,6 +100,8 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (V
         match shared.store.lease(request, &ids).await {
             Ok((leases, refused)) => break (leases, refused, since),
             Err(error) => {
+                // All places may be taken by messages that wait for this, and then no poll goes round.
+                shared.beat.turn();
                 let error = crate::telemetry::chain(&error);
                 tracing::warn!(error, messages = ids.len(), "cannot lease; trying again");
                 if soft

@@ -41,6 +41,8 @@ pub(super) async fn run(
             match shared.store.record(shared.holder, &outcomes).await {
                 Ok(lost) => break Some(lost),
                 Err(error) => {
+                    // As in the lease: nothing is stuck here but the database.
+                    shared.beat.turn();
                     let error = crate::telemetry::chain(&error);
                     tracing::warn!(error, outcomes = outcomes.len(), "cannot record; trying again");
                 }

@@ -1,14 +1,22 @@
 //! Stops and outages of the real daemon under load.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use bday::clock::{Clock as _, SystemClock};
+use bday::clock::{Clock, SharedClock, SystemClock};
 use bday::embedded::{EmbeddedPostgres, Options};
+use bday::health::Beat;
 use bday::model::EventState::{Dead, Delivered, Pending};
+use bday::queue::Queue as _;
+use bday::store::Store;
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::serve::{Place, QUEUE};
 use crate::support::receiver::Behaviour;
 use crate::support::wait::eventually;
+use crate::support::world::World;
 
 /// How long a stop may take by the default configuration.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -124,6 +132,55 @@ async fn an_outage_of_the_database_spends_no_receives() {
     let metrics = format!("http://{}/metrics", daemon.address().await);
     let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("bday_messages_received_total 1\n"), "{metrics}");
+}
+
+/// Elapsed time as the test wants it.
+#[derive(Debug)]
+struct Stopwatch(Instant, Mutex<Duration>);
+
+impl Clock for Stopwatch {
+    fn now(&self) -> DateTime<Utc> {
+        SystemClock.now()
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.0 + *self.1.lock().unwrap()
+    }
+}
+
+/// A watchdog that ended it would make repeats of all that is not recorded yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_takes() {
+    let mut world = World::with("2026-05-02T09:00:00Z", &[("worker.max_in_flight", "4")]).await;
+    let second = Duration::from_secs(1);
+    let options = bday::store::Options {
+        max_connections: 4,
+        acquire_timeout: second,
+        statement_timeout: second,
+    };
+    world.store = Store::new("postgres://bday@127.0.0.1:1/bday", &options).unwrap();
+    let ids: Vec<Uuid> = (0..10).map(|_| Uuid::now_v7()).collect();
+    world.queue.send(&ids).await.unwrap();
+    let watch = Arc::new(Stopwatch(SystemClock.monotonic(), Mutex::default()));
+    let beat = Beat::new(Arc::clone(&watch) as SharedClock);
+    let (pool, soft) = (world.pool_with(beat.clone()), CancellationToken::new());
+    let running = {
+        let soft = soft.clone();
+        tokio::spawn(async move { pool.run(soft, CancellationToken::new()).await })
+    };
+    eventually("all places to be taken", async || {
+        (world.queue.depth().await.unwrap().in_flight == 4).then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        *watch.1.lock().unwrap() += Duration::from_mins(2);
+        eventually("it to go round", async || {
+            (beat.turned_age() < Duration::from_mins(1)).then_some(())
+        })
+        .await;
+    }
+    soft.cancel();
+    running.await.unwrap().unwrap();
 }
 
 /// Half an hour, a hundred times faster: so are the waits between the receives.

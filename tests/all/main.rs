@@ -41,6 +41,7 @@ mod support_receiver;
 mod support_sqs;
 mod sweeper;
 mod tzguard;
+mod unreadable;
 mod upgrade;
 mod wire_addresses;
 mod wire_commands;

@@ -18,7 +18,6 @@ const NO_WAIT: Duration = Duration::ZERO;
 const NOW: Duration = Duration::ZERO;
 
 /// A queue, and what it stands on.
-#[expect(dead_code, reason = "the database must live as long as its queue")]
 struct Place {
     queue: Arc<dyn Queue>,
     sqs: Option<Sqs>,
@@ -307,6 +306,23 @@ async fn the_queue_insqs_has_the_attributes_of_the_design() {
             .unwrap()
             .ends_with(":greetings-dlq")
     );
+}
+
+#[tokio::test]
+async fn a_poll_of_a_slow_database_ends_in_time() {
+    let place = postgres().await;
+    place.queue.create().await.unwrap();
+    let pool = place.database.as_ref().unwrap().pool().await;
+    for statement in [
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'",
+        "CREATE TRIGGER slow BEFORE UPDATE ON pgmq.q_greetings FOR EACH STATEMENT EXECUTE FUNCTION dawdle()",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    // Two looks, then: with one for each quarter of a second that it may wait, it would take ten seconds.
+    let wait = place.queue.receive(1, Duration::from_secs(2));
+    let received = tokio::time::timeout(Duration::from_secs(6), wait).await;
+    assert_eq!(received.unwrap().unwrap(), []);
 }
 
 /// Receives until nothing comes.

@@ -144,3 +144,19 @@ async fn a_sender_that_hangs_up_has_not_been_accepted() {
     assert_eq!(within("the next one", post(&receiver, "b")).await.unwrap(), 200);
     assert_eq!(receiver.accepted().into_keys().collect::<Vec<_>>(), ["b"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn of_many_that_come_at_once_each_is_counted_however_they_overtake_each_other() {
+    let (receiver, client) = (Receiver::start().await, reqwest::Client::new());
+    for _ in 0..500 {
+        receiver.clear();
+        let posts = (0..16).map(|n: u32| {
+            let post = client.post(receiver.url()).header("webhook-id", n.to_string());
+            tokio::spawn(post.send())
+        });
+        for answer in futures_util::future::join_all(posts).await {
+            assert_eq!(answer.unwrap().unwrap().status(), 200);
+        }
+        receiver.until_accepted(16).await;
+    }
+}

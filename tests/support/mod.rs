@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod inbox;
 pub(crate) mod process;
 pub(crate) mod receiver;
+pub(crate) mod relay;
 pub(crate) mod sqs;
 pub(crate) mod tls;
 pub(crate) mod wait;

@@ -329,7 +329,8 @@ impl Inbox {
             }
             tally.accepted
         };
-        self.accepted.send_replace(accepted);
+        // Another request may have overtaken this one since the lock was given back.
+        self.accepted.send_modify(|count| *count = accepted.max(*count));
     }
 }
 

@@ -98,18 +98,21 @@ impl World {
     }
 
     pub(crate) fn pool(&self) -> Pool {
+        self.pool_with(Beat::new(self.clock()))
+    }
+
+    /// The same, with a beat that the test can look at.
+    pub(crate) fn pool_with(&self, beat: Beat) -> Pool {
         let (_, url) = watch::channel(parse_url(&self.receiver.url(), false).unwrap());
         let wire = app::wire(&self.config).unwrap();
         let webhook = Webhook::new(wire, url, Signer::default(), self.clock());
-        let clock = self.clock();
-        let beat = Beat::new(Arc::clone(&clock));
         let queue = Arc::clone(&self.carrier);
         app::pool(
             &self.config,
             self.store.clone(),
             queue,
             Arc::new(webhook),
-            clock,
+            self.clock(),
             beat,
         )
         .unwrap()

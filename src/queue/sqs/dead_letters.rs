@@ -14,8 +14,9 @@ const WAIT: Duration = Duration::from_secs(1);
 impl SqsQueue {
     pub(super) async fn look_at_dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>> {
         let calls = max.div_ceil(BATCH).clamp(1, CONCURRENT_CALLS);
-        let each = max.clamp(1, BATCH) as i32;
-        let found: Vec<Vec<Message>> = stream::iter((0..calls).map(|_| async {
+        // No more than was asked for: what is received and not looked at would be hidden for nothing.
+        let share = |call: usize| max.saturating_sub(call * BATCH).clamp(1, BATCH) as i32;
+        let found: Vec<Vec<Message>> = stream::iter((0..calls).map(share).map(async |each| {
             let call = self
                 .polling
                 .receive_message()

@@ -188,12 +188,32 @@ async fn insert(
         })
         .collect();
     let mut ids: Vec<Uuid> = users.iter().map(|_| Uuid::now_v7()).collect();
+    let mut written = write(transaction, now, users, &ids, &first).await?;
     if !external_ids.is_empty() {
-        take_former_ids(transaction, users, &mut ids).await?;
+        let back = take_former_ids(transaction, users, &written, &mut ids).await?;
+        if back.contains(&true) {
+            written.extend(write(transaction, now, users, &ids, &back).await?);
+        }
     }
+    let created = users
+        .iter()
+        .zip(&ids)
+        .zip(&first)
+        .map(|((user, id), first)| (*first && written.contains(id)).then(|| as_created(user, *id, now)));
+    Ok(created.collect())
+}
+
+/// Writes those who are `wanted`, unless somebody has their external id; gives the ids of who was written.
+async fn write(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    users: &[NewUser],
+    ids: &[Uuid],
+    wanted: &[bool],
+) -> Result<HashSet<Uuid>> {
     let rows = || {
-        let rows = users.iter().zip(&ids).zip(&first);
-        rows.filter_map(|((user, id), first)| first.then_some((user, *id)))
+        let rows = users.iter().zip(ids).zip(wanted);
+        rows.filter_map(|((user, id), wanted)| wanted.then_some((user, *id)))
     };
     let mut dates = Dates::default();
     for (user, id) in rows() {
@@ -235,13 +255,7 @@ async fn insert(
         .bind(&dates.days)
         .fetch_all(&mut **transaction)
         .await?;
-    let written: HashSet<Uuid> = written.into_iter().collect();
-    let created = users
-        .iter()
-        .zip(&ids)
-        .zip(&first)
-        .map(|((user, id), first)| (*first && written.contains(id)).then(|| as_created(user, *id, now)));
-    Ok(created.collect())
+    Ok(written.into_iter().collect())
 }
 
 /// In the order of their external ids, so that two who write at once do not wait for each other.
@@ -263,13 +277,15 @@ WITH u AS (
 )
 SELECT id FROM u";
 
-/// Puts the id of somebody who was deleted and comes back in the place of the new one. Asked apart from the insert, as
-/// most have no external id.
+/// Puts the id of somebody who was deleted and comes back in the place of the new one, and takes the new row away; gives
+/// whom that concerns, who are to be written again. Asked behind the insert: that waits for a deletion of the same person
+/// that is under way, and before, its traces are not to be seen. Apart from it, as most have no external id.
 async fn take_former_ids(
     transaction: &mut Transaction<'_, Postgres>,
     users: &[NewUser],
+    written: &HashSet<Uuid>,
     ids: &mut [Uuid],
-) -> Result<()> {
+) -> Result<Vec<bool>> {
     let former: Vec<(i64, Uuid)> = sqlx::query_as(
         "SELECT n.position, f.user_id FROM unnest($1::text[]) WITH ORDINALITY AS n(external_id, position)
          JOIN former_users f ON f.external_id_hash = sha256(convert_to(n.external_id, 'UTF8'))
@@ -283,12 +299,25 @@ async fn take_former_ids(
     )
     .fetch_all(&mut **transaction)
     .await?;
-    for (position, id) in former {
-        if let Some(place) = usize::try_from(position - 1).ok().and_then(|at| ids.get_mut(at)) {
-            *place = id;
+    let (mut back, mut new) = (vec![false; users.len()], Vec::new());
+    for (position, former) in former {
+        let Ok(at) = usize::try_from(position - 1) else {
+            continue;
+        };
+        if let (Some(id), Some(back)) = (ids.get_mut(at), back.get_mut(at))
+            && written.contains(id)
+        {
+            *back = true;
+            new.push(std::mem::replace(id, former));
         }
     }
-    Ok(())
+    if !new.is_empty() {
+        sqlx::query("DELETE FROM users WHERE id = ANY($1)")
+            .bind(new)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    Ok(back)
 }
 
 fn as_created(user: &NewUser, id: Uuid, now: DateTime<Utc>) -> User {

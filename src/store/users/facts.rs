@@ -44,7 +44,6 @@ impl Store {
         self.in_time(async {
             // One moment for all of it: otherwise an event could be missing in the one part and there in the other.
             let mut transaction = self
-                .pool
                 .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 .await?;
             let user = user(&mut transaction, who).await?;

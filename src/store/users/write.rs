@@ -1,12 +1,14 @@
 //! Many users at once, as an import writes them.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::super::plan::{self, begin_writing, insert_events};
 use super::super::replan::replan;
-use super::super::{Result, Store};
+use super::super::{Result, Store, StoreError};
 use super::occasions::{Dates, note_leap_day_rules, occasions_of, raise_versions};
 use super::{UserKey, Written};
 use crate::calendar::{LeapDay, SendAt};
@@ -30,6 +32,7 @@ impl Store {
             let known = known.filter_map(|(_, user)| Some((user.external_id.as_deref()?, user)));
             note_leap_day_rules(&mut transaction, now, known).await?;
             let mut result = upsert_users(&mut transaction, now, users).await?;
+            check_former_ids(&mut transaction, users, &result).await?;
             let mut dates = Dates::default();
             for ((key, user), (id, outcome)) in users.iter().zip(&result) {
                 // One that is there under its own id stays as it is.
@@ -126,6 +129,15 @@ async fn upsert_users(
         .fetch_all(&mut **transaction)
         .await?;
     let mut result: Vec<(Uuid, Written)> = ids.iter().map(|id| (*id, Written::Unchanged)).collect();
+    let found = rows.iter().map(|(position, ..)| *position);
+    let found: HashSet<i64> = found.collect();
+    let overlooked = |(at, (key, _)): (usize, &(UserKey, NewUser))| {
+        *key == UserKey::External && !found.contains(&(at as i64 + 1))
+    };
+    // The insert waited for another, found nothing to change in what that wrote, and cannot see it yet.
+    if users.iter().enumerate().any(overlooked) {
+        return Err(StoreError::Overtaken);
+    }
     for (position, id, created, updated) in rows {
         let outcome = match (created, updated) {
             (true, _) => Written::Created,
@@ -140,6 +152,39 @@ async fn upsert_users(
         }
     }
     Ok(result)
+}
+
+/// Who is deleted while we wait for the external id has an old id, which was not to be seen yet when the insert began.
+///
+/// # Errors
+/// [`StoreError::Overtaken`]: there is such a one.
+async fn check_former_ids(
+    transaction: &mut Transaction<'_, Postgres>,
+    users: &[(UserKey, NewUser)],
+    written: &[(Uuid, Written)],
+) -> Result<()> {
+    let created: Vec<Uuid> = users
+        .iter()
+        .zip(written)
+        .filter(|((key, _), (_, outcome))| *key == UserKey::External && *outcome == Written::Created)
+        .map(|(_, (id, _))| *id)
+        .collect();
+    if created.is_empty() {
+        return Ok(());
+    }
+    let overlooked: bool = sqlx::query_scalar(
+        "SELECT EXISTS (
+             SELECT FROM users u JOIN former_users f ON f.external_id_hash = sha256(convert_to(u.external_id, 'UTF8'))
+             WHERE u.id = ANY($1) AND f.user_id <> u.id AND NOT EXISTS (SELECT FROM users x WHERE x.id = f.user_id))",
+    )
+    .bind(created)
+    .fetch_one(&mut **transaction)
+    .await?;
+    if overlooked {
+        Err(StoreError::Overtaken)
+    } else {
+        Ok(())
+    }
 }
 
 /// Gives for each user that was written or was there its position, id, and what happened. (`xmax` is 0 in a row that

@@ -111,3 +111,19 @@ async fn a_list_has_pages_and_filters() {
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_some_messages_ends_there_however_many_there_are() {
+    let place = super::on_sqs().await;
+    let sqs = place.sqs.as_ref().unwrap();
+    let queue = sqs.queue_url("greetings-dlq");
+    for n in 0..25 {
+        let call = sqs.client().send_message().queue_url(&queue);
+        call.message_body(format!("stray {n}")).send().await.unwrap();
+    }
+    let (strays, looked_at) = place.world.dead_letters().strays(15).await.unwrap();
+    assert_eq!((strays.len(), looked_at), (15, 15));
+    // None is left hidden.
+    let counts = sqs.counts("greetings-dlq");
+    assert_eq!((counts.visible, counts.in_flight), (25, 0));
+}

@@ -2,6 +2,7 @@
 //!
 //! Time is set, not waited for; the receiver, the database and all stages are real.
 
+mod at_once;
 mod dates;
 mod kinds;
 mod leaving;

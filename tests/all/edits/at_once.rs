@@ -1,0 +1,126 @@
+//! Two who write the same person at the same moment.
+
+use bday::store::{Created, UserKey, Written};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::support::wait::eventually;
+use crate::support::world::{World, instant, person};
+
+const NOW: &str = "2026-05-02T00:00:00Z";
+
+/// Waits until somebody waits for what `other` has locked.
+async fn until_somebody_waits(other: &mut PgConnection) {
+    eventually("somebody to wait for a lock", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut *other)
+        .await
+        .unwrap();
+        (waiting > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_imports_of_the_same_people_the_second_finds_those_of_the_first() {
+    let world = World::at(NOW).await;
+    world.tick().await;
+    let mut first = PgConnection::connect(world.database.url()).await.unwrap();
+    let mut transaction = first.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO users (id, external_id, first_name, last_name, time_zone, created_at, updated_at)
+         VALUES ('0197d5a0-0000-7000-8000-000000000001', 'u', 'Ada', 'u', 'UTC', now(), now());",
+    )
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO occasions VALUES ('0197d5a0-0000-7000-8000-000000000001', 'birthday', 1990, 5, 2, now())",
+    )
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    let (schedule, people) = (
+        world.config.schedule(),
+        [(UserKey::External, person("u", "1990-05-02", "UTC"))],
+    );
+    let second = async || world.store.write_users(&schedule, instant(NOW), &people).await;
+    let (written, ()) = tokio::join!(second(), commit_when_somebody_waits(&world, transaction));
+    // As an import does.
+    let written = match written {
+        Err(error) if error.is_contention() => second().await,
+        written => written,
+    };
+    let written = written.unwrap();
+    assert_eq!(written[0].1, Written::Unchanged);
+    assert_eq!(written[0].0.as_u128(), 0x0197_d5a0_0000_7000_8000_0000_0000_0001);
+}
+
+/// Somebody who has been greeted today, and is being deleted: the deletion is not committed yet.
+async fn greeted_and_half_deleted(world: &World) -> (Uuid, Transaction<'static, Postgres>) {
+    world.tick().await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+    let mut transaction = world.database.pool().await.begin().await.unwrap();
+    for statement in [
+        "INSERT INTO former_users VALUES ($1, sha256('u'), '2026-05-02T09:00:00Z')",
+        "DELETE FROM users WHERE id = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(user)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+    }
+    (user, transaction)
+}
+
+async fn commit_when_somebody_waits(world: &World, transaction: Transaction<'_, Postgres>) {
+    let mut other = PgConnection::connect(world.database.url()).await.unwrap();
+    until_somebody_waits(&mut other).await;
+    transaction.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
+    let world = World::at(NOW).await;
+    let (user, deletion) = greeted_and_half_deleted(&world).await;
+    let (schedule, now) = (world.config.schedule(), instant("2026-05-02T09:01:00Z"));
+    let again = person("u", "1990-05-02", "UTC");
+    let (created, ()) = tokio::join!(
+        world
+            .store
+            .create_user(&schedule, now, &again, None, |_| String::new()),
+        commit_when_somebody_waits(&world, deletion)
+    );
+    let Created::New(created) = created.unwrap() else {
+        panic!("it was not created")
+    };
+    assert_eq!(created.id, user);
+    world.set("2026-05-02T09:02:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+}
+
+#[tokio::test]
+async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
+    let world = World::at(NOW).await;
+    let (user, deletion) = greeted_and_half_deleted(&world).await;
+    let (schedule, now) = (world.config.schedule(), instant("2026-05-02T09:01:00Z"));
+    let people = [(UserKey::External, person("u", "1990-05-02", "UTC"))];
+    let import = async || world.store.write_users(&schedule, now, &people).await;
+    let (written, ()) = tokio::join!(import(), commit_when_somebody_waits(&world, deletion));
+    // As an import does.
+    let written = match written {
+        Err(error) if error.is_contention() => import().await,
+        written => written,
+    };
+    assert_eq!(written.unwrap(), [(user, Written::Created)]);
+    world.set("2026-05-02T09:02:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+}
