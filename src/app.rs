@@ -302,7 +302,7 @@ pub async fn start(
         let letters = dead_letters(config, store.clone(), queue, shared);
         Api::new(store.clone(), config.terms(), letters, Arc::clone(&clock))
     });
-    let listener = http::bind(config.http.listen).await?;
+    let listener = http::bind(config.http.listen)?;
     let address = listener.local_addr()?;
     let gate = Gate::new(store.clone(), Arc::clone(&clock), config.http.needs_token());
     let site = Site {

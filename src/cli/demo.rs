@@ -88,7 +88,7 @@ enum Ending {
 pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCode> {
     // From here on a signal waits until it is asked for: nothing is left half started.
     let lifecycle = Lifecycle::new()?;
-    let inbox = open_inbox(args.listen, &clock).await?;
+    let inbox = open_inbox(args.listen, &clock)?;
     let stop_inbox = CancellationToken::new();
     let demo = Demo {
         teller: Teller::new(format!("http://{}/", shown_address(inbox.local_addr()))),
@@ -123,13 +123,13 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCo
 }
 
 /// The usual port is worth having, since a page that is open on it comes back to life; but not worth a failure.
-async fn open_inbox(listen: Option<SocketAddr>, clock: &SharedClock) -> Result<Inbox, inbox::Error> {
+fn open_inbox(listen: Option<SocketAddr>, clock: &SharedClock) -> Result<Inbox, inbox::Error> {
     let at = |port| inbox::Options {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port))),
         ..inbox::Options::default()
     };
-    match Inbox::bind(at(8025), Arc::clone(clock)).await {
-        Err(inbox::Error::Listen { .. }) if listen.is_none() => Inbox::bind(at(0), Arc::clone(clock)).await,
+    match Inbox::bind(at(8025), Arc::clone(clock)) {
+        Err(inbox::Error::Listen { .. }) if listen.is_none() => Inbox::bind(at(0), Arc::clone(clock)),
         bound => bound,
     }
 }

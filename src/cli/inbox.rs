@@ -82,7 +82,7 @@ pub struct Args {
 /// The address cannot be listened on, or standard output cannot be written. A reader that closed the pipe is no error.
 pub async fn run(args: Args, clock: SharedClock, stop: CancellationToken) -> anyhow::Result<()> {
     let style = (!args.quiet).then(|| Style::for_stdout(args.json));
-    let inbox = Inbox::bind(args.options(), clock).await?;
+    let inbox = Inbox::bind(args.options(), clock)?;
     let ledger = inbox.ledger();
     let arrivals = inbox.subscribe();
     let address = shown_address(inbox.local_addr());

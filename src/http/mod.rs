@@ -16,7 +16,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
@@ -27,13 +27,32 @@ pub use server::Limits;
 
 use access::Peer;
 
+/// Connections that may wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`). Where there is no place, the
+/// client tries again after a second: with tokio's 128, many who come at once lose that second.
+const BACKLOG: u32 = 1024;
+
+/// Takes an address.
+///
+/// # Errors
+/// It is taken, or not ours.
+pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // So that a restart need not wait for the connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Listens, so that an address that is taken ends the process at its start.
 ///
 /// # Errors
 /// The address is taken, or not ours.
-pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on http.listen = {listen}: choose another address (BDAY__HTTP__LISTEN)")
+pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = listen(address).with_context(|| {
+        format!("cannot listen on http.listen = {address}: choose another address (BDAY__HTTP__LISTEN)")
     })?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     Ok(listener)

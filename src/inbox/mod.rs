@@ -108,10 +108,10 @@ impl Inbox {
     /// # Errors
     ///
     /// [`Error::Listen`] when the address cannot be had.
-    pub async fn bind(options: Options, clock: SharedClock) -> Result<Self, Error> {
+    pub fn bind(options: Options, clock: SharedClock) -> Result<Self, Error> {
         let listen = options.listen;
         let refused = |source| Error::Listen { listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(refused)?;
+        let listener = crate::http::listen(listen).map_err(refused)?;
         let local_addr = listener.local_addr().map_err(refused)?;
         let ledger = Arc::new(Ledger::new(options.keep, clock.now()));
         Ok(Self {

@@ -285,8 +285,7 @@ async fn an_address_that_is_taken_is_named_with_what_to_do() {
             ..Options::default()
         },
         inbox.clock.clone(),
-    )
-    .await;
+    );
     let error = refused.err().unwrap();
     assert!(matches!(error, Error::Listen { .. }));
     assert!(

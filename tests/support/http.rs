@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -78,10 +78,19 @@ struct Open {
     tasks: TaskTracker,
 }
 
+/// With room for a thousand who come at once: where there is none, they try again after a second.
+fn listen(address: SocketAddr) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket.listen(1024).unwrap()
+}
+
 impl<S: Service> Server<S> {
     /// Accepts on a free loopback port. `build` is told the address.
+    #[expect(clippy::unused_async, reason = "as everything else that a test starts")]
     pub(crate) async fn start(build: impl FnOnce(SocketAddr) -> S) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = listener.local_addr().unwrap();
         let server = Self {
             address,
@@ -112,7 +121,7 @@ impl<S: Service> Server<S> {
     /// Accepts again, on the same port.
     pub(crate) async fn reopen(&self) {
         self.shut().await;
-        self.accept_on(TcpListener::bind(self.address).await.unwrap());
+        self.accept_on(listen(self.address));
     }
 
     fn accept_on(&self, listener: TcpListener) {

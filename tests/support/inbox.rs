@@ -39,7 +39,7 @@ impl RunningInbox {
 
     pub(crate) async fn with(options: Options) -> Self {
         let clock = Arc::new(SettableClock::new(NOW.parse().unwrap()));
-        let inbox = Inbox::bind(options, Arc::clone(&clock) as _).await.unwrap();
+        let inbox = Inbox::bind(options, Arc::clone(&clock) as _).unwrap();
         let base = format!("http://{}", inbox.local_addr());
         let (ledger, arrivals, stop) = (inbox.ledger(), inbox.subscribe(), CancellationToken::new());
         let mut running = JoinSet::new();

@@ -84,9 +84,7 @@ impl Door {
             gate: Gate::new(store.clone(), shared, required),
             limits,
         };
-        let listener = bday::http::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-            .await
-            .unwrap();
+        let listener = bday::http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let mut serving = JoinSet::new();
         serving.spawn(site.serve(listener, CancellationToken::new()));
