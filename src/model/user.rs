@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Schedule;
+use super::instant::written;
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
 /// The kind that is always there.
@@ -68,8 +69,10 @@ pub struct User {
     #[serde(skip)]
     pub version: i64,
     /// UTC.
+    #[serde(serialize_with = "written")]
     pub created_at: DateTime<Utc>,
     /// UTC.
+    #[serde(serialize_with = "written")]
     pub updated_at: DateTime<Utc>,
 }
 
