@@ -376,7 +376,8 @@ impl Store {
             }
             Err(error) => error,
         };
-        let error = self.explained(error).await;
+        // Every statement would carry the room for it, and almost none needs it.
+        let error = Box::pin(self.explained(error)).await;
         self.access.look_at(&error);
         Err(error)
     }

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
+use bday::clock::{Clock as _, SystemClock};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -33,7 +34,7 @@ async fn send(port: u16, secrets: &str) -> Option<i32> {
 /// A greeting as bday sends it; gives the status of the answer.
 async fn greet(port: u16, id: &str) -> u16 {
     let body = format!("{{\"message\":\"Hey, {id}\"}}");
-    let at = chrono::Utc::now().timestamp();
+    let at = SystemClock.now().timestamp();
     let signature = standardwebhooks::Webhook::new(OLD)
         .unwrap()
         .sign(id, at, body.as_bytes())
