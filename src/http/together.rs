@@ -1,18 +1,21 @@
-//! Many requests, one statement: whoever comes while a statement is on its way shares the next.
+//! Many requests, one statement: whoever comes while statements are on their way shares the next.
 //!
-//! Each caller puts its row down and queues for the turn; who has it sends all rows that lie there on their way, and the
+//! Each caller puts its row down and queues for a lane; who has one sends all rows that lie there on their way, and the
 //! others learn what became of theirs. Alone, a caller waits for nobody. A statement that is on its way goes on even if
 //! its caller gives up, since it has rows of others: so no row is ever written twice.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::store::StoreError;
 
 /// Rows in a statement at the most.
 const MOST: usize = 256;
+
+/// Statements that are on their way at once: while one waits for the disk, another can work.
+const LANES: usize = 3;
 
 /// What became of a row, for the caller who waits for it. A failure is everybody's.
 pub(super) type Outcome<R> = Result<R, Arc<StoreError>>;
@@ -24,7 +27,7 @@ type Write<T, R> = dyn Fn(Vec<T>) -> BoxFuture<'static, Result<Vec<R>, StoreErro
 pub(super) struct Together<T, R> {
     write: Box<Write<T, R>>,
     waiting: Mutex<Vec<(T, oneshot::Sender<Outcome<R>>)>>,
-    turn: Arc<tokio::sync::Mutex<()>>,
+    lanes: Arc<Semaphore>,
 }
 
 impl<T, R> std::fmt::Debug for Together<T, R> {
@@ -46,14 +49,14 @@ where
         Self {
             write: Box::new(move |rows| Box::pin(write(rows))),
             waiting: Mutex::default(),
-            turn: Arc::default(),
+            lanes: Arc::new(Semaphore::new(LANES)),
         }
     }
 
     /// Has `row` written with all that wait.
     #[expect(
         clippy::disallowed_methods,
-        reason = "it has rows of others, and ends at the store's deadline; there is one at a time"
+        reason = "it has rows of others, and ends at the store's deadline; there is one for each lane"
     )]
     pub(super) async fn write(&self, row: T) -> Outcome<R> {
         let (tell, mut told) = oneshot::channel();
@@ -62,20 +65,21 @@ where
             .unwrap_or_else(PoisonError::into_inner)
             .push((row, tell));
         loop {
-            let turn = tokio::select! {
+            let lane = tokio::select! {
                 biased;
-                // It is not told when the runtime goes down, or after a panic.
-                outcome = &mut told => return outcome.unwrap_or_else(|_| Err(Arc::new(StoreError::Stopped))),
-                turn = Arc::clone(&self.turn).lock_owned() => turn,
+                outcome = &mut told => return outcome.unwrap_or_else(|_| stopped()),
+                lane = Arc::clone(&self.lanes).acquire_owned() => lane,
             };
             let (rows, callers) = self.take();
             if rows.is_empty() {
-                continue;
+                // Ours is on its way.
+                drop(lane);
+                return told.await.unwrap_or_else(|_| stopped());
             }
             let written = (self.write)(rows);
             tokio::spawn(async move {
                 tell_all(callers, written.await);
-                drop(turn);
+                drop(lane);
             });
         }
     }
@@ -87,6 +91,11 @@ where
         let some = waiting.len().min(MOST);
         waiting.drain(..some).unzip()
     }
+}
+
+/// A caller is not told when the runtime goes down, or after a panic.
+fn stopped<R>() -> Outcome<R> {
+    Err(Arc::new(StoreError::Stopped))
 }
 
 fn tell_all<R>(callers: Vec<oneshot::Sender<Outcome<R>>>, written: Result<Vec<R>, StoreError>) {
@@ -110,11 +119,9 @@ fn tell_all<R>(callers: Vec<oneshot::Sender<Outcome<R>>>, written: Result<Vec<R>
 mod tests {
     use std::time::Duration;
 
+    use super::*;
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;
-    use tokio::sync::Semaphore;
-
-    use super::*;
 
     /// What each statement had.
     type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
@@ -139,29 +146,30 @@ mod tests {
         let door = Arc::new(Semaphore::new(0));
         let (together, batches) = doubling(&door);
         let all = join_all((0..300).map(|n| together.write(n)));
-        let open = async { door.add_permits(3) };
+        let open = async { door.add_permits(5) };
         let (written, ()) = tokio::join!(all, open);
         let written: Vec<u32> = written.into_iter().map(|one| one.expect("written")).collect();
         assert_eq!(written, (0..300).map(|n| n * 2).collect::<Vec<_>>());
         let sizes: Vec<usize> = batches.lock().expect("no panic").iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1, 256, 43]);
+        assert_eq!(sizes, [1, 1, 1, 256, 41]);
     }
 
     #[tokio::test]
     async fn a_caller_that_gives_up_takes_nobody_along_and_its_row_is_written_once() {
         let door = Arc::new(Semaphore::new(0));
         let (together, batches) = doubling(&door);
-        let mut first = Box::pin(together.write(1));
-        assert!((&mut first).now_or_never().is_none());
+        let mut callers: Vec<_> = (1..=5).map(|n| Box::pin(together.write(n))).collect();
+        for caller in &mut callers {
+            assert!(caller.now_or_never().is_none());
+        }
         tokio::task::yield_now().await;
-        let mut second = Box::pin(together.write(2));
-        let mut third = Box::pin(together.write(3));
-        assert!((&mut second).now_or_never().is_none());
-        assert!((&mut third).now_or_never().is_none());
-        drop((first, second));
-        door.add_permits(2);
-        assert_eq!(third.await.expect("written"), 6);
-        assert_eq!(*batches.lock().expect("no panic"), [vec![1], vec![3]]);
+        // The fourth waits for a lane, the others are on their way.
+        let last = callers.pop().expect("the fifth");
+        drop(callers);
+        door.add_permits(4);
+        assert_eq!(last.await.expect("written"), 10);
+        let batches = batches.lock().expect("no panic");
+        assert_eq!(*batches, [vec![1], vec![2], vec![3], vec![5]]);
     }
 
     #[tokio::test]

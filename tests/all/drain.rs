@@ -10,6 +10,7 @@ use bday::model::EventState::{Dead, Delivered, Pending};
 use bday::queue::Queue as _;
 use bday::store::Store;
 use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -164,10 +165,9 @@ async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_tak
     let watch = Arc::new(Stopwatch(SystemClock.monotonic(), Mutex::default()));
     let beat = Beat::new(Arc::clone(&watch) as SharedClock);
     let (pool, soft) = (world.pool_with(beat.clone()), CancellationToken::new());
-    let running = {
-        let soft = soft.clone();
-        tokio::spawn(async move { pool.run(soft, CancellationToken::new()).await })
-    };
+    let mut running = JoinSet::new();
+    let until = soft.clone();
+    running.spawn(async move { pool.run(until, CancellationToken::new()).await });
     eventually("all places to be taken", async || {
         (world.queue.depth().await.unwrap().in_flight == 4).then_some(())
     })
@@ -180,7 +180,7 @@ async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_tak
         .await;
     }
     soft.cancel();
-    running.await.unwrap().unwrap();
+    running.join_next().await.unwrap().unwrap().unwrap();
 }
 
 /// Half an hour, a hundred times faster: so are the waits between the receives.

@@ -14,7 +14,7 @@ use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn a_greeting_is_accepted_and_listed_with_how_late_it_came() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     assert_eq!(inbox.post("e-1", body("e-1")).await, 200);
     assert_eq!(
         inbox.get("/arrivals").await,
@@ -61,8 +61,7 @@ async fn a_repeat_after_a_failure_is_an_attempt_and_after_an_acceptance_a_duplic
     let mut inbox = RunningInbox::answering(Answers {
         fail_first: 2,
         ..Answers::default()
-    })
-    .await;
+    });
     let mut seen = Vec::new();
     for _ in 0..4 {
         let status = inbox.post("e-1", body("e-1")).await;
@@ -112,7 +111,7 @@ async fn a_second_sample_is_another_sample_and_no_duplicate() {
 
 #[tokio::test]
 async fn two_events_are_no_duplicates_of_each_other_and_the_body_names_one_that_has_no_header() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     for event in ["e-1", "e-2", "e-2"] {
         inbox
             .http
@@ -131,8 +130,7 @@ async fn every_path_takes_a_post_those_of_the_page_included() {
     let inbox = RunningInbox::answering(Answers {
         status: StatusCode::ACCEPTED,
         ..Answers::default()
-    })
-    .await;
+    });
     for path in [
         "/",
         "/hook",
@@ -166,7 +164,7 @@ async fn every_path_takes_a_post_those_of_the_page_included() {
 
 #[tokio::test]
 async fn what_is_no_greeting_is_shown_as_unreadable_and_answered_all_the_same() {
-    let mut inbox = RunningInbox::answering(Answers::default()).await;
+    let mut inbox = RunningInbox::answering(Answers::default());
     let bodies: [&[u8]; 5] = [
         b"",
         b"<script>",
@@ -192,7 +190,7 @@ async fn what_is_no_greeting_is_shown_as_unreadable_and_answered_all_the_same() 
 
 #[tokio::test]
 async fn a_body_over_64_kib_is_refused_and_shown() {
-    let mut inbox = RunningInbox::answering(Answers::default()).await;
+    let mut inbox = RunningInbox::answering(Answers::default());
     assert_eq!(inbox.post("e-1", greeting("e-1", &"x".repeat(60_000))).await, 200);
     assert_eq!(inbox.next().await.status, Some(200));
     assert_eq!(inbox.post("e-2", greeting("e-2", &"x".repeat(70_000))).await, 413);
@@ -209,7 +207,7 @@ async fn a_sender_that_hangs_up_before_the_answer_counts_as_unanswered_and_may_t
         latency: Duration::from_hours(1),
         ..Answers::default()
     };
-    let mut inbox = RunningInbox::answering(slow).await;
+    let mut inbox = RunningInbox::answering(slow);
     for attempt in 1..=2 {
         let mut sender = TcpStream::connect(inbox.base.trim_start_matches("http://"))
             .await
@@ -247,8 +245,7 @@ async fn only_the_last_arrivals_are_kept_and_all_are_counted() {
     let inbox = RunningInbox::with(Options {
         keep: 3,
         ..Options::default()
-    })
-    .await;
+    });
     for n in 1..=10 {
         inbox.post(&format!("e-{n}"), body(&format!("e-{n}"))).await;
     }
@@ -260,7 +257,7 @@ async fn only_the_last_arrivals_are_kept_and_all_are_counted() {
 
 #[tokio::test]
 async fn a_question_that_makes_no_sense_is_refused() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     for query in ["after=x", "after=-1", "before=3"] {
         let response = inbox
             .http
@@ -274,7 +271,7 @@ async fn a_question_that_makes_no_sense_is_refused() {
 
 #[tokio::test]
 async fn clearing_forgets_arrivals_totals_and_events_but_never_reuses_an_id() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     inbox.post("e-1", body("e-1")).await;
     let cleared = inbox
         .http
@@ -292,7 +289,7 @@ async fn clearing_forgets_arrivals_totals_and_events_but_never_reuses_an_id() {
 
 #[tokio::test]
 async fn early_arrivals_are_counted_apart() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     inbox.clock.set("2026-03-01T06:59:58.500Z".parse().unwrap());
     inbox.post("e-1", body("e-1")).await;
     assert_eq!(inbox.ledger.totals().early, 1);
@@ -301,7 +298,7 @@ async fn early_arrivals_are_counted_apart() {
 
 #[tokio::test]
 async fn an_address_that_is_taken_is_named_with_what_to_do() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     let listen = inbox.base.trim_start_matches("http://").parse().unwrap();
     let refused = Inbox::bind(
         Options {

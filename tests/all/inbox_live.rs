@@ -11,7 +11,7 @@ use crate::support::wait::{eventually, within};
 
 #[tokio::test]
 async fn the_page_hears_of_each_arrival_once_and_resumes_where_it_was() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     inbox.post("e-1", body("e-1")).await;
     let mut events = Events::open(&inbox, None).await;
     let (_, first) = events.next().await;
@@ -49,7 +49,7 @@ async fn the_page_hears_of_each_arrival_once_and_resumes_where_it_was() {
 #[tokio::test]
 async fn a_burst_of_thousands_is_counted_once_each_and_reaches_the_page_in_few_messages() {
     const BURST: u64 = 3000;
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     let mut events = Events::open(&inbox, None).await;
     events.next().await;
     let statuses: Vec<u16> = stream::iter(0..BURST)
@@ -80,7 +80,7 @@ async fn open_pages_and_slow_answers_do_not_hold_up_the_stop() {
         latency: Duration::from_hours(1),
         ..Answers::default()
     };
-    let inbox = RunningInbox::answering(slow).await;
+    let inbox = RunningInbox::answering(slow);
     let mut events = Events::open(&inbox, None).await;
     events.next().await;
     let ledger = inbox.ledger.clone();
@@ -106,7 +106,7 @@ async fn open_pages_and_slow_answers_do_not_hold_up_the_stop() {
 
 #[tokio::test]
 async fn the_page_needs_nothing_from_elsewhere_and_runs_nothing_inline() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     for (path, kind) in [
         ("/", "text/html"),
         ("/inbox.css", "text/css"),

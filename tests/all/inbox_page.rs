@@ -10,7 +10,7 @@ const ROWS: &str = "document.querySelectorAll('#rows tr').length";
 
 #[tokio::test]
 async fn arrivals_appear_by_themselves_newest_first_and_a_duplicate_is_marked() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     inbox.post("e-1", body("e-1")).await;
     let mut page = Page::open(&inbox.base).await;
     page.run(&format!("{ROWS} === 1")).await;
@@ -35,7 +35,7 @@ async fn arrivals_appear_by_themselves_newest_first_and_a_duplicate_is_marked() 
 
 #[tokio::test]
 async fn markup_in_a_message_is_shown_as_text_and_never_runs() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     let message = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">";
     inbox.post("<b>e-1</b>", greeting("<i>e-1</i>", message)).await;
     inbox.post("e-2", format!("{message} is no JSON")).await;
@@ -56,7 +56,7 @@ async fn markup_in_a_message_is_shown_as_text_and_never_runs() {
 
 #[tokio::test]
 async fn the_filter_the_pause_and_the_clearing_do_what_they_say() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     for n in 1..=150 {
         inbox
             .post(

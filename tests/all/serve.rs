@@ -48,8 +48,14 @@ impl Place {
 
     /// Imports `n` people whose send time was a few minutes ago, and gives their zone and date.
     pub(crate) async fn people_who_are_due(&self, n: usize) -> (String, NaiveDate) {
+        self.these_people_are_due(0..n).await
+    }
+
+    /// The same for people with these numbers, by which they are told apart.
+    async fn these_people_are_due(&self, numbers: Range<usize>) -> (String, NaiveDate) {
+        let n = numbers.len();
         let now: DateTime<Utc> = self.database.store().clock().await.unwrap();
-        let people = people(0..n, now, TimeDelta::minutes(-5));
+        let people = people(numbers, now, TimeDelta::minutes(-5));
         let file = file("people.csv", people.csv.as_bytes());
         let imported = self
             .bday(&["user", "import", file.path(), "--json"])
@@ -433,8 +439,9 @@ async fn every_place_is_used_even_if_messages_come_in_odd_numbers() {
         .start();
     daemon.ready().await;
     // Of 79 places, calls for ten messages each leave nine.
-    for (people, all) in [(1, 1), (79, 80)] {
-        place.people_who_are_due(people).await;
+    for people in [0..1, 1..80] {
+        let all = people.end as u64;
+        place.these_people_are_due(people).await;
         let tick = place.bday(&["tick"]).finish().await;
         assert!(tick.status.success(), "{tick:?}");
         place.receiver.until_received(all).await;

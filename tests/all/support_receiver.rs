@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use tokio::task::JoinSet;
+
 use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::wait::within;
 
@@ -152,10 +154,11 @@ async fn of_many_that_come_at_once_each_is_counted_however_they_overtake_each_ot
         receiver.clear();
         let posts = (0..16).map(|n: u32| {
             let post = client.post(receiver.url()).header("webhook-id", n.to_string());
-            tokio::spawn(post.send())
+            post.send()
         });
-        for answer in futures_util::future::join_all(posts).await {
-            assert_eq!(answer.unwrap().unwrap().status(), 200);
+        let posts: JoinSet<_> = posts.collect();
+        for answer in posts.join_all().await {
+            assert_eq!(answer.unwrap().status(), 200);
         }
         receiver.until_accepted(16).await;
     }

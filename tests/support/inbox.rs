@@ -29,15 +29,14 @@ pub(crate) struct RunningInbox {
 
 impl RunningInbox {
     /// Starts one that answers so.
-    pub(crate) async fn answering(answers: Answers) -> Self {
+    pub(crate) fn answering(answers: Answers) -> Self {
         Self::with(Options {
             answers,
             ..Options::default()
         })
-        .await
     }
 
-    pub(crate) async fn with(options: Options) -> Self {
+    pub(crate) fn with(options: Options) -> Self {
         let clock = Arc::new(SettableClock::new(NOW.parse().unwrap()));
         let inbox = Inbox::bind(options, Arc::clone(&clock) as _).unwrap();
         let base = format!("http://{}", inbox.local_addr());

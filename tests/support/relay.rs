@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::task::JoinSet;
 
 /// Hands on what comes, until it is dropped.
 pub(crate) struct Relay {
     address: SocketAddr,
     silences: watch::Sender<u64>,
-    _until_dropped: DropGuard,
+    _until_dropped: JoinSet<()>,
 }
 
 impl Relay {
@@ -21,19 +21,20 @@ impl Relay {
         let target = (url.host_str().unwrap().to_owned(), url.port().unwrap());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (silences, end) = (watch::Sender::new(0), CancellationToken::new());
-        let (silence, until_dropped) = (silences.clone(), end.clone().drop_guard());
-        tokio::spawn(end.clone().run_until_cancelled_owned(async move {
+        let silences = watch::Sender::new(0);
+        let silence = silences.clone();
+        let mut relaying = JoinSet::new();
+        relaying.spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(target.clone()).await.unwrap();
-                let hand_on = hand_on(client, server, silence.subscribe());
-                tokio::spawn(end.clone().run_until_cancelled_owned(hand_on));
+                connections.spawn(hand_on(client, server, silence.subscribe()));
             }
-        }));
+        });
         Self {
             address,
             silences,
-            _until_dropped: until_dropped,
+            _until_dropped: relaying,
         }
     }
 
