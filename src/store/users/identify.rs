@@ -88,7 +88,8 @@ impl Known {
         .await?;
         let former: Vec<(String, Uuid)> = sqlx::query_as(
             "SELECT n.external_id, f.user_id FROM unnest($1::text[]) AS n(external_id)
-             JOIN former_users f ON f.external_id_hash = sha256(convert_to(n.external_id, 'UTF8'))",
+             JOIN former_users f ON f.external_id_hash = sha256(convert_to(n.external_id, 'UTF8'))
+             WHERE NOT EXISTS (SELECT FROM users x WHERE x.id = f.user_id)",
         )
         .bind(&external_ids)
         .fetch_all(&mut **transaction)
