@@ -87,7 +87,7 @@ async fn a_repeat_after_a_failure_is_an_attempt_and_after_an_acceptance_a_duplic
 
 #[tokio::test]
 async fn a_second_sample_is_another_sample_and_no_duplicate() {
-    let inbox = RunningInbox::answering(Answers::default()).await;
+    let inbox = RunningInbox::answering(Answers::default());
     let arguments = ["webhook", "test", "--url", &format!("{}/hook", inbox.base)];
     for _ in 0..2 {
         let sent = Bday::new(arguments)
