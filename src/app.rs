@@ -10,8 +10,8 @@ use chrono::TimeDelta;
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::channel::Channel;
 use crate::channel::webhook::Webhook;
-use crate::channel::{Channel, Messages};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Config, ConfigError, QueueKind};
 use crate::dead_letters::DeadLetters;
@@ -30,7 +30,8 @@ use crate::telemetry::chain;
 use crate::worker::{self, Pool};
 use crate::{telemetry, tzguard};
 
-pub use outgoing::{signer, webhook_secrets, webhook_url, wire};
+use outgoing::warn_of_gaps;
+pub use outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
 
 /// How far our clock may be from the database's: beyond that, "due" means nothing.
 pub(crate) const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
@@ -74,15 +75,17 @@ impl Role {
     }
 }
 
-/// The database as `config` says, with what lives elsewhere fetched. Does not connect yet.
+/// The database as `config` says, with what lives elsewhere fetched: for a command, which is better told at once that
+/// nobody listens there.
 ///
 /// # Errors
-/// When no database is given, or the password cannot be had.
+/// When no database is given, the password cannot be had, or nobody answers at its address.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     config.needs_database()?;
     let store = store_without_login(config);
     let sources = Sources::new(Arc::new(SystemClock));
     Access::new(config, &sources).renew(&store).await?;
+    store.reach().await?;
     Ok(store)
 }
 
@@ -196,12 +199,7 @@ pub fn pool(
     clock: SharedClock,
     beat: Beat,
 ) -> anyhow::Result<Pool> {
-    let messages = Messages::new(
-        config
-            .kinds
-            .iter()
-            .map(|(name, kind)| (name.as_str(), kind.message.as_str())),
-    )?;
+    let messages = messages(config)?;
     let options = worker::Options {
         max_in_flight: config.worker.max_in_flight as usize,
         wait: Duration::from_secs(config.queue.wait_secs),
@@ -296,6 +294,9 @@ pub async fn start(
         queue = config.queue.kind.as_str(),
         "starting"
     );
+    if role.works() {
+        warn_of_gaps(&messages(config)?);
+    }
 
     let api = role.answers().then(|| {
         let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));

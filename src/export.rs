@@ -1,7 +1,7 @@
 //! Export: people as text, a line each, in a form that the import takes back.
 
 use crate::calendar::LeapDay;
-use crate::model::{Schedule, User};
+use crate::model::{ID, Schedule, User};
 
 /// How an export is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -22,7 +22,8 @@ pub struct Writer {
     kinds: Vec<String>,
 }
 
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
+    ID,
     "first_name",
     "last_name",
     "birth_date",
@@ -74,8 +75,10 @@ impl Writer {
                     .iter()
                     .map(|kind| occasions.get(kind).map(ToString::to_string).unwrap_or_default())
                     .collect();
+                let id = user.id.to_string();
                 let fields = [
-                    user.first_name.as_str(),
+                    id.as_str(),
+                    &user.first_name,
                     &user.last_name,
                     &birth_date,
                     user.time_zone.name(),

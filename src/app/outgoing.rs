@@ -9,8 +9,9 @@ use crate::channel::guard::Guard;
 use crate::channel::signature::{self, Secret, Signer};
 use crate::channel::webhook;
 use crate::channel::wire::{self, Wire};
+use crate::channel::{Messages, TemplateError};
 use crate::config::{Addresses, Config, ConfigError};
-use crate::source::{Follow, Sources};
+use crate::source::{Follow, Reference, Sources};
 
 /// The way to the webhook's receiver as `config` says.
 ///
@@ -46,18 +47,58 @@ fn roots(path: &str) -> Result<Vec<Certificate>, String> {
     }
 }
 
+/// What is said on each occasion, as `config` says.
+///
+/// # Errors
+/// When a template cannot be used.
+pub fn messages(config: &Config) -> Result<Messages, TemplateError> {
+    let kinds = config.kinds.iter();
+    Messages::new(kinds.map(|(name, kind)| (name.as_str(), kind.message.as_str())))
+}
+
+/// Says in the log, on one line, which kinds' messages have a gap for some people.
+pub(super) fn warn_of_gaps(messages: &Messages) {
+    let kinds: Vec<&str> = messages.without_year().collect();
+    if !kinds.is_empty() {
+        tracing::warn!(
+            kinds = kinds.join(","),
+            "these kinds' messages print years, which are unknown where a date has no year, and leave a gap there: write \
+             {{% if years %}}…{{% endif %}} around it"
+        );
+    }
+}
+
 /// The webhook's URL, wherever it lives.
 ///
 /// # Errors
 /// It cannot be had, or cannot be posted to.
 pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Follow<Url>> {
     config.needs_webhook()?;
-    let parse = if config.webhook.allow_http {
+    webhook_url_from(
+        "webhook.url",
+        &config.webhook.url,
+        config.webhook.allow_http,
+        sources,
+    )
+    .await
+}
+
+/// The URL at `place`, which was given as `key`. To other machines it may be `http://` if `allow_http`.
+///
+/// # Errors
+/// It cannot be had, or cannot be posted to.
+pub async fn webhook_url_from(
+    key: &'static str,
+    place: &Reference,
+    allow_http: bool,
+    sources: &Sources,
+) -> anyhow::Result<Follow<Url>> {
+    let parse = if allow_http {
         |text: &str| webhook::parse_url(text, true).map_err(|error| format!("it {error}"))
     } else {
         |text: &str| webhook::parse_url(text, false).map_err(|error| format!("it {error}"))
     };
-    Follow::start(sources, "webhook.url", &config.webhook.url, parse).await
+    Follow::start(sources, key, place, parse).await
 }
 
 /// What greetings are signed with, wherever it lives; nothing where they are not signed.

@@ -7,6 +7,7 @@ use config::{Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
 use serde::Serialize;
 
 use super::{Config, ConfigError, redact};
+use crate::model::BIRTHDAY;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// A list in a variable is separated by commas.
@@ -120,7 +121,34 @@ impl Layers {
                 .is_some_and(|key| self.default.contains_key(&key))
     }
 
-    fn merged(&self) -> BTreeMap<&String, (&Value, Origin)> {
+    /// The names of the kinds beside the birthday that some layer names, with those of their keys that it gives.
+    fn further_kinds(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for key in self.file.keys().chain(self.environment.keys()) {
+            let of_kind = key.strip_prefix("kinds.").and_then(|rest| rest.split_once('.'));
+            if let Some((kind, field)) = of_kind.filter(|(kind, _)| *kind != BIRTHDAY) {
+                kinds.entry(kind).or_default().push(field);
+            }
+        }
+        kinds
+    }
+
+    /// Kinds of which nobody could say what they say, each with what to write.
+    fn speechless(&self) -> Vec<String> {
+        let kinds = self.further_kinds().into_iter();
+        let speechless = kinds.filter(|(_, fields)| !fields.contains(&"message"));
+        speechless
+            .map(|(kind, _)| {
+                format!(
+                    "kinds.{kind}.message is missing: write what is said, such as message = \"Hey, {{{{ full_name }}}}\" \
+                     under [kinds.{kind}]"
+                )
+            })
+            .collect()
+    }
+
+    /// A further kind without a send time has that of the birthday.
+    fn merged(&self) -> BTreeMap<String, (&Value, Origin)> {
         let layers = [
             (&self.default, Origin::Default),
             (&self.file, Origin::File),
@@ -128,7 +156,12 @@ impl Layers {
         ];
         let mut merged = BTreeMap::new();
         for (layer, origin) in layers {
-            merged.extend(layer.iter().map(|(key, value)| (key, (value, origin))));
+            merged.extend(layer.iter().map(|(key, value)| (key.clone(), (value, origin))));
+        }
+        if let Some(send_at) = merged.get(&format!("kinds.{BIRTHDAY}.send_at")).copied() {
+            for kind in self.further_kinds().into_keys() {
+                merged.entry(format!("kinds.{kind}.send_at")).or_insert(send_at);
+            }
         }
         merged
     }
@@ -141,9 +174,10 @@ impl Layers {
 /// of them at once.
 pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigError> {
     let layers = Layers::collect(file, variables)?;
-    let unknown = layers.unknown();
-    if !unknown.is_empty() {
-        return Err(ConfigError::Invalid(unknown));
+    let mut wrong = layers.unknown();
+    wrong.extend(layers.speechless());
+    if !wrong.is_empty() {
+        return Err(ConfigError::Invalid(wrong));
     }
     let mut builder = config::Config::builder();
     for (key, (value, _)) in layers.merged() {
@@ -169,8 +203,8 @@ pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<Shown>, Con
         .merged()
         .into_iter()
         .map(|(key, (value, origin))| Shown {
-            key: key.clone(),
-            value: redact::shown(key, &text(value)),
+            value: redact::shown(&key, &text(value)),
+            key,
             origin,
         })
         .collect())

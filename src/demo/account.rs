@@ -207,6 +207,7 @@ mod tests {
             webhook_id: None,
             attempt: 1,
             duplicate: false,
+            sample: false,
             status: Some(status),
             lateness_ms: None,
             content: Content::Greeting(Greeting {

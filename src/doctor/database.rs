@@ -50,6 +50,7 @@ pub(super) async fn examine(
 }
 
 async fn reachable(store: &Store) -> Result<[Finding; 2]> {
+    store.reach().await?;
     let server = store.server().await?;
     let reached = if server.version_number < OLDEST {
         Finding::failure(
@@ -63,6 +64,8 @@ async fn reachable(store: &Store) -> Result<[Finding; 2]> {
     };
     let tls = if server.tls {
         Finding::ok("database.tls", "the connection is encrypted")
+    } else if server.local {
+        Finding::ok("database.tls", "the connection is not encrypted, on this machine")
     } else {
         Finding::warning(
             "database.tls",

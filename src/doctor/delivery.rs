@@ -34,8 +34,30 @@ pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<u
             "give the URL, or see that this machine may read the place that is named",
         )),
     }
+    findings.push(messages(config));
     findings.push(listener(config, tokens));
     findings
+}
+
+/// What does not compile was refused with the configuration.
+fn messages(config: &Config) -> Finding {
+    const CHECK: &str = "kinds.message";
+    let messages = match app::messages(config) {
+        Ok(messages) => messages,
+        Err(error) => return Finding::failure(CHECK, error.to_string(), "write it anew"),
+    };
+    let gaps: Vec<&str> = messages.without_year().collect();
+    if gaps.is_empty() {
+        return Finding::ok(CHECK, "each can be said to everybody");
+    }
+    Finding::warning(
+        CHECK,
+        format!(
+            "the message of {} prints years, which are unknown where a date has no year: these people get a gap there",
+            gaps.join(", ")
+        ),
+        "write {% if years %}…{% endif %} around what needs the year",
+    )
 }
 
 const REACHABLE: &str = "webhook.reachable";

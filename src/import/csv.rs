@@ -3,10 +3,11 @@
 use chrono::NaiveDate;
 use csv::{ReaderBuilder, StringRecord};
 
-use crate::model::{NewUser, SNAKE_CASE, Schedule, UserInput};
+use super::Person;
+use crate::model::{ID, SNAKE_CASE, Schedule, UserInput, user_id};
 
 const REQUIRED: [&str; 4] = ["first_name", "last_name", "birth_date", "time_zone"];
-const OPTIONAL: [&str; 3] = ["send_at", "leap_day", "external_id"];
+const OPTIONAL: [&str; 4] = ["send_at", "leap_day", "external_id", ID];
 
 /// Why the first line does not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ pub enum HeaderError {
 pub struct Parser {
     columns: usize,
     required: [usize; 4],
-    optional: [Option<usize>; 3],
+    optional: [Option<usize>; 4],
     /// Further kinds, each with its column.
     kinds: Vec<(String, usize)>,
     record: StringRecord,
@@ -110,7 +111,7 @@ impl Parser {
     ///
     /// # Errors
     /// In words: every field that is wrong.
-    pub fn person(&mut self, line: &str, schedule: &Schedule, today: NaiveDate) -> Result<NewUser, String> {
+    pub fn person(&mut self, line: &str, schedule: &Schedule, today: NaiveDate) -> Result<Person, String> {
         if !parse(line, &mut self.record) {
             return Err("a quote is opened and not closed: a field cannot go on in the next line".to_owned());
         }
@@ -122,7 +123,7 @@ impl Parser {
             ));
         }
         let [first_name, last_name, birth_date, time_zone] = self.required.map(|at| &self.record[at]);
-        let [send_at, leap_day, external_id] = self.optional.map(|at| at.map(|at| &self.record[at]));
+        let [send_at, leap_day, external_id, id] = self.optional.map(|at| at.map(|at| &self.record[at]));
         let record = &self.record;
         let occasions: Vec<(&str, Option<&str>)> = self
             .kinds
@@ -139,9 +140,9 @@ impl Parser {
             external_id,
             occasions: &occasions,
         };
-        input
-            .check(&SNAKE_CASE, schedule, today)
-            .map_err(|errors| super::in_words(&errors))
+        let id = id.filter(|id| !id.trim().is_empty()).map(user_id).transpose();
+        let user = input.check(&SNAKE_CASE, schedule, today);
+        Person::checked(id, user).map_err(|errors| super::in_words(&errors))
     }
 }
 
@@ -208,7 +209,7 @@ mod tests {
             )
             .expect("it is right");
         assert_eq!(
-            (person.first_name.as_str(), person.last_name.as_str()),
+            (person.user.first_name.as_str(), person.user.last_name.as_str()),
             ("Scarlett", "O\"Hara, Jr")
         );
     }
@@ -252,17 +253,35 @@ mod tests {
     }
 
     #[test]
+    fn an_id_may_be_blank_and_one_that_is_none_is_named_with_all_else() {
+        let mut parser = parser("id,first_name,last_name,birth_date,time_zone").expect("it has all");
+        let mut person = |line: &str| parser.person(line, &schedule(), today());
+        let id = "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f";
+        let ada = person(&format!("{id},Ada,,1815-12-10,UTC")).expect("it is right");
+        assert_eq!(ada.id.map(|id| id.to_string()).as_deref(), Some(id));
+        assert_eq!(person(" ,Ada,,1815-12-10,UTC").expect("it is right").id, None);
+        for wrong in ["17", "00000000-0000-0000-0000-000000000000"] {
+            let error = person(&format!("{wrong},Ada,,1815-13-10,UTC")).expect_err("it is wrong");
+            let begins = format!("id: \"{wrong}\" is no id");
+            assert!(
+                error.starts_with(&begins) && error.contains("birth_date"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn a_kind_of_the_configuration_is_a_column() {
         let mut parser =
             parser("first_name,last_name,birth_date,time_zone,work_anniversary").expect("it has all");
         let mut person = |line: &str| parser.person(line, &schedule(), today());
         let ada = person("Ada,Lovelace,1815-12-10,UTC,1833-06-05").expect("it is right");
         assert_eq!(
-            ada.occasions["work_anniversary"],
+            ada.user.occasions["work_anniversary"],
             Some("1833-06-05".parse().expect("a date"))
         );
         let nobody = person("Ada,Lovelace,1815-12-10,UTC,").expect("it is right");
-        assert_eq!(nobody.occasions["work_anniversary"], None);
+        assert_eq!(nobody.user.occasions["work_anniversary"], None);
         let error = person("Ada,Lovelace,1815-12-10,UTC,1833-06-31").expect_err("June has 30 days");
         assert!(error.starts_with("work_anniversary: "), "{error}");
     }

@@ -3,8 +3,9 @@
 //! A line is the whole person: what it leaves blank or out is cleared. Only a CSV file that has no column for a kind
 //! leaves the dates of that kind as they are.
 //!
-//! Running it again is safe. A person with an `external_id` is updated. One without is known by its line: the same line
-//! in a later run is the same person, while two equal lines in one file are two people.
+//! Running it again is safe. A person with an `id`, as the export gives it, is updated, or created under that id; else one
+//! with an `external_id` is updated. One without both is known by its line: the same line in a later run is the same
+//! person, while two equal lines in one file are two people.
 
 mod csv;
 mod lines;
@@ -29,11 +30,42 @@ pub use lines::{Line, Lines};
 const BATCH: usize = 2000;
 /// Bad lines that are reported one by one; the others are only counted.
 const MAX_REPORTED: usize = 1000;
+/// Of a line whose id and external id do not belong together.
+const CLASH: &str = "id: it belongs to somebody with another external id, or the external id to somebody else: leave one of \
+                     the two out";
 /// Tells lines without an `external_id` apart from all other ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6264_6179_2d69_6d70_6f72_742d_6c69_6e65);
 
 /// A person, and by what it is known.
 type Keyed = (UserKey, NewUser);
+
+/// The number of a line, and who is on it.
+type Numbered = (u64, Keyed);
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// bday's own id, if it is given.
+    pub id: Option<Uuid>,
+    /// All else.
+    pub user: NewUser,
+}
+
+impl Person {
+    /// With all that is wrong, of both.
+    fn checked(
+        id: Result<Option<Uuid>, FieldError>,
+        user: Result<NewUser, Vec<FieldError>>,
+    ) -> Result<Self, Vec<FieldError>> {
+        match (id, user) {
+            (Ok(id), Ok(user)) => Ok(Self { id, user }),
+            (Ok(_), Err(errors)) => Err(errors),
+            (Err(error), user) => Err(std::iter::once(error)
+                .chain(user.err().unwrap_or_default())
+                .collect()),
+        }
+    }
+}
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +129,7 @@ pub enum ImportError {
 /// What the reading side hands over.
 #[derive(Debug)]
 enum Item {
-    Person(u64, Box<NewUser>),
+    Person(u64, Box<Person>),
     Bad(BadLine),
 }
 
@@ -147,6 +179,8 @@ pub async fn run(
         Ok(read) => read?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+    // What the database had to say comes after what the reader saw some lines ahead.
+    import.report.errors.sort_by_key(|bad| bad.line);
     Ok(import.report)
 }
 
@@ -231,22 +265,26 @@ impl Importer<'_> {
         }
     }
 
-    async fn write(&mut self, batch: &mut Vec<(u64, NewUser)>) -> Result<(), ImportError> {
+    async fn write(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), ImportError> {
         let first_line = batch.first().map_or(0, |(line, _)| *line);
         let failed = |source| ImportError::Store {
             line: first_line,
             source,
         };
-        let mut rest: Vec<Keyed> = batch.drain(..).map(|(_, user)| (self.key(&user), user)).collect();
+        let people = batch.drain(..);
+        let mut rest: Vec<Numbered> = people
+            .map(|(line, person)| (line, (self.key(person.id, &person.user), person.user)))
+            .collect();
         while !rest.is_empty() {
             let (part, later) = without_repeats(rest);
             rest = later;
+            let (lines, part): (Vec<u64>, Vec<Keyed>) = part.into_iter().unzip();
             let written = self.write_part(&part).await.map_err(failed)?;
             let unsure: Vec<Uuid> = part
                 .iter()
                 .zip(&written)
                 .filter(|((key, _), (_, outcome))| {
-                    *outcome == Written::Unchanged && *key != UserKey::External
+                    *outcome == Written::Unchanged && matches!(key, UserKey::Id(_))
                 })
                 .map(|(_, (id, _))| *id)
                 .collect();
@@ -255,16 +293,22 @@ impl Importer<'_> {
             } else {
                 self.store.users_created_at(&unsure).await.map_err(failed)?
             };
-            for ((_, user), (id, outcome)) in part.into_iter().zip(written) {
+            for ((line, (key, user)), (id, outcome)) in lines.into_iter().zip(part).zip(written) {
+                let by_line = matches!(key, UserKey::Id(_));
                 match outcome {
                     Written::Created => self.report.created += 1,
                     Written::Updated => self.report.updated += 1,
                     // Written by this very run: an equal line, so another person.
-                    Written::Unchanged if created_at.get(&id) == Some(&self.now) => {
+                    Written::Unchanged if by_line && created_at.get(&id) == Some(&self.now) => {
                         *self.repeats.entry(line_id(&user, 0)).or_default() += 1;
-                        rest.push((self.key(&user), user));
+                        rest.push((line, (self.key(None, &user), user)));
                     }
                     Written::Unchanged => self.report.unchanged += 1,
+                    Written::Later => rest.push((line, (key, user))),
+                    Written::Clash => self.bad(BadLine {
+                        line,
+                        reason: CLASH.to_owned(),
+                    }),
                 }
             }
         }
@@ -281,7 +325,10 @@ impl Importer<'_> {
         }
     }
 
-    fn key(&self, user: &NewUser) -> UserKey {
+    fn key(&self, id: Option<Uuid>, user: &NewUser) -> UserKey {
+        if let Some(id) = id {
+            return UserKey::Own(id);
+        }
         if user.external_id.is_some() {
             return UserKey::External;
         }
@@ -294,11 +341,13 @@ impl Importer<'_> {
 }
 
 /// The first of each key, and what must wait for the next statement.
-fn without_repeats(users: Vec<Keyed>) -> (Vec<Keyed>, Vec<Keyed>) {
+fn without_repeats(users: Vec<Numbered>) -> (Vec<Numbered>, Vec<Numbered>) {
     let mut seen = std::collections::HashSet::with_capacity(users.len());
-    users.into_iter().partition(|(key, user)| match key {
+    users.into_iter().partition(|(_, (key, user))| match key {
         UserKey::External => seen.insert((user.external_id.clone(), Uuid::nil())),
         UserKey::Id(id) => seen.insert((None, *id)),
+        // Only the database knows whether that is somebody else.
+        UserKey::Own(_) => true,
     })
 }
 

@@ -2,20 +2,18 @@
 
 use chrono::NaiveDate;
 
-use super::in_words;
-use crate::model::{NewUser, Object, Schedule, UserDocument};
+use super::{Person, in_words};
+use crate::model::{Object, Schedule, UserDocument};
 
 /// Reads one line.
 ///
 /// # Errors
 /// In words: every field that is wrong.
-pub(super) fn person(line: &str, schedule: &Schedule, today: NaiveDate) -> Result<NewUser, String> {
+pub(super) fn person(line: &str, schedule: &Schedule, today: NaiveDate) -> Result<Person, String> {
     let object: Object =
         serde_json::from_str(line).map_err(|error| format!("not a JSON object: {}", without_line(&error)))?;
-    UserDocument::default()
-        .with(&object)
-        .check(schedule, today)
-        .map_err(|errors| in_words(&errors))
+    let user = UserDocument::default().with(&object).check(schedule, today);
+    Person::checked(object.user_id(), user).map_err(|errors| in_words(&errors))
 }
 
 /// serde's text ends with a place whose line is always 1, beside ours a contradiction.
@@ -35,7 +33,7 @@ mod tests {
     use crate::calendar::LeapDay;
     use crate::model::LateJoin;
 
-    fn read(line: &str) -> Result<NewUser, String> {
+    fn read(line: &str) -> Result<Person, String> {
         let schedule = Schedule {
             kinds: std::collections::BTreeMap::new(),
             leap_day: LeapDay::default(),
@@ -50,8 +48,16 @@ mod tests {
         let error = |line: &str| read(line).expect_err("it is wrong");
         assert!(error("[]").contains("object"));
         assert!(error("{\"firstName\"").contains("column 12"));
-        let all = error(r#"{"firstName":"A\u0000","birthDate":"1815-13-10","timeZone":"London","x":1}"#);
-        for part in ["firstName", "U+0000", "birthDate", "Europe/London", "x: unknown"] {
+        let all =
+            error(r#"{"id":7,"firstName":"A\u0000","birthDate":"1815-13-10","timeZone":"London","x":1}"#);
+        for part in [
+            "id: is a number",
+            "firstName",
+            "U+0000",
+            "birthDate",
+            "Europe/London",
+            "x: unknown",
+        ] {
             assert!(all.contains(part), "{all}");
         }
     }
@@ -60,9 +66,11 @@ mod tests {
     fn a_line_of_the_export_is_read() {
         let line = r#"{"id":"0198f0c0-0000-7000-8000-000000000000","firstName":"Ada","lastName":"Lovelace",
             "birthDate":"--12-10","timeZone":"Europe/London","sendAt":null,"occasions":{}}"#;
+        let person = read(&line.replace('\n', "")).expect("it is right");
+        assert_eq!(person.user.last_name, "Lovelace");
         assert_eq!(
-            read(&line.replace('\n', "")).expect("it is right").last_name,
-            "Lovelace"
+            person.id.map(|id| id.to_string()).as_deref(),
+            Some("0198f0c0-0000-7000-8000-000000000000")
         );
     }
 

@@ -25,6 +25,8 @@ pub struct Arrival {
     pub attempt: u32,
     /// Whether the event had been accepted before. A repeat after a failure is an attempt and no duplicate.
     pub duplicate: bool,
+    /// Whether it is what `bday webhook test` sends, by the name of its event: that comes as often as somebody tests.
+    pub sample: bool,
     /// The status answered, or none when the sender hung up before.
     pub status: Option<u16>,
     /// Arrival minus due instant, in milliseconds; negative when it came early, none when unreadable.

@@ -36,7 +36,7 @@ pub struct Totals {
     pub unreadable: u64,
     /// Arrived before their due instant.
     pub early: u64,
-    /// Due instant to arrival, over the first acceptance of each event.
+    /// Due instant to arrival, over the first acceptance of each event. Samples are left out.
     pub lateness_ms: Option<Quantiles>,
 }
 
@@ -89,6 +89,8 @@ pub(super) struct Draft {
     pub(super) content: Content,
     /// The event it carries and which attempt this is, if it names one.
     pub(super) event: Option<(EventKey, u32)>,
+    /// Whether it is a sample: all samples are one event by name, and each is one for itself.
+    pub(super) sample: bool,
 }
 
 /// The arrivals and their totals. Bounded: it keeps the last `keep` arrivals.
@@ -212,8 +214,12 @@ impl Ledger {
             arrived_at: draft.arrived_at,
             path: draft.path,
             webhook_id: draft.webhook_id,
-            attempt: draft.event.map_or(1, |(_, attempt)| attempt),
+            attempt: draft
+                .event
+                .filter(|_| !draft.sample)
+                .map_or(1, |(_, attempt)| attempt),
             duplicate: false,
+            sample: draft.sample,
             status,
             lateness_ms: draft
                 .content
@@ -223,7 +229,7 @@ impl Ledger {
         };
         if let Some((key, _)) = draft.event {
             let sighting = state.sightings.entry(key);
-            arrival.duplicate = sighting.accepted;
+            arrival.duplicate = sighting.accepted && !draft.sample;
             sighting.accepted |= arrival.accepted();
         }
         state.count(&arrival);
@@ -268,7 +274,7 @@ impl State {
             None => totals.unreadable += 1,
             Some(lateness_ms) => {
                 totals.early += u64::from(lateness_ms < 0);
-                if arrival.accepted() && !arrival.duplicate {
+                if arrival.accepted() && !arrival.duplicate && !arrival.sample {
                     self.lateness.record(lateness_ms);
                 }
             }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::arrival::Content;
 use super::ledger::{Draft, Ledger};
 use super::{BODY_LIMIT_BYTES, Shared};
+use crate::channel::sample::SAMPLE_EVENT;
 
 /// The longest path and `webhook-id` that are kept, in bytes.
 const KEPT_NAME_BYTES: usize = 256;
@@ -35,6 +36,7 @@ async fn webhook(shared: &Shared, request: Request) -> Response {
     let name = webhook_id
         .as_deref()
         .or_else(|| content.greeting().map(|greeting| greeting.event_id.as_str()));
+    let sample = name.is_some_and(is_sample);
     let event = name
         .filter(|name| !name.is_empty())
         .map(|name| shared.ledger.arrive(name));
@@ -51,6 +53,7 @@ async fn webhook(shared: &Shared, request: Request) -> Response {
             webhook_id,
             content,
             event,
+            sample,
         }),
     };
     let delay = shared.answers.delay();
@@ -104,6 +107,10 @@ fn webhook_id(headers: &HeaderMap) -> Option<String> {
     headers
         .get("webhook-id")
         .map(|id| kept(&String::from_utf8_lossy(id.as_bytes())))
+}
+
+fn is_sample(event: &str) -> bool {
+    event.parse() == Ok(SAMPLE_EVENT)
 }
 
 fn kept(name: &str) -> String {

@@ -7,13 +7,14 @@ use chrono::NaiveDate;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::input::shortened;
-use super::{CAMEL_CASE, FieldError, NewUser, Schedule, User, UserInput};
+use super::{CAMEL_CASE, FieldError, ID, NewUser, Schedule, User, UserInput, user_id};
 
 const FIELDS: &str = "firstName, lastName, birthDate, timeZone, sendAt, leapDay, externalId and occasions";
-/// What bday sets. Given back, it is passed over, so that what was read can be written.
-const READ_ONLY: [&str; 3] = ["id", "createdAt", "updatedAt"];
+/// What bday sets. Given back, it is passed over, so that what was read can be written. Only an import goes by the id.
+const READ_ONLY: [&str; 3] = [ID, "createdAt", "updatedAt"];
 
 /// These have null for "not set", and need no second word for it.
 const MAY_BE_NULL: [&str; 3] = ["sendAt", "leapDay", "externalId"];
@@ -22,6 +23,20 @@ const BLANK: &str = "is blank: leave it out, or give null";
 /// A JSON object, its fields as they came. A field that comes twice is an error, not the last one's win.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object(pub Vec<(String, Value)>);
+
+impl Object {
+    /// bday's own id of the user, for an import: elsewhere the address names the user. Null is none.
+    ///
+    /// # Errors
+    /// It is there, and is none.
+    pub fn user_id(&self) -> Result<Option<Uuid>, FieldError> {
+        match self.0.iter().find(|(name, _)| name == ID) {
+            None | Some((_, Value::Null)) => Ok(None),
+            Some((_, Value::String(text))) => user_id(text).map(Some),
+            Some((_, other)) => Err(FieldError::new(ID, not_a("a string", other))),
+        }
+    }
+}
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

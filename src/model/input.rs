@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use chrono::{Datelike as _, NaiveDate};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{BIRTHDAY, NewUser, Schedule};
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
 const MAX_NAME_CHARS: usize = 200;
+/// bday's own id of a user, in CSV and in JSON.
+pub const ID: &str = "id";
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
@@ -151,6 +154,21 @@ impl FieldError {
             problem: problem.into(),
         }
     }
+}
+
+/// Reads bday's own id of a user, as an export gives it.
+///
+/// # Errors
+/// It is none. The nil UUID is not, either: lists begin behind it.
+pub fn user_id(text: &str) -> Result<Uuid, FieldError> {
+    let id = text.trim().parse().ok().filter(|id: &Uuid| !id.is_nil());
+    id.ok_or_else(|| {
+        let problem = format!(
+            "{:?} is no id: it is a UUID, as the export gives it; leave it out for somebody new",
+            shortened(text)
+        );
+        FieldError::new(ID, problem)
+    })
 }
 
 impl Schedule {

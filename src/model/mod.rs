@@ -15,7 +15,7 @@ mod user;
 pub use attempt::{Attempt, AttemptOutcome, EventWithAttempts};
 pub use document::{Object, UserDocument};
 pub use event::{DeadEvent, Event, EventState, Lease, Reason, UnknownReason};
-pub use input::{CAMEL_CASE, FieldError, FieldNames, SNAKE_CASE, UserInput};
+pub use input::{CAMEL_CASE, FieldError, FieldNames, ID, SNAKE_CASE, UserInput, user_id};
 pub use instant::{InvalidInstant, parse_instant};
 pub use schedule::{Kind, LateJoin, NewEvent, Schedule, first_year, nominal_date};
 pub use token::{InvalidToken, Scope, Token, TokenHash};

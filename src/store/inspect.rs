@@ -28,6 +28,8 @@ pub struct Server {
     pub user: String,
     /// Whether this connection is encrypted.
     pub tls: bool,
+    /// Whether it stays on this machine, by the address that we connect to.
+    pub local: bool,
 }
 
 impl Store {
@@ -43,7 +45,8 @@ impl Store {
             )
             .fetch_one(&self.pool)
             .await?;
-            Ok(Server { version, version_number, user, tls })
+            let local = self.is_local();
+            Ok(Server { version, version_number, user, tls, local })
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! How to log in, and what to do when the database no longer takes it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use super::{Options, Result, Store, StoreError};
 
 /// A login on a connection of its own must not take longer.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same where somebody has waited for long, and only wants to know why it was in vain.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where the database is, and who we are there.
 #[derive(Debug, Clone)]
@@ -142,15 +145,75 @@ impl Store {
     /// # Errors
     /// [`StoreError::is_denied`] where the login is wrong; else the database is away.
     pub async fn try_login(&self) -> Result<()> {
+        self.try_login_within(TRY_TIMEOUT).await
+    }
+
+    async fn try_login_within(&self, deadline: Duration) -> Result<()> {
         self.access.check()?;
         let options: Arc<PgConnectOptions> = self.pool.connect_options();
         let login = async {
-            let connection: PgConnection = options.connect().await?;
+            let connection: PgConnection = options.connect().await.map_err(|error| match error {
+                sqlx::Error::Io(source) => StoreError::Unreachable {
+                    place: place(&options),
+                    source,
+                },
+                error => error.into(),
+            })?;
             Ok(connection.close().await?)
         };
-        tokio::time::timeout(TRY_TIMEOUT, login)
+        tokio::time::timeout(deadline, login)
             .await
-            .unwrap_or(Err(StoreError::Timeout(TRY_TIMEOUT)))
+            .unwrap_or(Err(StoreError::Timeout(deadline)))
+    }
+
+    /// Whether anybody listens at the database's address. For those who would rather fail at once than wait as the pool
+    /// does, for whom a refused connection is a database that is about to start. One that says so itself, or that refuses
+    /// the login, is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`], or [`StoreError::Timeout`].
+    pub async fn reach(&self) -> Result<()> {
+        match self.try_login().await {
+            Err(error @ (StoreError::Unreachable { .. } | StoreError::Timeout(_))) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the reason in the place of an error that hides it: the pool tries again and again, and then says only that it
+    /// did. Where it has no place for one more connection, the others are in use, and that is the reason.
+    pub(super) async fn explained(&self, error: StoreError) -> StoreError {
+        let hidden = matches!(error, StoreError::Database(sqlx::Error::PoolTimedOut));
+        if !hidden || self.pool.size() >= self.options.max_connections {
+            return error;
+        }
+        match self.try_login_within(LOOK_TIMEOUT).await {
+            Ok(()) => error,
+            Err(reason) => reason,
+        }
+    }
+
+    /// Whether what goes to the database stays on this machine: it listens on loopback or at a socket in a directory.
+    pub(super) fn is_local(&self) -> bool {
+        let options = self.pool.connect_options();
+        let host = options.get_host();
+        let ip = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
+        options.get_socket().is_some()
+            || host.starts_with('/')
+            || host.eq_ignore_ascii_case("localhost")
+            || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+    }
+}
+
+/// Where the database is, for people.
+fn place(options: &PgConnectOptions) -> String {
+    let (host, port) = (options.get_host(), options.get_port());
+    match options.get_socket() {
+        Some(directory) => format!("{} (port {port})", directory.display()),
+        None if host.starts_with('/') => format!("{host} (port {port})"),
+        None => format!("{host}:{port}"),
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr, Transaction};
 
@@ -78,6 +78,14 @@ pub enum StoreError {
     /// The database did not answer in time.
     #[error("the database did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
+    /// Nobody answers where the database should be.
+    #[error("no connection to the database at {place}")]
+    Unreachable {
+        /// Its address.
+        place: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// The database refused, or is away.
     #[error("the database refused or is away")]
     Database(#[from] sqlx::Error),
@@ -232,7 +240,7 @@ impl Store {
             .connect_lazy_with(connect.options([("statement_timeout", "0")]));
         let migrated = MIGRATIONS.run(&one).await.map_err(StoreError::from);
         one.close().await;
-        self.watched(migrated)
+        self.watched(migrated).await
     }
 
     /// Checks that the schema has all that this binary needs. It may have more: the previous version runs beside the next
@@ -342,7 +350,7 @@ impl Store {
         let answer = tokio::time::timeout(deadline, ping)
             .await
             .unwrap_or(Err(StoreError::Timeout(deadline)));
-        self.watched(answer)
+        self.watched(answer).await
     }
 
     /// Closes the connections, after the statements that run.
@@ -356,11 +364,21 @@ impl Store {
         let answer = tokio::time::timeout(self.deadline, work)
             .await
             .unwrap_or(Err(StoreError::Timeout(self.deadline)));
-        self.watched(answer)
+        self.watched(answer).await
     }
 
-    /// Lets whoever can get a newer login know when this one was refused.
-    fn watched<T>(&self, answer: Result<T>) -> Result<T> {
-        answer.inspect_err(|error| self.access.look_at(error))
+    /// Lets whoever can get a newer login know when this one was refused, and finds the reason where the pool hides it.
+    async fn watched<T>(&self, answer: Result<T>) -> Result<T> {
+        let error = match answer {
+            Ok(done) => return Ok(done),
+            Err(StoreError::Migrate(MigrateError::Execute(error @ sqlx::Error::PoolTimedOut))) => {
+                error.into()
+            }
+            Err(error) => error,
+        };
+        // Every statement would carry the room for it, and almost none needs it.
+        let error = Box::pin(self.explained(error)).await;
+        self.access.look_at(&error);
+        Err(error)
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::database::Database;
 use crate::support::process::{Bday, Finished};
+use crate::support::wait::eventually;
 
 const HEADER: &str = "first_name,last_name,birth_date,time_zone";
 
@@ -160,6 +161,58 @@ async fn what_the_database_says_is_told_once_and_without_its_source() {
     assert!(!listed.stderr.contains("at line"), "{listed:?}");
 }
 
+#[tokio::test]
+async fn a_command_says_at_once_that_nothing_listens_at_the_databases_address() {
+    for command in [&["user", "list"][..], &["migrate"], &["event", "list"]] {
+        let listed = Bday::new(command)
+            .env("BDAY__DATABASE__URL", "postgres://bday:hunter2@127.0.0.1:1/bday")
+            .env("BDAY__DATABASE__ACQUIRE_TIMEOUT_SECS", "600")
+            .env("BDAY__QUEUE__KIND", "postgres")
+            .finish()
+            .await;
+        assert_eq!(listed.status.code(), Some(1), "{listed:?}");
+        let said = "no connection to the database at 127.0.0.1:1: Connection refused";
+        assert!(listed.stderr.contains(said), "{listed:?}");
+        assert!(!listed.stderr.contains("hunter2"), "{listed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_says_why_the_database_is_away_and_goes_on_trying() {
+    let mut daemon = Bday::new(["serve"])
+        .env("BDAY__DATABASE__URL", "postgres://127.0.0.1:1/bday")
+        .env("BDAY__DATABASE__ACQUIRE_TIMEOUT_SECS", "1")
+        .env("BDAY__QUEUE__KIND", "postgres")
+        .env("BDAY__WEBHOOK__URL", "http://127.0.0.1:9/")
+        .env("BDAY__HTTP__LISTEN", "127.0.0.1:0")
+        .env(
+            "BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE",
+            "{{ years }} years, {{ first_name }}!",
+        )
+        .start();
+    let tries = eventually("two tries", async || {
+        let logs = daemon.logs();
+        let tries = logs.iter().filter(|line| line["message"] == "not ready yet");
+        let tries: Vec<_> = tries.map(|line| line["error"].to_string()).collect();
+        (tries.len() > 1).then_some(tries)
+    })
+    .await;
+    for error in tries {
+        assert!(error.contains("127.0.0.1:1: Connection refused"), "{error}");
+    }
+    let logs = daemon.logs();
+    let gaps: Vec<_> = logs
+        .iter()
+        .filter(|line| line["kinds"] == "work_anniversary")
+        .collect();
+    assert!(
+        gaps.len() == 1 && gaps[0]["message"].as_str().unwrap().contains("{% if years %}"),
+        "{logs:?}"
+    );
+    daemon.terminate();
+    assert!(daemon.exit().await.success());
+}
+
 #[test]
 fn a_further_kind_needs_no_code_and_a_typo_in_it_is_found() {
     let kind = (
@@ -168,6 +221,16 @@ fn a_further_kind_needs_no_code_and_a_typo_in_it_is_found() {
     );
     let complete = [kind, ("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")];
     assert!(load(&complete).unwrap().kinds.contains_key("work_anniversary"));
+    let like_the_birthday = load(&[kind, ("BDAY__KINDS__BIRTHDAY__SEND_AT", "07:30")]).unwrap();
+    assert_eq!(
+        like_the_birthday.kinds["work_anniversary"].send_at,
+        "07:30".parse().unwrap()
+    );
+    let silent = error(&[("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")]);
+    assert!(
+        silent.contains("kinds.work_anniversary.message is missing") && silent.contains("{{ full_name }}"),
+        "{silent}"
+    );
     let typo = [kind, ("BDAY__KINDS__WORK_ANNIVERSARY__SENT_AT", "10:00")];
     assert!(error(&typo).contains("SENT_AT"));
     let broken = [("BDAY__KINDS__BIRTHDAY__MESSAGE", "Hi {{ nickname }}")];

@@ -20,7 +20,7 @@ async fn a_greeting_is_accepted_and_listed_with_how_late_it_came() {
         inbox.get("/arrivals").await,
         json!([{
             "id": 1, "arrivedAt": "2026-03-01T07:00:00.412Z", "path": "/hook", "webhookId": "e-1", "attempt": 1,
-            "duplicate": false, "status": 200, "latenessMs": 412, "message": "Hey, John Doe it's your birthday",
+            "duplicate": false, "sample": false, "status": 200, "latenessMs": 412, "message": "Hey, John Doe it's your birthday",
             "userId": "u-1", "eventId": "e-1", "timestamp": DUE,
         }])
     );
@@ -82,6 +82,30 @@ async fn a_repeat_after_a_failure_is_an_attempt_and_after_an_acceptance_a_duplic
             totals.duplicates
         ),
         (4, 1, 2, 2, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_second_sample_is_another_sample_and_no_duplicate() {
+    let inbox = RunningInbox::answering(Answers::default());
+    let arguments = ["webhook", "test", "--url", &format!("{}/hook", inbox.base)];
+    for _ in 0..2 {
+        let sent = Bday::new(arguments)
+            .env("BDAY__QUEUE__KIND", "postgres")
+            .finish()
+            .await;
+        assert!(sent.status.success(), "{sent:?}");
+    }
+    let arrivals = inbox.ledger.after(0);
+    let seen: Vec<_> = arrivals
+        .iter()
+        .map(|arrival| (arrival.sample, arrival.attempt, arrival.duplicate))
+        .collect();
+    assert_eq!(seen, [(true, 1, false); 2]);
+    let totals = inbox.ledger.totals();
+    assert_eq!(
+        (totals.received, totals.duplicates, totals.lateness_ms),
+        (2, 0, None)
     );
 }
 

@@ -1,9 +1,14 @@
 //! `bday user` and `bday event`, as somebody types them.
 
+use std::process::Stdio;
+
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
 use crate::support::database::Database;
 use crate::support::process::{Bday, Finished};
+use crate::support::wait::within;
 
 struct Shell(Database);
 
@@ -199,10 +204,14 @@ async fn people_go_out_and_come_back_in_either_format() {
     }
     std::fs::remove_dir_all(&folder).unwrap();
     let csv = shell.ok(&["user", "export"]).await;
+    let ada = shell.json(&["user", "show", "hr-1", "--json"]).await;
+    let id = ada["id"].as_str().unwrap();
     assert_eq!(
         csv,
-        "first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n\
-         Ada,Lovelace,1815-12-10,Europe/London,,,hr-1,--02-29\n"
+        format!(
+            "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n\
+             {id},Ada,Lovelace,1815-12-10,Europe/London,,,hr-1,--02-29\n"
+        )
     );
 }
 
@@ -280,4 +289,40 @@ async fn an_event_is_listed_and_shown() {
             .await
             .contains("skipped")
     );
+}
+
+#[tokio::test]
+async fn a_list_of_everybody_stops_reading_when_its_reader_has_gone() {
+    let shell = Shell(Database::new().await);
+    let lines: Vec<String> = (0..3000).map(|n| format!("n{n},,1990-01-01,UTC\n")).collect();
+    let imported = Bday::new(["user", "import", "-"])
+        .env("BDAY__DATABASE__URL", shell.0.url())
+        .finish_with(format!("first_name,last_name,birth_date,time_zone\n{}", lines.concat()).as_bytes())
+        .await;
+    assert!(imported.status.success(), "{imported:?}");
+    let mut listing = Command::new(env!("CARGO_BIN_EXE_bday"))
+        .args(["user", "list", "--limit", "0", "--json"])
+        .env("BDAY__DATABASE__URL", shell.0.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut reader = BufReader::new(listing.stdout.take().unwrap());
+    let mut first = String::new();
+    within("the first line", reader.read_line(&mut first))
+        .await
+        .unwrap();
+    assert!(first.starts_with("{\"id\":"), "{first}");
+    // The first page does not fit into the pipe, so the second has not been asked for yet. It never comes:
+    let mut transaction = shell.0.store().pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    drop(reader);
+    let ended = within("the list to end", listing.wait_with_output())
+        .await
+        .unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
 }

@@ -102,6 +102,14 @@ async fn a_test_that_fails_says_what_would_become_of_a_greeting() {
     let in_clear = test(&receiver, &["--url", "http://192.0.2.1/"]).await;
     assert_eq!(in_clear.status.code(), Some(2), "{in_clear:?}");
     assert!(in_clear.stderr.contains("webhook.allow_http"), "{in_clear:?}");
+    for wrong in ["foo", "ftp://example.org/", "env:NOWHERE"] {
+        let told = test(&receiver, &["--url", wrong]).await;
+        assert!(!told.status.success(), "{told:?}");
+        assert!(
+            told.stderr.contains("--url ") && !told.stderr.contains("webhook.url"),
+            "{told:?}"
+        );
+    }
     assert_eq!(receiver.records().len(), records);
 }
 

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
+use bday::clock::{Clock as _, SystemClock};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -28,6 +29,23 @@ async fn send(port: u16, secrets: &str) -> Option<i32> {
         .await
         .status
         .code()
+}
+
+/// A greeting as bday sends it; gives the status of the answer.
+async fn greet(port: u16, id: &str) -> u16 {
+    let body = format!("{{\"message\":\"Hey, {id}\"}}");
+    let at = SystemClock.now().timestamp();
+    let signature = standardwebhooks::Webhook::new(OLD)
+        .unwrap()
+        .sign(id, at, body.as_bytes())
+        .unwrap();
+    let request = reqwest::Client::new()
+        .post(format!("http://127.0.0.1:{port}/"))
+        .header("webhook-id", id)
+        .header("webhook-timestamp", at.to_string())
+        .header("webhook-signature", signature)
+        .body(body);
+    request.send().await.unwrap().status().as_u16()
 }
 
 async fn works(language: &str, program: &str, name: &str) {
@@ -60,15 +78,18 @@ async fn works(language: &str, program: &str, name: &str) {
     assert_eq!(
         send(port, &format!("{NEW},{OLD}")).await,
         Some(0),
-        "a repeat, in a rotation"
+        "a second sample, in a rotation"
     );
+    for id in ["Ada", "Ada", "Bob"] {
+        assert_eq!(greet(port, id).await, 204, "{id}");
+    }
     receiver.start_kill().unwrap();
     let mut lines = BufReader::new(receiver.stdout.take().unwrap()).lines();
     let mut said = Vec::new();
     while let Some(line) = within("the receiver's output", lines.next_line()).await.unwrap() {
         said.push(line);
     }
-    assert_eq!(said, ["This is a test from bday: it is nobody's birthday"]);
+    assert_eq!(said, ["Hey, Ada", "Hey, Bob"], "no sample, and nobody twice");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     ];
     let mut table = (!json && limit != 0).then(|| Table::new(&head));
     let mut listed = 0_u64;
-    while left > 0 {
+    while left > 0 && !output::reader_is_gone() {
         let wanted = left.min(u64::from(PAGE)) as u32;
         let page = context.store.dead_events(&filter, before, wanted).await?;
         let Some(last) = page.last() else { break };
@@ -79,6 +79,9 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     }
     if let Some(table) = table.filter(|_| listed > 0) {
         table.print()?;
+    }
+    if output::reader_is_gone() {
+        return Ok(ExitCode::SUCCESS);
     }
     if !json {
         let all = context.store.count_dead(&filter).await?;

@@ -71,7 +71,7 @@ pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
         "USER",
     ];
     let mut table = (!args.json && args.limit != 0).then(|| Table::new(&head));
-    while left > 0 {
+    while left > 0 && !output::reader_is_gone() {
         let wanted = left.min(u64::from(PAGE)) as u32;
         let page = store.list_events(&filter, order, after, wanted).await?;
         let Some(last) = page.last() else { break };

@@ -85,6 +85,9 @@ impl Style {
                 let _ = write!(line, "  {}", self.paint("31", &reason));
             }
         }
+        if arrival.sample {
+            let _ = write!(line, "  {}", self.paint("36", "sample"));
+        }
         if arrival.attempt > 1 {
             let _ = write!(
                 line,

@@ -50,7 +50,8 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         let outcome = match outcome {
             Written::Created => "created",
             Written::Updated => "updated",
-            Written::Unchanged => "unchanged",
+            // The last two are for ids that come from elsewhere.
+            Written::Unchanged | Written::Clash | Written::Later => "unchanged",
         };
         if args.json {
             output::json(&serde_json::json!({ "id": id, "result": outcome }))?;

@@ -14,16 +14,16 @@ use crate::import;
 
 const EXAMPLES: &str = "\
 CSV: the columns, named in the first line, in any order, are first_name,last_name,birth_date,time_zone \
-and if wanted send_at (HH:MM), leap_day (feb28, mar1, leap_years_only), external_id, and a date for each further kind, \
-named like the kind, such as work_anniversary. A date is YYYY-MM-DD, or --MM-DD without the year.
+and if wanted send_at (HH:MM), leap_day (feb28, mar1, leap_years_only), external_id, id (bday's own, as `bday user \
+export` writes it), and a date for each further kind, named like the kind, such as work_anniversary. A date is YYYY-MM-DD, or --MM-DD without the year.
 
 NDJSON (a file that ends in .ndjson or .jsonl, or --format ndjson): a line is an object as the API takes it, and as \
 `bday user export` writes it.
 
-A person with an external id is brought up to date. One without is known by its line: a line that was imported before \
-changes nothing. (So give external ids to people whom you also add in other ways: `bday user add` and the API do not \
-look for a line, and a person who is there twice is greeted twice.) A bad line is reported with its number, and the rest \
-goes in. Exit code 1 when there was one.
+A person with an id is brought up to date, or added under that id; else one with an external id is. One without both is \
+known by its line: a line that was imported before changes nothing. (So give external ids to people whom you also add in \
+other ways: `bday user add` and the API do not look for a line, and a person who is there twice is greeted twice.) A bad \
+line is reported with its number, and the rest goes in. Exit code 1 when there was one.
 
 Examples:
   bday user import people.csv

@@ -45,7 +45,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     // All of them may be a million: those go out a page at a time, without a table that would have to know the widest.
     let mut table =
         (!json && limit != 0).then(|| Table::new(&["ID", "NAME", "BORN", "TIME ZONE", "AT", "EXTERNAL ID"]));
-    while left > 0 {
+    while left > 0 && !output::reader_is_gone() {
         let wanted = left.min(u64::from(PAGE)) as u32;
         let page = context.store.list_users(&filter, after, wanted).await?;
         let Some(last) = page.last() else { break };

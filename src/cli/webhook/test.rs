@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{ConfigSource, output};
 use crate::app;
 use crate::channel::sample::{Exchange, Header};
-use crate::channel::webhook::Webhook;
+use crate::channel::webhook::{self, Webhook};
 use crate::clock::SharedClock;
 use crate::source::Sources;
 
@@ -32,13 +32,20 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
-    let mut config = source.load()?;
-    if let Some(url) = args.url {
-        config.webhook.url = url;
-    }
+    let config = source.load()?;
+    let allow_http = config.webhook.allow_http;
     let sources = Sources::new(Arc::clone(&clock));
     let wire = app::wire(&config)?;
-    let url = app::webhook_url(&config, &sources).await?;
+    let url = match &args.url {
+        None => app::webhook_url(&config, &sources).await?,
+        Some(place) => {
+            if let Some(Err(error)) = place.literal().map(|url| webhook::parse_url(url, allow_http)) {
+                eprintln!("bday: --url {error}");
+                return Ok(ExitCode::from(2));
+            }
+            app::webhook_url_from("--url", place, allow_http, &sources).await?
+        }
+    };
     let secrets = app::webhook_secrets(&config, &sources).await?;
     let webhook = Webhook::new(wire, url.watch(), app::signer(&secrets), clock);
     let exchange = webhook.send_sample().await;

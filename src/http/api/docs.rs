@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::Redirect;
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
 
@@ -10,7 +11,7 @@ const PAGE: &str = include_str!("docs.html");
 const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Serves `description` and the page that shows it.
+/// Serves `description` and the page that shows it, which is also where somebody ends who knows only the address.
 pub(super) fn router(description: &OpenApi) -> Router {
     let json = description.to_json().unwrap_or_default();
     let json = move || async move {
@@ -26,6 +27,7 @@ pub(super) fn router(description: &OpenApi) -> Router {
         (headers, PAGE)
     };
     Router::new()
+        .route("/", get(async || Redirect::to("/docs")))
         .route("/openapi.json", get(json))
         .route("/docs", get(page))
 }

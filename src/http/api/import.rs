@@ -20,10 +20,11 @@ const TYPES: &str = "text/csv or application/x-ndjson";
 
 /// Import users
 ///
-/// A CSV file (columns `first_name,last_name,birth_date,time_zone`, and if wanted `send_at`, `leap_day`, `external_id`
-/// and one for each further kind), or NDJSON with a user a line as `createUser` takes it. However long: it is read as
-/// it comes. A bad line is reported with its number, and the rest goes in. Running it again is safe: a user with an
-/// external id is brought up to date, one without is known by its line.
+/// A CSV file (columns `first_name,last_name,birth_date,time_zone`, and if wanted `send_at`, `leap_day`, `external_id`,
+/// `id` and one for each further kind), or NDJSON with a user a line as `createUser` takes it, and if wanted `id`. However
+/// long: it is read as it comes. A bad line is reported with its number, and the rest goes in. Running it again is safe: a
+/// user with an `id`, as the export gives it, is brought up to date, or created under that id; else one with an external id
+/// is brought up to date; one without both is known by its line.
 #[utoipa::path(
     post, path = "/v1/users/import", tag = "users", operation_id = "importUsers",
     request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),

@@ -155,6 +155,7 @@ function answered(arrival) {
   const status = arrival.status;
   const tags = [status === null ? tag("warn", "hung up") : tag(status >= 200 && status < 300 ? "good" : "bad", status)];
   if (arrival.duplicate) tags.push(" ", tag("bad", "duplicate"));
+  if (arrival.sample) tags.push(" ", tag("plain", "sample"));
   return tags;
 }
 
@@ -178,7 +179,8 @@ function matches(arrival) {
   if (!needle) return true;
   arrival.text ??= [
     arrival.message, arrival.userId, arrival.eventId, arrival.webhookId, arrival.timestamp, arrival.path, arrival.body,
-    arrival.status ?? "hung up", arrival.duplicate ? "duplicate" : "", arrival.unreadable ? `unreadable ${arrival.unreadable}` : "",
+    arrival.status ?? "hung up", arrival.duplicate ? "duplicate" : "",
+    arrival.sample ? "sample" : "", arrival.unreadable ? `unreadable ${arrival.unreadable}` : "",
   ].join("\n").toLowerCase();
   return arrival.text.includes(needle);
 }

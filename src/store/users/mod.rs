@@ -3,6 +3,7 @@
 mod create;
 mod edit;
 mod facts;
+mod identify;
 mod occasions;
 mod read;
 mod rows;
@@ -23,6 +24,9 @@ pub enum UserKey {
     External,
     /// This id: one that is there stays as it is.
     Id(Uuid),
+    /// This id, as an export gives it: one that is there is updated. Else its `external_id`, if it has one; else it is new
+    /// under this id. An external id is never taken away, nor is one put in the place of another.
+    Own(Uuid),
 }
 
 /// What became of a user that was written.
@@ -34,6 +38,12 @@ pub enum Written {
     Updated,
     /// It was there, just like this.
     Unchanged,
+    /// Not written: its id belongs to somebody with another external id, or its external id to somebody else. Only by
+    /// [`UserKey::Own`].
+    Clash,
+    /// Not written: it is somebody who came before in the same call, by whatever name, so it takes another call. The first
+    /// never is.
+    Later,
 }
 
 /// A user as somebody names it.

@@ -107,28 +107,37 @@ pub(super) async fn raise_versions(
 /// What 29 February means to these users may be about to change: then their dates on it count as learned at `now`.
 /// Otherwise somebody for whom 28 February begins to count on 1 March would be owed a greeting for yesterday.
 ///
-/// To be called before the users are written; looks only at those of whom some date is 29 February.
+/// To be called before the users are written; looks only at those of whom some date is 29 February. They are known by the
+/// id that is given, else by their external id.
 pub(super) async fn note_leap_day_rules(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
-    users: impl Iterator<Item = (&str, &NewUser)>,
+    users: impl Iterator<Item = (Option<Uuid>, &NewUser)>,
 ) -> Result<()> {
     let on_leap_day =
         |user: &NewUser| dates_of(user).any(|(_, date)| date.is_some_and(AnnualDate::is_leap_day));
-    let (external_ids, rules): (Vec<&str>, Vec<Option<&str>>) = users
-        .filter(|(_, user)| on_leap_day(user))
-        .map(|(id, user)| (id, user.leap_day.map(LeapDay::as_str)))
-        .unzip();
-    if external_ids.is_empty() {
+    let users: Vec<(Option<Uuid>, &NewUser)> = users.filter(|(_, user)| on_leap_day(user)).collect();
+    if users.is_empty() {
         return Ok(());
     }
+    let external_id = |(id, user): &(Option<Uuid>, &NewUser)| match id {
+        None => user.external_id.clone(),
+        Some(_) => None,
+    };
     sqlx::query(
-        "UPDATE occasions o SET known_at = $3
-         FROM users u JOIN unnest($1::text[], $2::text[]) AS n(external_id, leap_day) USING (external_id)
+        "UPDATE occasions o SET known_at = $4
+         FROM users u JOIN unnest($1::uuid[], $2::text[], $3::text[]) AS n(id, external_id, leap_day)
+                      ON u.id = n.id OR u.external_id = n.external_id
          WHERE o.user_id = u.id AND o.month = 2 AND o.day = 29 AND u.leap_day IS DISTINCT FROM n.leap_day",
     )
-    .bind(external_ids)
-    .bind(rules)
+    .bind(users.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(users.iter().map(external_id).collect::<Vec<_>>())
+    .bind(
+        users
+            .iter()
+            .map(|(_, user)| user.leap_day.map(LeapDay::as_str))
+            .collect::<Vec<_>>(),
+    )
     .bind(now)
     .execute(&mut **transaction)
     .await?;

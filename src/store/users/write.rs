@@ -2,21 +2,22 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::super::plan::{self, begin_writing, insert_events};
 use super::super::replan::replan;
 use super::super::{Result, Store, StoreError};
+use super::identify::{Target, identify};
 use super::occasions::{Dates, note_leap_day_rules, occasions_of, raise_versions};
 use super::{UserKey, Written};
 use crate::calendar::{LeapDay, SendAt};
 use crate::model::{NewUser, Schedule};
 
 impl Store {
-    /// Writes `users` in one transaction, each under its key, and plans them under `schedule`. No key may come twice.
-    /// Gives, in the same order, the id of each and what became of it.
+    /// Writes `users` in one transaction, each under its key, and plans them under `schedule`. No key may come twice, but
+    /// beside a [`UserKey::Own`]: see [`Written::Later`]. Gives, in the same order, the id of each and what became of it.
     ///
     /// # Errors
     /// The database refuses or is away; then none is written.
@@ -28,16 +29,26 @@ impl Store {
     ) -> Result<Vec<(Uuid, Written)>> {
         self.in_time(async {
             let (mut transaction, through) = begin_writing(self).await?;
-            let known = users.iter().filter(|(key, _)| *key == UserKey::External);
-            let known = known.filter_map(|(_, user)| Some((user.external_id.as_deref()?, user)));
-            note_leap_day_rules(&mut transaction, now, known).await?;
-            let mut result = upsert_users(&mut transaction, now, users).await?;
-            check_former_ids(&mut transaction, users, &result).await?;
+            let targets = identify(&mut transaction, users).await?;
+            let updated = users
+                .iter()
+                .zip(&targets)
+                .filter_map(|((_, user), target)| match target {
+                    Target::External(_) if user.external_id.is_some() => Some((None, user)),
+                    Target::There(id) => Some((Some(*id), user)),
+                    _ => None,
+                });
+            note_leap_day_rules(&mut transaction, now, updated).await?;
+            let mut result = upsert_users(&mut transaction, now, users, &targets).await?;
+            check_former_ids(&mut transaction, &targets, &result).await?;
+            update_users(&mut transaction, now, users, &targets, &mut result).await?;
             let mut dates = Dates::default();
-            for ((key, user), (id, outcome)) in users.iter().zip(&result) {
-                // One that is there under its own id stays as it is.
-                if *key == UserKey::External || *outcome == Written::Created {
-                    dates.add(*id, user);
+            for (((_, user), target), (id, outcome)) in users.iter().zip(&targets).zip(&result) {
+                match target {
+                    // One that is there under its own id stays as it is.
+                    Target::Id(_) if *outcome != Written::Created => {}
+                    Target::Not(..) => {}
+                    _ => dates.add(*id, user),
                 }
             }
             let changed_dates = dates.write(&mut transaction, now).await?;
@@ -73,69 +84,78 @@ impl Store {
     }
 }
 
+/// The fields of users, column by column.
+#[derive(Default)]
+struct Columns<'a> {
+    /// Where in the list of all.
+    places: Vec<usize>,
+    ids: Vec<Uuid>,
+    external_ids: Vec<Option<&'a str>>,
+    first_names: Vec<&'a str>,
+    last_names: Vec<&'a str>,
+    time_zones: Vec<&'a str>,
+    send_ats: Vec<Option<NaiveTime>>,
+    leap_days: Vec<Option<&'a str>>,
+    by_external: Vec<bool>,
+}
+
+impl<'a> Columns<'a> {
+    /// Of those whose target is one that is `wanted`.
+    fn of(users: &'a [(UserKey, NewUser)], targets: &[Target], wanted: impl Fn(Target) -> bool) -> Self {
+        let mut columns = Self::default();
+        let all = users.iter().zip(targets).enumerate();
+        for (place, ((_, user), target)) in all.filter(|(_, (_, target))| wanted(**target)) {
+            columns.places.push(place);
+            columns.ids.push(target.id());
+            columns.external_ids.push(user.external_id.as_deref());
+            columns.first_names.push(&user.first_name);
+            columns.last_names.push(&user.last_name);
+            columns.time_zones.push(user.time_zone.name());
+            columns.send_ats.push(user.send_at.map(SendAt::time));
+            columns.leap_days.push(user.leap_day.map(LeapDay::as_str));
+            columns.by_external.push(matches!(target, Target::External(_)));
+        }
+        columns
+    }
+}
+
+/// Writes those who are known by their external id, or are new.
 async fn upsert_users(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
     users: &[(UserKey, NewUser)],
+    targets: &[Target],
 ) -> Result<Vec<(Uuid, Written)>> {
-    let ids: Vec<Uuid> = users
-        .iter()
-        .map(|(key, _)| match key {
-            UserKey::Id(id) => *id,
-            UserKey::External => Uuid::now_v7(),
-        })
-        .collect();
-    let by_external: Vec<bool> = users.iter().map(|(key, _)| *key == UserKey::External).collect();
+    let columns = Columns::of(users, targets, |target| {
+        matches!(target, Target::External(_) | Target::Id(_))
+    });
     let rows: Vec<(i64, Uuid, bool, bool)> = sqlx::query_as(UPSERT_USERS)
-        .bind(&ids)
-        .bind(
-            users
-                .iter()
-                .map(|(_, user)| user.external_id.as_deref())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            users
-                .iter()
-                .map(|(_, user)| user.first_name.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            users
-                .iter()
-                .map(|(_, user)| user.last_name.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            users
-                .iter()
-                .map(|(_, user)| user.time_zone.name())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            users
-                .iter()
-                .map(|(_, user)| user.send_at.map(SendAt::time))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            users
-                .iter()
-                .map(|(_, user)| user.leap_day.map(LeapDay::as_str))
-                .collect::<Vec<_>>(),
-        )
-        .bind(&by_external)
+        .bind(&columns.ids)
+        .bind(&columns.external_ids)
+        .bind(&columns.first_names)
+        .bind(&columns.last_names)
+        .bind(&columns.time_zones)
+        .bind(&columns.send_ats)
+        .bind(&columns.leap_days)
+        .bind(&columns.by_external)
         .bind(now)
         .fetch_all(&mut **transaction)
         .await?;
-    let mut result: Vec<(Uuid, Written)> = ids.iter().map(|id| (*id, Written::Unchanged)).collect();
-    let found = rows.iter().map(|(position, ..)| *position);
-    let found: HashSet<i64> = found.collect();
-    let overlooked = |(at, (key, _)): (usize, &(UserKey, NewUser))| {
-        *key == UserKey::External && !found.contains(&(at as i64 + 1))
+    let untouched = targets.iter().map(|target| match target {
+        Target::Not(id, why) => (*id, *why),
+        target => (target.id(), Written::Unchanged),
+    });
+    let mut result: Vec<(Uuid, Written)> = untouched.collect();
+    let found: HashSet<usize> = rows
+        .iter()
+        .filter_map(|(position, ..)| usize::try_from(position - 1).ok())
+        .collect();
+    let overlooked = |(at, place): (usize, &usize)| {
+        let asked = columns.by_external[at] || matches!(users[*place].0, UserKey::Own(_));
+        asked && !found.contains(&at)
     };
     // The insert waited for another, found nothing to change in what that wrote, and cannot see it yet.
-    if users.iter().enumerate().any(overlooked) {
+    if columns.places.iter().enumerate().any(overlooked) {
         return Err(StoreError::Overtaken);
     }
     for (position, id, created, updated) in rows {
@@ -144,10 +164,10 @@ async fn upsert_users(
             (_, true) => Written::Updated,
             _ => Written::Unchanged,
         };
-        if let Some(slot) = usize::try_from(position - 1)
+        let place = usize::try_from(position - 1)
             .ok()
-            .and_then(|at| result.get_mut(at))
-        {
+            .and_then(|at| columns.places.get(at));
+        if let Some(slot) = place.and_then(|place| result.get_mut(*place)) {
             *slot = (id, outcome);
         }
     }
@@ -160,13 +180,15 @@ async fn upsert_users(
 /// [`StoreError::Overtaken`]: there is such a one.
 async fn check_former_ids(
     transaction: &mut Transaction<'_, Postgres>,
-    users: &[(UserKey, NewUser)],
+    targets: &[Target],
     written: &[(Uuid, Written)],
 ) -> Result<()> {
-    let created: Vec<Uuid> = users
+    let created: Vec<Uuid> = targets
         .iter()
         .zip(written)
-        .filter(|((key, _), (_, outcome))| *key == UserKey::External && *outcome == Written::Created)
+        .filter(|(target, (_, outcome))| {
+            matches!(target, Target::External(_)) && *outcome == Written::Created
+        })
         .map(|(_, (id, _))| *id)
         .collect();
     if created.is_empty() {
@@ -219,6 +241,57 @@ SELECT n.position, n.id, true, false FROM n JOIN by_id USING (id)
 UNION ALL
 SELECT n.position, u.id, false, false FROM n JOIN users u USING (external_id)
 WHERE n.by_external AND NOT EXISTS (SELECT FROM by_external x WHERE x.external_id = n.external_id)";
+
+/// Writes those who are there under an id of bday's own.
+///
+/// # Errors
+/// [`StoreError::Overtaken`]: somebody else has the external id by now.
+async fn update_users(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    users: &[(UserKey, NewUser)],
+    targets: &[Target],
+    result: &mut [(Uuid, Written)],
+) -> Result<()> {
+    let columns = Columns::of(users, targets, |target| matches!(target, Target::There(_)));
+    if columns.ids.is_empty() {
+        return Ok(());
+    }
+    let changed: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE users AS u
+         SET external_id = coalesce(n.external_id, u.external_id), first_name = n.first_name, last_name = n.last_name,
+             time_zone = n.time_zone, send_at = n.send_at, leap_day = n.leap_day, version = u.version + 1, updated_at = $8
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::time[], $7::text[])
+             AS n(id, external_id, first_name, last_name, time_zone, send_at, leap_day)
+         WHERE u.id = n.id AND (u.external_id, u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day)
+               IS DISTINCT FROM
+               (coalesce(n.external_id, u.external_id), n.first_name, n.last_name, n.time_zone, n.send_at, n.leap_day)
+         RETURNING u.id",
+    )
+    .bind(&columns.ids)
+    .bind(&columns.external_ids)
+    .bind(&columns.first_names)
+    .bind(&columns.last_names)
+    .bind(&columns.time_zones)
+    .bind(&columns.send_ats)
+    .bind(&columns.leap_days)
+    .bind(now)
+    .fetch_all(&mut **transaction)
+    .await
+    .map_err(|error| match StoreError::from(error) {
+        // Somebody else was given the external id since we looked.
+        error if error.constraint() == Some("external_ids_are_unique") => StoreError::Overtaken,
+        error => error,
+    })?;
+    let changed: HashSet<Uuid> = changed.into_iter().collect();
+    for place in columns.places {
+        let (id, outcome) = &mut result[place];
+        if changed.contains(id) {
+            *outcome = Written::Updated;
+        }
+    }
+    Ok(())
+}
 
 /// The events of those who were not there before: there is nothing to move, so nothing to read.
 async fn plan_created(

@@ -96,7 +96,7 @@ async fn the_description_says_what_the_gate_does() {
 #[tokio::test]
 async fn health_and_the_description_are_open_and_the_metrics_are_not() {
     let door = Door::guarded().await;
-    for open in ["/livez", "/readyz", "/openapi.json", "/docs"] {
+    for open in ["/", "/livez", "/readyz", "/openapi.json", "/docs"] {
         let status = door.get(open, None).await.status;
         assert!(![401, 403].contains(&status), "{open}: {status}");
     }

@@ -133,7 +133,7 @@ async fn an_export_goes_back_in_and_changes_nothing() {
         )
         .await;
     assert!(csv.text().starts_with(
-        "first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n"
+        "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n"
     ));
     server.get("/v1/users/export?format=xml").await.expect(400);
 }
@@ -152,4 +152,103 @@ async fn an_export_has_everybody_over_many_pages() {
     let export = server.get("/v1/users/export").await;
     let ids: std::collections::BTreeSet<&str> = export.text().lines().map(|line| &line[..43]).collect();
     assert_eq!((export.text().lines().count(), ids.len()), (2500, 2500));
+}
+
+/// What became of the lines.
+fn counts(report: &serde_json::Value) -> [u64; 4] {
+    ["created", "updated", "unchanged", "failed"].map(|key| report[key].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn an_export_of_people_without_external_ids_changes_nothing_here_and_recreates_them_elsewhere() {
+    let (server, elsewhere) = (Server::start().await, Server::start().await);
+    create(&server, &json!({})).await;
+    create(&server, &json!({ "birthDate": "--11-24", "sendAt": "23:00" })).await;
+    create(&server, &json!({ "externalId": "1", "birthDate": "--02-29" })).await;
+    let gone = create(&server, &json!({ "externalId": "2" })).await;
+    let mut exports = Vec::new();
+    for (format, types) in [("csv", "text/csv"), ("ndjson", "application/x-ndjson")] {
+        let export = server.get(&format!("/v1/users/export?format={format}")).await;
+        let report = import(&server, types, export.body.clone()).await.expect(200);
+        assert_eq!(counts(&report), [0, 0, 4, 0], "{format}");
+        exports.push((types, export));
+    }
+    let (csv, ndjson) = (&exports[0], &exports[1]);
+    let report = import(&elsewhere, csv.0, csv.1.body.clone()).await.expect(200);
+    assert_eq!(counts(&report), [4, 0, 0, 0]);
+    let report = import(&elsewhere, ndjson.0, ndjson.1.body.clone())
+        .await
+        .expect(200);
+    assert_eq!(counts(&report), [0, 0, 4, 0]);
+    let again = elsewhere.get("/v1/users/export?format=csv").await;
+    assert_eq!(again.text(), csv.1.text());
+
+    // Who was deleted comes back under the same id.
+    server
+        .call("DELETE", &format!("/v1/users/{gone}"), &[], Body::empty())
+        .await
+        .expect(204);
+    let report = import(&server, csv.0, csv.1.body.clone()).await.expect(200);
+    assert_eq!(counts(&report), [1, 0, 3, 0]);
+    server.get(&format!("/v1/users/{gone}")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_line_with_an_id_is_that_person_and_a_clash_is_the_lines_error() {
+    let server = Server::start().await;
+    let ada = create(&server, &json!({})).await;
+    let bob = create(&server, &json!({ "externalId": "b", "birthDate": "--02-29" })).await;
+    let new = "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f";
+    let head = "id,first_name,last_name,birth_date,time_zone,leap_day,external_id";
+    let go = async |lines: &[String]| {
+        let file = format!("{head}\n{}\n", lines.join("\n"));
+        import(&server, "text/csv", file).await.expect(200)
+    };
+
+    // Another name, an external id for who had none, none for who has one, somebody new, and each a second time.
+    let lines = [
+        format!("{ada},Ada,King,1815-12-10,UTC,,a"),
+        format!("{bob},Bob,Ross,--02-29,UTC,mar1,"),
+        format!("{new},Cid,,--04-01,UTC,,"),
+        format!("{new},Cid,,--04-01,UTC,,"),
+        ",Ada,King,1815-12-10,UTC,,a".to_owned(),
+    ];
+    let report = go(&lines).await;
+    assert_eq!(counts(&report), [1, 2, 2, 0], "{report}");
+    for (name, id) in [("a", &ada), ("b", &bob)] {
+        let user = server
+            .get(&format!("/v1/users/by-external-id/{name}"))
+            .await
+            .expect(200);
+        assert_eq!(user["id"], **id, "{user}");
+    }
+    let bob_now = server.get(&format!("/v1/users/{bob}")).await.expect(200);
+    assert_eq!(
+        (&bob_now["lastName"], &bob_now["leapDay"]),
+        (&json!("Ross"), &json!("mar1"))
+    );
+    assert_eq!(
+        server.get(&format!("/v1/users/{new}")).await.expect(200)["firstName"],
+        "Cid"
+    );
+    assert_eq!(counts(&go(&lines).await), [0, 0, 5, 0]);
+
+    // An id of elsewhere, and an external id that is known here.
+    let other = "0198f0c0-5b7e-7cc3-98c4-000000000001";
+    let report = go(&[format!("{other},Ada,Byron,1815-12-10,UTC,,a")]).await;
+    assert_eq!(counts(&report), [0, 1, 0, 0], "{report}");
+    server.get(&format!("/v1/users/{other}")).await.expect(404);
+
+    let report = go(&[
+        format!("{ada},Ada,King,1815-12-10,UTC,,b"),
+        format!("{bob},Bob,Ross,--04-01,UTC,,c"),
+        format!("{new},Cid,,--04-01,UTC,,a"),
+        "17,Dan,,--04-01,UTC,,".to_owned(),
+    ])
+    .await;
+    assert_eq!(counts(&report), [0, 0, 0, 4], "{report}");
+    for (error, line) in report["errors"].as_array().unwrap().iter().zip(2..) {
+        assert_eq!(error["line"], line);
+        assert!(error["reason"].as_str().unwrap().starts_with("id: "), "{error}");
+    }
 }
