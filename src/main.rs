@@ -7,7 +7,7 @@ use clap::Parser as _;
 
 /// A tenth less CPU an event than with the system's: most of what a greeting costs is small and short-lived.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     Cli::parse().main()
