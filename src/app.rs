@@ -311,7 +311,7 @@ pub async fn start(
         gate: gate.clone(),
         limits: Limits::from(&config.http),
     };
-    // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.
+    // HTTP takes nothing new from the stop on; what was asked before is answered.
     let answers = lifecycle.soft.clone();
     lifecycle.start("http", site.serve(listener, answers));
 
