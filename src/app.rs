@@ -23,6 +23,7 @@ use crate::queue::postgres::PostgresQueue;
 use crate::queue::sqs::{self, SqsQueue};
 use crate::queue::{MemoryQueue, Queue};
 use crate::scheduler::{self, Scheduler};
+use crate::skew::Skew;
 use crate::source::Sources;
 use crate::store::{self, Store, StoreError};
 use crate::supervisor;
@@ -33,8 +34,6 @@ use crate::{telemetry, tzguard};
 use outgoing::warn_of_gaps;
 pub use outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
 
-/// How far our clock may be from the database's: beyond that, "due" means nothing.
-pub(crate) const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
 /// How often the figures for the gauges are taken. Each costs two requests to the queue.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -313,7 +312,7 @@ pub async fn start(
         gate: gate.clone(),
         limits: Limits::from(&config.http),
     };
-    // Probes must be answered to the end, so HTTP stops with the hard token, or when all else has ended.
+    // HTTP takes nothing new from the stop on; what was asked before is answered.
     let answers = lifecycle.soft.clone();
     lifecycle.start("http", site.serve(listener, answers));
 
@@ -412,18 +411,9 @@ async fn until_set_up(
         }
         set_up(config, store, queue).await?;
         // Within the step: only a clock that is wrong ends the process, not one that could not be asked.
-        anyhow::Ok(clock.now() - store.clock().await?)
+        anyhow::Ok(Skew::look(clock, store).await?)
     };
-    let skew = patiently(step).await;
-    if skew.abs() > MAX_SKEW {
-        anyhow::bail!(
-            "this machine's clock differs from the database's by {:.1} s, more than {} s: set it right (NTP), or \
-             greetings would go out at the wrong time",
-            skew.as_seconds_f64(),
-            MAX_SKEW.num_seconds()
-        );
-    }
-    Ok(())
+    Ok(patiently(step).await.check()?)
 }
 
 /// Does `step` again and again, with growing pauses, until it works.
@@ -465,14 +455,14 @@ async fn sample(
             }
         }
         let now = clock.now();
-        match (store.backlog(now).await, store.clock().await) {
-            (Ok(backlog), Ok(database)) => {
+        match (store.backlog(now).await, Skew::look(&*clock, &store).await) {
+            (Ok(backlog), Ok(skew)) => {
                 let oldest = backlog
                     .oldest_pending_due_at
                     .map_or(TimeDelta::zero(), |due_at| now - due_at);
                 gauge!("bday_pending_oldest_age_seconds").set(oldest.as_seconds_f64());
                 gauge!("bday_under_way").set(backlog.under_way as f64);
-                gauge!("bday_clock_skew_seconds").set((clock.now() - database).as_seconds_f64());
+                gauge!("bday_clock_skew_seconds").set(skew.by().as_seconds_f64());
             }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(error = chain(&error), "the database does not answer");

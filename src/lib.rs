@@ -41,6 +41,7 @@ pub mod model;
 pub mod queue;
 pub mod scheduler;
 pub mod simulate;
+pub mod skew;
 pub mod source;
 pub mod store;
 pub mod supervisor;

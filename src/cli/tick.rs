@@ -38,7 +38,7 @@ pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> a
     tzguard::recompute(&store, &config.schedule(), clock.now(), &tzguard::version()).await?;
     let beat = Beat::new(Arc::clone(&clock));
     let scheduler = app::scheduler(&config, store.clone(), queue, Arc::clone(&clock), beat);
-    let (tick, result) = scheduler.run_once(clock.now()).await;
+    let (tick, result) = scheduler.tick(clock.now()).await;
     output::json(&tick)?;
     store.close().await;
     if let Err(error) = &result {

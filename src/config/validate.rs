@@ -23,7 +23,8 @@ impl Config {
         let (queue, webhook) = (&self.queue, &self.webhook);
 
         check(
-            webhook.timeout_secs > 0 && webhook.timeout_secs + MARGIN_SECS <= queue.visibility_secs,
+            webhook.timeout_secs > 0
+                && webhook.timeout_secs.saturating_add(MARGIN_SECS) <= queue.visibility_secs,
             format!(
                 "webhook.timeout_secs is {}, queue.visibility_secs is {}: a request must end {MARGIN_SECS} s before \
                  its message becomes visible again, or it would be sent twice; lower the one or raise the other",
@@ -141,6 +142,12 @@ impl Config {
                 self.database.statement_timeout_secs,
                 1,
                 3600,
+            ),
+            (
+                "scheduler.lost_after_secs",
+                self.scheduler.lost_after_secs,
+                1,
+                30 * 86_400,
             ),
             ("plan.horizon_secs", self.plan.horizon_secs, 0, 30 * 86_400),
             ("late.max_secs", self.late.max_secs, 60, 30 * 86_400),

@@ -6,6 +6,7 @@ use super::Finding;
 use crate::calendar::Zone;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::skew::{MAX_SKEW, Skew};
 use crate::store::{Result, Store, StoreError};
 use crate::telemetry::chain;
 use crate::tzguard;
@@ -109,24 +110,24 @@ async fn privileges(config: &Config, store: &Store) -> Result<Finding> {
 }
 
 async fn skew(store: &Store, clock: &dyn Clock) -> Result<Finding> {
-    let skew = clock.now() - store.clock().await?;
+    let skew = Skew::look(clock, store).await?.by();
     let found = format!(
         "this machine and the database differ by {:.3} s",
         skew.as_seconds_f64().abs()
     );
-    Ok(if skew.abs() <= crate::app::MAX_SKEW / 5 {
+    Ok(if skew.abs() <= MAX_SKEW / 5 {
         Finding::ok("clock", found)
-    } else if skew.abs() <= crate::app::MAX_SKEW {
+    } else if skew.abs() <= MAX_SKEW {
         Finding::warning(
             "clock",
             found,
-            "set both clocks by NTP; over 5 s, `bday serve` refuses to start",
+            "set both clocks by NTP; over 5 s, `bday serve` does not start, and ticks no more",
         )
     } else {
         Finding::failure(
             "clock",
             found,
-            "set both clocks by NTP: over 5 s, `bday serve` refuses to start",
+            "set both clocks by NTP: over 5 s, `bday serve` does not start, and ticks no more",
         )
     })
 }

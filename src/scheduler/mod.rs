@@ -21,6 +21,7 @@ use crate::clock::SharedClock;
 use crate::health::Beat;
 use crate::model::Schedule;
 use crate::queue::{Queue, QueueError};
+use crate::skew::{Skew, WrongClock};
 use crate::store::{Store, StoreError};
 use crate::telemetry::chain;
 
@@ -33,6 +34,9 @@ pub enum TickError {
     /// The queue.
     #[error("{0}")]
     Queue(#[from] QueueError),
+    /// Our clock, or the database's. Nothing was done.
+    #[error("{0}")]
+    Clock(#[from] WrongClock),
 }
 
 /// How the scheduler works.
@@ -103,7 +107,28 @@ impl Scheduler {
         }
     }
 
-    /// One pass: plan, skip what is too late, claim and enqueue all that is due at `now`, sweep.
+    /// One pass at `now`, which was read from our clock just now; refused where that clock and the database's differ.
+    ///
+    /// They agreed at the start, but a clock can jump. With one that is ahead a pass would send early, and skip, as too
+    /// late, all that is due until then; with one that is behind it would send late, and look healthy. What a refused pass
+    /// did not do, the next one does, and other processes do it meanwhile.
+    ///
+    /// # Errors
+    /// As [`run_once`](Self::run_once), or when the clocks differ.
+    pub async fn tick(&self, now: DateTime<Utc>) -> (Tick, Result<(), TickError>) {
+        let looked = Skew::of(now, &*self.clock, &self.store).await;
+        let agreed = looked.map_err(TickError::from).and_then(|skew| Ok(skew.check()?));
+        match agreed {
+            Ok(()) => self.run_once(now).await,
+            Err(error) => {
+                counter!("bday_ticks_total", "outcome" => "error").increment(1);
+                (Tick::default(), Err(error))
+            }
+        }
+    }
+
+    /// One pass at any `now`, as simulated years need it: plan, skip what is too late, claim and enqueue all that is due,
+    /// sweep.
     ///
     /// # Errors
     /// When a part could not do its work; the counts until then are in the first place.
@@ -168,7 +193,7 @@ impl Scheduler {
         let mut failures = 0_u32;
         loop {
             let now = self.clock.now();
-            let ticked = Box::pin(token.run_until_cancelled(self.run_once(now))).await;
+            let ticked = Box::pin(token.run_until_cancelled(self.tick(now))).await;
             let Some((tick, result)) = ticked else { break };
             self.beat.turn();
             failures = Self::log(tick, &result, failures);

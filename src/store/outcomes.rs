@@ -15,8 +15,6 @@ pub enum NextStep {
     Delivered,
     /// It goes back to `queued`; the sweeper takes its message for lost at this instant, UTC.
     Retry(DateTime<Utc>),
-    /// It was not begun after all: `queued` again, and the attempt does not count.
-    GiveBack(DateTime<Utc>),
     /// It is dead.
     Dead(Reason),
 }
@@ -70,7 +68,6 @@ impl Store {
                 NextStep::Delivered => ("delivered", None),
                 NextStep::Dead(_) => ("dead", None),
                 NextStep::Retry(lost_at) => ("queued", Some(lost_at)),
-                NextStep::GiveBack(lost_at) => ("given_back", Some(lost_at)),
             };
             ids.push(o.event_id);
             attempts.push(o.attempt);
@@ -138,20 +135,18 @@ WITH o AS (
 ), logged AS (
     INSERT INTO attempts (event_id, number, outcome, status, reason, error, started_at, finished_at, response)
     SELECT id, attempt, outcome, status, reason, error, started_at, finished_at, response FROM o
-    WHERE state <> 'given_back'
     UNION ALL
     SELECT DISTINCT id, n::smallint, 'unknown', NULL::smallint, 'worker_lost',
            'the worker died before it could record the outcome', NULL::timestamptz, NULL::timestamptz, NULL::text
     FROM o, generate_series(1, o.attempt - 1) AS n
-    WHERE state <> 'given_back' AND NOT EXISTS (SELECT FROM o AS p WHERE p.id = o.id AND p.attempt = n)
+    WHERE NOT EXISTS (SELECT FROM o AS p WHERE p.id = o.id AND p.attempt = n)
     ON CONFLICT (event_id, number) DO UPDATE
     SET outcome = excluded.outcome, status = excluded.status, reason = excluded.reason, error = excluded.error,
         started_at = excluded.started_at, finished_at = excluded.finished_at, response = excluded.response
     WHERE attempts.reason = 'worker_lost'
 )
 UPDATE events e
-SET state = CASE o.state WHEN 'given_back' THEN 'queued' ELSE o.state END::event_state,
-    attempts = CASE o.state WHEN 'given_back' THEN e.attempts - 1 ELSE e.attempts END,
+SET state = o.state::event_state,
     reason = CASE o.state WHEN 'dead' THEN o.reason END,
     last_error = coalesce(o.error, e.last_error),
     deadline_at = o.deadline_at,

@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Batches, Finished, Job, Shared, flight, poll};
+use super::give_back::give_back;
+use super::{Batches, Finished, Job, Shared, flight};
 use crate::channel::{Greeting, Sent, Verdict};
 use crate::model::{AttemptOutcome, Lease, Reason};
 use crate::queue::Receipt;
@@ -21,6 +22,9 @@ use crate::store::{LeaseRequest, Refusal, Refused};
 const PAUSE: Duration = Duration::from_millis(500);
 /// Before another look at an event whose claim has not committed yet: a claim takes some tens of milliseconds.
 const SOON: Duration = Duration::from_millis(15);
+
+/// Before another look at one whose claim is still open after many looks.
+const LATER: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
     shared: Arc<Shared>,
@@ -50,7 +54,7 @@ pub(super) async fn run(
             ended?;
         }
         if soft.is_cancelled() || *shared.paused.borrow() {
-            poll::give_back(&shared, batch.into_iter().map(|job| job.message).collect()).await;
+            give_back(&shared, batch, Duration::ZERO).await;
             continue;
         }
         let (leased, soon) = lease(&shared, batch, &soft).await;
@@ -109,7 +113,7 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (V
                     .await
                     .is_none()
                 {
-                    poll::give_back(shared, by_event.into_values().map(|job| job.message).collect()).await;
+                    give_back(shared, by_event.into_values().collect(), Duration::ZERO).await;
                     return (Vec::new(), Vec::new());
                 }
             }
@@ -141,7 +145,8 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (V
 
 /// Does with each message what the store says of its event. A copy whose event was leased is not mentioned there.
 async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) -> Vec<Job> {
-    let (mut drops, mut waits, mut soon) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut drops, mut waits) = (Vec::new(), Vec::new());
+    let (mut soon, mut later) = (Vec::new(), Vec::new());
     let now = shared.clock.now();
     for Refused { event_id, refusal } in refused {
         if let Refusal::Ended(state, reason) = refusal {
@@ -159,7 +164,7 @@ async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) -> Vec<Job
             Some(Refusal::Soon) if shared.clock.monotonic().duration_since(job.received_at) < patience => {
                 soon.push(job);
             }
-            Some(Refusal::Soon) => waits.push((job.message.receipt, Duration::from_secs(2))),
+            Some(Refusal::Soon) => later.push(job),
             Some(Refusal::Wait(until)) => {
                 // A second more: the lease must have run out when the message is back.
                 let left = (*until - now)
@@ -171,6 +176,10 @@ async fn refuse(shared: &Shared, refused: &[Refused], jobs: Vec<Job>) -> Vec<Job
         }
     }
     drop_messages(shared, drops).await;
+    if !later.is_empty() {
+        counter!("bday_messages_deferred_total").increment(later.len() as u64);
+        give_back(shared, later, LATER).await;
+    }
     if !waits.is_empty() {
         counter!("bday_messages_deferred_total").increment(waits.len() as u64);
         if let Err(error) = shared.queue.hide(&waits).await {

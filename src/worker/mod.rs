@@ -18,6 +18,7 @@ mod backoff;
 mod batch;
 mod breaker;
 mod flight;
+mod give_back;
 mod lease;
 mod pause;
 mod poll;

@@ -86,6 +86,8 @@ pub(super) async fn run(
             return Ok(());
         };
         let tickets = match polling {
+            // What is given back comes again at once, so there would be no end.
+            Polling::UntilEmpty if *shared.paused.borrow() => return Ok(()),
             Polling::UntilEmpty => Some(shared.breaker.bypass(places.num_permits())),
             Polling::UntilStopped => {
                 soft.run_until_cancelled(admitted(&shared, places.num_permits()))
@@ -205,20 +207,6 @@ async fn read(
             }
             None
         }
-    }
-}
-
-/// Makes messages visible again that nobody will work on.
-pub(super) async fn give_back(shared: &Shared, messages: Vec<Received>) {
-    let receipts: Vec<_> = messages
-        .into_iter()
-        .map(|message| (message.receipt, Duration::ZERO))
-        .collect();
-    if receipts.is_empty() {
-        return;
-    }
-    if let Err(error) = shared.queue.hide(&receipts).await {
-        tracing::warn!(%error, "messages cannot be given back; they come again when their visibility ends");
     }
 }
 

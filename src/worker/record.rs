@@ -143,9 +143,7 @@ fn disposal(finished: Finished, outcome: &Outcome, wait: Option<Duration>) -> Di
             Disposal::Hide(message.receipt, Duration::ZERO)
         }
         NextStep::Dead(reason) => Disposal::Bury(message, reason.as_str().to_owned()),
-        NextStep::Retry(_) | NextStep::GiveBack(_) => {
-            Disposal::Hide(message.receipt, wait.unwrap_or_default())
-        }
+        NextStep::Retry(_) => Disposal::Hide(message.receipt, wait.unwrap_or_default()),
     }
 }
 

@@ -89,6 +89,32 @@ fn values_that_contradict_each_other_are_all_named_at_once() {
     }
 }
 
+/// Seconds that are added to an instant must not lead out of the calendar.
+#[test]
+fn seconds_of_ages_are_refused_with_their_bound() {
+    let ages = u64::MAX.to_string();
+    for (variable, key, bound) in [
+        (
+            "BDAY__SCHEDULER__LOST_AFTER_SECS",
+            "scheduler.lost_after_secs",
+            "1 to 2592000",
+        ),
+        ("BDAY__LATE__MAX_SECS", "late.max_secs", "60 to 2592000"),
+        ("BDAY__PLAN__HORIZON_SECS", "plan.horizon_secs", "0 to 2592000"),
+        ("BDAY__QUEUE__VISIBILITY_SECS", "queue.visibility_secs", "43200"),
+        (
+            "BDAY__WEBHOOK__TIMEOUT_SECS",
+            "webhook.timeout_secs",
+            "queue.visibility_secs is 30",
+        ),
+    ] {
+        let error = error(&[(variable, &ages)]);
+        for part in [key, &ages, bound] {
+            assert!(error.contains(part), "{part} is missing in {error}");
+        }
+    }
+}
+
 #[test]
 fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
     for (variable, key, known) in [

@@ -32,6 +32,7 @@ mod queue;
 mod restore;
 mod serve;
 mod simulate;
+mod skew;
 mod sources;
 mod stages;
 mod support_database;

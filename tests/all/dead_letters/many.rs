@@ -9,6 +9,7 @@ use bday::model::Reason;
 use bday::store::{DeadFilter, EventCursor, UserKey};
 
 use super::{NINE, Place};
+use crate::support::wait::eventually;
 use crate::support::world::person;
 
 /// `n` people whose greeting died, with no message in the dead-letter queue, as after its retention.
@@ -28,6 +29,36 @@ async fn died(n: i32) -> Place {
         .unwrap();
     assert_eq!(world.count(Dead).await, i64::from(n));
     place
+}
+
+/// Postgres looks at each row that it waited for once more, and goes on with those behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_waits_for_another_goes_on_with_what_that_one_leaves() {
+    let place = died(1234).await;
+    let world = &place.world;
+    let pool = world.database.pool().await;
+    let mut other = pool.begin().await.unwrap();
+    let taken = sqlx::query(
+        "UPDATE events SET state = 'pending', reason = NULL, finished_at = NULL
+         WHERE id IN (SELECT id FROM events ORDER BY due_at, id LIMIT 1000)",
+    );
+    taken.execute(&mut *other).await.unwrap();
+    let commit = async {
+        eventually("the redrive to wait", async || {
+            let waits: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')",
+            )
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+            waits.then_some(())
+        })
+        .await;
+        other.commit().await.unwrap();
+    };
+    let (report, ()) = tokio::join!(place.redrive_as(Redrive::default()), commit);
+    assert_eq!((report.redriven, report.more), (234, false));
+    assert_eq!(world.count(Dead).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

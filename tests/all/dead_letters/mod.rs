@@ -2,6 +2,7 @@
 
 mod cancel;
 mod commands;
+mod given_back;
 mod many;
 mod purge;
 mod redrive;
