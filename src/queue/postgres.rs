@@ -129,7 +129,7 @@ fn id(receipt: &Receipt) -> Option<i64> {
 impl Queue for PostgresQueue {
     async fn create(&self) -> Result<()> {
         self.store
-            .set_up(Box::pin(async {
+            .set_up(async {
                 self.pgmq
                     .install_sql_from_embedded()
                     .await
@@ -141,7 +141,7 @@ impl Queue for PostgresQueue {
                         .map_err(|error| QueueError::Refused(error.to_string()))?;
                 }
                 Ok(())
-            }))
+            })
             .await
             .map_err(|error| QueueError::Refused(error.to_string()))?
     }

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr, Transaction};
 
 pub use api_writes::{ApiWrite, ApiWriteFilter, Remote};
@@ -200,7 +200,16 @@ impl Store {
                     Ok(true)
                 })
             })
-            .after_release(move |connection, _| Box::pin(released(connection, deadline)))
+            // sqlx asks the same of each connection that comes back, and would wait for its answer for ever: where the other
+            // side is gone without a word, until TCP gives up after a quarter of an hour, and the place is taken until then.
+            .after_release(move |connection, _| {
+                Box::pin(async move {
+                    match tokio::time::timeout(deadline, connection.ping()).await {
+                        Ok(answer) => answer.map(|()| true),
+                        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+                    }
+                })
+            })
             .connect_lazy_with(connect);
         Self {
             pool,
@@ -273,21 +282,22 @@ impl Store {
     /// # Errors
     /// The database refuses or is away.
     pub async fn set_up<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        self.in_time(async {
-            let mut transaction = self.begin().await?;
-            sqlx::query("SELECT pg_advisory_xact_lock($1)")
-                .bind(SETUP_LOCK)
-                .execute(&mut *transaction)
-                .await?;
-            let done = work.await;
-            transaction.commit().await?;
-            Ok(done)
-        })
-        .await
+        self.access.check()?;
+        let mut transaction = self.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(SETUP_LOCK)
+            .execute(&mut *transaction)
+            .await?;
+        let done = work.await;
+        transaction.commit().await?;
+        Ok(done)
     }
 
-    /// Begins a transaction, on a connection of its own. The caller gives it a deadline, and may give it up at any moment:
-    /// see [`released`].
+    /// Begins a transaction, on a connection of its own.
+    ///
+    /// Where the caller gives up while `BEGIN` is on its way, sqlx 0.9.0 puts the connection back inside a transaction
+    /// that nobody knows of: what the next statement there writes is never committed (transact-rs/sqlx#4393). So
+    /// `BEGIN` runs to its end even if nobody waits for it any more, and a transaction that nobody takes is rolled back.
     ///
     /// # Errors
     /// The database refuses or is away.
@@ -297,12 +307,21 @@ impl Store {
 
     /// The same with another statement than `BEGIN`, but one that does nothing else: what fails behind a `BEGIN` leaves
     /// a connection in the pool on which nothing works any more.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it must outlive its caller, and ends as soon as the database answers or the connection breaks"
+    )]
     async fn begin_with(
         &self,
         statement: impl SqlSafeStr + Send + 'static,
     ) -> sqlx::Result<Transaction<'static, Postgres>> {
-        // Boxed, as it is large and part of many a future.
-        Box::pin(self.pool.begin_with(statement)).await
+        let pool = self.pool.clone();
+        match tokio::spawn(async move { pool.begin_with(statement).await }).await {
+            Ok(begun) => begun,
+            Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            // The runtime is going down.
+            Err(_) => Err(sqlx::Error::PoolClosed),
+        }
     }
 
     /// What time the database has, UTC. For comparing only.
@@ -361,22 +380,5 @@ impl Store {
         let error = Box::pin(self.explained(error)).await;
         self.access.look_at(&error);
         Err(error)
-    }
-}
-
-/// Looks at a connection that comes back: whether it still works, and that it is in no transaction.
-///
-/// Where a `BEGIN` was given up before its answer, sqlx 0.9.0 puts the connection back inside a transaction that nobody knows of:
-/// what the next statement there writes is never committed (transact-rs/sqlx#4393). An empty statement, as one that would
-/// begin a transaction, tells: it fails unless there is one. That one is then rolled back.
-///
-/// sqlx itself asks each connection that comes back, too, and waits for its answer for ever: where the other side is gone
-/// without a word, until TCP gives up after a quarter of an hour, and the place is taken until then.
-async fn released(connection: &mut PgConnection, deadline: Duration) -> sqlx::Result<bool> {
-    match tokio::time::timeout(deadline, connection.begin_with("")).await {
-        // Dropped, it is rolled back with sqlx's own question.
-        Ok(Ok(_) | Err(sqlx::Error::BeginFailed)) => Ok(true),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
     }
 }

@@ -15,7 +15,7 @@ use sqlx::Connection as _;
 use uuid::Uuid;
 
 use crate::support::relay::Relay;
-use crate::support::wait::{eventually, within};
+use crate::support::wait::eventually;
 use crate::support::world::{World, instant, person};
 
 const NINE: &str = "2026-05-02T09:00:00Z";
@@ -342,41 +342,6 @@ async fn connections_that_fell_silent_are_replaced() {
     });
     let (one, two, ()) = tokio::join!(store.open_day(day), store.open_day(day), silent);
     assert!(one.is_err() && two.is_err());
-    eventually("the database to be reached again", async || {
-        store.clock().await.ok()
-    })
-    .await;
-}
-
-/// The same, where the silence comes between two statements: the next is a `BEGIN`, or what sets something up.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_fell_silent_before_a_transaction_is_replaced() {
-    let world = World::at("2026-05-02T00:00:00Z").await;
-    let mut url: reqwest::Url = world.database.url().parse().unwrap();
-    let relay = Relay::to(&url).await;
-    url.set_port(Some(relay.address().port())).unwrap();
-    let options = Options {
-        max_connections: 1,
-        acquire_timeout: Duration::from_secs(1),
-        statement_timeout: Duration::from_secs(1),
-    };
-    let store = Store::new(url.as_str(), &options).unwrap();
-    for transaction in ["a claim", "a set-up"] {
-        eventually("the database to be reached", async || store.clock().await.ok()).await;
-        eventually("the connection to be back in its pool", async || {
-            (store.pool().num_idle() == 1).then_some(())
-        })
-        .await;
-        relay.fall_silent();
-        let given_up = async {
-            let mut cursor = ClaimCursor::default();
-            match transaction {
-                "a claim" => store.claim(instant(NINE), 1, &mut cursor).await.is_err(),
-                _ => store.set_up(async {}).await.is_err(),
-            }
-        };
-        assert!(within(transaction, Box::pin(given_up)).await, "{transaction}");
-    }
     eventually("the database to be reached again", async || {
         store.clock().await.ok()
     })
