@@ -6,7 +6,7 @@
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev \
+    && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 ENV CARGO_TERM_COLOR=never CARGO_PROFILE_RELEASE_STRIP=symbols
