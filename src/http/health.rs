@@ -173,33 +173,14 @@ async fn sending(health: &Health) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex as StdMutex;
-    use std::time::Instant;
-
-    use chrono::{DateTime, Utc};
-
     use super::*;
-    use crate::clock::{Clock, SystemClock};
+    use crate::clock::Stopwatch;
     use crate::store::Options;
-
-    /// Elapsed time as the test wants it.
-    #[derive(Debug)]
-    struct Stopwatch(Instant, StdMutex<Duration>);
-
-    impl Clock for Stopwatch {
-        fn now(&self) -> DateTime<Utc> {
-            SystemClock.now()
-        }
-
-        fn monotonic(&self) -> Instant {
-            self.0 + *self.1.lock().expect("a duration")
-        }
-    }
 
     #[tokio::test]
     async fn a_stage_that_goes_round_without_success_is_not_stuck_and_one_that_hangs_is() {
-        let clock = Arc::new(Stopwatch(SystemClock.monotonic(), StdMutex::default()));
-        let pass = |secs| *clock.1.lock().expect("a duration") += Duration::from_secs(secs);
+        let clock = Arc::new(Stopwatch::default());
+        let pass = |secs| clock.pass(Duration::from_secs(secs));
         let beat = || Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
         let (tick, receive) = (beat(), beat());
         let store = Store::without_login(&Options {

@@ -119,9 +119,10 @@ fn tell_all<R>(callers: Vec<oneshot::Sender<Outcome<R>>>, written: Result<Vec<R>
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;
+
+    use super::*;
 
     /// What each statement had.
     type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
@@ -163,7 +164,7 @@ mod tests {
             assert!(caller.now_or_never().is_none());
         }
         tokio::task::yield_now().await;
-        // The fourth waits for a lane, the others are on their way.
+        // The last two wait for a lane, the others are on their way.
         let last = callers.pop().expect("the fifth");
         drop(callers);
         door.add_permits(4);

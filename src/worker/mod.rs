@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -248,7 +248,7 @@ impl Pool {
         // Each stage ends when the one before has ended and its channel is empty: so nothing is lost on the way out.
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
         let number_of_polls = MAX_POLLS.min(room.div_ceil(shared.queue.receive_limit()));
-        let polls = Arc::new(poll::Polls::new(Arc::new(Semaphore::new(room))));
+        let polls = Arc::new(poll::Polls::new(room));
         for number in 0..number_of_polls {
             parts.spawn(poll::run(
                 Arc::clone(shared),

@@ -25,11 +25,11 @@ pub(super) struct Polls {
 }
 
 impl Polls {
-    /// They give each message one of `permits`.
-    pub(super) fn new(permits: Arc<Semaphore>) -> Self {
+    /// With places for `room` messages in flight.
+    pub(super) fn new(room: usize) -> Self {
         Self {
             busy: Notify::new(),
-            permits,
+            permits: Arc::new(Semaphore::new(room)),
             gathers: Mutex::new(()),
         }
     }
@@ -216,8 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_poll_takes_many_places_or_after_a_while_as_few_as_there_are() {
-        let permits = Arc::new(Semaphore::new(25));
-        let polls = Polls::new(Arc::clone(&permits));
+        let polls = Polls::new(25);
         let taken = async |least| polls.places(least, 10).await.expect("open");
         let first = taken(3).await;
         let second = taken(10).await;

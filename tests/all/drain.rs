@@ -1,15 +1,14 @@
 //! Stops and outages of the real daemon under load.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use bday::clock::{Clock, SharedClock, SystemClock};
+use bday::clock::{Clock as _, SharedClock, Stopwatch, SystemClock};
 use bday::embedded::{EmbeddedPostgres, Options};
 use bday::health::Beat;
 use bday::model::EventState::{Dead, Delivered, Pending};
 use bday::queue::Queue as _;
 use bday::store::Store;
-use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -135,20 +134,6 @@ async fn an_outage_of_the_database_spends_no_receives() {
     assert!(metrics.contains("bday_messages_received_total 1\n"), "{metrics}");
 }
 
-/// Elapsed time as the test wants it.
-#[derive(Debug)]
-struct Stopwatch(Instant, Mutex<Duration>);
-
-impl Clock for Stopwatch {
-    fn now(&self) -> DateTime<Utc> {
-        SystemClock.now()
-    }
-
-    fn monotonic(&self) -> Instant {
-        self.0 + *self.1.lock().unwrap()
-    }
-}
-
 /// A watchdog that ended it would make repeats of all that is not recorded yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_takes() {
@@ -162,7 +147,7 @@ async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_tak
     world.store = Store::new("postgres://bday@127.0.0.1:1/bday", &options).unwrap();
     let ids: Vec<Uuid> = (0..10).map(|_| Uuid::now_v7()).collect();
     world.queue.send(&ids).await.unwrap();
-    let watch = Arc::new(Stopwatch(SystemClock.monotonic(), Mutex::default()));
+    let watch = Arc::new(Stopwatch::default());
     let beat = Beat::new(Arc::clone(&watch) as SharedClock);
     let (pool, soft) = (world.pool_with(beat.clone()), CancellationToken::new());
     let mut running = JoinSet::new();
@@ -173,7 +158,7 @@ async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_tak
     })
     .await;
     for _ in 0..3 {
-        *watch.1.lock().unwrap() += Duration::from_mins(2);
+        watch.pass(Duration::from_mins(2));
         eventually("it to go round", async || {
             (beat.turned_age() < Duration::from_mins(1)).then_some(())
         })

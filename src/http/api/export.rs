@@ -17,9 +17,9 @@ use crate::telemetry::chain;
 
 /// Export all users
 ///
-/// As NDJSON, or as CSV with `format=csv` or `Accept: text/csv`; the import takes both back, and knows
-/// each user by the `id`. A page at a time: nothing is held for as long as the reader is slow. Somebody who is added meanwhile may be missing; nobody comes twice. If
-/// the database fails on the way, the answer breaks off without its proper end.
+/// As NDJSON, or as CSV with `format=csv` or `Accept: text/csv`; the import takes both back, and knows each user by the
+/// `id`. A page at a time: nothing is held for as long as the reader is slow. Somebody who is added meanwhile may be missing;
+/// nobody comes twice. If the database fails on the way, the answer breaks off without its proper end.
 #[utoipa::path(
     get, path = "/v1/users/export", tag = "users", operation_id = "exportUsers",
     params(("format" = Option<ExportFormat>, Query, description = "`ndjson` [default] or `csv`")),

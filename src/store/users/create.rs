@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::super::plan::{self, begin_writing, insert_events};
 use super::super::{Result, Store};
+use super::columns::Columns;
 use super::occasions::{Dates, occasions_of};
-use crate::calendar::{LeapDay, SendAt};
 use crate::model::{NewUser, Schedule, User};
 
 /// How long a key is remembered.
@@ -211,42 +211,14 @@ async fn write(
     ids: &[Uuid],
     wanted: &[bool],
 ) -> Result<HashSet<Uuid>> {
-    let rows = || {
-        let rows = users.iter().zip(ids).zip(wanted);
-        rows.filter_map(|((user, id), wanted)| wanted.then_some((user, *id)))
-    };
-    let mut dates = Dates::default();
-    for (user, id) in rows() {
-        dates.add(id, user);
+    let (mut columns, mut dates) = (Columns::default(), Dates::default());
+    for ((user, id), wanted) in users.iter().zip(ids).zip(wanted) {
+        if *wanted {
+            columns.extend([(*id, user)]);
+            dates.add(*id, user);
+        }
     }
-    let written: Vec<Uuid> = sqlx::query_scalar(INSERT)
-        .bind(rows().map(|(_, id)| id).collect::<Vec<_>>())
-        .bind(
-            rows()
-                .map(|(user, _)| user.external_id.as_deref())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows()
-                .map(|(user, _)| user.first_name.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows()
-                .map(|(user, _)| user.last_name.as_str())
-                .collect::<Vec<_>>(),
-        )
-        .bind(rows().map(|(user, _)| user.time_zone.name()).collect::<Vec<_>>())
-        .bind(
-            rows()
-                .map(|(user, _)| user.send_at.map(SendAt::time))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            rows()
-                .map(|(user, _)| user.leap_day.map(LeapDay::as_str))
-                .collect::<Vec<_>>(),
-        )
+    let written: Vec<Uuid> = sqlx::query_scalar_with(INSERT, columns.arguments()?)
         .bind(now)
         .bind(&dates.users)
         .bind(&dates.kinds)

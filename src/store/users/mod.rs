@@ -1,5 +1,6 @@
 //! Users and their occasions. Whoever is written is planned in the same transaction.
 
+mod columns;
 mod create;
 mod edit;
 mod facts;

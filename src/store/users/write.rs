@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::super::plan::{self, begin_writing, insert_events};
 use super::super::replan::replan;
 use super::super::{Result, Store, StoreError};
+use super::columns::Columns;
 use super::identify::{Target, identify};
 use super::occasions::{Dates, note_leap_day_rules, occasions_of, raise_versions};
 use super::{UserKey, Written};
-use crate::calendar::{LeapDay, SendAt};
 use crate::model::{NewUser, Schedule};
 
 impl Store {
@@ -84,39 +84,16 @@ impl Store {
     }
 }
 
-/// The fields of users, column by column.
-#[derive(Default)]
-struct Columns<'a> {
-    /// Where in the list of all.
-    places: Vec<usize>,
-    ids: Vec<Uuid>,
-    external_ids: Vec<Option<&'a str>>,
-    first_names: Vec<&'a str>,
-    last_names: Vec<&'a str>,
-    time_zones: Vec<&'a str>,
-    send_ats: Vec<Option<NaiveTime>>,
-    leap_days: Vec<Option<&'a str>>,
-    by_external: Vec<bool>,
-}
-
-impl<'a> Columns<'a> {
-    /// Of those whose target is one that is `wanted`.
-    fn of(users: &'a [(UserKey, NewUser)], targets: &[Target], wanted: impl Fn(Target) -> bool) -> Self {
-        let mut columns = Self::default();
-        let all = users.iter().zip(targets).enumerate();
-        for (place, ((_, user), target)) in all.filter(|(_, (_, target))| wanted(**target)) {
-            columns.places.push(place);
-            columns.ids.push(target.id());
-            columns.external_ids.push(user.external_id.as_deref());
-            columns.first_names.push(&user.first_name);
-            columns.last_names.push(&user.last_name);
-            columns.time_zones.push(user.time_zone.name());
-            columns.send_ats.push(user.send_at.map(SendAt::time));
-            columns.leap_days.push(user.leap_day.map(LeapDay::as_str));
-            columns.by_external.push(matches!(target, Target::External(_)));
-        }
-        columns
-    }
+/// Where in the list of all those are whose target is one that is `wanted`, and what they are.
+fn those<'a>(
+    users: &'a [(UserKey, NewUser)],
+    targets: &[Target],
+    wanted: impl Fn(Target) -> bool,
+) -> (Vec<usize>, Columns<'a>) {
+    let all = users.iter().zip(targets).enumerate();
+    all.filter(|(_, (_, target))| wanted(**target))
+        .map(|(place, ((_, user), target))| (place, (target.id(), user)))
+        .unzip()
 }
 
 /// Writes those who are known by their external id, or are new.
@@ -126,18 +103,15 @@ async fn upsert_users(
     users: &[(UserKey, NewUser)],
     targets: &[Target],
 ) -> Result<Vec<(Uuid, Written)>> {
-    let columns = Columns::of(users, targets, |target| {
+    let (places, columns) = those(users, targets, |target| {
         matches!(target, Target::External(_) | Target::Id(_))
     });
-    let rows: Vec<(i64, Uuid, bool, bool)> = sqlx::query_as(UPSERT_USERS)
-        .bind(&columns.ids)
-        .bind(&columns.external_ids)
-        .bind(&columns.first_names)
-        .bind(&columns.last_names)
-        .bind(&columns.time_zones)
-        .bind(&columns.send_ats)
-        .bind(&columns.leap_days)
-        .bind(&columns.by_external)
+    let by_external: Vec<bool> = places
+        .iter()
+        .map(|place| matches!(targets[*place], Target::External(_)))
+        .collect();
+    let rows: Vec<(i64, Uuid, bool, bool)> = sqlx::query_as_with(UPSERT_USERS, columns.arguments()?)
+        .bind(&by_external)
         .bind(now)
         .fetch_all(&mut **transaction)
         .await?;
@@ -151,11 +125,11 @@ async fn upsert_users(
         .filter_map(|(position, ..)| usize::try_from(position - 1).ok())
         .collect();
     let overlooked = |(at, place): (usize, &usize)| {
-        let asked = columns.by_external[at] || matches!(users[*place].0, UserKey::Own(_));
+        let asked = by_external[at] || matches!(users[*place].0, UserKey::Own(_));
         asked && !found.contains(&at)
     };
     // The insert waited for another, found nothing to change in what that wrote, and cannot see it yet.
-    if columns.places.iter().enumerate().any(overlooked) {
+    if places.iter().enumerate().any(overlooked) {
         return Err(StoreError::Overtaken);
     }
     for (position, id, created, updated) in rows {
@@ -164,9 +138,7 @@ async fn upsert_users(
             (_, true) => Written::Updated,
             _ => Written::Unchanged,
         };
-        let place = usize::try_from(position - 1)
-            .ok()
-            .and_then(|at| columns.places.get(at));
+        let place = usize::try_from(position - 1).ok().and_then(|at| places.get(at));
         if let Some(slot) = place.and_then(|place| result.get_mut(*place)) {
             *slot = (id, outcome);
         }
@@ -253,11 +225,11 @@ async fn update_users(
     targets: &[Target],
     result: &mut [(Uuid, Written)],
 ) -> Result<()> {
-    let columns = Columns::of(users, targets, |target| matches!(target, Target::There(_)));
-    if columns.ids.is_empty() {
+    let (places, columns) = those(users, targets, |target| matches!(target, Target::There(_)));
+    if places.is_empty() {
         return Ok(());
     }
-    let changed: Vec<Uuid> = sqlx::query_scalar(
+    let changed: Vec<Uuid> = sqlx::query_scalar_with(
         "UPDATE users AS u
          SET external_id = coalesce(n.external_id, u.external_id), first_name = n.first_name, last_name = n.last_name,
              time_zone = n.time_zone, send_at = n.send_at, leap_day = n.leap_day, version = u.version + 1, updated_at = $8
@@ -267,14 +239,8 @@ async fn update_users(
                IS DISTINCT FROM
                (coalesce(n.external_id, u.external_id), n.first_name, n.last_name, n.time_zone, n.send_at, n.leap_day)
          RETURNING u.id",
+        columns.arguments()?,
     )
-    .bind(&columns.ids)
-    .bind(&columns.external_ids)
-    .bind(&columns.first_names)
-    .bind(&columns.last_names)
-    .bind(&columns.time_zones)
-    .bind(&columns.send_ats)
-    .bind(&columns.leap_days)
     .bind(now)
     .fetch_all(&mut **transaction)
     .await
@@ -284,7 +250,7 @@ async fn update_users(
         error => error,
     })?;
     let changed: HashSet<Uuid> = changed.into_iter().collect();
-    for place in columns.places {
+    for place in places {
         let (id, outcome) = &mut result[place];
         if changed.contains(id) {
             *outcome = Written::Updated;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bday::queue::{Received, decode};
+use bday::queue::{Depth, Received, decode};
 use bday::store::{ClaimCursor, Options, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,19 @@ async fn only(world: &World) -> Received {
     messages.remove(0)
 }
 
+/// Runs a pool until the queue is as wished for, and stops it.
+async fn work_until(world: &World, what: &str, wish: impl Fn(Depth) -> bool) {
+    let (pool, soft, mut running) = (world.pool(), CancellationToken::new(), JoinSet::new());
+    let until = soft.clone();
+    running.spawn(async move { pool.run(until, CancellationToken::new()).await });
+    eventually(what, async || {
+        wish(world.carrier.depth().await.unwrap()).then_some(())
+    })
+    .await;
+    soft.cancel();
+    running.join_next().await.unwrap().unwrap().unwrap();
+}
+
 /// A message of which a worker was told to stop before it could lease it. Gives what is on the queue then.
 async fn stopped_with(world: &mut World, receives: u32) -> (Uuid, Received) {
     let event = Uuid::now_v7();
@@ -44,15 +57,7 @@ async fn stopped_with(world: &mut World, receives: u32) -> (Uuid, Received) {
     };
     let store = Store::new("postgres://bday@127.0.0.1:1/bday", &options).unwrap();
     let store = std::mem::replace(&mut world.store, store);
-    let (pool, soft, mut running) = (world.pool(), CancellationToken::new(), JoinSet::new());
-    let until = soft.clone();
-    running.spawn(async move { pool.run(until, CancellationToken::new()).await });
-    eventually("it to be received", async || {
-        (world.carrier.depth().await.unwrap().in_flight == 1).then_some(())
-    })
-    .await;
-    soft.cancel();
-    running.join_next().await.unwrap().unwrap().unwrap();
+    work_until(world, "it to be received", |depth| depth.in_flight == 1).await;
     world.store = store;
     (event, only(world).await)
 }
@@ -106,15 +111,7 @@ async fn a_message_that_meets_a_pause_at_its_last_receive_is_no_dead_letter() {
     given_back(&world, 4).await;
     // A poll of this pool may ask before it has seen the pause, and the lease then refuses.
     world.store.set_pause(instant(NINE), "").await.unwrap();
-    let (pool, soft, mut running) = (world.pool(), CancellationToken::new(), JoinSet::new());
-    let until = soft.clone();
-    running.spawn(async move { pool.run(until, CancellationToken::new()).await });
-    eventually("it to be left alone", async || {
-        (world.carrier.depth().await.unwrap().visible == 1).then_some(())
-    })
-    .await;
-    soft.cancel();
-    running.join_next().await.unwrap().unwrap().unwrap();
+    work_until(&world, "it to be left alone", |depth| depth.visible == 1).await;
     world.store.end_pause().await.unwrap();
     world.pool().run_once().await.unwrap();
     assert_eq!((world.greetings(), world.queue.buried()), (1, Vec::new()));
