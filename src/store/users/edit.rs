@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use metrics::counter;
-use sqlx::{Postgres, QueryBuilder, Transaction};
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::super::plan::{self, begin_writing};
@@ -10,7 +10,7 @@ use super::super::replan::replan;
 use super::super::{Result, Store};
 use super::UserRef;
 use super::occasions::{Dates, raise_versions};
-use super::rows::{USER_COLUMNS, UserRow};
+use super::rows::one_user;
 use crate::calendar::{LeapDay, SendAt};
 use crate::model::{NewUser, Reason, Schedule, User};
 
@@ -78,7 +78,7 @@ impl Store {
             let mut written = plan::Written::default();
             if dates || fields {
                 written = replan(&mut transaction, schedule, now, through, &[current.id]).await?;
-                if let Some(edited) = lock(&mut transaction, UserRef::Id(current.id)).await? {
+                if let Some(edited) = one_user(&mut *transaction, UserRef::Id(current.id)).await? {
                     current = edited;
                 }
             }
@@ -141,15 +141,21 @@ impl Store {
 }
 
 /// Reads a user whom nobody else can change before this transaction ends.
+///
+/// In two statements: what one sees is as of its start, so it would wait for another edit, and then give the dates that
+/// were there before that.
 async fn lock(transaction: &mut Transaction<'_, Postgres>, who: UserRef<'_>) -> Result<Option<User>> {
-    let mut query = QueryBuilder::<Postgres>::new(USER_COLUMNS);
-    match who {
-        UserRef::Id(id) => query.push(" WHERE u.id = ").push_bind(id),
-        UserRef::External(id) => query.push(" WHERE u.external_id = ").push_bind(id),
-    };
-    query.push(" FOR UPDATE OF u");
-    let row: Option<UserRow> = query.build_query_as().fetch_optional(&mut **transaction).await?;
-    row.map(UserRow::user).transpose()
+    let (id, external_id) = who.columns();
+    let locked: Option<Uuid> =
+        sqlx::query_scalar("SELECT id FROM users WHERE id = $1 OR external_id = $2 FOR UPDATE")
+            .bind(id)
+            .bind(external_id)
+            .fetch_optional(&mut **transaction)
+            .await?;
+    match locked {
+        Some(id) => one_user(&mut **transaction, UserRef::Id(id)).await,
+        None => Ok(None),
+    }
 }
 
 /// Writes what differs, and gives whether something did; the version grows only then.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::{Postgres, QueryBuilder, Transaction};
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::super::{Pause, Result, Store};
 use super::UserRef;
-use super::rows::{USER_COLUMNS, UserRow};
+use super::rows::one_user;
 use crate::model::{Attempt, Event, EventWithAttempts, User};
 
 /// Events at the most: dozens of years, and a bound.
@@ -46,7 +46,7 @@ impl Store {
             let mut transaction = self
                 .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 .await?;
-            let user = user(&mut transaction, who).await?;
+            let user = one_user(&mut *transaction, who).await?;
             let former = match user {
                 None => former(&mut transaction, who).await?,
                 Some(_) => None,
@@ -90,16 +90,6 @@ impl Store {
         })
         .await
     }
-}
-
-async fn user(transaction: &mut Transaction<'_, Postgres>, who: UserRef<'_>) -> Result<Option<User>> {
-    let mut query = QueryBuilder::<Postgres>::new(USER_COLUMNS);
-    match who {
-        UserRef::Id(id) => query.push(" WHERE u.id = ").push_bind(id),
-        UserRef::External(id) => query.push(" WHERE u.external_id = ").push_bind(id),
-    };
-    let row: Option<UserRow> = query.build_query_as().fetch_optional(&mut **transaction).await?;
-    row.map(UserRow::user).transpose()
 }
 
 /// Somebody who was deleted, by the id or by what is left of the external id.

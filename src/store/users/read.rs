@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::{Result, Store};
 use super::UserRef;
-use super::rows::{USER_COLUMNS, UserRow};
+use super::rows::{one_user, users, users_with_dates};
 use crate::calendar::Zone;
 use crate::model::User;
 
@@ -27,21 +27,7 @@ impl Store {
     /// # Errors
     /// The database refuses or is away, or the row holds what this binary cannot read.
     pub async fn user(&self, who: UserRef<'_>) -> Result<Option<User>> {
-        self.in_time(async {
-            let (condition, id) = match who {
-                UserRef::Id(id) => (" WHERE u.id = ", Some(id)),
-                UserRef::External(_) => (" WHERE u.external_id = ", None),
-            };
-            let mut query = QueryBuilder::<Postgres>::new(USER_COLUMNS);
-            query.push(condition);
-            match id {
-                Some(id) => query.push_bind(id),
-                None => query.push_bind(who.columns().1),
-            };
-            let row: Option<UserRow> = query.build_query_as().fetch_optional(&self.pool).await?;
-            row.map(UserRow::user).transpose()
-        })
-        .await
+        self.in_time(one_user(&self.pool, who)).await
     }
 
     /// Up to `limit` users with an id over `after`, by id.
@@ -50,31 +36,21 @@ impl Store {
     /// The database refuses or is away, or a row holds what this binary cannot read.
     pub async fn list_users(&self, filter: &UserFilter, after: Uuid, limit: u32) -> Result<Vec<User>> {
         self.in_time(async {
-            let mut query = QueryBuilder::<Postgres>::new(USER_COLUMNS);
-            query.push(" WHERE u.id > ").push_bind(after);
-            if let Some(zone) = filter.time_zone {
-                query.push(" AND u.time_zone = ").push_bind(zone.name());
-            }
-            if let Some(search) = &filter.search {
-                let mut or = " AND (";
-                for column in SEARCHED {
-                    query.push(or).push(column).push(" >= lower(");
-                    query.push_bind(search).push(") AND ").push(column);
-                    query
-                        .push(" < lower(")
-                        .push_bind(search)
-                        .push(") || U&'\\+10FFFF'");
-                    or = " OR ";
+            let mut query = users_with_dates(|query| {
+                query.push(" WHERE u.id > ").push_bind(after);
+                if let Some(zone) = filter.time_zone {
+                    query.push(" AND u.time_zone = ").push_bind(zone.name());
                 }
-                query.push(")");
-            }
-            // As text: for a limit that it does not know, Postgres assumes much, and plans each time anew.
-            query.push(" ORDER BY u.id LIMIT ").push(limit);
+                if let Some(search) = &filter.search {
+                    begins_with(query, search);
+                }
+                // As text: for a limit that it does not know, Postgres assumes much, and plans each time anew.
+                query.push(" ORDER BY u.id LIMIT ").push(limit);
+            });
             // How common a beginning is decides between an index on names and the order of the ids. So each search is
             // planned for its own text.
-            let query = query.build_query_as().persistent(filter.search.is_none());
-            let rows: Vec<UserRow> = query.fetch_all(&self.pool).await?;
-            rows.into_iter().map(UserRow::user).collect()
+            let query = query.build().persistent(filter.search.is_none());
+            users(&query.fetch_all(&self.pool).await?)
         })
         .await
     }
@@ -107,6 +83,21 @@ impl Store {
         })
         .await
     }
+}
+
+/// `AND` one of the names begins with `search`.
+fn begins_with(query: &mut QueryBuilder<Postgres>, search: &str) {
+    let mut or = " AND (";
+    for column in SEARCHED {
+        query.push(or).push(column).push(" >= lower(");
+        query.push_bind(search).push(") AND ").push(column);
+        query
+            .push(" < lower(")
+            .push_bind(search)
+            .push(") || U&'\\+10FFFF'");
+        or = " OR ";
+    }
+    query.push(")");
 }
 
 /// What is compared with the beginning that is looked for. Each has an index on exactly this.

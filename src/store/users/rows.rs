@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveTime, Timelike as _, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::{PgExecutor, Postgres, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::super::{Result, StoreError};
+use super::UserRef;
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 use crate::model::{BIRTHDAY, Occasion, User};
 
@@ -38,60 +41,70 @@ impl OccasionRow {
     }
 }
 
-/// What [`UserRow`] is read from, of `users u`. The dates are `kind month day [year]`, each behind a comma but the first:
-/// a kind holds neither blank nor comma, and an object in JSON costs a page of users half as much again.
-pub(super) const USER_COLUMNS: &str =
-    "SELECT u.id, u.external_id, u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day, u.version,
-        u.created_at, u.updated_at,
-        (SELECT string_agg(concat_ws(' ', o.kind, o.month, o.day, o.year), ',') FROM occasions o
-         WHERE o.user_id = u.id) AS dates
- FROM users u";
+/// The users of `which`, which follows `FROM users u`: by id, a row for each date.
+pub(super) fn users_with_dates(which: impl FnOnce(&mut QueryBuilder<Postgres>)) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(
+        "SELECT u.id, u.external_id, u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day, u.version,
+                u.created_at, u.updated_at, o.kind, o.year, o.month, o.day
+         FROM (SELECT * FROM users u",
+    );
+    which(&mut query);
+    query.push(") u LEFT JOIN occasions o ON o.user_id = u.id ORDER BY u.id");
+    query
+}
+
+/// One user.
+pub(super) async fn one_user(executor: impl PgExecutor<'_>, who: UserRef<'_>) -> Result<Option<User>> {
+    let mut query = users_with_dates(|query| {
+        match who {
+            UserRef::Id(id) => query.push(" WHERE u.id = ").push_bind(id),
+            UserRef::External(id) => query.push(" WHERE u.external_id = ").push_bind(id),
+        };
+    });
+    Ok(users(&query.build().fetch_all(executor).await?)?.pop())
+}
+
+/// The users in the rows of [`users_with_dates`].
+pub(super) fn users(rows: &[PgRow]) -> Result<Vec<User>> {
+    let id = |row: &PgRow| row.try_get::<Uuid, _>(0).ok();
+    rows.chunk_by(|one, next| id(one) == id(next)).map(user).collect()
+}
+
+/// The user in the rows of one. By position: to look each name up takes longer than all else.
+fn user(rows: &[PgRow]) -> Result<User> {
+    let row = &rows[0];
+    let id = row.try_get(0)?;
+    let (mut birth_date, mut occasions) = (None, BTreeMap::new());
+    for row in rows {
+        let Some(kind) = row.try_get::<Option<&str>, _>(10)? else {
+            continue;
+        };
+        let date = date(row.try_get(11)?, row.try_get(12)?, row.try_get(13)?)?;
+        if kind == BIRTHDAY {
+            birth_date = Some(date);
+        } else {
+            occasions.insert(kind.to_owned(), date);
+        }
+    }
+    Ok(User {
+        id,
+        external_id: row.try_get(1)?,
+        first_name: row.try_get(2)?,
+        last_name: row.try_get(3)?,
+        birth_date: birth_date
+            .ok_or_else(|| StoreError::Unreadable(format!("user {id}: there is no birthday")))?,
+        time_zone: zone(id, row.try_get(4)?)?,
+        send_at: send_at(id, row.try_get(5)?)?,
+        leap_day: leap_day(id, row.try_get(6)?)?,
+        occasions,
+        version: row.try_get(7)?,
+        created_at: row.try_get(8)?,
+        updated_at: row.try_get(9)?,
+    })
+}
 
 /// Year, month and day.
 type DateColumns = (Option<i16>, i16, i16);
-
-/// A user with all dates, by kind.
-#[derive(sqlx::FromRow)]
-pub(super) struct UserRow {
-    id: Uuid,
-    external_id: Option<String>,
-    first_name: String,
-    last_name: String,
-    time_zone: String,
-    send_at: Option<NaiveTime>,
-    leap_day: Option<String>,
-    version: i64,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-    dates: Option<String>,
-}
-
-impl UserRow {
-    pub(super) fn user(self) -> Result<User> {
-        let mut occasions = BTreeMap::new();
-        for one in self.dates.iter().flat_map(|dates| dates.split(',')) {
-            let (kind, date) = kind_and_date(one)?;
-            occasions.insert(kind.to_owned(), date);
-        }
-        let birth_date = occasions
-            .remove(BIRTHDAY)
-            .ok_or_else(|| StoreError::Unreadable(format!("user {}: there is no birthday", self.id)))?;
-        Ok(User {
-            birth_date,
-            time_zone: zone(self.id, &self.time_zone)?,
-            send_at: send_at(self.id, self.send_at)?,
-            leap_day: leap_day(self.id, self.leap_day.as_deref())?,
-            occasions,
-            id: self.id,
-            external_id: self.external_id,
-            first_name: self.first_name,
-            last_name: self.last_name,
-            version: self.version,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-        })
-    }
-}
 
 pub(super) fn date_columns(date: AnnualDate) -> DateColumns {
     (
@@ -99,18 +112,6 @@ pub(super) fn date_columns(date: AnnualDate) -> DateColumns {
         date.month() as i16,
         date.day() as i16,
     )
-}
-
-/// One of the `dates` of [`USER_COLUMNS`].
-fn kind_and_date(text: &str) -> Result<(&str, AnnualDate)> {
-    let mut parts = text.split(' ');
-    let kind = parts.next().unwrap_or_default();
-    let numbers: Vec<i16> = parts.map_while(|part| part.parse().ok()).collect();
-    match numbers[..] {
-        [month, day] => Ok((kind, date(None, month, day)?)),
-        [month, day, year] => Ok((kind, date(Some(year), month, day)?)),
-        _ => Err(StoreError::Unreadable(format!("the date {text:?}"))),
-    }
 }
 
 fn date(year: Option<i16>, month: i16, day: i16) -> Result<AnnualDate> {

@@ -1,6 +1,8 @@
 //! Two who write the same person at the same moment.
 
-use bday::store::{Created, UserKey, Written};
+use std::convert::Infallible;
+
+use bday::store::{Created, Edited, UserKey, UserRef, Written};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -123,4 +125,37 @@ async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
+    let world = World::at(NOW).await;
+    world.tick().await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    let mut first = world.database.pool().await.begin().await.unwrap();
+    for statement in [
+        "UPDATE users SET version = version + 1 WHERE id = $1",
+        "UPDATE occasions SET day = 3 WHERE user_id = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(user)
+            .execute(&mut *first)
+            .await
+            .unwrap();
+    }
+    let schedule = world.config.schedule();
+    let second = world
+        .store
+        .edit_user(&schedule, instant(NOW), UserRef::Id(user), |old| {
+            let mut new = person("u", &old.birth_date.to_string(), "UTC");
+            new.first_name = "Grace".to_owned();
+            Ok::<_, Infallible>(new)
+        });
+    let (second, ()) = tokio::join!(second, commit_when_somebody_waits(&world, first));
+    let Edited::Done(second) = second.unwrap() else {
+        panic!("it was not edited")
+    };
+    assert_eq!(second.birth_date.to_string(), "1990-05-03");
+    let now = world.store.user(UserRef::Id(user)).await.unwrap();
+    assert_eq!(now.as_ref(), Some(&*second));
 }
