@@ -57,7 +57,7 @@ impl PostgresQueue {
     }
 
     async fn call<T, E: std::error::Error>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T> {
-        match tokio::time::timeout(CALL_TIMEOUT, work).await {
+        match self.store.within(CALL_TIMEOUT, work).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.refused(&error)),
             Err(_) => Err(QueueError::Timeout(CALL_TIMEOUT)),

@@ -8,6 +8,7 @@ mod controls;
 mod dead;
 mod events;
 mod forecast;
+mod given_up;
 mod inspect;
 mod leases;
 mod login;
@@ -171,6 +172,7 @@ pub struct Store {
     pool: PgPool,
     options: Options,
     deadline: Duration,
+    given_up: given_up::GivenUp,
     access: Arc<login::Access>,
 }
 
@@ -186,6 +188,8 @@ impl Store {
 
     fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
         let deadline = options.statement_timeout + Duration::from_secs(5);
+        let given_up = given_up::GivenUp::default();
+        let given_up_lately = given_up.clone();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
@@ -203,7 +207,11 @@ impl Store {
             // sqlx asks the same of each connection that comes back, and would wait for its answer for ever: where the other
             // side is gone without a word, until TCP gives up after a quarter of an hour, and the place is taken until then.
             .after_release(move |connection, _| {
+                let in_doubt = given_up_lately.within(deadline);
                 Box::pin(async move {
+                    if !in_doubt {
+                        return Ok(true);
+                    }
                     match tokio::time::timeout(deadline, connection.ping()).await {
                         Ok(answer) => answer.map(|()| true),
                         Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
@@ -215,6 +223,7 @@ impl Store {
             pool,
             options: options.clone(),
             deadline,
+            given_up,
             access: Arc::new(access),
         }
     }
@@ -347,10 +356,9 @@ impl Store {
             self.pool.acquire().await?.ping().await?;
             Ok(())
         };
-        let answer = tokio::time::timeout(deadline, ping)
+        let answer = self.within(deadline, ping).await;
+        self.watched(answer.unwrap_or(Err(StoreError::Timeout(deadline))))
             .await
-            .unwrap_or(Err(StoreError::Timeout(deadline)));
-        self.watched(answer).await
     }
 
     /// Closes the connections, after the statements that run.
@@ -361,10 +369,19 @@ impl Store {
     /// The server's own timeout does not help when the server is frozen or the network gone.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.access.check()?;
-        let answer = tokio::time::timeout(self.deadline, work)
+        let answer = self.within(self.deadline, work).await;
+        self.watched(answer.unwrap_or(Err(StoreError::Timeout(self.deadline))))
             .await
-            .unwrap_or(Err(StoreError::Timeout(self.deadline)));
-        self.watched(answer).await
+    }
+
+    /// Runs `work` on the pool until `deadline`. All that may be given up before its end goes through here: a connection
+    /// that it leaves is asked whether it still works.
+    pub(crate) async fn within<F: Future>(
+        &self,
+        deadline: Duration,
+        work: F,
+    ) -> Result<F::Output, tokio::time::error::Elapsed> {
+        self.given_up.watch(deadline, work).await
     }
 
     /// Lets whoever can get a newer login know when this one was refused, and finds the reason where the pool hides it.
