@@ -1,21 +1,28 @@
 //! Many requests, one statement: whoever comes while statements are on their way shares the next.
 //!
-//! Each caller puts its row down and queues for a lane; who has one sends all rows that lie there on their way, and the
-//! others learn what became of theirs. Alone, a caller waits for nobody. A statement that is on its way goes on even if
-//! its caller gives up, since it has rows of others: so no row is ever written twice.
+//! Each caller puts its row down and queues for the lane; who has it sends all rows that lie there on their way, and the
+//! others learn what became of theirs. Alone, a caller waits for nobody; the more come, the more share a statement. Who has
+//! waited for long may take a side lane, past a statement that hangs on somebody's lock. A statement that is on its way
+//! goes on even if its caller gives up, since it has rows of others: so no row is ever written twice.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::store::StoreError;
 
 /// Rows in a statement at the most.
 const MOST: usize = 256;
 
-/// Statements that are on their way at once: while one waits for the disk, another can work.
-const LANES: usize = 3;
+/// Statements that may be on their way beside the one in the lane. With more at all times, each would have few rows: fifty
+/// who create users at once were served a third more slowly.
+const SIDE_LANES: usize = 2;
+
+/// How long the lane is waited for before a side lane will do. Most statements take a few milliseconds.
+const PATIENCE: Duration = Duration::from_millis(25);
 
 /// What became of a row, for the caller who waits for it. A failure is everybody's.
 pub(super) type Outcome<R> = Result<R, Arc<StoreError>>;
@@ -27,7 +34,8 @@ type Write<T, R> = dyn Fn(Vec<T>) -> BoxFuture<'static, Result<Vec<R>, StoreErro
 pub(super) struct Together<T, R> {
     write: Box<Write<T, R>>,
     waiting: Mutex<Vec<(T, oneshot::Sender<Outcome<R>>)>>,
-    lanes: Arc<Semaphore>,
+    lane: Arc<Semaphore>,
+    side_lanes: Arc<Semaphore>,
 }
 
 impl<T, R> std::fmt::Debug for Together<T, R> {
@@ -49,14 +57,15 @@ where
         Self {
             write: Box::new(move |rows| Box::pin(write(rows))),
             waiting: Mutex::default(),
-            lanes: Arc::new(Semaphore::new(LANES)),
+            lane: Arc::new(Semaphore::new(1)),
+            side_lanes: Arc::new(Semaphore::new(SIDE_LANES)),
         }
     }
 
     /// Has `row` written with all that wait.
     #[expect(
         clippy::disallowed_methods,
-        reason = "it has rows of others, and ends at the store's deadline; there is one for each lane"
+        reason = "it has rows of others, and ends at the store's deadline; there is one for each lane and side lane"
     )]
     pub(super) async fn write(&self, row: T) -> Outcome<R> {
         let (tell, mut told) = oneshot::channel();
@@ -68,7 +77,7 @@ where
             let lane = tokio::select! {
                 biased;
                 outcome = &mut told => return outcome.unwrap_or_else(|_| stopped()),
-                lane = Arc::clone(&self.lanes).acquire_owned() => lane,
+                lane = self.lane() => lane,
             };
             let (rows, callers) = self.take();
             if rows.is_empty() {
@@ -81,6 +90,17 @@ where
                 tell_all(callers, written.await);
                 drop(lane);
             });
+        }
+    }
+
+    async fn lane(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let mut lane = pin!(Arc::clone(&self.lane).acquire_owned());
+        if let Ok(lane) = tokio::time::timeout(PATIENCE, lane.as_mut()).await {
+            return lane;
+        }
+        tokio::select! {
+            lane = lane => lane,
+            lane = Arc::clone(&self.side_lanes).acquire_owned() => lane,
         }
     }
 
@@ -147,30 +167,66 @@ mod tests {
         let door = Arc::new(Semaphore::new(0));
         let (together, batches) = doubling(&door);
         let all = join_all((0..300).map(|n| together.write(n)));
-        let open = async { door.add_permits(5) };
+        let open = async { door.add_permits(3) };
         let (written, ()) = tokio::join!(all, open);
         let written: Vec<u32> = written.into_iter().map(|one| one.expect("written")).collect();
         assert_eq!(written, (0..300).map(|n| n * 2).collect::<Vec<_>>());
         let sizes: Vec<usize> = batches.lock().expect("no panic").iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1, 1, 1, 256, 41]);
+        assert_eq!(sizes, [1, 256, 43]);
     }
 
     #[tokio::test]
     async fn a_caller_that_gives_up_takes_nobody_along_and_its_row_is_written_once() {
         let door = Arc::new(Semaphore::new(0));
         let (together, batches) = doubling(&door);
-        let mut callers: Vec<_> = (1..=5).map(|n| Box::pin(together.write(n))).collect();
+        let mut callers: Vec<_> = (1..=3).map(|n| Box::pin(together.write(n))).collect();
         for caller in &mut callers {
             assert!(caller.now_or_never().is_none());
         }
         tokio::task::yield_now().await;
-        // The last two wait for a lane, the others are on their way.
-        let last = callers.pop().expect("the fifth");
+        // The last two wait for the lane, the first is on its way.
+        let last = callers.pop().expect("the third");
         drop(callers);
-        door.add_permits(4);
-        assert_eq!(last.await.expect("written"), 10);
-        let batches = batches.lock().expect("no panic");
-        assert_eq!(*batches, [vec![1], vec![2], vec![3], vec![5]]);
+        door.add_permits(2);
+        assert_eq!(last.await.expect("written"), 6);
+        assert_eq!(*batches.lock().expect("no panic"), [vec![1], vec![3]]);
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_hangs_is_passed_and_there_are_never_more_than_three() {
+        let door = Arc::new(Semaphore::new(0));
+        let (together, batches) = doubling(&door);
+        let seen = || batches.lock().expect("no panic").clone();
+        let mut callers: Vec<_> = (1..=6).map(|n| Box::pin(together.write(n))).collect();
+        let (mut first, mut later) = (callers.remove(0), callers.split_off(1));
+        assert!((&mut first).now_or_never().is_none());
+        let mut second = callers.remove(0);
+        for caller in std::iter::once(&mut second).chain(&mut later) {
+            assert!(caller.now_or_never().is_none());
+        }
+        assert_eq!(seen(), [[1]]);
+        // The rows that lie there go along; one that comes behind them has the other side lane.
+        assert!(tokio::time::timeout(PATIENCE * 2, second.as_mut()).await.is_err());
+        assert_eq!(seen(), [vec![1], vec![2, 3, 4, 5, 6]]);
+        for row in 7..9 {
+            assert!(
+                tokio::time::timeout(PATIENCE * 2, together.write(row))
+                    .await
+                    .is_err()
+            );
+        }
+        assert_eq!(seen(), [vec![1], vec![2, 3, 4, 5, 6], vec![7]]);
+        door.add_permits(3);
+        let written: Vec<u32> = join_all(later)
+            .await
+            .into_iter()
+            .map(|one| one.expect("written"))
+            .collect();
+        assert_eq!(
+            (first.await.expect("written"), second.await.expect("written")),
+            (2, 4)
+        );
+        assert_eq!(written, [6, 8, 10, 12]);
     }
 
     #[tokio::test]
