@@ -6,7 +6,7 @@
 //! goes on even if its caller gives up, since it has rows of others: so no row is ever written twice.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,16 +24,22 @@ const SIDE_LANES: usize = 2;
 /// How long the lane is waited for before a side lane will do. Most statements take a few milliseconds.
 const PATIENCE: Duration = Duration::from_millis(25);
 
+/// How often the others have a turn before a statement begins, as long as each brings new rows.
+const TURNS: usize = 8;
+
 /// What became of a row, for the caller who waits for it. A failure is everybody's.
 pub(super) type Outcome<R> = Result<R, Arc<StoreError>>;
 
 /// Writes rows; gives for each, in the same order, what became of it.
 type Write<T, R> = dyn Fn(Vec<T>) -> BoxFuture<'static, Result<Vec<R>, StoreError>> + Send + Sync;
 
+/// Rows, each with who waits for it.
+type Waiting<T, R> = Vec<(T, oneshot::Sender<Outcome<R>>)>;
+
 /// See the module.
 pub(super) struct Together<T, R> {
     write: Box<Write<T, R>>,
-    waiting: Mutex<Vec<(T, oneshot::Sender<Outcome<R>>)>>,
+    waiting: Mutex<Waiting<T, R>>,
     lane: Arc<Semaphore>,
     side_lanes: Arc<Semaphore>,
 }
@@ -69,16 +75,14 @@ where
     )]
     pub(super) async fn write(&self, row: T) -> Outcome<R> {
         let (tell, mut told) = oneshot::channel();
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((row, tell));
+        self.waiting().push((row, tell));
         loop {
             let lane = tokio::select! {
                 biased;
                 outcome = &mut told => return outcome.unwrap_or_else(|_| stopped()),
                 lane = self.lane() => lane,
             };
+            self.gather().await;
             let (rows, callers) = self.take();
             if rows.is_empty() {
                 // Ours is on its way.
@@ -104,9 +108,26 @@ where
         }
     }
 
+    /// Lets everybody who is on the way here put a row down: who was just answered asks again at the same moment as others.
+    async fn gather(&self) {
+        let mut there = 0;
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            let now = self.waiting().len();
+            if now == there {
+                break;
+            }
+            there = now;
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<T, R>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The rows that came first, of all that somebody still waits for.
     fn take(&self) -> (Vec<T>, Vec<oneshot::Sender<Outcome<R>>>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         waiting.retain(|(_, caller)| !caller.is_closed());
         let some = waiting.len().min(MOST);
         waiting.drain(..some).unzip()
@@ -162,15 +183,25 @@ mod tests {
         (together, batches)
     }
 
+    /// Lets a caller go as far as it can by itself.
+    fn start<F: Future + Unpin>(caller: &mut F) {
+        for _ in 0..=TURNS + 1 {
+            assert!(caller.now_or_never().is_none());
+        }
+    }
+
     #[tokio::test]
     async fn whoever_comes_meanwhile_shares_the_next_statement_up_to_a_bound() {
         let door = Arc::new(Semaphore::new(0));
         let (together, batches) = doubling(&door);
-        let all = join_all((0..300).map(|n| together.write(n)));
+        let mut first = Box::pin(together.write(0));
+        start(&mut first);
+        let all = join_all((1..300).map(|n| together.write(n)));
         let open = async { door.add_permits(3) };
-        let (written, ()) = tokio::join!(all, open);
+        let (first, written, ()) = tokio::join!(first, all, open);
+        assert_eq!(first.expect("written"), 0);
         let written: Vec<u32> = written.into_iter().map(|one| one.expect("written")).collect();
-        assert_eq!(written, (0..300).map(|n| n * 2).collect::<Vec<_>>());
+        assert_eq!(written, (1..300).map(|n| n * 2).collect::<Vec<_>>());
         let sizes: Vec<usize> = batches.lock().expect("no panic").iter().map(Vec::len).collect();
         assert_eq!(sizes, [1, 256, 43]);
     }
@@ -180,9 +211,7 @@ mod tests {
         let door = Arc::new(Semaphore::new(0));
         let (together, batches) = doubling(&door);
         let mut callers: Vec<_> = (1..=3).map(|n| Box::pin(together.write(n))).collect();
-        for caller in &mut callers {
-            assert!(caller.now_or_never().is_none());
-        }
+        callers.iter_mut().for_each(start);
         tokio::task::yield_now().await;
         // The last two wait for the lane, the first is on its way.
         let last = callers.pop().expect("the third");
@@ -198,12 +227,9 @@ mod tests {
         let (together, batches) = doubling(&door);
         let seen = || batches.lock().expect("no panic").clone();
         let mut callers: Vec<_> = (1..=6).map(|n| Box::pin(together.write(n))).collect();
-        let (mut first, mut later) = (callers.remove(0), callers.split_off(1));
-        assert!((&mut first).now_or_never().is_none());
+        callers.iter_mut().for_each(start);
+        let (first, later) = (callers.remove(0), callers.split_off(1));
         let mut second = callers.remove(0);
-        for caller in std::iter::once(&mut second).chain(&mut later) {
-            assert!(caller.now_or_never().is_none());
-        }
         assert_eq!(seen(), [[1]]);
         // The rows that lie there go along; one that comes behind them has the other side lane.
         assert!(tokio::time::timeout(PATIENCE * 2, second.as_mut()).await.is_err());
@@ -227,6 +253,14 @@ mod tests {
             (2, 4)
         );
         assert_eq!(written, [6, 8, 10, 12]);
+    }
+
+    #[tokio::test]
+    async fn those_who_come_at_one_moment_go_together() {
+        let door = Arc::new(Semaphore::new(1));
+        let (together, batches) = doubling(&door);
+        join_all((0..50).map(|n| together.write(n))).await;
+        assert_eq!(*batches.lock().expect("no panic"), [(0..50).collect::<Vec<_>>()]);
     }
 
     #[tokio::test]

@@ -12,6 +12,10 @@ use tokio::time::error::Elapsed;
 
 use crate::clock::{Clock as _, SystemClock};
 
+/// A connection goes back as soon as its task has a turn. Not much more, since all that come back meanwhile are asked too, and
+/// at the API somebody hangs up now and then.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(2);
+
 /// When work on the pool was given up the last time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GivenUp(Arc<Mutex<Option<Instant>>>);
@@ -27,10 +31,10 @@ impl GivenUp {
         Ok(answer)
     }
 
-    /// Whether that was within the last `time`.
-    pub(super) fn within(&self, time: Duration) -> bool {
+    /// Whether that was so lately that a connection which comes back now may have been left by it.
+    pub(super) fn just_now(&self) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| SystemClock.monotonic().duration_since(last) < time)
+        last.is_some_and(|last| SystemClock.monotonic().duration_since(last) < COMES_BACK_WITHIN)
     }
 }
 

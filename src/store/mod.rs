@@ -189,7 +189,7 @@ impl Store {
     fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
         let deadline = options.statement_timeout + Duration::from_secs(5);
         let given_up = given_up::GivenUp::default();
-        let given_up_lately = given_up.clone();
+        let lately = given_up.clone();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
@@ -207,7 +207,7 @@ impl Store {
             // sqlx asks the same of each connection that comes back, and would wait for its answer for ever: where the other
             // side is gone without a word, until TCP gives up after a quarter of an hour, and the place is taken until then.
             .after_release(move |connection, _| {
-                let in_doubt = given_up_lately.within(deadline);
+                let in_doubt = lately.just_now();
                 Box::pin(async move {
                     if !in_doubt {
                         return Ok(true);
