@@ -15,6 +15,7 @@
 //! Wall times depend on what else the machine does; CPU per event hardly does. Compare the latter between machines and
 //! days.
 
+mod api;
 mod arrivals;
 mod endpoint;
 mod idle;
@@ -36,7 +37,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 
 use options::{Cli, Options, Role};
-use scenario::Name;
+use scenario::{Name, Verdict};
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
@@ -58,28 +59,40 @@ fn main() -> anyhow::Result<ExitCode> {
 /// Runs the scenarios, one after the other, each in a world of its own.
 async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
     let mut sound = true;
-    let (mut runs, mut idles) = (Vec::new(), Vec::new());
+    let (mut runs, mut idles, mut apis) = (Vec::new(), Vec::new(), Vec::new());
     for name in options.scenarios() {
         for _ in 0..options.repeat {
             eprintln!("{} …", name.as_str());
             let failed = || format!("scenario {}", name.as_str());
-            if name == Name::Idle {
-                let idle = idle::run(options).await.with_context(failed)?;
-                sound &= !options.strict || idle.limits.iter().all(|limit| limit.met);
-                idles.push(idle);
-            } else {
-                let run = pipeline::run(&name.load(options), options)
-                    .await
-                    .with_context(failed)?;
-                sound &= run.is_exact() && (!options.strict || run.limits.iter().all(|limit| limit.met));
-                runs.push(run);
+            let kept = |limits: &[Verdict]| !options.strict || limits.iter().all(|limit| limit.met);
+            match name {
+                Name::Idle => {
+                    let idle = idle::run(options).await.with_context(failed)?;
+                    sound &= kept(&idle.limits);
+                    idles.push(idle);
+                }
+                Name::Api => {
+                    let api = api::run(options).await.with_context(failed)?;
+                    sound &= kept(&api.limits);
+                    apis.push(api);
+                }
+                _ => {
+                    let run = pipeline::run(&name.load(options), options)
+                        .await
+                        .with_context(failed)?;
+                    sound &= run.is_exact() && kept(&run.limits);
+                    runs.push(run);
+                }
             }
         }
     }
     if options.json {
-        println!("{}", serde_json::json!({ "runs": runs, "idle": idles }));
+        println!(
+            "{}",
+            serde_json::json!({ "runs": runs, "idle": idles, "api": apis })
+        );
     } else {
-        table::print(&runs, &idles);
+        table::print(&runs, &idles, &apis);
     }
     Ok(if sound {
         ExitCode::SUCCESS

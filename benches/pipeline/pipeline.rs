@@ -194,7 +194,7 @@ fn tail(daemon: &Running) -> String {
     lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
 }

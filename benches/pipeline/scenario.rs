@@ -22,6 +22,8 @@ pub(crate) enum Name {
     Three,
     /// Nothing due, among 10,000 and among 1,000,000 users
     Idle,
+    /// 50 requests at once to the API, among 1,000,000 users
+    Api,
     /// Each of them
     All,
 }
@@ -58,13 +60,14 @@ pub(crate) struct Verdict {
 }
 
 impl Name {
-    pub(crate) const EACH: [Self; 6] = [
+    pub(crate) const EACH: [Self; 7] = [
         Self::Tick1000,
         Self::Burst,
         Self::Slow,
         Self::BurstPostgres,
         Self::Three,
         Self::Idle,
+        Self::Api,
     ];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -75,6 +78,7 @@ impl Name {
             Self::BurstPostgres => "burst-postgres",
             Self::Three => "three",
             Self::Idle => "idle",
+            Self::Api => "api",
             Self::All => "all",
         }
     }
@@ -109,7 +113,7 @@ impl Name {
                 ..burst
             },
             Self::Three => Load { daemons: 3, ..burst },
-            Self::Burst | Self::Idle | Self::All => Load {
+            Self::Burst | Self::Idle | Self::Api | Self::All => Load {
                 limits: &[
                     Limit::PerSecond(15_000.0),
                     Limit::DaemonMb(60.0),

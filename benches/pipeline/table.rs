@@ -1,10 +1,11 @@
 //! The figures for people.
 
+use super::api::Api;
 use super::idle::Idle;
 use super::pipeline::Run;
 use super::scenario::Verdict;
 
-pub(crate) fn print(runs: &[Run], idles: &[Idle]) {
+pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api]) {
     if !runs.is_empty() {
         // The four by process are microseconds of CPU for each event; calls are those to SQS for each event.
         println!(
@@ -53,6 +54,26 @@ pub(crate) fn print(runs: &[Run], idles: &[Idle]) {
             println!("a tick with nothing due, {users:>7} users: {us:>6.0} us");
         }
         println!("a tick with nothing due{}", limits(&idle.limits));
+    }
+    for api in apis {
+        println!(
+            "\n{:<15} {:>9} {:>7} {:>7} {:>7} {:>7}  {:>7} {:>7}",
+            "50 at once", "users", "per s", "p50 ms", "p99 ms", "last ms", "bday us", "pg us"
+        );
+        for calls in &api.calls {
+            println!(
+                "{:<15} {:>9} {:>7.0} {:>7.1} {:>7.1} {:>7.1}  {:>7.0} {:>7.0}",
+                calls.request,
+                api.users,
+                calls.per_second,
+                calls.p50_ms,
+                calls.p99_ms,
+                calls.last_ms,
+                calls.daemon_us,
+                calls.postgres_us,
+            );
+        }
+        println!("{}", limits(&api.limits).trim_start_matches("; "));
     }
 }
 
