@@ -28,7 +28,7 @@ pub(crate) struct Idle {
 }
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Idle> {
-    let server = world::postgres(options).await?;
+    let server = world::postgres(options, &[]).await?;
     let admin = world::store(&server.url())?;
     let mut sides = Vec::new();
     for users in [FEW, options.users.unwrap_or(MANY)] {

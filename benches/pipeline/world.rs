@@ -40,9 +40,16 @@ enum Waiting {
     Postgres(PostgresQueue),
 }
 
-/// PostgreSQL as in production, unless the options say otherwise.
-pub(crate) async fn postgres(options: &Options) -> anyhow::Result<EmbeddedPostgres> {
-    let mut settings = options.postgres()?;
+/// PostgreSQL as in production, and with `settings`, unless the options say otherwise.
+pub(crate) async fn postgres(
+    options: &Options,
+    settings: &[(&str, &str)],
+) -> anyhow::Result<EmbeddedPostgres> {
+    let mut settings: Vec<(String, String)> = settings
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    settings.extend(options.postgres()?);
     if options.statements {
         settings.push((
             "shared_preload_libraries".to_owned(),
@@ -70,7 +77,7 @@ pub(crate) fn store(url: &str) -> anyhow::Result<Store> {
 
 impl World {
     pub(crate) async fn start(load: &Load, options: &Options) -> anyhow::Result<Self> {
-        let server = postgres(options).await?;
+        let server = postgres(options, &[]).await?;
         let store = store(&server.url())?;
         let (receiver, webhook) = Part::start(&["receiver", &load.latency.as_millis().to_string()]).await?;
         let mut environment = vec![
