@@ -24,7 +24,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const EACH: Duration = Duration::from_secs(5);
 const P99_MS: f64 = 20.0;
 /// What such a database would be given: in the 128 MB that PostgreSQL takes by itself, the indexes of a million people have no
-/// room, and a new one costs three times as much.
+/// room.
 const POSTGRES: [(&str, &str); 1] = [("shared_buffers", "1GB")];
 
 #[derive(Debug, Clone, Serialize)]
