@@ -41,7 +41,7 @@ pub(crate) struct Calls {
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
-    pub(crate) last_ms: f64,
+    pub(crate) slowest_ms: f64,
     /// Microseconds for each request, of the daemon and of PostgreSQL.
     pub(crate) daemon_us: f64,
     pub(crate) postgres_us: f64,
@@ -121,7 +121,7 @@ async fn measure(address: SocketAddr, kind: &Kind, daemon: &Running, postgres: u
         per_second: times.len() as f64 / EACH.as_secs_f64(),
         p50_ms: percentile(&times, 0.5),
         p99_ms: percentile(&times, 0.99),
-        last_ms: percentile(&times, 1.0),
+        slowest_ms: percentile(&times, 1.0),
         daemon_us: us(before.0, after.0),
         postgres_us: us(before.1, after.1),
     })

@@ -58,7 +58,7 @@ pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api]) {
     for api in apis {
         println!(
             "\n{:<15} {:>9} {:>7} {:>7} {:>7} {:>7}  {:>7} {:>7}",
-            "50 at once", "users", "per s", "p50 ms", "p99 ms", "last ms", "bday us", "pg us"
+            "50 at once", "users", "per s", "p50 ms", "p99 ms", "slowest", "bday us", "pg us"
         );
         for calls in &api.calls {
             println!(
@@ -68,7 +68,7 @@ pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api]) {
                 calls.per_second,
                 calls.p50_ms,
                 calls.p99_ms,
-                calls.last_ms,
+                calls.slowest_ms,
                 calls.daemon_us,
                 calls.postgres_us,
             );

@@ -1,4 +1,4 @@
-//! Many requests, one statement: whoever comes while statements are on their way shares the next.
+//! Many requests, one statement: whoever comes while a statement is on its way shares the next.
 //!
 //! Each caller puts its row down and queues for the lane; who has it sends all rows that lie there on their way, and the
 //! others learn what became of theirs. Alone, a caller waits for nobody; the more come, the more share a statement. Who has

@@ -374,8 +374,8 @@ impl Store {
             .await
     }
 
-    /// Runs `work` on the pool until `deadline`. All that may be given up before its end goes through here: a connection
-    /// that it leaves is asked whether it still works.
+    /// Runs `work` on the pool until `deadline`. All that has a deadline of ours goes through here: a connection that is left
+    /// by what was given up is asked whether it still works.
     pub(crate) async fn within<F: Future>(
         &self,
         deadline: Duration,

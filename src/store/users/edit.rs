@@ -50,7 +50,12 @@ impl Store {
     ) -> Result<Edited<E>> {
         self.in_time(async {
             let (mut transaction, through) = begin_writing(self).await?;
-            let Some(old) = lock(&mut transaction, who).await? else {
+            // Locked first and read afterwards: what a statement sees is as of its start, so one that did both would wait for
+            // another edit, and then give the dates that were there before that.
+            let Some((id, ..)) = lock(&mut transaction, who).await? else {
+                return Ok(Edited::Gone);
+            };
+            let Some(old) = one_user(&mut *transaction, UserRef::Id(id)).await? else {
                 return Ok(Edited::Gone);
             };
             let new = match edit(&old) {
@@ -102,15 +107,7 @@ impl Store {
     ) -> Result<Deleted> {
         self.in_time(async {
             let mut transaction = self.begin().await?;
-            let (id, external_id) = who.columns();
-            let found: Option<(Uuid, i64, Option<String>)> = sqlx::query_as(
-                "SELECT id, version, external_id FROM users WHERE id = $1 OR external_id = $2 FOR UPDATE",
-            )
-            .bind(id)
-            .bind(external_id)
-            .fetch_optional(&mut *transaction)
-            .await?;
-            let Some((id, version, external_id)) = found else {
+            let Some((id, version, external_id)) = lock(&mut transaction, who).await? else {
                 return Ok(Deleted::Gone);
             };
             if versions.is_some_and(|versions| !versions.contains(&version)) {
@@ -140,22 +137,19 @@ impl Store {
     }
 }
 
-/// Reads a user whom nobody else can change before this transaction ends.
-///
-/// In two statements: what one sees is as of its start, so it would wait for another edit, and then give the dates that
-/// were there before that.
-async fn lock(transaction: &mut Transaction<'_, Postgres>, who: UserRef<'_>) -> Result<Option<User>> {
+/// Locks a user, whom nobody else can change before this transaction ends. Gives its id, version and external id.
+async fn lock(
+    transaction: &mut Transaction<'_, Postgres>,
+    who: UserRef<'_>,
+) -> Result<Option<(Uuid, i64, Option<String>)>> {
     let (id, external_id) = who.columns();
-    let locked: Option<Uuid> =
-        sqlx::query_scalar("SELECT id FROM users WHERE id = $1 OR external_id = $2 FOR UPDATE")
-            .bind(id)
-            .bind(external_id)
-            .fetch_optional(&mut **transaction)
-            .await?;
-    match locked {
-        Some(id) => one_user(&mut **transaction, UserRef::Id(id)).await,
-        None => Ok(None),
-    }
+    Ok(sqlx::query_as(
+        "SELECT id, version, external_id FROM users WHERE id = $1 OR external_id = $2 FOR UPDATE",
+    )
+    .bind(id)
+    .bind(external_id)
+    .fetch_optional(&mut **transaction)
+    .await?)
 }
 
 /// Writes what differs, and gives whether something did; the version grows only then.

@@ -67,18 +67,28 @@ async fn greeted_and_half_deleted(world: &World) -> (Uuid, Transaction<'static, 
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 1);
-    let mut transaction = world.database.pool().await.begin().await.unwrap();
-    for statement in [
+    let statements = [
         "INSERT INTO former_users VALUES ($1, sha256('u'), '2026-05-02T09:00:00Z')",
         "DELETE FROM users WHERE id = $1",
-    ] {
+    ];
+    (user, half_done(world, user, statements).await)
+}
+
+/// What these statements do to a user is not committed yet.
+async fn half_done(
+    world: &World,
+    user: Uuid,
+    statements: [&'static str; 2],
+) -> Transaction<'static, Postgres> {
+    let mut transaction = world.database.pool().await.begin().await.unwrap();
+    for statement in statements {
         sqlx::query(statement)
             .bind(user)
             .execute(&mut *transaction)
             .await
             .unwrap();
     }
-    (user, transaction)
+    transaction
 }
 
 async fn commit_when_somebody_waits(world: &World, transaction: Transaction<'_, Postgres>) {
@@ -132,17 +142,11 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
     let world = World::at(NOW).await;
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;
-    let mut first = world.database.pool().await.begin().await.unwrap();
-    for statement in [
+    let statements = [
         "UPDATE users SET version = version + 1 WHERE id = $1",
         "UPDATE occasions SET day = 3 WHERE user_id = $1",
-    ] {
-        sqlx::query(statement)
-            .bind(user)
-            .execute(&mut *first)
-            .await
-            .unwrap();
-    }
+    ];
+    let first = half_done(&world, user, statements).await;
     let schedule = world.config.schedule();
     let second = world
         .store
