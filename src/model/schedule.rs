@@ -62,6 +62,18 @@ impl Schedule {
             .filter(|kind| *kind != BIRTHDAY)
     }
 
+    /// What decides when events are due, besides zone data, as it is noted in the database. What is not in it
+    /// ([`LateJoin`]) changes no event that is there.
+    #[must_use]
+    pub fn rules(&self) -> String {
+        let kinds: Vec<String> = self
+            .kinds
+            .iter()
+            .map(|(name, kind)| format!("{name} {}", kind.send_at))
+            .collect();
+        format!("{}; 29 February {}", kinds.join(", "), self.leap_day)
+    }
+
     /// At which wall time `occasion` is due; none where its kind is not configured.
     #[must_use]
     pub fn send_at(&self, occasion: &Occasion) -> Option<SendAt> {
@@ -77,8 +89,14 @@ impl Schedule {
             local_year,
             self.send_at(occasion)?,
             occasion.time_zone,
-            occasion.leap_day.unwrap_or(self.leap_day),
+            self.rule(occasion.leap_day),
         )
+    }
+
+    /// The rule for 29 February of a user whose own is `own`.
+    #[must_use]
+    pub fn rule(&self, own: Option<LeapDay>) -> LeapDay {
+        own.unwrap_or(self.leap_day)
     }
 
     /// The event of `occasion` in `local_year`, unless there is none: the kind is unknown, the date does not take

@@ -30,6 +30,7 @@ struct Movable {
 /// | pending or queued, nothing sent yet | pending at the new instant; past or not, as a new one would be |
 /// | the same, but its date is over, or does not take place | deleted: the year is free again |
 /// | skipped, nothing sent yet | pending, if the new instant is still ahead |
+/// | of a kind that is not in `schedule`, and the date is still there | as it is: another process knows the kind |
 /// | anything of it was, or may have been sent | as it is: one greeting a year |
 ///
 /// Gives what was planned or skipped by it.
@@ -50,14 +51,14 @@ pub(super) async fn replan(
     move_and_add(transaction, schedule, now, through, users, &occasions).await
 }
 
-/// The same, but users whom this binary cannot read are left as they are. Gives what is wrong with them.
+/// The same, but users whom this binary cannot read are left as they are. Gives what is wrong with them, too.
 pub(super) async fn replan_readable(
     transaction: &mut Transaction<'_, Postgres>,
     schedule: &Schedule,
     now: DateTime<Utc>,
     through: Option<NaiveDate>,
     users: &[Uuid],
-) -> Result<Vec<String>> {
+) -> Result<(Written, Vec<String>)> {
     let mut occasions = Vec::with_capacity(users.len());
     let mut unreadable = HashMap::new();
     for row in rows(transaction, users).await? {
@@ -73,8 +74,8 @@ pub(super) async fn replan_readable(
         .copied()
         .filter(|user| !unreadable.contains_key(user))
         .collect();
-    move_and_add(transaction, schedule, now, through, &users, &occasions).await?;
-    Ok(unreadable.into_values().collect())
+    let written = move_and_add(transaction, schedule, now, through, &users, &occasions).await?;
+    Ok((written, unreadable.into_values().collect()))
 }
 
 async fn rows(transaction: &mut Transaction<'_, Postgres>, users: &[Uuid]) -> Result<Vec<OccasionRow>> {
@@ -133,6 +134,10 @@ async fn move_events(
         let occasion = occasions
             .iter()
             .find(|occasion| occasion.user_id == old.user_id && occasion.kind == old.kind);
+        // Of a kind that this process does not know it cannot say when it is due, and who does know it has planned that day.
+        if occasion.is_some_and(|occasion| schedule.send_at(occasion).is_none()) {
+            continue;
+        }
         let event = occasion.and_then(|occasion| schedule.event(occasion, i32::from(old.local_year)));
         match event {
             None if old.state == EventState::Skipped => {}

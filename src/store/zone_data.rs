@@ -1,4 +1,4 @@
-//! With which zone data pending events were computed, and how other data moves them.
+//! With which zone data and rules pending events were computed, and how others move them.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ pub struct RecomputeCursor(Option<(DateTime<Utc>, Uuid)>);
 /// One page of a recomputation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recomputed {
-    /// Pending events already were computed with this version.
+    /// Pending events already were computed with this version and these rules.
     Current,
     /// Another process is at it.
     Elsewhere,
@@ -30,7 +30,7 @@ pub enum Recomputed {
         moved: Vec<Moved>,
         /// What is wrong with users whom this binary cannot read. Their events stay as they are.
         unreadable: Vec<String>,
-        /// Where the next page begins; none when this was the last, and the version is noted.
+        /// Where the next page begins; none when this was the last, and version and rules are noted.
         next: Option<RecomputeCursor>,
     },
 }
@@ -73,8 +73,24 @@ impl Store {
         .await
     }
 
-    /// Computes one page of pending events again, unless that was done with `version`, and notes `version` with the
-    /// last page. One process at a time; an edit of the same users waits, as for another edit.
+    /// The rules that pending events were computed with; none before the first scheduler that noted them.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn planning_rules(&self) -> Result<Option<String>> {
+        self.in_time(async {
+            Ok(sqlx::query_scalar("SELECT rules FROM planning_rules")
+                .fetch_optional(&self.pool)
+                .await?)
+        })
+        .await
+    }
+
+    /// Computes one page of pending events again, unless that was done with `version` and the rules of `schedule`, and
+    /// notes both with the last page. One process at a time; an edit of the same users waits, as for another edit.
+    ///
+    /// Where the rules are others than those noted, the days from today on, in any zone, are opened with the last page: the
+    /// next plan goes through them again, and finds whoever had no event by the old rules.
     ///
     /// # Errors
     /// The database refuses or is away; then this page is not written.
@@ -89,10 +105,16 @@ impl Store {
         self.in_time(async {
             let mut transaction = self.begin().await?;
             let ours = lock(&mut transaction, after != RecomputeCursor::default()).await?;
-            let noted: Option<String> = sqlx::query_scalar("SELECT version FROM zone_data")
-                .fetch_optional(&mut *transaction)
-                .await?;
-            if noted.as_deref() == Some(version) {
+            let rules = schedule.rules();
+            let (same_data, same_rules): (bool, bool) = sqlx::query_as(
+                "SELECT EXISTS (SELECT FROM zone_data WHERE version = $1),
+                        EXISTS (SELECT FROM planning_rules WHERE rules = $2)",
+            )
+            .bind(version)
+            .bind(&rules)
+            .fetch_one(&mut *transaction)
+            .await?;
+            if same_data && same_rules {
                 return Ok(Recomputed::Current);
             }
             if !ours {
@@ -107,23 +129,29 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
             let before = still_pending(&mut transaction, &page).await?;
-            let unreadable = replan_readable(&mut transaction, schedule, now, through, &users).await?;
+            let (written, unreadable) =
+                replan_readable(&mut transaction, schedule, now, through, &users).await?;
             let moved = moved(&mut transaction, &before).await?;
             let full = page.len() >= limit as usize;
             let last = page.last().filter(|_| full);
             let next = last.map(|(due_at, id, _)| RecomputeCursor(Some((*due_at, *id))));
             if next.is_none() {
-                sqlx::query(
-                    "INSERT INTO zone_data (version, computed_at) VALUES ($1, $2)
-                     ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, computed_at = excluded.computed_at",
-                )
-                .bind(version)
-                .bind(now)
-                .execute(&mut *transaction)
-                .await?;
+                note(&mut transaction, now, version, &rules).await?;
+                if !same_rules {
+                    sqlx::query("UPDATE planned_days SET planned_at = NULL WHERE local_date >= $1")
+                        .bind(now.date_naive().pred_opt())
+                        .execute(&mut *transaction)
+                        .await?;
+                }
             }
             transaction.commit().await?;
-            Ok(Recomputed::Page { looked_at: page.len() as u64, moved, unreadable, next })
+            written.count();
+            Ok(Recomputed::Page {
+                looked_at: page.len() as u64,
+                moved,
+                unreadable,
+                next,
+            })
         })
         .await
     }
@@ -169,6 +197,31 @@ impl Store {
         })
         .await
     }
+}
+
+async fn note(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    version: &str,
+    rules: &str,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO zone_data (version, computed_at) VALUES ($1, $2)
+         ON CONFLICT (only_row) DO UPDATE SET version = excluded.version, computed_at = excluded.computed_at",
+    )
+    .bind(version)
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO planning_rules (rules, computed_at) VALUES ($1, $2)
+         ON CONFLICT (only_row) DO UPDATE SET rules = excluded.rules, computed_at = excluded.computed_at",
+    )
+    .bind(rules)
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 type Pending = (DateTime<Utc>, Uuid, Uuid);

@@ -1,15 +1,20 @@
-//! The guard over zone data: greetings are due by the data of *this* binary, and nothing computed by another stays.
+//! The guard over zone data and planning rules: greetings are due by the data of *this* binary and the rules of its
+//! configuration, and nothing computed by others stays.
 //!
 //! A zone's rules change several times a year, with weeks or with days of notice. Events are planned two days ahead, so
 //! those of the old rules must move when a binary with new rules takes over: [`recompute`], once at the start of a
 //! scheduling process, before its first tick. What each move was goes to the log and to a metric.
+//!
+//! So it is with a configuration that has other kinds, send times or another `plan.leap_day` than the scheduler that planned
+//! last: pending events move, and the days that were planned already are gone through again for those who had no event by the
+//! old rules.
 //!
 //! The database has zone data of its own. bday never computes an instant with it, but reports and other programs may:
 //! [`differences()`] says where it would show people other local times.
 //!
 //! Guaranteed: when [`recompute`] returns [`Outcome::Done`] or [`Outcome::Current`], every event that was pending when
 //! it began is due where this binary's data put it. Any number of processes may start at once: one does the work. Not
-//! guaranteed: what a process of an *older* binary plans afterwards. During an upgrade with both running, the new one
+//! guaranteed: what a process of an *older* binary, or with another configuration, plans afterwards. While both run, the new one
 //! should be started (again) last.
 
 mod differences;
@@ -39,7 +44,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What a recomputation found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Outcome {
-    /// Pending events already were computed with this binary's data.
+    /// Pending events already were computed with this binary's data and these rules.
     Current,
     /// Another process is at it.
     Elsewhere,
@@ -68,8 +73,9 @@ pub fn version() -> String {
     )
 }
 
-/// Computes all pending events again if they were computed with other data than `version`, page after page, and logs
-/// what moved. A process that dies on the way leaves the old version noted: the next begins again.
+/// Computes all pending events again if they were computed with other data than `version` or by other rules than those of
+/// `schedule`, page after page, and logs what moved. A process that dies on the way leaves the old ones noted: the next begins
+/// again.
 ///
 /// Users whom this binary cannot read are named in the log, and their events stay.
 ///
@@ -81,7 +87,8 @@ pub async fn recompute(
     now: DateTime<Utc>,
     version: &str,
 ) -> store::Result<Outcome> {
-    let before = store.zone_data_version().await?;
+    let (data, rules) = (store.zone_data_version().await?, store.planning_rules().await?);
+    let new_data = data.as_deref() != Some(version);
     let (mut report, mut named) = (Report::default(), 0);
     let mut cursor = RecomputeCursor::default();
     loop {
@@ -100,8 +107,11 @@ pub async fn recompute(
                     tracing::error!(
                         users,
                         error,
-                        "there are users who cannot be read: their pending events stay where the old zone data put them"
+                        "there are users who cannot be read: their pending events stay where they were put before"
                     );
+                }
+                if new_data {
+                    counter!("bday_events_moved_by_zone_data_total").increment(moved.len() as u64);
                 }
                 note(&mut report, &mut named, moved);
                 match next {
@@ -111,19 +121,29 @@ pub async fn recompute(
             }
         }
     }
+    if new_data {
+        let from = data.as_deref().unwrap_or("none");
+        tracing::info!(from, to = version, "the zone data changed");
+    }
+    let new_rules = schedule.rules();
+    if rules.as_deref() != Some(&new_rules) {
+        let from = rules.as_deref().unwrap_or("none");
+        tracing::info!(
+            from,
+            to = new_rules,
+            "the planning rules changed: days that were planned are gone through again"
+        );
+    }
     tracing::info!(
-        from = before.as_deref().unwrap_or("none"),
-        to = version,
         looked_at = report.looked_at,
         moved = report.moved,
         by_zone = ?report.by_zone,
-        "the zone data changed: pending events were computed again"
+        "pending events were computed again"
     );
     Ok(Outcome::Done(report))
 }
 
 fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
-    counter!("bday_events_moved_by_zone_data_total").increment(moved.len() as u64);
     for Moved {
         event_id,
         time_zone,
@@ -135,7 +155,7 @@ fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
         if *named < NAMED {
             *named += 1;
             let to = to.map(|to| to.to_rfc3339());
-            tracing::info!(%event_id, time_zone, from = %from.to_rfc3339(), to, "new zone data moved an event");
+            tracing::info!(%event_id, time_zone, from = %from.to_rfc3339(), to, "an event was moved");
         }
         *report.by_zone.entry(time_zone).or_default() += 1;
     }

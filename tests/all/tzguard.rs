@@ -4,7 +4,7 @@ use bday::model::EventState::{Delivered, Pending};
 use bday::tzguard::{Outcome, What, differences, recompute};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::support::world::{World, instant};
+use crate::support::world::{World, instant, person};
 
 const NOW: &str = "2026-05-01T12:00:00Z";
 
@@ -181,4 +181,61 @@ async fn zones_about_which_the_database_thinks_otherwise_are_named_with_both_off
         );
         assert!((ours - local).abs() <= TimeDelta::hours(2));
     }
+}
+
+/// The rules of planning as `settings` have them, from now on, as a scheduler that starts with them.
+async fn start_with(world: &mut World, settings: &[(&str, &str)]) {
+    let other = World::with(NOW, settings).await;
+    world.config.kinds = other.config.kinds.clone();
+    world.config.plan = other.config.plan.clone();
+    let now = bday::clock::Clock::now(&*world.clock);
+    let schedule = world.config.schedule();
+    let done = recompute(&world.store, &schedule, now, &bday::tzguard::version()).await;
+    assert!(matches!(done, Ok(Outcome::Done(_))), "{done:?}");
+    let again = recompute(&world.store, &schedule, now, &bday::tzguard::version()).await;
+    assert_eq!(again.unwrap(), Outcome::Current);
+}
+
+#[tokio::test]
+async fn a_kind_that_is_configured_late_reaches_the_days_that_were_planned_without_it() {
+    let mut world = World::at("2026-05-09T00:00:00Z").await;
+    let mut user = person("u", "1990-01-01", "UTC");
+    user.occasions
+        .insert("work_anniversary".to_owned(), Some("2019-05-10".parse().unwrap()));
+    world.write_user(user).await;
+    world.minute().await;
+    let settings = [("kinds.work_anniversary.message", "{{ years }} years with us!")];
+    start_with(&mut world, &settings).await;
+    world.minute().await;
+    world.set("2026-05-10T09:00:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+}
+
+#[tokio::test]
+async fn another_rule_for_29_february_reaches_a_28_february_that_is_planned_already() {
+    let mut world = World::with("2026-02-27T00:00:00Z", &[("plan.leap_day", "leap_years_only")]).await;
+    world.write("u", "2000-02-29", "UTC").await;
+    world.minute().await;
+    assert_eq!(world.count(Pending).await, 0);
+    start_with(&mut world, &[("plan.leap_day", "feb28")]).await;
+    world.minute().await;
+    world.set("2026-02-28T09:00:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+}
+
+#[tokio::test]
+async fn another_send_time_reaches_events_that_are_planned_days_and_months_ahead() {
+    let mut world = World::at("2026-05-09T00:00:00Z").await;
+    for user in ["near", "far"] {
+        world.write(user, "1990-05-10", "UTC").await;
+    }
+    world.minute().await;
+    world.write("far", "1990-08-10", "UTC").await;
+    start_with(&mut world, &[("kinds.birthday.send_at", "10:30")]).await;
+    assert_eq!(
+        due(&world).await,
+        [instant("2026-05-10T10:30:00Z"), instant("2026-08-10T10:30:00Z")]
+    );
 }

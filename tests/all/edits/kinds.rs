@@ -99,3 +99,17 @@ async fn an_edit_of_another_field_leaves_dates_and_events_alone() {
         ]
     );
 }
+
+#[tokio::test]
+async fn an_edit_by_a_process_that_does_not_know_a_kind_leaves_its_event_where_it_is() {
+    let mut world = world("2019-05-10", &ANNIVERSARY).await;
+    let knowing = world.config.kinds.clone();
+    world.config.kinds.remove("work_anniversary");
+    world
+        .change("u", |user| user.first_name = "Augusta".to_owned())
+        .await;
+    world.move_to("u", "Europe/Berlin").await;
+    world.config.kinds = knowing;
+    world.live_until("2026-05-12T00:00:00Z").await;
+    assert_eq!(messages(&world)[1], "Augusta, 7 years with us since 2026-05-10!");
+}
