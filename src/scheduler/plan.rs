@@ -5,9 +5,11 @@ use metrics::counter;
 use uuid::Uuid;
 
 use super::{Scheduler, Tick, TickError};
+use crate::store::PlanPage;
 
 /// Users per transaction: few enough that an edit that waits for it does not notice.
 const PAGE: u32 = 1000;
+const TRIES: u32 = 3;
 /// After a longer absence, what is older than this is not even written down as skipped.
 const LONGEST_GAP: Days = Days::new(366);
 
@@ -40,6 +42,22 @@ impl Scheduler {
         )
     }
 
+    /// Tried again where it met a writer who locked the same users in another order: imports lock them as their file has them.
+    async fn plan_page(
+        &self,
+        now: DateTime<Utc>,
+        day: NaiveDate,
+        after: Uuid,
+    ) -> Result<Option<PlanPage>, TickError> {
+        let mut tries = 1;
+        loop {
+            match self.store.plan_page(&self.schedule, now, day, after, PAGE).await {
+                Err(error) if error.is_contention() && tries < TRIES => tries += 1,
+                page => return Ok(page?),
+            }
+        }
+    }
+
     /// Gives whether the day was gone through. It stays open for those who could not be read, as long as they could still be
     /// greeted: who is put right in the database, or can be read by the next version, is planned then.
     async fn plan_day(
@@ -53,11 +71,7 @@ impl Scheduler {
         let mut after = Uuid::nil();
         let mut unreadable = 0;
         loop {
-            let Some(page) = self
-                .store
-                .plan_page(&self.schedule, now, day, after, PAGE)
-                .await?
-            else {
+            let Some(page) = self.plan_page(now, day, after).await? else {
                 return Ok(false);
             };
             tick.planned += page.planned;

@@ -40,6 +40,7 @@ pub use inspect::Server;
 pub use leases::{LeaseRequest, Refusal, Refused};
 pub use login::Login;
 pub use outcomes::{NextStep, Outcome};
+pub use plan::PlanPage;
 pub use redrive::{Cancelled, Candidate, Fate, RedrivePage};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;

@@ -70,7 +70,8 @@ impl Store {
 
     /// Plans one page of those whose day is `day`, after the user `after`. None when another process is planning.
     ///
-    /// The users stay locked until their events are committed: an edit waits, and then moves what was planned here.
+    /// The users stay locked until their events are committed: an edit waits, and then moves what was planned here. Each
+    /// user is locked before their dates, as edits do it; the other way round the two would lock each other out.
     ///
     /// # Errors
     /// The database refuses or is away.
@@ -98,7 +99,7 @@ impl Store {
                  FROM occasions o JOIN users u ON u.id = o.user_id
                  WHERE o.month = $1 AND (o.day = $2 OR o.day = 29 AND $3) AND o.user_id > $4
                  ORDER BY o.user_id, o.kind LIMIT $5
-                 FOR SHARE",
+                 FOR SHARE OF u, o",
             )
             .bind(day.month() as i16)
             .bind(day.day() as i16)

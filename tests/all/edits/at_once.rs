@@ -163,3 +163,31 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));
 }
+
+#[tokio::test]
+async fn a_planner_and_an_edit_of_the_same_person_do_not_lock_each_other_out() {
+    let world = World::at(NOW).await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    let mut edit = world.database.pool().await.begin().await.unwrap();
+    sqlx::query("SELECT FROM users WHERE id = $1 FOR UPDATE")
+        .bind(user)
+        .execute(&mut *edit)
+        .await
+        .unwrap();
+    let (schedule, now) = (world.config.schedule(), instant(NOW));
+    let planned = world
+        .store
+        .plan_page(&schedule, now, now.date_naive(), Uuid::nil(), 10);
+    let edited = async {
+        let mut other = PgConnection::connect(world.database.url()).await.unwrap();
+        until_somebody_waits(&mut other).await;
+        sqlx::query("UPDATE occasions SET day = 3 WHERE user_id = $1")
+            .bind(user)
+            .execute(&mut *edit)
+            .await
+            .unwrap();
+        edit.commit().await.unwrap();
+    };
+    let (planned, ()) = tokio::join!(planned, edited);
+    assert_eq!(planned.unwrap().unwrap().planned, 0);
+}
