@@ -54,7 +54,7 @@ impl Store {
     }
 
     /// Skips up to `limit` pending events that were due before `before`: the late rule. Gives how many. Of what was
-    /// redriven on purpose, the redrive counts, not when it was due.
+    /// redriven on purpose, the redrive counts, not when it was due; of what an edit made or moved, the edit (see `leases`).
     ///
     /// # Errors
     /// The database refuses or is away.
@@ -64,6 +64,7 @@ impl Store {
                 "WITH late AS (
                      SELECT id FROM events WHERE finished_at IS NULL AND state = 'pending' AND due_at < $2
                        AND coalesce(redriven_at, due_at) < $2
+                       AND least(created_at, (SELECT updated_at FROM users WHERE users.id = events.user_id)) < $2
                      ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
                  UPDATE events SET state = 'skipped', reason = 'late', finished_at = $1
                  FROM late WHERE events.id = late.id",

@@ -17,7 +17,7 @@ pub struct LeaseRequest {
     pub now: DateTime<Utc>,
     /// When the lease runs out, UTC.
     pub until: DateTime<Utc>,
-    /// What was due, or redriven, before this is too late.
+    /// What was due, redriven or learned before this is too late.
     pub late_before: DateTime<Utc>,
 }
 
@@ -145,9 +145,11 @@ impl Store {
         leases: &mut Vec<Lease>,
     ) -> Result<Vec<Refused>> {
         let looks: Vec<Look> = sqlx::query_as(
-            "SELECT e.id, e.state, e.deadline_at, e.due_at <= $2 AS due, coalesce(e.redriven_at, e.due_at) < $3 AS late,
+            "SELECT e.id, e.state, e.deadline_at, e.due_at <= $2 AS due,
+                    greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)) < $3 AS late,
                     o.user_id IS NOT NULL AS user_there
-             FROM events e LEFT JOIN occasions o ON o.user_id = e.user_id AND o.kind = e.kind
+             FROM events e LEFT JOIN users u ON u.id = e.user_id
+             LEFT JOIN occasions o ON o.user_id = e.user_id AND o.kind = e.kind
              WHERE e.id = ANY($1)",
         )
         .bind(event_ids)
@@ -166,7 +168,12 @@ impl Store {
             |look: &&Look| look.state == EventState::Pending && look.due && !look.late && look.user_there;
         let pending: Vec<Uuid> = looks.iter().filter(pending).map(|look| look.id).collect();
         if !pending.is_empty() {
-            leases.extend(self.take(TAKE_PENDING, request, &pending).await?);
+            match self.take(TAKE_PENDING, request, &pending).await {
+                Ok(taken) => leases.extend(taken),
+                // What was ended is committed, and is to be counted. The pending ones are looked at again soon.
+                Err(_) if !ended.is_empty() => {}
+                Err(error) => return Err(error),
+            }
         }
         let held: HashSet<Uuid> = leases.iter().map(|lease| lease.event_id).collect();
         let judge = |event_id: Uuid| {
@@ -211,12 +218,14 @@ impl Store {
                  reason = CASE WHEN x.gone THEN 'user_deleted' ELSE 'late' END,
                  finished_at = $2, lease_holder = NULL, deadline_at = NULL
              FROM (
-                 SELECT e.id, NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS gone
+                 SELECT e.id, NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS gone,
+                        (SELECT u.updated_at FROM users u WHERE u.id = e.user_id) AS updated_at
                  FROM events e
                  WHERE e.id = ANY($1) AND (e.state IN ('pending', 'queued') OR e.state = 'delivering' AND e.deadline_at <= $2)
                  FOR UPDATE SKIP LOCKED
              ) AS x
-             WHERE e.id = x.id AND (x.gone OR coalesce(e.redriven_at, e.due_at) < $3)
+             WHERE e.id = x.id
+               AND (x.gone OR greatest(e.due_at, e.redriven_at, least(e.created_at, x.updated_at)) < $3)
              RETURNING e.id, e.state",
         )
         .bind(event_ids)
@@ -261,7 +270,8 @@ impl Store {
 
 // `least(e.created_at, u.updated_at)` is when an edit made this event, or moved it here: both are the same moment then. An
 // event that was merely planned late, after an outage, has a user who was written long before; a user who was renamed
-// since has an event from long before. Neither counts as learned late.
+// since has an event from long before. Neither counts as learned late. The late rule counts from the same moment: what was
+// learned on the day, after the send time, is sent however small `late.max_secs` is.
 
 /// The usual case. A claim holds pending rows only, so this waits for none.
 const TAKE_QUEUED: &str = "
@@ -270,7 +280,7 @@ SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline
 FROM unnest($1::uuid[]) AS m(id), users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
   AND (e.state = 'queued' OR e.state = 'delivering' AND e.deadline_at <= $3)
-  AND coalesce(e.redriven_at, e.due_at) >= $5
+  AND greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)) >= $5
   AND NOT EXISTS (SELECT FROM pauses)
 RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at,
           greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";
@@ -282,7 +292,7 @@ SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline
 FROM (SELECT id FROM events WHERE id = ANY($1) AND state = 'pending' FOR UPDATE SKIP LOCKED) AS m,
      users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
-  AND e.due_at <= $3 AND coalesce(e.redriven_at, e.due_at) >= $5
+  AND e.due_at <= $3 AND greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)) >= $5
   AND NOT EXISTS (SELECT FROM pauses)
 RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at,
           greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bday::clock::Clock as _;
+use bday::model::EventState::Skipped;
 use bday::model::Lease;
 use bday::store::{ClaimCursor, LeaseRequest, UserRef};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -107,4 +108,36 @@ async fn an_outage_is_late_from_the_due_instant_however_late_it_was_planned() {
     world.tick().await;
     world.store.end_pause().await.unwrap();
     assert_eq!(lateness(&world).await, (6 * HOUR, 6 * HOUR));
+}
+
+#[tokio::test]
+async fn what_is_learned_after_the_send_time_is_sent_however_short_the_late_rule_is() {
+    let world = World::with("2026-03-15T15:00:00Z", &[("late.max_secs", "3600")]).await;
+    world.tick().await;
+    world.write("added", "1990-03-15", "Etc/UTC").await;
+    world.write("moved", "1990-03-15", "America/Los_Angeles").await;
+    world.write("moved", "1990-03-15", "Etc/UTC").await;
+    world.set("2026-03-15T15:59:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 2);
+}
+
+#[tokio::test]
+async fn the_late_rule_counts_from_when_it_was_learned_before_and_after_the_queue() {
+    let settings = [("late.max_secs", "3600")];
+    for claimed in [false, true] {
+        let world = World::with("2026-03-15T15:00:00Z", &settings).await;
+        world.tick().await;
+        world.write("added", "1990-03-15", "Etc/UTC").await;
+        if claimed {
+            world.tick().await;
+        }
+        world.set("2026-03-15T16:00:01Z");
+        world.minute().await;
+        assert_eq!(
+            (world.greetings(), world.count(Skipped).await),
+            (0, 1),
+            "{claimed}"
+        );
+    }
 }
