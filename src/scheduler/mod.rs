@@ -13,7 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 use metrics::{counter, histogram};
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +84,9 @@ pub struct Scheduler {
     schedule: Arc<Schedule>,
     options: Options,
     beat: Beat,
+    /// Whose turn it is to enqueue beside the ticks. Each claim holds a connection, and the Postgres queue needs a second one:
+    /// many at once could wait for each other.
+    beside: Arc<Mutex<()>>,
 }
 
 impl Scheduler {
@@ -104,6 +107,7 @@ impl Scheduler {
             schedule,
             options,
             beat,
+            beside: Arc::default(),
         }
     }
 
@@ -127,23 +131,22 @@ impl Scheduler {
         }
     }
 
-    /// One pass at any `now`, as simulated years need it: plan, skip what is too late, claim and enqueue all that is due,
-    /// sweep.
+    /// One pass at any `now`, as simulated years need it: sweep, skip what is too late, claim and enqueue all that is due,
+    /// plan.
     ///
     /// # Errors
     /// When a part could not do its work; the counts until then are in the first place.
     pub async fn run_once(&self, now: DateTime<Utc>) -> (Tick, Result<(), TickError>) {
         let began = self.clock.monotonic();
         let mut tick = Tick::default();
-        // What is due goes first: planning works days ahead, and can wait. But a first plan makes what is due today.
-        let mut result = self.send_due(now, &mut tick).await;
+        // Sweeping looks whether messages wait, so it goes before this pass sends its own. What it finds is due, too.
+        let mut result = self.sweep(now).await;
+        // What is due does not wait for planning, which works days ahead. But a first plan makes what is due today.
+        result = result.and(self.send_due(now, &mut tick).await);
         if let Err(error) = self.plan(now, &mut tick).await {
             result = result.and(Err(error));
         } else if tick.planned > 0 && result.is_ok() {
             result = self.send_due(now, &mut tick).await;
-        }
-        if result.is_ok() {
-            result = self.sweep(now).await;
         }
         let elapsed = self.clock.monotonic().duration_since(began);
         tick.elapsed_ms = elapsed.as_millis() as u64;
@@ -173,6 +176,7 @@ impl Scheduler {
     /// When the database or the queue could not do its part; the next tick does it.
     pub async fn enqueue_due(&self, now: DateTime<Utc>) -> Result<u64, TickError> {
         let mut tick = Tick::default();
+        let _turn = self.beside.lock().await;
         self.claim_and_enqueue(now, &mut tick).await?;
         Ok(tick.enqueued)
     }
