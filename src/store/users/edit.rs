@@ -9,7 +9,7 @@ use super::super::plan::{self, begin_writing};
 use super::super::replan::replan;
 use super::super::{Result, Store};
 use super::UserRef;
-use super::occasions::{Dates, raise_versions};
+use super::occasions::{Dates, leap_day_rule_matters, raise_versions};
 use super::rows::one_user;
 use crate::calendar::{LeapDay, SendAt};
 use crate::model::{NewUser, Reason, Schedule, User};
@@ -63,7 +63,7 @@ impl Store {
                 Err(refusal) => return Ok(Edited::Refused(refusal)),
             };
             let fields = update(&mut transaction, now, &old, &new).await?;
-            if old.leap_day != new.leap_day {
+            if leap_day_rule_matters(now) && schedule.rule(old.leap_day) != schedule.rule(new.leap_day) {
                 // As in `note_leap_day_rules`.
                 sqlx::query(
                     "UPDATE occasions SET known_at = $2 WHERE user_id = $1 AND month = 2 AND day = 29",
@@ -187,13 +187,18 @@ async fn remember(
     external_id: &str,
 ) -> Result<()> {
     sqlx::query(
-        "DELETE FROM former_users
-         WHERE user_id = $1 OR external_id_hash = sha256(convert_to($2, 'UTF8'))
-            OR user_id IN (SELECT user_id FROM former_users WHERE deleted_at < $3::timestamptz - interval '400 days'
-                           ORDER BY deleted_at LIMIT 8 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM former_users WHERE user_id = $1 OR external_id_hash = sha256(convert_to($2, 'UTF8'))",
     )
     .bind(id)
     .bind(external_id)
+    .execute(&mut **transaction)
+    .await?;
+    // By itself: behind an OR, it would read all of them for each deletion.
+    sqlx::query(
+        "DELETE FROM former_users
+         WHERE user_id IN (SELECT user_id FROM former_users WHERE deleted_at < $1::timestamptz - interval '400 days'
+                           ORDER BY deleted_at LIMIT 8 FOR UPDATE SKIP LOCKED)",
+    )
     .bind(now)
     .execute(&mut **transaction)
     .await?;

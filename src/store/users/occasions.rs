@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::Result;
 use super::rows::date_columns;
 use crate::calendar::{AnnualDate, LeapDay};
-use crate::model::{BIRTHDAY, NewUser, Occasion};
+use crate::model::{BIRTHDAY, NewUser, Occasion, Schedule};
 
 /// Dates to write and to take away.
 #[derive(Debug, Default)]
@@ -104,16 +104,20 @@ pub(super) async fn raise_versions(
     Ok(())
 }
 
-/// What 29 February means to these users may be about to change: then their dates on it count as learned at `now`.
-/// Otherwise somebody for whom 28 February begins to count on 1 March would be owed a greeting for yesterday.
+/// What 29 February means to these users in this year may be about to change: then their dates on it count as learned at
+/// `now`. Otherwise somebody for whom 28 February begins to count on 1 March would be owed a greeting for yesterday.
 ///
 /// To be called before the users are written; looks only at those of whom some date is 29 February. They are known by the
 /// id that is given, else by their external id.
 pub(super) async fn note_leap_day_rules(
     transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
     now: DateTime<Utc>,
     users: impl Iterator<Item = (Option<Uuid>, &NewUser)>,
 ) -> Result<()> {
+    if !leap_day_rule_matters(now) {
+        return Ok(());
+    }
     let on_leap_day =
         |user: &NewUser| dates_of(user).any(|(_, date)| date.is_some_and(AnnualDate::is_leap_day));
     let users: Vec<(Option<Uuid>, &NewUser)> = users.filter(|(_, user)| on_leap_day(user)).collect();
@@ -128,7 +132,7 @@ pub(super) async fn note_leap_day_rules(
         "UPDATE occasions o SET known_at = $4
          FROM users u JOIN unnest($1::uuid[], $2::text[], $3::text[]) AS n(id, external_id, leap_day)
                       ON u.id = n.id OR u.external_id = n.external_id
-         WHERE o.user_id = u.id AND o.month = 2 AND o.day = 29 AND u.leap_day IS DISTINCT FROM n.leap_day",
+         WHERE o.user_id = u.id AND o.month = 2 AND o.day = 29 AND coalesce(u.leap_day, $5) <> coalesce(n.leap_day, $5)",
     )
     .bind(users.iter().map(|(id, _)| *id).collect::<Vec<_>>())
     .bind(users.iter().map(external_id).collect::<Vec<_>>())
@@ -139,9 +143,16 @@ pub(super) async fn note_leap_day_rules(
             .collect::<Vec<_>>(),
     )
     .bind(now)
+    .bind(schedule.leap_day.as_str())
     .execute(&mut **transaction)
     .await?;
     Ok(())
+}
+
+/// Whether the rules for 29 February mean anything at `now`: in a year that has one, they do not. Zones differ by a day at
+/// the most, which is far from that date at the turn of the year.
+pub(super) fn leap_day_rule_matters(now: DateTime<Utc>) -> bool {
+    !now.date_naive().leap_year()
 }
 
 /// What planning needs of `user`, new with this id.

@@ -38,7 +38,7 @@ impl Store {
                     Target::There(id) => Some((Some(*id), user)),
                     _ => None,
                 });
-            note_leap_day_rules(&mut transaction, now, updated).await?;
+            note_leap_day_rules(&mut transaction, schedule, now, updated).await?;
             let mut result = upsert_users(&mut transaction, now, users, &targets).await?;
             check_former_ids(&mut transaction, &targets, &result).await?;
             update_users(&mut transaction, now, users, &targets, &mut result).await?;

@@ -211,3 +211,36 @@ async fn an_import_that_changes_the_rule_for_29_february_owes_nobody_a_day_that_
     world.live_until("2026-03-04T00:00:00Z").await;
     assert_eq!(world.greetings(), 0);
 }
+
+#[tokio::test]
+async fn a_rule_for_29_february_that_says_what_held_already_takes_no_overdue_greeting_away() {
+    for imported in [false, true] {
+        let world = World::at("2026-02-26T00:00:00Z").await;
+        let mut user = person("u", "2000-02-29", "Europe/Berlin");
+        world.write_user(user.clone()).await;
+        world.minute().await;
+        // An outage until the day after.
+        world.set("2026-03-01T15:00:00Z");
+        user.leap_day = Some("feb28".parse().unwrap());
+        if imported {
+            world.write_user(user).await;
+        } else {
+            world.change("u", |there| there.leap_day = user.leap_day).await;
+        }
+        world.minute().await;
+        assert_eq!(world.greetings(), 1, "imported: {imported}");
+    }
+}
+
+#[tokio::test]
+async fn in_a_leap_year_another_rule_for_29_february_takes_no_overdue_greeting_away() {
+    let world = World::at("2028-02-27T00:00:00Z").await;
+    world.write("u", "2000-02-29", "Europe/Berlin").await;
+    world.minute().await;
+    world.set("2028-03-01T15:00:00Z");
+    world
+        .change("u", |user| user.leap_day = Some("mar1".parse().unwrap()))
+        .await;
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+}
