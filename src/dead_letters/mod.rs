@@ -108,17 +108,23 @@ impl DeadLetters {
             messages: Some(LOOK_FOR_ONE),
             ..Redrive::default()
         };
-        let (report, result) = self.redrive(&order, |_| {}).await;
-        let fate = report.fate();
-        if fate.is_none() {
+        // Once more for one that dies between the two looks.
+        for _ in 0..2 {
+            let (report, result) = self.redrive(&order, |_| {}).await;
+            if let Some(fate) = report.fate() {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "its message cannot be deleted now; the next redrive does so");
+                }
+                return Ok(Retried::Done(fate));
+            }
             result?;
-            let event = self.store.event(id).await?;
-            return Ok(event.map_or(Retried::Unknown, |event| Retried::NotDead(event.state)));
+            match self.store.event(id).await? {
+                None => return Ok(Retried::Unknown),
+                Some(event) if event.state == EventState::Dead => {}
+                Some(event) => return Ok(Retried::NotDead(event.state)),
+            }
         }
-        if let Err(error) = result {
-            tracing::warn!(%error, "its message cannot be deleted now; the next redrive does so");
-        }
-        Ok(fate.map_or(Retried::Unknown, Retried::Done))
+        Ok(Retried::NotDead(EventState::Dead))
     }
 
     /// Cancels an event that is pending or queued. Its message, if there is one, is dropped when it comes.

@@ -135,23 +135,29 @@ impl Store {
     /// The database refuses or is away.
     pub async fn cancel_event(&self, now: DateTime<Utc>, id: Uuid) -> Result<Cancelled> {
         self.in_time(async {
-            let done = sqlx::query(
+            let mut transaction = self.begin().await?;
+            // Locked, so that an attempt which ends at this moment has ended, and the answer is of now.
+            let state: Option<EventState> =
+                sqlx::query_scalar("SELECT state FROM events WHERE id = $1 FOR UPDATE")
+                    .bind(id)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+            match state {
+                None => return Ok(Cancelled::Unknown),
+                Some(EventState::Pending | EventState::Queued) => {}
+                Some(other) => return Ok(Cancelled::Refused(other)),
+            }
+            sqlx::query(
                 "UPDATE events SET state = 'cancelled', reason = $3, finished_at = $2, deadline_at = NULL
-                 WHERE id = $1 AND state IN ('pending', 'queued')",
+                 WHERE id = $1",
             )
             .bind(id)
             .bind(now)
             .bind(Reason::Operator.as_str())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
-            if done.rows_affected() > 0 {
-                return Ok(Cancelled::Done);
-            }
-            let state = sqlx::query_scalar("SELECT state FROM events WHERE id = $1")
-                .bind(id)
-                .fetch_optional(&self.pool)
-                .await?;
-            Ok(state.map_or(Cancelled::Unknown, Cancelled::Refused))
+            transaction.commit().await?;
+            Ok(Cancelled::Done)
         })
         .await
     }
