@@ -7,6 +7,12 @@ use uuid::Uuid;
 use super::{Result, Store};
 use crate::model::{Attempt, Event, EventState};
 
+/// The attempts of events, by event and number. Its columns have names: an older process goes on with this statement when a
+/// newer one has added a column, and `*` would then fail on each connection that has it prepared.
+pub(super) const ATTEMPTS: &str =
+    "SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at
+     FROM attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
+
 const COLUMNS: &str = "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, queued_at,
         finished_at, redriven_at FROM events";
 
@@ -132,12 +138,10 @@ impl Store {
     /// The database refuses or is away.
     pub async fn attempts(&self, event: Uuid) -> Result<Vec<Attempt>> {
         self.in_time(async {
-            Ok(
-                sqlx::query_as("SELECT * FROM attempts WHERE event_id = $1 ORDER BY number")
-                    .bind(event)
-                    .fetch_all(&self.pool)
-                    .await?,
-            )
+            Ok(sqlx::query_as(ATTEMPTS)
+                .bind([event].as_slice())
+                .fetch_all(&self.pool)
+                .await?)
         })
         .await
     }

@@ -6,10 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bday::model::EventState::{Dead, Delivered};
+use bday::store::UserRef;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use sqlx::Executor as _;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::serve::{People, Place, QUEUE, file, people};
 use crate::support::database::Database;
@@ -17,6 +19,7 @@ use crate::support::process::{Bday, Running};
 use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::sqs::Sqs;
 use crate::support::wait::eventually;
+use crate::support::world::World;
 
 /// Names the binary of the older version.
 const FROM: &str = "BDAY_UPGRADE_FROM";
@@ -246,5 +249,24 @@ async fn two_versions_roll_over_one_database_and_one_queue_and_each_greeting_com
     );
     for daemon in &daemons {
         assert_eq!(complaints(daemon), Vec::<Value>::new());
+    }
+}
+
+#[tokio::test]
+async fn an_older_binary_goes_on_reading_attempts_to_which_a_newer_one_has_added_a_column() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.minute().await;
+    let pool = world.database.pool().await;
+    let event: Uuid = sqlx::query_scalar("SELECT id FROM events")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    for later in ["", "ALTER TABLE attempts ADD COLUMN later text"] {
+        pool.execute(later).await.unwrap();
+        assert_eq!(world.store.attempts(event).await.unwrap().len(), 1, "{later}");
+        let facts = world.store.facts(UserRef::Id(user)).await.unwrap();
+        assert!(facts.is_some(), "{later}");
     }
 }

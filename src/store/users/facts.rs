@@ -6,6 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
+use super::super::events::ATTEMPTS;
 use super::super::{Pause, Result, Store};
 use super::UserRef;
 use super::rows::one_user;
@@ -119,11 +120,10 @@ async fn events(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Resu
     .fetch_all(&mut **transaction)
     .await?;
     let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
-    let attempts: Vec<Attempt> =
-        sqlx::query_as("SELECT * FROM attempts WHERE event_id = ANY($1) ORDER BY event_id, number")
-            .bind(ids)
-            .fetch_all(&mut **transaction)
-            .await?;
+    let attempts: Vec<Attempt> = sqlx::query_as(ATTEMPTS)
+        .bind(ids)
+        .fetch_all(&mut **transaction)
+        .await?;
     let mut by_event: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
     for attempt in attempts {
         by_event.entry(attempt.event_id).or_default().push(attempt);
