@@ -12,6 +12,8 @@ use crate::model::BIRTHDAY;
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// A list in a variable is separated by commas.
 const LISTS: [&str; 1] = ["retry.schedule_secs"];
+/// In place of the value of a key that does not exist.
+const UNKNOWN: &str = "[not a key: not shown]";
 
 /// The environment, by name.
 pub type Variables = Map<String, String>;
@@ -193,7 +195,8 @@ pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigE
     Ok(config)
 }
 
-/// What holds, key by key, even where it is not valid, so that it can be looked at.
+/// What holds, key by key, even where it is not valid, so that it can be looked at. Of a key that does not exist only the
+/// name is shown: it may be a secret's, misspelt.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -203,7 +206,11 @@ pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<Shown>, Con
         .merged()
         .into_iter()
         .map(|(key, (value, origin))| Shown {
-            value: redact::shown(&key, &text(value)),
+            value: if layers.knows(&key) {
+                redact::shown(&key, &text(value))
+            } else {
+                UNKNOWN.to_owned()
+            },
             key,
             origin,
         })

@@ -14,6 +14,7 @@ mod access;
 mod api;
 mod bad_input;
 mod calendar;
+mod config_show;
 mod crashes;
 mod dead_letters;
 mod demo;

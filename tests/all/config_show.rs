@@ -1,0 +1,57 @@
+//! What `bday config show`, and an error about the configuration, tell of it: never a secret, however wrong its key or
+//! its line is.
+
+use std::path::PathBuf;
+
+use crate::support::process::{Bday, Finished};
+
+/// A file that is gone when this is dropped.
+struct File(PathBuf);
+
+impl File {
+    fn with(content: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bday-test-{}.toml", uuid::Uuid::now_v7()));
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn refused(shown: &Finished) {
+    assert_eq!(shown.status.code(), Some(2), "{shown:?}");
+    assert!(!format!("{shown:?}").contains("hunter2"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_secret_under_a_key_that_does_not_exist_is_not_shown() {
+    let file = File::with(
+        "[database]\npasword = \"hunter2\"\n[database.credentials]\npassword = \"hunter2\"\n\
+         [[webhook.signing]]\nkey = \"hunter2\"\n",
+    );
+    for format in [None, Some("--json")] {
+        let arguments = ["--config", file.path(), "config", "show"];
+        let shown = Bday::new(arguments.into_iter().chain(format))
+            .env("BDAY__WEBHOOK__SECRET", "whsec_hunter2")
+            .finish()
+            .await;
+        refused(&shown);
+        for key in [
+            "database.pasword",
+            "database.credentials.password",
+            "webhook.signing",
+            "webhook.secret",
+        ] {
+            assert!(shown.stdout.contains(key), "{key}: {shown:?}");
+        }
+        assert!(shown.stderr.contains("BDAY__WEBHOOK__SECRET"), "{shown:?}");
+    }
+}
