@@ -268,5 +268,34 @@ fn variable(key: &str) -> String {
 }
 
 fn unreadable(error: &config::ConfigError) -> ConfigError {
-    ConfigError::Unreadable(error.to_string())
+    ConfigError::Unreadable(match error {
+        config::ConfigError::FileParse { uri, cause } => {
+            let file = uri.as_deref().map(|file| format!("{file}, ")).unwrap_or_default();
+            format!("{file}{}", without_the_line(&cause.to_string()))
+        }
+        error => error.to_string(),
+    })
+}
+
+/// What a parser says, without the line of the file that it repeats: a secret may stand in it.
+///
+/// ```text
+/// TOML parse error at line 2, column 12
+///   |
+/// 2 | password = hunter2
+///   |            ^^^^^^^
+/// string values must be quoted, expected literal string
+/// ```
+fn without_the_line(said: &str) -> String {
+    let lines: Vec<&str> = said.trim_end().lines().collect();
+    let (first, last) = match lines[..] {
+        [] => return "it is no TOML".to_owned(),
+        [only] => return only.to_owned(),
+        [first, .., before, last] if before.trim_matches([' ', '|', '^']).is_empty() => (first, last),
+        [first, ..] => (first, "it is no TOML"),
+    };
+    match first.strip_prefix("TOML parse error at ") {
+        Some(place) => format!("{place}: {last}"),
+        None => last.to_owned(),
+    }
 }
