@@ -1,29 +1,45 @@
 //! What of a value may be shown.
 
+use reqwest::Url;
+
 use crate::source::Reference;
+
+const REDACTED: &str = "[redacted]";
 
 /// A URL without what could be a secret: no user, no password, no query, and of the path only that there is one (the
 /// path of a webhook is often a capability).
 #[must_use]
 pub fn redact_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return if url.is_empty() {
-            String::new()
-        } else {
-            "[redacted]".to_owned()
-        };
-    };
-    let (authority, path) = match rest.find(['/', '?', '#']) {
-        Some(at) => rest.split_at(at),
-        None => (rest, ""),
-    };
+    match parts(url) {
+        Some((server, path @ ("" | "/"))) => format!("{server}{path}"),
+        Some((server, _)) => format!("{server}/{REDACTED}"),
+        None if url.is_empty() => String::new(),
+        None => REDACTED.to_owned(),
+    }
+}
+
+/// The URL of a database with its name, which is no secret, and the first thing one looks for.
+fn database_url(url: &str) -> String {
+    match parts(url) {
+        Some((server, rest)) => {
+            let name = rest.split(['?', '#']).next().unwrap_or_default();
+            format!("{server}{name}")
+        }
+        None => redact_url(url),
+    }
+}
+
+/// `scheme://host:port`, and what comes after it; none where one cannot be sure which is which. A password with a
+/// slash in it that nobody has encoded ends the server's part too early, and leaves its `@` in the rest.
+fn parts(url: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(at);
+    if rest.contains('@') || Url::parse(url).is_err() {
+        return None;
+    }
     let host = authority.rsplit('@').next().unwrap_or_default();
-    let path = if matches!(path, "" | "/") {
-        path
-    } else {
-        "/[redacted]"
-    };
-    format!("{scheme}://{host}{path}")
+    Some((format!("{scheme}://{host}"), rest))
 }
 
 /// The keys whose values are secret, or may hold one. Each may live elsewhere.
@@ -48,16 +64,10 @@ pub(super) fn shown(key: &str, value: &str) -> String {
         return place.to_string();
     }
     match key {
-        "database.url" => match (redact_url(value), value.rsplit_once('/')) {
-            // The name of the database is no secret, and the first thing one looks for.
-            (url, Some((_, name))) if url.ends_with("/[redacted]") => {
-                url.replace("[redacted]", name.split('?').next().unwrap_or_default())
-            }
-            (url, _) => url,
-        },
+        "database.url" => database_url(value),
         "webhook.url" => redact_url(value),
         "database.password" | "database.credentials" | "webhook.secrets" if !value.is_empty() => {
-            "[redacted]".to_owned()
+            REDACTED.to_owned()
         }
         _ => value.to_owned(),
     }
@@ -75,13 +85,44 @@ mod tests {
         );
         assert_eq!(redact_url("http://127.0.0.1:9"), "http://127.0.0.1:9");
         assert_eq!(redact_url("hunter2"), "[redacted]");
-        assert_eq!(
-            shown("database.url", "postgres://u:p@db/bday?sslmode=require"),
-            "postgres://db/bday"
-        );
         assert_eq!(shown("database.password", "hunter2"), "[redacted]");
         assert_eq!(shown("database.password", ""), "");
         assert_eq!(shown("worker.max_in_flight", "7"), "7");
+    }
+
+    #[test]
+    fn of_a_database_the_server_and_the_name_are_shown() {
+        for (url, expected) in [
+            (
+                "postgres://u:p@db:5432/bday?sslmode=require",
+                "postgres://db:5432/bday",
+            ),
+            ("postgres://db/bday", "postgres://db/bday"),
+            ("postgresql://u:p@[::1]/bday", "postgresql://[::1]/bday"),
+            ("postgres://u@db", "postgres://db"),
+            ("postgres://u:p@db?sslrootcert=/etc/ssl/rds.pem", "postgres://db"),
+            (
+                "postgres:///bday?host=/run/postgresql&password=hunter2",
+                "postgres:///bday",
+            ),
+            (
+                "postgres://db/bday?sslmode=verify-full&sslrootcert=/etc/ssl/rds.pem",
+                "postgres://db/bday",
+            ),
+            (
+                "postgres://db/bday?user=u&password=hunter2/hunter2",
+                "postgres://db/bday",
+            ),
+            ("postgres://u:hunter2/hunter2@db/bday", "[redacted]"),
+            ("postgres://u:7/hunter2@db/bday", "[redacted]"),
+            ("postgres://u:7?hunter2@db/bday", "[redacted]"),
+            ("postgres://u:hunter2#hunter2@db/bday", "[redacted]"),
+            ("postgres://u:hunter2/bday", "[redacted]"),
+            ("host=db password=hunter2", "[redacted]"),
+        ] {
+            assert_eq!(shown("database.url", url), expected, "{url}");
+        }
+        assert_eq!(redact_url("https://u:7/hunter2@example.org/hook"), "[redacted]");
     }
 
     #[test]
