@@ -7,8 +7,9 @@ const LONGEST: Duration = Duration::from_mins(12 * 60 - 5);
 
 /// The wait after the receive number `receive_count` (from 1) failed.
 ///
-/// Full jitter: anything between nothing and the schedule's wait, by `random` (0 to 1), so that a cohort that failed
-/// together does not come back together. What a receiver asked for by `Retry-After` is a floor, within what SQS allows.
+/// Half of the schedule's wait is certain, and the other half is drawn by `random` (0 to 1): an outage of a length that
+/// the schedule was made for spends no attempts in its first seconds, and a cohort that failed together does not come back
+/// together. What a receiver asked for by `Retry-After` is a floor, within what SQS allows.
 #[must_use]
 pub(super) fn wait(
     schedule: &[Duration],
@@ -23,7 +24,7 @@ pub(super) fn wait(
         .copied()
         .unwrap_or_default();
     longest
-        .mul_f64(random.clamp(0.0, 1.0))
+        .mul_f64(f64::midpoint(1.0, random.clamp(0.0, 1.0)))
         .max(asked.unwrap_or_default())
         .min(LONGEST)
 }
@@ -64,10 +65,25 @@ mod tests {
         assert_eq!(wait(&[], 1, None, 1.0), Duration::ZERO);
     }
 
+    #[test]
+    fn the_four_waits_last_21_to_43_minutes() {
+        let total = |random| -> Duration {
+            (1..=4)
+                .map(|receive| wait(&SCHEDULE, receive, None, random))
+                .sum()
+        };
+        assert_eq!(
+            [total(0.0), total(1.0)].map(|total| total.as_secs()),
+            [1275, 2550]
+        );
+    }
+
     proptest! {
         #[test]
-        fn a_wait_is_between_nothing_and_the_schedule(receive in 0_u32..20, random in 0.0..1.0) {
-            prop_assert!(wait(&SCHEDULE, receive, None, random) <= SCHEDULE[3]);
+        fn a_wait_is_between_half_of_the_schedule_and_all_of_it(receive in 1_u32..20, random in 0.0..1.0) {
+            let longest = SCHEDULE[(receive as usize - 1).min(3)];
+            let waited = wait(&SCHEDULE, receive, None, random);
+            prop_assert!((longest / 2..=longest).contains(&waited), "{waited:?}");
         }
     }
 }
