@@ -88,10 +88,15 @@ async fn schema(config: &Config, store: &Store) -> Result<Finding, Finding> {
             format!("lacks migration {lacking}, which this binary has (its newest is {found})"),
             "`bday serve` or `bday migrate` brings it up to date",
         )),
-        Err(error) => Err(Finding::failure(
+        Err(error @ StoreError::Schema { .. }) => Err(Finding::failure(
             "database.schema",
             chain(&error),
             "run `bday migrate`: database.migrate is off, so `bday serve` waits for it",
+        )),
+        Err(error) => Err(Finding::failure(
+            "database.schema",
+            chain(&error),
+            "which migrations it has cannot be read: see database.privileges, and the database's own log",
         )),
     }
 }
@@ -157,10 +162,21 @@ async fn zones(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Findin
     })
 }
 
+/// What stands in tables that may not be there.
+fn not_known(check: &'static str, what: &str) -> Finding {
+    Finding::warning(
+        check,
+        format!("not known {what}: the schema is not the one of this binary"),
+        "put database.schema right, and look again",
+    )
+}
+
 /// A pause holds until somebody ends it, and somebody may have forgotten.
 async fn sending(store: &Store, usable: bool) -> Result<Finding> {
-    let pause = if usable { store.pause().await? } else { None };
-    Ok(match pause {
+    if !usable {
+        return Ok(not_known("sending", "whether it is paused"));
+    }
+    Ok(match store.pause().await? {
         Some(pause) => {
             let why = match &*pause.reason {
                 "" => String::new(),
@@ -177,11 +193,10 @@ async fn sending(store: &Store, usable: bool) -> Result<Finding> {
 }
 
 async fn backlog(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Finding> {
-    let oldest = if usable {
-        store.backlog(now).await?.oldest_pending_due_at
-    } else {
-        None
-    };
+    if !usable {
+        return Ok(not_known("events", "whether something that is due waits"));
+    }
+    let oldest = store.backlog(now).await?.oldest_pending_due_at;
     Ok(match oldest.map(|due_at| (now - due_at).num_seconds()) {
         Some(secs) if secs > 150 => Finding::warning(
             "events",

@@ -3,7 +3,9 @@
 use super::{Result, Store};
 
 /// What the daemon does with each table.
-const USES: [(&str, &[&str]); 11] = [
+const USES: [(&str, &[&str]); 12] = [
+    // Every process looks whether the schema is its own.
+    ("_sqlx_migrations", &["SELECT"]),
     ("users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("occasions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("events", &["SELECT", "INSERT", "UPDATE", "DELETE"]),

@@ -24,6 +24,14 @@ async fn examine(bday: Bday) -> (Option<i32>, BTreeMap<String, (String, String)>
     (finished.status.code(), findings.collect())
 }
 
+/// What it says to do about one check.
+async fn advice(bday: Bday, check: &str) -> String {
+    let report: Value = serde_json::from_str(&bday.finish().await.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let found = findings.iter().find(|finding| finding["check"] == check).unwrap();
+    found["advice"].as_str().unwrap().to_owned()
+}
+
 fn grade<'a>(findings: &'a BTreeMap<String, (String, String)>, check: &str) -> &'a str {
     findings.get(check).map_or("missing", |(grade, _)| grade)
 }
@@ -145,4 +153,59 @@ async fn an_empty_database_and_a_missing_queue_are_no_mystery() {
     assert_eq!(grade(&findings, "database.schema"), "warning");
     assert_eq!(grade(&findings, "database.privileges"), "ok");
     assert_eq!(grade(&findings, "queue.reachable"), "failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_another_schema_what_was_not_looked_at_is_not_called_ok() {
+    let place = Place::new().await;
+    let empty = crate::support::database::Database::empty().await;
+    let (_, findings) = examine(
+        place
+            .bday(&["doctor", "--json"])
+            .env("BDAY__DATABASE__URL", empty.url()),
+    )
+    .await;
+    for check in ["sending", "events"] {
+        let (grade_of, found) = &findings[check];
+        assert_eq!(grade_of, "warning", "{check}");
+        assert!(found.starts_with("not known whether"), "{found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_not_read_which_migrations_there_are_is_told_that() {
+    let place = Place::new().await;
+    let pool = place.database.pool().await;
+    let role = format!("reader_{}", uuid::Uuid::now_v7().simple());
+    for statement in [
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'x'"),
+        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"),
+        format!("REVOKE ALL ON _sqlx_migrations FROM {role}"),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    let (_, server) = place.database.url().rsplit_once('@').unwrap();
+    let doctor = || {
+        place
+            .bday(&["doctor", "--json"])
+            .env("BDAY__DATABASE__URL", format!("postgres://{role}:x@{server}"))
+    };
+    let (code, findings) = examine(doctor()).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(grade(&findings, "database.schema"), "failure");
+    let (grade_of, found) = &findings["database.privileges"];
+    assert_eq!(grade_of, "failure");
+    assert!(found.contains("SELECT on _sqlx_migrations"), "{found}");
+    let advised = advice(doctor(), "database.schema").await;
+    assert!(!advised.contains("database.migrate"), "{advised}");
+    // A role stays behind a database that is dropped, and grants hold it.
+    for statement in [format!("DROP OWNED BY {role}"), format!("DROP ROLE {role}")] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
 }
