@@ -66,5 +66,6 @@ fn line(finding: &Finding, colour: bool) -> String {
         .advice
         .as_ref()
         .map_or_else(String::new, |advice| format!("\n{:30}-> {advice}", ""));
-    format!("{word} {:20} {}{advice}", finding.check, finding.found)
+    let found = output::harmless(&finding.found);
+    format!("{word} {:20} {found}{advice}", finding.check)
 }

@@ -118,11 +118,11 @@ fn head(explanation: &Explanation) -> Vec<String> {
         time_zone,
         ..
     } = user;
-    let name = format!("{first_name} {last_name}");
+    let name = output::harmless(&format!("{first_name} {last_name}"));
     let external = user
         .external_id
         .as_deref()
-        .map(|id| format!("  {id}"))
+        .map(|id| format!("  {}", output::harmless(id)))
         .unwrap_or_default();
     let own = |setting: Option<String>| setting.unwrap_or_else(|| "as configured".to_owned());
     vec![
@@ -147,11 +147,11 @@ fn this_year(one: &ThisYear, colour: bool) -> Vec<String> {
     } else {
         (Style::new(), Style::new())
     };
-    let title = format!("{} {}", one.kind, one.local_year);
+    let title = output::harmless(&format!("{} {}", one.kind, one.local_year));
     let status = output::snake_case(&one.status);
     let mut lines = vec![format!(
         "{bold}{title}{bold:#}  {style}{status}{style:#}  {}",
-        one.why
+        output::harmless(&one.why)
     )];
     if let Some(found) = &one.occurrence {
         let rule = one
@@ -204,7 +204,7 @@ fn attempt(attempt: &Attempt) -> String {
             .as_deref()
             .map(|response| format!("answer: {response}")),
     );
-    parts.join("  ")
+    output::harmless(&parts.join("  "))
 }
 
 fn style(status: Status) -> Style {

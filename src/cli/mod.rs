@@ -127,7 +127,10 @@ impl Cli {
         // A thread that reads a terminal cannot be stopped; do not wait for it.
         runtime.shutdown_background();
         result.unwrap_or_else(|error| {
-            eprintln!("bday: {}", telemetry::chain(error.as_ref()));
+            eprintln!(
+                "bday: {}",
+                output::harmless_lines(&telemetry::chain(error.as_ref()))
+            );
             if error.downcast_ref::<ConfigError>().is_some() {
                 ExitCode::from(2)
             } else {

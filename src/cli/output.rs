@@ -25,8 +25,10 @@ impl Table {
         }
     }
 
+    /// What stands in a cell may come from anybody: see [`harmless`].
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows
+            .push(cells.into_iter().map(|cell| harmless(&cell)).collect());
     }
 
     /// Writes to standard output; a reader that has seen enough is no error.
@@ -60,6 +62,30 @@ impl Table {
         }
         out.flush()
     }
+}
+
+/// A text from elsewhere must not steer the terminal: control characters and those that turn the direction of
+/// writing are shown by their code.
+pub(super) fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => shown.extend(c.escape_unicode()),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// The same for a text of several lines.
+pub(super) fn harmless_lines(text: &str) -> String {
+    text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
+}
+
+/// A row without a table: for so many that the widest of them is not known.
+pub(super) fn tabbed<const N: usize>(cells: &[String; N]) -> String {
+    cells.each_ref().map(|cell| harmless(cell)).join("\t")
 }
 
 /// `text` in a column: by the places that it takes on a terminal, where a Chinese character takes two.
@@ -164,6 +190,25 @@ mod tests {
             .map(|line| line.trim_end_matches("UTC").width())
             .collect();
         assert_eq!(at, [11; 4], "{text}");
+    }
+
+    #[test]
+    fn a_text_cannot_steer_the_terminal() {
+        assert_eq!(
+            harmless("a\x1b[2Jb\nc\u{202e}d\u{9b}"),
+            "a\\u{1b}[2Jb\\nc\\u{202e}d\\u{9b}"
+        );
+        assert_eq!(
+            harmless("Hey, Zoë 李 it's your birthday 🎂"),
+            "Hey, Zoë 李 it's your birthday 🎂"
+        );
+        assert_eq!(harmless_lines("a\x1b\n  - b\r"), "a\\u{1b}\n  - b\\r");
+        assert_eq!(tabbed(&["a\tb".to_owned(), "c\x07".to_owned()]), "a\\tb\tc\\u{7}");
+        let mut table = Table::new(&["NAME"]);
+        table.row(["Ada\x1b[8m".to_owned()]);
+        let mut out = Vec::new();
+        table.write(&mut out, false).expect("memory takes it");
+        assert_eq!(String::from_utf8_lossy(&out), "NAME\nAda\\u{1b}[8m\n");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) async fn pause(
     } else if let Some(pause) = pause {
         let why = match &*pause.reason {
             "" => String::new(),
-            reason => format!(" ({reason})"),
+            reason => format!(" ({})", output::harmless(reason)),
         };
         println!(
             "it was paused already, since {}{why}",

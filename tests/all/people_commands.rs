@@ -326,3 +326,26 @@ async fn a_list_of_everybody_stops_reading_when_its_reader_has_gone() {
         .unwrap();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
 }
+
+#[tokio::test]
+async fn names_of_fields_in_a_file_cannot_steer_the_terminal() {
+    let shell = Shell(Database::new().await);
+    let people = br#"{"firstName":"Ada","birthDate":"--12-10","timeZone":"UTC","\u001b[2J":"x"}
+{"firstName":"Ada","birthDate":"--12-10","timeZone":"UTC","occasions":{"\u001b]0;x\u0007":1,"\u001b[8m":"1990-01-01"}}
+"#;
+    let imported = Bday::new(["user", "import", "-", "--format", "ndjson"])
+        .env("BDAY__DATABASE__URL", shell.0.url())
+        .env("BDAY__QUEUE__KIND", "postgres")
+        .finish_with(people)
+        .await;
+    assert_eq!(imported.status.code(), Some(1), "{imported:?}");
+    assert!(!imported.stderr.contains(['\x1b', '\x07']), "{imported:?}");
+    assert!(
+        imported.stderr.contains("line 1: \\u{1b}[2J: unknown field"),
+        "{imported:?}"
+    );
+    assert!(
+        imported.stderr.contains("occasions.\\u{1b}]0;x\\u{7}"),
+        "{imported:?}"
+    );
+}

@@ -10,7 +10,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::cli::output::{coloured, duration, padded, plural};
+use crate::cli::output::{coloured, duration, harmless, padded, plural};
 use crate::demo::{Account, Cast, Person};
 use crate::inbox::Arrival;
 
@@ -116,7 +116,7 @@ impl Teller {
         let due_utc = greeting.timestamp.format(TIME).to_string();
         let lateness = arrival.lateness_ms.map(duration).unwrap_or_default();
         let Some(guest) = account.guest(greeting) else {
-            return self.say(&self.row(&greeting.user_id, "", "", &due_utc, &lateness));
+            return self.say(&self.row(&harmless(&greeting.user_id), "", "", &due_utc, &lateness));
         };
         let due = guest.due;
         let local = format!(

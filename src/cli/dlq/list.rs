@@ -73,7 +73,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             match &mut table {
                 Some(table) => table.row(cells(&dead)),
                 None if json => output::json(&dead)?,
-                None => println!("{}", cells(&dead).join("\t")),
+                None => println!("{}", output::tabbed(&cells(&dead))),
             }
         }
     }

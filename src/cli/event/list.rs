@@ -81,7 +81,7 @@ pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
             match &mut table {
                 Some(table) => table.row(cells(&event)),
                 None if args.json => output::json(&event)?,
-                None => println!("{}", cells(&event).join("\t")),
+                None => println!("{}", output::tabbed(&cells(&event))),
             }
         }
     }

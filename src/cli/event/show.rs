@@ -61,7 +61,7 @@ pub(in crate::cli) fn print(found: &EventWithAttempts, json: bool) -> std::io::R
         if at == 0 {
             println!();
         }
-        println!("answer to attempt {number}: {response}");
+        println!("answer to attempt {number}: {}", output::harmless(response));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::output::{coloured, duration};
+use crate::cli::output::{coloured, duration, harmless};
 use crate::inbox::{Arrival, Content};
 
 /// So many lines are written at once in a burst.
@@ -139,33 +139,5 @@ pub(super) async fn print(
         if ended {
             return Ok(());
         }
-    }
-}
-
-/// A text from elsewhere must not steer the terminal: control characters and those that turn the direction of
-/// writing are shown by their code.
-fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => shown.extend(c.escape_unicode()),
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
-        }
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_cannot_steer_the_terminal() {
-        assert_eq!(harmless("a\x1b[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\nc\\u{202e}d");
-        assert_eq!(
-            harmless("Hey, Zoë 李 it's your birthday 🎂"),
-            "Hey, Zoë 李 it's your birthday 🎂"
-        );
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         if args.json {
             output::json(&serde_json::json!({ "id": id, "result": outcome }))?;
         } else {
-            let name = format!("{} {}", user.first_name, user.last_name);
+            let name = output::harmless(&format!("{} {}", user.first_name, user.last_name));
             println!(
                 "{outcome} {id}: {}, {}, {}",
                 name.trim_end(),

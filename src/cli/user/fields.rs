@@ -4,6 +4,7 @@ use chrono::Days;
 use serde_json::{Map, Value};
 
 use super::Context;
+use crate::cli::output;
 use crate::model::{FieldError, NewUser, Object, UserDocument};
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +83,8 @@ impl Fields {
 /// Says what is wrong, by the names of the options.
 pub(super) fn complain(errors: &[FieldError]) {
     for error in errors {
-        eprintln!("bday: {} {}", option(&error.field), error.problem);
+        let said = format!("{} {}", option(&error.field), error.problem);
+        eprintln!("bday: {}", output::harmless(&said));
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         output::json(&report)?;
     } else {
         for bad in &report.errors {
-            eprintln!("line {}: {}", bad.line, bad.reason);
+            eprintln!("line {}: {}", bad.line, output::harmless(&bad.reason));
         }
         if report.failed > report.errors.len() as u64 {
             eprintln!(

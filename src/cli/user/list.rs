@@ -56,7 +56,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             match &mut table {
                 Some(table) => table.row(cells(&user)),
                 None if json => output::json(&user)?,
-                None => println!("{}", cells(&user).join("\t")),
+                None => println!("{}", output::tabbed(&cells(&user))),
             }
         }
     }

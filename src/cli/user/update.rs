@@ -56,7 +56,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     } else if user.version == found.version {
         println!("unchanged {}", user.id);
     } else {
-        let name = format!("{} {}", user.first_name, user.last_name);
+        let name = output::harmless(&format!("{} {}", user.first_name, user.last_name));
         println!(
             "updated {}: {}, {}, {}",
             user.id,

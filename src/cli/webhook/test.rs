@@ -87,7 +87,7 @@ fn show(exchange: &Exchange, roots: &str) {
         heads(&exchange.response_headers);
         println!();
     }
-    match &exchange.error {
+    match exchange.error.as_deref().map(output::harmless) {
         None => println!("Accepted: a greeting would be delivered."),
         Some(error) if exchange.again => println!("FAILED: {error}. A greeting would be tried again."),
         Some(error) => println!("FAILED: {error}. A greeting would not be tried again."),
