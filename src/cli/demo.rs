@@ -255,6 +255,8 @@ fn variables(database: &str, page: &str) -> HashMap<String, String> {
         ("BDAY__DATABASE__URL", database),
         ("BDAY__QUEUE__KIND", "postgres"),
         ("BDAY__WEBHOOK__URL", &format!("{page}webhook")),
+        // By --listen the inbox can have another address than loopback; it is in this process all the same.
+        ("BDAY__WEBHOOK__ALLOW_HTTP", "true"),
         ("BDAY__HTTP__LISTEN", "127.0.0.1:0"),
         // Those whose send time has just passed are learned of after it.
         ("BDAY__PLAN__LATE_JOIN", "send"),
@@ -302,4 +304,24 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inbox_may_listen_at_any_address() {
+        for page in [
+            "http://127.0.0.1:8025/",
+            "http://192.0.2.7:8025/",
+            "http://[2001:db8::7]:8025/",
+        ] {
+            let config = config::load(None, variables("postgres://127.0.0.1:5432/postgres", page));
+            config
+                .expect("it is right")
+                .needs_all(true)
+                .expect("it is complete");
+        }
+    }
 }
