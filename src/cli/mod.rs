@@ -29,7 +29,6 @@ mod webhook;
 pub mod when;
 
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -159,11 +158,7 @@ impl Cli {
             Command::Dlq(command) => dlq::run(command, &source, clock).await,
             Command::Explain(args) => explain::run(args, &source, clock).await,
             Command::Forecast(args) => forecast::run(args, &source, clock).await,
-            Command::When(when) => when.run(
-                &*clock,
-                &mut std::io::stdout().lock(),
-                std::io::stdout().is_terminal(),
-            ),
+            Command::When(when) => when.run(&*clock, &mut std::io::stdout().lock(), output::coloured()),
             Command::Inbox(args) => {
                 let (mut signals, stop) = (Signals::take_over()?, CancellationToken::new());
                 let second_signal = async {
