@@ -6,7 +6,7 @@ use chrono::{Datelike as _, NaiveTime, SecondsFormat, Timelike as _};
 use clap::builder::styling::{AnsiColor, Style};
 
 use super::request::Request;
-use crate::calendar::Occurrence;
+use crate::calendar::{LeapDay, Occurrence};
 
 /// One line of the table, header included.
 struct Row {
@@ -20,10 +20,12 @@ pub(super) fn write(out: &mut impl Write, request: &Request, colour: bool) -> io
         .map(|occurrence| row(&occurrence, request))
         .collect();
     if rows.is_empty() {
-        return writeln!(
-            out,
+        let why = if request.date.is_leap_day() && request.leap_day == LeapDay::LeapYearsOnly {
             "No 29 February in these years, and the rule is leap_years_only."
-        );
+        } else {
+            "None from then on: the calendar ends with the year 9999."
+        };
+        return writeln!(out, "{why}");
     }
     let titles = ["DATE", "DAY", "LOCAL", "OFFSET", "DUE (UTC)", "TURNS"];
     rows.insert(

@@ -257,3 +257,23 @@ fn a_file_that_is_not_there_is_named() {
     let error = command.when.run(&clock(), &mut Vec::new(), false).unwrap_err();
     assert_eq!(error.to_string(), "cannot open /no/such/file");
 }
+
+#[test]
+fn an_empty_answer_says_why_it_is_empty() {
+    let why = |arguments: &[&str]| run(&[arguments, &["--time-zone", "UTC"]].concat()).0;
+    let late = why(&["--birth-date", "2000-01-01", "--from", "9999-06-01"]);
+    assert!(late.contains("ends with the year 9999"), "{late}");
+    let rule = ["--leap-day", "leap_years_only"];
+    let late = why(&[&["--birth-date", "2000-01-01", "--from", "9999-06-01"], &rule[..]].concat());
+    assert!(late.contains("ends with the year 9999"), "{late}");
+    let common = [
+        "--birth-date",
+        "2000-02-29",
+        "--from",
+        "2026-01-01",
+        "--years",
+        "1",
+    ];
+    let never = why(&[&common[..], &rule].concat());
+    assert!(never.contains("leap_years_only"), "{never}");
+}
