@@ -83,7 +83,8 @@ pub(super) fn prepare_directory(dir: Option<PathBuf>, user: ServerUser) -> Resul
         dir.canonicalize()
             .map_err(EmbeddedError::io("find the directory", &dir))?
     } else {
-        let dir = temporary_root(user).join(format!("bday-postgres-{}", &random_password()?[..12]));
+        let dir = temporary_root(&std::env::temp_dir(), user)?
+            .join(format!("bday-postgres-{}", &random_password()?[..12]));
         builder
             .create(&dir)
             .map_err(EmbeddedError::io("make the directory", &dir))?;
@@ -93,20 +94,18 @@ pub(super) fn prepare_directory(dir: Option<PathBuf>, user: ServerUser) -> Resul
     Ok(dir)
 }
 
-/// Root's TMPDIR may be closed to the server's user, who must get in, and at the end remove what is his; then `/tmp`,
-/// which is not.
-fn temporary_root(user: ServerUser) -> PathBuf {
-    let root = std::env::temp_dir();
+/// `given`, which is TMPDIR, as an absolute path: the server has a working directory of its own, and a relative one would
+/// be looked for in there. Root's may be closed to the server's user, who must get in, and at the end remove what is his;
+/// then `/tmp`, which is not.
+fn temporary_root(given: &Path, user: ServerUser) -> Result<PathBuf, EmbeddedError> {
+    let root = std::path::absolute(given).map_err(EmbeddedError::io("find the directory", given))?;
     let allows = |dir: &Path, bits: u32| {
         dir.metadata()
             .is_ok_and(|meta| meta.permissions().mode() & bits == bits)
     };
-    if user == ServerUser::Ourselves || allows(&root, 0o003) && root.ancestors().all(|dir| allows(dir, 0o001))
-    {
-        root
-    } else {
-        "/tmp".into()
-    }
+    let good = user == ServerUser::Ourselves
+        || allows(&root, 0o003) && root.ancestors().all(|dir| allows(dir, 0o001));
+    Ok(if good { root } else { "/tmp".into() })
 }
 
 /// A file that only the server's user reads.
@@ -174,4 +173,16 @@ fn send(pid: u32, signal: Signal) -> Result<(), EmbeddedError> {
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_tmpdir_is_one_of_where_we_are() {
+        let here = std::env::current_dir().expect("we are somewhere");
+        let root = temporary_root(Path::new("scratch"), ServerUser::Ourselves).expect("a directory");
+        assert_eq!(root, here.join("scratch"));
+    }
 }

@@ -29,6 +29,7 @@ mod host;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use self::binaries::{Binaries, ENV_BIN_DIR};
@@ -143,6 +144,7 @@ pub struct EmbeddedPostgres {
     port: u16,
     /// `None` while the server is stopped.
     guard: Option<Guard>,
+    frozen: AtomicBool,
 }
 
 impl EmbeddedPostgres {
@@ -171,6 +173,7 @@ impl EmbeddedPostgres {
             password: String::new(),
             port: 0,
             guard: None,
+            frozen: AtomicBool::new(false),
         };
         if let Err(error) = server.set_up(options.fast).await {
             server.remove_throwaway();
@@ -267,6 +270,7 @@ impl EmbeddedPostgres {
     ///
     /// Where the processes cannot be listed, which is everywhere but on Linux.
     pub fn freeze(&self) -> Result<(), EmbeddedError> {
+        self.frozen.store(true, Ordering::Relaxed);
         self.pid()
             .map_or(Ok(()), |pid| signal_tree(pid, rustix::process::Signal::STOP))
     }
@@ -277,8 +281,11 @@ impl EmbeddedPostgres {
     ///
     /// As [`Self::freeze`].
     pub fn thaw(&self) -> Result<(), EmbeddedError> {
-        self.pid()
-            .map_or(Ok(()), |pid| signal_tree(pid, rustix::process::Signal::CONT))
+        if let Some(pid) = self.pid() {
+            signal_tree(pid, rustix::process::Signal::CONT)?;
+        }
+        self.frozen.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Under guard, too: it takes a second, in which we may be killed. A database that is half made never has the
@@ -353,8 +360,11 @@ impl EmbeddedPostgres {
     }
 
     async fn shut_down(&mut self, signal: &'static str, for_good: bool) -> Result<(), EmbeddedError> {
-        // A frozen process heeds no signal but SIGKILL.
-        self.thaw()?;
+        // A frozen process heeds no signal but SIGKILL. One that is not needs no list of processes, which not every
+        // system has.
+        if self.frozen.load(Ordering::Relaxed) {
+            self.thaw()?;
+        }
         let Some(guard) = self.guard.take() else {
             return Ok(());
         };
