@@ -81,6 +81,18 @@ pub enum EmbeddedError {
     /// The folder that was named has no server in it.
     #[error("`{}` does not hold both `postgres` and `initdb`: correct {ENV_BIN_DIR}", .0.display())]
     NoBinariesIn(PathBuf),
+    /// The server is of a version that the statements do not run on.
+    #[error(
+        "`{}` is PostgreSQL {version}, and bday needs {} or newer: install one, or name its folder in {ENV_BIN_DIR}",
+        postgres.display(),
+        binaries::OLDEST
+    )]
+    TooOld {
+        /// Such as `14.9`.
+        version: String,
+        /// The server.
+        postgres: PathBuf,
+    },
     /// We are root, the server must not be, and there is nobody else to be.
     #[error(
         "PostgreSQL refuses to run as root, and /etc/passwd has no user `postgres`: run `apt-get install postgresql`"

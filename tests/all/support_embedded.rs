@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bday::embedded::{EmbeddedError, EmbeddedPostgres, Options};
+use bday::embedded::{Binaries, EmbeddedError, EmbeddedPostgres, Options};
 use sqlx::{Connection, PgConnection};
 
 use crate::support::wait::{eventually, within};
@@ -147,6 +147,28 @@ async fn a_folder_without_binaries_is_named_in_the_error() {
         error.to_string(),
         "`/nowhere` does not hold both `postgres` and `initdb`: correct BDAY_PG_BIN"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_refused_with_its_version() {
+    let dir = std::env::temp_dir().join(format!("bday-test-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&dir).unwrap();
+    let says = |version: &str| format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version} (Debian)'\n");
+    for name in ["postgres", "initdb"] {
+        std::fs::write(dir.join(name), says("14.9")).unwrap();
+        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let options = Options {
+        bin_dir: Some(dir.clone()),
+        ..Options::throwaway()
+    };
+    let error = EmbeddedPostgres::start(options).await.unwrap_err().to_string();
+    assert!(error.contains("is PostgreSQL 14.9, and bday needs 15"), "{error}");
+    for version in ["15.0", "18beta1"] {
+        std::fs::write(dir.join("postgres"), says(version)).unwrap();
+        assert!(Binaries::within(&dir).is_ok(), "{version}");
+    }
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[tokio::test]
