@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use bday::clock::{Clock as _, SystemClock};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
@@ -48,6 +48,25 @@ async fn greet(port: u16, id: &str) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
+/// A request with these headers and this much of a body; gives the connection.
+async fn begin(port: u16, headers: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("POST / HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// What it is answered, once the receiver has closed the connection.
+async fn refusal(port: u16, headers: &str) -> String {
+    let mut stream = begin(port, headers, "").await;
+    let mut answer = String::new();
+    within("the refusal", stream.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    let status = answer.split_whitespace().nth(1);
+    status.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+}
+
 async fn works(language: &str, program: &str, name: &str) {
     let folder = std::env::temp_dir().join(format!("bday-recipe-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir(&folder).unwrap();
@@ -72,6 +91,11 @@ async fn works(language: &str, program: &str, name: &str) {
     })
     .await;
 
+    // Whoever hangs up in the middle ends nothing but that.
+    drop(begin(port, "content-length: 99\r\n", "{").await);
+    assert_eq!(refusal(port, "content-length: 65537\r\n").await, "413");
+    assert_eq!(refusal(port, "content-length: 99999999999\r\n").await, "413");
+    assert_eq!(refusal(port, "transfer-encoding: chunked\r\n").await, "411");
     assert_eq!(send(port, NEW).await, Some(1), "another secret");
     assert_eq!(send(port, "").await, Some(1), "no signature");
     assert_eq!(send(port, OLD).await, Some(0));
