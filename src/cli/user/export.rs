@@ -18,7 +18,8 @@ Examples:
   bday user export --format ndjson --output people.ndjson
   bday user export | bday --config other.toml user import -
 
-People come in the order of their ids. Somebody who is added meanwhile may be missing; nobody comes twice.";
+People come in the order of their ids. Somebody who is added meanwhile may be missing; nobody comes twice. \
+Have a spreadsheet import the columns as text: a name such as =1+1 is a formula to it.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
