@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
+pub(crate) use access::is_no_strangers_name;
 pub use access::{Gate, needs};
 pub use api::Api;
 pub use health::Health;

@@ -23,14 +23,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse as _;
+use axum::routing::{MethodRouter, get};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
+use crate::http::is_no_strangers_name;
 
 pub use answers::Answers;
 pub use arrival::{Arrival, Content, Greeting, Unreadable};
@@ -173,15 +177,27 @@ impl Inbox {
     }
 }
 
+/// Not for a page in a browser whose name was made to point here: it would read the names of people. A webhook may come
+/// under any name.
+fn ours(handler: MethodRouter<Shared>) -> MethodRouter<Shared> {
+    handler.route_layer(from_fn(async |request: Request, next: Next| {
+        if is_no_strangers_name(request.headers()) {
+            return next.run(request).await;
+        }
+        let advice = "the inbox shows itself under localhost, an address, or a name without a dot: open it by one of those\n";
+        (StatusCode::FORBIDDEN, advice).into_response()
+    }))
+}
+
 /// A POST is a webhook on any path, those of the page included.
 fn router(shared: Shared) -> Router {
     Router::new()
-        .route("/", get(page::html))
-        .route("/inbox.css", get(page::css))
-        .route("/inbox.js", get(page::js))
-        .route("/inbox.svg", get(page::icon))
-        .route("/events", get(live::events))
-        .route("/arrivals", get(page::arrivals).delete(page::clear))
+        .route("/", ours(get(page::html)))
+        .route("/inbox.css", ours(get(page::css)))
+        .route("/inbox.js", ours(get(page::js)))
+        .route("/inbox.svg", ours(get(page::icon)))
+        .route("/events", ours(get(live::events)))
+        .route("/arrivals", ours(get(page::arrivals).delete(page::clear)))
         .route("/healthz", get(async || "ok\n"))
         .fallback(receive::elsewhere)
         .method_not_allowed_fallback(receive::elsewhere)

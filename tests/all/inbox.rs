@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use bday::inbox::{Answers, Error, Inbox, Options};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,6 +26,40 @@ async fn a_greeting_is_accepted_and_listed_with_how_late_it_came() {
     );
     let lateness = inbox.ledger.totals().lateness_ms.unwrap();
     assert_eq!(lateness.max, 412);
+}
+
+#[tokio::test]
+async fn a_name_that_was_made_to_point_here_is_shown_nothing_and_may_be_posted_to() {
+    let inbox = RunningInbox::answering(Answers::default());
+    let status = async |method: Method, path: &str, host: &str| {
+        let request = inbox
+            .http
+            .request(method, format!("{}{path}", inbox.base))
+            .header("host", host);
+        request.send().await.unwrap().status().as_u16()
+    };
+    for host in [
+        "rebound.example:8025",
+        "127.0.0.1.example",
+        "localhost.example:80",
+    ] {
+        for path in ["/", "/inbox.js", "/events", "/arrivals"] {
+            assert_eq!(status(Method::GET, path, host).await, 403, "{path} as {host}");
+        }
+        assert_eq!(status(Method::DELETE, "/arrivals", host).await, 403, "{host}");
+        assert_eq!(status(Method::POST, "/", host).await, 200, "{host}");
+        assert_eq!(status(Method::GET, "/healthz", host).await, 200, "{host}");
+    }
+    for host in [
+        "localhost:8025",
+        "127.0.0.1:8025",
+        "[::1]:8025",
+        "10.0.0.7",
+        "inbox:8025",
+    ] {
+        assert_eq!(status(Method::GET, "/arrivals", host).await, 200, "{host}");
+    }
+    assert_eq!(inbox.ledger.totals().received, 3);
 }
 
 #[tokio::test]

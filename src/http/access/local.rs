@@ -40,17 +40,34 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether no page of a stranger can have come by this `Host`: it is an address, or a name without a dot, as `localhost`
+/// or that of a container, which nobody can register and have point here.
+pub(crate) fn is_no_strangers_name(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else {
+        // A browser sends one.
+        return true;
+    };
+    host.to_str().is_ok_and(|host| {
+        let name = without_port(host);
+        !name.contains('.') || ip(name).is_some()
+    })
+}
+
 /// Whether `host`, with or without a port, is this machine whatever a name server says.
 fn is_here(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
+    let name = without_port(host);
+    name.eq_ignore_ascii_case("localhost") || ip(name).is_some_and(|ip| ip.is_loopback())
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
-    };
-    let ip = name
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+fn ip(name: &str) -> Option<IpAddr> {
+    name.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use crate::model::{Scope, Token};
 use crate::store::Store;
 pub(super) use audit::About;
 use audit::{Asked, Audit};
+pub(crate) use local::is_no_strangers_name;
 use tokens::{Freshness, Known, Tokens};
 
 /// Of the scheme in the description.
