@@ -40,6 +40,7 @@ pub(super) async fn examine(
         privileges(config, store).await,
         skew(store, clock).await,
         zones(store, clock.now(), usable).await,
+        rules(config, store, usable).await,
         backlog(store, clock.now(), usable).await,
         sending(store, usable).await,
     ] {
@@ -159,6 +160,25 @@ async fn zones(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Findin
             "one of both has old zone data. bday goes by its own: see that it is the newest release, then update the \
              database server's tzdata",
         )
+    })
+}
+
+/// Schedulers that plan by different rules undo each other's work with each start.
+async fn rules(config: &Config, store: &Store, usable: bool) -> Result<Finding> {
+    const CHECK: &str = "planning.rules";
+    if !usable {
+        return Ok(not_known(CHECK, "by which rules the last scheduler plans"));
+    }
+    let own = config.schedule().rules();
+    Ok(match store.planning_rules().await? {
+        None => Finding::ok(CHECK, format!("no scheduler has noted its own yet; here: {own}")),
+        Some(noted) if noted == own => Finding::ok(CHECK, own),
+        Some(noted) => Finding::warning(
+            CHECK,
+            format!("the scheduler that started last has: {noted}; here: {own}"),
+            "give all processes the same [kinds] and plan.leap_day. If the change is wanted: a scheduler that starts with it \
+             computes again what is planned",
+        ),
     })
 }
 

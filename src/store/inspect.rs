@@ -3,7 +3,7 @@
 use super::{Result, Store};
 
 /// What the daemon does with each table.
-const USES: [(&str, &[&str]); 12] = [
+const USES: [(&str, &[&str]); 13] = [
     // Every process looks whether the schema is its own.
     ("_sqlx_migrations", &["SELECT"]),
     ("users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -14,6 +14,7 @@ const USES: [(&str, &[&str]); 12] = [
     ("idempotency_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("former_users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("zone_data", &["SELECT", "INSERT", "UPDATE"]),
+    ("planning_rules", &["SELECT", "INSERT", "UPDATE"]),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
     ("api_tokens", &["SELECT", "INSERT", "UPDATE"]),
     ("api_writes", &["SELECT", "INSERT", "UPDATE", "DELETE"]),

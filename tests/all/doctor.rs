@@ -61,6 +61,7 @@ async fn where_all_is_well_every_line_is_ok() {
     for check in [
         "clock",
         "zones",
+        "planning.rules",
         "queue.redrive",
         "queue.retention",
         "database.privileges",
@@ -93,6 +94,17 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     let (grade_of, found) = &findings["kinds.message"];
     assert_eq!(grade_of, "warning");
     assert!(found.contains("of work prints years"), "{found}");
+
+    assert!(place.bday(&["tick"]).finish().await.status.success());
+    let other = place
+        .bday(&["doctor", "--json"])
+        .env("BDAY__KINDS__BIRTHDAY__SEND_AT", "10:30");
+    let (grade_of, found) = examine(other).await.1["planning.rules"].clone();
+    assert_eq!(grade_of, "warning");
+    assert!(
+        found.contains("birthday 09:00") && found.contains("birthday 10:30"),
+        "{found}"
+    );
 
     let pause = ["pause", "--reason", "the receiver moves"];
     assert!(place.bday(&pause).finish().await.status.success());
