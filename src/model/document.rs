@@ -140,10 +140,11 @@ impl UserDocument {
         self
     }
 
-    /// Sets the external id, as an address that names it does.
+    /// Sets the external id, as an address that names it does; `id` has no blanks around it.
     #[must_use]
     pub fn with_external_id(mut self, id: &str) -> Self {
-        if self.external_id.as_deref().is_some_and(|given| given != id) {
+        let given = self.external_id.as_deref();
+        if given.is_some_and(|given| given.trim() != id) {
             let problem = "differs from the one in the address: leave it out".to_owned();
             self.errors.push(FieldError::new(CAMEL_CASE.external_id, problem));
         }

@@ -455,12 +455,13 @@ fn location(id: Uuid) -> HeaderValue {
     HeaderValue::from_str(&format!("/v1/users/{id}")).unwrap_or(HeaderValue::from_static("/v1/users"))
 }
 
-fn etag(user: &User) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{}\"", user.version)).unwrap_or(HeaderValue::from_static("\"0\""))
+fn etag(version: Version) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
 }
 
-/// The external id of an address; one that cannot exist is not found.
+/// The external id of an address, without blanks around it, as it is kept.
 pub(super) fn external_id(text: &str) -> Result<&str, Problem> {
+    let text = text.trim();
     match request::text(text) {
         Ok(_) => Ok(text),
         Err(problem) => Err(Problem::bad_parameters(vec![FieldError::new(

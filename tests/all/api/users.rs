@@ -152,6 +152,37 @@ async fn by_external_id_a_user_can_be_pushed_every_day() {
 }
 
 #[tokio::test]
+async fn blanks_around_an_external_id_in_an_address_are_not_part_of_it() {
+    let server = Server::start().await;
+    for blank in ["%20", "%20%20", "%E2%80%83"] {
+        let path = format!("/v1/users/by-external-id/{blank}");
+        for method in ["GET", "PUT", "DELETE"] {
+            let answer = server.json(method, &path, &ada()).await;
+            answer.expect(400);
+            assert_eq!(answer.fields(), ["externalId"]);
+        }
+    }
+    assert_eq!(server.get("/v1/users").await.expect(200)["items"], json!([]));
+
+    let padded = "/v1/users/by-external-id/%20hr-17%20";
+    let created = server.json("PUT", padded, &ada()).await.expect(201);
+    assert_eq!(created["externalId"], "hr-17");
+    let mut body = ada();
+    for given in ["hr-17", " hr-17 "] {
+        body["externalId"] = json!(given);
+        for path in [padded, "/v1/users/by-external-id/hr-17"] {
+            assert_eq!(server.json("PUT", path, &body).await.expect(200), created);
+            assert_eq!(server.get(path).await.expect(200), created);
+        }
+    }
+    server
+        .call("DELETE", padded, &[], Body::empty())
+        .await
+        .expect(204);
+    server.get("/v1/users/by-external-id/hr-17").await.expect(404);
+}
+
+#[tokio::test]
 async fn a_date_of_another_kind_is_set_kept_and_taken_away() {
     let server = Server::start().await;
     let id = create(
