@@ -9,6 +9,9 @@ use crate::model::{ID, SNAKE_CASE, Schedule, UserInput, user_id};
 const REQUIRED: [&str; 4] = ["first_name", "last_name", "birth_date", "time_zone"];
 const OPTIONAL: [&str; 4] = ["send_at", "leap_day", "external_id", ID];
 
+/// A reader of CSV takes CR alone for the end of a record, so what comes behind it would be lost.
+const BARE_CR: &str = "line ends are CR alone: save the file with LF or CRLF line ends";
+
 /// Why the first line does not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
@@ -17,12 +20,18 @@ pub enum HeaderError {
         "the file is empty: its first line must name the columns first_name,last_name,birth_date,time_zone"
     )]
     Empty,
-    /// It is too long or not UTF-8.
+    /// It is not UTF-8, or a quote stays open.
     #[error(
         "line 1 is not a line of text in UTF-8: save the file as UTF-8; its first line must name the columns \
          first_name,last_name,birth_date,time_zone"
     )]
     Unreadable,
+    /// It has no end where one is looked for, as in a long file whose line ends are CR alone.
+    #[error("line 1 is too long: {}", .0)]
+    TooLong(String),
+    /// Further records follow a CR that has no LF behind it.
+    #[error("line 1: the {BARE_CR}")]
+    LineEnds,
     /// A column is missing.
     #[error("line 1: the column {0} is missing; needed are first_name,last_name,birth_date,time_zone")]
     Missing(&'static str),
@@ -62,8 +71,10 @@ impl Parser {
     /// See [`HeaderError`].
     pub fn new(header: &str, schedule: &Schedule) -> Result<Self, HeaderError> {
         let mut record = StringRecord::new();
-        if !parse(header.trim_start_matches('\u{feff}'), &mut record) {
-            return Err(HeaderError::Unreadable);
+        match parse(header.trim_start_matches('\u{feff}'), &mut record) {
+            Ok(()) => {}
+            Err(NoRecord::OpenQuote) => return Err(HeaderError::Unreadable),
+            Err(NoRecord::Several) => return Err(HeaderError::LineEnds),
         }
         let names: Vec<&str> = record.iter().map(str::trim).collect();
         if let [only] = names[..] {
@@ -112,9 +123,7 @@ impl Parser {
     /// # Errors
     /// In words: every field that is wrong.
     pub fn person(&mut self, line: &str, schedule: &Schedule, today: NaiveDate) -> Result<Person, String> {
-        if !parse(line, &mut self.record) {
-            return Err("a quote is opened and not closed: a field cannot go on in the next line".to_owned());
-        }
+        parse(line, &mut self.record).map_err(|error| error.to_string())?;
         if self.record.len() != self.columns {
             return Err(format!(
                 "has {} fields, the header names {}",
@@ -155,10 +164,19 @@ fn meant(name: &str, known: &[&str]) -> String {
         .map_or_else(String::new, |known| format!(": did you mean {known}?"))
 }
 
-/// Whether `line` is one record.
-fn parse(line: &str, record: &mut StringRecord) -> bool {
+/// Why a line is not one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum NoRecord {
+    #[error("a quote is opened and not closed: a field cannot go on in the next line")]
+    OpenQuote,
+    #[error("more than one record: the {BARE_CR}")]
+    Several,
+}
+
+/// Reads `line`, which must be one record.
+fn parse(line: &str, record: &mut StringRecord) -> Result<(), NoRecord> {
     if line.bytes().filter(|byte| *byte == b'"').count() % 2 == 1 {
-        return false;
+        return Err(NoRecord::OpenQuote);
     }
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
@@ -166,7 +184,13 @@ fn parse(line: &str, record: &mut StringRecord) -> bool {
         .buffer_capacity(line.len() + 1)
         .from_reader(line.as_bytes());
     record.clear();
-    reader.read_record(record).is_ok()
+    // Neither can fail: this is text, and in memory.
+    let _ = reader.read_record(record);
+    // A CR that is not in quotes ends a record. Most lines have none.
+    if line.contains('\r') && reader.read_record(&mut StringRecord::new()).unwrap_or(true) {
+        return Err(NoRecord::Several);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -284,6 +308,28 @@ mod tests {
         assert_eq!(nobody.user.occasions["work_anniversary"], None);
         let error = person("Ada,Lovelace,1815-12-10,UTC,1833-06-31").expect_err("June has 30 days");
         assert!(error.starts_with("work_anniversary: "), "{error}");
+    }
+
+    #[test]
+    fn nobody_vanishes_behind_a_cr_that_ends_no_line() {
+        const HEADER: &str = "first_name,last_name,birth_date,time_zone";
+        const ADA: &str = "Ada,Lovelace,1815-12-10,UTC";
+        let error = parser(&format!("{HEADER}\r{ADA}\r{ADA}")).expect_err("it has three records");
+        assert_eq!(error, HeaderError::LineEnds);
+        assert!(error.to_string().contains("LF or CRLF"), "{error}");
+        let mut parser = parser(HEADER).expect("it has all");
+        let mut person = |line: &str| parser.person(line, &schedule(), today());
+        for line in [
+            format!("{ADA}\r{ADA}"),
+            format!("{ADA}\r,"),
+            format!("\"Ada\"{ADA}\r\r\"\""),
+        ] {
+            let error = person(&line).expect_err("it has two records");
+            assert!(error.contains("LF or CRLF"), "{error}");
+        }
+        // In quotes it is a part of the name, and no name has it.
+        let error = person("\"A\rda\",Lovelace,1815-12-10,UTC").expect_err("it is no name");
+        assert!(error.contains("U+000D"), "{error}");
     }
 
     proptest! {

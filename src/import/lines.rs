@@ -23,7 +23,10 @@ impl Line<'_> {
         match self {
             Line::Text(_) => String::new(),
             Line::TooLong(bytes) => {
-                format!("the line has {bytes} bytes; {MAX_LINE_BYTES} is the most: is a line end missing?")
+                format!(
+                    "the line has {bytes} bytes; {MAX_LINE_BYTES} is the most: is a line end missing, or are line ends CR \
+                     alone? Save the file with LF or CRLF line ends"
+                )
             }
             Line::NotUtf8(at) => format!("byte {} of the line is not UTF-8: save the file as UTF-8", at + 1),
         }

@@ -222,7 +222,10 @@ impl Reader {
                     parsing = Parsing::Csv(Parser::new(header, &self.schedule)?);
                     continue;
                 }
-                (Parsing::Header, _) => return Err(HeaderError::Unreadable.into()),
+                (Parsing::Header, long @ Line::TooLong(_)) => {
+                    return Err(HeaderError::TooLong(long.problem()).into());
+                }
+                (Parsing::Header, Line::NotUtf8(_)) => return Err(HeaderError::Unreadable.into()),
                 (_, Line::Text(text)) if text.trim_ascii().is_empty() => continue,
                 (Parsing::Csv(parser), Line::Text(text)) => parser.person(text, &self.schedule, self.today),
                 (Parsing::Ndjson, Line::Text(text)) => ndjson::person(text, &self.schedule, self.today),

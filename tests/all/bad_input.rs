@@ -354,6 +354,28 @@ async fn a_missing_column_is_named_and_nothing_goes_in() {
 }
 
 #[tokio::test]
+async fn a_file_whose_line_ends_are_cr_alone_is_refused_and_one_such_line_is_reported() {
+    const ADA: &str = "Ada,Lovelace,1815-12-10,Europe/London";
+    for people in [2, 5000] {
+        let csv = format!("{HEADER}\r{}", format!("{ADA}\r").repeat(people));
+        let imported = import(csv.as_bytes()).await;
+        assert!(!imported.status.success(), "{imported:?}");
+        assert!(imported.stderr.contains("LF or CRLF"), "{imported:?}");
+    }
+    let csv = format!("{HEADER}\r\n{ADA}\r\nBob,,--04-01,UTC\rCem,,--04-01,UTC\r\nGus,,--02-29,UTC\r\n");
+    let imported = import(csv.as_bytes()).await;
+    assert_eq!(imported.status.code(), Some(1), "{imported:?}");
+    let report: Value = serde_json::from_str(&imported.stdout).unwrap();
+    assert_eq!((&report["created"], &report["failed"]), (&2.into(), &1.into()));
+    let error = &report["errors"][0];
+    assert_eq!(error["line"], 3);
+    assert!(
+        error["reason"].as_str().unwrap().contains("LF or CRLF"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_hundred_megabytes_on_one_line_are_one_bad_line() {
     let mut csv = format!("{HEADER}\nAda,Lovelace,1815-12-10,Europe/London\n").into_bytes();
     csv.resize(csv.len() + 100_000_000, b'x');
