@@ -20,4 +20,4 @@ pub use instant::{InvalidInstant, parse_instant};
 pub use schedule::{Kind, LateJoin, NewEvent, Schedule, first_year, nominal_date};
 pub use token::{InvalidToken, Scope, Token, TokenHash};
 pub use upcoming::Upcoming;
-pub use user::{BIRTHDAY, NewUser, Occasion, User};
+pub use user::{BIRTHDAY, NewUser, Occasion, User, Version};

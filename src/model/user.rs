@@ -1,6 +1,8 @@
 //! A person, and the dates on which that person is greeted.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -65,7 +67,7 @@ pub struct User {
     /// Dates of other kinds, by kind.
     #[schema(value_type = BTreeMap<String, String>)]
     pub occasions: BTreeMap<String, AnnualDate>,
-    /// Grows with each edit: the `ETag`.
+    /// Grows with each edit; see [`Version`].
     #[serde(skip)]
     pub version: i64,
     /// UTC.
@@ -76,7 +78,64 @@ pub struct User {
     pub updated_at: DateTime<Utc>,
 }
 
+/// One state of one person: the `ETag`, as text `7-63f2a8d9c4b00`.
+///
+/// The number alone would not do: who was deleted and comes back under the same external id has the same id, and begins
+/// at 1 again. Whoever knows the one before would take the new one for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    number: i64,
+    created_at_micros: i64,
+}
+
+impl Version {
+    /// The `number`th of somebody who was created at this instant.
+    #[must_use]
+    pub fn new(number: i64, created_at: DateTime<Utc>) -> Self {
+        Self {
+            number,
+            // As exact as the database keeps it.
+            created_at_micros: created_at.timestamp_micros(),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:x}", self.number, self.created_at_micros)
+    }
+}
+
+/// A text that is no version of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no version that came from here")]
+pub struct InvalidVersion;
+
+impl FromStr for Version {
+    type Err = InvalidVersion;
+
+    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+        let (number, created_at) = text.split_once('-').ok_or(InvalidVersion)?;
+        let version = Self {
+            number: number.parse().map_err(|_| InvalidVersion)?,
+            created_at_micros: i64::from_str_radix(created_at, 16).map_err(|_| InvalidVersion)?,
+        };
+        // A tag is compared letter by letter: only what we write is ours.
+        if version.to_string() == text {
+            Ok(version)
+        } else {
+            Err(InvalidVersion)
+        }
+    }
+}
+
 impl User {
+    /// For the `ETag`.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        Version::new(self.version, self.created_at)
+    }
+
     /// The same without the dates of kinds that `schedule` does not know: those stay in the database, unused, until
     /// their kind is configured (again).
     #[must_use]
@@ -103,4 +162,23 @@ pub struct Occasion {
     pub leap_day: Option<LeapDay>,
     /// When the date was learned or last changed, UTC.
     pub known_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_as_it_is_written_and_in_no_other_way() {
+        let at = DateTime::from_timestamp(1_773_565_200, 123_456_789).expect("an instant");
+        let version = Version::new(7, at);
+        assert_eq!(version.to_string().parse(), Ok(version));
+        let later = DateTime::from_timestamp(1_773_565_200, 123_457_000).expect("an instant");
+        assert_ne!(Version::new(7, later), version);
+        for wrong in [
+            "", "7", "-", "7-", "-1f", "+7-1f", "07-1f", "7-1F", "7-+1f", "7-01f", "7-1f-1", "x-1f",
+        ] {
+            assert_eq!(wrong.parse::<Version>(), Err(InvalidVersion), "{wrong}");
+        }
+    }
 }

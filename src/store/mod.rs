@@ -46,7 +46,9 @@ pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use stats::Backlog;
 pub use sweep::SweepLimits;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
-pub use users::{Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserRef, Written};
+pub use users::{
+    Before, Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserRef, Written,
+};
 pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};
 
 /// Forward only, and each leaves the previous version able to work: an older binary finds migrations that it does not

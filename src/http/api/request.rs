@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
 use super::problem::Problem;
-use crate::model::{FieldError, Object};
+use crate::model::{FieldError, Object, Version};
 
 /// The longest body but for an import; an honest one has some 300 bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -217,11 +217,11 @@ pub(super) enum Tags {
     /// `*`
     Any,
     /// Those of the listed tags that are ours.
-    Versions(Vec<i64>),
+    Versions(Vec<Version>),
 }
 
 impl Tags {
-    pub(super) fn has(&self, version: i64) -> bool {
+    pub(super) fn has(&self, version: Version) -> bool {
         match self {
             Self::Any => true,
             Self::Versions(versions) => versions.contains(&version),
@@ -243,7 +243,7 @@ impl Tags {
                     tag
                 };
                 let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-                versions.extend(version.and_then(|version| version.parse::<i64>().ok()));
+                versions.extend(version.and_then(|version| version.parse::<Version>().ok()));
             }
         }
         given.then_some(Self::Versions(versions))
@@ -266,7 +266,7 @@ impl Preconditions {
     }
 
     /// Whether a user at `version` may be changed; no version means that there is none.
-    pub(super) fn hold(&self, version: Option<i64>) -> bool {
+    pub(super) fn hold(&self, version: Option<Version>) -> bool {
         let has = |tags: &Tags| version.is_some_and(|version| tags.has(version));
         self.if_match.as_ref().is_none_or(has) && !self.if_none_match.as_ref().is_some_and(has)
     }
@@ -275,8 +275,13 @@ impl Preconditions {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use chrono::DateTime;
 
     use super::*;
+
+    fn version(number: i64, micros: i64) -> Option<Version> {
+        DateTime::from_timestamp_micros(micros).map(|created_at| Version::new(number, created_at))
+    }
 
     fn preconditions(name: HeaderName, value: &'static str) -> Preconditions {
         let mut headers = HeaderMap::new();
@@ -286,18 +291,21 @@ mod tests {
 
     #[test]
     fn if_match_is_one_of_a_list_and_never_weak() {
-        let one = preconditions(IF_MATCH, "\"7\", \"8\"");
-        assert!(one.hold(Some(8)) && !one.hold(Some(9)) && !one.hold(None));
-        assert!(!preconditions(IF_MATCH, "W/\"7\"").hold(Some(7)));
-        assert!(!preconditions(IF_MATCH, "nonsense").hold(Some(7)));
+        let one = preconditions(IF_MATCH, "\"7-1f\", \"8-1f\"");
+        assert!(one.hold(version(8, 0x1f)) && !one.hold(version(9, 0x1f)) && !one.hold(None));
+        // Somebody else, who went by the same name.
+        assert!(!one.hold(version(8, 0x20)));
+        assert!(!preconditions(IF_MATCH, "W/\"7-1f\"").hold(version(7, 0x1f)));
+        assert!(!preconditions(IF_MATCH, "\"7\"").hold(version(7, 0)));
+        assert!(!preconditions(IF_MATCH, "nonsense").hold(version(7, 0x1f)));
         let any = preconditions(IF_MATCH, "*");
-        assert!(any.hold(Some(1)) && !any.hold(None));
+        assert!(any.hold(version(1, 0x1f)) && !any.hold(None));
     }
 
     #[test]
     fn if_none_match_with_a_star_wants_nobody_there() {
         let none = preconditions(IF_NONE_MATCH, "*");
-        assert!(none.hold(None) && !none.hold(Some(1)));
-        assert!(!preconditions(IF_NONE_MATCH, "W/\"7\"").hold(Some(7)));
+        assert!(none.hold(None) && !none.hold(version(1, 0x1f)));
+        assert!(!preconditions(IF_NONE_MATCH, "W/\"7-1f\"").hold(version(7, 0x1f)));
     }
 }

@@ -21,8 +21,8 @@ use crate::calendar::Zone;
 use crate::clock::SharedClock;
 use crate::http::access::About;
 use crate::http::together::Together;
-use crate::model::{FieldError, NewUser, Schedule, User, UserDocument};
-use crate::store::{Created, Deleted, Edited, Idempotency, Store, UserFilter, UserRef};
+use crate::model::{FieldError, NewUser, Schedule, User, UserDocument, Version};
+use crate::store::{Before, Created, Deleted, Edited, Idempotency, Store, UserFilter, UserRef};
 
 pub(super) const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -179,7 +179,7 @@ pub(super) async fn create(
     };
     match outcome {
         Created::New(user) => Ok(created(&user.known_to(&api.schedule))),
-        Created::Before(id, answer) => Ok(created_before(id, answer)),
+        Created::Before(before) => Ok(created_before(*before)),
         Created::KeyTaken => Err(Problem::key_taken()),
         Created::ExternalIdTaken => Err(Problem::external_id_taken()),
     }
@@ -349,8 +349,8 @@ impl Api {
     pub(super) async fn read(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
         let user = self.store.user(who).await?.ok_or_else(no_such_user)?;
         let known = Preconditions::of(headers).if_none_match;
-        if known.is_some_and(|tags| tags.has(user.version)) {
-            return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(&user))]).into_response());
+        if known.is_some_and(|tags| tags.has(user.version())) {
+            return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(user.version()))]).into_response());
         }
         Ok(shown(&user.known_to(&self.schedule)))
     }
@@ -368,7 +368,7 @@ impl Api {
             let new = document(user)
                 .check(&self.schedule, today)
                 .map_err(Problem::invalid)?;
-            if preconditions.hold(Some(user.version)) {
+            if preconditions.hold(Some(user.version())) {
                 Ok(new)
             } else {
                 Err(Problem::other_version())
@@ -427,11 +427,11 @@ pub(super) fn no_such_user() -> Problem {
 
 fn shown(user: &User) -> Response {
     let about = Extension(About(user.id));
-    (about, [(ETAG, etag(user))], Json(user)).into_response()
+    (about, [(ETAG, etag(user.version()))], Json(user)).into_response()
 }
 
 pub(super) fn created(user: &User) -> Response {
-    let headers = [(LOCATION, location(user.id)), (ETAG, etag(user))];
+    let headers = [(LOCATION, location(user.id)), (ETAG, etag(user.version()))];
     (
         StatusCode::CREATED,
         Extension(About(user.id)),
@@ -442,10 +442,15 @@ pub(super) fn created(user: &User) -> Response {
 }
 
 /// What was created is at its first version, whatever became of it since.
-fn created_before(id: Uuid, answer: String) -> Response {
+fn created_before(before: Before) -> Response {
+    let Before {
+        id,
+        created_at,
+        answer,
+    } = before;
     let headers = [
         (LOCATION, location(id)),
-        (ETAG, HeaderValue::from_static("\"1\"")),
+        (ETAG, etag(Version::new(1, created_at))),
         (axum::http::header::CONTENT_TYPE, HeaderValue::from_static(JSON)),
     ];
     (StatusCode::CREATED, Extension(About(id)), headers, answer).into_response()

@@ -24,13 +24,24 @@ pub struct Idempotency<'a> {
     pub request: &'a [u8],
 }
 
+/// What an earlier request made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// The user's id.
+    pub id: Uuid,
+    /// When the user was created, UTC.
+    pub created_at: DateTime<Utc>,
+    /// The answer as it was then.
+    pub answer: String,
+}
+
 /// What became of a request to create a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// It is there.
     New(Box<User>),
-    /// The same request was answered before: the id that it got, and the answer as it was then.
-    Before(Uuid, String),
+    /// The same request was answered before.
+    Before(Box<Before>),
     /// The key belongs to another request.
     KeyTaken,
     /// The external id belongs to another user.
@@ -158,15 +169,20 @@ async fn reserve(
     if ours.is_some() {
         return Ok(None);
     }
-    let (same, id, answer): (bool, Uuid, String) = sqlx::query_as(
-        "SELECT request_hash = sha256($2), user_id, answer FROM idempotency_keys WHERE key = $1",
+    // The key and its user were written at the same `now`.
+    let (same, id, created_at, answer): (bool, Uuid, DateTime<Utc>, String) = sqlx::query_as(
+        "SELECT request_hash = sha256($2), user_id, created_at, answer FROM idempotency_keys WHERE key = $1",
     )
     .bind(idempotency.key)
     .bind(idempotency.request)
     .fetch_one(&mut **transaction)
     .await?;
     Ok(Some(if same {
-        Created::Before(id, answer)
+        Created::Before(Box::new(Before {
+            id,
+            created_at,
+            answer,
+        }))
     } else {
         Created::KeyTaken
     }))

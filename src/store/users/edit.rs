@@ -12,7 +12,7 @@ use super::UserRef;
 use super::occasions::{Dates, leap_day_rule_matters, raise_versions};
 use super::rows::one_user;
 use crate::calendar::{LeapDay, SendAt};
-use crate::model::{NewUser, Reason, Schedule, User};
+use crate::model::{NewUser, Reason, Schedule, User, Version};
 
 /// What became of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Store {
         &self,
         now: DateTime<Utc>,
         who: UserRef<'_>,
-        versions: Option<&[i64]>,
+        versions: Option<&[Version]>,
     ) -> Result<Deleted> {
         self.in_time(async {
             let mut transaction = self.begin().await?;
@@ -141,15 +141,16 @@ impl Store {
 async fn lock(
     transaction: &mut Transaction<'_, Postgres>,
     who: UserRef<'_>,
-) -> Result<Option<(Uuid, i64, Option<String>)>> {
+) -> Result<Option<(Uuid, Version, Option<String>)>> {
     let (id, external_id) = who.columns();
-    Ok(sqlx::query_as(
-        "SELECT id, version, external_id FROM users WHERE id = $1 OR external_id = $2 FOR UPDATE",
+    let row: Option<(Uuid, i64, DateTime<Utc>, Option<String>)> = sqlx::query_as(
+        "SELECT id, version, created_at, external_id FROM users WHERE id = $1 OR external_id = $2 FOR UPDATE",
     )
     .bind(id)
     .bind(external_id)
     .fetch_optional(&mut **transaction)
-    .await?)
+    .await?;
+    Ok(row.map(|(id, number, created_at, external_id)| (id, Version::new(number, created_at), external_id)))
 }
 
 /// Writes what differs, and gives whether something did; the version grows only then.

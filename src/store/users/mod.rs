@@ -12,7 +12,7 @@ mod write;
 
 use uuid::Uuid;
 
-pub use create::{Created, Idempotency};
+pub use create::{Before, Created, Idempotency};
 pub use edit::{Deleted, Edited};
 pub use facts::Facts;
 pub use read::UserFilter;

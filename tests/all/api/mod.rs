@@ -12,6 +12,7 @@ mod versions;
 use serde_json::{Value, json};
 
 use crate::support::api::Server;
+use crate::support::world::instant;
 
 /// A body for a new user.
 fn ada() -> Value {
@@ -31,4 +32,9 @@ async fn create(server: &Server, fields: &Value) -> String {
     }
     let answer = server.json("POST", "/v1/users", &user).await.expect(201);
     answer["id"].as_str().unwrap().to_owned()
+}
+
+/// The `n`th version of who is created while the clock stands as at the start.
+fn tag(n: u32) -> String {
+    format!("\"{n}-{:x}\"", instant("2026-11-24T12:00:00Z").timestamp_micros())
 }

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{ada, create};
+use super::{ada, create, tag};
 use crate::support::api::Server;
 
 #[tokio::test]
@@ -12,20 +12,24 @@ async fn who_knows_an_old_version_changes_nothing() {
     let server = Server::start().await;
     let path = format!("/v1/users/{}", create(&server, &json!({})).await);
     let change = json!({ "lastName": "King" });
-    let with = |tag: &'static str| [("if-match", tag)];
-    let answer = server.json_with("PATCH", &path, &with("\"1\""), &change).await;
+    let (one, two) = (tag(1), tag(2));
+    let list = format!("{one}, \"x\"");
+    fn with(tag: &str) -> [(&str, &str); 1] {
+        [("if-match", tag)]
+    }
+    let answer = server.json_with("PATCH", &path, &with(&one), &change).await;
     answer.expect(200);
-    assert_eq!(answer.header("etag"), "\"2\"");
+    assert_eq!(answer.header("etag"), two);
     server
-        .json_with("PATCH", &path, &with("\"1\""), &change)
+        .json_with("PATCH", &path, &with(&one), &change)
         .await
         .expect(412);
     server
-        .json_with("PUT", &path, &with("\"1\", \"x\""), &ada())
+        .json_with("PUT", &path, &with(&list), &ada())
         .await
         .expect(412);
     server
-        .call("DELETE", &path, &with("\"1\""), Body::empty())
+        .call("DELETE", &path, &with(&one), Body::empty())
         .await
         .expect(412);
     assert_eq!(server.get(&path).await.expect(200)["lastName"], "King");
@@ -34,11 +38,11 @@ async fn who_knows_an_old_version_changes_nothing() {
         .await
         .expect(200);
     server
-        .call("DELETE", &path, &with("\"2\""), Body::empty())
+        .call("DELETE", &path, &with(&two), Body::empty())
         .await
         .expect(204);
     server
-        .call("DELETE", &path, &with("\"2\""), Body::empty())
+        .call("DELETE", &path, &with(&two), Body::empty())
         .await
         .expect(404);
 }
@@ -47,13 +51,62 @@ async fn who_knows_an_old_version_changes_nothing() {
 async fn an_edit_that_changes_nothing_keeps_the_version() {
     let server = Server::start().await;
     let path = format!("/v1/users/{}", create(&server, &json!({})).await);
-    assert_eq!(server.json("PUT", &path, &ada()).await.header("etag"), "\"1\"");
+    assert_eq!(server.json("PUT", &path, &ada()).await.header("etag"), tag(1));
     let change = json!({ "occasions": { "work_anniversary": "2019-05-02" } });
-    assert_eq!(server.json("PATCH", &path, &change).await.header("etag"), "\"2\"");
+    assert_eq!(server.json("PATCH", &path, &change).await.header("etag"), tag(2));
     let read = server
-        .call("GET", &path, &[("if-none-match", "W/\"2\"")], Body::empty())
+        .call(
+            "GET",
+            &path,
+            &[("if-none-match", &format!("W/{}", tag(2)))],
+            Body::empty(),
+        )
         .await;
     assert_eq!((read.status.as_u16(), read.body.len()), (304, 0));
+}
+
+#[tokio::test]
+async fn who_comes_back_has_no_version_of_who_was_deleted() {
+    let server = Server::start().await;
+    let path = "/v1/users/by-external-id/hr-1";
+    let first = server.json("PUT", path, &ada()).await;
+    first.expect(201);
+    let before = first.header("etag");
+    server.call("DELETE", path, &[], Body::empty()).await.expect(204);
+    server.clock.advance(chrono::TimeDelta::microseconds(1));
+    let mut back = ada();
+    back["lastName"] = json!("Byron");
+    let second = server.json("PUT", path, &back).await;
+    let user = second.expect(201);
+    assert_eq!(user["id"], first.json()["id"]);
+    assert_ne!(second.header("etag"), before);
+
+    let read = server
+        .call("GET", path, &[("if-none-match", before)], Body::empty())
+        .await;
+    assert_eq!(read.expect(200), user);
+    let only_before = [("if-match", before)];
+    let by_id = format!("/v1/users/{}", user["id"].as_str().unwrap());
+    for path in [path, &by_id] {
+        server
+            .json_with("PUT", path, &only_before, &ada())
+            .await
+            .expect(412);
+        server
+            .call("DELETE", path, &only_before, Body::empty())
+            .await
+            .expect(412);
+    }
+    let change = json!({ "lastName": "King" });
+    server
+        .json_with("PATCH", &by_id, &only_before, &change)
+        .await
+        .expect(412);
+    let now = [("if-match", second.header("etag"))];
+    server
+        .call("DELETE", &by_id, &now, Body::empty())
+        .await
+        .expect(204);
 }
 
 #[tokio::test]
@@ -73,7 +126,7 @@ async fn create_only_and_update_only_by_external_id() {
         .await
         .expect(412);
     server
-        .json_with("PUT", path, &[("if-match", "\"1\"")], &ada())
+        .json_with("PUT", path, &[("if-match", &tag(1))], &ada())
         .await
         .expect(200);
 }
