@@ -295,6 +295,7 @@ async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::R
         .await?;
     store.close().await;
     let ids = users
+        .users
         .into_iter()
         .filter_map(|user| Some((user.external_id?, user.id)));
     Ok((cast, ids.collect()))

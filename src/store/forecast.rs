@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 
 use super::users::OccasionRow;
-use super::{Result, Store};
+use super::{Result, Store, StoreError};
 use crate::model::Occasion;
 
 /// As many people who share a date, a zone and their settings.
@@ -28,11 +28,13 @@ impl Store {
     /// Gives `each` every group of occasions that are due together, and how many they are; on `days` (month and day)
     /// alone, if these are given. A year before `first_year` is left out. The occasions belong to nobody.
     ///
+    /// Whom this binary cannot read is left out, and told of in the log: the trouble of one person must not be everybody's.
+    ///
     /// One pass over all users, grouped by the server: what comes over the wire is bounded by dates times zones in use,
     /// and none of it is kept.
     ///
     /// # Errors
-    /// The database refuses or is away, or a row holds what this binary cannot read.
+    /// The database refuses or is away.
     pub async fn occasion_groups(
         &self,
         first_year: i32,
@@ -57,8 +59,23 @@ impl Store {
                 .bind(months)
                 .bind(days)
                 .fetch(&mut *transaction);
+            let (mut unreadable, mut first) = (0, None);
             while let Some(group) = groups.try_next().await? {
-                each(&group.occasion.occasion()?, group.users as u64);
+                match group.occasion.occasion() {
+                    Ok(occasion) => each(&occasion, group.users as u64),
+                    Err(StoreError::Unreadable(error)) => {
+                        unreadable += group.users;
+                        first.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(error) = first {
+                tracing::warn!(
+                    dates = unreadable,
+                    error,
+                    "dates that cannot be read are left out of the forecast"
+                );
             }
             Ok(())
         })

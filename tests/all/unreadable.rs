@@ -1,10 +1,13 @@
 //! A row that this binary cannot read, such as a zone that somebody wrote into the database by hand, or that a newer binary
 //! knew: it is the trouble of one person, and of nobody else.
 
+use axum::body::Body;
 use bday::model::EventState::Pending;
 use bday::store::UserRef;
 use bday::tzguard::{Outcome, recompute};
+use serde_json::json;
 
+use crate::support::api::Server;
 use crate::support::world::{World, instant};
 
 const NOW: &str = "2026-05-01T12:00:00Z";
@@ -51,6 +54,77 @@ async fn a_day_that_is_long_over_is_not_gone_through_again_for_one_who_cannot_be
     world.set("2026-05-06T00:00:00Z");
     world.tick().await;
     assert_eq!(open().await, 0);
+}
+
+#[tokio::test]
+async fn lists_exports_and_forecasts_are_there_without_one_who_cannot_be_read() {
+    let world = World::at(NOW).await;
+    for name in ["ada", "mars", "zoe"] {
+        world.write(name, "1990-05-02", "Europe/Berlin").await;
+    }
+    set_zone(&world, "mars", "Mars/Olympus_Mons").await;
+    let server = Server::on(&world);
+    // Page by page: the list goes on behind the one who is left out.
+    for limit in [1, 2, 3] {
+        let (mut names, mut cursor) = (Vec::new(), String::new());
+        for _ in 0..4 {
+            let page = server
+                .get(&format!("/v1/users?limit={limit}{cursor}"))
+                .await
+                .expect(200);
+            let users = page["items"].as_array().unwrap();
+            names.extend(
+                users
+                    .iter()
+                    .map(|user| user["externalId"].as_str().unwrap().to_owned()),
+            );
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(names, ["ada", "zoe"], "{limit} at a time");
+    }
+    let export = server.get("/v1/users/export").await;
+    assert_eq!((export.status.as_u16(), export.text().lines().count()), (200, 2));
+    let forecast = server.get("/v1/forecast").await.expect(200);
+    assert_eq!((&forecast["dates"], &forecast["due"]), (&json!(2), &json!(2)));
+}
+
+#[tokio::test]
+async fn who_cannot_be_read_can_be_replaced_and_deleted() {
+    let world = World::at(NOW).await;
+    let ids = [
+        world.write("mars", "1990-05-02", "Europe/Berlin").await,
+        world.write("venus", "1990-05-02", "UTC").await,
+    ];
+    world.tick().await;
+    for name in ["mars", "venus"] {
+        set_zone(&world, name, "Mars/Olympus_Mons").await;
+    }
+    let server = Server::on(&world);
+    let [by_id, other] = ids.map(|id| format!("/v1/users/{id}"));
+    let body = json!({"firstName": "Mars", "birthDate": "1990-05-02", "timeZone": "Asia/Tokyo", "externalId": "mars"});
+    server
+        .json("PATCH", &by_id, &json!({"lastName": "x"}))
+        .await
+        .expect(500);
+    let old = [("if-match", "\"1\"")];
+    server.json_with("PUT", &by_id, &old, &body).await.expect(412);
+    for path in [by_id.as_str(), "/v1/users/by-external-id/mars"] {
+        set_zone(&world, "mars", "Mars/Olympus_Mons").await;
+        let user = server.json("PUT", path, &body).await.expect(200);
+        assert_eq!(user["timeZone"], "Asia/Tokyo");
+        assert_eq!(server.get(&by_id).await.expect(200), user);
+    }
+    server
+        .call("DELETE", &other, &[], Body::empty())
+        .await
+        .expect(204);
+    assert_eq!(world.count(Pending).await, 1);
+    world.set("2026-05-02T00:00:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
 }
 
 #[tokio::test]

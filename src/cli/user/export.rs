@@ -59,11 +59,11 @@ async fn write(out: &mut impl Write, writer: &Writer, context: &Context) -> anyh
     let (everybody, mut after) = (UserFilter::default(), Uuid::nil());
     loop {
         let page = context.store.list_users(&everybody, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        for user in &page {
+        for user in &page.users {
             out.write_all(writer.line(user).as_bytes())?;
         }
+        let Some(next) = page.next else { break };
+        after = next;
     }
     out.flush()?;
     Ok(())

@@ -48,10 +48,8 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     while left > 0 && !output::reader_is_gone() {
         let wanted = left.min(u64::from(PAGE)) as u32;
         let page = context.store.list_users(&filter, after, wanted).await?;
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        left -= page.len() as u64;
-        for user in page {
+        left -= page.users.len() as u64;
+        for user in page.users {
             let user = user.known_to(&context.schedule);
             match &mut table {
                 Some(table) => table.row(cells(&user)),
@@ -59,6 +57,8 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
                 None => println!("{}", output::tabbed(&cells(&user))),
             }
         }
+        let Some(next) = page.next else { break };
+        after = next;
     }
     if let Some(table) = table {
         table.print()?;

@@ -80,7 +80,7 @@ pub(super) async fn put(
         .map_err(Problem::invalid)?;
     for _ in 0..TRIES {
         let edited = api
-            .edit(UserRef::External(id), &preconditions, |_| document.clone())
+            .edit(UserRef::External(id), &preconditions, |_| Ok(document.clone()))
             .await?;
         if let Some(response) = edited {
             return Ok(response);

@@ -99,9 +99,8 @@ async fn next_page(
     after: Uuid,
 ) -> Result<(String, Option<Uuid>), StoreError> {
     let page = api.store.list_users(&UserFilter::default(), after, PAGE).await?;
-    for user in &page {
+    for user in &page.users {
         text.push_str(&writer.line(user));
     }
-    let full = page.len() == PAGE as usize;
-    Ok((text, page.last().filter(|_| full).map(|user| user.id)))
+    Ok((text, page.next))
 }

@@ -22,7 +22,7 @@ use crate::clock::SharedClock;
 use crate::http::access::About;
 use crate::http::together::Together;
 use crate::model::{FieldError, NewUser, Schedule, User, UserDocument, Version};
-use crate::store::{Before, Created, Deleted, Edited, Idempotency, Store, UserFilter, UserRef};
+use crate::store::{Before, Created, Deleted, Edited, Idempotency, Store, StoreError, UserFilter, UserRef};
 
 pub(super) const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -96,7 +96,8 @@ enum LeapDay {
 
 /// List users
 ///
-/// By id, which is the order in which most were created. All conditions hold together.
+/// By id, which is the order in which most were created. All conditions hold together. Somebody whom this binary cannot read
+/// (a time zone that only a newer one knows) is left out, and named in the log.
 #[utoipa::path(
     get, path = "/v1/users", tag = "users", operation_id = "listUsers",
     params(
@@ -126,14 +127,10 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
         search,
     };
     let after = after.unwrap_or_else(Uuid::nil);
-    let mut items = api.store.list_users(&filter, after, limit + 1).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items
-        .last()
-        .filter(|_| more)
-        .map(|user| user.id.simple().to_string());
-    let items = items
+    let page = api.store.list_users(&filter, after, limit).await?;
+    let next = page.next.map(|id| id.simple().to_string());
+    let items = page
+        .users
         .into_iter()
         .map(|user| user.known_to(&api.schedule))
         .collect();
@@ -240,7 +237,7 @@ pub(super) async fn replace(
     let preconditions = Preconditions::of(&headers);
     let document = UserDocument::default().with(&object);
     let edited = api
-        .edit(UserRef::Id(id), &preconditions, |_| document.clone())
+        .edit(UserRef::Id(id), &preconditions, |_| Ok(document.clone()))
         .await?;
     edited.ok_or_else(no_such_user)
 }
@@ -277,7 +274,7 @@ pub(super) async fn patch(
     let schedule = &api.schedule;
     let edited = api
         .edit(UserRef::Id(id), &preconditions, |user| {
-            UserDocument::of(user, schedule).with(&object)
+            Ok(UserDocument::of(user?, schedule).with(&object))
         })
         .await?;
     edited.ok_or_else(no_such_user)
@@ -355,20 +352,21 @@ impl Api {
         Ok(shown(&user.known_to(&self.schedule)))
     }
 
-    /// None when there is no such user, and none was asked for.
+    /// None when there is no such user, and none was asked for. `document` gets the user as it is, if this binary can read it:
+    /// what replaces it need not.
     pub(super) async fn edit(
         &self,
         who: UserRef<'_>,
         preconditions: &Preconditions,
-        document: impl Fn(&User) -> UserDocument,
+        document: impl Fn(Result<&User, StoreError>) -> Result<UserDocument, StoreError>,
     ) -> Result<Option<Response>, Problem> {
         let (now, today) = (self.clock.now(), self.latest_today());
         // Conditions come last: they are for requests that would succeed without them (RFC 9110 section 13.2.1).
-        let edit = |user: &User| {
-            let new = document(user)
+        let edit = |version: Version, user: Result<&User, StoreError>| {
+            let new = document(user)?
                 .check(&self.schedule, today)
                 .map_err(Problem::invalid)?;
-            if preconditions.hold(Some(user.version())) {
+            if preconditions.hold(Some(version)) {
                 Ok(new)
             } else {
                 Err(Problem::other_version())
@@ -376,7 +374,8 @@ impl Api {
         };
         let mut tries = Tries::new();
         let edited = loop {
-            match self.store.edit_user(&self.schedule, now, who, edit).await {
+            let edited = self.store.change_user(&self.schedule, now, who, edit);
+            match edited.await {
                 Err(error) if tries.again(&error) => {}
                 result => break result?,
             }

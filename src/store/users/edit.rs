@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::plan::{self, begin_writing};
 use super::super::replan::replan;
-use super::super::{Result, Store};
+use super::super::{Result, Store, StoreError};
 use super::UserRef;
 use super::occasions::{Dates, leap_day_rule_matters, raise_versions};
 use super::rows::one_user;
@@ -40,7 +40,8 @@ impl Store {
     /// Changes one user into what `edit` makes of it, and replans it. Nobody else changes it meanwhile.
     ///
     /// # Errors
-    /// The database refuses, for instance because the external id is taken, or is away; then nothing is written.
+    /// The database refuses, for instance because the external id is taken, or is away, or the row holds what this binary
+    /// cannot read; then nothing is written.
     pub async fn edit_user<E>(
         &self,
         schedule: &Schedule,
@@ -48,45 +49,75 @@ impl Store {
         who: UserRef<'_>,
         edit: impl FnOnce(&User) -> Result<NewUser, E>,
     ) -> Result<Edited<E>> {
+        // Outside is what the store says, inside what the edit says.
+        let read = |_: Version, user: Result<&User>| edit(user.map_err(Err)?).map_err(Ok);
+        Ok(match self.change_user(schedule, now, who, read).await? {
+            Edited::Gone => Edited::Gone,
+            Edited::Refused(why) => Edited::Refused(why?),
+            Edited::Done(user) => Edited::Done(user),
+        })
+    }
+
+    /// The same for who may not need to know what is there: `edit` gets the version, and the user if this binary can read it.
+    ///
+    /// # Errors
+    /// The database refuses, for instance because the external id is taken, or is away; then nothing is written.
+    pub async fn change_user<E>(
+        &self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        who: UserRef<'_>,
+        edit: impl FnOnce(Version, Result<&User>) -> Result<NewUser, E>,
+    ) -> Result<Edited<E>> {
         self.in_time(async {
             let (mut transaction, through) = begin_writing(self).await?;
             // Locked first and read afterwards: what a statement sees is as of its start, so one that did both would wait for
             // another edit, and then give the dates that were there before that.
-            let Some((id, ..)) = lock(&mut transaction, who).await? else {
+            let Some((id, version, _)) = lock(&mut transaction, who).await? else {
                 return Ok(Edited::Gone);
             };
-            let Some(old) = one_user(&mut *transaction, UserRef::Id(id)).await? else {
-                return Ok(Edited::Gone);
+            let (old, edited) = match one_user(&mut *transaction, UserRef::Id(id)).await {
+                Ok(None) => return Ok(Edited::Gone),
+                Ok(Some(old)) => {
+                    let edited = edit(version, Ok(&old));
+                    (Some(old), edited)
+                }
+                Err(error @ StoreError::Unreadable(_)) => (None, edit(version, Err(error))),
+                Err(error) => return Err(error),
             };
-            let new = match edit(&old) {
+            let new = match edited {
                 Ok(new) => new,
                 Err(refusal) => return Ok(Edited::Refused(refusal)),
             };
-            let fields = update(&mut transaction, now, &old, &new).await?;
-            if leap_day_rule_matters(now) && schedule.rule(old.leap_day) != schedule.rule(new.leap_day) {
+            let fields = update(&mut transaction, now, id, &new).await?;
+            // Of one who could not be read, nobody knows the rule.
+            let other_rule =
+                |old: &User| schedule.rule(old.leap_day) != schedule.rule(new.leap_day);
+            if leap_day_rule_matters(now) && old.as_ref().is_none_or(other_rule) {
                 // As in `note_leap_day_rules`.
                 sqlx::query(
                     "UPDATE occasions SET known_at = $2 WHERE user_id = $1 AND month = 2 AND day = 29",
                 )
-                .bind(old.id)
+                .bind(id)
                 .bind(now)
                 .execute(&mut *transaction)
                 .await?;
             }
             let mut dates = Dates::default();
-            dates.add(old.id, &new);
+            dates.add(id, &new);
             let dates = !dates.write(&mut transaction, now).await?.is_empty();
             if dates && !fields {
-                raise_versions(&mut transaction, now, &[old.id]).await?;
+                raise_versions(&mut transaction, now, &[id]).await?;
             }
             let mut current = old;
             let mut written = plan::Written::default();
-            if dates || fields {
-                written = replan(&mut transaction, schedule, now, through, &[current.id]).await?;
-                if let Some(edited) = one_user(&mut *transaction, UserRef::Id(current.id)).await? {
-                    current = edited;
-                }
+            if dates || fields || current.is_none() {
+                written = replan(&mut transaction, schedule, now, through, &[id]).await?;
+                current = one_user(&mut *transaction, UserRef::Id(id)).await?;
             }
+            let Some(current) = current else {
+                return Ok(Edited::Gone);
+            };
             transaction.commit().await?;
             written.count();
             Ok(Edited::Done(Box::new(current)))
@@ -157,7 +188,7 @@ async fn lock(
 async fn update(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
-    old: &User,
+    id: Uuid,
     new: &NewUser,
 ) -> Result<bool> {
     let done = sqlx::query(
@@ -166,7 +197,7 @@ async fn update(
          WHERE id = $1 AND (external_id, first_name, last_name, time_zone, send_at, leap_day) IS DISTINCT FROM
                            ($2, $3, $4, $5, $6::time, $7)",
     )
-    .bind(old.id)
+    .bind(id)
     .bind(new.external_id.as_deref())
     .bind(&new.first_name)
     .bind(&new.last_name)

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use create::{Before, Created, Idempotency};
 pub use edit::{Deleted, Edited};
 pub use facts::Facts;
-pub use read::UserFilter;
+pub use read::{UserFilter, UserPage};
 pub(super) use rows::OccasionRow;
 
 /// By what a user that is written is known to be the same as before.

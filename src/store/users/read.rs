@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::super::{Result, Store};
+use super::super::{Result, Store, StoreError};
 use super::UserRef;
-use super::rows::{one_user, users, users_with_dates};
+use super::rows::{by_user, one_user, user, users_with_dates};
 use crate::calendar::Zone;
 use crate::model::User;
 
@@ -21,6 +22,15 @@ pub struct UserFilter {
     pub search: Option<String>,
 }
 
+/// A part of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserPage {
+    /// By id; without those whom this binary cannot read.
+    pub users: Vec<User>,
+    /// Where the next part begins, if there is one: behind this id.
+    pub next: Option<Uuid>,
+}
+
 impl Store {
     /// One user.
     ///
@@ -30,11 +40,12 @@ impl Store {
         self.in_time(one_user(&self.pool, who)).await
     }
 
-    /// Up to `limit` users with an id over `after`, by id.
+    /// Up to `limit` users with an id over `after`, by id. Whom this binary cannot read is passed over, and named in the log:
+    /// the trouble of one person must not be everybody's.
     ///
     /// # Errors
-    /// The database refuses or is away, or a row holds what this binary cannot read.
-    pub async fn list_users(&self, filter: &UserFilter, after: Uuid, limit: u32) -> Result<Vec<User>> {
+    /// The database refuses or is away.
+    pub async fn list_users(&self, filter: &UserFilter, after: Uuid, limit: u32) -> Result<UserPage> {
         self.in_time(async {
             let mut query = users_with_dates(|query| {
                 query.push(" WHERE u.id > ").push_bind(after);
@@ -44,13 +55,14 @@ impl Store {
                 if let Some(search) = &filter.search {
                     begins_with(query, search);
                 }
-                // As text: for a limit that it does not know, Postgres assumes much, and plans each time anew.
-                query.push(" ORDER BY u.id LIMIT ").push(limit);
+                // One more says whether this is all. As text: for a limit that it does not know, Postgres assumes much, and
+                // plans each time anew.
+                query.push(" ORDER BY u.id LIMIT ").push(u64::from(limit) + 1);
             });
             // How common a beginning is decides between an index on names and the order of the ids. So each search is
             // planned for its own text.
             let query = query.build().persistent(filter.search.is_none());
-            users(&query.fetch_all(&self.pool).await?)
+            page(&query.fetch_all(&self.pool).await?, limit)
         })
         .await
     }
@@ -83,6 +95,26 @@ impl Store {
         })
         .await
     }
+}
+
+/// The first `limit` users in `rows`.
+fn page(rows: &[PgRow], limit: u32) -> Result<UserPage> {
+    let (mut page, mut last) = (UserPage::default(), None);
+    for (at, (id, rows)) in by_user(rows).enumerate() {
+        if at == limit as usize {
+            page.next = last;
+            break;
+        }
+        last = Some(id);
+        match user(rows) {
+            Ok(user) => page.users.push(user),
+            Err(StoreError::Unreadable(error)) => {
+                tracing::warn!(user_id = %id, error, "a user cannot be read, and is left out of a list");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(page)
 }
 
 /// `AND` one of the names begins with `search`.

@@ -61,17 +61,19 @@ pub(super) async fn one_user(executor: impl PgExecutor<'_>, who: UserRef<'_>) ->
             UserRef::External(id) => query.push(" WHERE u.external_id = ").push_bind(id),
         };
     });
-    Ok(users(&query.build().fetch_all(executor).await?)?.pop())
+    let rows = query.build().fetch_all(executor).await?;
+    by_user(&rows).next().map(|(_, rows)| user(rows)).transpose()
 }
 
-/// The users in the rows of [`users_with_dates`].
-pub(super) fn users(rows: &[PgRow]) -> Result<Vec<User>> {
+/// The rows of [`users_with_dates`], those of each user together with its id.
+pub(super) fn by_user(rows: &[PgRow]) -> impl Iterator<Item = (Uuid, &[PgRow])> {
     let id = |row: &PgRow| row.try_get::<Uuid, _>(0).ok();
-    rows.chunk_by(|one, next| id(one) == id(next)).map(user).collect()
+    rows.chunk_by(move |one, next| id(one) == id(next))
+        .filter_map(move |rows| Some((id(&rows[0])?, rows)))
 }
 
 /// The user in the rows of one. By position: to look each name up takes longer than all else.
-fn user(rows: &[PgRow]) -> Result<User> {
+pub(super) fn user(rows: &[PgRow]) -> Result<User> {
     let row = &rows[0];
     let id = row.try_get(0)?;
     let (mut birth_date, mut occasions) = (None, BTreeMap::new());

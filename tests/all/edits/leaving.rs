@@ -176,7 +176,7 @@ async fn a_file_without_external_ids_that_is_imported_again_greets_nobody_twice(
         .store
         .list_users(&UserFilter::default(), Uuid::nil(), 10)
         .await;
-    for user in everybody.unwrap() {
+    for user in everybody.unwrap().users {
         world.delete(user.id).await;
     }
     assert_eq!(import().await, 2);
