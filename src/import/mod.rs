@@ -30,6 +30,10 @@ pub use lines::{Line, Lines};
 const BATCH: usize = 2000;
 /// Bad lines that are reported one by one; the others are only counted.
 const MAX_REPORTED: usize = 1000;
+/// Of the faults of one line, as many are told.
+const MAX_FAULTS: usize = 20;
+/// What is told of one line has no more bytes.
+const MAX_REASON_BYTES: usize = 2000;
 /// Of a line whose id and external id do not belong together.
 const CLASH: &str = "id: it belongs to somebody with another external id, or the external id to somebody else: leave one of \
                      the two out";
@@ -233,7 +237,10 @@ impl Reader {
             };
             let item = match person {
                 Ok(person) => Item::Person(number, Box::new(person)),
-                Err(reason) => Item::Bad(BadLine { line: number, reason }),
+                Err(reason) => Item::Bad(BadLine {
+                    line: number,
+                    reason: bounded(reason),
+                }),
             };
             if number.is_multiple_of(1000) {
                 progress(lines.bytes());
@@ -245,10 +252,24 @@ impl Reader {
     }
 }
 
-/// All that is wrong with a line.
+/// What is wrong with a line.
 fn in_words(errors: &[FieldError]) -> String {
-    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    errors.join("; ")
+    let mut told: Vec<String> = errors.iter().take(MAX_FAULTS).map(ToString::to_string).collect();
+    let more = errors.len() - told.len();
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    told.join("; ")
+}
+
+/// As much of `reason` as a report may keep, however long the line was: a report has a thousand of them.
+fn bounded(mut reason: String) -> String {
+    if reason.len() > MAX_REASON_BYTES {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        reason.push('…');
+        reason.shrink_to_fit();
+    }
+    reason
 }
 
 struct Importer<'a> {

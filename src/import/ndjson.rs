@@ -63,6 +63,22 @@ mod tests {
     }
 
     #[test]
+    fn of_a_line_with_a_hundred_faults_twenty_are_told() {
+        let fields: Vec<String> = (0..120).map(|n| format!("\"x{n}\":1")).collect();
+        let all = read(&format!("{{{}}}", fields.join(","))).expect_err("it is wrong");
+        assert_eq!(all.matches("unknown field").count(), 20, "{all}");
+        // Those that are missing are faults, too.
+        assert!(all.ends_with("; and 103 more"), "{all}");
+    }
+
+    #[test]
+    fn a_date_that_is_given_twice_is_refused() {
+        let twice = r#"{"occasions":{"work_anniversary":"2019-05-02","work_anniversary":"2019-05-03"}}"#;
+        let error = read(twice).expect_err("it comes twice");
+        assert!(error.contains("\"work_anniversary\" comes twice"), "{error}");
+    }
+
+    #[test]
     fn a_line_of_the_export_is_read() {
         let line = r#"{"id":"0198f0c0-0000-7000-8000-000000000000","firstName":"Ada","lastName":"Lovelace",
             "birthDate":"--12-10","timeZone":"Europe/London","sendAt":null,"occasions":{}}"#;

@@ -1,16 +1,13 @@
 //! A user as a JSON object: the same fields in the API and in NDJSON files.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use chrono::NaiveDate;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, de};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::input::shortened;
-use super::{CAMEL_CASE, FieldError, ID, NewUser, Schedule, User, UserInput, user_id};
+use super::object::not_a;
+use super::{CAMEL_CASE, FieldError, ID, NewUser, Object, Schedule, User, UserInput};
 
 const FIELDS: &str = "firstName, lastName, birthDate, timeZone, sendAt, leapDay, externalId and occasions";
 /// What bday sets. Given back, it is passed over, so that what was read can be written. Only an import goes by the id.
@@ -19,52 +16,6 @@ const READ_ONLY: [&str; 3] = [ID, "createdAt", "updatedAt"];
 /// These have null for "not set", and need no second word for it.
 const MAY_BE_NULL: [&str; 3] = ["sendAt", "leapDay", "externalId"];
 const BLANK: &str = "is blank: leave it out, or give null";
-
-/// A JSON object, its fields as they came. A field that comes twice is an error, not the last one's win.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Object(pub Vec<(String, Value)>);
-
-impl Object {
-    /// bday's own id of the user, for an import: elsewhere the address names the user. Null is none.
-    ///
-    /// # Errors
-    /// It is there, and is none.
-    pub fn user_id(&self) -> Result<Option<Uuid>, FieldError> {
-        match self.0.iter().find(|(name, _)| name == ID) {
-            None | Some((_, Value::Null)) => Ok(None),
-            Some((_, Value::String(text))) => user_id(text).map(Some),
-            Some((_, other)) => Err(FieldError::new(ID, not_a("a string", other))),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut fields: Vec<(String, Value)> = Vec::with_capacity(8);
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if fields.iter().any(|(known, _)| *known == name) {
-                        let name = shortened(&name);
-                        return Err(de::Error::custom(format!("the field {name:?} comes twice")));
-                    }
-                    fields.push((name, value));
-                }
-                Ok(Object(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Fields)
-    }
-}
 
 /// A user's fields as text, and what was wrong with them so far.
 #[derive(Debug, Clone, Default)]
@@ -221,18 +172,6 @@ impl UserDocument {
     }
 }
 
-fn not_a(expected: &str, found: &Value) -> String {
-    let found = match found {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    };
-    format!("is {found}: expected {expected}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,11 +253,5 @@ mod tests {
     fn what_was_read_can_be_written() {
         let document = ada().with(&object(r#"{"id":"x","createdAt":"x","updatedAt":"x"}"#));
         assert!(check(document).is_ok());
-    }
-
-    #[test]
-    fn a_field_that_comes_twice_is_refused() {
-        let error = serde_json::from_str::<Object>(r#"{"a":1,"a":2}"#).expect_err("it comes twice");
-        assert!(error.to_string().contains("twice"), "{error}");
     }
 }

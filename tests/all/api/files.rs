@@ -63,6 +63,29 @@ async fn an_ndjson_file_goes_in_but_for_its_bad_lines() {
 }
 
 #[tokio::test]
+async fn a_report_stays_small_however_much_is_wrong_with_each_line() {
+    let server = Server::start().await;
+    let dates: Vec<String> = (0..100)
+        .map(|n| format!("\"kind{n}\":\"{}\"", "x".repeat(500)))
+        .collect();
+    let many = format!("{{\"occasions\":{{{}}}}}\n", dates.join(","));
+    let beyond: Vec<String> = (0..6000).map(|n| format!("\"{n}\":1")).collect();
+    let beyond = format!("{{\"occasions\":{{{}}}}}\n", beyond.join(","));
+    let text = format!("\"{}\"\n", "é".repeat(30_000));
+    let file = [many.repeat(20), beyond.repeat(20), text.repeat(20)].concat();
+    let answer = import(&server, "application/x-ndjson", file).await;
+    let report = answer.expect(200);
+    assert_eq!(report["failed"], 60);
+    for error in report["errors"].as_array().unwrap() {
+        let reason = error["reason"].as_str().unwrap();
+        assert!(reason.len() < 2010, "{}", reason.len());
+    }
+    let reason = |at: usize| report["errors"][at]["reason"].as_str().unwrap();
+    assert!(reason(0).contains("kind0"), "{}", reason(0));
+    assert!(reason(20).contains("more than 128 fields"), "{}", reason(20));
+}
+
+#[tokio::test]
 async fn what_is_no_file_is_refused() {
     let server = Server::start().await;
     import(&server, "application/json", "{}").await.expect(415);

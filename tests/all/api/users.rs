@@ -84,7 +84,15 @@ async fn a_body_that_cannot_be_read_is_told_apart() {
             server.call("POST", "/v1/users", &headers, Body::from(body)).await
         }
     };
-    for body in ["", "{", "[]", "null", "{\"a\":1,\"a\":1}", "\u{feff}{}"] {
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{\"a\":1,\"a\":1}",
+        "{\"occasions\":{\"a\":null,\"a\":null}}",
+        "\u{feff}{}",
+    ] {
         call("application/json", body.to_owned()).await.expect(400);
     }
     call("text/plain", ada().to_string()).await.expect(415);
