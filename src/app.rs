@@ -471,6 +471,9 @@ async fn sample(
         if let Err(error) = store.forget_api_writes(now - keep).await {
             tracing::warn!(error = chain(&error), "cannot delete old lines of the audit log");
         }
+        if let Err(error) = store.forget_idempotency_keys(now).await {
+            tracing::warn!(error = chain(&error), "cannot delete old Idempotency-Keys");
+        }
         metrics.run_upkeep();
         tokio::time::sleep(SAMPLE_INTERVAL).await;
     }

@@ -86,6 +86,11 @@ impl Server {
         }
     }
 
+    /// What the API works on.
+    pub(crate) fn store(&self) -> Store {
+        self.database.as_ref().unwrap().store()
+    }
+
     /// For the test's own statements.
     pub(crate) async fn pool(&self) -> sqlx::PgPool {
         self.database.as_ref().unwrap().pool().await

@@ -86,6 +86,14 @@ impl Problem {
         Self::new(status, "idempotency-key-taken", title, detail)
     }
 
+    /// The request was done before, and what it made is gone.
+    pub(super) fn deleted_since() -> Self {
+        let (status, title) = (StatusCode::GONE, "The user has been deleted since");
+        let detail = "the request with this Idempotency-Key was done within a day, and its user has been deleted since: to \
+                      create somebody again, give the request another key";
+        Self::new(status, "deleted-since", title, detail)
+    }
+
     /// Nobody knows who asks.
     pub(in crate::http) fn unauthenticated(detail: impl Into<String>) -> Self {
         let (status, title) = (StatusCode::UNAUTHORIZED, "A token is needed");

@@ -150,6 +150,7 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
             ("ETag" = String, description = "The version"),
         )),
         (status = 409, description = "The external id is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "The request with this key was done, and its user has been deleted since", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Some fields are wrong, or the key belongs to another request", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
@@ -177,6 +178,7 @@ pub(super) async fn create(
     match outcome {
         Created::New(user) => Ok(created(&user.known_to(&api.schedule))),
         Created::Before(before) => Ok(created_before(*before)),
+        Created::DeletedSince => Err(Problem::deleted_since()),
         Created::KeyTaken => Err(Problem::key_taken()),
         Created::ExternalIdTaken => Err(Problem::external_id_taken()),
     }

@@ -14,6 +14,9 @@ use crate::model::{NewUser, Schedule, User};
 
 /// How long a key is remembered.
 const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
+/// Keys that are forgotten at once, and how often in a round.
+const BATCH: u32 = 1000;
+const BATCHES: u32 = 50;
 
 /// What a client calls its request, and the request itself.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,8 @@ pub enum Created {
     New(Box<User>),
     /// The same request was answered before.
     Before(Box<Before>),
+    /// The key belongs to a request that was done, and whose user has been deleted since.
+    DeletedSince,
     /// The key belongs to another request.
     KeyTaken,
     /// The external id belongs to another user.
@@ -68,8 +73,6 @@ impl Store {
             if let Some(idempotency) = idempotency
                 && let Some(before) = reserve(&mut transaction, now, idempotency).await?
             {
-                // What was swept stays swept.
-                transaction.commit().await?;
                 return Ok(before);
             }
             let users = std::slice::from_ref(user);
@@ -92,6 +95,31 @@ impl Store {
             Ok(Created::New(Box::new(user)))
         })
         .await
+    }
+
+    /// Forgets keys, and the answers with them, that have had their day, in batches, as many as one round may take.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn forget_idempotency_keys(&self, now: DateTime<Utc>) -> Result<()> {
+        for _ in 0..BATCHES {
+            let deleted = self.in_time(async {
+                let done = sqlx::query(
+                    "DELETE FROM idempotency_keys WHERE key IN (
+                         SELECT key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
+                         FOR UPDATE SKIP LOCKED)",
+                )
+                .bind(now - KEY_LIFE)
+                .bind(i64::from(BATCH))
+                .execute(&self.pool)
+                .await?;
+                Ok(done.rows_affected())
+            });
+            if deleted.await? < u64::from(BATCH) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Creates several users who have nothing to do with each other, each as [`Store::create_user`] does, in one
@@ -145,14 +173,6 @@ async fn reserve(
     now: DateTime<Utc>,
     idempotency: Idempotency<'_>,
 ) -> Result<Option<Created>> {
-    // Each new key sweeps some old ones away, so the table has what a day brings and needs no keeper.
-    sqlx::query(
-        "DELETE FROM idempotency_keys WHERE key IN (
-             SELECT key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT 8 FOR UPDATE SKIP LOCKED)",
-    )
-    .bind(now - KEY_LIFE)
-    .execute(&mut **transaction)
-    .await?;
     let ours: Option<bool> = sqlx::query_scalar(
         "INSERT INTO idempotency_keys AS k (key, request_hash, created_at) VALUES ($1, sha256($2), $3)
          ON CONFLICT (key) DO UPDATE
@@ -170,22 +190,35 @@ async fn reserve(
         return Ok(None);
     }
     // The key and its user were written at the same `now`.
-    let (same, id, created_at, answer): (bool, Uuid, DateTime<Utc>, String) = sqlx::query_as(
+    let (same, id, created_at, answer): (bool, Option<Uuid>, DateTime<Utc>, Option<String>) = sqlx::query_as(
         "SELECT request_hash = sha256($2), user_id, created_at, answer FROM idempotency_keys WHERE key = $1",
     )
     .bind(idempotency.key)
     .bind(idempotency.request)
     .fetch_one(&mut **transaction)
     .await?;
-    Ok(Some(if same {
-        Created::Before(Box::new(Before {
+    Ok(Some(match (id, answer) {
+        (Some(id), Some(answer)) if same => Created::Before(Box::new(Before {
             id,
             created_at,
             answer,
-        }))
-    } else {
-        Created::KeyTaken
+        })),
+        (Some(_), Some(_)) => Created::KeyTaken,
+        // What the request said is forgotten as well.
+        _ => Created::DeletedSince,
     }))
+}
+
+/// Takes a user who is deleted out of the answers that are kept. Their keys stay for their day, so that a repeat of such a
+/// request does not create the user again.
+pub(super) async fn forget_answers(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Result<()> {
+    sqlx::query(
+        "UPDATE idempotency_keys SET user_id = NULL, answer = NULL, request_hash = '' WHERE user_id = $1",
+    )
+    .bind(user)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 /// Writes those whose external id is free; of several with the same, the first.

@@ -9,6 +9,7 @@ use super::super::plan::{self, begin_writing};
 use super::super::replan::replan;
 use super::super::{Result, Store, StoreError};
 use super::UserRef;
+use super::create::forget_answers;
 use super::occasions::{Dates, leap_day_rule_matters, raise_versions};
 use super::rows::one_user;
 use crate::calendar::{LeapDay, SendAt};
@@ -147,6 +148,7 @@ impl Store {
             if let Some(external_id) = external_id {
                 remember(&mut transaction, now, id, &external_id).await?;
             }
+            forget_answers(&mut transaction, id).await?;
             sqlx::query("DELETE FROM users WHERE id = $1")
                 .bind(id)
                 .execute(&mut *transaction)

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::HeaderMap;
+use bday::clock::Clock as _;
 use serde_json::{Value, json};
 
 use super::{ada, create, tag};
@@ -213,18 +214,67 @@ async fn a_key_is_forgotten_after_a_day() {
             .expect(201)["id"],
         first["id"]
     );
-    // And each new key sweeps old ones away.
-    server.clock.advance(chrono::TimeDelta::hours(25));
-    server
-        .json_with("POST", "/v1/users", &[("idempotency-key", "l")], &ada())
+    // And what the table has of it goes by itself, also if no other key ever comes.
+    let pool = server.pool().await;
+    let forgotten = async |hours| -> i64 {
+        server.clock.advance(chrono::TimeDelta::hours(hours));
+        let store = server.store();
+        store.forget_idempotency_keys(server.clock.now()).await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM idempotency_keys")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    assert_eq!(forgotten(23).await, 1);
+    assert_eq!(forgotten(2).await, 0);
+}
+
+#[tokio::test]
+async fn who_is_deleted_is_in_no_answer_that_is_kept_and_a_repeat_creates_nobody() {
+    let server = Server::start().await;
+    let key = [("idempotency-key", "k")];
+    let mut body = ada();
+    body["externalId"] = json!("hr-1");
+    let created = server
+        .json_with("POST", "/v1/users", &key, &body)
         .await
         .expect(201);
+    // Somebody else's answer stays.
+    let other = [("idempotency-key", "l")];
+    let eve = server
+        .json_with("POST", "/v1/users", &other, &ada())
+        .await
+        .expect(201);
+    let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
+    server.call("DELETE", &path, &[], Body::empty()).await.expect(204);
+
     let pool = server.pool().await;
-    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM idempotency_keys")
+    let kept: Vec<String> = sqlx::query_scalar("SELECT k::text FROM idempotency_keys k WHERE answer IS NULL")
         .fetch_all(&pool)
         .await
         .unwrap();
-    assert_eq!(keys, ["l"]);
+    assert_eq!(kept.len(), 1);
+    for personal in ["Ada", "hr-1", created["id"].as_str().unwrap()] {
+        assert!(!kept[0].contains(personal), "{}", kept[0]);
+    }
+    let mut others = ada();
+    others["firstName"] = json!("Bob");
+    for body in [&body, &others] {
+        let gone = server
+            .json_with("POST", "/v1/users", &key, body)
+            .await
+            .expect(410);
+        assert_eq!(gone["type"], "urn:bday:problem:deleted-since");
+    }
+    server.get(&path).await.expect(404);
+    let again = server.json_with("POST", "/v1/users", &other, &ada()).await;
+    assert_eq!(again.expect(201), eve);
+    // Another key means it.
+    let back = server
+        .json_with("POST", "/v1/users", &[("idempotency-key", "m")], &body)
+        .await
+        .expect(201);
+    assert_eq!(back["id"], created["id"]);
 }
 
 #[tokio::test]
