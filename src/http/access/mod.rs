@@ -29,6 +29,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use uuid::Uuid;
 
 use super::api::problem::Problem;
 use crate::clock::SharedClock;
@@ -98,6 +99,16 @@ pub(super) enum Caller {
     Local,
     /// Whoever has this token.
     Token(Arc<Known>),
+}
+
+impl Caller {
+    /// The token's id; none without one.
+    pub(super) fn token_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Local => None,
+            Self::Token(known) => Some(known.id),
+        }
+    }
 }
 
 /// Lets requests in, or not.
@@ -234,8 +245,8 @@ impl Refusal {
     }
 }
 
-/// Guards the routes of the API.
-pub(super) async fn api(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+/// Guards the routes of the API, and tells them who asks.
+pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let path = request
         .extensions()
         .get::<MatchedPath>()
@@ -263,6 +274,7 @@ pub(super) async fn api(State(gate): State<Gate>, request: Request, next: Next) 
                 Ok(begun) => begun,
                 Err(error) => return Problem::from(&*error).into_response(),
             };
+            request.extensions_mut().insert(caller);
             begun.end(next.run(request).await).await
         }
     }

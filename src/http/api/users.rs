@@ -19,7 +19,7 @@ use super::request::{self, Id, Parameters, Preconditions, Tags};
 use super::{Api, Page, Tries};
 use crate::calendar::Zone;
 use crate::clock::SharedClock;
-use crate::http::access::About;
+use crate::http::access::{About, Caller};
 use crate::http::together::Together;
 use crate::model::{FieldError, NewUser, Schedule, User, UserDocument, Version};
 use crate::store::{Before, Created, Deleted, Edited, Idempotency, Store, StoreError, UserFilter, UserRef};
@@ -139,7 +139,8 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
 
 /// Create a user
 ///
-/// With an `Idempotency-Key` the request may be repeated within a day: the repeat gets the first answer again.
+/// With an `Idempotency-Key` the request may be repeated within a day, with the same token: the repeat gets the first answer
+/// again.
 #[utoipa::path(
     post, path = "/v1/users", tag = "users", operation_id = "createUser",
     params(("Idempotency-Key" = Option<String>, Header, description = "Your name for this request", min_length = 1, max_length = 255)),
@@ -157,6 +158,7 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
 )]
 pub(super) async fn create(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     given: Parameters,
     headers: HeaderMap,
     body: Body,
@@ -170,8 +172,12 @@ pub(super) async fn create(
         .map_err(Problem::invalid)?;
     let outcome = match key {
         Some(key) => {
-            api.create_alone(&user, Some(Idempotency { key, request: &bytes }))
-                .await?
+            let idempotency = Idempotency {
+                token: caller.token_id(),
+                key,
+                request: &bytes,
+            };
+            api.create_alone(&user, Some(idempotency)).await?
         }
         None => api.create(&user).await?,
     };

@@ -1,8 +1,10 @@
 //! New users, and the promise that a repeated request makes no second one.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use sha2::{Digest as _, Sha256};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
@@ -21,10 +23,25 @@ const BATCHES: u32 = 50;
 /// What a client calls its request, and the request itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Idempotency<'a> {
+    /// The token that the request came with: what others call their requests is no concern of this one.
+    pub token: Option<Uuid>,
     /// The client's key.
     pub key: &'a str,
     /// The body, byte for byte: the same key with another body is a mistake of the client.
     pub request: &'a [u8],
+}
+
+impl Idempotency<'_> {
+    /// What stands in the table: one key for each token and each key of theirs.
+    fn stored(&self) -> String {
+        let token = self.token.map_or_else(String::new, |id| id.simple().to_string());
+        // A token's id has no blank, so no two pairs are the same text.
+        let hash = Sha256::digest(format!("{token} {}", self.key));
+        hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
 }
 
 /// What an earlier request made.
@@ -84,7 +101,7 @@ impl Store {
             };
             if let Some(idempotency) = idempotency {
                 sqlx::query("UPDATE idempotency_keys SET user_id = $2, answer = $3 WHERE key = $1")
-                    .bind(idempotency.key)
+                    .bind(idempotency.stored())
                     .bind(user.id)
                     .bind(answer(&user))
                     .execute(&mut *transaction)
@@ -173,6 +190,7 @@ async fn reserve(
     now: DateTime<Utc>,
     idempotency: Idempotency<'_>,
 ) -> Result<Option<Created>> {
+    let key = idempotency.stored();
     let ours: Option<bool> = sqlx::query_scalar(
         "INSERT INTO idempotency_keys AS k (key, request_hash, created_at) VALUES ($1, sha256($2), $3)
          ON CONFLICT (key) DO UPDATE
@@ -180,7 +198,7 @@ async fn reserve(
          WHERE k.created_at < $4
          RETURNING true",
     )
-    .bind(idempotency.key)
+    .bind(&key)
     .bind(idempotency.request)
     .bind(now)
     .bind(now - KEY_LIFE)
@@ -193,7 +211,7 @@ async fn reserve(
     let (same, id, created_at, answer): (bool, Option<Uuid>, DateTime<Utc>, Option<String>) = sqlx::query_as(
         "SELECT request_hash = sha256($2), user_id, created_at, answer FROM idempotency_keys WHERE key = $1",
     )
-    .bind(idempotency.key)
+    .bind(&key)
     .bind(idempotency.request)
     .fetch_one(&mut **transaction)
     .await?;

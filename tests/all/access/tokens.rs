@@ -3,7 +3,7 @@
 use bday::model::{Scope, Token};
 use chrono::TimeDelta;
 
-use super::{Door, NOON};
+use super::{Door, NOON, ada};
 use crate::support::wait::eventually;
 use crate::support::world::instant;
 
@@ -34,6 +34,36 @@ async fn a_token_that_runs_out_is_refused_from_that_moment_on() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_that_of_the_token_that_sent_it() {
+    let door = Door::local().await;
+    let (one, two) = (
+        door.token("one", Scope::Write).await,
+        door.token("two", Scope::Write).await,
+    );
+    let create = async |token: Option<&str>, name: &str| {
+        let mut body = ada();
+        body["firstName"] = name.into();
+        let mut request = door.client.post(format!("http://{}{USERS}", door.address));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = door
+            .send(request.header("idempotency-key", "1").json(&body))
+            .await;
+        (answer.status, answer.body["id"].clone())
+    };
+    let (status, first) = create(Some(&one), "Ada").await;
+    assert_eq!(status, 201);
+    // Another request under the same name, and then the same request.
+    assert_eq!(create(Some(&two), "Eve").await.0, 201);
+    let (status, local) = create(None, "Ada").await;
+    assert_eq!(status, 201);
+    assert_ne!(local, first);
+    assert_eq!(create(Some(&one), "Ada").await, (201, first));
+    assert_eq!(create(Some(&two), "Ada").await.0, 422);
 }
 
 #[tokio::test]
