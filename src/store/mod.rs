@@ -136,6 +136,15 @@ impl StoreError {
         }
     }
 
+    /// Whether a lock was waited for as long as one may be: whoever has it is not about to let it go.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().as_deref() == Some("55P03"),
+            _ => false,
+        }
+    }
+
     /// Whether the database looked at the statement and refused it, so that another statement may fare better.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

@@ -173,9 +173,10 @@ impl Tries {
         Self(3)
     }
 
-    /// Whether to try again after `error`.
+    /// Whether to try again after `error`. Who has waited for a lock in vain has had a connection all the time: that is for the
+    /// client to try again.
     fn again(&mut self, error: &StoreError) -> bool {
         self.0 = self.0.saturating_sub(1);
-        self.0 > 0 && error.is_contention()
+        self.0 > 0 && error.is_contention() && !error.is_lock_timeout()
     }
 }

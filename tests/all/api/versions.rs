@@ -308,6 +308,48 @@ async fn the_same_external_id_many_times_at_once_makes_one_user() {
 }
 
 #[tokio::test]
+async fn who_waited_for_a_lock_in_vain_does_not_wait_again_and_who_met_a_deadlock_goes_on() {
+    let server = Server::start().await;
+    let path = format!("/v1/users/{}", create(&server, &json!({})).await);
+    let pool = server.pool().await;
+    sqlx::raw_sql(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 PERFORM nextval('tries');
+                 RAISE EXCEPTION 'no' USING ERRCODE = TG_ARGV[0];
+             END $$;",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    for (code, tries) in [("55P03", 1), ("40P01", 3)] {
+        for event in ["UPDATE", "DELETE"] {
+            let refuse = format!(
+                "ALTER SEQUENCE tries RESTART;
+                 CREATE OR REPLACE TRIGGER refuse BEFORE {event} ON users FOR EACH ROW EXECUTE FUNCTION refuse('{code}')"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(refuse))
+                .execute(&pool)
+                .await
+                .unwrap();
+            let answer = if event == "UPDATE" {
+                server.json("PATCH", &path, &json!({ "lastName": "King" })).await
+            } else {
+                server.call("DELETE", &path, &[], Body::empty()).await
+            };
+            answer.expect(503);
+            assert_eq!(answer.header("retry-after"), "1");
+            let tried: i64 = sqlx::query_scalar("SELECT last_value FROM tries")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            assert_eq!(tried, tries, "{code} {event}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_comes_with_many_others_is_created_as_if_alone() {
     let server = Server::start().await;
     // Only the database knows that this one cannot be: a statement with it fails for everybody in it.
