@@ -277,7 +277,7 @@ async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::R
     let report = import::run(
         &store,
         &schedule,
-        now,
+        clock,
         import::Format::Csv,
         io::Cursor::new(cast.csv()),
         |_| {},

@@ -11,8 +11,9 @@ mod csv;
 mod lines;
 mod ndjson;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
+use std::sync::Arc;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::clock::SharedClock;
 use crate::model::{FieldError, NewUser, Schedule};
 use crate::store::{Store, StoreError, UserKey, Written};
 
@@ -137,31 +139,30 @@ enum Item {
     Bad(BadLine),
 }
 
-/// Imports `input`. `progress` hears of the bytes read so far.
+/// Imports `input`. `progress` hears of the bytes read so far. It may take hours, so what is "now" is asked for each batch.
 ///
 /// # Errors
 /// See [`ImportError`].
 pub async fn run(
     store: &Store,
     schedule: &Schedule,
-    now: DateTime<Utc>,
+    clock: &SharedClock,
     format: Format,
     input: impl BufRead + Send + 'static,
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<Report, ImportError> {
-    // Somewhere it is tomorrow already.
-    let today = now.date_naive() + Days::new(1);
     let (items, mut taken) = mpsc::channel(BATCH);
     let reader = Reader {
         schedule: schedule.clone(),
-        today,
+        clock: Arc::clone(clock),
         items,
     };
     let reading = tokio::task::spawn_blocking(move || reader.read(format, input, progress));
     let mut import = Importer {
         store,
         schedule,
-        now,
+        clock,
+        written_at: HashSet::new(),
         report: Report::default(),
         repeats: HashMap::new(),
     };
@@ -191,7 +192,7 @@ pub async fn run(
 /// The reading side.
 struct Reader {
     schedule: Schedule,
-    today: NaiveDate,
+    clock: SharedClock,
     items: mpsc::Sender<Item>,
 }
 
@@ -203,6 +204,11 @@ enum Parsing {
 }
 
 impl Reader {
+    /// Somewhere it is tomorrow already.
+    fn today(&self) -> NaiveDate {
+        self.clock.now().date_naive() + Days::new(1)
+    }
+
     /// Runs on a thread of its own: files block.
     fn read(&self, format: Format, input: impl BufRead, progress: impl Fn(u64)) -> Result<(), ImportError> {
         let mut lines = Lines::new(input);
@@ -231,8 +237,8 @@ impl Reader {
                 }
                 (Parsing::Header, Line::NotUtf8(_)) => return Err(HeaderError::Unreadable.into()),
                 (_, Line::Text(text)) if text.trim_ascii().is_empty() => continue,
-                (Parsing::Csv(parser), Line::Text(text)) => parser.person(text, &self.schedule, self.today),
-                (Parsing::Ndjson, Line::Text(text)) => ndjson::person(text, &self.schedule, self.today),
+                (Parsing::Csv(parser), Line::Text(text)) => parser.person(text, &self.schedule, self.today()),
+                (Parsing::Ndjson, Line::Text(text)) => ndjson::person(text, &self.schedule, self.today()),
                 (_, other) => Err(other.problem()),
             };
             let item = match person {
@@ -275,7 +281,9 @@ fn bounded(mut reason: String) -> String {
 struct Importer<'a> {
     store: &'a Store,
     schedule: &'a Schedule,
-    now: DateTime<Utc>,
+    clock: &'a SharedClock,
+    /// When this run has written, once a batch: whoever was created at one of these moments was created by it.
+    written_at: HashSet<DateTime<Utc>>,
     report: Report,
     /// How many equal lines there were so far in this run, for lines that came more than once.
     repeats: HashMap<Uuid, u32>,
@@ -290,11 +298,13 @@ impl Importer<'_> {
     }
 
     async fn write(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), ImportError> {
-        let first_line = batch.first().map_or(0, |(line, _)| *line);
-        let failed = |source| ImportError::Store {
-            line: first_line,
-            source,
-        };
+        let line = batch.first().map_or(0, |(line, _)| *line);
+        self.write_all(batch)
+            .await
+            .map_err(|source| ImportError::Store { line, source })
+    }
+
+    async fn write_all(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), StoreError> {
         let people = batch.drain(..);
         let mut rest: Vec<Numbered> = people
             .map(|(line, person)| (line, (self.key(person.id, &person.user), person.user)))
@@ -303,7 +313,7 @@ impl Importer<'_> {
             let (part, later) = without_repeats(rest);
             rest = later;
             let (lines, part): (Vec<u64>, Vec<Keyed>) = part.into_iter().unzip();
-            let written = self.write_part(&part).await.map_err(failed)?;
+            let written = self.write_part(&part).await?;
             let unsure: Vec<Uuid> = part
                 .iter()
                 .zip(&written)
@@ -315,7 +325,7 @@ impl Importer<'_> {
             let created_at = if unsure.is_empty() {
                 HashMap::new()
             } else {
-                self.store.users_created_at(&unsure).await.map_err(failed)?
+                self.store.users_created_at(&unsure).await?
             };
             for ((line, (key, user)), (id, outcome)) in lines.into_iter().zip(part).zip(written) {
                 let by_line = matches!(key, UserKey::Id(_));
@@ -323,7 +333,9 @@ impl Importer<'_> {
                     Written::Created => self.report.created += 1,
                     Written::Updated => self.report.updated += 1,
                     // Written by this very run: an equal line, so another person.
-                    Written::Unchanged if by_line && created_at.get(&id) == Some(&self.now) => {
+                    Written::Unchanged
+                        if by_line && created_at.get(&id).is_some_and(|at| self.written_at.contains(at)) =>
+                    {
                         *self.repeats.entry(line_id(&user, 0)).or_default() += 1;
                         rest.push((line, (self.key(None, &user), user)));
                     }
@@ -339,12 +351,17 @@ impl Importer<'_> {
         Ok(())
     }
 
-    async fn write_part(&self, part: &[Keyed]) -> Result<Vec<(Uuid, Written)>, StoreError> {
+    async fn write_part(&mut self, part: &[Keyed]) -> Result<Vec<(Uuid, Written)>, StoreError> {
         loop {
-            match self.store.write_users(self.schedule, self.now, part).await {
+            let now = self.clock.now();
+            match self.store.write_users(self.schedule, now, part).await {
                 // Another writer had the same people, in another order.
                 Err(error) if error.is_contention() => tracing::debug!(%error, "writing a batch again"),
-                result => return result,
+                Err(error) => return Err(error),
+                Ok(written) => {
+                    self.written_at.insert(now);
+                    return Ok(written);
+                }
             }
         }
     }
@@ -366,7 +383,7 @@ impl Importer<'_> {
 
 /// The first of each key, and what must wait for the next statement.
 fn without_repeats(users: Vec<Numbered>) -> (Vec<Numbered>, Vec<Numbered>) {
-    let mut seen = std::collections::HashSet::with_capacity(users.len());
+    let mut seen = HashSet::with_capacity(users.len());
     users.into_iter().partition(|(_, (key, user))| match key {
         UserKey::External => seen.insert((user.external_id.clone(), Uuid::nil())),
         UserKey::Id(id) => seen.insert((None, *id)),

@@ -56,16 +56,16 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         Some(Format::Ndjson) => import::Format::Ndjson,
         None => by_name(&file),
     };
-    let (store, schedule, now) = (&context.store, &context.schedule, context.clock.now());
+    let (store, schedule, clock) = (&context.store, &context.schedule, &context.clock);
     let report = if file.as_os_str() == "-" {
         let input = BufReader::with_capacity(256 * 1024, std::io::stdin());
-        import::run(store, schedule, now, format, input, |_| {}).await
+        import::run(store, schedule, clock, format, input, |_| {}).await
     } else {
         let opened = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
         let bar = progress(opened.metadata().map_or(0, |data| data.len()));
         let input = BufReader::with_capacity(256 * 1024, opened);
         let shown = bar.clone();
-        let report = import::run(store, schedule, now, format, input, move |bytes| {
+        let report = import::run(store, schedule, clock, format, input, move |bytes| {
             shown.set_position(bytes);
         })
         .await;

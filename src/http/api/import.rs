@@ -49,7 +49,7 @@ pub(super) async fn import(
     };
     let reader = StreamReader::new(Box::pin(with_patience(body, api.patience)));
     let input = io::BufReader::with_capacity(64 * 1024, SyncIoBridge::new(reader));
-    match import::run(&api.store, &api.schedule, api.clock.now(), format, input, |_| {}).await {
+    match import::run(&api.store, &api.schedule, &api.clock, format, input, |_| {}).await {
         Ok(report) => Ok(Json(report)),
         Err(ImportError::Header(error)) => Err(Problem::unusable(error.to_string())),
         Err(error @ ImportError::Read { .. }) => {

@@ -2,9 +2,12 @@
 
 use axum::body::{Body, Bytes};
 use serde_json::json;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use super::create;
 use crate::support::api::{Answer, Server};
+use crate::support::wait::eventually;
 
 async fn import(server: &Server, types: &str, body: impl Into<Body>) -> Answer {
     server
@@ -99,6 +102,55 @@ async fn what_is_no_file_is_refused() {
         "{detail}"
     );
     import(&server, "application/x-ndjson", "").await.expect(200);
+}
+
+/// A body that comes bit by bit, as it is put in at the other end. Tells when it is asked for the first bit.
+fn slow() -> (UnboundedSender<String>, oneshot::Receiver<()>, Body) {
+    let (put, parts) = unbounded_channel::<String>();
+    let (ask, asked) = oneshot::channel();
+    let parts = futures_util::stream::unfold((Some(ask), parts), |(ask, mut parts)| async move {
+        if let Some(ask) = ask {
+            let _ = ask.send(());
+        }
+        let part = parts.recv().await?;
+        Some((Ok::<_, std::io::Error>(Bytes::from(part)), (None, parts)))
+    });
+    (put, asked, Body::from_stream(parts))
+}
+
+const HEADER: &str = "first_name,last_name,birth_date,time_zone\n";
+
+/// As many as go in at once, all with the same birthday.
+fn a_batch() -> String {
+    (0..2000).map(|n| format!("n{n},,1990-01-01,UTC\n")).collect()
+}
+
+#[tokio::test]
+async fn a_long_import_goes_by_the_clock_as_it_is_when_a_line_goes_in() {
+    let server = Server::start().await;
+    let pool = server.pool().await;
+    let (put, _, body) = slow();
+    let later = async {
+        put.send(HEADER.to_owned() + &a_batch()).unwrap();
+        eventually("the first to be in", async || {
+            let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            (users == 2000).then_some(())
+        })
+        .await;
+        server.clock.advance(chrono::TimeDelta::hours(30));
+        // Born on a day that was to come when the import began, and one who is there already as another line of this file.
+        put.send("Zoe,,2026-11-26,UTC\nn7,,1990-01-01,UTC\n".to_owned())
+            .unwrap();
+        drop(put);
+    };
+    let (answer, ()) = tokio::join!(import(&server, "text/csv", body), later);
+    let report = answer.expect(200);
+    assert_eq!((&report["created"], &report["failed"]), (&json!(2002), &json!(0)));
+    let zoe = server.get("/v1/users?search=zoe").await.expect(200);
+    assert_eq!(zoe["items"][0]["createdAt"], "2026-11-25T18:00:00Z");
 }
 
 #[tokio::test]

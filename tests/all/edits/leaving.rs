@@ -1,9 +1,10 @@
 //! Who comes on the day, who goes, and who comes back.
 
 use std::io::BufReader;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bday::clock::Clock as _;
+use bday::clock::{Clock as _, SharedClock};
 use bday::import::{self, Format};
 use bday::model::EventState::{Cancelled, Delivered, Pending, Skipped};
 use bday::model::{EventState, Schedule};
@@ -164,9 +165,10 @@ async fn a_file_without_external_ids_that_is_imported_again_greets_nobody_twice(
     world.minute().await;
     let import = async || {
         let file = "first_name,last_name,birth_date,time_zone\nAda,,1990-05-10,UTC\nAda,,1990-05-10,UTC\n";
-        let (schedule, now): (Schedule, _) = (world.config.schedule(), world.clock.now());
+        let schedule: Schedule = world.config.schedule();
+        let clock = Arc::clone(&world.clock) as SharedClock;
         let input = BufReader::new(file.as_bytes());
-        let report = import::run(&world.store, &schedule, now, Format::Csv, input, |_| {}).await;
+        let report = import::run(&world.store, &schedule, &clock, Format::Csv, input, |_| {}).await;
         report.unwrap().created
     };
     assert_eq!(import().await, 2);
