@@ -1,6 +1,7 @@
 //! `/v1/users/import`
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -15,6 +16,10 @@ use super::Api;
 use super::problem::Problem;
 use super::request::{Parameters, content_type};
 use crate::import::{self, Format, ImportError, Report};
+
+/// Imports at once. Each has a thread for as long as its client takes, and threads of that sort resolve the names of receivers
+/// as well.
+pub(super) const MAX_IMPORTS: usize = 8;
 
 const TYPES: &str = "text/csv or application/x-ndjson";
 
@@ -31,6 +36,7 @@ const TYPES: &str = "text/csv or application/x-ndjson";
     responses(
         (status = 200, body = Report, description = "What became of the lines"),
         (status = 415, description = "Neither CSV nor NDJSON", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "As many imports are under way as one process takes (8)", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The first line does not name the columns", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
@@ -49,7 +55,18 @@ pub(super) async fn import(
     };
     let reader = StreamReader::new(Box::pin(with_patience(body, api.patience)));
     let input = io::BufReader::with_capacity(64 * 1024, SyncIoBridge::new(reader));
-    match import::run(&api.store, &api.schedule, &api.clock, format, input, |_| {}).await {
+    let place = Arc::clone(&api.imports)
+        .try_acquire_owned()
+        .map_err(|_| Problem::too_many_imports(MAX_IMPORTS))?;
+    // The reading side has a thread of its own, which may outlive this request: the place is free when both are done.
+    let place = Arc::new(place);
+    let reading = Arc::clone(&place);
+    let progress = move |_| {
+        let _held = &reading;
+    };
+    let imported = import::run(&api.store, &api.schedule, &api.clock, format, input, progress).await;
+    drop(place);
+    match imported {
         Ok(report) => Ok(Json(report)),
         Err(ImportError::Header(error)) => Err(Problem::unusable(error.to_string())),
         Err(error @ ImportError::Read { .. }) => {

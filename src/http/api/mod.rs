@@ -28,6 +28,7 @@ use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -51,6 +52,8 @@ pub struct Api {
     forecasts: Arc<forecast::Latest>,
     clock: SharedClock,
     newcomers: Arc<Together<NewUser, Option<User>>>,
+    /// A place for each import.
+    imports: Arc<Semaphore>,
     /// See [`Api::router`].
     patience: Duration,
 }
@@ -94,6 +97,7 @@ impl Api {
             forecasts: Arc::default(),
             clock,
             newcomers: Arc::new(newcomers),
+            imports: Arc::new(Semaphore::new(import::MAX_IMPORTS)),
             patience: Duration::from_secs(30),
         }
     }

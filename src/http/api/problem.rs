@@ -164,6 +164,12 @@ impl Problem {
         Self::new(status, "timeout", title, detail).with(RETRY_AFTER, LATER)
     }
 
+    /// As many imports are under way as there may be.
+    pub(super) fn too_many_imports(most: usize) -> Self {
+        let detail = format!("{most} imports are under way in this process, and no more at once: try again");
+        Self::unavailable(&detail, LATER)
+    }
+
     fn unavailable(detail: &str, retry_after: HeaderValue) -> Self {
         let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "Not available at this moment");
         Self::new(status, "unavailable", title, detail).with(RETRY_AFTER, retry_after)

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::create;
 use crate::support::api::{Answer, Server};
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, within};
 
 async fn import(server: &Server, types: &str, body: impl Into<Body>) -> Answer {
     server
@@ -151,6 +151,32 @@ async fn a_long_import_goes_by_the_clock_as_it_is_when_a_line_goes_in() {
     assert_eq!((&report["created"], &report["failed"]), (&json!(2002), &json!(0)));
     let zoe = server.get("/v1/users?search=zoe").await.expect(200);
     assert_eq!(zoe["items"][0]["createdAt"], "2026-11-25T18:00:00Z");
+}
+
+#[tokio::test]
+async fn slow_imports_take_eight_threads_and_no_more() {
+    let server = Server::start().await;
+    let (mut puts, mut begun, mut all) = (Vec::new(), Vec::new(), Vec::new());
+    for (put, asked, body) in (0..8).map(|_| slow()) {
+        puts.push(put);
+        begun.push(asked);
+        all.push(import(&server, "text/csv", body));
+    }
+    let ninth = async || import(&server, "text/csv", HEADER).await;
+    let one_more = async {
+        within("all to be read", futures_util::future::join_all(begun)).await;
+        let refused = ninth().await;
+        refused.expect(503);
+        assert_eq!(refused.header("retry-after"), "5");
+        for put in puts {
+            put.send(HEADER.to_owned()).unwrap();
+        }
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(all), one_more);
+    for answer in answers {
+        answer.expect(200);
+    }
+    ninth().await.expect(200);
 }
 
 #[tokio::test]
