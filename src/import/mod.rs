@@ -122,10 +122,16 @@ pub enum ImportError {
         source: std::io::Error,
     },
     /// Postgres.
-    #[error("line {line} and those after it did not go in; run the import again")]
+    #[error(
+        "line {line} and those after it did not go in (before: created {}, updated {}, unchanged {}, failed {}); run the \
+         import again",
+        done.created, done.updated, done.unchanged, done.failed
+    )]
     Store {
         /// The first line of the batch that failed.
         line: u64,
+        /// What went in before.
+        done: Box<Report>,
         /// Why.
         #[source]
         source: StoreError,
@@ -299,9 +305,14 @@ impl Importer<'_> {
 
     async fn write(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), ImportError> {
         let line = batch.first().map_or(0, |(line, _)| *line);
-        self.write_all(batch)
-            .await
-            .map_err(|source| ImportError::Store { line, source })
+        self.write_all(batch).await.map_err(|source| ImportError::Store {
+            line,
+            done: Box::new(Report {
+                errors: Vec::new(),
+                ..self.report
+            }),
+            source,
+        })
     }
 
     async fn write_all(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), StoreError> {

@@ -36,7 +36,7 @@ const TYPES: &str = "text/csv or application/x-ndjson";
     responses(
         (status = 200, body = Report, description = "What became of the lines"),
         (status = 415, description = "Neither CSV nor NDJSON", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "As many imports are under way as one process takes (8)", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "As many imports are under way as one process takes (8), or the database is away: detail says which line was the first that did not go in", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The first line does not name the columns", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
@@ -74,7 +74,9 @@ pub(super) async fn import(
                 format!("{error}: the body ended before its time; what came before is in, so send it again");
             Err(Problem::bad_request(detail))
         }
-        Err(ImportError::Store { source, .. }) => Err(source.into()),
+        Err(ref error @ ImportError::Store { ref source, .. }) => {
+            Err(Problem::from(source).adding(&error.to_string()))
+        }
     }
 }
 

@@ -154,6 +154,27 @@ async fn a_long_import_goes_by_the_clock_as_it_is_when_a_line_goes_in() {
 }
 
 #[tokio::test]
+async fn a_database_that_fails_in_an_import_leaves_the_line_and_the_counts_in_the_answer() {
+    let server = Server::start().await;
+    let pool = server.pool().await;
+    sqlx::query("ALTER TABLE users ADD CONSTRAINT nobody CHECK (first_name <> 'Nobody')")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let file = format!(
+        "{HEADER}{}\nBob,,1990-02-30,UTC\nNobody,,1990-01-01,UTC\n",
+        a_batch()
+    );
+    let problem = import(&server, "text/csv", file).await.expect(503);
+    let detail = problem["detail"].as_str().unwrap();
+    // The header is line 1, and line 2002 is blank.
+    assert!(
+        detail.contains("line 2004 and") && detail.contains("created 2000") && detail.contains("failed 1"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
 async fn slow_imports_take_eight_threads_and_no_more() {
     let server = Server::start().await;
     let (mut puts, mut begun, mut all) = (Vec::new(), Vec::new(), Vec::new());
