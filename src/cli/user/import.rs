@@ -22,7 +22,8 @@ NDJSON (a file that ends in .ndjson or .jsonl, or --format ndjson): a line is an
 
 A person with an id is brought up to date, or added under that id; else one with an external id is. One without both is \
 known by its line: a line that was imported before changes nothing. (So give external ids to people whom you also add in \
-other ways: `bday user add` and the API do not look for a line, and a person who is there twice is greeted twice.) A bad \
+other ways: `bday user add` and the API do not look for a line, and a person who is there twice is greeted twice. Equal lines \
+want them, too: they are as many people, but an import that broke off between two of them and runs again adds only one.) A bad \
 line is reported with its number, and the rest goes in. Exit code 1 when there was one.
 
 Examples:
