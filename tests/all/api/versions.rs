@@ -10,14 +10,15 @@ use crate::support::api::Server;
 
 #[tokio::test]
 async fn who_knows_an_old_version_changes_nothing() {
+    fn with(tag: &str) -> [(&str, &str); 1] {
+        [("if-match", tag)]
+    }
+
     let server = Server::start().await;
     let path = format!("/v1/users/{}", create(&server, &json!({})).await);
     let change = json!({ "lastName": "King" });
     let (one, two) = (tag(1), tag(2));
     let list = format!("{one}, \"x\"");
-    fn with(tag: &str) -> [(&str, &str); 1] {
-        [("if-match", tag)]
-    }
     let answer = server.json_with("PATCH", &path, &with(&one), &change).await;
     answer.expect(200);
     assert_eq!(answer.header("etag"), two);

@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bday::clock::{Clock as _, SharedClock};
+use bday::clock::SharedClock;
 use bday::import::{self, Format};
 use bday::model::EventState::{Cancelled, Delivered, Pending, Skipped};
 use bday::model::{EventState, Schedule};
