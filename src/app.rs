@@ -34,6 +34,9 @@ use crate::{telemetry, tzguard};
 use outgoing::warn_of_gaps;
 pub use outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
 
+/// Connections that the stages want beside one for each lane of the claim: to plan or sweep, to lease, to record, and to
+/// take figures.
+const STAGES: u32 = 4;
 /// How often the figures for the gauges are taken. Each costs two requests to the queue.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -297,14 +300,20 @@ pub async fn start(
         warn_of_gaps(&messages(config)?);
     }
 
+    // Requests that hang must not have all connections: the claim's lanes, the planner, the sweeper and the workers go on.
+    let asked = if role.schedules() || role.works() {
+        store.reserving(config.scheduler.claim_lanes + STAGES)
+    } else {
+        store.clone()
+    };
     let api = role.answers().then(|| {
         let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
-        let letters = dead_letters(config, store.clone(), queue, shared);
-        Api::new(store.clone(), config.terms(), letters, Arc::clone(&clock))
+        let letters = dead_letters(config, asked.clone(), queue, shared);
+        Api::new(asked.clone(), config.terms(), letters, Arc::clone(&clock))
     });
     let listener = http::bind(config.http.listen)?;
     let address = listener.local_addr()?;
-    let gate = Gate::new(store.clone(), Arc::clone(&clock), config.http.needs_token());
+    let gate = Gate::new(asked, Arc::clone(&clock), config.http.needs_token());
     let site = Site {
         health: Arc::clone(&health),
         metrics: metrics.clone(),

@@ -13,6 +13,7 @@ mod inspect;
 mod leases;
 mod login;
 mod outcomes;
+mod places;
 mod plan;
 mod redrive;
 mod replan;
@@ -186,6 +187,8 @@ pub struct Store {
     deadline: Duration,
     given_up: given_up::GivenUp,
     access: Arc<login::Access>,
+    /// None: whoever comes may have every connection.
+    places: Option<places::Places>,
 }
 
 impl Store {
@@ -237,6 +240,7 @@ impl Store {
             deadline,
             given_up,
             access: Arc::new(access),
+            places: None,
         }
     }
 
@@ -381,7 +385,10 @@ impl Store {
     /// The server's own timeout does not help when the server is frozen or the network gone.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.access.check()?;
-        let answer = self.within(self.deadline, work).await;
+        let answer = match self.place().await {
+            Ok(_place) => self.within(self.deadline, work).await,
+            Err(error) => Ok(Err(error)),
+        };
         self.watched(answer.unwrap_or(Err(StoreError::Timeout(self.deadline))))
             .await
     }

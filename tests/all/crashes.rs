@@ -7,15 +7,15 @@ use bday::model::AttemptOutcome;
 use bday::model::EventState::{Dead, Delivered, Delivering, Pending, Queued};
 use bday::queue::Queue as _;
 use bday::store::{
-    ClaimCursor, LeaseRequest, NextStep, Options, Outcome, RecomputeCursor, Store, SweepLimits, UserKey,
-    UserRef,
+    ClaimCursor, LeaseRequest, NextStep, Options, Outcome, RecomputeCursor, Store, SweepLimits, UserFilter,
+    UserKey, UserRef,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection as _;
 use uuid::Uuid;
 
 use crate::support::relay::Relay;
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, within};
 use crate::support::world::{World, instant, person};
 
 const NINE: &str = "2026-05-02T09:00:00Z";
@@ -310,6 +310,55 @@ async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable()
     let (written, _) = tokio::join!(write, cancel);
     written.unwrap_err();
     store.clock().await.unwrap();
+}
+
+/// As when fifty requests of the API hang on somebody's lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_hang_leave_connections_to_the_stages() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let options = Options {
+        max_connections: 8,
+        acquire_timeout: Duration::from_secs(20),
+        statement_timeout: Duration::from_secs(30),
+    };
+    let store = Store::new(world.database.url(), &options).unwrap();
+    let (asked, everybody) = (store.reserving(5), UserFilter::default());
+    let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    let mut lock = other.begin().await.unwrap();
+    sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let list = || asked.list_users(&everybody, Uuid::nil(), 10);
+    let mut requests: Vec<_> = (0..50).map(|_| Box::pin(list())).collect();
+    let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    let hang = eventually("three to hang", async || {
+        for request in &mut requests {
+            assert!(futures_util::poll!(request).is_pending());
+        }
+        let hanging: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut watcher)
+        .await
+        .unwrap();
+        assert!(hanging <= 3);
+        (hanging == 3).then_some(())
+    });
+    hang.await;
+    // Five at once for the stages, however many wait.
+    let stages = (0..5).map(|_| store.clock());
+    for answer in within("the stages", futures_util::future::join_all(stages)).await {
+        answer.unwrap();
+    }
+    // Who hangs up gives the place back, be it that of one who waits or of one who hangs.
+    drop(requests.split_off(40));
+    drop(requests.drain(..10));
+    lock.rollback().await.unwrap();
+    for page in within("the others", futures_util::future::join_all(requests)).await {
+        assert_eq!(page.unwrap().users, []);
+    }
+    list().await.unwrap();
 }
 
 /// As when the database's machine is gone, and another has taken its place: TCP itself gives up after a quarter of an hour.
