@@ -48,6 +48,9 @@ impl Store {
     /// Writes `outcomes` of the worker process `holder`; gives the events and attempts whose lease it had lost, and
     /// those events stay as they are. Every attempt goes on record either way: its request did leave.
     ///
+    /// A sweep that took the worker for dead, as after an outage of the database, does not undo a delivery: the event is
+    /// delivered, as long as nobody has leased it since.
+    ///
     /// # Errors
     /// The database refuses or is away; then nothing is written, and the same call may be made again.
     pub async fn record(&self, holder: Uuid, outcomes: &[Outcome]) -> Result<HashSet<(Uuid, i16)>> {
@@ -127,6 +130,10 @@ impl Store {
 /// Attempts that are not on record when a later one ends were lost with their workers: they are noted as unknown, until
 /// such a worker should turn out to live and record its own after all. Two attempts of one event may be in one batch,
 /// after an outage; then the earlier is no lost one, and none is noted twice (Postgres would refuse the whole batch).
+///
+/// A lease that the sweeper took away proves nothing against a delivery. The attempt's number proves that nobody has leased
+/// the event since, so it is still this attempt's to end, whether it waits to go again, is on the queue, or was taken for
+/// dead. A failure changes nothing then: the sweeper has seen to what comes next.
 const RECORD: &str = "
 WITH o AS (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::timestamptz[], $5::text[], $6::smallint[],
@@ -153,7 +160,10 @@ SET state = o.state::event_state,
     finished_at = CASE WHEN o.deadline_at IS NULL THEN o.finished_at END,
     lease_holder = NULL
 FROM o
-WHERE e.id = o.id AND e.attempts = o.attempt AND e.lease_holder = $11
+WHERE e.id = o.id AND e.attempts = o.attempt
+  AND (e.lease_holder = $11
+       OR o.state = 'delivered' AND e.lease_holder IS NULL
+          AND (e.state IN ('pending', 'queued') OR e.state = 'dead' AND e.reason = 'worker_lost'))
 RETURNING e.id, o.attempt";
 
 /// What an earlier call wrote whose answer got lost: the event stands exactly as this outcome would leave it.

@@ -155,6 +155,101 @@ async fn a_record_whose_answer_was_lost_is_no_lost_lease_when_it_is_made_again()
     assert_eq!(lost.len(), 1);
 }
 
+/// As after an outage of the database: the lease ran out meanwhile, and the tick came before the record.
+async fn swept(world: &World, secs: i64, max_receives: u32) {
+    let limits = SweepLimits {
+        now: after(secs),
+        lease_before: after(secs),
+        last_lease_before: after(secs),
+        max_receives,
+    };
+    let dead = world.store.sweep_dead(limits, 10).await.unwrap();
+    let lost = world.store.sweep_lost(limits, 10).await.unwrap();
+    assert_eq!(dead + lost, 1);
+}
+
+#[tokio::test]
+async fn what_was_delivered_is_delivered_even_if_the_sweeper_took_its_worker_for_dead() {
+    for (max_receives, swept_to) in [(1, Dead), (5, Pending)] {
+        let (world, event) = queued().await;
+        lease(&world, 1, event, 0).await;
+        swept(&world, 100, max_receives).await;
+        assert_eq!(world.count(swept_to).await, 1);
+        // Told twice, as when the first answer was lost.
+        for _ in 0..2 {
+            let outcome = [delivered(event, 1, 1)];
+            let lost = world.store.record(Uuid::from_u128(1), &outcome).await.unwrap();
+            assert!(lost.is_empty(), "{swept_to:?}");
+        }
+        let found = world.store.event(event).await.unwrap().unwrap();
+        assert_eq!((found.state, found.reason), (Delivered, None));
+        assert_eq!(
+            outcomes(&world, event).await,
+            [(1, "delivered".to_owned())],
+            "{swept_to:?}"
+        );
+        // It is on the queue once more perhaps, and greets nobody.
+        world.set("2026-05-02T09:02:00Z");
+        world.minute().await;
+        assert_eq!(world.greetings(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_delivered_is_delivered_even_if_its_message_was_made_again() {
+    let (world, event) = queued().await;
+    lease(&world, 1, event, 0).await;
+    swept(&world, 100, 5).await;
+    world.set("2026-05-02T09:02:00Z");
+    assert_eq!(world.tick().await.enqueued, 1);
+    assert_eq!(world.count(Queued).await, 1);
+    let outcome = [delivered(event, 1, 1)];
+    let lost = world.store.record(Uuid::from_u128(1), &outcome).await.unwrap();
+    assert_eq!((lost.len(), world.count(Delivered).await), (0, 1));
+    world.pool().run_once().await.unwrap();
+    assert_eq!(world.greetings(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_that_is_told_after_the_sweep_changes_nothing() {
+    for (max_receives, swept_to) in [(1, Dead), (5, Pending)] {
+        let (world, event) = queued().await;
+        lease(&world, 1, event, 0).await;
+        swept(&world, 100, max_receives).await;
+        for next in [
+            NextStep::Retry(after(7200)),
+            NextStep::Dead(bday::model::Reason::Status),
+        ] {
+            let failed = Outcome {
+                outcome: AttemptOutcome::Failed,
+                status: Some(500),
+                reason: Some(bday::model::Reason::Status),
+                next,
+                ..delivered(event, 1, 1)
+            };
+            let lost = world.store.record(Uuid::from_u128(1), &[failed]).await.unwrap();
+            assert_eq!((lost.len(), world.count(swept_to).await), (1, 1), "{next:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_told_after_the_sweep_and_the_next_lease_changes_nothing() {
+    let (world, event) = queued().await;
+    lease(&world, 1, event, 0).await;
+    swept(&world, 100, 5).await;
+    world.set("2026-05-02T09:02:00Z");
+    world.tick().await;
+    assert_eq!(lease(&world, 2, event, 121).await, 2);
+    let outcome = [delivered(event, 1, 1)];
+    let lost = world.store.record(Uuid::from_u128(1), &outcome).await.unwrap();
+    assert_eq!((lost.len(), world.count(Delivering).await), (1, 1));
+    // Nor once that one was swept in its turn: the number is another.
+    swept(&world, 200, 5).await;
+    let lost = world.store.record(Uuid::from_u128(1), &outcome).await.unwrap();
+    assert_eq!((lost.len(), world.count(Pending).await), (1, 1));
+}
+
 #[tokio::test]
 async fn a_heartbeat_that_comes_late_does_not_shorten_the_lease() {
     let (world, event) = queued().await;
