@@ -31,7 +31,7 @@ use crate::telemetry::chain;
 use crate::worker::{self, Pool};
 use crate::{telemetry, tzguard};
 
-use outgoing::warn_of_gaps;
+use outgoing::{warn_of_gaps, warn_of_short_drain};
 pub use outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
 
 /// Connections that the stages want beside one for each lane of the claim: to plan or sweep, to lease, to record, and to
@@ -298,6 +298,7 @@ pub async fn start(
     );
     if role.works() {
         warn_of_gaps(&messages(config)?);
+        warn_of_short_drain(config);
     }
 
     // Requests that hang must not have all connections: the claim's lanes, the planner, the sweeper and the workers go on.

@@ -68,6 +68,13 @@ pub(super) fn warn_of_gaps(messages: &Messages) {
     }
 }
 
+/// Tells of a stop that breaks off what the receiver may have accepted.
+pub(super) fn warn_of_short_drain(config: &Config) {
+    if let Some(wrong) = config.short_drain() {
+        tracing::warn!("{wrong}: raise worker.drain_secs, or lower webhook.timeout_secs");
+    }
+}
+
 /// The webhook's URL, wherever it lives.
 ///
 /// # Errors

@@ -208,6 +208,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What is wrong with `worker.drain_secs`, if it is so short that each stop breaks off requests that the receiver may
+    /// have accepted, and sends them again. It works, so it is no reason not to start.
+    #[must_use]
+    pub fn short_drain(&self) -> Option<String> {
+        let (drain, timeout) = (self.worker.drain_secs, self.webhook.timeout_secs);
+        let needed = timeout.saturating_add(MARGIN_SECS);
+        (drain < needed).then(|| {
+            format!(
+                "worker.drain_secs is {drain}, webhook.timeout_secs is {timeout}: a stop breaks off requests that the \
+                 receiver may have accepted, and they are sent again"
+            )
+        })
+    }
+}
+
 /// A level, or several with commas between them, each for the module before its `=`. The filter itself would take any
 /// word for a module, and then be silent about all others.
 fn is_log_level(text: &str) -> bool {

@@ -35,6 +35,7 @@ pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<u
         )),
     }
     findings.push(messages(config));
+    findings.push(stop(config));
     findings.push(listener(config, tokens));
     findings
 }
@@ -58,6 +59,22 @@ fn messages(config: &Config) -> Finding {
         ),
         "write {% if years %}…{% endif %} around what needs the year",
     )
+}
+
+/// Long enough for what is in flight?
+fn stop(config: &Config) -> Finding {
+    const CHECK: &str = "worker.drain";
+    match config.short_drain() {
+        None => Finding::ok(
+            CHECK,
+            format!("{} s at a stop for what is in flight", config.worker.drain_secs),
+        ),
+        Some(wrong) => Finding::warning(
+            CHECK,
+            wrong,
+            "raise worker.drain_secs, and what the supervisor allows for a stop above it; or lower webhook.timeout_secs",
+        ),
+    }
 }
 
 const REACHABLE: &str = "webhook.reachable";

@@ -36,7 +36,7 @@ pub(super) async fn give_back(shared: &Shared, jobs: Vec<Job>, wait: Duration) {
 }
 
 /// First the new, then the old: whatever happens in between leaves one too many, which the lease makes harmless.
-async fn replace(shared: &Shared, messages: Vec<(Uuid, Received)>) {
+pub(super) async fn replace(shared: &Shared, messages: Vec<(Uuid, Received)>) {
     let events: HashSet<Uuid> = messages.iter().map(|(event_id, _)| *event_id).collect();
     let events: Vec<Uuid> = events.into_iter().collect();
     let sent: HashSet<Uuid> = match shared.queue.send(&events).await {
@@ -54,7 +54,7 @@ async fn replace(shared: &Shared, messages: Vec<(Uuid, Received)>) {
         .collect();
     tracing::info!(
         messages = receipts.len(),
-        "messages that nobody worked on at their last receive were replaced"
+        "messages at their last receive were replaced, since their events are to go again"
     );
     if let Err(error) = shared.queue.ack(&receipts).await {
         tracing::warn!(%error, "messages that were replaced cannot be acked; they become dead letters whose event is not dead");

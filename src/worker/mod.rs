@@ -147,6 +147,8 @@ enum Disposal {
     Ack(Receipt),
     Hide(Receipt, Duration),
     Bury(Received, String),
+    /// At its last receive, but its event is to go again.
+    Replace(Uuid, Received),
 }
 
 /// When to stop asking for messages.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Batches, Disposal, Finished, Shared, backoff};
 use crate::channel::Verdict;
 use crate::model::{AttemptOutcome, Reason};
+use crate::queue::Received;
 use crate::store::{NextStep, Outcome};
 
 const PAUSE: Duration = Duration::from_millis(500);
@@ -72,7 +73,7 @@ pub(super) async fn run(
                 continue;
             }
             note(&shared, &finished, &outcome, wait);
-            if disposals.send(disposal(finished, &outcome, wait)).await.is_err() {
+            if disposals.send(disposal(&shared, finished, &outcome, wait)).await.is_err() {
                 anyhow::bail!("nobody acks any more");
             }
         }
@@ -94,8 +95,9 @@ fn decide(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Decision 
     let (next, wait) = match sent.verdict {
         Verdict::Done => (NextStep::Delivered, None),
         Verdict::GiveUp => (NextStep::Dead(reason), None),
-        // The queue counts: there is no receive after this one, but for a stop, which gives the message back.
-        Verdict::Retry(_) if message.receive_count >= shared.options.max_receives => {
+        // The queue counts: there is no receive after this one. But a request that our own stop broke off says nothing of
+        // the receiver, which may have accepted it: its message is replaced.
+        Verdict::Retry(_) if reason != Reason::Shutdown && is_last(shared, message) => {
             (NextStep::Dead(reason), None)
         }
         Verdict::Retry(asked) => {
@@ -130,7 +132,12 @@ fn decide(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Decision 
     Decision { outcome, wait }
 }
 
-fn disposal(finished: Finished, outcome: &Outcome, wait: Option<Duration>) -> Disposal {
+/// Whether the queue takes this message for a dead letter when it shows again.
+fn is_last(shared: &Shared, message: &Received) -> bool {
+    message.receive_count >= shared.options.max_receives
+}
+
+fn disposal(shared: &Shared, finished: Finished, outcome: &Outcome, wait: Option<Duration>) -> Disposal {
     let Finished {
         message, sent, hold, ..
     } = finished;
@@ -143,6 +150,7 @@ fn disposal(finished: Finished, outcome: &Outcome, wait: Option<Duration>) -> Di
             Disposal::Hide(message.receipt, Duration::ZERO)
         }
         NextStep::Dead(reason) => Disposal::Bury(message, reason.as_str().to_owned()),
+        NextStep::Retry(_) if is_last(shared, &message) => Disposal::Replace(outcome.event_id, message),
         NextStep::Retry(_) => Disposal::Hide(message.receipt, wait.unwrap_or_default()),
     }
 }

@@ -87,6 +87,13 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(grade(&findings, "webhook.reachable"), "failure");
     assert_eq!(grade(&findings, "http.listen"), "failure");
 
+    let hasty = place
+        .bday(&["doctor", "--json"])
+        .env("BDAY__WORKER__DRAIN_SECS", "12");
+    let (grade_of, found) = &examine(hasty).await.1["worker.drain"];
+    assert_eq!(grade_of, "warning");
+    assert!(found.contains("worker.drain_secs is 12, webhook.timeout_secs is 10"), "{found}");
+
     let gap = place
         .bday(&["doctor", "--json"])
         .env("BDAY__KINDS__WORK__MESSAGE", "{{ years }} years, {{ full_name }}");

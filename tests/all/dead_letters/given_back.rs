@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bday::model::EventState::{Delivered, Queued};
 use bday::queue::{Depth, Received, decode};
 use bday::store::{ClaimCursor, Options, Store};
 use tokio::task::JoinSet;
@@ -9,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{NINE, Place};
+use crate::support::receiver::Behaviour;
 use crate::support::wait::eventually;
 use crate::support::world::{World, instant};
 
 super::on_both_queues!(
     a_message_that_a_stop_gives_back_at_its_last_receive_comes_again_and_is_no_dead_letter,
     a_message_that_a_stop_gives_back_before_its_last_receive_keeps_its_count,
+    a_request_that_a_stop_breaks_off_at_its_last_receive_goes_again_and_is_no_dead_letter,
 );
 
 /// The one message there is was received and given back so often.
@@ -76,6 +79,32 @@ async fn a_message_that_a_stop_gives_back_before_its_last_receive_keeps_its_coun
     assert_eq!((decode(&message.body), message.receive_count), (Ok(event), 5));
     let depth = place.world.carrier.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 1, 0));
+}
+
+async fn a_request_that_a_stop_breaks_off_at_its_last_receive_goes_again_and_is_no_dead_letter(place: Place) {
+    let world = place.world;
+    world.write("u", "1990-05-02", "UTC").await;
+    world.set(NINE);
+    world.tick().await;
+    given_back(&world, 4).await;
+    world.receiver.script([Behaviour::slow(Duration::from_mins(1))]);
+    let (pool, soft, hard) = (world.pool(), CancellationToken::new(), CancellationToken::new());
+    let (until, at_once) = (soft.clone(), hard.clone());
+    let mut running = JoinSet::new();
+    running.spawn(async move { pool.run(until, at_once).await });
+    world.receiver.until_received(1).await;
+    soft.cancel();
+    hard.cancel();
+    running.join_next().await.unwrap().unwrap().unwrap();
+    // Whoever waits at the receiver was not told whether it accepted.
+    assert_eq!(world.count(Queued).await, 1);
+    let depth = world.carrier.depth().await.unwrap();
+    assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (1, 0, 0));
+    world.receiver.script([]);
+    world.pool().run_once().await.unwrap();
+    assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));
+    let depth = world.carrier.depth().await.unwrap();
+    assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 0, 0));
 }
 
 /// As with a claim whose call to the queue hangs.
