@@ -52,6 +52,7 @@ USER 65532:65532
 EXPOSE 8080
 # SIGTERM: take no new work, end what is in flight, exit 0.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["bday", "healthcheck"]
+# Swarm replaces what is not healthy: so this asks whether it lives, not whether its database does.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["bday", "healthcheck", "--live"]
 ENTRYPOINT ["bday"]
 CMD ["serve"]

@@ -7,18 +7,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::ConfigSource;
+use crate::http::LIVE;
 
 const EXAMPLES: &str = "\
 Examples:
-  bday healthcheck            is the daemon at http.listen ready?
-  bday healthcheck --live     does it answer at all?
+  bday healthcheck            is the daemon at http.listen ready, with all that it needs?
+  bday healthcheck --live     was it ready once, and is none of its stages stuck?
+
+--live is for what replaces an unhealthy daemon, such as ECS or Swarm: with a database or a queue that is away, a new
+one would not help, and what the old one has yet to record would be sent again.
 
 Exit code 0 when it is, else 1, with the reason on standard error.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Ask only whether it answers (/livez), not whether it does its work (/readyz)
+    /// Ask only whether it has started and is not stuck (/livez), not whether it does its work (/readyz)
     #[arg(long)]
     live: bool,
 
@@ -42,10 +46,14 @@ pub(super) async fn run(args: Args, source: &ConfigSource) -> anyhow::Result<Exi
         .send()
         .await
         .with_context(|| format!("no daemon answers at {url}"))?;
-    if answer.status().is_success() {
+    let (well, said) = (answer.status().is_success(), answer.text().await);
+    let said = said.unwrap_or_default();
+    // One that still starts lives, but a deployment must not go on with it.
+    if well && (!args.live || said.trim_end() == LIVE) {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("bday: not ready: {}", answer.text().await.unwrap_or_default());
+    let lacks = if args.live { "live" } else { "ready" };
+    eprintln!("bday: not {lacks}: {}", said.trim_end());
     Ok(ExitCode::FAILURE)
 }
 

@@ -107,7 +107,7 @@ enum Command {
     Config(config::Command),
     /// Look for everything that a wrong deployment gets wrong, and say what to do
     Doctor(doctor::Args),
-    /// Ask a running daemon whether it is ready; for containers
+    /// Ask a running daemon whether it is ready, or should go on living; for containers
     Healthcheck(healthcheck::Args),
 }
 

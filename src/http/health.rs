@@ -20,6 +20,8 @@ use crate::worker::Pool;
 const TICK_LIMIT: Duration = Duration::from_secs(150);
 /// Workers may also be busy with slow requests, each within its timeout.
 const RECEIVE_GRACE: Duration = Duration::from_secs(40);
+/// What `/livez` says of a process that was set up and is not stuck.
+pub const LIVE: &str = "ok";
 const PING_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What `/readyz` looks at.
@@ -53,6 +55,10 @@ impl Health {
 
     /// Notes that the stages may run.
     pub fn set_up(&self) {
+        // They begin now, however long the database was waited for.
+        for beat in self.tick.iter().chain(self.receive.iter().map(|(beat, _)| beat)) {
+            beat.turn();
+        }
         self.set_up.store(true, Ordering::Relaxed);
     }
 
@@ -79,6 +85,20 @@ impl Health {
             .map(|(stage, ..)| stage)
     }
 
+    /// What `/livez` says, and whether this process should go on living. What is away is no reason to end it: it may hold
+    /// outcomes that are not recorded yet, and a new process would send those greetings again. Only a stage that is stuck
+    /// is, since a new process helps there.
+    #[must_use]
+    pub fn live(&self) -> (bool, String) {
+        if !self.set_up.load(Ordering::Relaxed) {
+            return (true, "starting".to_owned());
+        }
+        match self.stuck() {
+            None => (true, LIVE.to_owned()),
+            Some(stage) => (false, format!("stuck: {stage}")),
+        }
+    }
+
     /// Gauges that grow by themselves are set when somebody looks.
     pub fn set_age_gauges(&self) {
         let set = |name: &'static str, beat: &Beat| {
@@ -93,6 +113,17 @@ impl Health {
             set("bday_receive_age_seconds", beat);
         }
     }
+}
+
+/// 200 as long as nothing is gained by ending this process, else 503; with a word on it.
+pub(super) fn livez(health: &Health) -> (StatusCode, String) {
+    let (live, word) = health.live();
+    let status = if live {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, format!("{word}\n"))
 }
 
 /// 200 when everything that this process needs and does is well, else 503; either way with the details. The database's
@@ -176,6 +207,28 @@ mod tests {
     use super::*;
     use crate::clock::Stopwatch;
     use crate::store::Options;
+
+    #[tokio::test]
+    async fn a_process_that_waits_for_its_database_lives_and_one_that_is_stuck_does_not() {
+        let clock = Arc::new(Stopwatch::default());
+        let receive = Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
+        let store = Store::without_login(&Options {
+            max_connections: 1,
+            acquire_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+        });
+        let health = Health::new(store, None, Some(receive.clone()), Duration::from_secs(20));
+        let said = || health.live();
+        clock.pass(Duration::from_hours(1));
+        assert_eq!(said(), (true, "starting".to_owned()));
+        // The wait was none of the stage's.
+        health.set_up();
+        assert_eq!(said(), (true, LIVE.to_owned()));
+        clock.pass(Duration::from_mins(2));
+        assert_eq!(said(), (false, "stuck: receive".to_owned()));
+        receive.turn();
+        assert_eq!(said(), (true, LIVE.to_owned()));
+    }
 
     #[tokio::test]
     async fn a_stage_that_goes_round_without_success_is_not_stuck_and_one_that_hangs_is() {

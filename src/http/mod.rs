@@ -23,7 +23,7 @@ use tower_http::timeout::TimeoutLayer;
 pub(crate) use access::is_no_strangers_name;
 pub use access::{Gate, needs};
 pub use api::Api;
-pub use health::Health;
+pub use health::{Health, LIVE};
 pub use server::Limits;
 
 use access::Peer;
@@ -96,13 +96,17 @@ impl Site {
                 (headers, metrics.render())
             }
         };
+        let live = {
+            let health = Arc::clone(&health);
+            async move || health::livez(&health)
+        };
         let ready =
             move |peer: Option<Extension<Peer>>| health::readyz(health, peer.map(|Extension(peer)| peer));
         let metrics = Router::new()
             .route("/metrics", get(render))
             .route_layer(from_fn_with_state(gate.clone(), access::metrics));
         let mut router = Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
+            .route("/livez", get(live))
             .route("/readyz", get(ready))
             .merge(metrics)
             .layer(TimeoutLayer::with_status_code(

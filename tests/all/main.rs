@@ -24,6 +24,7 @@ mod drain;
 mod edits;
 mod explain;
 mod forecast;
+mod health;
 mod inbox;
 mod inbox_live;
 mod inbox_page;
