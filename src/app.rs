@@ -31,8 +31,8 @@ use crate::telemetry::chain;
 use crate::worker::{self, Pool};
 use crate::{telemetry, tzguard};
 
-use outgoing::{warn_of_gaps, warn_of_short_drain};
 pub use outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
+use outgoing::{warn_of_gaps, warn_of_short_drain};
 
 /// Connections that the stages want beside one for each lane of the claim: to plan or sweep, to lease, to record, and to
 /// take figures.
@@ -288,7 +288,11 @@ pub async fn start(
         store.clone(),
         role.schedules().then(|| tick.clone()),
         role.works().then(|| receive.clone()),
-        Duration::from_secs(config.queue.wait_secs),
+        http::Patience {
+            poll: Duration::from_secs(config.queue.wait_secs),
+            request: Duration::from_secs(config.webhook.timeout_secs),
+            statement: Duration::from_secs(config.database.statement_timeout_secs),
+        },
     ));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

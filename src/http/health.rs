@@ -18,11 +18,45 @@ use crate::worker::Pool;
 
 /// A ticker that made no progress for this long is stuck: two ticks were missed.
 const TICK_LIMIT: Duration = Duration::from_secs(150);
-/// Workers may also be busy with slow requests, each within its timeout.
+/// Or for this long after a statement has used up its time.
+const TICK_GRACE: Duration = Duration::from_mins(1);
+/// Beyond the longest that a worker waits for one thing.
 const RECEIVE_GRACE: Duration = Duration::from_secs(40);
+/// How long after the database itself we give a statement up.
+const STATEMENT_GRACE: Duration = Duration::from_secs(5);
 /// What `/livez` says of a process that was set up and is not stuck.
 pub const LIVE: &str = "ok";
 const PING_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a stage that is not stuck may wait for one thing, as configured.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Patience {
+    /// The longest poll of the queue.
+    pub poll: Duration,
+    /// The longest request to the receiver: all places may be taken by such.
+    pub request: Duration,
+    /// The longest statement.
+    pub statement: Duration,
+}
+
+impl Patience {
+    fn statement(self) -> Duration {
+        self.statement.saturating_add(STATEMENT_GRACE)
+    }
+
+    /// A ticker that did not go round for longer is stuck.
+    fn tick(self) -> Duration {
+        self.statement().saturating_add(TICK_GRACE).max(TICK_LIMIT)
+    }
+
+    /// Workers that did not go round for longer are stuck.
+    fn receive(self) -> Duration {
+        self.poll
+            .max(self.request)
+            .max(self.statement())
+            .saturating_add(RECEIVE_GRACE)
+    }
+}
 
 /// What `/readyz` looks at.
 #[derive(Debug)]
@@ -31,7 +65,8 @@ pub struct Health {
     /// Migrated, queue there, clock compared: the stages may run.
     set_up: AtomicBool,
     queue: AtomicBool,
-    tick: Option<Beat>,
+    /// Each with how long it may take to go round.
+    tick: Option<(Beat, Duration)>,
     receive: Option<(Beat, Duration)>,
     workers: OnceLock<Pool>,
     /// One request at a time asks the database, since anybody can send many.
@@ -39,15 +74,15 @@ pub struct Health {
 }
 
 impl Health {
-    /// `tick` and `receive` are the beats of the stages that this process has; `wait` is the longest poll.
+    /// `tick` and `receive` are the beats of the stages that this process has.
     #[must_use]
-    pub fn new(store: Store, tick: Option<Beat>, receive: Option<Beat>, wait: Duration) -> Self {
+    pub fn new(store: Store, tick: Option<Beat>, receive: Option<Beat>, patience: Patience) -> Self {
         Self {
             store,
             set_up: AtomicBool::new(false),
             queue: AtomicBool::new(false),
-            tick,
-            receive: receive.map(|beat| (beat, wait + RECEIVE_GRACE)),
+            tick: tick.map(|beat| (beat, patience.tick())),
+            receive: receive.map(|beat| (beat, patience.receive())),
             workers: OnceLock::new(),
             asking: Mutex::default(),
         }
@@ -56,7 +91,7 @@ impl Health {
     /// Notes that the stages may run.
     pub fn set_up(&self) {
         // They begin now, however long the database was waited for.
-        for beat in self.tick.iter().chain(self.receive.iter().map(|(beat, _)| beat)) {
+        for (beat, _) in self.tick.iter().chain(&self.receive) {
             beat.turn();
         }
         self.set_up.store(true, Ordering::Relaxed);
@@ -77,12 +112,11 @@ impl Health {
     /// for a database that is away is not stuck.
     #[must_use]
     pub fn stuck(&self) -> Option<&'static str> {
-        let ticker = self.tick.iter().map(|beat| ("tick", beat, TICK_LIMIT));
-        let workers = self.receive.iter().map(|(beat, limit)| ("receive", beat, *limit));
-        ticker
-            .chain(workers)
-            .find(|(_, beat, limit)| beat.turned_age() > *limit)
-            .map(|(stage, ..)| stage)
+        let stages = [("tick", &self.tick), ("receive", &self.receive)];
+        stages.into_iter().find_map(|(name, stage)| {
+            let (beat, limit) = stage.as_ref()?;
+            (beat.turned_age() > *limit).then_some(name)
+        })
     }
 
     /// What `/livez` says, and whether this process should go on living. What is away is no reason to end it: it may hold
@@ -106,7 +140,7 @@ impl Health {
                 gauge!(name).set(age.as_secs_f64());
             }
         };
-        if let Some(beat) = &self.tick {
+        if let Some((beat, _)) = &self.tick {
             set("bday_tick_age_seconds", beat);
         }
         if let Some((beat, _)) = &self.receive {
@@ -165,17 +199,10 @@ pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl Into
             "did not answer when last asked"
         }),
     );
-    let stages = [
-        ("tick", health.tick.as_ref().map(|beat| (beat, TICK_LIMIT))),
-        (
-            "receive",
-            health.receive.as_ref().map(|(beat, limit)| (beat, *limit)),
-        ),
-    ];
-    for (name, stage) in stages {
+    for (name, stage) in [("tick", &health.tick), ("receive", &health.receive)] {
         if let Some((beat, limit)) = stage {
             let age = beat.age();
-            let alive = age.is_some_and(|age| age < limit);
+            let alive = age.is_some_and(|age| age < *limit);
             note(
                 name,
                 alive,
@@ -208,16 +235,47 @@ mod tests {
     use crate::clock::Stopwatch;
     use crate::store::Options;
 
+    const DEFAULT: Patience = Patience {
+        poll: Duration::from_secs(20),
+        request: Duration::from_secs(10),
+        statement: Duration::from_secs(30),
+    };
+
+    fn nowhere() -> Store {
+        Store::without_login(&Options {
+            max_connections: 1,
+            acquire_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+        })
+    }
+
+    #[test]
+    fn whoever_waits_as_long_as_is_configured_is_not_stuck() {
+        let secs = Duration::from_secs;
+        assert_eq!((DEFAULT.tick(), DEFAULT.receive()), (secs(150), secs(75)));
+        let slow_receiver = Patience {
+            request: secs(120),
+            ..DEFAULT
+        };
+        assert_eq!(
+            (slow_receiver.tick(), slow_receiver.receive()),
+            (secs(150), secs(160))
+        );
+        let slow_database = Patience {
+            statement: secs(300),
+            ..DEFAULT
+        };
+        assert_eq!(
+            (slow_database.tick(), slow_database.receive()),
+            (secs(365), secs(345))
+        );
+    }
+
     #[tokio::test]
     async fn a_process_that_waits_for_its_database_lives_and_one_that_is_stuck_does_not() {
         let clock = Arc::new(Stopwatch::default());
         let receive = Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
-        let store = Store::without_login(&Options {
-            max_connections: 1,
-            acquire_timeout: Duration::from_secs(1),
-            statement_timeout: Duration::from_secs(1),
-        });
-        let health = Health::new(store, None, Some(receive.clone()), Duration::from_secs(20));
+        let health = Health::new(nowhere(), None, Some(receive.clone()), DEFAULT);
         let said = || health.live();
         clock.pass(Duration::from_hours(1));
         assert_eq!(said(), (true, "starting".to_owned()));
@@ -236,17 +294,7 @@ mod tests {
         let pass = |secs| clock.pass(Duration::from_secs(secs));
         let beat = || Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
         let (tick, receive) = (beat(), beat());
-        let store = Store::without_login(&Options {
-            max_connections: 1,
-            acquire_timeout: Duration::from_secs(1),
-            statement_timeout: Duration::from_secs(1),
-        });
-        let health = Health::new(
-            store,
-            Some(tick.clone()),
-            Some(receive.clone()),
-            Duration::from_secs(20),
-        );
+        let health = Health::new(nowhere(), Some(tick.clone()), Some(receive.clone()), DEFAULT);
         for _ in 0..10 {
             pass(50);
             tick.turn();
@@ -254,13 +302,12 @@ mod tests {
             assert_eq!(health.stuck(), None);
         }
         assert_eq!(tick.age(), None);
-        pass(61);
+        pass(76);
         assert_eq!(health.stuck(), Some("receive"));
         receive.turn();
         assert_eq!(health.stuck(), None);
-        pass(55);
+        pass(75);
         receive.turn();
-        pass(55);
         assert_eq!(health.stuck(), Some("tick"));
     }
 }

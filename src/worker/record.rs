@@ -73,7 +73,11 @@ pub(super) async fn run(
                 continue;
             }
             note(&shared, &finished, &outcome, wait);
-            if disposals.send(disposal(&shared, finished, &outcome, wait)).await.is_err() {
+            if disposals
+                .send(disposal(&shared, finished, &outcome, wait))
+                .await
+                .is_err()
+            {
                 anyhow::bail!("nobody acks any more");
             }
         }

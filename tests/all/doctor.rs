@@ -92,7 +92,10 @@ async fn what_is_wrong_is_told_with_what_to_do() {
         .env("BDAY__WORKER__DRAIN_SECS", "12");
     let (grade_of, found) = &examine(hasty).await.1["worker.drain"];
     assert_eq!(grade_of, "warning");
-    assert!(found.contains("worker.drain_secs is 12, webhook.timeout_secs is 10"), "{found}");
+    assert!(
+        found.contains("worker.drain_secs is 12, webhook.timeout_secs is 10"),
+        "{found}"
+    );
 
     let gap = place
         .bday(&["doctor", "--json"])

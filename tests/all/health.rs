@@ -33,7 +33,10 @@ async fn a_daemon_whose_database_is_away_is_not_ready_but_lives() {
     server.freeze().unwrap();
     let (code, said) = check(address, &[]).await;
     assert_eq!(code, Some(1));
-    assert!(said.contains("not ready: ") && said.contains("database"), "{said}");
+    assert!(
+        said.contains("not ready: ") && said.contains("database"),
+        "{said}"
+    );
     assert_eq!(check(address, &["--live"]).await.0, Some(0));
     server.thaw().unwrap();
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bday::app;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
-use bday::http::{Api, Gate, Health, Limits, Site};
+use bday::http::{Api, Gate, Health, Limits, Patience, Site};
 use bday::model::{Scope, Token};
 use bday::store::{NewToken, Store, TokenCreated};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -78,7 +78,7 @@ impl Door {
         let letters = app::dead_letters(&config, store.clone(), queue, Arc::clone(&shared));
         let api = Api::new(store.clone(), config.terms(), letters, Arc::clone(&shared));
         let site = Site {
-            health: Arc::new(Health::new(store.clone(), None, None, Duration::ZERO)),
+            health: Arc::new(Health::new(store.clone(), None, None, Patience::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             api: Some(api),
             gate: Gate::new(store.clone(), shared, required),
