@@ -6,12 +6,15 @@
 //!    ^                                              │ pause     │ it fails
 //!    │ as many successes as there are places        v           │
 //!    └──────────── ramp <──────────────────────── probe ────────┘
-//!                   it succeeds        one message
+//!                   │ it succeeds      one message     ^ pause
+//!                   └───────────────────────────────> open
+//!                     five failures in a row
 //! ```
 //!
 //! Open, nothing is received; after a pause, which doubles up to a minute, one message may be tried. From its success
 //! on, each success admits two more messages, until all places are in use again: a receiver that comes back is not
-//! trampled by the backlog.
+//! trampled by the backlog. On the ramp a failure admits one more in its place, since a receiver that is well may fail for
+//! some; only several in a row say that it is away again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +28,9 @@ use crate::clock::SharedClock;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// So many failures in a row on the ramp, and the receiver is away again; fewer where fewer open the breaker.
+const RELAPSE: u32 = 5;
 
 /// When the breaker opens.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +59,8 @@ enum State {
     Ramp {
         room: usize,
         successes: usize,
+        /// In a row.
+        failures: u32,
     },
 }
 
@@ -147,11 +155,16 @@ impl Breaker {
             }
             State::Open { until, .. } => (0, Some(until.duration_since(now))),
             State::Probe { .. } => (0, None),
-            State::Ramp { room, successes } => {
+            State::Ramp {
+                room,
+                successes,
+                failures,
+            } => {
                 let admitted = room.min(most);
                 *state = State::Ramp {
                     room: room - admitted,
                     successes,
+                    failures,
                 };
                 (admitted, None)
             }
@@ -201,8 +214,9 @@ impl Breaker {
             (State::Probe { .. }, true) => State::Ramp {
                 room: 2,
                 successes: 1,
+                failures: 0,
             },
-            (State::Ramp { room, successes }, true) => {
+            (State::Ramp { room, successes, .. }, true) => {
                 if successes + 1 >= self.places {
                     State::Closed {
                         failures: 0,
@@ -212,13 +226,32 @@ impl Breaker {
                     State::Ramp {
                         room: room + 2,
                         successes: successes + 1,
+                        failures: 0,
                     }
                 }
             }
-            (State::Ramp { .. }, false) => State::Open {
-                until: now + FIRST_PAUSE,
-                pause: FIRST_PAUSE,
-            },
+            (
+                State::Ramp {
+                    room,
+                    successes,
+                    failures,
+                },
+                false,
+            ) => {
+                let failures = failures + 1;
+                if failures >= self.options.failures.clamp(1, RELAPSE) {
+                    State::Open {
+                        until: now + FIRST_PAUSE,
+                        pause: FIRST_PAUSE,
+                    }
+                } else {
+                    State::Ramp {
+                        room: room + 1,
+                        successes,
+                        failures,
+                    }
+                }
+            }
             // The last of those that were under way when it opened.
             (State::Open { .. }, _) => state,
         }
@@ -230,10 +263,15 @@ impl Breaker {
         match *state {
             // There was no message to try with: the next poll may try at once.
             State::Probe { pause } => *state = State::Open { until: now, pause },
-            State::Ramp { room, successes } => {
+            State::Ramp {
+                room,
+                successes,
+                failures,
+            } => {
                 *state = State::Ramp {
                     room: room + 1,
                     successes,
+                    failures,
                 }
             }
             State::Closed { .. } | State::Open { .. } => return,
@@ -251,7 +289,13 @@ impl Breaker {
                     "breaker open: the receiver fails for everybody, so nothing is received for now"
                 );
             }
-            (State::Probe { .. } | State::Ramp { .. }, State::Open { pause, .. }) => {
+            (State::Ramp { .. }, State::Open { pause, .. }) => {
+                tracing::warn!(
+                    pause_secs = pause.as_secs(),
+                    "breaker open again: the receiver fails for everybody once more"
+                );
+            }
+            (State::Probe { .. }, State::Open { pause, .. }) => {
                 tracing::warn!(
                     pause_secs = pause.as_secs(),
                     "breaker still open: the probe failed"
@@ -374,22 +418,79 @@ mod tests {
             state,
             State::Ramp {
                 room: 2,
-                successes: 1
+                successes: 1,
+                failures: 0,
             }
         );
         for _ in 0..7 {
             state = breaker.after(state, true, now);
         }
         assert_eq!(state, FRESH);
-        let failed = breaker.after(
+    }
+
+    const AFTER_THE_PROBE: State = State::Ramp {
+        room: 2,
+        successes: 1,
+        failures: 0,
+    };
+
+    fn many(failures: u32, places: usize) -> (Breaker, Instant) {
+        let clock = Arc::new(SystemClock);
+        let now = clock.monotonic();
+        let options = Options { failures, ..OPTIONS };
+        (Breaker::new(options, places, clock), now)
+    }
+
+    /// As a receiver does that is well, and refuses some people's greetings for reasons of its own.
+    #[test]
+    fn a_receiver_that_fails_for_one_in_twenty_gets_to_the_end_of_the_ramp() {
+        let (breaker, now) = many(20, 256);
+        let mut state = AFTER_THE_PROBE;
+        let mut attempts = 0;
+        while let State::Ramp { room, .. } = state {
+            assert!(room > 0, "{state:?} after {attempts}");
+            attempts += 1;
+            state = breaker.after(state, attempts % 20 != 0, now);
+        }
+        assert_eq!((state, attempts), (FRESH, 255 + 255 / 19));
+    }
+
+    #[test]
+    fn on_the_ramp_a_failure_gives_its_room_back_and_a_success_resets_their_number() {
+        let (breaker, now) = many(20, 256);
+        let failed = run(&breaker, AFTER_THE_PROBE, &[(0, false); 4], now);
+        assert_eq!(
+            failed,
             State::Ramp {
-                room: 4,
-                successes: 3,
-            },
-            false,
-            now,
+                room: 6,
+                successes: 1,
+                failures: 4
+            }
         );
-        assert!(matches!(failed, State::Open { .. }), "{failed:?}");
+        let failed = run(&breaker, failed, &[(0, true), (0, false)], now);
+        assert_eq!(
+            failed,
+            State::Ramp {
+                room: 9,
+                successes: 2,
+                failures: 1
+            }
+        );
+    }
+
+    #[test]
+    fn a_receiver_that_is_away_again_opens_it_after_five_failures_or_as_few_as_are_set() {
+        for (failures, relapse) in [(20, 5), (5, 5), (3, 3), (1, 1)] {
+            let (breaker, now) = many(failures, 256);
+            let outcomes = vec![(0, false); relapse];
+            let before = run(&breaker, AFTER_THE_PROBE, &outcomes[1..], now);
+            assert!(matches!(before, State::Ramp { .. }), "{failures}: {before:?}");
+            let after = run(&breaker, AFTER_THE_PROBE, &outcomes, now);
+            assert!(
+                matches!(after, State::Open { pause, .. } if pause == FIRST_PAUSE),
+                "{failures}: {after:?}"
+            );
+        }
     }
 
     #[test]
