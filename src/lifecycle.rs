@@ -2,7 +2,7 @@
 //!
 //! SIGTERM or Ctrl-C stops the taking of work (soft) and lets what is in flight end, up to a deadline (hard). A second
 //! signal ends the process at once. A part that panics or ends by itself stops the process with a failure: half a
-//! daemon looks alive and does nothing.
+//! daemon looks alive and does nothing. The first signal after that asks for what is under way already.
 
 use std::future::Future;
 use std::time::Duration;
@@ -84,6 +84,7 @@ impl Lifecycle {
                 "stopping: a part of the process died"
             ),
         }
+        let asked = result.is_ok();
         supervisor::stopping();
         self.soft.cancel();
         let hard = self.hard.clone();
@@ -105,7 +106,7 @@ impl Lifecycle {
         tokio::select! {
             () = all_ended => tracing::info!("stopped"),
             () = deadline => tracing::error!("some parts did not end, and are dropped"),
-            () = self.signals.second() => {
+            () = self.signals.ends_at_once(asked) => {
                 tracing::warn!("second signal: ending at once");
             }
         }
@@ -142,14 +143,35 @@ impl Signals {
 
     /// Waits for another wish to end after the first. A signal that comes within half a second of that is its echo.
     pub async fn second(&mut self) {
-        let echoes = async {
-            loop {
-                self.next().await;
-            }
-        };
-        let _ = tokio::time::timeout(SAME_SIGNAL, echoes).await;
-        self.next().await;
+        self.ends_at_once(true).await;
     }
+
+    /// Waits for the second wish to end; the first has come already if it was `asked` for.
+    async fn ends_at_once(&mut self, asked: bool) {
+        second(asked, async || self.next().await, async || {
+            tokio::time::sleep(SAME_SIGNAL).await;
+        })
+        .await;
+    }
+}
+
+/// Waits for the second signal; `asked` says that the first has come. What comes before `settled` ends is its echo.
+async fn second(asked: bool, mut next: impl AsyncFnMut(), settled: impl AsyncFn()) {
+    if !asked {
+        next().await;
+        tracing::info!("signal: it is stopping already; another one ends it at once");
+    }
+    let echoes = async {
+        loop {
+            next().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = echoes => {}
+        () = settled() => {}
+    }
+    next().await;
 }
 
 fn died(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {
@@ -157,5 +179,56 @@ fn died(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError
         Ok((name, Ok(()))) => Err(anyhow::anyhow!("{name} ended by itself")),
         Ok((name, Err(error))) => Err(error.context(format!("{name} failed"))),
         Err(error) => Err(anyhow::Error::from(error).context("a part panicked")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// After so many signals, each on its own, it ends at once.
+    async fn signals_until_the_end(asked: bool) -> usize {
+        let (signal, mut signals) = mpsc::channel(1);
+        let next = async || {
+            signals.recv().await;
+        };
+        let mut end = pin!(second(asked, next, async || {}));
+        let mut sent = 0;
+        while end.as_mut().now_or_never().is_none() {
+            signal.send(()).await.expect("somebody listens");
+            sent += 1;
+        }
+        sent
+    }
+
+    #[tokio::test]
+    async fn where_a_signal_began_the_stop_the_next_ends_it_at_once() {
+        assert_eq!(signals_until_the_end(true).await, 1);
+    }
+
+    /// As from a supervisor that stops what is failing: it knows nothing of the drain, and has not asked for one yet.
+    #[tokio::test]
+    async fn where_a_part_died_the_first_signal_asks_for_the_stop_that_is_under_way() {
+        assert_eq!(signals_until_the_end(false).await, 2);
+    }
+
+    #[tokio::test]
+    async fn the_echo_of_a_signal_is_no_second_one() {
+        let (signal, mut signals) = mpsc::channel(8);
+        let next = async || {
+            signals.recv().await;
+        };
+        for _ in 0..8 {
+            signal.send(()).await.expect("there is room");
+        }
+        let mut end = pin!(second(true, next, async || {}));
+        assert_eq!(end.as_mut().now_or_never(), None);
+        signal.send(()).await.expect("there is room");
+        assert_eq!(end.as_mut().now_or_never(), Some(()));
     }
 }
