@@ -148,9 +148,13 @@ impl Signals {
 
     /// Waits for the second wish to end; the first has come already if it was `asked` for.
     async fn ends_at_once(&mut self, asked: bool) {
-        second(asked, async || self.next().await, async || {
-            tokio::time::sleep(SAME_SIGNAL).await;
-        })
+        second(
+            asked,
+            async || self.next().await,
+            async || {
+                tokio::time::sleep(SAME_SIGNAL).await;
+            },
+        )
         .await;
     }
 }

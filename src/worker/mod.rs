@@ -17,6 +17,7 @@ mod ack;
 mod backoff;
 mod batch;
 mod breaker;
+mod bury;
 mod flight;
 mod give_back;
 mod lease;

@@ -11,6 +11,7 @@ use tokio::sync::{AcquireError, Mutex, Notify, OwnedSemaphorePermit, Semaphore, 
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Ticket;
+use super::bury::bury;
 use super::{Job, Polling, Shared};
 use crate::queue::{Received, decode};
 
@@ -124,14 +125,17 @@ pub(super) async fn run(
                     polls.busy.notify_one();
                 }
                 asleep = number > 0 && !full && polling == Polling::UntilStopped;
-                for message in messages {
-                    let Some(job) = read(&shared, message, &mut places, &mut tickets).await else {
-                        continue;
-                    };
+                let (readable, unreadable) = read(&shared, messages, &mut places, &mut tickets);
+                for job in readable {
                     // The channel has room for every permit, so this never waits.
                     if jobs.send(job).await.is_err() {
                         anyhow::bail!("nobody leases any more");
                     }
+                }
+                if !unreadable.is_empty() {
+                    // Others may have what this poll did not need, however slow the dead-letter queue is.
+                    drop((places, tickets));
+                    bury(&shared, unreadable).await;
                 }
             }
             Err(error) => {
@@ -176,38 +180,39 @@ async fn admitted(shared: &Shared, most: usize) -> Vec<Ticket> {
     }
 }
 
-/// Reads a message. One that cannot be read is a dead letter at once: it would fail each time.
-async fn read(
+/// What was received, and can be read; and what cannot, which is a dead letter at once, since it would fail each time.
+fn read(
     shared: &Shared,
-    message: Received,
+    messages: Vec<Received>,
     places: &mut OwnedSemaphorePermit,
     tickets: &mut Vec<Ticket>,
-) -> Option<Job> {
-    match decode(&message.body) {
-        Ok(event_id) => {
-            let received_at = shared.clock.monotonic();
-            Some(Job {
-                event_id,
-                permit: places.split(1)?,
-                ticket: tickets.pop()?,
-                hold: shared.flights.hold(&message.receipt, received_at),
-                message,
-                received_at,
-            })
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a message cannot be read, and goes to the dead-letter queue");
-            counter!("bday_messages_unreadable_total").increment(1);
-            if let Err(error) = shared
-                .queue
-                .dead_letter(&message, &format!("unreadable: {error}"))
-                .await
-            {
-                tracing::warn!(%error, "it cannot be moved there now; it comes again");
+) -> (Vec<Job>, Vec<(Received, String)>) {
+    let received_at = shared.clock.monotonic();
+    let (mut jobs, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
+    for message in messages {
+        match decode(&message.body) {
+            Ok(event_id) => {
+                // There are as many as were asked for.
+                let (Some(permit), Some(ticket)) = (places.split(1), tickets.pop()) else {
+                    continue;
+                };
+                jobs.push(Job {
+                    event_id,
+                    permit,
+                    ticket,
+                    hold: shared.flights.hold(&message.receipt, received_at),
+                    message,
+                    received_at,
+                });
             }
-            None
+            Err(error) => {
+                tracing::warn!(%error, "a message cannot be read, and goes to the dead-letter queue");
+                counter!("bday_messages_unreadable_total").increment(1);
+                unreadable.push((message, format!("unreadable: {error}")));
+            }
         }
     }
+    (jobs, unreadable)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod given_back;
 mod many;
 mod purge;
 mod redrive;
+mod slow;
 
 use std::sync::Arc;
 use std::time::Duration;
