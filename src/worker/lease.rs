@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Before another look at an event whose claim has not committed yet: a claim takes some tens of milliseconds.
 const SOON: Duration = Duration::from_millis(15);
 
+/// Before another look at what the cap held back. The bucket holds four times as much, so nothing is lost by it.
+const MOMENT: Duration = Duration::from_millis(25);
+
 /// Before another look at one whose claim is still open after many looks.
 const LATER: Duration = Duration::from_secs(2);
 
@@ -39,7 +42,7 @@ pub(super) async fn run(
     // Outlives the rounds, since it may hold messages.
     let mut next = std::pin::pin!(jobs.next());
     loop {
-        let batch = tokio::select! {
+        let mut batch = tokio::select! {
             batch = &mut next, if open => {
                 let Some(batch) = batch else { open = false; continue };
                 next.set(jobs.next());
@@ -57,7 +60,23 @@ pub(super) async fn run(
             give_back(&shared, batch, Duration::ZERO).await;
             continue;
         }
+        let since = shared.clock.monotonic();
+        let (allowed, wait) = match shared.sending.take_now(batch.len()) {
+            Ok(allowed) => (allowed, MOMENT),
+            Err(wait) => (0, wait.max(MOMENT)),
+        };
+        let rest = batch.split_off(allowed);
+        if !rest.is_empty() {
+            // Held back on purpose is not stuck.
+            shared.beat.touch();
+            again.spawn(later(rest, wait, soft.clone()));
+        }
+        if batch.is_empty() {
+            continue;
+        }
         let (leased, soon) = lease(&shared, batch, &soft).await;
+        shared.sending.give_back(allowed - leased.len());
+        shared.sending.used(leased.len(), since);
         for (lease, job) in leased {
             requests.spawn(deliver(
                 Arc::clone(&shared),
@@ -68,12 +87,15 @@ pub(super) async fn run(
             ));
         }
         if !soon.is_empty() {
-            again.spawn(async move {
-                tokio::time::sleep(SOON).await;
-                soon
-            });
+            again.spawn(later(soon, SOON, soft.clone()));
         }
     }
+}
+
+/// These, after `wait`, or at a stop, which gives them back.
+async fn later(jobs: Vec<Job>, wait: Duration, soft: CancellationToken) -> Vec<Job> {
+    soft.run_until_cancelled(tokio::time::sleep(wait)).await;
+    jobs
 }
 
 /// Leases what can be sent, and does with the other messages what the store says. Gives those to look at again soon.

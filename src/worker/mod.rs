@@ -65,6 +65,10 @@ const BEFORE_RECORD: Patience = Patience {
 /// Polls that are under way at once, at the most.
 const MAX_POLLS: usize = 16;
 
+/// With a cap, this much of a second's worth may be received at once, and sent at once.
+const RECEIVED_AT_ONCE: Duration = Duration::from_secs(1);
+const SENT_AT_ONCE: Duration = Duration::from_millis(100);
+
 /// How the workers work.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -84,7 +88,7 @@ pub struct Options {
     pub lost_after: Duration,
     /// When to stop receiving because the receiver fails for everybody.
     pub breaker: BreakerOptions,
-    /// Messages per second at the most; 0 is no limit.
+    /// Requests per second at the most, and hardly more in any second, whatever was held up before; 0 is no limit.
     pub max_per_second: u32,
 }
 
@@ -101,7 +105,10 @@ struct Shared {
     holder: Uuid,
     flights: Flights,
     breaker: Arc<Breaker>,
-    rate: Rate,
+    /// How much is received: no more is held here than can be sent soon.
+    receiving: Rate,
+    /// How much is sent.
+    sending: Rate,
     /// Whether somebody has paused sending.
     paused: watch::Sender<bool>,
     last_pause: LastPause,
@@ -178,10 +185,11 @@ impl Pool {
         beat: Beat,
     ) -> Self {
         let breaker = Breaker::new(options.breaker, options.max_in_flight, Arc::clone(&clock));
-        let rate = Rate::new(options.max_per_second, Arc::clone(&clock));
+        let rate = |burst| Rate::new(options.max_per_second, burst, Arc::clone(&clock));
         Self(Arc::new(Shared {
             breaker: Arc::new(breaker),
-            rate,
+            receiving: rate(RECEIVED_AT_ONCE),
+            sending: rate(SENT_AT_ONCE),
             paused: watch::Sender::new(false),
             last_pause: LastPause::default(),
             store,

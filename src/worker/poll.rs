@@ -110,7 +110,7 @@ pub(super) async fn run(
             return Ok(());
         };
         shared
-            .rate
+            .receiving
             .give_back(room - received.as_ref().map_or(0, Vec::len));
         match received {
             Ok(messages) => {
@@ -166,7 +166,7 @@ async fn admitted(shared: &Shared, most: usize) -> Vec<Ticket> {
         // The sender lives as long as the pool.
         let _ = paused.wait_for(|paused| !paused).await;
         let mut tickets = shared.breaker.admit(most).await;
-        let allowed = shared.rate.take(tickets.len()).await;
+        let allowed = shared.receiving.take(tickets.len()).await;
         tickets.truncate(allowed);
         tickets
     };

@@ -31,6 +31,7 @@ mod inbox_page;
 mod lateness;
 mod people_commands;
 mod queue;
+mod rate;
 mod restore;
 mod serve;
 mod simulate;

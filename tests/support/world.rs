@@ -103,16 +103,21 @@ impl World {
 
     /// The same, with a beat that the test can look at.
     pub(crate) fn pool_with(&self, beat: Beat) -> Pool {
+        self.pool_on(self.clock(), beat)
+    }
+
+    /// The same, on a clock of its own.
+    pub(crate) fn pool_on(&self, clock: SharedClock, beat: Beat) -> Pool {
         let (_, url) = watch::channel(parse_url(&self.receiver.url(), false).unwrap());
         let wire = app::wire(&self.config).unwrap();
-        let webhook = Webhook::new(wire, url, Signer::default(), self.clock());
+        let webhook = Webhook::new(wire, url, Signer::default(), Arc::clone(&clock));
         let queue = Arc::clone(&self.carrier);
         app::pool(
             &self.config,
             self.store.clone(),
             queue,
             Arc::new(webhook),
-            self.clock(),
+            clock,
             beat,
         )
         .unwrap()
