@@ -69,7 +69,7 @@ def test_the_task_roles_may_do_exactly_this(template):
     look = {"sqs:GetQueueAttributes"}
     send, take = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"}
     assert granted(template, "SchedulerRole") == both | {QUEUE: look | send, LETTERS: look | take}
-    assert granted(template, "WorkerRole") == both | signs | {QUEUE: look | take, LETTERS: look | send}
+    assert granted(template, "WorkerRole") == both | signs | {QUEUE: look | send | take, LETTERS: look | send}
     assert granted(template, "TaskRole") == both | signs | {QUEUE: look | send | take, LETTERS: look | send | take}
 
 
