@@ -12,7 +12,7 @@ from conftest import AWS
 
 SLUGS = [
     "scheduler-errors", "queue-depth", "dead-letters", "worker-error-rate",
-    "database-cpu", "database-storage", "no-tick", "lateness-p99",
+    "database-cpu", "database-storage", "no-tick", "lateness-p99", "no-receive",
 ]  # fmt: skip
 NOW = 3600
 
@@ -51,6 +51,7 @@ def samples(name, value, minutes=15, namespace="AWS/SQS", **dimensions):
 
 
 VISIBLE, QUEUE, LETTERS = "ApproximateNumberOfMessagesVisible", "looked-at-messages", "looked-at-messages-dlq"
+AGE = "ApproximateAgeOfOldestMessage"
 DATABASE = {"namespace": "AWS/RDS", "DBInstanceIdentifier": "looked-at"}
 
 # (alarm, what happens, log lines, metric samples, state)
@@ -83,6 +84,10 @@ CASES = [
     ("no-tick", "nothing due, but ticking", [(at, tick()) for at in EVERY_MINUTE], [], "OK"),
     ("lateness-p99", "just over five minutes late", healthy() + logs((2, deliveries(p99=300001))), [], "ALARM"),
     ("lateness-p99", "five minutes late", healthy() + logs((2, deliveries(p99=300000))), [], "OK"),
+    ("no-receive", "a message of over 15 minutes", healthy(), samples(AGE, 901, 1, QueueName=QUEUE), "ALARM"),
+    ("no-receive", "a message of 15 minutes", healthy(), samples(AGE, 900, QueueName=QUEUE), "OK"),
+    ("no-receive", "a dead letter of days", healthy(), samples(AGE, 200000, QueueName=LETTERS), "OK"),
+    ("no-receive", "an empty queue, of which nothing is known", [], [], "OK"),
 ]  # fmt: skip
 
 
