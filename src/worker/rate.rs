@@ -19,7 +19,7 @@ pub(super) struct Rate {
     clock: SharedClock,
 }
 
-/// Which is taken again when it is used only so much later: the bucket has been full since.
+/// What is used this long after it was taken is taken once more: the bucket has filled up since.
 const EXPIRES: Duration = Duration::from_secs(1);
 
 impl Rate {
