@@ -92,8 +92,7 @@ impl Store {
             };
             let fields = update(&mut transaction, now, id, &new).await?;
             // Of one who could not be read, nobody knows the rule.
-            let other_rule =
-                |old: &User| schedule.rule(old.leap_day) != schedule.rule(new.leap_day);
+            let other_rule = |old: &User| schedule.rule(old.leap_day) != schedule.rule(new.leap_day);
             if leap_day_rule_matters(now) && old.as_ref().is_none_or(other_rule) {
                 // As in `note_leap_day_rules`.
                 sqlx::query(
