@@ -39,9 +39,15 @@ pub(super) async fn run(
     let mut requests = JoinSet::new();
     let mut again: JoinSet<Vec<Job>> = JoinSet::new();
     let mut open = true;
+    // What a stop leaves unworked. It goes back when nobody polls any more: a poll that is still under way would take it once
+    // more, and spend a receive on it.
+    let mut unworked = Vec::new();
     // Outlives the rounds, since it may hold messages.
     let mut next = std::pin::pin!(jobs.next());
     loop {
+        if !open && !unworked.is_empty() {
+            give_back(&shared, std::mem::take(&mut unworked), Duration::ZERO).await;
+        }
         let mut batch = tokio::select! {
             batch = &mut next, if open => {
                 let Some(batch) = batch else { open = false; continue };
@@ -56,7 +62,11 @@ pub(super) async fn run(
         while let Some(ended) = requests.try_join_next() {
             ended?;
         }
-        if soft.is_cancelled() || *shared.paused.borrow() {
+        if soft.is_cancelled() {
+            unworked.append(&mut batch);
+            continue;
+        }
+        if *shared.paused.borrow() {
             give_back(&shared, batch, Duration::ZERO).await;
             continue;
         }
@@ -135,8 +145,8 @@ async fn lease(shared: &Shared, batch: Vec<Job>, soft: &CancellationToken) -> (V
                     .await
                     .is_none()
                 {
-                    give_back(shared, by_event.into_values().collect(), Duration::ZERO).await;
-                    return (Vec::new(), Vec::new());
+                    // At a stop, nothing is leased any more.
+                    return (Vec::new(), by_event.into_values().collect());
                 }
             }
         }
