@@ -15,6 +15,7 @@ mod api;
 mod bad_input;
 mod calendar;
 mod config_show;
+mod connections;
 mod crashes;
 mod dead_letters;
 mod demo;

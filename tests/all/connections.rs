@@ -1,0 +1,210 @@
+//! Connections to the database: given up, gone silent, or all taken, they are no trouble of whoever comes next.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use bday::store::{ClaimCursor, Options, RecomputeCursor, Store, UserFilter, UserKey, UserRef};
+use sqlx::Connection as _;
+use uuid::Uuid;
+
+use crate::support::relay::Relay;
+use crate::support::wait::{eventually, within};
+use crate::support::world::{World, instant, person};
+
+const NINE: &str = "2026-05-02T09:00:00Z";
+
+/// sqlx 0.9.0 gives a connection whose `BEGIN` was given up back to its pool, inside the transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let store = small_store(&world);
+    give_up_again_and_again(&world, &store, async || {
+        let mut cursor = ClaimCursor::default();
+        drop(store.claim(instant(NINE), 10, &mut cursor).await);
+    })
+    .await;
+}
+
+/// As when a client hangs up while it waits for an explanation or a forecast.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    let store = small_store(&world);
+    give_up_again_and_again(&world, &store, async || {
+        drop(store.facts(UserRef::Id(user)).await);
+    })
+    .await;
+    give_up_again_and_again(&world, &store, async || {
+        drop(store.occasion_groups(2026, None, |_, _| {}).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recomputation_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let (store, schedule) = (small_store(&world), world.config.schedule());
+    give_up_again_and_again(&world, &store, async || {
+        let start = RecomputeCursor::default();
+        let page = store.recompute_page(&schedule, instant(NINE), "2026z", start, 10);
+        drop(page.await);
+    })
+    .await;
+}
+
+/// The lock comes with the `BEGIN`. sqlx 0.9.0 rolls back nothing where a `BEGIN` fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let store = small_store(&world);
+    let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    // As a planner that is frozen while it opens a day.
+    sqlx::query("SELECT pg_advisory_lock(x'626461790001'::bigint)")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let people = [(UserKey::External, person("u", "1990-05-02", "UTC"))];
+    let schedule = world.config.schedule();
+    let write = store.write_users(&schedule, instant(NINE), &people);
+    // The same as when `lock_timeout` is over, only sooner.
+    let cancel = eventually("the writer to wait", async || {
+        let cancelled: Option<bool> = sqlx::query_scalar(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'",
+        )
+        .fetch_optional(&mut other)
+        .await
+        .unwrap();
+        cancelled
+    });
+    let (written, _) = tokio::join!(write, cancel);
+    written.unwrap_err();
+    store.clock().await.unwrap();
+}
+
+/// As when fifty requests of the API hang on somebody's lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_hang_leave_connections_to_the_stages() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let options = Options {
+        max_connections: 8,
+        acquire_timeout: Duration::from_secs(20),
+        statement_timeout: Duration::from_secs(30),
+    };
+    let store = Store::new(world.database.url(), &options).unwrap();
+    let (asked, everybody) = (store.reserving(5), UserFilter::default());
+    let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    let mut lock = other.begin().await.unwrap();
+    sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let list = || asked.list_users(&everybody, Uuid::nil(), 10);
+    let mut requests: Vec<_> = (0..50).map(|_| Box::pin(list())).collect();
+    let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    let hang = eventually("three to hang", async || {
+        for request in &mut requests {
+            assert!(futures_util::poll!(request).is_pending());
+        }
+        let hanging: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut watcher)
+        .await
+        .unwrap();
+        assert!(hanging <= 3);
+        (hanging == 3).then_some(())
+    });
+    hang.await;
+    // Five at once for the stages, however many wait.
+    let stages = (0..5).map(|_| store.clock());
+    for answer in within("the stages", futures_util::future::join_all(stages)).await {
+        answer.unwrap();
+    }
+    // Who hangs up gives the place back, be it that of one who waits or of one who hangs.
+    drop(requests.split_off(40));
+    drop(requests.drain(..10));
+    lock.rollback().await.unwrap();
+    for page in within("the others", futures_util::future::join_all(requests)).await {
+        assert_eq!(page.unwrap().users, []);
+    }
+    list().await.unwrap();
+}
+
+/// As when the database's machine is gone, and another has taken its place: TCP itself gives up after a quarter of an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fell_silent_are_replaced() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let mut url: reqwest::Url = world.database.url().parse().unwrap();
+    let relay = Relay::to(&url).await;
+    url.set_port(Some(relay.address().port())).unwrap();
+    let options = Options {
+        max_connections: 2,
+        acquire_timeout: Duration::from_secs(2),
+        statement_timeout: Duration::from_secs(1),
+    };
+    let store = Store::new(url.as_str(), &options).unwrap();
+    let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(x'626461790001'::bigint)")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let day = instant(NINE).date_naive();
+    let silent = eventually("both connections to be in use", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'",
+        )
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+        (waiting == 2).then(|| relay.fall_silent())
+    });
+    let (one, two, ()) = tokio::join!(store.open_day(day), store.open_day(day), silent);
+    assert!(one.is_err() && two.is_err());
+    eventually("the database to be reached again", async || {
+        store.clock().await.ok()
+    })
+    .await;
+}
+
+/// With one connection.
+fn small_store(world: &World) -> Store {
+    let options = Options {
+        max_connections: 1,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(30),
+    };
+    Store::new(world.database.url(), &options).unwrap()
+}
+
+/// Calls `work` and gives it up after a step or some more, again and again: an answer of the server may be a step, or come too
+/// soon for that. Each time, the connection of `store` must not be in a transaction.
+async fn give_up_again_and_again(world: &World, store: &Store, work: impl AsyncFn()) {
+    let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    // So that no step goes into the making of a connection.
+    store.clock().await.unwrap();
+    for steps in (1..6).cycle().take(400) {
+        let (mut work, mut left) = (Box::pin(work()), steps);
+        std::future::poll_fn(|context| {
+            left -= 1;
+            let polled = work.as_mut().poll(context);
+            if left == 0 { Poll::Ready(()) } else { polled }
+        })
+        .await;
+        drop(work);
+        eventually("the connection to be idle", async || {
+            // Also a use of the connection: what it owes the server is sent with it.
+            store.clock().await.unwrap();
+            let idle: bool = sqlx::query_scalar(
+                "SELECT bool_and(state = 'idle') FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            .fetch_one(&mut other)
+            .await
+            .unwrap();
+            idle.then_some(())
+        })
+        .await;
+    }
+}
