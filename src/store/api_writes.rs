@@ -15,6 +15,20 @@ use super::{Result, Store};
 const BATCH: u32 = 1000;
 const BATCHES: u32 = 50;
 
+/// What has ended finds its row by the conflict, which always goes through the index. An `UPDATE` that joins the rows was planned
+/// once, while the table was small, to read all of it: and went on so while it grew, until statistics came after a minute.
+const WRITE: &str = "
+WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
+INSERT INTO api_writes AS a (id, at, token_id, token_name, method, path, target_id, remote, status)
+SELECT w.id, w.at, w.token_id, w.token_name, w.method, w.path, w.target_id, w.remote::inet, w.status
+FROM s, unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[],
+               $9::smallint[])
+    AS w(id, at, token_id, token_name, method, path, target_id, remote, status)
+WHERE s IS NOT NULL
+ON CONFLICT (id) DO UPDATE
+SET status = excluded.status, target_id = coalesce(excluded.target_id, a.target_id)
+WHERE excluded.status IS NOT NULL";
+
 /// A request that writes, or would.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
@@ -64,56 +78,31 @@ pub struct ApiWriteFilter {
 }
 
 impl Store {
-    /// Writes the rows of requests, before they change anything or when they were refused. One that is there stays.
+    /// Writes the rows of requests: before they change anything, when they were refused, and when they have ended. One that is
+    /// there learns how it ended, and what it was about if that is known only now.
     ///
     /// # Errors
     /// The database refuses or is away; then none is written.
-    pub async fn add_api_writes(&self, writes: &[ApiWrite]) -> Result<()> {
+    pub async fn write_api_writes(&self, writes: &[ApiWrite]) -> Result<()> {
         let column = |of: fn(&ApiWrite) -> Option<&str>| writes.iter().map(of).collect::<Vec<_>>();
         self.in_time(async {
-            sqlx::query(
-                "WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
-                 INSERT INTO api_writes (id, at, token_id, token_name, method, path, target_id, remote, status)
-                 SELECT w.id, w.at, w.token_id, w.token_name, w.method, w.path, w.target_id, w.remote::inet, w.status
-                 FROM s, unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[],
-                                $7::uuid[], $8::text[], $9::smallint[])
-                     AS w(id, at, token_id, token_name, method, path, target_id, remote, status)
-                 WHERE s IS NOT NULL
-                 ON CONFLICT (id) DO NOTHING",
-            )
-            .bind(writes.iter().map(|write| write.id).collect::<Vec<_>>())
-            .bind(writes.iter().map(|write| write.at).collect::<Vec<_>>())
-            .bind(writes.iter().map(|write| write.token_id).collect::<Vec<_>>())
-            .bind(column(|write| write.token_name.as_deref()))
-            .bind(column(|write| Some(&write.method)))
-            .bind(column(|write| Some(&write.path)))
-            .bind(writes.iter().map(|write| write.target_id).collect::<Vec<_>>())
-            .bind(writes.iter().map(|write| write.remote.0.map(|ip| ip.to_string())).collect::<Vec<_>>())
-            .bind(writes.iter().map(|write| write.status).collect::<Vec<_>>())
-            .execute(&self.pool)
-            .await?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Notes how requests ended, and what they were about if that is known only now.
-    ///
-    /// # Errors
-    /// The database refuses or is away; then none is noted.
-    pub async fn end_api_writes(&self, writes: &[ApiWrite]) -> Result<()> {
-        self.in_time(async {
-            sqlx::query(
-                "WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
-                 UPDATE api_writes a SET status = w.status, target_id = coalesce(w.target_id, a.target_id)
-                 FROM s, unnest($1::uuid[], $2::smallint[], $3::uuid[]) AS w(id, status, target_id)
-                 WHERE s IS NOT NULL AND a.id = w.id",
-            )
-            .bind(writes.iter().map(|write| write.id).collect::<Vec<_>>())
-            .bind(writes.iter().map(|write| write.status).collect::<Vec<_>>())
-            .bind(writes.iter().map(|write| write.target_id).collect::<Vec<_>>())
-            .execute(&self.pool)
-            .await?;
+            sqlx::query(WRITE)
+                .bind(writes.iter().map(|write| write.id).collect::<Vec<_>>())
+                .bind(writes.iter().map(|write| write.at).collect::<Vec<_>>())
+                .bind(writes.iter().map(|write| write.token_id).collect::<Vec<_>>())
+                .bind(column(|write| write.token_name.as_deref()))
+                .bind(column(|write| Some(&write.method)))
+                .bind(column(|write| Some(&write.path)))
+                .bind(writes.iter().map(|write| write.target_id).collect::<Vec<_>>())
+                .bind(
+                    writes
+                        .iter()
+                        .map(|write| write.remote.0.map(|ip| ip.to_string()))
+                        .collect::<Vec<_>>(),
+                )
+                .bind(writes.iter().map(|write| write.status).collect::<Vec<_>>())
+                .execute(&self.pool)
+                .await?;
             Ok(())
         })
         .await

@@ -73,8 +73,8 @@ impl Asked {
 #[derive(Debug)]
 pub(super) struct Audit {
     clock: SharedClock,
-    begun: Together<ApiWrite, ()>,
-    ended: Together<ApiWrite, ()>,
+    /// Of those that begin and of those that have ended: the more go together, the better, and no request is in it twice.
+    rows: Together<ApiWrite, ()>,
     refused: Mutex<Allowance>,
 }
 
@@ -108,19 +108,13 @@ impl Audit {
             left: REFUSED_BURST,
             grown_at: clock.now(),
         });
-        let (begins, ends) = (store.clone(), store);
-        let begun = move |rows: Vec<ApiWrite>| {
-            let store = begins.clone();
-            async move { store.add_api_writes(&rows).await.map(|()| vec![(); rows.len()]) }
-        };
-        let ended = move |rows: Vec<ApiWrite>| {
-            let store = ends.clone();
-            async move { store.end_api_writes(&rows).await.map(|()| vec![(); rows.len()]) }
+        let rows = move |rows: Vec<ApiWrite>| {
+            let store = store.clone();
+            async move { store.write_api_writes(&rows).await.map(|()| vec![(); rows.len()]) }
         };
         Self {
             clock,
-            begun: Together::new(begun),
-            ended: Together::new(ended),
+            rows: Together::new(rows),
             refused,
         }
     }
@@ -132,7 +126,7 @@ impl Audit {
             Caller::Token(known) => Some(&**known),
         };
         let write = asked.row(self.clock.now(), token, None);
-        in_time(self.begun.write(write.clone())).await?;
+        in_time(self.rows.write(write.clone())).await?;
         Ok(Begun { audit: self, write })
     }
 
@@ -151,7 +145,7 @@ impl Audit {
         let write = asked.row(now, token, Some(status));
         log(&write, status);
         let request_id = write.id;
-        if let Err(error) = in_time(self.begun.write(write)).await {
+        if let Err(error) = in_time(self.rows.write(write)).await {
             tracing::warn!(error = chain(&*error), %request_id, "a refused write is only in the log");
         }
     }
@@ -174,7 +168,7 @@ impl Begun<'_> {
         let Self { audit, write } = self;
         log(&write, status);
         let request_id = write.id;
-        if let Err(error) = in_time(audit.ended.write(write)).await {
+        if let Err(error) = in_time(audit.rows.write(write)).await {
             tracing::warn!(error = chain(&*error), %request_id, "how a write ended is only in the log");
         }
         if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
