@@ -190,6 +190,18 @@ impl FromStr for Text {
     }
 }
 
+const FIELDS: [&str; 9] = [
+    "reasons",
+    "kinds",
+    "since",
+    "until",
+    "eventIds",
+    "limit",
+    "dryRun",
+    "maxPerSecond",
+    "anyway",
+];
+
 fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
     let mut order = Redrive {
         limit: Some(DEFAULT_EVENTS),
@@ -198,7 +210,7 @@ fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
         ..Redrive::default()
     };
     let mut errors = Vec::new();
-    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+    for (name, value) in fields {
         if let Err(problem) = set(&mut order, name, value) {
             let name: String = name.chars().take(60).collect();
             errors.push(FieldError::new(name, problem));
@@ -210,6 +222,11 @@ fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
 fn set(order: &mut Redrive, name: &str, value: &Value) -> Result<(), String> {
     let filter = &mut order.filter;
     match name {
+        _ if !FIELDS.contains(&name) => {
+            return Err(format!("unknown field: the fields are {}", FIELDS.join(", ")));
+        }
+        // As if it were not there.
+        _ if value.is_null() => {}
         "reasons" => filter.reasons = texts(value)?,
         "kinds" => filter.kinds = texts::<Text>(value)?.into_iter().map(|Text(kind)| kind).collect(),
         "eventIds" => filter.ids = texts(value)?,
@@ -218,11 +235,7 @@ fn set(order: &mut Redrive, name: &str, value: &Value) -> Result<(), String> {
         "limit" => order.limit = Some(number(value, 1, MOST_EVENTS)?),
         "maxPerSecond" => order.max_per_second = number(value, 0, MOST_PER_SECOND)? as u32,
         "dryRun" => order.dry_run = flag(value)?,
-        "anyway" => order.anyway = flag(value)?,
-        _ => {
-            let known = "reasons, kinds, since, until, eventIds, limit, dryRun, anyway and maxPerSecond";
-            return Err(format!("unknown field: the fields are {known}"));
-        }
+        _ => order.anyway = flag(value)?,
     }
     Ok(())
 }
@@ -285,7 +298,7 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named() {
         let errors = read(
-            r#"{"reasons":["lost"],"kinds":["a\u0000"],"eventIds":"x","since":"soon","limit":0,"dryRun":1,"more":1}"#,
+            r#"{"reasons":["lost"],"kinds":["a\u0000"],"eventIds":"x","since":"soon","limit":0,"dryRun":1,"more":null}"#,
         )
         .expect_err("all of it is wrong");
         let named: Vec<&str> = errors.iter().map(|error| &*error.field).collect();
