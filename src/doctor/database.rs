@@ -7,12 +7,9 @@ use crate::calendar::Zone;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::skew::{MAX_SKEW, Skew};
-use crate::store::{Result, Store, StoreError};
+use crate::store::{OLDEST_SERVER, Result, Store, StoreError};
 use crate::telemetry::chain;
 use crate::tzguard;
-
-/// The oldest version whose features the statements use.
-const OLDEST: i32 = 150_000;
 
 /// Whether it was reached.
 pub(super) async fn examine(
@@ -54,7 +51,7 @@ pub(super) async fn examine(
 async fn reachable(store: &Store) -> Result<[Finding; 2]> {
     store.reach().await?;
     let server = store.server().await?;
-    let reached = if server.version_number < OLDEST {
+    let reached = if server.major() < OLDEST_SERVER {
         Finding::failure(
             "database.reachable",
             format!("PostgreSQL {}", server.version),

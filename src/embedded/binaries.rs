@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::EmbeddedError;
+use crate::store::OLDEST_SERVER;
 
 /// Names the folder of `postgres` and `initdb`, for a server that is installed in an unusual place.
 pub const ENV_BIN_DIR: &str = "BDAY_PG_BIN";
 
 /// Where Debian puts its servers, a folder a major version.
 const DEBIAN: &str = "/usr/lib/postgresql";
-/// The oldest major version whose features the statements use.
-pub(super) const OLDEST: u32 = 15;
 
 /// The two programs that are needed, of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +61,9 @@ impl Binaries {
             return Err(missing());
         }
         match version(&postgres) {
-            Some((major, version)) if major < OLDEST => Err(EmbeddedError::TooOld { version, postgres }),
+            Some((major, version)) if major < OLDEST_SERVER => {
+                Err(EmbeddedError::TooOld { version, postgres })
+            }
             // One that does not say its version says when it is started what is wrong with it.
             _ => Ok(Self { initdb, postgres }),
         }

@@ -85,7 +85,7 @@ pub enum EmbeddedError {
     #[error(
         "`{}` is PostgreSQL {version}, and bday needs {} or newer: install one, or name its folder in {ENV_BIN_DIR}",
         postgres.display(),
-        binaries::OLDEST
+        crate::store::OLDEST_SERVER
     )]
     TooOld {
         /// Such as `14.9`.
@@ -166,9 +166,14 @@ impl EmbeddedPostgres {
     ///
     /// Where no binaries are found, the directory cannot be used, or the server does not come up; each says what to do.
     pub async fn start(options: Options) -> Result<Self, EmbeddedError> {
-        let binaries = match options.bin_dir {
-            Some(dir) => Binaries::within(&dir)?,
-            None => Binaries::find()?,
+        // It starts each server that it finds, to ask for its version.
+        let look = move || match options.bin_dir {
+            Some(dir) => Binaries::within(&dir),
+            None => Binaries::find(),
+        };
+        let binaries = match tokio::task::spawn_blocking(look).await {
+            Ok(found) => found?,
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
         };
         let user = ServerUser::pick()?;
         let throwaway = options.dir.is_none();

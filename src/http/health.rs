@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::access::Peer;
 use crate::health::Beat;
-use crate::store::Store;
+use crate::store::{STATEMENT_GRACE, Store};
 use crate::worker::Pool;
 
 /// A ticker that made no progress for this long is stuck: two ticks were missed.
@@ -22,8 +22,6 @@ const TICK_LIMIT: Duration = Duration::from_secs(150);
 const TICK_GRACE: Duration = Duration::from_mins(1);
 /// Beyond the longest that a worker waits for one thing.
 const RECEIVE_GRACE: Duration = Duration::from_secs(40);
-/// How long after the database itself we give a statement up.
-const STATEMENT_GRACE: Duration = Duration::from_secs(5);
 /// What `/livez` says of a process that was set up and is not stuck.
 pub const LIVE: &str = "ok";
 const PING_DEADLINE: Duration = Duration::from_secs(2);

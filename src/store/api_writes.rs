@@ -11,10 +11,6 @@ use uuid::Uuid;
 
 use super::{Result, Store};
 
-/// Rows that are deleted at once, and how often in a round.
-const BATCH: u32 = 1000;
-const BATCHES: u32 = 50;
-
 /// What has ended finds its row by the conflict, which always goes through the index. An `UPDATE` that joins the rows was planned
 /// once, while the table was small, to read all of it: and went on so while it grew, until statistics came after a minute.
 const WRITE: &str = "
@@ -135,22 +131,11 @@ impl Store {
     /// # Errors
     /// The database refuses or is away.
     pub async fn forget_api_writes(&self, before: DateTime<Utc>) -> Result<()> {
-        for _ in 0..BATCHES {
-            let deleted = self.in_time(async {
-                let done = sqlx::query(
-                    "DELETE FROM api_writes WHERE id IN (
-                         SELECT id FROM api_writes WHERE at < $1 ORDER BY at, id LIMIT $2 FOR UPDATE SKIP LOCKED)",
-                )
-                .bind(before)
-                .bind(i64::from(BATCH))
-                .execute(&self.pool)
-                .await?;
-                Ok(done.rows_affected())
-            });
-            if deleted.await? < u64::from(BATCH) {
-                break;
-            }
-        }
-        Ok(())
+        self.forget(
+            before,
+            "DELETE FROM api_writes WHERE id IN (
+                 SELECT id FROM api_writes WHERE at < $1 ORDER BY at, id LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        )
+        .await
     }
 }

@@ -20,6 +20,9 @@ const USES: [(&str, &[&str]); 13] = [
     ("api_writes", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
+/// The oldest major version of PostgreSQL whose features the statements use.
+pub const OLDEST_SERVER: u32 = 15;
+
 /// Who answered, and how we are connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -33,6 +36,14 @@ pub struct Server {
     pub tls: bool,
     /// Whether it stays on this machine, by the address that we connect to.
     pub local: bool,
+}
+
+impl Server {
+    /// `17` of 17.2.
+    #[must_use]
+    pub fn major(&self) -> u32 {
+        u32::try_from(self.version_number / 10_000).unwrap_or(0)
+    }
 }
 
 impl Store {

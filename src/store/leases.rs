@@ -8,6 +8,16 @@ use uuid::Uuid;
 use super::{Result, Store};
 use crate::model::{EventState, Lease, Reason};
 
+// `least(e.created_at, u.updated_at)` is when an edit made this event, or moved it here: both are the same moment then. An
+// event that was merely planned late, after an outage, has a user who was written long before; a user who was renamed
+// since has an event from long before. Neither counts as learned late. The late rule counts from the same moment: what was
+// learned on the day, after the send time, is sent however small `late.max_secs` is.
+macro_rules! sendable_at {
+    () => {
+        "greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at))"
+    };
+}
+
 /// What a worker asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseRequest {
@@ -144,14 +154,15 @@ impl Store {
         event_ids: &[Uuid],
         leases: &mut Vec<Lease>,
     ) -> Result<Vec<Refused>> {
-        let looks: Vec<Look> = sqlx::query_as(
-            "SELECT e.id, e.state, e.deadline_at, e.due_at <= $2 AS due,
-                    greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)) < $3 AS late,
-                    o.user_id IS NOT NULL AS user_there
-             FROM events e LEFT JOIN users u ON u.id = e.user_id
-             LEFT JOIN occasions o ON o.user_id = e.user_id AND o.kind = e.kind
-             WHERE e.id = ANY($1)",
-        )
+        let looks: Vec<Look> = sqlx::query_as(concat!(
+            "SELECT e.id, e.state, e.deadline_at, e.due_at <= $2 AS due, ",
+            sendable_at!(),
+            " < $3 AS late,
+                        o.user_id IS NOT NULL AS user_there
+                 FROM events e LEFT JOIN users u ON u.id = e.user_id
+                 LEFT JOIN occasions o ON o.user_id = e.user_id AND o.kind = e.kind
+                 WHERE e.id = ANY($1)",
+        ))
         .bind(event_ids)
         .bind(request.now)
         .bind(request.late_before)
@@ -213,20 +224,22 @@ impl Store {
     /// Ends events whose user is gone, or that are too late; leaves those that somebody holds.
     async fn end(&self, request: LeaseRequest, event_ids: &[Uuid]) -> Result<Vec<(Uuid, EventState)>> {
         Ok(sqlx::query_as(
-            "UPDATE events e
-             SET state = CASE WHEN x.gone THEN 'cancelled' ELSE 'skipped' END::event_state,
-                 reason = CASE WHEN x.gone THEN 'user_deleted' ELSE 'late' END,
-                 finished_at = $2, lease_holder = NULL, deadline_at = NULL
-             FROM (
-                 SELECT e.id, NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS gone,
-                        (SELECT u.updated_at FROM users u WHERE u.id = e.user_id) AS updated_at
-                 FROM events e
-                 WHERE e.id = ANY($1) AND (e.state IN ('pending', 'queued') OR e.state = 'delivering' AND e.deadline_at <= $2)
-                 FOR UPDATE SKIP LOCKED
-             ) AS x
-             WHERE e.id = x.id
-               AND (x.gone OR greatest(e.due_at, e.redriven_at, least(e.created_at, x.updated_at)) < $3)
-             RETURNING e.id, e.state",
+            concat!(
+                "UPDATE events e
+                 SET state = CASE WHEN x.gone THEN 'cancelled' ELSE 'skipped' END::event_state,
+                     reason = CASE WHEN x.gone THEN 'user_deleted' ELSE 'late' END,
+                     finished_at = $2, lease_holder = NULL, deadline_at = NULL
+                 FROM (
+                     SELECT e.id, ", sendable_at!(), " < $3 AS late,
+                            NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS gone
+                     FROM events e LEFT JOIN users u ON u.id = e.user_id
+                     WHERE e.id = ANY($1)
+                       AND (e.state IN ('pending', 'queued') OR e.state = 'delivering' AND e.deadline_at <= $2)
+                     FOR UPDATE OF e SKIP LOCKED
+                 ) AS x
+                 WHERE e.id = x.id AND (x.gone OR x.late)
+                 RETURNING e.id, e.state",
+            ),
         )
         .bind(event_ids)
         .bind(request.now)
@@ -268,31 +281,38 @@ impl Store {
     }
 }
 
-// `least(e.created_at, u.updated_at)` is when an edit made this event, or moved it here: both are the same moment then. An
-// event that was merely planned late, after an outage, has a user who was written long before; a user who was renamed
-// since has an event from long before. Neither counts as learned late. The late rule counts from the same moment: what was
-// learned on the day, after the send time, is sent however small `late.max_secs` is.
-
 /// The usual case. A claim holds pending rows only, so this waits for none.
-const TAKE_QUEUED: &str = "
+const TAKE_QUEUED: &str = concat!(
+    "
 UPDATE events e
 SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline_at = $4
 FROM unnest($1::uuid[]) AS m(id), users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
   AND (e.state = 'queued' OR e.state = 'delivering' AND e.deadline_at <= $3)
-  AND greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)) >= $5
+  AND ",
+    sendable_at!(),
+    " >= $5
   AND NOT EXISTS (SELECT FROM pauses)
 RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at,
-          greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";
+          ",
+    sendable_at!(),
+    ", e.local_date, o.year, u.first_name, u.last_name"
+);
 
 /// A message whose claim failed after the send. What a claim still holds is passed over.
-const TAKE_PENDING: &str = "
+const TAKE_PENDING: &str = concat!(
+    "
 UPDATE events e
 SET state = 'delivering', attempts = e.attempts + 1, lease_holder = $2, deadline_at = $4, queued_at = $3
 FROM (SELECT id FROM events WHERE id = ANY($1) AND state = 'pending' FOR UPDATE SKIP LOCKED) AS m,
      users u, occasions o
 WHERE e.id = m.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
-  AND e.due_at <= $3 AND greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)) >= $5
+  AND e.due_at <= $3 AND ",
+    sendable_at!(),
+    " >= $5
   AND NOT EXISTS (SELECT FROM pauses)
 RETURNING e.id, e.user_id, e.attempts, e.kind, e.due_at,
-          greatest(e.due_at, e.redriven_at, least(e.created_at, u.updated_at)), e.local_date, o.year, u.first_name, u.last_name";
+          ",
+    sendable_at!(),
+    ", e.local_date, o.year, u.first_name, u.last_name"
+);

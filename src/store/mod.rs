@@ -37,7 +37,7 @@ pub use claims::{Claim, ClaimCursor};
 pub use controls::{MAX_REASON_CHARS, Pause};
 pub use dead::{DeadFilter, Letter};
 pub use events::{EventCursor, EventFilter, Order};
-pub use inspect::Server;
+pub use inspect::{OLDEST_SERVER, Server};
 pub use leases::{LeaseRequest, Refusal, Refused};
 pub use login::Login;
 pub use outcomes::{NextStep, Outcome};
@@ -70,6 +70,9 @@ const SETUP_LOCK: i64 = 0x6264_6179_0003;
 
 /// Taken by the one process that computes pending events again with new zone data.
 const ZONE_DATA_LOCK: i64 = 0x6264_6179_0004;
+
+/// How long after the database itself we give a statement up.
+pub const STATEMENT_GRACE: Duration = Duration::from_secs(5);
 
 /// Why a statement did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +205,7 @@ impl Store {
     }
 
     fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
-        let deadline = options.statement_timeout + Duration::from_secs(5);
+        let deadline = options.statement_timeout + STATEMENT_GRACE;
         let given_up = given_up::GivenUp::default();
         let lately = given_up.clone();
         let pool = PgPoolOptions::new()
@@ -401,6 +404,23 @@ impl Store {
         work: F,
     ) -> Result<F::Output, tokio::time::error::Elapsed> {
         self.given_up.watch(deadline, work).await
+    }
+
+    /// Deletes what is older than `before`, by a `statement` that takes that instant and how many rows it may delete: in batches,
+    /// as many as one round may take.
+    async fn forget(&self, before: DateTime<Utc>, statement: &'static str) -> Result<()> {
+        const BATCH: u32 = 1000;
+        const BATCHES: u32 = 50;
+        for _ in 0..BATCHES {
+            let deleted = self.in_time(async {
+                let delete = sqlx::query(statement).bind(before).bind(i64::from(BATCH));
+                Ok(delete.execute(&self.pool).await?.rows_affected())
+            });
+            if deleted.await? < u64::from(BATCH) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Lets whoever can get a newer login know when this one was refused, and finds the reason where the pool hides it.

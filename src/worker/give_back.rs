@@ -19,7 +19,7 @@ pub(super) async fn give_back(shared: &Shared, jobs: Vec<Job>, wait: Duration) {
     let (last, others): (Vec<_>, Vec<_>) = jobs
         .into_iter()
         .map(|job| (job.event_id, job.message))
-        .partition(|(_, message)| message.receive_count >= shared.options.max_receives);
+        .partition(|(_, message)| shared.is_last(message));
     if !last.is_empty() {
         replace(shared, last).await;
     }

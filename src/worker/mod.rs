@@ -125,6 +125,11 @@ impl Shared {
     fn lease_until(&self) -> DateTime<Utc> {
         self.clock.now() + self.options.visibility.saturating_sub(LEASE_ENDS_EARLIER)
     }
+
+    /// Whether the queue takes this message for a dead letter when it shows again.
+    fn is_last(&self, message: &Received) -> bool {
+        message.receive_count >= self.options.max_receives
+    }
 }
 
 /// A message that was received, and the place that was free for it.

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use super::{Batches, Disposal, Finished, Shared, backoff};
 use crate::channel::Verdict;
 use crate::model::{AttemptOutcome, Reason};
-use crate::queue::Received;
 use crate::store::{NextStep, Outcome};
 
 const PAUSE: Duration = Duration::from_millis(500);
@@ -101,7 +100,7 @@ fn decide(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Decision 
         Verdict::GiveUp => (NextStep::Dead(reason), None),
         // The queue counts: there is no receive after this one. But a request that our own stop broke off says nothing of
         // the receiver, which may have accepted it: its message is replaced.
-        Verdict::Retry(_) if reason != Reason::Shutdown && is_last(shared, message) => {
+        Verdict::Retry(_) if reason != Reason::Shutdown && shared.is_last(message) => {
             (NextStep::Dead(reason), None)
         }
         Verdict::Retry(asked) => {
@@ -136,11 +135,6 @@ fn decide(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Decision 
     Decision { outcome, wait }
 }
 
-/// Whether the queue takes this message for a dead letter when it shows again.
-fn is_last(shared: &Shared, message: &Received) -> bool {
-    message.receive_count >= shared.options.max_receives
-}
-
 fn disposal(shared: &Shared, finished: Finished, outcome: &Outcome, wait: Option<Duration>) -> Disposal {
     let Finished {
         message, sent, hold, ..
@@ -154,7 +148,7 @@ fn disposal(shared: &Shared, finished: Finished, outcome: &Outcome, wait: Option
             Disposal::Hide(message.receipt, Duration::ZERO)
         }
         NextStep::Dead(reason) => Disposal::Bury(message, reason.as_str().to_owned()),
-        NextStep::Retry(_) if is_last(shared, &message) => Disposal::Replace(outcome.event_id, message),
+        NextStep::Retry(_) if shared.is_last(&message) => Disposal::Replace(outcome.event_id, message),
         NextStep::Retry(_) => Disposal::Hide(message.receipt, wait.unwrap_or_default()),
     }
 }

@@ -16,9 +16,6 @@ use crate::model::{NewUser, Schedule, User};
 
 /// How long a key is remembered.
 const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
-/// Keys that are forgotten at once, and how often in a round.
-const BATCH: u32 = 1000;
-const BATCHES: u32 = 50;
 
 /// What a client calls its request, and the request itself.
 #[derive(Debug, Clone, Copy)]
@@ -119,24 +116,13 @@ impl Store {
     /// # Errors
     /// The database refuses or is away.
     pub async fn forget_idempotency_keys(&self, now: DateTime<Utc>) -> Result<()> {
-        for _ in 0..BATCHES {
-            let deleted = self.in_time(async {
-                let done = sqlx::query(
-                    "DELETE FROM idempotency_keys WHERE key IN (
-                         SELECT key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
-                         FOR UPDATE SKIP LOCKED)",
-                )
-                .bind(now - KEY_LIFE)
-                .bind(i64::from(BATCH))
-                .execute(&self.pool)
-                .await?;
-                Ok(done.rows_affected())
-            });
-            if deleted.await? < u64::from(BATCH) {
-                break;
-            }
-        }
-        Ok(())
+        self.forget(
+            now - KEY_LIFE,
+            "DELETE FROM idempotency_keys WHERE key IN (
+                 SELECT key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2
+                 FOR UPDATE SKIP LOCKED)",
+        )
+        .await
     }
 
     /// Creates several users who have nothing to do with each other, each as [`Store::create_user`] does, in one
