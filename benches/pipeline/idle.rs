@@ -6,7 +6,7 @@ use std::time::Duration;
 use bday::app;
 use bday::clock::{Clock as _, SharedClock, SystemClock};
 use bday::health::Beat;
-use bday::scheduler::Scheduler;
+use bday::pipeline::scheduler::Scheduler;
 use bday::store::Store;
 use chrono::TimeDelta;
 use serde::Serialize;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bday::config::QueueKind;
 use bday::embedded::{self, EmbeddedPostgres};
-use bday::queue::Queue as _;
-use bday::queue::postgres::PostgresQueue;
+use bday::pipeline::queue::Queue as _;
+use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::store::{self, Store};
 use serde::Serialize;
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::{Certificate, Url};
 
-use crate::channel::guard::Guard;
-use crate::channel::signature::{self, Secret, Signer};
-use crate::channel::webhook;
-use crate::channel::wire::{self, Wire};
-use crate::channel::{Messages, TemplateError};
+use crate::pipeline::channel::guard::Guard;
+use crate::pipeline::channel::signature::{self, Secret, Signer};
+use crate::pipeline::channel::webhook;
+use crate::pipeline::channel::wire::{self, Wire};
+use crate::pipeline::channel::{Messages, TemplateError};
 use crate::config::{Addresses, Config, ConfigError};
 use crate::source::{Follow, Reference, Sources};
 

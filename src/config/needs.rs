@@ -2,7 +2,7 @@
 //! when it has been fetched.
 
 use super::{Config, ConfigError, Database, QueueKind, Tls};
-use crate::channel::webhook::{self, UrlError};
+use crate::pipeline::channel::webhook::{self, UrlError};
 
 impl Config {
     /// Checks what a daemon needs, and tells all that is missing at once. `posts` is whether it posts webhooks.

@@ -1,7 +1,7 @@
 //! What the types cannot say: ranges, and values that contradict each other.
 
 use super::{Config, ConfigError, QueueKind};
-use crate::channel::Template;
+use crate::pipeline::channel::Template;
 
 /// A request must end this long before its message becomes visible again, so that its outcome can be recorded.
 const MARGIN_SECS: u64 = 5;
@@ -185,7 +185,7 @@ impl Config {
             is_log_level(&self.log.level),
             format!(
                 "log.level is {:?}: use error, warn, info, debug or trace, also by module, as in \
-                 info,bday::worker=debug",
+                 info,bday::pipeline::worker=debug",
                 self.log.level
             ),
         );

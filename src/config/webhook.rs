@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
 use super::values;
-use crate::channel::signature::{self, MAX_SECRETS};
+use crate::pipeline::channel::signature::{self, MAX_SECRETS};
 use crate::source::Reference;
 
 /// `[webhook]`

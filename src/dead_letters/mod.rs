@@ -20,8 +20,8 @@ use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::model::EventState;
-use crate::queue::{Queue, QueueError};
-use crate::scheduler::Scheduler;
+use crate::pipeline::queue::{Queue, QueueError};
+use crate::pipeline::scheduler::Scheduler;
 use crate::store::{Cancelled, DeadFilter, Fate, Store, StoreError};
 
 pub use purge::{Purge, PurgeReport};

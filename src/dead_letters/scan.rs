@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{DeadLetters, Result};
 use crate::model::EventState;
-use crate::queue::{DeadLetter, Receipt, decode};
+use crate::pipeline::queue::{DeadLetter, Receipt, decode};
 use crate::store::Letter;
 
 /// For how long a message that was looked at is hidden from other looks: a pass must come to its end before it sees one

@@ -4,7 +4,7 @@ use reqwest::Url;
 
 use super::{Finding, said};
 use crate::app;
-use crate::channel::wire::{Wire, WireError, stays_here};
+use crate::pipeline::channel::wire::{Wire, WireError, stays_here};
 use crate::config::{Config, redact_url};
 use crate::source::Sources;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Finding;
 use crate::app;
 use crate::config::{Config, QueueKind};
-use crate::queue::{Depth, QueueError, Settings};
+use crate::pipeline::queue::{Depth, QueueError, Settings};
 use crate::store::Store;
 
 /// Less than this, and a weekend without a receiver loses messages.

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::access::Peer;
 use crate::health::Beat;
 use crate::store::{STATEMENT_GRACE, Store};
-use crate::worker::Pool;
+use crate::pipeline::worker::Pool;
 
 /// A ticker that made no progress for this long is stuck: two ticks were missed.
 const TICK_LIMIT: Duration = Duration::from_secs(150);

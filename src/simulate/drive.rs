@@ -14,15 +14,15 @@ use super::report::{self, Report, Year};
 use super::rules::{Rules, next_tick};
 use super::{Options, Progress, compare, configuration};
 use crate::app;
-use crate::channel::Channel;
+use crate::pipeline::channel::Channel;
 use crate::clock::{Clock, SettableClock, SharedClock};
 use crate::config::Config;
 use crate::health::Beat;
 use crate::model::Schedule;
-use crate::queue::{MemoryQueue, Queue};
-use crate::scheduler::Scheduler;
+use crate::pipeline::queue::{MemoryQueue, Queue};
+use crate::pipeline::scheduler::Scheduler;
 use crate::store::{Store, UserKey, UserRef};
-use crate::worker::Pool;
+use crate::pipeline::worker::Pool;
 
 /// Users written in one transaction at the start.
 const BATCH: usize = 1000;

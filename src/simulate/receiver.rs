@@ -7,7 +7,7 @@ use chrono::{Datelike as _, NaiveDate};
 
 use super::cast::KINDS;
 use super::ledger::{Fate, Ledger, Violation};
-use crate::channel::{Channel, Greeting, Sent, Verdict};
+use crate::pipeline::channel::{Channel, Greeting, Sent, Verdict};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bday::model::EventState::{Dead, Delivered, Queued};
-use bday::queue::Queue as _;
+use bday::pipeline::queue::Queue as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -274,7 +274,7 @@ fn foreign() -> impl Strategy<Value = String> {
         message.to_string()
     });
     let cut = (0_usize..60).prop_map(|at| {
-        let whole = bday::queue::encode(Uuid::from_u128(7));
+        let whole = bday::pipeline::queue::encode(Uuid::from_u128(7));
         whole[..at.min(whole.len())].to_owned()
     });
     prop_oneof![
@@ -290,7 +290,7 @@ proptest! {
     /// Whatever is on the queue, it is read as the one event that it names, or refused with a reason.
     #[test]
     fn only_what_was_written_by_us_is_read(body in foreign()) {
-        match bday::queue::decode(&body) {
+        match bday::pipeline::queue::decode(&body) {
             Ok(event) => {
                 let parsed: Value = serde_json::from_str(&body).unwrap();
                 prop_assert_eq!(&parsed["v"], &json!(1));
@@ -313,6 +313,6 @@ proptest! {
             0..6,
         )
     ) {
-        let _ = bday::channel::Template::new(&parts.concat());
+        let _ = bday::pipeline::channel::Template::new(&parts.concat());
     }
 }

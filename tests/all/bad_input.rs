@@ -143,11 +143,11 @@ fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
 
 #[test]
 fn a_level_that_would_silence_the_log_is_refused() {
-    for level in ["loud", "info,bday::worker", "info,bday::worker=loud", ""] {
+    for level in ["loud", "info,bday::pipeline::worker", "info,bday::pipeline::worker=loud", ""] {
         let error = error(&[("BDAY__LOG__LEVEL", level)]);
         assert!(error.contains("log.level"), "{level}: {error}");
     }
-    for level in ["warn", "info,bday::worker=debug", "off"] {
+    for level in ["warn", "info,bday::pipeline::worker=debug", "off"] {
         load(&[("BDAY__LOG__LEVEL", level)]).expect(level);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bday::model::AttemptOutcome;
 use bday::model::EventState::{Dead, Delivered, Delivering, Pending, Queued};
-use bday::queue::Queue as _;
+use bday::pipeline::queue::Queue as _;
 use bday::store::{LeaseRequest, NextStep, Outcome, SweepLimits};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;

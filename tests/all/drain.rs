@@ -7,7 +7,7 @@ use bday::clock::{Clock as _, SharedClock, Stopwatch, SystemClock};
 use bday::embedded::{EmbeddedPostgres, Options};
 use bday::health::Beat;
 use bday::model::EventState::{Dead, Delivered, Pending};
-use bday::queue::Queue as _;
+use bday::pipeline::queue::Queue as _;
 use bday::store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bday::clock::SystemClock;
-use bday::queue::postgres::PostgresQueue;
-use bday::queue::sqs::{Options, SqsQueue};
-use bday::queue::{MemoryQueue, Queue, QueueError, Receipt, Received, decode};
+use bday::pipeline::queue::postgres::PostgresQueue;
+use bday::pipeline::queue::sqs::{Options, SqsQueue};
+use bday::pipeline::queue::{MemoryQueue, Queue, QueueError, Receipt, Received, decode};
 use uuid::Uuid;
 
 use crate::support::database::Database;

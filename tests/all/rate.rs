@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bday::clock::{Clock, SettableClock, SharedClock, Stopwatch};
 use bday::health::Beat;
-use bday::queue::Queue as _;
+use bday::pipeline::queue::Queue as _;
 use bday::store::UserKey;
 use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;

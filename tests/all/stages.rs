@@ -1,8 +1,8 @@
 //! The five stages one by one, on a real database, with a clock that is set: nothing here waits.
 
 use bday::model::EventState::{Cancelled, Dead, Delivered, Delivering, Pending, Queued, Skipped};
-use bday::queue::Queue as _;
-use bday::scheduler::Tick;
+use bday::pipeline::queue::Queue as _;
+use bday::pipeline::scheduler::Tick;
 use bday::store::{ClaimCursor, Deleted, LeaseRequest, Refusal, UserRef};
 use chrono::TimeDelta;
 use uuid::Uuid;

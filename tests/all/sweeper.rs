@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bday::dead_letters::Redrive;
 use bday::model::EventState::{Dead, Delivered, Queued};
-use bday::queue::Queue as _;
+use bday::pipeline::queue::Queue as _;
 use bday::store::{LeaseRequest, UserKey};
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};

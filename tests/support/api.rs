@@ -10,7 +10,7 @@ use bday::app;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
 use bday::http::{Api, Gate};
-use bday::queue::Queue;
+use bday::pipeline::queue::Queue;
 use bday::store::Store;
 use serde_json::Value;
 use tower::ServiceExt as _;

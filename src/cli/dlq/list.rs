@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::Context;
 use super::filter::Filter;
-use crate::channel::excerpt;
+use crate::pipeline::channel::excerpt;
 use crate::cli::output::{self, Table};
 use crate::dead_letters::Seen;
 use crate::model::DeadEvent;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Context, list};
-use crate::channel::excerpt;
+use crate::pipeline::channel::excerpt;
 use crate::cli::event::show;
 use crate::cli::output::{self, Table};
 use crate::dead_letters::Seen;

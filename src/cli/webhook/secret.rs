@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::output;
-use crate::channel::signature;
+use crate::pipeline::channel::signature;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{ConfigSource, output};
 use crate::app;
-use crate::channel::sample::{Exchange, Header};
-use crate::channel::webhook::{self, Webhook};
+use crate::pipeline::channel::sample::{Exchange, Header};
+use crate::pipeline::channel::webhook::{self, Webhook};
 use crate::clock::SharedClock;
 use crate::source::Sources;
 

@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
 use super::{ConfigSource, output};
-use crate::channel::signature::{self, Secret};
-use crate::channel::verify::{self, Claim, Examination};
+use crate::pipeline::channel::signature::{self, Secret};
+use crate::pipeline::channel::verify::{self, Claim, Examination};
 use crate::clock::SharedClock;
 use crate::source::{Reference, Sources};
 

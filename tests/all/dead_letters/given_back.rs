@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bday::model::EventState::{Delivered, Queued};
-use bday::queue::{Depth, Received, decode};
+use bday::pipeline::queue::{Depth, Received, decode};
 use bday::store::{ClaimCursor, Options, Store};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

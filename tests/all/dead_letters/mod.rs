@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bday::dead_letters::{Redrive, RedriveReport};
 use bday::model::EventState::Dead;
-use bday::queue::postgres::PostgresQueue;
-use bday::queue::sqs::{Options, SqsQueue};
+use bday::pipeline::queue::postgres::PostgresQueue;
+use bday::pipeline::queue::sqs::{Options, SqsQueue};
 use uuid::Uuid;
 
 use crate::support::receiver::Behaviour;

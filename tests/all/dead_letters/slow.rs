@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bday::model::EventState::{Dead, Delivered};
-use bday::queue::{DeadLetter, Depth, MemoryQueue, Queue, Receipt, Received, Result};
+use bday::pipeline::queue::{DeadLetter, Depth, MemoryQueue, Queue, Receipt, Received, Result};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{BATCH, CALL_TIMEOUT, CONCURRENT_CALLS, SqsQueue, deletions};
-use crate::queue::{DeadLetter, QueueError, Receipt, Result};
+use crate::pipeline::queue::{DeadLetter, QueueError, Receipt, Result};
 
 /// A receive that does not wait asks some of the servers only, and may find nothing where there is something.
 const WAIT: Duration = Duration::from_secs(1);

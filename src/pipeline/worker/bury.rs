@@ -3,7 +3,7 @@
 use futures_util::{StreamExt as _, stream};
 
 use super::Shared;
-use crate::queue::Received;
+use crate::pipeline::queue::Received;
 
 /// Calls to the dead-letter queue that are under way at once. It may be slow, and each is for one message.
 const AT_ONCE: usize = 10;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Batches, Disposal, Finished, Shared, backoff};
-use crate::channel::Verdict;
+use crate::pipeline::channel::Verdict;
 use crate::model::{AttemptOutcome, Reason};
 use crate::store::{NextStep, Outcome};
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SharedClock;
 use crate::health::Beat;
 use crate::model::Schedule;
-use crate::queue::{Queue, QueueError};
+use crate::pipeline::queue::{Queue, QueueError};
 use crate::skew::{Skew, WrongClock};
 use crate::store::{Store, StoreError};
 use crate::telemetry::chain;

@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::give_back::give_back;
 use super::{Batches, Finished, Job, Shared, flight};
-use crate::channel::{Greeting, Sent, Verdict};
+use crate::pipeline::channel::{Greeting, Sent, Verdict};
 use crate::model::{AttemptOutcome, Lease, Reason};
-use crate::queue::Receipt;
+use crate::pipeline::queue::Receipt;
 use crate::store::{LeaseRequest, Refusal, Refused};
 
 /// Between two attempts at a lease when the database is away or contended.

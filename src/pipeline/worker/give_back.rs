@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Job, Shared};
-use crate::queue::Received;
+use crate::pipeline::queue::Received;
 
 /// Gives messages back that nobody worked on: each is visible again after `wait`.
 ///

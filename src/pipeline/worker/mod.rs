@@ -36,11 +36,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::channel::{Channel, Messages, Sent};
+use crate::pipeline::channel::{Channel, Messages, Sent};
 use crate::clock::SharedClock;
 use crate::health::Beat;
 use crate::model::Lease;
-use crate::queue::{Queue, Receipt, Received};
+use crate::pipeline::queue::{Queue, Receipt, Received};
 use crate::store::Store;
 use batch::{Batches, Patience, STATEMENT_BATCH};
 pub use breaker::Options as BreakerOptions;

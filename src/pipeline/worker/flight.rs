@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use crate::model::Lease;
-use crate::queue::Receipt;
+use crate::pipeline::queue::Receipt;
 
 #[derive(Debug, Clone)]
 struct Flight {

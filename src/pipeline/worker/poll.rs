@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::breaker::Ticket;
 use super::bury::bury;
 use super::{Job, Polling, Shared};
-use crate::queue::{Received, decode};
+use crate::pipeline::queue::{Received, decode};
 
 /// What the polls share.
 #[derive(Debug)]
