@@ -6,37 +6,36 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::pipeline::channel::Channel;
-use crate::pipeline::channel::webhook::Webhook;
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Config, ConfigError, QueueKind};
 use crate::dead_letters::DeadLetters;
 use crate::health::Beat;
-use crate::http::{self, Api, Gate, Health, Limits, Site};
+use crate::http::{self, Api, Beats, Gate, Health, Limits, Site};
 use crate::lifecycle::Lifecycle;
 use crate::login::Access;
+use crate::pipeline::channel::Channel;
+use crate::pipeline::channel::webhook::Webhook;
+use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 use crate::pipeline::queue::sqs::{self, SqsQueue};
-use crate::pipeline::queue::{MemoryQueue, Queue};
-use crate::pipeline::scheduler::{self, Scheduler};
+use crate::pipeline::scheduler::{self, Retention, Scheduler};
+use crate::pipeline::worker::{self, Pool};
 use crate::skew::Skew;
 use crate::source::Sources;
 use crate::store::{self, Store, StoreError};
 use crate::supervisor;
 use crate::telemetry::chain;
-use crate::pipeline::worker::{self, Pool};
 use crate::{telemetry, tzguard};
 
 pub use outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
 use outgoing::{warn_of_gaps, warn_of_short_drain};
 
-/// Connections that the stages want beside one for each lane of the claim: to plan or sweep, to lease, to record, and to
-/// take figures.
-const STAGES: u32 = 4;
+/// Connections that the stages want: to claim and to lease (two lanes each), to record (two), to plan, and for everything else.
+const STAGES: u32 = 8;
 /// How often the figures for the gauges are taken. Each costs two requests to the queue.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -106,7 +105,11 @@ pub fn store_without_login(config: &Config) -> Store {
 ///
 /// # Errors
 /// When no queue is given.
-pub async fn queue(config: &Config, store: &Store) -> Result<Arc<dyn Queue>, ConfigError> {
+pub async fn queue(
+    config: &Config,
+    store: &Store,
+    clock: &SharedClock,
+) -> Result<Arc<dyn Queue>, ConfigError> {
     config.needs_queue()?;
     let queue = &config.queue;
     Ok(match queue.kind {
@@ -115,25 +118,15 @@ pub async fn queue(config: &Config, store: &Store) -> Result<Arc<dyn Queue>, Con
                 url: queue.sqs.url.clone(),
                 dead_letter_url: queue.sqs.dead_letter_url.clone(),
                 visibility: queue.visibility(),
-                max_receives: queue.max_receives,
             };
             Arc::new(SqsQueue::connect(options).await)
         }
-        QueueKind::Postgres => {
-            let name = &queue.postgres.name;
-            Arc::new(PostgresQueue::new(store.clone(), name, queue.visibility(), queue.max_receives).await)
-        }
+        QueueKind::Postgres => Arc::new(PostgresQueue::new(
+            store.clone(),
+            Arc::clone(clock),
+            queue.visibility(),
+        )),
     })
-}
-
-/// A queue in memory with the settings of `config`, for simulated years.
-#[must_use]
-pub fn memory_queue(config: &Config, clock: SharedClock) -> Arc<MemoryQueue> {
-    Arc::new(MemoryQueue::new(
-        clock,
-        config.queue.visibility(),
-        config.queue.max_receives,
-    ))
 }
 
 /// Brings the schema up to date, and creates the queue where that is ours to do.
@@ -148,45 +141,56 @@ pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow
         }
         checked => checked?,
     }
-    if config.queue.create || config.queue.kind == QueueKind::Postgres {
+    if config.queue.create {
         queue.create().await?;
     }
     Ok(())
 }
 
-/// The scheduler as `config` says.
+/// The scheduler as `config` says, with the beats of its passes and of its planner.
 #[must_use]
 pub fn scheduler(
     config: &Config,
     store: Store,
     queue: Arc<dyn Queue>,
     clock: SharedClock,
-    beat: Beat,
+    beats: (Beat, Beat),
 ) -> Scheduler {
     let options = scheduler::Options {
         horizon: Duration::from_secs(config.plan.horizon_secs),
         late_max: Duration::from_secs(config.late.max_secs),
-        claim_batch: config.scheduler.claim_batch,
-        claim_lanes: config.scheduler.claim_lanes,
-        lost_after: Duration::from_secs(config.scheduler.lost_after_secs),
-        max_receives: config.queue.max_receives,
-        visibility: config.queue.visibility(),
+        max_in_flight: match config.worker.max_per_second {
+            0 => config.worker.max_in_flight as usize,
+            // A pack that takes long to send holds others up.
+            cap => config.worker.max_in_flight.min(cap) as usize,
+        },
+        max_attempts: config.retry.max_attempts,
+        retry_spread: Duration::from_secs(config.retry.schedule_secs.first().copied().unwrap_or(0)),
+        retention: Retention {
+            events: TimeDelta::days(i64::from(config.retention.events_days)),
+            audit: TimeDelta::days(i64::from(config.retention.audit_days)),
+        },
     };
-    Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, beat)
+    Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, beats)
+}
+
+/// The scheduler for a command, which nobody's health depends on.
+#[must_use]
+pub fn scheduler_for_command(
+    config: &Config,
+    store: Store,
+    queue: Arc<dyn Queue>,
+    clock: SharedClock,
+) -> Scheduler {
+    let beats = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
+    scheduler(config, store, queue, clock, beats)
 }
 
 /// The dead letters, with the queue and the rules that `config` names.
 #[must_use]
 pub fn dead_letters(config: &Config, store: Store, queue: Arc<dyn Queue>, clock: SharedClock) -> DeadLetters {
-    let beat = Beat::new(Arc::clone(&clock));
-    let scheduler = scheduler(
-        config,
-        store.clone(),
-        Arc::clone(&queue),
-        Arc::clone(&clock),
-        beat,
-    );
-    DeadLetters::new(store, queue, clock, scheduler, config.queue.max_receives)
+    let scheduler = scheduler_for_command(config, store.clone(), Arc::clone(&queue), Arc::clone(&clock));
+    DeadLetters::new(store, queue, clock, scheduler)
 }
 
 /// The worker pool as `config` says, sending through `channel`.
@@ -206,7 +210,7 @@ pub fn pool(
         max_in_flight: config.worker.max_in_flight as usize,
         wait: Duration::from_secs(config.queue.wait_secs),
         visibility: config.queue.visibility(),
-        max_receives: config.queue.max_receives,
+        max_attempts: config.retry.max_attempts,
         schedule: config
             .retry
             .schedule_secs
@@ -215,7 +219,6 @@ pub fn pool(
             .map(Duration::from_secs)
             .collect(),
         late_max: Duration::from_secs(config.late.max_secs),
-        lost_after: Duration::from_secs(config.scheduler.lost_after_secs),
         breaker: worker::BreakerOptions {
             failures: config.breaker.failures,
             after: Duration::from_secs(config.breaker.after_secs),
@@ -282,12 +285,15 @@ pub async fn start(
     if access.is_fixed() {
         access.renew(&store).await?;
     }
-    let queue = queue(config, &store).await?;
-    let (tick, receive) = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
+    let queue = queue(config, &store, &clock).await?;
+    let beat = || Beat::new(Arc::clone(&clock));
+    let beats = Beats {
+        scheduler: role.schedules().then(|| (beat(), beat())),
+        receive: role.works().then(beat),
+    };
     let health = Arc::new(Health::new(
         store.clone(),
-        role.schedules().then(|| tick.clone()),
-        role.works().then(|| receive.clone()),
+        beats.clone(),
         http::Patience {
             poll: Duration::from_secs(config.queue.wait_secs),
             request: Duration::from_secs(config.webhook.timeout_secs),
@@ -305,9 +311,9 @@ pub async fn start(
         warn_of_short_drain(config);
     }
 
-    // Requests that hang must not have all connections: the claim's lanes, the planner, the sweeper and the workers go on.
+    // Requests that hang must not have all connections: the stages go on.
     let asked = if role.schedules() || role.works() {
-        store.reserving(config.scheduler.claim_lanes + STAGES)
+        store.reserving(STAGES)
     } else {
         store.clone()
     };
@@ -350,17 +356,21 @@ pub async fn start(
         if role.answers() {
             gate.warn_if_shut().await;
         }
-        if role.schedules() {
-            let (plan_store, plan_clock, beat) = (store.clone(), Arc::clone(&clock), tick.clone());
+        if let Some(beats) = beats.scheduler {
+            let (plan_store, plan_clock, waiting) = (
+                store.clone(),
+                Arc::clone(&clock),
+                [beats.0.clone(), beats.1.clone()],
+            );
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
-            let scheduler = scheduler(config, store, queue, clock, tick);
+            let scheduler = scheduler(config, store, queue, clock, beats);
             let (schedule, soft) = (config.schedule(), lifecycle.soft.clone());
             lifecycle.start("scheduler", async move {
-                tzguard::until_current(&plan_store, &schedule, &plan_clock, &beat, &soft).await;
+                tzguard::until_current(&plan_store, &schedule, &plan_clock, &waiting, &soft).await;
                 Box::pin(scheduler.run(soft)).await
             });
         }
-        if let Some((wire, (url, secrets))) = webhook {
+        if let (Some((wire, (url, secrets))), Some(receive)) = (webhook, beats.receive) {
             let signer = signer(&secrets);
             if signer.secrets() == 0 {
                 tracing::info!("webhook.secrets is empty: greetings go out unsigned");
@@ -391,8 +401,7 @@ pub async fn start(
             soft.run_until_cancelled(watchdog).await;
             Ok(())
         });
-        let keep = TimeDelta::days(i64::from(config.http.audit_days));
-        let sampler = sample(store.clone(), queue, clock, health, metrics, keep);
+        let sampler = sample(store.clone(), queue, clock, health, metrics, role.schedules());
         let soft = lifecycle.soft.clone();
         lifecycle.start("sampler", async move {
             soft.run_until_cancelled(sampler).await;
@@ -446,14 +455,14 @@ async fn patiently<T>(step: impl AsyncFn() -> anyhow::Result<T>) -> T {
     }
 }
 
-/// Takes the figures that nobody else takes.
+/// Takes the figures that no stage takes; the backlog only where a scheduler runs, since it is the same for all processes.
 async fn sample(
     store: Store,
     queue: Arc<dyn Queue>,
     clock: SharedClock,
     health: Arc<Health>,
     metrics: PrometheusHandle,
-    keep: TimeDelta,
+    backlog: bool,
 ) {
     loop {
         match queue.depth().await {
@@ -465,30 +474,39 @@ async fn sample(
             }
             Err(error) => {
                 health.queue_answers(false);
-                tracing::warn!(%error, "the queue does not answer");
+                tracing::warn!(%error, "queue depth unknown");
             }
         }
-        let now = clock.now();
-        match (store.backlog(now).await, Skew::look(&*clock, &store).await) {
-            (Ok(backlog), Ok(skew)) => {
-                let oldest = backlog
-                    .oldest_pending_due_at
-                    .map_or(TimeDelta::zero(), |due_at| now - due_at);
-                gauge!("bday_pending_oldest_age_seconds").set(oldest.as_seconds_f64());
-                gauge!("bday_under_way").set(backlog.under_way as f64);
-                gauge!("bday_clock_skew_seconds").set(skew.by().as_seconds_f64());
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(error = chain(&error), "the database does not answer");
-            }
+        match Skew::look(&*clock, &store).await {
+            Ok(skew) => gauge!("bday_clock_skew_seconds").set(skew.by().as_seconds_f64()),
+            Err(error) => tracing::warn!(error = chain(&error), "clock skew unknown"),
         }
-        if let Err(error) = store.forget_api_writes(now - keep).await {
-            tracing::warn!(error = chain(&error), "cannot delete old lines of the audit log");
-        }
-        if let Err(error) = store.forget_idempotency_keys(now).await {
-            tracing::warn!(error = chain(&error), "cannot delete old Idempotency-Keys");
+        if backlog {
+            sample_backlog(&store, clock.now()).await;
         }
         metrics.run_upkeep();
         tokio::time::sleep(SAMPLE_INTERVAL).await;
+    }
+}
+
+async fn sample_backlog(store: &Store, now: DateTime<Utc>) {
+    match store.backlog(now).await {
+        Ok(backlog) => {
+            let age = backlog
+                .oldest_at
+                .map_or(TimeDelta::zero(), |at| (now - at).max(TimeDelta::zero()));
+            gauge!("bday_events_waiting").set(backlog.waiting() as f64);
+            gauge!("bday_events_delivering").set(backlog.delivering as f64);
+            gauge!("bday_events_waiting_oldest_age_seconds").set(age.as_seconds_f64());
+            if backlog.waiting() > 0 {
+                tracing::info!(
+                    waiting = backlog.waiting(),
+                    delivering = backlog.delivering,
+                    oldest_age_secs = age.num_seconds(),
+                    "backlog"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(error = chain(&error), "backlog unknown"),
     }
 }

@@ -53,9 +53,10 @@ impl Skew {
         ))
     }
 
-    /// The database looked at its clock at some moment of the `took` after ours was read, and nobody knows at which: a slow
-    /// answer must not look like a wrong clock. So this is the least that the clocks differ by.
-    fn between(ours: DateTime<Utc>, database: DateTime<Utc>, took: TimeDelta) -> Self {
+    /// The least that the clocks differ by, where the database read its own at some moment of the `took` after ours was read: a
+    /// slow answer must not look like a wrong clock.
+    #[must_use]
+    pub fn between(ours: DateTime<Utc>, database: DateTime<Utc>, took: TimeDelta) -> Self {
         let ahead = ours - database;
         let by = if ahead > TimeDelta::zero() {
             ahead

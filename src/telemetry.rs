@@ -110,10 +110,13 @@ fn describe() {
     describe_gauge!("bday_tick_age_seconds", "Since the ticker last made progress");
     describe_gauge!("bday_receive_age_seconds", "Since the workers last made progress");
     describe_counter!("bday_events_planned_total", "Events written ahead");
-    describe_counter!("bday_events_enqueued_total", "Events that the queue confirmed");
     describe_counter!(
-        "bday_enqueue_failed_total",
-        "Due events that the queue did not confirm; they go again"
+        "bday_events_queued_total",
+        "Events claimed, and packed into the outbox"
+    );
+    describe_counter!(
+        "bday_send_failed_total",
+        "Events whose pack the queue did not confirm; it is sent again"
     );
     describe_counter!(
         "bday_events_delivered_total",
@@ -130,21 +133,27 @@ fn describe() {
         "bday_events_moved_by_zone_data_total",
         "Pending events that new zone data moved"
     );
+    describe_counter!("bday_swept_total", "Events whose lease expired, by outcome");
     describe_counter!(
-        "bday_swept_total",
-        "Events that the sweeper closed or put back, by outcome"
+        "bday_packs_resent_total",
+        "Packs that the queue lost, and that are sent again"
     );
+    describe_counter!(
+        "bday_events_forgotten_total",
+        "Finished events deleted after their retention"
+    );
+    describe_gauge!(
+        "bday_unreadable_users",
+        "Users whom this version cannot read, and so not plan"
+    );
+    describe_gauge!("bday_plan_age_seconds", "Since the planner last made progress");
     describe_counter!(
         "bday_messages_received_total",
         "Messages that the queue handed out"
     );
     describe_counter!(
-        "bday_messages_dropped_total",
-        "Messages of events that needed nothing more"
-    );
-    describe_counter!(
-        "bday_messages_deferred_total",
-        "Messages put off because somebody else held the event"
+        "bday_events_deferred_total",
+        "Events left in the outbox, because another transaction held them or their kind is unknown here"
     );
     describe_counter!(
         "bday_messages_unreadable_total",
@@ -160,13 +169,20 @@ fn describe() {
         "bday_leases_lost_total",
         "Outcomes that came after the lease was lost"
     );
-    describe_gauge!("bday_queue_messages", "Messages in the queue, by state");
+    describe_gauge!(
+        "bday_queue_messages",
+        "Messages (packs of events) in the queue, by state"
+    );
     describe_gauge!("bday_dead_letters", "Messages in the dead-letter queue");
     describe_gauge!(
-        "bday_pending_oldest_age_seconds",
-        "How long the oldest due event has been pending"
+        "bday_events_waiting",
+        "Due events that wait for a worker: pending (counted up to 100,000) or queued"
     );
-    describe_gauge!("bday_under_way", "Events on the queue or being delivered");
+    describe_gauge!("bday_events_delivering", "Events that workers have leased");
+    describe_gauge!(
+        "bday_events_waiting_oldest_age_seconds",
+        "How long the oldest event waits that is due, or queued"
+    );
     describe_histogram!(
         "bday_lateness_seconds",
         "From when it could be sent (due, or learned after that, or the end of a pause) to 2xx"

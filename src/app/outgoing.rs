@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::{Certificate, Url};
 
+use crate::config::{Addresses, Config, ConfigError};
 use crate::pipeline::channel::guard::Guard;
 use crate::pipeline::channel::signature::{self, Secret, Signer};
 use crate::pipeline::channel::webhook;
 use crate::pipeline::channel::wire::{self, Wire};
 use crate::pipeline::channel::{Messages, TemplateError};
-use crate::config::{Addresses, Config, ConfigError};
 use crate::source::{Follow, Reference, Sources};
 
 /// The way to the webhook's receiver as `config` says.

@@ -268,7 +268,7 @@ fn variables(database: &str, page: &str) -> HashMap<String, String> {
 /// Sets up the schema and the queue, and imports the people, as `bday migrate` and `bday user import` do.
 async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::Result<(Cast, Ids)> {
     let store = app::store(config).await?;
-    let queue = app::queue(config, &store).await?;
+    let queue = app::queue(config, &store, clock).await?;
     app::set_up(config, &store, &*queue).await?;
     // Now, and not before: the first minute must not begin while the database is still being made.
     let now = clock.now();

@@ -1,9 +1,11 @@
 //! `bday migrate`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{ConfigSource, output};
 use crate::app;
+use crate::clock::{SharedClock, SystemClock};
 use crate::config::QueueKind;
 
 const EXAMPLES: &str = "\
@@ -26,8 +28,9 @@ pub(super) async fn run(args: &Args, source: &ConfigSource) -> anyhow::Result<Ex
     let store = app::store(&config).await?;
     store.migrate().await?;
     let ours = config.queue.create || config.queue.kind == QueueKind::Postgres;
-    if ours {
-        app::queue(&config, &store).await?.create().await?;
+    if config.queue.create {
+        let clock: SharedClock = Arc::new(SystemClock);
+        app::queue(&config, &store, &clock).await?.create().await?;
     }
     store.close().await;
     if args.json {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::{ConfigSource, output};
 use crate::app;
 use crate::clock::SharedClock;
-use crate::health::Beat;
 use crate::telemetry::chain;
 use crate::tzguard;
 
@@ -30,14 +29,13 @@ pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> a
     config.needs_all(false)?;
     let store = app::store(&config).await?;
     store.check_schema().await?;
-    let queue = app::queue(&config, &store).await?;
+    let queue = app::queue(&config, &store, &clock).await?;
     if config.queue.create {
         queue.create().await?;
     }
     // Where another process is at it, what is due by the old data may go out by it: as in the minute before.
-    tzguard::recompute(&store, &config.schedule(), clock.now(), &tzguard::version()).await?;
-    let beat = Beat::new(Arc::clone(&clock));
-    let scheduler = app::scheduler(&config, store.clone(), queue, Arc::clone(&clock), beat);
+    tzguard::recompute(&store, &config.schedule(), &*clock, &tzguard::version(), || {}).await?;
+    let scheduler = app::scheduler_for_command(&config, store.clone(), queue, Arc::clone(&clock));
     let (tick, result) = scheduler.tick(clock.now()).await;
     output::json(&tick)?;
     store.close().await;

@@ -49,7 +49,7 @@ pub struct Config {
     pub plan: Plan,
     pub late: Late,
     pub source: Source,
-    pub scheduler: Scheduler,
+    pub retention: Retention,
     pub worker: Worker,
     pub breaker: Breaker,
     pub retry: Retry,
@@ -104,10 +104,8 @@ pub struct Queue {
     pub kind: QueueKind,
     pub create: bool,
     pub visibility_secs: u64,
-    pub max_receives: u32,
     pub wait_secs: u64,
     pub sqs: Sqs,
-    pub postgres: PostgresQueue,
 }
 
 /// `queue.kind`
@@ -116,7 +114,7 @@ pub struct Queue {
 pub enum QueueKind {
     /// Amazon SQS.
     Sqs,
-    /// A queue in the database itself.
+    /// The outbox in the database itself.
     Postgres,
 }
 
@@ -138,14 +136,6 @@ impl QueueKind {
 pub struct Sqs {
     pub url: String,
     pub dead_letter_url: String,
-}
-
-/// `[queue.postgres]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
-pub struct PostgresQueue {
-    pub name: String,
 }
 
 /// `[kinds.NAME]`
@@ -184,14 +174,13 @@ pub struct Source {
     pub refresh_secs: u64,
 }
 
-/// `[scheduler]`
+/// `[retention]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
-pub struct Scheduler {
-    pub claim_batch: u32,
-    pub claim_lanes: u32,
-    pub lost_after_secs: u64,
+pub struct Retention {
+    pub events_days: u32,
+    pub audit_days: u32,
 }
 
 /// `[worker]`
@@ -218,6 +207,7 @@ pub struct Breaker {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Retry {
+    pub max_attempts: u32,
     #[serde(deserialize_with = "values::seconds")]
     pub schedule_secs: Vec<u64>,
 }
@@ -234,7 +224,6 @@ pub struct Http {
     pub max_connections: u32,
     pub head_timeout_secs: u64,
     pub request_timeout_secs: u64,
-    pub audit_days: u32,
 }
 
 /// `http.auth`

@@ -3,9 +3,11 @@
 use super::{Config, ConfigError, QueueKind};
 use crate::pipeline::channel::Template;
 
-/// A request must end this long before its message becomes visible again, so that its outcome can be recorded.
+/// A request must end this long before its lease does, so that its outcome can be recorded.
 const MARGIN_SECS: u64 = 5;
-/// SQS refuses a longer visibility, so no wait between two receives can be longer.
+/// A wait between two attempts must end within the late rule's longest.
+const MAX_WAIT_SECS: u64 = 7 * 86_400;
+/// SQS refuses a longer visibility.
 const MAX_VISIBILITY_SECS: u64 = 12 * 60 * 60;
 
 impl Config {
@@ -27,7 +29,7 @@ impl Config {
                 && webhook.timeout_secs.saturating_add(MARGIN_SECS) <= queue.visibility_secs,
             format!(
                 "webhook.timeout_secs is {}, queue.visibility_secs is {}: a request must end {MARGIN_SECS} s before \
-                 its message becomes visible again, or it would be sent twice; lower the one or raise the other",
+                 its lease, or it would be sent twice; lower the one or raise the other",
                 webhook.timeout_secs, queue.visibility_secs
             ),
         );
@@ -46,13 +48,6 @@ impl Config {
             ),
         );
         check(
-            (1..=1000).contains(&queue.max_receives),
-            format!(
-                "queue.max_receives is {}: SQS allows 1 to 1000",
-                queue.max_receives
-            ),
-        );
-        check(
             queue.wait_secs <= 20,
             format!(
                 "queue.wait_secs is {}: SQS allows 20 at the most",
@@ -60,51 +55,28 @@ impl Config {
             ),
         );
         check(
-            self.retry.schedule_secs.len() + 1 >= queue.max_receives as usize,
+            self.retry.schedule_secs.len() + 1 >= self.retry.max_attempts as usize,
             format!(
-                "retry.schedule_secs has {} waits, queue.max_receives is {}: give a wait for each but the last receive",
+                "retry.schedule_secs has {} waits, retry.max_attempts is {}: give a wait for each but the last attempt",
                 self.retry.schedule_secs.len(),
-                queue.max_receives
+                self.retry.max_attempts
             ),
         );
         for wait in &self.retry.schedule_secs {
             check(
-                *wait <= MAX_VISIBILITY_SECS,
-                format!(
-                    "retry.schedule_secs has {wait}: SQS hides a message for {MAX_VISIBILITY_SECS} at the most"
-                ),
+                *wait <= MAX_WAIT_SECS,
+                format!("retry.schedule_secs has {wait}: it must be {MAX_WAIT_SECS} (a week) at the most"),
             );
         }
-        check(
-            self.retry
-                .schedule_secs
-                .iter()
-                .max()
-                .is_none_or(|wait| *wait < self.scheduler.lost_after_secs),
-            format!(
-                "scheduler.lost_after_secs is {}: it must be over the longest wait of retry.schedule_secs, or a \
-                 waiting message would be taken for lost",
-                self.scheduler.lost_after_secs
-            ),
-        );
-        match queue.kind {
+        if queue.kind == QueueKind::Sqs {
             // Whoever needs the queue asks for the URL: not every command does.
-            QueueKind::Sqs => check(
-                queue.sqs.url.is_empty()
-                    || queue.sqs.url.starts_with("http://")
-                    || queue.sqs.url.starts_with("https://"),
+            let url = &queue.sqs.url;
+            check(
+                url.is_empty() || url.starts_with("http://") || url.starts_with("https://"),
                 format!(
-                    "queue.sqs.url is {:?}: give a URL such as https://sqs.eu-central-1.amazonaws.com/123456789012/bday",
-                    queue.sqs.url
+                    "queue.sqs.url is {url:?}: give a URL such as https://sqs.eu-central-1.amazonaws.com/123456789012/bday"
                 ),
-            ),
-            QueueKind::Postgres => check(
-                is_queue_name(&queue.postgres.name),
-                format!(
-                    "queue.postgres.name is {:?}: use 1 to 40 lower-case letters, digits and underscores",
-                    queue.postgres.name
-                ),
-            ),
+            );
         }
         for (key, value, least, most) in [
             (
@@ -112,18 +84,6 @@ impl Config {
                 u64::from(self.worker.max_in_flight),
                 1,
                 100_000,
-            ),
-            (
-                "scheduler.claim_batch",
-                u64::from(self.scheduler.claim_batch),
-                1,
-                10_000,
-            ),
-            (
-                "scheduler.claim_lanes",
-                u64::from(self.scheduler.claim_lanes),
-                1,
-                16,
             ),
             (
                 "database.max_connections",
@@ -143,11 +103,18 @@ impl Config {
                 1,
                 3600,
             ),
+            ("retry.max_attempts", u64::from(self.retry.max_attempts), 1, 100),
             (
-                "scheduler.lost_after_secs",
-                self.scheduler.lost_after_secs,
+                "retention.events_days",
+                u64::from(self.retention.events_days),
+                400,
+                36_500,
+            ),
+            (
+                "retention.audit_days",
+                u64::from(self.retention.audit_days),
                 1,
-                30 * 86_400,
+                3650,
             ),
             ("plan.horizon_secs", self.plan.horizon_secs, 0, 30 * 86_400),
             ("late.max_secs", self.late.max_secs, 60, 30 * 86_400),
@@ -166,21 +133,12 @@ impl Config {
                 1,
                 600,
             ),
-            ("http.audit_days", u64::from(self.http.audit_days), 1, 3650),
         ] {
             check(
                 (least..=most).contains(&value),
                 format!("{key} is {value}: it must be {least} to {most}"),
             );
         }
-        check(
-            u64::from(self.scheduler.claim_lanes) + 2 < u64::from(self.database.max_connections),
-            format!(
-                "scheduler.claim_lanes is {}, database.max_connections is {}: leave at least 3 connections to the \
-                 workers",
-                self.scheduler.claim_lanes, self.database.max_connections
-            ),
-        );
         check(
             is_log_level(&self.log.level),
             format!(
@@ -233,10 +191,6 @@ fn is_log_level(text: &str) -> bool {
             .iter()
             .any(|known| known.eq_ignore_ascii_case(level.trim()))
     })
-}
-
-fn is_queue_name(name: &str) -> bool {
-    is_kind_name(name)
 }
 
 fn is_kind_name(name: &str) -> bool {

@@ -1,14 +1,12 @@
-//! Dead letters: look at them, send them again, throw them away.
+//! Dead letters: list them, redrive them, purge their messages.
 //!
-//! PostgreSQL is the truth. A greeting that was given up is an event in state `dead`, with its reason and every attempt;
-//! the message in the dead-letter queue only rings the alarm. So lists come from the database, a redrive makes the same
-//! event pending again, and only then are the messages deleted that stand for no dead event any more. A crash between the
-//! two leaves such messages behind, and nothing else: the next redrive deletes them.
+//! A dead event stands in PostgreSQL, with its reason and every attempt; its message in the dead-letter queue only rings the alarm.
+//! So lists come from the database, a redrive makes the same event pending again, and then the messages are deleted that stand for
+//! no dead event. A crash between the two leaves such messages behind, and the next redrive deletes them.
 //!
-//! Guaranteed: a redriven event keeps its id, and so its `webhook-id`; one greeting per user, kind and local year holds on;
-//! whoever is gone is not greeted, and nobody after their day, unless that is asked for. Messages of the dead-letter queue
-//! that are none of ours are never deleted but by a purge. Not guaranteed: that a redrive finds every message in one go; it
-//! says when it did not.
+//! Guaranteed: a redriven event keeps its id, and so its `webhook-id`; one greeting per user, kind and local year holds; deleted
+//! users are not greeted, and no user after their local day, unless that is asked for. Messages that are not bday's are deleted by a
+//! purge only. Not guaranteed: that a redrive finds every message in one pass; it says when it did not.
 
 mod purge;
 mod redrive;
@@ -26,7 +24,7 @@ use crate::store::{Cancelled, DeadFilter, Fate, Store, StoreError};
 
 pub use purge::{Purge, PurgeReport};
 pub use redrive::{Redrive, RedriveReport};
-pub use scan::{Seen, Standing, Swept};
+pub use scan::{Passed, Seen, Standing};
 
 /// Of a queue with many messages, so many are looked at for that of one event.
 const LOOK_FOR_ONE: u64 = 1000;
@@ -62,26 +60,17 @@ pub struct DeadLetters {
     queue: Arc<dyn Queue>,
     clock: SharedClock,
     scheduler: Scheduler,
-    max_receives: u32,
 }
 
 impl DeadLetters {
-    /// `scheduler` puts what was redriven on the queue at once; the ticker would do so at the next minute. A message is a
-    /// dead letter after `max_receives`.
+    /// `scheduler` claims redriven events at once; a running one would do so within seconds.
     #[must_use]
-    pub fn new(
-        store: Store,
-        queue: Arc<dyn Queue>,
-        clock: SharedClock,
-        scheduler: Scheduler,
-        max_receives: u32,
-    ) -> Self {
+    pub fn new(store: Store, queue: Arc<dyn Queue>, clock: SharedClock, scheduler: Scheduler) -> Self {
         Self {
             store,
             queue,
             clock,
             scheduler,
-            max_receives,
         }
     }
 

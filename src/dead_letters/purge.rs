@@ -47,21 +47,21 @@ impl DeadLetters {
                 Next::Keep
             }
         };
-        let swept = self.pass(u64::MAX, order.dry_run, decide).await?;
+        let passed = self.pass(u64::MAX, order.dry_run, decide).await?;
         if !order.dry_run {
-            counter!("bday_dead_letters_deleted_total", "by" => "purge").increment(swept.deleted);
+            counter!("bday_dead_letters_deleted_total", "by" => "purge").increment(passed.deleted);
             tracing::info!(
-                purged = swept.deleted,
-                kept = swept.kept,
-                complete = swept.complete,
+                purged = passed.deleted,
+                kept = passed.kept,
+                complete = passed.complete,
                 "dead letters purged"
             );
         }
         Ok(PurgeReport {
             dry_run: order.dry_run,
-            purged: swept.deleted,
-            kept: swept.kept,
-            complete: swept.complete,
+            purged: passed.deleted,
+            kept: passed.kept,
+            complete: passed.complete,
         })
     }
 }

@@ -207,10 +207,10 @@ impl DeadLetters {
         true
     }
 
-    /// Puts what is due on the queue. A hint: whatever fails here, the next tick does.
+    /// Claims what is due. A hint: where it fails, the next pass of a scheduler does it.
     async fn enqueue(&self) {
-        if let Err(error) = self.scheduler.enqueue_due(self.clock.now()).await {
-            tracing::warn!(error = chain(&error), "what was redriven waits for the next tick");
+        if let Err(error) = self.scheduler.send_due(self.clock.now()).await {
+            tracing::warn!(error = chain(&error), "claim failed; the next tick retries");
         }
     }
 
@@ -224,13 +224,13 @@ impl DeadLetters {
             Standing::Overtaken => Next::Delete,
             Standing::Dead | Standing::Unknown | Standing::Unreadable => Next::Keep,
         };
-        let swept = self
+        let passed = self
             .pass(order.messages.unwrap_or(u64::MAX), false, decide)
             .await?;
-        counter!("bday_dead_letters_deleted_total", "by" => "redrive").increment(swept.deleted);
-        report.messages_deleted = swept.deleted;
-        report.messages_kept = swept.kept;
-        report.messages_complete = swept.complete;
+        counter!("bday_dead_letters_deleted_total", "by" => "redrive").increment(passed.deleted);
+        report.messages_deleted = passed.deleted;
+        report.messages_kept = passed.kept;
+        report.messages_complete = passed.complete;
         Ok(())
     }
 }

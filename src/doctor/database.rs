@@ -167,8 +167,8 @@ async fn rules(config: &Config, store: &Store, usable: bool) -> Result<Finding> 
         return Ok(not_known(CHECK, "by which rules the last scheduler plans"));
     }
     let own = config.schedule().rules();
-    Ok(match store.planning_rules().await? {
-        None => Finding::ok(CHECK, format!("no scheduler has noted its own yet; here: {own}")),
+    Ok(match store.planning_basis().await?.map(|basis| basis.rules) {
+        None => Finding::ok(CHECK, format!("no scheduler has planned yet; here: {own}")),
         Some(noted) if noted == own => Finding::ok(CHECK, own),
         Some(noted) => Finding::warning(
             CHECK,
@@ -213,13 +213,21 @@ async fn backlog(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Find
     if !usable {
         return Ok(not_known("events", "whether something that is due waits"));
     }
-    let oldest = store.backlog(now).await?.oldest_pending_due_at;
-    Ok(match oldest.map(|due_at| (now - due_at).num_seconds()) {
-        Some(secs) if secs > 150 => Finding::warning(
+    let backlog = store.backlog(now).await?;
+    let age = backlog.oldest_at.map_or(0, |at| (now - at).num_seconds());
+    let found = format!(
+        "{} due events wait, {} are being delivered",
+        backlog.waiting(),
+        backlog.delivering
+    );
+    Ok(if age > 150 {
+        Finding::warning(
             "events",
-            format!("the oldest event that is due has waited for {secs} s"),
-            "is a scheduler running (`bday serve --role scheduler`)? `bday tick` does one pass now",
-        ),
-        _ => Finding::ok("events", "nothing that is due waits for a scheduler"),
+            format!("{found}; the oldest has waited for {age} s"),
+            "check that a scheduler and a worker run (`bday serve`), that sending is not paused, and that the breaker is closed \
+             (/readyz); `bday tick` does one pass now",
+        )
+    } else {
+        Finding::ok("events", found)
     })
 }

@@ -93,7 +93,7 @@ pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
         Ok(()) => {
             findings.push(Finding::ok("database.login", "user and password are there"));
             let reached = database::examine(config, &store, &**clock, &mut findings).await;
-            findings.extend(queue::examine(config, &store, reached).await);
+            findings.extend(queue::examine(config, &store, clock, reached).await);
             if reached {
                 tokens = store.live_tokens(clock.now()).await.ok().map(|live| live.len());
             }
@@ -105,7 +105,7 @@ pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
                 "give the database (database.url, or database.host and the keys beside it), and see that this machine \
                  may read the place that is named",
             ));
-            findings.extend(queue::examine(config, &store, false).await);
+            findings.extend(queue::examine(config, &store, clock, false).await);
         }
     }
     findings.extend(delivery::examine(config, &sources, tokens).await);

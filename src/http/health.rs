@@ -13,8 +13,8 @@ use tokio::sync::Mutex;
 
 use super::access::Peer;
 use crate::health::Beat;
-use crate::store::{STATEMENT_GRACE, Store};
 use crate::pipeline::worker::Pool;
+use crate::store::{STATEMENT_GRACE, Store};
 
 /// A ticker that made no progress for this long is stuck: two ticks were missed.
 const TICK_LIMIT: Duration = Duration::from_secs(150);
@@ -56,6 +56,24 @@ impl Patience {
     }
 }
 
+/// A stage of this process.
+#[derive(Debug)]
+struct Stage {
+    name: &'static str,
+    beat: Beat,
+    /// The longest time between two beats.
+    limit: Duration,
+}
+
+/// The beats of the stages that this process has.
+#[derive(Debug, Clone, Default)]
+pub struct Beats {
+    /// The scheduler's passes, and its planner.
+    pub scheduler: Option<(Beat, Beat)>,
+    /// The workers.
+    pub receive: Option<Beat>,
+}
+
 /// What `/readyz` looks at.
 #[derive(Debug)]
 pub struct Health {
@@ -63,24 +81,30 @@ pub struct Health {
     /// Migrated, queue there, clock compared: the stages may run.
     set_up: AtomicBool,
     queue: AtomicBool,
-    /// Each with how long it may take to go round.
-    tick: Option<(Beat, Duration)>,
-    receive: Option<(Beat, Duration)>,
+    stages: Vec<Stage>,
     workers: OnceLock<Pool>,
     /// One request at a time asks the database, since anybody can send many.
     asking: Mutex<()>,
 }
 
 impl Health {
-    /// `tick` and `receive` are the beats of the stages that this process has.
+    /// For a process with these stages.
     #[must_use]
-    pub fn new(store: Store, tick: Option<Beat>, receive: Option<Beat>, patience: Patience) -> Self {
+    pub fn new(store: Store, beats: Beats, patience: Patience) -> Self {
+        let mut stages = Vec::new();
+        let mut add = |name, beat, limit| stages.push(Stage { name, beat, limit });
+        if let Some((tick, plan)) = beats.scheduler {
+            add("tick", tick, patience.tick());
+            add("plan", plan, patience.tick());
+        }
+        if let Some(receive) = beats.receive {
+            add("receive", receive, patience.receive());
+        }
         Self {
             store,
             set_up: AtomicBool::new(false),
             queue: AtomicBool::new(false),
-            tick: tick.map(|beat| (beat, patience.tick())),
-            receive: receive.map(|beat| (beat, patience.receive())),
+            stages,
             workers: OnceLock::new(),
             asking: Mutex::default(),
         }
@@ -89,8 +113,8 @@ impl Health {
     /// Notes that the stages may run.
     pub fn set_up(&self) {
         // They begin now, however long the database was waited for.
-        for (beat, _) in self.tick.iter().chain(&self.receive) {
-            beat.turn();
+        for stage in &self.stages {
+            stage.beat.turn();
         }
         self.set_up.store(true, Ordering::Relaxed);
     }
@@ -110,11 +134,8 @@ impl Health {
     /// for a database that is away is not stuck.
     #[must_use]
     pub fn stuck(&self) -> Option<&'static str> {
-        let stages = [("tick", &self.tick), ("receive", &self.receive)];
-        stages.into_iter().find_map(|(name, stage)| {
-            let (beat, limit) = stage.as_ref()?;
-            (beat.turned_age() > *limit).then_some(name)
-        })
+        let stuck = |stage: &&Stage| stage.beat.turned_age() > stage.limit;
+        self.stages.iter().find(stuck).map(|stage| stage.name)
     }
 
     /// What `/livez` says, and whether this process should go on living. What is away is no reason to end it: it may hold
@@ -133,16 +154,10 @@ impl Health {
 
     /// Gauges that grow by themselves are set when somebody looks.
     pub fn set_age_gauges(&self) {
-        let set = |name: &'static str, beat: &Beat| {
-            if let Some(age) = beat.age() {
-                gauge!(name).set(age.as_secs_f64());
+        for stage in &self.stages {
+            if let Some(age) = stage.beat.age() {
+                gauge!(format!("bday_{}_age_seconds", stage.name)).set(age.as_secs_f64());
             }
-        };
-        if let Some((beat, _)) = &self.tick {
-            set("bday_tick_age_seconds", beat);
-        }
-        if let Some((beat, _)) = &self.receive {
-            set("bday_receive_age_seconds", beat);
         }
     }
 }
@@ -197,16 +212,11 @@ pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl Into
             "did not answer when last asked"
         }),
     );
-    for (name, stage) in [("tick", &health.tick), ("receive", &health.receive)] {
-        if let Some((beat, limit)) = stage {
-            let age = beat.age();
-            let alive = age.is_some_and(|age| age < *limit);
-            note(
-                name,
-                alive,
-                json!({ "ageSecs": age.map(|age| age.as_secs()), "limitSecs": limit.as_secs() }),
-            );
-        }
+    for stage in &health.stages {
+        let age = stage.beat.age();
+        let alive = age.is_some_and(|age| age < stage.limit);
+        let detail = json!({ "ageSecs": age.map(|age| age.as_secs()), "limitSecs": stage.limit.as_secs() });
+        note(stage.name, alive, detail);
     }
     let status = if ready {
         StatusCode::OK
@@ -273,7 +283,14 @@ mod tests {
     async fn a_process_that_waits_for_its_database_lives_and_one_that_is_stuck_does_not() {
         let clock = Arc::new(Stopwatch::default());
         let receive = Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
-        let health = Health::new(nowhere(), None, Some(receive.clone()), DEFAULT);
+        let health = Health::new(
+            nowhere(),
+            Beats {
+                receive: Some(receive.clone()),
+                ..Beats::default()
+            },
+            DEFAULT,
+        );
         let said = || health.live();
         clock.pass(Duration::from_hours(1));
         assert_eq!(said(), (true, "starting".to_owned()));
@@ -292,7 +309,14 @@ mod tests {
         let pass = |secs| clock.pass(Duration::from_secs(secs));
         let beat = || Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
         let (tick, receive) = (beat(), beat());
-        let health = Health::new(nowhere(), Some(tick.clone()), Some(receive.clone()), DEFAULT);
+        let health = Health::new(
+            nowhere(),
+            Beats {
+                scheduler: Some((tick.clone(), tick.clone())),
+                receive: Some(receive.clone()),
+            },
+            DEFAULT,
+        );
         for _ in 0..10 {
             pass(50);
             tick.turn();

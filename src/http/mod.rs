@@ -23,7 +23,7 @@ use tower_http::timeout::TimeoutLayer;
 pub(crate) use access::is_no_strangers_name;
 pub use access::{Gate, needs};
 pub use api::Api;
-pub use health::{Health, LIVE, Patience};
+pub use health::{Beats, Health, LIVE, Patience};
 pub use server::Limits;
 
 use access::Peer;

@@ -13,9 +13,9 @@ use uuid::Uuid;
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "event_state", rename_all = "lowercase")]
 pub enum EventState {
-    /// Planned, and not yet on the queue.
+    /// Planned, or waiting for its next attempt.
     Pending,
-    /// On the queue, or waiting there for its next attempt.
+    /// In a pack on its way to a worker.
     Queued,
     /// Leased by a worker that is sending it.
     Delivering,
@@ -52,7 +52,7 @@ impl EventState {
     pub fn why_not_cancelled(self) -> String {
         if self == Self::Delivering {
             return "the event is being delivered at this moment: the request may have left, and the receiver may have \
-                    accepted it. Look again when the attempt has ended: if it failed, the event is queued, and can be \
+                    accepted it. Look again when the attempt has ended: if it failed, the event is pending, and can be \
                     cancelled"
                 .to_owned();
         }
@@ -226,11 +226,13 @@ pub struct Event {
     /// How many requests were begun.
     #[serde(rename = "attemptCount")]
     pub attempts: i16,
-    /// When it was put on the queue, UTC.
+    /// When it may be tried next (UTC), while it is pending.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    /// When it was claimed last (UTC).
     pub queued_at: Option<DateTime<Utc>>,
     /// When it reached its final state, UTC.
     pub finished_at: Option<DateTime<Utc>>,
-    /// When it was sent on its way again after it had been dead, UTC.
+    /// When it was redriven last (UTC).
     pub redriven_at: Option<DateTime<Utc>>,
 }
 
@@ -249,21 +251,22 @@ pub struct DeadEvent {
 }
 
 /// The right to send one event now, and what is needed to do so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Lease {
     /// The event, and the `webhook-id`.
     pub event_id: Uuid,
     /// The user, for the body.
     pub user_id: Uuid,
-    /// The number of this attempt, from 1: together with the holder it is the fence.
+    /// The number of this attempt, from 1: half of the fence.
     pub attempt: i16,
+    /// The same, counted from the last redrive: what the limit goes by.
+    pub tries: i16,
     /// Which occasion.
     pub kind: String,
-    /// When it was due, UTC.
+    /// When it was due (UTC).
     pub due_at: DateTime<Utc>,
-    /// From when on it could be sent, UTC: when it was due, or when an edit made it due after that moment had passed
-    /// (somebody added in the afternoon of the day, for instance). What counts as late counts from here.
-    pub sendable_at: DateTime<Utc>,
+    /// The instant from which lateness counts (UTC): due, or learned, moved or redriven later.
+    pub late_from: DateTime<Utc>,
     /// The date in the user's zone.
     pub local_date: NaiveDate,
     /// The year of birth, or of whatever the occasion counts from.

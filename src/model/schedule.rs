@@ -47,10 +47,26 @@ pub struct NewEvent {
     pub kind: String,
     /// When and under which rule.
     pub occurrence: Occurrence,
+    /// The instant from which lateness counts (UTC): when it is due, or was learned after that.
+    pub late_from: DateTime<Utc>,
     /// Pending, or skipped with a reason.
     pub state: EventState,
     /// For a skipped one.
     pub reason: Option<Reason>,
+}
+
+impl NewEvent {
+    /// The same event where a user is written at `now`: lateness does not count from before that.
+    #[must_use]
+    pub fn learned_at(self, now: DateTime<Utc>) -> Self {
+        if self.occurrence.due_at >= now {
+            return self;
+        }
+        Self {
+            late_from: self.late_from.max(now),
+            ..self
+        }
+    }
 }
 
 impl Schedule {
@@ -123,6 +139,7 @@ impl Schedule {
         Some(NewEvent {
             user_id: occasion.user_id,
             kind: occasion.kind.clone(),
+            late_from: occurrence.due_at.max(occasion.known_at),
             occurrence,
             state,
             reason,

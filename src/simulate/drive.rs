@@ -14,15 +14,16 @@ use super::report::{self, Report, Year};
 use super::rules::{Rules, next_tick};
 use super::{Options, Progress, compare, configuration};
 use crate::app;
-use crate::pipeline::channel::Channel;
 use crate::clock::{Clock, SettableClock, SharedClock};
 use crate::config::Config;
 use crate::health::Beat;
 use crate::model::Schedule;
-use crate::pipeline::queue::{MemoryQueue, Queue};
+use crate::pipeline::channel::Channel;
+use crate::pipeline::queue::Queue;
+use crate::pipeline::queue::postgres::PostgresQueue;
 use crate::pipeline::scheduler::Scheduler;
-use crate::store::{Store, UserKey, UserRef};
 use crate::pipeline::worker::Pool;
+use crate::store::{Store, UserKey, UserRef};
 
 /// Users written in one transaction at the start.
 const BATCH: usize = 1000;
@@ -76,7 +77,6 @@ struct Drive {
     store: Store,
     schedule: Schedule,
     clock: Arc<SettableClock>,
-    queue: Arc<MemoryQueue>,
     schedulers: [Scheduler; 2],
     pools: [Pool; 2],
     ledger: Arc<Mutex<Ledger>>,
@@ -103,24 +103,25 @@ impl Drive {
             leap_day: config.plan.leap_day,
             late_join: options.late_join,
             late_max: TimeDelta::seconds(config.late.max_secs as i64),
-            max_attempts: config.queue.max_receives,
+            max_attempts: config.retry.max_attempts,
             years: from.year() - 1..=last_year + 1,
         };
         let clock = Arc::new(SettableClock::new(from));
         let shared = || Arc::clone(&clock) as SharedClock;
-        let queue = app::memory_queue(config, shared());
+        let queue: Arc<dyn Queue> = Arc::new(PostgresQueue::new(
+            store.clone(),
+            shared(),
+            config.queue.visibility(),
+        ));
         let ledger = Arc::new(Mutex::new(Ledger::new(rules)));
         let receiver = Arc::new(Receiver {
             ledger: Arc::clone(&ledger),
             clock: shared(),
             seed: options.seed,
         });
-        let scheduler = || {
-            let queue = Arc::clone(&queue) as Arc<dyn Queue>;
-            app::scheduler(config, store.clone(), queue, shared(), Beat::new(shared()))
-        };
+        let scheduler = || app::scheduler_for_command(config, store.clone(), Arc::clone(&queue), shared());
         let pool = || {
-            let queue = Arc::clone(&queue) as Arc<dyn Queue>;
+            let queue = Arc::clone(&queue);
             let channel = Arc::clone(&receiver) as Arc<dyn Channel>;
             app::pool(
                 config,
@@ -151,7 +152,6 @@ impl Drive {
             schedulers,
             pools,
             clock,
-            queue,
             ledger,
             actions,
             absences: absences.into_iter().rev().collect(),
@@ -206,11 +206,9 @@ impl Drive {
                 .max(midnight(now.date_naive()))
                 .checked_add_days(Days::new(u64::from(now >= day)))
                 .unwrap_or(end);
-            let pending = self.store.next_pending().await?;
-            let (action, retry) = (
-                self.actions.last().map(|(at, ..)| *at),
-                self.queue.next_visible_at(),
-            );
+            let pending = self.store.next_attempt_at().await?;
+            let pack = self.store.next_pack_at().await?;
+            let action = self.actions.last().map(|(at, ..)| *at);
             let owed = self.ledger().next_owed();
             // Ticks are at whole minutes, and one a minute is enough.
             let tick = [pending, owed, Some(day)]
@@ -225,7 +223,7 @@ impl Drive {
                 TimeDelta::zero()
             };
             let tick = tick.max(next_tick(now) + again);
-            let next = [Some(tick), action, retry]
+            let next = [Some(tick), action, pack]
                 .into_iter()
                 .flatten()
                 .min()
@@ -270,7 +268,7 @@ impl Drive {
             Box::pin(one.run_once(now)).await.1?;
         }
         // Workers have nothing to do while the queue is empty.
-        if self.queue.next_visible_at().is_some_and(|at| at <= now) {
+        if self.store.next_pack_at().await?.is_some_and(|at| at <= now) {
             if both {
                 let (a, b) = tokio::join!(Box::pin(first.run_once()), Box::pin(second.run_once()));
                 a.and(b)?;

@@ -7,9 +7,9 @@ use chrono::{Datelike as _, NaiveDate};
 
 use super::cast::KINDS;
 use super::ledger::{Fate, Ledger, Violation};
-use crate::pipeline::channel::{Channel, Greeting, Sent, Verdict};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
+use crate::pipeline::channel::{Channel, Greeting, Sent, Verdict};
 
 /// The template of every kind, so that the text tells what the system thinks it is sending.
 pub(super) const TEMPLATE: &str = "{{ full_name }}: {{ kind }} on {{ local_date }}, {% if years is none %}-{% else %}{{ years }}{% endif %}";

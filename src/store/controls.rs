@@ -33,6 +33,21 @@ impl Store {
         .await
     }
 
+    /// The database's clock, for comparison only, and since when sending is paused (both UTC).
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn clock_and_pause(&self) -> Result<(DateTime<Utc>, Option<DateTime<Utc>>)> {
+        self.in_time(async {
+            Ok(
+                sqlx::query_as("SELECT clock_timestamp(), (SELECT since FROM pauses)")
+                    .fetch_one(&self.pool)
+                    .await?,
+            )
+        })
+        .await
+    }
+
     /// Pauses sending, in all processes, at once: nothing is leased from here on. What is in flight ends. Gives whether
     /// that is new; a pause that holds keeps its time and reason.
     ///

@@ -26,27 +26,24 @@ pub struct DeadFilter {
 
 /// The event that a message in the dead-letter queue is for.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Letter {
+pub struct LetterEvent {
     /// The event.
     pub id: Uuid,
     /// Its kind.
     pub kind: String,
-    /// Where it stands.
+    /// Its state.
     pub state: EventState,
     /// Why it ended.
     pub reason: Option<String>,
-    /// When it ended, UTC.
+    /// When it ended (UTC).
     pub finished_at: Option<DateTime<Utc>>,
-    /// Whether the message may be the last of an attempt whose worker died: the sweeper has not looked yet, and is going
-    /// to find a dead event.
-    pub dying: bool,
 }
 
 const COLUMNS: &str = "
 SELECT e.id, e.user_id, e.kind, e.local_year, e.local_date, e.due_at, e.state, e.reason, e.last_error, e.attempts,
-       e.queued_at, e.finished_at, e.redriven_at, a.status AS last_status, a.response AS last_response
+       e.next_attempt_at, e.queued_at, e.finished_at, e.redriven_at, a.status AS last_status, a.response AS last_response
 FROM events e LEFT JOIN LATERAL (
-    SELECT status, response FROM attempts WHERE event_id = e.id ORDER BY number DESC LIMIT 1) AS a ON true WHERE ";
+    SELECT status, response FROM ended_attempts WHERE event_id = e.id ORDER BY number DESC LIMIT 1) AS a ON true WHERE ";
 
 impl DeadFilter {
     /// Adds the conditions to `query`, where the events are called `e`.
@@ -93,7 +90,7 @@ impl DeadFilter {
 
     /// The same for the event of a message, dead or not.
     #[must_use]
-    pub fn holds_for(&self, letter: &Letter) -> bool {
+    pub fn holds_for(&self, letter: &LetterEvent) -> bool {
         let within = |at: DateTime<Utc>| {
             self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
         };
@@ -152,21 +149,18 @@ impl Store {
         .await
     }
 
-    /// Where the events stand that messages in the dead-letter queue name; what nobody knows is not among them.
+    /// The events that messages in the dead-letter queue name; unknown ones are not among them.
     ///
     /// # Errors
-    /// The database refuses or is away.
-    pub async fn letters(&self, event_ids: &[Uuid], max_receives: u32) -> Result<Vec<Letter>> {
+    /// The database is unavailable.
+    pub async fn letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<LetterEvent>> {
         self.in_time(async {
-            Ok(sqlx::query_as(
-                "SELECT id, kind, state, reason, finished_at,
-                        finished_at IS NULL AND attempts - attempts_at_redrive >= $2 AS dying
-                 FROM events WHERE id = ANY($1)",
+            Ok(
+                sqlx::query_as("SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)")
+                    .bind(event_ids)
+                    .fetch_all(&self.pool)
+                    .await?,
             )
-            .bind(event_ids)
-            .bind(max_receives as i32)
-            .fetch_all(&self.pool)
-            .await?)
         })
         .await
     }
@@ -176,14 +170,13 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn letter() -> Letter {
-        Letter {
+    fn letter() -> LetterEvent {
+        LetterEvent {
             id: Uuid::from_u128(1),
             kind: "birthday".to_owned(),
             state: EventState::Dead,
             reason: Some("status".to_owned()),
             finished_at: Some(DateTime::UNIX_EPOCH),
-            dying: false,
         }
     }
 

@@ -7,13 +7,13 @@ use uuid::Uuid;
 use super::{Result, Store};
 use crate::model::{Attempt, Event, EventState};
 
-/// The attempts of events, by event and number. Its columns have names: an older process goes on with this statement when a
-/// newer one has added a column, and `*` would then fail on each connection that has it prepared.
+/// The attempts of events, by event and number. Columns are named: `*` would fail on prepared statements of an older process
+/// when a newer one adds a column.
 pub(super) const ATTEMPTS: &str =
     "SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at
-     FROM attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
+     FROM ended_attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
 
-const COLUMNS: &str = "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, queued_at,
+const COLUMNS: &str = "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, next_attempt_at, queued_at,
         finished_at, redriven_at FROM events";
 
 /// Which events a list has. All conditions hold together.
@@ -57,16 +57,16 @@ impl From<&Event> for EventCursor {
     }
 }
 
-/// States that share an index, and its condition.
-const GROUPS: [(&[EventState], &str); 3] = [
+/// States that share a way to find them, as a condition: pending events have an index of their own, queued and leased ones are
+/// named by the outbox and by leases, and those that were not delivered are few.
+const GROUPS: [(&[EventState], &str); 4] = [
+    (&[EventState::Pending], "next_attempt_at IS NOT NULL"),
     (
-        &[EventState::Pending, EventState::Queued, EventState::Delivering],
-        "finished_at IS NULL",
+        &[EventState::Queued, EventState::Delivering],
+        "id IN (SELECT unnest(event_ids) FROM outbox WHERE dead_letter IS NULL UNION SELECT unnest(event_ids) FROM leases)
+         AND state IN ('queued', 'delivering')",
     ),
-    (
-        &[EventState::Delivered],
-        "finished_at IS NOT NULL AND reason IS NULL",
-    ),
+    (&[EventState::Delivered], "state = 'delivered'"),
     (
         &[EventState::Dead, EventState::Cancelled, EventState::Skipped],
         "reason IS NOT NULL",

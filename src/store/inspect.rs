@@ -3,18 +3,20 @@
 use super::{Result, Store};
 
 /// What the daemon does with each table.
-const USES: [(&str, &[&str]); 13] = [
+const USES: [(&str, &[&str]); 15] = [
     // Every process looks whether the schema is its own.
     ("_sqlx_migrations", &["SELECT"]),
     ("users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("occasions", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("events", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("attempts", &["SELECT", "INSERT", "UPDATE"]),
+    ("attempts", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("outbox", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("leases", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("planned_days", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("idempotency_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("former_users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("zone_data", &["SELECT", "INSERT", "UPDATE"]),
-    ("planning_rules", &["SELECT", "INSERT", "UPDATE"]),
+    ("planning_basis", &["SELECT", "INSERT", "UPDATE"]),
+    ("unplanned_users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
     ("api_tokens", &["SELECT", "INSERT", "UPDATE"]),
     ("api_writes", &["SELECT", "INSERT", "UPDATE", "DELETE"]),

@@ -3,25 +3,26 @@
 //! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
 
 mod api_writes;
-mod claims;
+mod basis;
+mod claim;
 mod controls;
 mod dead;
 mod events;
 mod forecast;
 mod given_up;
 mod inspect;
-mod leases;
+mod lease;
 mod login;
-mod outcomes;
+mod outbox;
 mod places;
 mod plan;
+mod record;
 mod redrive;
 mod replan;
 mod stats;
 mod sweep;
 mod tokens;
 mod users;
-mod zone_data;
 
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
@@ -33,24 +34,25 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr, Transaction};
 
 pub use api_writes::{ApiWrite, ApiWriteFilter, Remote};
-pub use claims::{Claim, ClaimCursor};
+pub use basis::{Basis, Moved, Reading, Recomputed};
+pub use claim::{ClaimCursor, ClaimRequest, Claimed};
 pub use controls::{MAX_REASON_CHARS, Pause};
-pub use dead::{DeadFilter, Letter};
+pub use dead::{DeadFilter, LetterEvent};
 pub use events::{EventCursor, EventFilter, Order};
 pub use inspect::{OLDEST_SERVER, Server};
-pub use leases::{LeaseRequest, Refusal, Refused};
+pub use lease::{LeaseRequest, NotLeased};
 pub use login::Login;
-pub use outcomes::{NextStep, Outcome};
-pub use plan::PlanPage;
+pub use outbox::{DeadLetterRow, Deferred, Pack};
+pub use plan::{BUCKETS, PageRequest, PlanPage, PlanStep};
+pub use record::{Delivery, Failure, NextStep, Recorded};
 pub use redrive::{Cancelled, Candidate, Fate, RedrivePage};
 pub use sqlx::postgres::PgSslMode as TlsMode;
-pub use stats::Backlog;
-pub use sweep::SweepLimits;
+pub use stats::{Backlog, MOST_COUNTED};
+pub use sweep::Expired;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{
     Before, Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserPage, UserRef, Written,
 };
-pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};
 
 /// Forward only, and each leaves the previous version able to work: an older binary finds migrations that it does not
 /// know, which is no fault.
@@ -60,16 +62,8 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     migrator
 });
 
-/// Taken shared by whoever writes users, alone by a planner that opens a day.
-const PLAN_LOCK: i64 = 0x6264_6179_0001;
-/// Taken by the one process that is planning.
-const PLANNER_LOCK: i64 = 0x6264_6179_0002;
-
-/// Taken by the one process that is setting something up beside the schema.
-const SETUP_LOCK: i64 = 0x6264_6179_0003;
-
-/// Taken by the one process that computes pending events again with new zone data.
-const ZONE_DATA_LOCK: i64 = 0x6264_6179_0004;
+/// Taken by the process that recomputes pending events.
+const BASIS_LOCK: i64 = 0x6264_6179_0004;
 
 /// How long after the database itself we give a statement up.
 pub const STATEMENT_GRACE: Duration = Duration::from_secs(5);
@@ -247,12 +241,6 @@ impl Store {
         }
     }
 
-    /// For a part that brings its own statements, as the queue in Postgres does.
-    #[must_use]
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
-    }
-
     /// Brings the schema up to date, forward only. Several processes may do so at once. A schema that is newer than
     /// this binary is left as it is.
     ///
@@ -303,22 +291,6 @@ impl Store {
             }),
             None => Ok(()),
         }
-    }
-
-    /// Runs `work`, which sets something up in this database, while no other process does the same.
-    ///
-    /// # Errors
-    /// The database refuses or is away.
-    pub async fn set_up<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        self.access.check()?;
-        let mut transaction = self.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(SETUP_LOCK)
-            .execute(&mut *transaction)
-            .await?;
-        let done = work.await;
-        transaction.commit().await?;
-        Ok(done)
     }
 
     /// Begins a transaction, on a connection of its own.

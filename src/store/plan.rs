@@ -1,43 +1,88 @@
-//! Plan: the calendar becomes rows, a local date at a time, once, and again where a planner was interrupted.
+//! Plan: the calendar becomes events, a local date at a time; an interrupted planner starts a date again.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use metrics::counter;
 use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
 use uuid::Uuid;
 
+use super::replan::replan_readable;
 use super::users::OccasionRow;
-use super::{PLAN_LOCK, PLANNER_LOCK, Result, Store};
+use super::{Result, Store, StoreError};
 use crate::model::{NewEvent, Reason, Schedule};
 
-/// A day half planned, and how many events it has had so far.
+/// Users fall into this many buckets, by the last byte of their id, as `occasions.bucket` has it. Writers share a bucket's lock;
+/// a planner has it alone for a page.
+pub const BUCKETS: i16 = 32;
+/// The first key of the buckets' advisory locks; the second is the bucket.
+const BUCKET_LOCKS: i32 = 0x6264_6179;
+/// The first key of the locks that keep two planners with the same rules from planning at the same time.
+const PLANNER_LOCKS: i32 = 0x6264_617a;
+/// How long a planner waits for the writers of a bucket. Later writers wait behind it, so it must be short.
+const BUCKET_PATIENCE: &str = "SET LOCAL lock_timeout = '300ms'";
+
+/// A page of a day that is being planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanPage {
-    /// Where the next page begins; none when this was the last.
+    /// Where the next page of the bucket begins; none when this was the last.
     pub next: Option<Uuid>,
-    /// New events that wait.
+    /// New pending events.
     pub planned: u64,
     /// New events that are skipped from the start, because they were learned too late.
     pub skipped: u64,
-    /// What is wrong with the rows that this binary cannot read. Nothing was planned for these users.
-    pub unreadable: Vec<String>,
+    /// The users whom this version cannot read, with what is wrong. The planner tries them again by themselves.
+    pub unreadable: Vec<(Uuid, String)>,
+}
+
+/// What became of the attempt to plan a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlanStep {
+    /// It is planned.
+    Page(PlanPage),
+    /// A writer holds the bucket: try again later.
+    Busy,
+    /// Another process is planning under the same rules.
+    Elsewhere,
+}
+
+/// The page to plan.
+#[derive(Debug, Clone, Copy)]
+pub struct PageRequest {
+    /// The local date.
+    pub day: NaiveDate,
+    /// Users of this bucket.
+    pub bucket: i16,
+    /// Behind this user.
+    pub after: Uuid,
+    /// The most occasions.
+    pub limit: u32,
 }
 
 impl Store {
-    /// The local dates that a plan reaching through `through` still lacks, in order. A first plan begins at `from`.
+    /// The local dates through `through` that are not planned under `rules`, in order. Dates before `from` are among them only
+    /// if nothing planned them, as after an outage.
     ///
     /// # Errors
-    /// The database refuses or is away.
-    pub async fn days_to_plan(&self, from: NaiveDate, through: NaiveDate) -> Result<Vec<NaiveDate>> {
+    /// The database is unavailable.
+    pub async fn days_to_plan(
+        &self,
+        rules: &str,
+        from: NaiveDate,
+        through: NaiveDate,
+    ) -> Result<Vec<NaiveDate>> {
         self.in_time(async {
-            // Days are opened in order, so that the last one says how far the plan reaches.
             Ok(sqlx::query_scalar(
-                "SELECT local_date FROM planned_days WHERE planned_at IS NULL
+                "SELECT d::date FROM generate_series(
+                     least($2, coalesce((SELECT max(local_date) + 1 FROM planned_days), $2))::timestamp,
+                     $3::date::timestamp, interval '1 day') AS d
+                 WHERE NOT EXISTS (SELECT FROM planned_days p
+                                   WHERE p.local_date = d::date AND p.rules = $1 AND p.planned_at IS NOT NULL)
                  UNION
-                 SELECT d::date FROM generate_series(
-                     coalesce((SELECT max(local_date) + 1 FROM planned_days), $1)::timestamp,
-                     $2::date::timestamp, interval '1 day') AS d
+                 SELECT local_date FROM planned_days GROUP BY local_date HAVING count(planned_at) = 0
                  ORDER BY 1",
             )
+            .bind(rules)
             .bind(from)
             .bind(through)
             .fetch_all(&self.pool)
@@ -46,133 +91,231 @@ impl Store {
         .await
     }
 
-    /// Opens `day`: from here on, whoever writes a user plans that day too. Waits for the writers that began earlier,
-    /// so that the pages read afterwards hold everybody they wrote.
+    /// Opens `day`: from here on, whoever writes a user plans that day too. Writers that began before are waited for bucket by
+    /// bucket.
     ///
     /// # Errors
-    /// The database refuses or is away, or a writer keeps the lock for too long.
-    pub async fn open_day(&self, day: NaiveDate) -> Result<()> {
-        self.in_time(async {
-            let mut transaction = self.begin().await?;
-            sqlx::query("SELECT pg_advisory_xact_lock($1)")
-                .bind(PLAN_LOCK)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("INSERT INTO planned_days (local_date) VALUES ($1) ON CONFLICT DO NOTHING")
-                .bind(day)
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Plans one page of those whose day is `day`, after the user `after`. None when another process is planning.
-    ///
-    /// The users stay locked until their events are committed: an edit waits, and then moves what was planned here. Each
-    /// user is locked before their dates, as edits do it; the other way round the two would lock each other out.
-    ///
-    /// # Errors
-    /// The database refuses or is away.
-    pub async fn plan_page(
-        &self,
-        schedule: &Schedule,
-        now: DateTime<Utc>,
-        day: NaiveDate,
-        after: Uuid,
-        limit: u32,
-    ) -> Result<Option<PlanPage>> {
-        self.in_time(async {
-            let mut transaction = self.begin().await?;
-            let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
-                .bind(PLANNER_LOCK)
-                .fetch_one(&mut *transaction)
-                .await?;
-            if !ours {
-                return Ok(None);
-            }
-            // In a common year the 28th stands for the 29th as well, whatever it means to each of them.
-            let leapers = (day.month(), day.day()) == (2, 28) && !day.leap_year();
-            let rows: Vec<OccasionRow> = sqlx::query_as(
-                "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
-                 FROM occasions o JOIN users u ON u.id = o.user_id
-                 WHERE o.month = $1 AND (o.day = $2 OR o.day = 29 AND $3) AND o.user_id > $4
-                 ORDER BY o.user_id, o.kind LIMIT $5
-                 FOR SHARE OF u, o",
-            )
-            .bind(day.month() as i16)
-            .bind(day.day() as i16)
-            .bind(leapers)
-            .bind(after)
-            .bind(i64::from(limit))
-            .fetch_all(&mut *transaction)
-            .await?;
-            let full = rows.len() >= limit as usize;
-            // A page must not end between two occasions of one user: the rest of them come with the next page.
-            let last = rows.last().map(|row| row.user_id);
-            let next = if full { rows.iter().map(|row| row.user_id).rfind(|id| Some(*id) != last).or(last) } else { None };
-            let (mut events, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
-            for row in rows {
-                match row.occasion() {
-                    Ok(occasion) => events.extend(schedule.event(&occasion, day.year())),
-                    // One user's trouble must not be everybody's.
-                    Err(error) => unreadable.push(error.to_string()),
-                }
-            }
-            let Written { planned, skipped } = insert_events(&mut transaction, now, &events).await?;
-            transaction.commit().await?;
-            Ok(Some(PlanPage { next, planned, skipped, unreadable }))
-        })
-        .await
-    }
-
-    /// Notes that `day` is planned.
-    ///
-    /// # Errors
-    /// The database refuses or is away; then the day is gone through again.
-    pub async fn close_day(&self, now: DateTime<Utc>, day: NaiveDate) -> Result<()> {
+    /// The database is unavailable.
+    pub async fn open_day(&self, rules: &str, day: NaiveDate) -> Result<()> {
         self.in_time(async {
             sqlx::query(
-                "UPDATE planned_days SET planned_at = $1 WHERE local_date = $2 AND planned_at IS NULL",
+                "INSERT INTO planned_days (local_date, rules) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             )
-            .bind(now)
             .bind(day)
+            .bind(rules)
             .execute(&self.pool)
             .await?;
             Ok(())
         })
         .await
     }
+
+    /// Plans one page of the users whose day it is. The bucket stays locked until the page is committed: an edit waits, and then
+    /// moves what was planned here. No user row is locked or written.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn plan_page(
+        &self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        request: PageRequest,
+    ) -> Result<PlanStep> {
+        self.in_time(async {
+            let mut transaction = self.begin().await?;
+            let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1, hashtext($2))")
+                .bind(PLANNER_LOCKS)
+                .bind(schedule.rules())
+                .fetch_one(&mut *transaction)
+                .await?;
+            if !ours {
+                return Ok(PlanStep::Elsewhere);
+            }
+            if !lock_bucket(&mut transaction, request.bucket).await? {
+                return Ok(PlanStep::Busy);
+            }
+            let rows = occasions_of_page(&mut transaction, request).await?;
+            let full = rows.len() >= request.limit as usize;
+            // A page must not end between two occasions of one user: the rest of them come with the next page.
+            let last = rows.last().map(|row| row.user_id);
+            let next = if full {
+                rows.iter()
+                    .map(|row| row.user_id)
+                    .rfind(|id| Some(*id) != last)
+                    .or(last)
+            } else {
+                None
+            };
+            let (mut events, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+            for row in rows {
+                let user = row.user_id;
+                match row.occasion() {
+                    Ok(occasion) => events.extend(schedule.event(&occasion, request.day.year())),
+                    Err(error) => unreadable.push((user, error.to_string())),
+                }
+            }
+            let WrittenEvents { planned, skipped } = insert_events(&mut transaction, now, &events).await?;
+            note_unreadable(&mut transaction, now, &unreadable).await?;
+            transaction.commit().await?;
+            Ok(PlanStep::Page(PlanPage {
+                next,
+                planned,
+                skipped,
+                unreadable,
+            }))
+        })
+        .await
+    }
+
+    /// Notes that `day` is planned under `rules`.
+    ///
+    /// # Errors
+    /// The database is unavailable; then the day is planned again.
+    pub async fn close_day(&self, rules: &str, now: DateTime<Utc>, day: NaiveDate) -> Result<()> {
+        self.in_time(async {
+            sqlx::query("UPDATE planned_days SET planned_at = $1 WHERE (local_date, rules) = ($2, $3)")
+                .bind(now)
+                .bind(day)
+                .bind(rules)
+                .execute(&self.pool)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tries a page of the users whom a planner could not read: those that can be read by now are planned. Returns how many
+    /// cannot.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn plan_unreadable(
+        &self,
+        schedule: &Schedule,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<usize> {
+        self.in_time(async {
+            let users: Vec<Uuid> =
+                sqlx::query_scalar("SELECT user_id FROM unplanned_users ORDER BY tried_at, user_id LIMIT $1")
+                    .bind(i64::from(limit))
+                    .fetch_all(&self.pool)
+                    .await?;
+            if users.is_empty() {
+                return Ok(0);
+            }
+            let mut transaction = self.begin().await?;
+            let through = planned_through(&mut transaction, schedule, now, &users).await?;
+            sqlx::query("SELECT FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+                .bind(&users)
+                .execute(&mut *transaction)
+                .await?;
+            let (written, unreadable) =
+                replan_readable(&mut transaction, schedule, now, through, &users).await?;
+            sqlx::query("DELETE FROM unplanned_users WHERE user_id = ANY($1)")
+                .bind(&users)
+                .execute(&mut *transaction)
+                .await?;
+            note_unreadable(&mut transaction, now, &unreadable).await?;
+            transaction.commit().await?;
+            written.count();
+            Ok(unreadable.len())
+        })
+        .await
+    }
+}
+
+/// Waits a moment for the writers of `bucket`; returns whether they have ended. If not, the transaction is over.
+async fn lock_bucket(transaction: &mut Transaction<'_, Postgres>, bucket: i16) -> Result<bool> {
+    sqlx::query(BUCKET_PATIENCE).execute(&mut **transaction).await?;
+    let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
+        .bind(BUCKET_LOCKS)
+        .bind(i32::from(bucket))
+        .execute(&mut **transaction)
+        .await
+        .map_err(StoreError::from);
+    match locked {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_contention() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn occasions_of_page(
+    transaction: &mut Transaction<'_, Postgres>,
+    request: PageRequest,
+) -> Result<Vec<OccasionRow>> {
+    let day = request.day;
+    // In a common year the 28th stands for the 29th as well, whatever it means to each user.
+    let leap_day_too = (day.month(), day.day()) == (2, 28) && !day.leap_year();
+    let days: &[i16] = if leap_day_too {
+        &[28, 29]
+    } else {
+        &[day.day() as i16]
+    };
+    Ok(sqlx::query_as(
+        "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
+         FROM occasions o JOIN users u ON u.id = o.user_id
+         WHERE o.month = $1 AND o.day = ANY($2) AND o.bucket = $3 AND o.user_id > $4
+         ORDER BY o.user_id, o.kind LIMIT $5",
+    )
+    .bind(day.month() as i16)
+    .bind(days)
+    .bind(request.bucket)
+    .bind(request.after)
+    .bind(i64::from(request.limit))
+    .fetch_all(&mut **transaction)
+    .await?)
+}
+
+async fn note_unreadable(
+    transaction: &mut Transaction<'_, Postgres>,
+    now: DateTime<Utc>,
+    users: &[(Uuid, String)],
+) -> Result<()> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let (ids, errors): (Vec<Uuid>, Vec<&str>) = users.iter().map(|(id, error)| (*id, error.as_str())).unzip();
+    sqlx::query(
+        "INSERT INTO unplanned_users (user_id, error, tried_at)
+         SELECT DISTINCT ON (user_id) user_id, error, $3 FROM unnest($1::uuid[], $2::text[]) AS n(user_id, error)
+         ON CONFLICT (user_id) DO UPDATE SET error = excluded.error, tried_at = excluded.tried_at",
+    )
+    .bind(ids)
+    .bind(errors)
+    .bind(now)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 /// What writing users has done to events.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Written {
-    /// New events that wait.
+pub(super) struct WrittenEvents {
+    /// New pending events.
     pub(super) planned: u64,
     /// Events that are skipped because their date was learned too late on the day.
     pub(super) skipped: u64,
 }
 
-impl Written {
-    /// For the metrics, once it is committed. What a planner writes, the planner counts.
+impl WrittenEvents {
+    /// For the metrics, once it is committed. A planner counts its own.
     pub(super) fn count(self) {
         counter!("bday_events_planned_total").increment(self.planned);
         counter!("bday_events_skipped_total", "reason" => Reason::LateJoin.as_str()).increment(self.skipped);
     }
 }
 
-/// Writes what is not there yet, and gives how many of it wait and how many are skipped.
-///
-/// An event that was cancelled because its user was deleted comes back with the user, unless something of it was sent.
+/// Writes the events that are missing. An event that was cancelled because its user was deleted comes back with the user, unless
+/// something of it was sent.
 pub(super) async fn insert_events(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
     events: &[NewEvent],
-) -> Result<Written> {
+) -> Result<WrittenEvents> {
     if events.is_empty() {
-        return Ok(Written::default());
+        return Ok(WrittenEvents::default());
     }
     let mut written = write_events(transaction, now, events, INSERT).await?;
     if written.len() < events.len() {
@@ -180,29 +323,33 @@ pub(super) async fn insert_events(
     }
     let planned = written.iter().filter(|pending| **pending).count() as u64;
     let skipped = written.len() as u64 - planned;
-    Ok(Written { planned, skipped })
+    Ok(WrittenEvents { planned, skipped })
 }
 
 const INSERT: &str = "
-INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, state, reason, finished_at, created_at)
-SELECT n.id, n.user_id, n.kind, n.local_year, n.local_date, n.due_at, n.state::event_state, n.reason,
-       CASE WHEN n.state <> 'pending' THEN $9 END, $9
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::text[], $8::text[])
-    AS n(id, user_id, kind, local_year, local_date, due_at, state, reason)
+INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, late_from, next_attempt_at, state, reason, finished_at,
+                    created_at)
+SELECT n.id, n.user_id, n.kind, n.local_year, n.local_date, n.due_at, n.late_from, CASE WHEN n.reason IS NULL THEN n.due_at END,
+       n.state::event_state, n.reason, CASE WHEN n.reason IS NOT NULL THEN $10 END, $10
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::timestamptz[], $8::text[],
+            $9::text[])
+    AS n(id, user_id, kind, local_year, local_date, due_at, late_from, state, reason)
 ON CONFLICT ON CONSTRAINT one_event_per_user_kind_and_year DO NOTHING
 RETURNING state = 'pending'";
 
 const REVIVE: &str = "
 UPDATE events e
-SET local_date = n.local_date, due_at = n.due_at, state = n.state::event_state, reason = n.reason,
-    finished_at = CASE WHEN n.state <> 'pending' THEN $9 END, created_at = $9
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::text[], $8::text[])
-    AS n(id, user_id, kind, local_year, local_date, due_at, state, reason)
+SET local_date = n.local_date, due_at = n.due_at, late_from = n.late_from, state = n.state::event_state, reason = n.reason,
+    next_attempt_at = CASE WHEN n.reason IS NULL THEN n.due_at END, queued_at = NULL,
+    finished_at = CASE WHEN n.reason IS NOT NULL THEN $10 END, created_at = $10
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::timestamptz[], $8::text[],
+            $9::text[])
+    AS n(id, user_id, kind, local_year, local_date, due_at, late_from, state, reason)
 WHERE (e.user_id, e.kind, e.local_year) = (n.user_id, n.kind, n.local_year)
   AND e.state = 'cancelled' AND e.reason = 'user_deleted' AND e.attempts = 0
 RETURNING e.state = 'pending'";
 
-/// Gives for each that was written whether it waits.
+/// Returns for each event that was written whether it is pending.
 async fn write_events(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
@@ -210,16 +357,11 @@ async fn write_events(
     statement: &'static str,
 ) -> Result<Vec<bool>> {
     let ids: Vec<Uuid> = events.iter().map(|_| Uuid::now_v7()).collect();
-    let users: Vec<Uuid> = events.iter().map(|event| event.user_id).collect();
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     let years: Vec<i16> = events
         .iter()
         .map(|event| event.occurrence.local_year as i16)
         .collect();
-    let (dates, dues): (Vec<NaiveDate>, Vec<DateTime<Utc>>) = events
-        .iter()
-        .map(|event| (event.occurrence.local_date, event.occurrence.due_at))
-        .unzip();
     let states: Vec<&str> = events.iter().map(|event| event.state.as_str()).collect();
     let reasons: Vec<Option<&str>> = events
         .iter()
@@ -227,11 +369,22 @@ async fn write_events(
         .collect();
     Ok(sqlx::query_scalar(statement)
         .bind(ids)
-        .bind(users)
+        .bind(events.iter().map(|event| event.user_id).collect::<Vec<_>>())
         .bind(kinds)
         .bind(years)
-        .bind(dates)
-        .bind(dues)
+        .bind(
+            events
+                .iter()
+                .map(|event| event.occurrence.local_date)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|event| event.occurrence.due_at)
+                .collect::<Vec<_>>(),
+        )
+        .bind(events.iter().map(|event| event.late_from).collect::<Vec<_>>())
         .bind(states)
         .bind(reasons)
         .bind(now)
@@ -239,32 +392,47 @@ async fn write_events(
         .await?)
 }
 
-/// A transaction that writes users, and how far everybody has been planned; none before the first plan.
+/// Locks the buckets of `users` against planners, and tells through which local date everybody is planned; none before the first
+/// plan. To be called before the events of `users` are read or written; their rows may have been written.
 ///
-/// The lock does not come with the `BEGIN`: where a statement behind that fails, sqlx rolls nothing back.
-pub(super) async fn begin_writing(
-    store: &Store,
-) -> Result<(Transaction<'static, Postgres>, Option<NaiveDate>)> {
-    let mut transaction = store.begin().await?;
-    let through = planned_through(&mut transaction).await?;
-    Ok((transaction, through))
-}
-
-/// The same within a transaction that is there.
-///
-/// Both statements go together, since each way to the database and back counts where a request waits. They are two all the
-/// same: what the second sees is as of its start, behind the lock.
+/// A planner with other rules may know kinds that this process does not: its days are opened again, so that it also plans the
+/// users written here.
 pub(super) async fn planned_through(
     transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    users: &[Uuid],
 ) -> Result<Option<NaiveDate>> {
-    // Shared with other writers; a planner that opens a day waits for us, or we for it.
-    let both =
-        format!("SELECT pg_advisory_xact_lock_shared({PLAN_LOCK}); SELECT max(local_date) FROM planned_days");
+    // In order, as everybody locks them.
+    let buckets: BTreeSet<i16> = users.iter().map(|id| bucket_of(*id)).collect();
+    let buckets: Vec<String> = buckets.iter().map(i16::to_string).collect();
+    let locks = format!(
+        "SELECT pg_advisory_xact_lock_shared({BUCKET_LOCKS}, b) FROM unnest(ARRAY[{}]::int[]) AS b",
+        buckets.join(",")
+    );
+    // Both statements in one round trip; the second sees what was committed before the locks were granted.
+    let both = format!("{locks}; SELECT max(local_date), count(DISTINCT rules) FROM planned_days");
     let rows = sqlx::raw_sql(AssertSqlSafe(both))
         .fetch_all(&mut **transaction)
         .await?;
-    match rows.last() {
-        Some(row) => Ok(row.try_get(0)?),
-        None => Ok(None),
+    let Some(row) = rows.last() else {
+        return Ok(None);
+    };
+    let (through, rules): (Option<NaiveDate>, i64) = (row.try_get(0)?, row.try_get(1)?);
+    if rules > 1 {
+        sqlx::query(
+            "UPDATE planned_days SET planned_at = NULL
+             WHERE rules <> $1 AND planned_at IS NOT NULL AND local_date >= $2",
+        )
+        .bind(schedule.rules())
+        .bind(now.date_naive().pred_opt())
+        .execute(&mut **transaction)
+        .await?;
     }
+    Ok(through)
+}
+
+/// As `occasions.bucket` has it.
+fn bucket_of(user: Uuid) -> i16 {
+    i16::from(user.as_bytes()[15]) & (BUCKETS - 1)
 }

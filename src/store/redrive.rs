@@ -129,7 +129,7 @@ impl Store {
         .await
     }
 
-    /// Cancels an event of which no request is under way. A message that is on the queue for it is dropped when it comes.
+    /// Cancels an event of which no request is in flight. Its pack, if there is one, is received without it.
     ///
     /// # Errors
     /// The database refuses or is away.
@@ -148,8 +148,7 @@ impl Store {
                 Some(other) => return Ok(Cancelled::Refused(other)),
             }
             sqlx::query(
-                "UPDATE events SET state = 'cancelled', reason = $3, finished_at = $2, deadline_at = NULL
-                 WHERE id = $1",
+                "UPDATE events SET state = 'cancelled', reason = $3, finished_at = $2, next_attempt_at = NULL WHERE id = $1",
             )
             .bind(id)
             .bind(now)
@@ -163,13 +162,18 @@ impl Store {
     }
 }
 
-/// `last_error` stays: it says why the event had died.
+/// `last_error` stays: it says why the event had died. Its message to the dead-letter queue goes, unless it was sent already.
 const REDRIVE: &str = "
+WITH letters AS (
+    DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1)
+)
 UPDATE events e
 SET state = f.state::event_state, reason = f.reason,
     finished_at = CASE WHEN f.state <> 'pending' THEN $4 END,
+    next_attempt_at = CASE WHEN f.state = 'pending' THEN $4 END,
     queued_at = CASE WHEN f.state <> 'pending' THEN e.queued_at END,
     redriven_at = CASE WHEN f.state = 'pending' THEN $4 ELSE e.redriven_at END,
+    late_from = CASE WHEN f.state = 'pending' THEN greatest(e.late_from, $4) ELSE e.late_from END,
     attempts_at_redrive = CASE WHEN f.state = 'pending' THEN e.attempts ELSE e.attempts_at_redrive END
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS f(id, state, reason)
 WHERE e.id = f.id";

@@ -7,7 +7,7 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::Result;
-use super::plan::{Written, insert_events};
+use super::plan::{WrittenEvents, insert_events};
 use super::users::OccasionRow;
 use crate::model::{EventState, NewEvent, Occasion, Reason, Schedule};
 
@@ -35,15 +35,14 @@ struct Movable {
 ///
 /// Gives what was planned or skipped by it.
 ///
-/// The message of a queued event that moved is still on the queue. Whoever receives it finds an event that is not due,
-/// and drops it.
+/// A queued event that moved is still in its pack. The worker that receives it finds an event that is not queued, and leaves it.
 pub(super) async fn replan(
     transaction: &mut Transaction<'_, Postgres>,
     schedule: &Schedule,
     now: DateTime<Utc>,
     through: Option<NaiveDate>,
     users: &[Uuid],
-) -> Result<Written> {
+) -> Result<WrittenEvents> {
     let mut occasions = Vec::with_capacity(users.len());
     for row in rows(transaction, users).await? {
         occasions.push(row.occasion()?);
@@ -58,7 +57,7 @@ pub(super) async fn replan_readable(
     now: DateTime<Utc>,
     through: Option<NaiveDate>,
     users: &[Uuid],
-) -> Result<(Written, Vec<String>)> {
+) -> Result<(WrittenEvents, Vec<(Uuid, String)>)> {
     let mut occasions = Vec::with_capacity(users.len());
     let mut unreadable = HashMap::new();
     for row in rows(transaction, users).await? {
@@ -75,7 +74,7 @@ pub(super) async fn replan_readable(
         .filter(|user| !unreadable.contains_key(user))
         .collect();
     let written = move_and_add(transaction, schedule, now, through, &users, &occasions).await?;
-    Ok((written, unreadable.into_values().collect()))
+    Ok((written, unreadable.into_iter().collect()))
 }
 
 async fn rows(transaction: &mut Transaction<'_, Postgres>, users: &[Uuid]) -> Result<Vec<OccasionRow>> {
@@ -95,7 +94,7 @@ async fn move_and_add(
     through: Option<NaiveDate>,
     users: &[Uuid],
     occasions: &[Occasion],
-) -> Result<Written> {
+) -> Result<WrittenEvents> {
     let movable: Vec<Movable> = sqlx::query_as(
         "SELECT id, user_id, kind, local_year, state, local_date, due_at FROM events
          WHERE user_id = ANY($1) AND state IN ('pending', 'queued', 'skipped') AND attempts = 0
@@ -104,16 +103,20 @@ async fn move_and_add(
     .bind(users)
     .fetch_all(&mut **transaction)
     .await?;
-    let mut written = Written {
+    let mut written = WrittenEvents {
         planned: 0,
         skipped: move_events(transaction, schedule, now, occasions, movable).await?,
     };
     if let Some(through) = through {
         let mut missing = Vec::new();
         for occasion in occasions {
-            missing.extend(schedule.events_through(occasion, now, through));
+            missing.extend(
+                schedule
+                    .events_through(occasion, now, through)
+                    .map(|event| event.learned_at(now)),
+            );
         }
-        let Written { planned, skipped } = insert_events(transaction, now, &missing).await?;
+        let WrittenEvents { planned, skipped } = insert_events(transaction, now, &missing).await?;
         written.planned += planned;
         written.skipped += skipped;
     }
@@ -147,7 +150,7 @@ async fn move_events(
                     (event.occurrence.due_at, event.occurrence.local_date) == (old.due_at, old.local_date);
                 let ahead = event.state == EventState::Pending && event.occurrence.due_at > now;
                 if !stays && (ahead || old.state != EventState::Skipped) {
-                    moved.push((old.id, event));
+                    moved.push((old.id, event.learned_at(now)));
                 }
             }
         }
@@ -165,21 +168,22 @@ async fn move_events(
     let events = || moved.iter().map(|(_, event)| event);
     let dates: Vec<NaiveDate> = events().map(|event| event.occurrence.local_date).collect();
     let dues: Vec<DateTime<Utc>> = events().map(|event| event.occurrence.due_at).collect();
+    let late_froms: Vec<DateTime<Utc>> = events().map(|event| event.late_from).collect();
     let states: Vec<&str> = events().map(|event| event.state.as_str()).collect();
     let reasons: Vec<Option<&str>> = events().map(|event| event.reason.map(Reason::as_str)).collect();
     sqlx::query(
         "UPDATE events e
-         SET local_date = n.local_date, due_at = n.due_at, state = n.state::event_state, reason = n.reason,
-             queued_at = NULL, deadline_at = NULL, finished_at = CASE WHEN n.state <> 'pending' THEN $6 END,
-             -- As an event it is new: see where lateness counts from, in `leases`.
-             created_at = $6
-         FROM unnest($1::uuid[], $2::date[], $3::timestamptz[], $4::text[], $5::text[])
-             AS n(id, local_date, due_at, state, reason)
+         SET local_date = n.local_date, due_at = n.due_at, late_from = n.late_from, state = n.state::event_state,
+             reason = n.reason, next_attempt_at = CASE WHEN n.reason IS NULL THEN n.due_at END, queued_at = NULL,
+             finished_at = CASE WHEN n.reason IS NOT NULL THEN $7 END
+         FROM unnest($1::uuid[], $2::date[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[])
+             AS n(id, local_date, due_at, late_from, state, reason)
          WHERE e.id = n.id",
     )
     .bind(ids)
     .bind(dates)
     .bind(dues)
+    .bind(late_froms)
     .bind(states)
     .bind(reasons)
     .bind(now)

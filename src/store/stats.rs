@@ -4,46 +4,64 @@ use chrono::{DateTime, Utc};
 
 use super::{Result, Store};
 
-/// What is due and not yet sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Due events are counted up to this number: the count costs what it counts.
+pub const MOST_COUNTED: i64 = 100_000;
+
+/// Events that are due and not yet accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Backlog {
-    /// When the oldest pending event that is due was due, UTC.
-    pub oldest_pending_due_at: Option<DateTime<Utc>>,
-    /// Queued and delivering events.
-    pub under_way: i64,
+    /// Due and pending, up to [`MOST_COUNTED`].
+    pub pending: i64,
+    /// In packs that no worker has leased yet.
+    pub queued: i64,
+    /// Leased by workers.
+    pub delivering: i64,
+    /// Since when the oldest event waits that is pending or queued (UTC).
+    pub oldest_at: Option<DateTime<Utc>>,
+}
+
+impl Backlog {
+    /// Events that wait for a worker.
+    #[must_use]
+    pub fn waiting(&self) -> i64 {
+        self.pending + self.queued
+    }
 }
 
 impl Store {
-    /// What is due at `now` and not yet sent. Looks at what is open.
+    /// The backlog at `now`. Reads due events, packs and leases; no other event.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database is unavailable.
     pub async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog> {
         self.in_time(async {
-            let (oldest_pending_due_at, under_way) = sqlx::query_as(
-                "SELECT (SELECT due_at FROM events WHERE finished_at IS NULL AND state = 'pending' AND due_at <= $1
-                         ORDER BY due_at, id LIMIT 1),
-                        (SELECT count(*) FROM events WHERE finished_at IS NULL AND state IN ('queued', 'delivering')
-                         AND due_at <= $1)",
+            Ok(sqlx::query_as(
+                "SELECT (SELECT count(*) FROM (
+                             SELECT FROM events WHERE next_attempt_at <= $1 ORDER BY next_attempt_at LIMIT $2) AS due) AS pending,
+                        p.queued, l.delivering,
+                        least((SELECT min(next_attempt_at) FROM events WHERE next_attempt_at <= $1), p.oldest_at) AS oldest_at
+                 FROM (SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint AS queued, min(created_at) AS oldest_at
+                       FROM outbox WHERE dead_letter IS NULL) AS p,
+                      (SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint AS delivering FROM leases) AS l",
             )
             .bind(now)
+            .bind(MOST_COUNTED)
             .fetch_one(&self.pool)
-            .await?;
-            Ok(Backlog { oldest_pending_due_at, under_way })
+            .await?)
         })
         .await
     }
 
-    /// When the first pending event is due, UTC.
+    /// Events in packs that no worker has leased yet.
     ///
     /// # Errors
-    /// The database refuses or is away.
-    pub async fn next_pending(&self) -> Result<Option<DateTime<Utc>>> {
+    /// The database is unavailable.
+    pub async fn queued(&self) -> Result<i64> {
         self.in_time(async {
             Ok(sqlx::query_scalar(
-                "SELECT due_at FROM events WHERE finished_at IS NULL AND state = 'pending' ORDER BY due_at, id LIMIT 1",
+                "SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM outbox WHERE dead_letter IS NULL",
             )
-            .fetch_optional(&self.pool)
+            .fetch_one(&self.pool)
             .await?)
         })
         .await
@@ -52,7 +70,7 @@ impl Store {
     /// Whether this database has no table yet.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database is unavailable.
     pub async fn is_empty(&self) -> Result<bool> {
         self.in_time(async {
             Ok(sqlx::query_scalar(

@@ -1,103 +1,138 @@
-//! Sweep: closes what a lost message or a dead worker left open.
+//! Sweep: events of workers that died, and rows past their retention.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Result, Store};
+use crate::model::EventState;
 
-/// From when on something counts as lost. All UTC.
-#[derive(Debug, Clone, Copy)]
-pub struct SweepLimits {
-    /// The current instant. A queued event whose deadline is before it has lost its message.
-    pub now: DateTime<Utc>,
-    /// A lease that ran out before this, and that nobody took over, has lost its message.
-    pub lease_before: DateTime<Utc>,
-    /// The same for the last attempt there is: its message went to the dead-letter queue, so nobody could.
-    pub last_lease_before: DateTime<Utc>,
-    /// How many attempts there are, counted from a redrive.
-    pub max_receives: u32,
+/// Leases that one statement ends, of up to some hundred events each.
+const LEASES: i64 = 20;
+
+/// Events whose lease expired: pending again, or dead after their last attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Pending again.
+    pub requeued: u64,
+    /// Dead.
+    pub dead: u64,
 }
 
+/// The first loss is retried at once; an event that loses a second worker waits `$4` seconds, and up to as many again, so that
+/// the events that were beside it are not beside it again.
+const EXPIRE: &str = "
+WITH expired AS MATERIALIZED (
+    SELECT id, event_ids FROM leases WHERE lease_until < $1 ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED
+), lost AS MATERIALIZED (
+    SELECT e.id, e.attempts, e.attempts - e.attempts_at_redrive >= $3 AS last, e.isolated
+    FROM expired x JOIN events e ON e.id = ANY(x.event_ids) AND e.lease_id = x.id
+    FOR UPDATE OF e SKIP LOCKED
+), logged AS (
+    INSERT INTO attempts (event_id, number, outcome, reason, error)
+    SELECT id, attempts, 'unknown', 'worker_lost', 'the worker died before it recorded the outcome' FROM lost
+    ON CONFLICT DO NOTHING
+), letters AS (
+    INSERT INTO outbox (event_ids, dead_letter, created_at, available_at)
+    SELECT ARRAY[id], 'worker_lost', $1, $1 FROM lost WHERE last
+)
+UPDATE events e
+SET state = CASE WHEN l.last THEN 'dead' ELSE 'pending' END::event_state,
+    reason = CASE WHEN l.last THEN 'worker_lost' END, finished_at = CASE WHEN l.last THEN $1 END,
+    next_attempt_at = CASE WHEN l.last THEN NULL
+                           WHEN l.isolated THEN $1 + (1 + random()) * make_interval(secs => $4) ELSE $1 END,
+    isolated = true, lease_id = NULL
+FROM lost l WHERE e.id = l.id
+RETURNING e.state";
+
+/// Behind [`EXPIRE`], in a statement of its own: it sees what that left.
+const FORGET_LEASES: &str = "
+DELETE FROM leases l WHERE lease_until < $1
+  AND NOT EXISTS (SELECT FROM events e WHERE e.id = ANY(l.event_ids) AND e.lease_id = l.id)";
+
+/// Ids are UUIDv7, so that the primary key is in the order of creation: no index on the end of events is needed. An event
+/// finishes within days of its creation, or was redriven, and is kept until its end is old as well.
+const FORGET_EVENTS: &str = "
+WITH old AS (
+    SELECT id FROM events WHERE id < $3 AND finished_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+), logged AS (
+    DELETE FROM attempts WHERE event_id IN (SELECT id FROM old)
+)
+DELETE FROM events WHERE id IN (SELECT id FROM old)";
+
 impl Store {
-    /// Whether [`sweep_dead`](Store::sweep_dead) or [`sweep_lost`](Store::sweep_lost) would find something. Looks
-    /// at what is due and open.
+    /// Ends leases that expired before `now`. Rows that another transaction holds are left for the next call.
     ///
     /// # Errors
-    /// The database refuses or is away.
-    pub async fn has_lost(&self, limits: SweepLimits) -> Result<bool> {
+    /// The database is unavailable.
+    pub async fn expire_leases(
+        &self,
+        now: DateTime<Utc>,
+        max_attempts: u32,
+        spread: Duration,
+    ) -> Result<Expired> {
+        let mut expired = Expired::default();
+        let states: Vec<EventState> = self
+            .in_time(async {
+                Ok(sqlx::query_scalar(EXPIRE)
+                    .bind(now)
+                    .bind(LEASES)
+                    .bind(max_attempts as i32)
+                    .bind(spread.as_secs_f64())
+                    .fetch_all(&self.pool)
+                    .await?)
+            })
+            .await?;
+        expired.dead = states.iter().filter(|state| **state == EventState::Dead).count() as u64;
+        expired.requeued = states.len() as u64 - expired.dead;
         self.in_time(async {
-            Ok(sqlx::query_scalar(
-                "SELECT EXISTS (
-                     SELECT FROM events WHERE finished_at IS NULL AND due_at <= $1
-                       AND state IN ('queued', 'delivering') AND deadline_at < $1
-                       AND (state = 'queued' OR deadline_at < $2 OR attempts - attempts_at_redrive >= $4 AND deadline_at < $3))",
-            )
-            .bind(limits.now)
-            .bind(limits.lease_before)
-            .bind(limits.last_lease_before)
-            .bind(limits.max_receives as i32)
-            .fetch_one(&self.pool)
-            .await?)
+            sqlx::query(FORGET_LEASES).bind(now).execute(&self.pool).await?;
+            Ok(())
         })
-        .await
+        .await?;
+        Ok(expired)
     }
 
-    /// Ends events whose worker died in the last attempt.
+    /// Deletes a batch of events that finished before `before` (UTC), with their attempts. Returns how many.
     ///
     /// # Errors
-    /// The database refuses or is away.
-    pub async fn sweep_dead(&self, limits: SweepLimits, limit: u32) -> Result<u64> {
+    /// The database is unavailable.
+    pub async fn forget_events(&self, before: DateTime<Utc>, limit: u32) -> Result<u64> {
+        let bound = first_id_of(before);
         self.in_time(async {
-            let done = sqlx::query(
-                "WITH lost AS (
-                     SELECT id, attempts FROM events
-                     WHERE finished_at IS NULL AND due_at <= $1
-                       AND state = 'delivering' AND deadline_at < $2 AND attempts - attempts_at_redrive >= $3
-                     ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
-                 ), logged AS (
-                     INSERT INTO attempts (event_id, number, outcome, reason, error)
-                     SELECT id, n, 'unknown', 'worker_lost', 'the worker died before it could record the outcome'
-                     FROM lost, generate_series(1, lost.attempts) AS n ON CONFLICT DO NOTHING
-                 )
-                 UPDATE events e SET state = 'dead', reason = 'worker_lost', finished_at = $1, lease_holder = NULL,
-                        deadline_at = NULL
-                 FROM lost WHERE e.id = lost.id",
-            )
-            .bind(limits.now)
-            .bind(limits.last_lease_before)
-            .bind(limits.max_receives as i32)
-            .bind(i64::from(limit))
-            .execute(&self.pool)
-            .await?;
+            let done = sqlx::query(FORGET_EVENTS)
+                .bind(before)
+                .bind(i64::from(limit))
+                .bind(bound)
+                .execute(&self.pool)
+                .await?;
             Ok(done.rows_affected())
         })
         .await
     }
 
-    /// Puts events back to pending whose message must be lost: queued, and nobody took it until its deadline; or
-    /// leased by a worker that died, and nobody took it over. Should the message be there after all, the lease makes
-    /// the second copy harmless.
+    /// Deletes the records of days that were planned for dates before `before`.
     ///
     /// # Errors
-    /// The database refuses or is away.
-    pub async fn sweep_lost(&self, limits: SweepLimits, limit: u32) -> Result<u64> {
+    /// The database is unavailable.
+    pub async fn forget_planned_days(&self, before: DateTime<Utc>) -> Result<()> {
         self.in_time(async {
-            let done = sqlx::query(
-                "WITH lost AS (
-                     SELECT id FROM events WHERE finished_at IS NULL AND due_at <= $1
-                       AND state IN ('queued', 'delivering') AND deadline_at < $1
-                       AND (state = 'queued' OR deadline_at < $2)
-                     ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
-                 )
-                 UPDATE events e SET state = 'pending', lease_holder = NULL, deadline_at = NULL
-                 FROM lost WHERE e.id = lost.id",
+            // The last day says how far the plan reaches, however long ago that was.
+            sqlx::query(
+                "DELETE FROM planned_days
+                 WHERE local_date < $1 AND local_date < (SELECT max(local_date) FROM planned_days)",
             )
-            .bind(limits.now)
-            .bind(limits.lease_before)
-            .bind(i64::from(limit))
+            .bind((before - TimeDelta::days(1)).date_naive())
             .execute(&self.pool)
             .await?;
-            Ok(done.rows_affected())
+            Ok(())
         })
         .await
     }
+}
+
+/// The smallest UUIDv7 of an instant.
+fn first_id_of(at: DateTime<Utc>) -> uuid::Uuid {
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }

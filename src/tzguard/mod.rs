@@ -22,16 +22,15 @@ mod differences;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use metrics::counter;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::calendar::Zone;
-use crate::clock::SharedClock;
+use crate::clock::{Clock, SharedClock};
 use crate::health::Beat;
 use crate::model::Schedule;
-use crate::store::{self, Moved, RecomputeCursor, Recomputed, Store};
+use crate::store::{self, Basis, Moved, Recomputed, Store};
 pub use differences::{Difference, What, differences};
 
 /// Events a transaction: few enough that an edit which waits for it does not notice.
@@ -74,73 +73,77 @@ pub fn version() -> String {
 }
 
 /// Computes all pending events again if they were computed with other data than `version` or by other rules than those of
-/// `schedule`, page after page, and logs what moved. A process that dies on the way leaves the old ones noted: the next begins
-/// again.
+/// `schedule`, page after page, and logs what moved. `progress` is called after each page. A process that dies on the way is
+/// continued by the next one.
 ///
-/// Users whom this binary cannot read are named in the log, and their events stay.
+/// Users whom this version cannot read are named in the log, and their events stay.
 ///
 /// # Errors
-/// The database refuses or is away.
+/// The database is unavailable.
 pub async fn recompute(
     store: &Store,
     schedule: &Schedule,
-    now: DateTime<Utc>,
+    clock: &dyn Clock,
     version: &str,
+    progress: impl Fn(),
 ) -> store::Result<Outcome> {
-    let (data, rules) = (store.zone_data_version().await?, store.planning_rules().await?);
-    let new_data = data.as_deref() != Some(version);
+    let basis = Basis {
+        zone_data: version.to_owned(),
+        rules: schedule.rules(),
+    };
+    let before = store.planning_basis().await?;
+    let new_data = before.as_ref().is_none_or(|before| before.zone_data != version);
     let (mut report, mut named) = (Report::default(), 0);
-    let mut cursor = RecomputeCursor::default();
     loop {
-        match store.recompute_page(schedule, now, version, cursor, PAGE).await? {
+        match store.recompute_page(schedule, clock.now(), &basis, PAGE).await? {
             Recomputed::Current => return Ok(Outcome::Current),
             Recomputed::Elsewhere => return Ok(Outcome::Elsewhere),
             Recomputed::Page {
                 looked_at,
                 moved,
                 unreadable,
-                next,
+                last,
             } => {
+                progress();
                 report.looked_at += looked_at;
-                if let Some(error) = unreadable.first() {
+                if let Some((user_id, error)) = unreadable.first() {
                     let users = unreadable.len();
-                    tracing::error!(
-                        users,
-                        error,
-                        "there are users who cannot be read: their pending events stay where they were put before"
-                    );
+                    tracing::error!(users, %user_id, error, "pending events of unreadable users stay as they are");
                 }
                 if new_data {
                     counter!("bday_events_moved_by_zone_data_total").increment(moved.len() as u64);
                 }
                 note(&mut report, &mut named, moved);
-                match next {
-                    Some(next) => cursor = next,
-                    None => break,
+                if last {
+                    break;
                 }
             }
         }
     }
-    if new_data {
-        let from = data.as_deref().unwrap_or("none");
-        tracing::info!(from, to = version, "the zone data changed");
+    log(before.as_ref(), &basis, &report);
+    Ok(Outcome::Done(report))
+}
+
+fn log(before: Option<&Basis>, after: &Basis, report: &Report) {
+    let was = |of: fn(&Basis) -> &String| {
+        before
+            .map(of)
+            .filter(|text| !text.is_empty())
+            .map_or("none", String::as_str)
+    };
+    let (zone_data, rules) = (was(|basis| &basis.zone_data), was(|basis| &basis.rules));
+    if zone_data != after.zone_data {
+        tracing::info!(from = zone_data, to = after.zone_data, "zone data changed");
     }
-    let new_rules = schedule.rules();
-    if rules.as_deref() != Some(&new_rules) {
-        let from = rules.as_deref().unwrap_or("none");
-        tracing::info!(
-            from,
-            to = new_rules,
-            "the planning rules changed: days that were planned are gone through again"
-        );
+    if rules != after.rules {
+        tracing::info!(from = rules, to = after.rules, "planning rules changed");
     }
     tracing::info!(
         looked_at = report.looked_at,
         moved = report.moved,
         by_zone = ?report.by_zone,
-        "pending events were computed again"
+        "pending events recomputed"
     );
-    Ok(Outcome::Done(report))
 }
 
 fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
@@ -161,30 +164,34 @@ fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
     }
 }
 
-/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. `beat` is the ticker's,
-/// which is not stuck while it waits for this.
+/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. `beats` are those of the stages
+/// that wait for it.
 ///
-/// Ticks must wait for this: one that does not would send by the old data.
+/// Passes must wait for this: one that does not would send by the old data.
 pub async fn until_current(
     store: &Store,
     schedule: &Schedule,
     clock: &SharedClock,
-    beat: &Beat,
+    beats: &[Beat],
     token: &CancellationToken,
 ) {
     let version = version();
+    let progress = || beats.iter().for_each(Beat::touch);
     loop {
-        match recompute(store, schedule, clock.now(), &version).await {
-            Ok(Outcome::Current | Outcome::Done(_)) => return,
-            Ok(Outcome::Elsewhere) => {
-                tracing::info!("another process computes pending events again; the first tick waits for it");
+        let recomputed = recompute(store, schedule, &**clock, &version, progress);
+        match token.run_until_cancelled(recomputed).await {
+            None | Some(Ok(Outcome::Current | Outcome::Done(_))) => return,
+            Some(Ok(Outcome::Elsewhere)) => {
+                tracing::info!("waiting for another process that recomputes pending events")
             }
-            Err(error) => {
-                let error = crate::telemetry::chain(&error);
-                tracing::warn!(error, "pending events cannot be computed again yet");
+            Some(Err(error)) => {
+                tracing::warn!(
+                    error = crate::telemetry::chain(&error),
+                    "recomputing pending events failed"
+                );
             }
         }
-        beat.turn();
+        beats.iter().for_each(Beat::turn);
         if token
             .run_until_cancelled(tokio::time::sleep(PAUSE))
             .await

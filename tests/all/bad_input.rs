@@ -143,7 +143,12 @@ fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
 
 #[test]
 fn a_level_that_would_silence_the_log_is_refused() {
-    for level in ["loud", "info,bday::pipeline::worker", "info,bday::pipeline::worker=loud", ""] {
+    for level in [
+        "loud",
+        "info,bday::pipeline::worker",
+        "info,bday::pipeline::worker=loud",
+        "",
+    ] {
         let error = error(&[("BDAY__LOG__LEVEL", level)]);
         assert!(error.contains("log.level"), "{level}: {error}");
     }

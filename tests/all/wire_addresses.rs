@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bday::clock::SystemClock;
+use bday::model::EventState::Queued;
+use bday::model::{AttemptOutcome, Reason};
 use bday::pipeline::channel::guard::Guard;
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::{Webhook, parse_url};
 use bday::pipeline::channel::wire::{Options, Wire};
 use bday::pipeline::channel::{Channel as _, Greeting, Sent};
-use bday::clock::SystemClock;
-use bday::model::EventState::Queued;
-use bday::model::{AttemptOutcome, Reason};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::TcpListener;
 use tokio::sync::watch;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use super::Context;
 use super::filter::Filter;
-use crate::pipeline::channel::excerpt;
 use crate::cli::output::{self, Table};
 use crate::dead_letters::Seen;
 use crate::model::DeadEvent;
+use crate::pipeline::channel::excerpt;
 use crate::store::EventCursor;
 
 const EXAMPLES: &str = "\
@@ -143,12 +143,12 @@ fn cells(dead: &DeadEvent) -> [String; 8] {
 fn stray(seen: &Seen) -> [String; 6] {
     let event = seen.event.as_ref();
     [
-        seen.letter.id.clone(),
+        seen.message.id.clone(),
         output::snake_case(&seen.standing),
         seen.event_id.map(|id| id.to_string()).unwrap_or_default(),
         event.map(|event| event.state.to_string()).unwrap_or_default(),
-        short(seen.letter.reason.as_deref().unwrap_or_default()),
-        short(&excerpt(seen.letter.body.as_bytes())),
+        short(seen.message.reason.as_deref().unwrap_or_default()),
+        short(&excerpt(seen.message.body.as_bytes())),
     ]
 }
 
@@ -156,11 +156,11 @@ fn stray(seen: &Seen) -> [String; 6] {
 pub(super) fn document(seen: &Seen) -> serde_json::Value {
     serde_json::json!({
         "stray": seen.standing,
-        "messageId": seen.letter.id,
+        "messageId": seen.message.id,
         "eventId": seen.event_id,
         "eventState": seen.event.as_ref().map(|event| event.state),
-        "reason": seen.letter.reason,
-        "text": excerpt(seen.letter.body.as_bytes()),
+        "reason": seen.message.reason,
+        "text": excerpt(seen.message.body.as_bytes()),
     })
 }
 

@@ -57,7 +57,7 @@ impl Context {
         config.needs_all(false)?;
         let store = app::store(&config).await?;
         store.check_schema().await?;
-        let queue = app::queue(&config, &store).await?;
+        let queue = app::queue(&config, &store, &clock).await?;
         if config.queue.create {
             queue.create().await?;
         }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use super::{Context, list};
-use crate::pipeline::channel::excerpt;
 use crate::cli::event::show;
 use crate::cli::output::{self, Table};
 use crate::dead_letters::Seen;
 use crate::model::{EventState, EventWithAttempts};
+use crate::pipeline::channel::excerpt;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +62,7 @@ fn message(seen: &Seen) -> std::io::Result<()> {
     let event = seen.event.as_ref();
     let mut table = Table::new(&["FIELD", "VALUE"]);
     let rows = [
-        ("message", seen.letter.id.clone()),
+        ("message", seen.message.id.clone()),
         ("stands for", output::snake_case(&seen.standing)),
         (
             "event",
@@ -72,8 +72,8 @@ fn message(seen: &Seen) -> std::io::Result<()> {
             "state",
             event.map(|event| event.state.to_string()).unwrap_or_default(),
         ),
-        ("reason", seen.letter.reason.clone().unwrap_or_default()),
-        ("text", excerpt(seen.letter.body.as_bytes())),
+        ("reason", seen.message.reason.clone().unwrap_or_default()),
+        ("text", excerpt(seen.message.body.as_bytes())),
     ];
     for (name, value) in rows {
         table.row([name.to_owned(), value]);

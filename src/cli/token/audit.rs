@@ -15,7 +15,7 @@ Examples:
 
 Each request to the API that changed something, or was refused when it tried: when, with which token, what, \
 about which id, and how it was answered. A dash as the status: it broke off before its answer. \
-Kept for http.audit_days.";
+Kept for retention.audit_days.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::{ConfigSource, output};
 use crate::app;
+use crate::clock::SharedClock;
 use crate::pipeline::channel::sample::{Exchange, Header};
 use crate::pipeline::channel::webhook::{self, Webhook};
-use crate::clock::SharedClock;
 use crate::source::Sources;
 
 const EXAMPLES: &str = "\

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
 use super::{ConfigSource, output};
+use crate::clock::SharedClock;
 use crate::pipeline::channel::signature::{self, Secret};
 use crate::pipeline::channel::verify::{self, Claim, Examination};
-use crate::clock::SharedClock;
 use crate::source::{Reference, Sources};
 
 /// A greeting has a few hundred bytes.

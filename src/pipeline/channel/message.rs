@@ -137,6 +137,11 @@ impl Messages {
             .map(Self)
     }
 
+    /// The kinds that have a text.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The kinds whose text has a gap where the year is unknown.
     pub fn without_year(&self) -> impl Iterator<Item = &str> {
         let printing = self.0.iter().filter(|(_, template)| template.prints_unknown());

@@ -1,23 +1,36 @@
-//! The message: a version and an event id. All else is in the database, so that it is current when it is sent.
+//! The message: a version, a pack and its event ids. Everything else is read from the database when the event is leased.
+
+use std::fmt::Write as _;
 
 use serde::Deserialize;
 use uuid::Uuid;
 
+/// The most events in a pack, and so in a message.
+pub(super) const MAX_EVENTS: usize = 100;
 /// More than any message of ours has.
-const MAX_BYTES: usize = 4096;
+const MAX_BYTES: usize = 64 + MAX_EVENTS * 40;
 
 /// Why a message cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// Longer than any of ours.
-    #[error("the message has {0} bytes; one of ours has at most {MAX_BYTES}")]
+    #[error("the message has {0} bytes; the limit is {MAX_BYTES}")]
     TooLong(usize),
     /// Not the JSON that we write.
-    #[error("the message is not one of ours: {0}")]
+    #[error("not a message of bday: {0}")]
     Malformed(String),
     /// Written by a later version.
     #[error("the message has version {0}; this binary reads version 1")]
     Version(u64),
+}
+
+/// What travels on the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The row of the outbox; none for a message in the dead-letter queue.
+    pub pack: Option<i64>,
+    /// The events.
+    pub event_ids: Vec<Uuid>,
 }
 
 #[derive(Deserialize)]
@@ -27,39 +40,50 @@ struct Envelope {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Message {
-    #[serde(rename = "v")]
-    version: u64,
-    event: Uuid,
+struct Body {
+    v: u64,
+    pack: Option<i64>,
+    events: Vec<Uuid>,
 }
 
-/// The message for an event.
+/// The text of a message.
 #[must_use]
-pub fn encode(event_id: Uuid) -> String {
-    format!(r#"{{"v":1,"event":"{event_id}"}}"#)
+pub fn encode(message: &Message) -> String {
+    let mut text = String::with_capacity(40 + message.event_ids.len() * 39);
+    text.push_str(r#"{"v":1,"#);
+    if let Some(pack) = message.pack {
+        // Writing to a string does not fail.
+        let _ = write!(text, r#""pack":{pack},"#);
+    }
+    text.push_str(r#""events":["#);
+    for (at, id) in message.event_ids.iter().enumerate() {
+        let _ = write!(text, r#"{}"{id}""#, if at == 0 { "" } else { "," });
+    }
+    text.push_str("]}");
+    text
 }
 
-/// The same as a JSON value.
-#[must_use]
-pub(super) fn value(event_id: Uuid) -> serde_json::Value {
-    serde_json::json!({ "v": 1, "event": event_id })
-}
-
-/// The event that a message is for.
+/// Reads a message.
 ///
 /// # Errors
-/// When it is none of ours. Such a message is a dead letter at once: it would fail each time.
-pub fn decode(body: &str) -> Result<Uuid, MessageError> {
+/// It is not one of ours: it would fail each time, so it belongs into the dead-letter queue.
+pub fn decode(body: &str) -> Result<Message, MessageError> {
     if body.len() > MAX_BYTES {
         return Err(MessageError::TooLong(body.len()));
     }
-    let malformed = |error: serde_json::Error| MessageError::Malformed(error.to_string());
-    match serde_json::from_str::<Message>(body) {
-        Ok(message) if message.version == 1 => Ok(message.event),
-        Ok(message) => Err(MessageError::Version(message.version)),
+    let malformed = |text: &str| MessageError::Malformed(text.to_owned());
+    match serde_json::from_str::<Body>(body) {
+        Ok(body) if body.v != 1 => Err(MessageError::Version(body.v)),
+        Ok(body) if body.events.is_empty() || body.events.len() > MAX_EVENTS => {
+            Err(malformed(&format!("it has {} events", body.events.len())))
+        }
+        Ok(body) => Ok(Message {
+            pack: body.pack,
+            event_ids: body.events,
+        }),
         Err(error) => match serde_json::from_str::<Envelope>(body) {
             Ok(Envelope { v }) if v != 1 => Err(MessageError::Version(v)),
-            _ => Err(malformed(error)),
+            _ => Err(malformed(&error.to_string())),
         },
     }
 }
@@ -70,23 +94,41 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_written_can_be_read() {
-        let id = Uuid::from_u128(7);
-        assert_eq!(decode(&encode(id)), Ok(id));
+    fn message(n: u128, pack: Option<i64>) -> Message {
+        Message {
+            pack,
+            event_ids: (0..n).map(Uuid::from_u128).collect(),
+        }
     }
 
     #[test]
-    fn each_kind_of_foreign_message_is_named() {
-        assert!(matches!(decode("hello"), Err(MessageError::Malformed(_))));
-        assert!(matches!(decode(r#"{"v":1}"#), Err(MessageError::Malformed(_))));
-        assert!(matches!(
-            decode(r#"{"v":1,"event":7}"#),
-            Err(MessageError::Malformed(_))
-        ));
-        assert_eq!(decode(r#"{"v":2,"events":[]}"#), Err(MessageError::Version(2)));
-        assert_eq!(decode(&"x".repeat(5000)), Err(MessageError::TooLong(5000)));
-        assert!(decode(&encode(Uuid::nil())[..20]).is_err());
+    fn a_message_reads_as_it_was_written() {
+        for written in [
+            message(1, None),
+            message(2, Some(7)),
+            message(MAX_EVENTS as u128, Some(i64::MAX)),
+        ] {
+            assert_eq!(decode(&encode(&written)), Ok(written));
+        }
+    }
+
+    #[test]
+    fn every_kind_of_foreign_message_is_named() {
+        for malformed in [
+            "hello",
+            r#"{"v":1}"#,
+            r#"{"v":1,"events":[7]}"#,
+            r#"{"v":1,"events":[]}"#,
+        ] {
+            assert!(
+                matches!(decode(malformed), Err(MessageError::Malformed(_))),
+                "{malformed}"
+            );
+        }
+        assert_eq!(decode(r#"{"v":2,"to":[]}"#), Err(MessageError::Version(2)));
+        assert_eq!(decode(&"x".repeat(9000)), Err(MessageError::TooLong(9000)));
+        assert!(decode(&encode(&message(1, None))[..20]).is_err());
+        assert!(decode(&encode(&message(101, None))).is_err());
     }
 
     proptest! {

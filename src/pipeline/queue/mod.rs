@@ -1,9 +1,9 @@
-//! The queue carries work, and decides when it is tried again: receive count and visibility are the retry authority.
+//! The queue: carries packs of event ids from schedulers to workers, at least once, in any order.
 //!
-//! It may lose, repeat or reorder messages; Postgres puts that right. Two implementations keep one contract, and pass
-//! one suite (`tests/all/queue.rs`): [`sqs`] and [`postgres`].
+//! PostgreSQL owns an event's life. Nothing depends on the queue's receive counts or on visibility: a message that is lost is
+//! sent again from the outbox, and one that is received twice finds its events leased. Two implementations keep this contract
+//! and pass one suite (`tests/all/queue.rs`): [`sqs`] and [`postgres`].
 
-mod memory;
 mod message;
 pub mod postgres;
 mod settings;
@@ -14,9 +14,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-pub use memory::MemoryQueue;
-pub use message::{MessageError, decode, encode};
+pub use crate::store::Pack;
+pub use message::{Message, MessageError, decode, encode};
 pub use settings::Settings;
+
+/// After so many receives without an ack SQS moves a message to the dead-letter queue: no worker could take it.
+pub const MAX_RECEIVES: u32 = 5;
 
 /// Why the queue did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -27,129 +30,140 @@ pub enum QueueError {
     /// It did not answer in time.
     #[error("the queue did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// It refused, or is away. The text names no secret.
-    #[error("the queue refused or is away: {0}")]
-    Refused(String),
+    /// It refused, or is unavailable. The text names no secret.
+    #[error("the queue is unavailable: {0}")]
+    Unavailable(String),
 }
 
-/// What a queue call gives.
+/// What a queue call returns.
 pub type Result<T, E = QueueError> = std::result::Result<T, E>;
 
 /// A message as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What acknowledges this very receive.
+    /// What acknowledges this receive.
     pub receipt: Receipt,
-    /// The text. Whoever put it there may not have been bday.
-    pub body: String,
-    /// How often it was received, this time included.
-    pub receive_count: u32,
+    /// The message, or its text and what is wrong with it.
+    pub message: Result<Message, (String, MessageError)>,
 }
 
 /// Stands for one receive of one message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Receipt(pub String);
 
-/// A message in the dead-letter queue, as somebody looked at it.
+/// A message for the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// What deletes or releases it.
+    /// The text.
+    pub body: String,
+    /// Why it is there.
+    pub reason: String,
+}
+
+impl DeadLetter {
+    /// The message for a dead event.
+    #[must_use]
+    pub fn of_event(event_id: Uuid, reason: &str) -> Self {
+        Self {
+            body: encode(&Message {
+                pack: None,
+                event_ids: vec![event_id],
+            }),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// A message in the dead-letter queue, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadMessage {
+    /// What deletes it.
     pub receipt: Receipt,
     /// The queue's own name for it.
     pub id: String,
-    /// The text. Whoever put it there may not have been bday.
+    /// The text. It may come from another program.
     pub body: String,
-    /// Why it is there, if that was said: the queue itself moves messages without a word.
+    /// Why it is there; none if the queue itself moved it.
     pub reason: Option<String>,
 }
 
-/// How many messages there are, as far as the queue knows.
+/// How many messages there are, as far as the queue knows. Packs, not events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Waiting for a worker.
     pub visible: u64,
     /// Received, and hidden from others.
     pub in_flight: u64,
-    /// In the dead-letter queue, also those that somebody looks at just now.
+    /// In the dead-letter queue.
     pub dead_letters: u64,
 }
 
-/// A queue with visibility, receive counts and a dead-letter queue.
+/// See the module.
 #[async_trait]
 pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     /// Creates the queue and its dead-letter queue if they are missing. For local use.
     ///
     /// # Errors
-    /// The queue refuses or is away.
+    /// The queue is unavailable.
     async fn create(&self) -> Result<()>;
 
-    /// Sends a message for each event, and gives those that the queue confirmed. What is missing was refused, or its
-    /// fate is unknown.
+    /// Whether workers take packs from the outbox itself, so that nothing has to be sent.
+    fn is_outbox(&self) -> bool {
+        false
+    }
+
+    /// Sends a message for each pack; returns the packs that the queue confirmed.
     ///
     /// # Errors
     /// None was confirmed.
-    async fn send(&self, event_ids: &[Uuid]) -> Result<Vec<Uuid>>;
+    async fn send(&self, packs: &[Pack]) -> Result<Vec<i64>>;
 
-    /// The most messages that one [`receive`](Queue::receive) gives.
-    fn receive_limit(&self) -> usize;
-
-    /// Receives up to `max` messages, and waits up to `wait` for the first. Each is then hidden from others for the
-    /// visibility timeout. A message that was received too often goes to the dead-letter queue instead.
+    /// Receives up to `max` messages, and waits up to `wait` for the first. Each is then hidden from others for some time.
     ///
     /// # Errors
-    /// The queue refuses or is away.
+    /// The queue is unavailable.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>>;
 
-    /// Deletes messages. One that stays by mistake comes again, and is dropped then.
+    /// Deletes messages. One that stays is received again, and its events are found leased.
     ///
     /// # Errors
-    /// The queue refuses or is away.
+    /// The queue is unavailable.
     async fn ack(&self, receipts: &[Receipt]) -> Result<()>;
 
-    /// Sets for how long from now each message stays hidden; zero makes it visible at once.
+    /// Puts messages into the dead-letter queue; returns the positions of those that were confirmed.
     ///
     /// # Errors
-    /// The queue refuses or is away.
-    async fn hide(&self, receipts: &[(Receipt, Duration)]) -> Result<()>;
+    /// None was confirmed.
+    async fn send_dead_letters(&self, letters: &[DeadLetter]) -> Result<Vec<usize>>;
 
-    /// Moves a message to the dead-letter queue at once, with the reason.
+    /// Reads up to `max` messages of the dead-letter queue behind `after`, the last one that this reader has seen. They stay
+    /// where they are, and may be hidden from other readers for `hidden`. Empty: there are no others at this moment.
     ///
     /// # Errors
-    /// The queue refuses or is away; then the message comes again.
-    async fn dead_letter(&self, message: &Received, reason: &str) -> Result<()>;
+    /// The queue is unavailable.
+    async fn dead_letters(
+        &self,
+        after: Option<&DeadMessage>,
+        max: usize,
+        hidden: Duration,
+    ) -> Result<Vec<DeadMessage>>;
 
-    /// Up to `max` messages of the dead-letter queue, which are then hidden from whoever else looks for `hidden`, and
-    /// stay where they are. None: there are no others at this moment.
-    ///
-    /// In SQS a look is a receive, so it raises the message's receive count. In a dead-letter queue nothing follows from
-    /// that.
+    /// Deletes messages of the dead-letter queue; returns how many.
     ///
     /// # Errors
-    /// The queue refuses or is away.
-    async fn dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>>;
-
-    /// Deletes messages of the dead-letter queue; gives how many are gone. Those that were gone before may be counted.
-    ///
-    /// # Errors
-    /// The queue refuses or is away; some may be deleted.
+    /// The queue is unavailable; some may be deleted.
     async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64>;
-
-    /// Lets others see messages of the dead-letter queue again, before their time is over.
-    ///
-    /// # Errors
-    /// The queue refuses or is away; then they show by themselves, later.
-    async fn release_dead_letters(&self, receipts: &[Receipt]) -> Result<()>;
 
     /// How many messages there are.
     ///
     /// # Errors
-    /// The queue refuses or is away.
+    /// The queue is unavailable.
     async fn depth(&self) -> Result<Depth>;
 
-    /// How the queue is set up, where it is not ours alone to say.
+    /// How the queue is set up, where another program may have done that.
     ///
     /// # Errors
-    /// The queue refuses or is away.
+    /// The queue is unavailable.
     async fn settings(&self) -> Result<Option<Settings>> {
         Ok(None)
     }

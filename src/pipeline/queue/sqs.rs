@@ -11,13 +11,14 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageAttributeValue,
-    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+    DeleteMessageBatchRequestEntry, MessageAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 use futures_util::{StreamExt as _, stream};
-use uuid::Uuid;
 
-use super::{DeadLetter, Depth, Queue, QueueError, Receipt, Received, Result, Settings, encode};
+use super::{
+    DeadLetter, DeadMessage, Depth, MAX_RECEIVES, Message, Pack, Queue, QueueError, Receipt, Received,
+    Result, Settings, decode, encode,
+};
 
 /// What SQS takes in one call.
 const BATCH: usize = 10;
@@ -38,8 +39,6 @@ pub struct Options {
     pub dead_letter_url: String,
     /// How long a received message stays hidden.
     pub visibility: Duration,
-    /// Receives before a message is a dead letter.
-    pub max_receives: u32,
 }
 
 /// A queue in SQS.
@@ -87,31 +86,62 @@ impl SqsQueue {
         }
     }
 
-    async fn send_batch(&self, event_ids: &[Uuid]) -> Result<Vec<Uuid>> {
-        let mut call = self.client.send_message_batch().queue_url(&self.options.url);
-        for (at, event_id) in event_ids.iter().enumerate() {
+    /// Sends one batch; returns the positions of the entries that were confirmed.
+    async fn send_batch(&self, url: &str, entries: Vec<(String, Option<&str>)>) -> Result<Vec<usize>> {
+        let mut call = self.client.send_message_batch().queue_url(url);
+        for (at, (body, reason)) in entries.into_iter().enumerate() {
             // The position is the entry's id: two equal ids would have the whole batch refused.
-            let entry = SendMessageBatchRequestEntry::builder()
+            let mut entry = SendMessageBatchRequestEntry::builder()
                 .id(at.to_string())
-                .message_body(encode(*event_id))
-                .build();
-            call = call.entries(entry.map_err(|error| QueueError::Refused(error.to_string()))?);
+                .message_body(body);
+            if let Some(reason) = reason {
+                let attribute = MessageAttributeValue::builder()
+                    .data_type("String")
+                    .string_value(reason)
+                    .build();
+                entry = entry.message_attributes("reason", attribute.map_err(|error| invalid(&error))?);
+            }
+            call = call.entries(entry.build().map_err(|error| invalid(&error))?);
         }
         let answer = call.send().await.map_err(|error| self.refused(error))?;
         for failed in &answer.failed {
-            tracing::warn!(
-                code = failed.code,
-                reason = failed.message,
-                "the queue refused an entry"
-            );
+            tracing::warn!(code = failed.code, reason = failed.message, "queue entry refused");
         }
         // An HTTP 200 can hold entries that failed: only what is listed as successful is confirmed.
         Ok(answer
             .successful
             .iter()
-            .filter_map(|entry| event_ids.get(entry.id.parse::<usize>().ok()?))
-            .copied()
+            .filter_map(|entry| entry.id.parse().ok())
             .collect())
+    }
+
+    /// Sends `entries` in batches, several at once; returns the positions of those that were confirmed.
+    async fn send_all(&self, url: &str, entries: Vec<(String, Option<&str>)>) -> Result<Vec<usize>> {
+        let all = entries.len();
+        let mut entries = entries.into_iter();
+        let batches: Vec<_> = (0..all)
+            .step_by(BATCH)
+            .map(|first| {
+                let batch = self.send_batch(url, entries.by_ref().take(BATCH).collect());
+                async move { (first, batch.await) }
+            })
+            .collect();
+        let mut answers = stream::iter(batches).buffer_unordered(CONCURRENT_CALLS);
+        let (mut confirmed, mut error) = (Vec::with_capacity(all), None);
+        while let Some((first, answer)) = answers.next().await {
+            match answer {
+                Ok(positions) => confirmed.extend(positions.into_iter().map(|at| first + at)),
+                Err(refused) => error = Some(refused),
+            }
+        }
+        match error {
+            Some(error) if confirmed.is_empty() => Err(error),
+            Some(error) => {
+                tracing::warn!(%error, "queue batch refused");
+                Ok(confirmed)
+            }
+            None => Ok(confirmed),
+        }
     }
 
     fn refused<E>(&self, error: E) -> QueueError
@@ -122,7 +152,7 @@ impl SqsQueue {
             Some("QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue") => {
                 QueueError::Missing(self.options.url.clone())
             }
-            _ => QueueError::Refused(DisplayErrorContext(error).to_string()),
+            _ => QueueError::Unavailable(DisplayErrorContext(error).to_string()),
         }
     }
 
@@ -170,6 +200,10 @@ impl SqsQueue {
     }
 }
 
+fn invalid(error: &dyn std::fmt::Display) -> QueueError {
+    QueueError::Unavailable(error.to_string())
+}
+
 /// The entries of a call that deletes; their ids are their positions.
 fn deletions(receipts: &[Receipt]) -> Result<Vec<DeleteMessageBatchRequestEntry>> {
     let entry = |(at, receipt): (usize, &Receipt)| {
@@ -177,7 +211,7 @@ fn deletions(receipts: &[Receipt]) -> Result<Vec<DeleteMessageBatchRequestEntry>
             .id(at.to_string())
             .receipt_handle(&receipt.0)
             .build()
-            .map_err(|error| QueueError::Refused(error.to_string()))
+            .map_err(|error| QueueError::Unavailable(error.to_string()))
     };
     receipts.iter().enumerate().map(entry).collect()
 }
@@ -195,10 +229,10 @@ impl Queue for SqsQueue {
             .await?;
         let arn = arn
             .get(&QueueAttributeName::QueueArn)
-            .ok_or_else(|| QueueError::Refused("the dead-letter queue has no ARN".to_owned()))?;
+            .ok_or_else(|| QueueError::Unavailable("the dead-letter queue has no ARN".to_owned()))?;
         let redrive = serde_json::json!({
             "deadLetterTargetArn": arn,
-            "maxReceiveCount": self.options.max_receives.to_string(),
+            "maxReceiveCount": MAX_RECEIVES.to_string(),
         });
         let attributes = HashMap::from([
             (
@@ -214,31 +248,21 @@ impl Queue for SqsQueue {
         self.create_one(&self.options.url, attributes).await
     }
 
-    async fn send(&self, event_ids: &[Uuid]) -> Result<Vec<Uuid>> {
-        let batches: Vec<_> = event_ids
-            .chunks(BATCH)
-            .map(|batch| self.send_batch(batch))
-            .collect();
-        let mut answers = stream::iter(batches).buffer_unordered(CONCURRENT_CALLS);
-        let (mut confirmed, mut error) = (Vec::with_capacity(event_ids.len()), None);
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(ids) => confirmed.extend(ids),
-                Err(refused) => error = Some(refused),
-            }
-        }
-        match error {
-            Some(error) if confirmed.is_empty() => Err(error),
-            Some(error) => {
-                tracing::warn!(%error, "the queue refused a batch");
-                Ok(confirmed)
-            }
-            None => Ok(confirmed),
-        }
-    }
-
-    fn receive_limit(&self) -> usize {
-        BATCH
+    async fn send(&self, packs: &[Pack]) -> Result<Vec<i64>> {
+        let text = |pack: &Pack| {
+            let message = Message {
+                pack: Some(pack.id),
+                event_ids: pack.event_ids.clone(),
+            };
+            (encode(&message), None)
+        };
+        let confirmed = self
+            .send_all(&self.options.url, packs.iter().map(text).collect())
+            .await?;
+        Ok(confirmed
+            .into_iter()
+            .filter_map(|at| Some(packs.get(at)?.id))
+            .collect())
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
@@ -249,7 +273,6 @@ impl Queue for SqsQueue {
             .max_number_of_messages(max.min(BATCH) as i32)
             .wait_time_seconds(wait.as_secs() as i32)
             .visibility_timeout(self.options.visibility.as_secs() as i32)
-            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .send();
         let deadline = CALL_TIMEOUT + wait;
         let answer = tokio::time::timeout(deadline, call)
@@ -261,17 +284,10 @@ impl Queue for SqsQueue {
             .unwrap_or_default()
             .into_iter()
             .filter_map(|message| {
-                let count = message
-                    .attributes
-                    .as_ref()
-                    .and_then(|attributes| {
-                        attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount)
-                    })
-                    .and_then(|count| count.parse().ok());
+                let body = message.body.unwrap_or_default();
                 Some(Received {
                     receipt: Receipt(message.receipt_handle?),
-                    body: message.body.unwrap_or_default(),
-                    receive_count: count.unwrap_or(1),
+                    message: decode(&body).map_err(|error| (body, error)),
                 })
             });
         Ok(received.collect())
@@ -283,71 +299,32 @@ impl Queue for SqsQueue {
             let call = call.set_entries(Some(deletions(batch)?));
             let answer = call.send().await.map_err(|error| self.refused(error))?;
             for failed in &answer.failed {
-                tracing::debug!(
-                    code = failed.code,
-                    "a message was not deleted; it comes again and is dropped"
-                );
+                tracing::debug!(code = failed.code, "message not deleted");
             }
             Ok(())
         })
         .await
     }
 
-    async fn hide(&self, receipts: &[(Receipt, Duration)]) -> Result<()> {
-        self.in_batches(receipts, async |batch| {
-            let mut call = self
-                .client
-                .change_message_visibility_batch()
-                .queue_url(&self.options.url);
-            for (at, (receipt, wait)) in batch.iter().enumerate() {
-                let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(at.to_string())
-                    .receipt_handle(&receipt.0)
-                    .visibility_timeout(wait.as_secs() as i32)
-                    .build();
-                call = call.entries(entry.map_err(|error| QueueError::Refused(error.to_string()))?);
-            }
-            let answer = call.send().await.map_err(|error| self.refused(error))?;
-            for failed in &answer.failed {
-                tracing::debug!(
-                    code = failed.code,
-                    "a visibility was not changed; the message comes when its own ends"
-                );
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn dead_letter(&self, message: &Received, reason: &str) -> Result<()> {
-        let attribute = MessageAttributeValue::builder()
-            .data_type("String")
-            .string_value(reason)
-            .build();
-        self.client
-            .send_message()
-            .queue_url(&self.options.dead_letter_url)
-            .message_body(&message.body)
-            .message_attributes(
-                "reason",
-                attribute.map_err(|error| QueueError::Refused(error.to_string()))?,
-            )
-            .send()
+    async fn send_dead_letters(&self, letters: &[DeadLetter]) -> Result<Vec<usize>> {
+        let entries = letters
+            .iter()
+            .map(|letter| (letter.body.clone(), Some(letter.reason.as_str())));
+        self.send_all(&self.options.dead_letter_url, entries.collect())
             .await
-            .map_err(|error| self.refused(error))?;
-        self.ack(std::slice::from_ref(&message.receipt)).await
     }
 
-    async fn dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>> {
-        self.look_at_dead_letters(max, hidden).await
+    async fn dead_letters(
+        &self,
+        _: Option<&DeadMessage>,
+        max: usize,
+        hidden: Duration,
+    ) -> Result<Vec<DeadMessage>> {
+        self.read_dead_letters(max, hidden).await
     }
 
     async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64> {
         self.delete_all_dead_letters(receipts).await
-    }
-
-    async fn release_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
-        self.release_all_dead_letters(receipts).await
     }
 
     async fn depth(&self) -> Result<Depth> {

@@ -1,20 +1,20 @@
-//! The breaker: when the receiver fails for everybody, stop receiving, so that an outage spends no receive counts.
+//! The breaker: while the receiver fails for everybody, nothing is leased, so that an outage spends no attempts.
 //!
 //! ```text
-//!           failures, and no success for a while
-//!  closed ───────────────────────────────────────> open <──────┐
-//!    ^                                              │ pause     │ it fails
-//!    │ as many successes as there are places        v           │
-//!    └──────────── ramp <──────────────────────── probe ────────┘
-//!                   │ it succeeds      one message     ^ pause
-//!                   └───────────────────────────────> open
+//!          failures             no success for a while
+//!  closed ─────────> suspect ─────────────────────────> open <──────┐
+//!    ^ <──────────────┘ success                          │ pause     │ it fails
+//!    │ as many successes as there are places             v           │
+//!    └──────────── ramp <───────────────────────────── probe ────────┘
+//!                   │ it succeeds           one event       ^ pause
+//!                   └───────────────────────────────────> open
 //!                     five failures in a row
 //! ```
 //!
-//! Open, nothing is received; after a pause, which doubles up to a minute, one message may be tried. From its success
-//! on, each success admits two more messages, until all places are in use again: a receiver that comes back is not
-//! trampled by the backlog. On the ramp a failure admits one more in its place, since a receiver that is well may fail for
-//! some; only several in a row say that it is away again.
+//! Suspect, an event is tried now and then, so that a receiver which is down costs few attempts before the breaker opens. Open,
+//! nothing is leased; after a pause, which doubles up to a minute, one event is tried. From its success on, each success admits
+//! two more events, until all places are in use again: a receiver that comes back is not overrun by the backlog. On the ramp a
+//! failure admits one more in its place, since a healthy receiver may fail for some; several in a row say that it is down again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,8 +29,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// So many failures in a row on the ramp, and the receiver is away again; fewer where fewer open the breaker.
+/// This many failures in a row on the ramp open the breaker again; fewer where fewer open it.
 const RELAPSE: u32 = 5;
+/// Between two events while the receiver is suspected to be down.
+const SUSPECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// When the breaker opens.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +48,11 @@ enum State {
     Closed {
         failures: u32,
         since: Option<Instant>,
+    },
+    /// Enough failures in a row, but not for long enough.
+    Suspect {
+        since: Instant,
+        next: Instant,
     },
     Open {
         until: Instant,
@@ -130,6 +137,27 @@ impl Breaker {
         }
     }
 
+    /// Waits until at least one event would be admitted, and admits none.
+    pub(super) async fn ready(self: &Arc<Self>) {
+        loop {
+            let changed = self.changed.notified();
+            let now = self.clock.monotonic();
+            let wait = match *self.lock() {
+                State::Closed { .. } => return,
+                State::Suspect { next: at, .. } | State::Open { until: at, .. } if at <= now => return,
+                State::Suspect { next: at, .. } | State::Open { until: at, .. } => {
+                    Some(at.duration_since(now))
+                }
+                State::Ramp { room: 1.., .. } => return,
+                State::Ramp { .. } | State::Probe { .. } => None,
+            };
+            match wait {
+                Some(wait) => drop(tokio::time::timeout(wait, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
     /// Tickets whatever its state, for whoever works off a queue and must not wait.
     pub(super) fn bypass(self: &Arc<Self>, most: usize) -> Vec<Ticket> {
         self.tickets(most)
@@ -149,6 +177,14 @@ impl Breaker {
         let mut state = self.lock();
         match *state {
             State::Closed { .. } => (most, None),
+            State::Suspect { since, next } if next <= now => {
+                *state = State::Suspect {
+                    since,
+                    next: now + SUSPECT_PAUSE,
+                };
+                (1, None)
+            }
+            State::Suspect { next, .. } => (0, Some(next.duration_since(now))),
             State::Open { until, pause } if until <= now => {
                 *state = State::Probe { pause };
                 (1, None)
@@ -184,26 +220,23 @@ impl Breaker {
     /// The state machine, without its surroundings.
     fn after(&self, state: State, success: bool, now: Instant) -> State {
         match (state, success) {
-            (State::Closed { .. }, true) => State::Closed {
+            (State::Closed { .. } | State::Suspect { .. }, true) => State::Closed {
                 failures: 0,
                 since: None,
             },
             (State::Closed { failures, since }, false) => {
                 let since = since.unwrap_or(now);
                 let failures = failures.saturating_add(1);
-                let many = self.options.failures > 0 && failures >= self.options.failures;
-                if many && now.duration_since(since) >= self.options.after {
-                    State::Open {
-                        until: now + FIRST_PAUSE,
-                        pause: FIRST_PAUSE,
-                    }
-                } else {
+                if self.options.failures == 0 || failures < self.options.failures {
                     State::Closed {
                         failures,
                         since: Some(since),
                     }
+                } else {
+                    self.suspected(since, now, now + SUSPECT_PAUSE)
                 }
             }
+            (State::Suspect { since, next }, false) => self.suspected(since, now, next),
             (State::Probe { pause }, false) => {
                 let pause = (pause * 2).min(LONGEST_PAUSE);
                 State::Open {
@@ -257,6 +290,17 @@ impl Breaker {
         }
     }
 
+    /// After a failure, the receiver having failed since `since`.
+    fn suspected(&self, since: Instant, now: Instant, next: Instant) -> State {
+        if now.duration_since(since) < self.options.after {
+            return State::Suspect { since, next };
+        }
+        State::Open {
+            until: now + FIRST_PAUSE,
+            pause: FIRST_PAUSE,
+        }
+    }
+
     fn give_back(&self) {
         let now = self.clock.monotonic();
         let mut state = self.lock();
@@ -274,6 +318,7 @@ impl Breaker {
                     failures,
                 }
             }
+            State::Suspect { since, .. } => *state = State::Suspect { since, next: now },
             State::Closed { .. } | State::Open { .. } => return,
         }
         drop(state);
@@ -282,37 +327,40 @@ impl Breaker {
 
     fn tell(&self, before: State, after: State) {
         match (before, after) {
-            (State::Closed { .. }, State::Open { pause, .. }) => {
+            (State::Closed { .. }, State::Suspect { .. }) => {
+                tracing::warn!(
+                    failures = self.options.failures,
+                    "breaker suspects the receiver to be down"
+                );
+            }
+            (State::Closed { .. } | State::Suspect { .. }, State::Open { pause, .. }) => {
                 tracing::warn!(
                     failures = self.options.failures,
                     pause_secs = pause.as_secs(),
-                    "breaker open: the receiver fails for everybody, so nothing is received for now"
+                    "breaker opened"
                 );
             }
             (State::Ramp { .. }, State::Open { pause, .. }) => {
-                tracing::warn!(
-                    pause_secs = pause.as_secs(),
-                    "breaker open again: the receiver fails for everybody once more"
-                );
+                tracing::warn!(pause_secs = pause.as_secs(), "breaker opened again");
             }
             (State::Probe { .. }, State::Open { pause, .. }) => {
                 tracing::warn!(
                     pause_secs = pause.as_secs(),
-                    "breaker still open: the probe failed"
+                    "breaker stays open: the probe failed"
                 );
             }
             (State::Probe { .. }, State::Ramp { .. }) => {
-                tracing::info!("breaker ramping: the receiver is back");
+                tracing::info!("breaker ramping up");
             }
             (State::Ramp { .. }, State::Closed { .. }) => {
-                tracing::info!("breaker closed: all places are in use again");
+                tracing::info!("breaker closed");
             }
             _ => {}
         }
         if std::mem::discriminant(&before) != std::mem::discriminant(&after) {
             gauge!("bday_breaker_open").set(match after {
                 State::Closed { .. } => 0.0,
-                State::Ramp { .. } => 0.5,
+                State::Suspect { .. } | State::Ramp { .. } => 0.5,
                 State::Open { .. } | State::Probe { .. } => 1.0,
             });
         }
@@ -325,6 +373,7 @@ impl Breaker {
     pub(super) fn state(&self) -> &'static str {
         match *self.lock() {
             State::Closed { .. } => "closed",
+            State::Suspect { .. } => "suspect",
             State::Open { .. } => "open",
             State::Probe { .. } => "probing",
             State::Ramp { .. } => "ramping",

@@ -1,94 +1,81 @@
-//! The workers: receive, lease, deliver, record, ack.
+//! The workers: receive packs, lease their events, deliver, record.
 //!
 //! ```text
-//!  poll ──jobs──> lease ──spawn──> deliver ──outcomes──> record ──receipts──> ack
-//!   └ a permit for each message, given back when its request has ended
+//!  receive ──packs──> buffer ──> lease ──spawn──> deliver ──outcomes──> record
+//!                                  └──packs──> settle: outbox and ack
 //! ```
 //!
-//! Each arrow is a bounded channel, and each statement takes whatever has gathered in front of it. Under load it waits a
-//! few milliseconds for more, as statements are cheaper by the hundred; a single greeting waits for nobody.
+//! An event is leased when there is a place in flight for it, so that nothing is held that cannot be sent. Each statement takes
+//! what has gathered in front of it; a single greeting waits for no other.
 //!
-//! Guaranteed: no request without a lease that was committed before; no ack before the outcome is committed; a worker
-//! that lost its lease changes nothing. Not guaranteed: that a receiver never sees a greeting twice. If this process
-//! or the network dies between the receiver's acceptance and our record, the greeting goes again, with the same
-//! `webhook-id`.
+//! Guaranteed: no request without a committed lease; no pack is acked before its events are leased, or left to the outbox; a
+//! worker whose lease was taken over changes nothing. Not guaranteed: that a receiver never sees a greeting twice. If this process
+//! or the network fails between the receiver's acceptance and the record, the greeting is sent again with the same `webhook-id`.
 
-mod ack;
 mod backoff;
 mod batch;
 mod breaker;
-mod bury;
-mod flight;
-mod give_back;
-mod lease;
-mod pause;
-mod poll;
+mod buffer;
+mod gate;
+mod lanes;
+mod leases;
 mod rate;
+mod receive;
 mod record;
 mod report;
+mod settle;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::pipeline::channel::{Channel, Messages, Sent};
+use super::channel::{Channel, Messages, Sent};
+use super::queue::Queue;
 use crate::clock::SharedClock;
 use crate::health::Beat;
 use crate::model::Lease;
-use crate::pipeline::queue::{Queue, Receipt, Received};
 use crate::store::Store;
-use batch::{Batches, Patience, STATEMENT_BATCH};
+use batch::{Batches, STATEMENT_BATCH};
+use breaker::Breaker;
 pub use breaker::Options as BreakerOptions;
-use breaker::{Breaker, Ticket};
-use flight::{Flights, Hold};
-use pause::LastPause;
+use buffer::{Buffer, Settled};
+use gate::Gate;
+use leases::Leases;
 use rate::Rate;
 use report::Report;
 
-/// Statements of one kind that are under way at once.
+/// Statements of one kind in flight.
 const LANES: usize = 2;
-/// A poll that came back full is the sign of a crowd.
-const BEFORE_LEASE: Patience = Patience {
-    least: 10,
-    wait: Duration::from_millis(3),
-};
-/// These greetings have arrived: nobody waits for the record, and no place in flight is held by it.
-const BEFORE_RECORD: Patience = Patience {
-    least: 1,
-    wait: Duration::from_millis(10),
-};
-/// Polls that are under way at once, at the most.
+/// The most polls in flight.
 const MAX_POLLS: usize = 16;
-
-/// With a cap, this much of a second's worth may be received at once, and sent at once.
-const RECEIVED_AT_ONCE: Duration = Duration::from_secs(1);
+/// Recording waits this long for more outcomes: these greetings have arrived, and hold no place.
+const BEFORE_RECORD: Duration = Duration::from_millis(10);
+/// Of the cap per second, what may be sent at once.
 const SENT_AT_ONCE: Duration = Duration::from_millis(100);
 
 /// How the workers work.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Requests in flight at the most.
+    /// The most requests in flight.
     pub max_in_flight: usize,
     /// How long a poll waits for a message.
     pub wait: Duration,
     /// How long a message stays hidden, and a lease lasts.
     pub visibility: Duration,
-    /// A message received this often without success is a dead letter.
-    pub max_receives: u32,
-    /// The waits between the receives.
+    /// After this many attempts an event is dead.
+    pub max_attempts: u32,
+    /// The waits between the attempts.
     pub schedule: Vec<Duration>,
-    /// What is still unsent this long after it was due is skipped.
+    /// An event that is still unsent this long after its lateness began is skipped.
     pub late_max: Duration,
-    /// When the sweeper takes a message for lost.
-    pub lost_after: Duration,
-    /// When to stop receiving because the receiver fails for everybody.
+    /// When to stop because the receiver fails for everybody.
     pub breaker: BreakerOptions,
-    /// Requests per second at the most, and hardly more in any second, whatever was held up before; 0 is no limit.
+    /// The most requests per second; 0 is no limit.
     pub max_per_second: u32,
 }
 
@@ -99,77 +86,37 @@ struct Shared {
     queue: Arc<dyn Queue>,
     channel: Arc<dyn Channel>,
     messages: Messages,
+    /// Those that `messages` has a text for.
+    kinds: Vec<String>,
     clock: SharedClock,
     options: Options,
-    /// Who we are, to the leases: new with each start.
+    /// This process, to the leases: new with each start.
     holder: Uuid,
-    flights: Flights,
+    buffer: Buffer,
+    leases: Leases,
     breaker: Arc<Breaker>,
-    /// How much is received: no more is held here than can be sent soon.
-    receiving: Rate,
-    /// How much is sent.
-    sending: Rate,
-    /// Whether somebody has paused sending.
-    paused: watch::Sender<bool>,
-    last_pause: LastPause,
+    rate: Rate,
+    gate: Gate,
     report: Report,
     beat: Beat,
-}
-
-/// A lease ends this long before its message shows again, so that whoever receives it then can take it over at once,
-/// and spends no receive on waiting.
-const LEASE_ENDS_EARLIER: Duration = Duration::from_secs(1);
-
-impl Shared {
-    /// When a lease that is taken or extended now runs out, UTC.
-    fn lease_until(&self) -> DateTime<Utc> {
-        self.clock.now() + self.options.visibility.saturating_sub(LEASE_ENDS_EARLIER)
-    }
-
-    /// Whether the queue takes this message for a dead letter when it shows again.
-    fn is_last(&self, message: &Received) -> bool {
-        message.receive_count >= self.options.max_receives
-    }
-}
-
-/// A message that was received, and the place that was free for it.
-#[derive(Debug)]
-struct Job {
-    event_id: Uuid,
-    message: Received,
-    received_at: Instant,
-    permit: OwnedSemaphorePermit,
-    ticket: Ticket,
-    hold: Hold,
 }
 
 /// A request that has ended.
 #[derive(Debug)]
 struct Finished {
     lease: Lease,
-    message: Received,
-    hold: Hold,
+    lease_id: Uuid,
     sent: Sent,
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
 }
 
-/// What to do with a message once its outcome is committed.
-#[derive(Debug)]
-enum Disposal {
-    Ack(Receipt),
-    Hide(Receipt, Duration),
-    Bury(Received, String),
-    /// At its last receive, but its event is to go again.
-    Replace(Uuid, Received),
-}
-
-/// When to stop asking for messages.
+/// When to stop receiving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Polling {
     /// When the process stops.
     UntilStopped,
-    /// When there is none.
+    /// When the queue is empty.
     UntilEmpty,
 }
 
@@ -178,7 +125,7 @@ enum Polling {
 pub struct Pool(Arc<Shared>);
 
 impl Pool {
-    /// `beat` tells health that the pool lives.
+    /// `beat` tells health that the pool makes progress.
     #[must_use]
     pub fn new(
         store: Store,
@@ -190,13 +137,13 @@ impl Pool {
         beat: Beat,
     ) -> Self {
         let breaker = Breaker::new(options.breaker, options.max_in_flight, Arc::clone(&clock));
-        let rate = |burst| Rate::new(options.max_per_second, burst, Arc::clone(&clock));
         Self(Arc::new(Shared {
             breaker: Arc::new(breaker),
-            receiving: rate(RECEIVED_AT_ONCE),
-            sending: rate(SENT_AT_ONCE),
-            paused: watch::Sender::new(false),
-            last_pause: LastPause::default(),
+            buffer: Buffer::new(options.max_in_flight, options.max_per_second),
+            leases: Leases::default(),
+            rate: Rate::new(options.max_per_second, SENT_AT_ONCE, Arc::clone(&clock)),
+            gate: Gate::default(),
+            kinds: messages.kinds().map(str::to_owned).collect(),
             store,
             queue,
             channel,
@@ -204,32 +151,31 @@ impl Pool {
             clock,
             options,
             holder: Uuid::now_v7(),
-            flights: Flights::default(),
             report: Report::default(),
             beat,
         }))
     }
 
-    /// What the breaker does: `closed`, `open`, `probing` or `ramping`.
+    /// The state of the breaker: `closed`, `suspect`, `open`, `probing` or `ramping`.
     #[must_use]
     pub fn breaker(&self) -> &'static str {
         self.0.breaker.state()
     }
 
-    /// Works until `soft` is cancelled, then ends what is in flight, and returns when all of it is recorded. `hard`
-    /// breaks off the requests that are still in flight; they are recorded as unknown and given back.
+    /// Works until `soft` is cancelled, then ends what is in flight, and returns when all of it is recorded. `hard` breaks off the
+    /// requests that are still in flight; they are recorded as unknown and retried.
     ///
     /// # Errors
-    /// When one of the parts panicked or ended by itself.
+    /// A part panicked or ended by itself.
     pub async fn run(&self, soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
         self.operate(Polling::UntilStopped, soft, hard).await
     }
 
-    /// Works on what the queue has at this moment, and returns when all of it is recorded and acked: for simulated
-    /// years and for tests, which drive the work instead of waiting for it.
+    /// Works on what the queue has at this moment, and returns when all of it is recorded: for simulated years and for tests,
+    /// which drive the work.
     ///
     /// # Errors
-    /// When one of the parts panicked.
+    /// A part panicked.
     pub async fn run_once(&self) -> anyhow::Result<()> {
         if self.0.store.pause().await?.is_some() {
             return Ok(());
@@ -249,57 +195,18 @@ impl Pool {
         hard: CancellationToken,
     ) -> anyhow::Result<()> {
         let shared = &self.0;
-        let room = shared.options.max_in_flight;
-        let (jobs_in, jobs) = mpsc::channel::<Job>(room.max(STATEMENT_BATCH));
-        let (finished_in, finished) = mpsc::channel::<Finished>(STATEMENT_BATCH * 2);
-        let (disposals_in, disposals) = mpsc::channel::<Disposal>(STATEMENT_BATCH * 4);
-        let patient = |patience| match polling {
-            Polling::UntilStopped => patience,
-            Polling::UntilEmpty => Patience::NONE,
-        };
-        let jobs = Batches::new(jobs, patient(BEFORE_LEASE));
-        let finished = Batches::new(finished, patient(BEFORE_RECORD));
-        let disposals = Batches::new(disposals, patient(BEFORE_RECORD));
-
-        // Each stage ends when the one before has ended and its channel is empty: so nothing is lost on the way out.
-        let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        let number_of_polls = MAX_POLLS.min(room.div_ceil(shared.queue.receive_limit()));
-        let polls = Arc::new(poll::Polls::new(room));
-        for number in 0..number_of_polls {
-            parts.spawn(poll::run(
-                Arc::clone(shared),
-                number,
-                polling,
-                Arc::clone(&polls),
-                jobs_in.clone(),
-                soft.clone(),
-            ));
-        }
-        drop(jobs_in);
-        for _ in 0..LANES {
-            parts.spawn(lease::run(
-                Arc::clone(shared),
-                jobs.clone(),
-                finished_in.clone(),
-                soft.clone(),
-                hard.clone(),
-            ));
-            parts.spawn(record::run(
-                Arc::clone(shared),
-                finished.clone(),
-                disposals_in.clone(),
-                hard.clone(),
-            ));
-            parts.spawn(ack::run(Arc::clone(shared), disposals.clone()));
-        }
-        drop((finished_in, disposals_in));
-
+        let mut parts = self.start(polling, &soft, &hard);
         let done = CancellationToken::new();
         let beside = async {
+            let watch = async {
+                if polling == Polling::UntilStopped {
+                    gate::run(shared).await;
+                }
+            };
             tokio::join!(
-                done.run_until_cancelled(flight::heartbeat(shared)),
+                done.run_until_cancelled(leases::heartbeat(shared)),
                 done.run_until_cancelled(report::run(shared)),
-                done.run_until_cancelled(pause::run(shared))
+                done.run_until_cancelled(watch)
             )
         };
         let work = async {
@@ -313,15 +220,63 @@ impl Pool {
                 };
                 if ended.is_err() {
                     result = result.and(ended);
-                    // One part is gone: let the others end what they have, and tell the process.
+                    // Let the others end what they have, and tell the process.
                     soft.cancel();
                 }
             }
+            leases::delete_finished(shared).await;
             done.cancel();
             result
         };
         let (result, _) = tokio::join!(work, beside);
         report::log(shared);
         result
+    }
+
+    /// Starts the stages. Each ends when the one before has ended and its channel is empty, so nothing is lost at a stop.
+    fn start(
+        &self,
+        polling: Polling,
+        soft: &CancellationToken,
+        hard: &CancellationToken,
+    ) -> JoinSet<anyhow::Result<()>> {
+        let shared = &self.0;
+        let (packs_in, packs) = mpsc::channel(MAX_POLLS);
+        let (settled_in, settled) = mpsc::channel::<Settled>(STATEMENT_BATCH);
+        let (finished_in, finished) = mpsc::channel::<Finished>(STATEMENT_BATCH * 2);
+        let patience = match polling {
+            Polling::UntilStopped => BEFORE_RECORD,
+            Polling::UntilEmpty => Duration::ZERO,
+        };
+        let finished = Batches::new(finished, patience);
+        let settled = Batches::new(settled, patience);
+        let incoming = lanes::Incoming::new(packs, polling);
+        let mut parts = JoinSet::new();
+        let polls = MAX_POLLS.min(shared.options.max_in_flight.div_ceil(10));
+        let busy = Arc::new(tokio::sync::Notify::new());
+        for number in 0..polls {
+            let (shared, packs) = (Arc::clone(shared), packs_in.clone());
+            parts.spawn(receive::run(
+                shared,
+                number,
+                polling,
+                Arc::clone(&busy),
+                packs,
+                soft.clone(),
+            ));
+        }
+        for _ in 0..LANES {
+            parts.spawn(lanes::run(
+                Arc::clone(shared),
+                Arc::clone(&incoming),
+                finished_in.clone(),
+                settled_in.clone(),
+                soft.clone(),
+                hard.clone(),
+            ));
+            parts.spawn(record::run(Arc::clone(shared), finished.clone(), hard.clone()));
+        }
+        parts.spawn(settle::run(Arc::clone(shared), settled));
+        parts
     }
 }

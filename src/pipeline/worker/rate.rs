@@ -1,15 +1,11 @@
-//! A cap on how much is sent per second: for a backlog, and for receivers that ask for it.
-//!
-//! There are two buckets. The one in front of the receive holds a second's worth, so that no more is held here than can be
-//! sent soon. The one in front of the lease is small: what was held for long, as in an outage of the database, goes out no
-//! faster than anything else.
+//! The cap on requests per second: for a backlog, and for receivers that ask for it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::SharedClock;
 
-/// A bucket that holds a while's worth of messages, and fills all the time.
+/// A token bucket.
 #[derive(Debug)]
 pub(super) struct Rate {
     /// 0: no cap.
@@ -19,11 +15,8 @@ pub(super) struct Rate {
     clock: SharedClock,
 }
 
-/// What is used this long after it was taken is taken once more: the bucket has filled up since.
-const EXPIRES: Duration = Duration::from_secs(1);
-
 impl Rate {
-    /// So many `per_second`, and at once what comes in `burst`, but at least one.
+    /// Admits `per_second`, and at once what fills the bucket in `burst`, but at least one. 0 is no limit.
     pub(super) fn new(per_second: u32, burst: Duration, clock: SharedClock) -> Self {
         let capacity = (f64::from(per_second) * burst.as_secs_f64()).max(1.0);
         Self {
@@ -34,38 +27,13 @@ impl Rate {
         }
     }
 
-    /// Waits until at least one message may be sent, and takes up to `most`.
+    /// Waits until at least one request is admitted, and takes up to `most`.
     pub(super) async fn take(&self, most: usize) -> usize {
         loop {
             match self.try_take(most, self.clock.monotonic()) {
                 Ok(taken) => return taken,
                 Err(wait) => tokio::time::sleep(wait).await,
             }
-        }
-    }
-
-    /// Takes up to `most` of what may be sent at this moment. If that is none: how long until there is one.
-    pub(super) fn take_now(&self, most: usize) -> Result<usize, Duration> {
-        self.try_take(most, self.clock.monotonic())
-    }
-
-    /// Gives back what was not needed.
-    pub(super) fn give_back(&self, unused: usize) {
-        self.add(unused as f64);
-    }
-
-    /// What was taken at `since` is used at this moment. If that is long ago, it is taken once more, so that what waited in
-    /// several places, for a database that was away, does not add up.
-    pub(super) fn used(&self, n: usize, since: Instant) {
-        if self.clock.monotonic().saturating_duration_since(since) > EXPIRES {
-            self.add(-(n as f64));
-        }
-    }
-
-    fn add(&self, n: f64) {
-        if self.per_second > 0 {
-            let mut bucket = self.filled(self.clock.monotonic());
-            bucket.0 = (bucket.0 + n).min(self.capacity);
         }
     }
 
@@ -104,7 +72,7 @@ mod tests {
     const TENTH: Duration = Duration::from_millis(100);
 
     #[test]
-    fn no_more_than_the_cap_passes_in_a_second_after_the_first() {
+    fn a_full_bucket_admits_a_burst_and_then_the_cap() {
         let clock = Arc::new(SystemClock);
         let began = clock.monotonic();
         let rate = Rate::new(100, SECOND, clock);
@@ -124,27 +92,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_can_be_taken_again() {
-        let clock = Arc::new(SystemClock);
-        let now = clock.monotonic();
-        let rate = Rate::new(10, SECOND, clock);
-        assert_eq!(rate.try_take(100, now), Ok(10));
-        rate.give_back(4);
-        assert_eq!(rate.try_take(100, now), Ok(4));
-    }
-
-    #[test]
-    fn a_small_bucket_lets_hardly_more_than_the_cap_through_in_any_second_and_no_less_in_the_long_run() {
+    fn any_second_admits_hardly_more_than_the_cap() {
         for (per_second, at_once) in [(1, 1), (5, 1), (100, 10), (10_000, 1000)] {
             let watch = Arc::new(Stopwatch::default());
             let rate = Rate::new(per_second, TENTH, Arc::clone(&watch) as SharedClock);
             // However long it was idle.
             watch.pass(Duration::from_hours(1));
-            let mut passed: Vec<usize> = vec![rate.take_now(usize::MAX).unwrap_or(0)];
+            let mut passed: Vec<usize> = vec![rate.try_take(usize::MAX, watch.monotonic()).unwrap_or(0)];
             assert_eq!(passed[0], at_once);
             for _ in 0..400 {
                 watch.pass(TENTH / 4);
-                passed.push(rate.take_now(usize::MAX).unwrap_or(0));
+                passed.push(rate.try_take(usize::MAX, watch.monotonic()).unwrap_or(0));
             }
             let most = passed
                 .windows(40)
@@ -157,27 +115,5 @@ mod tests {
             let all: usize = passed.iter().sum();
             assert!(all >= per_second as usize * 10, "{per_second}: {all} in 10 s");
         }
-    }
-
-    #[test]
-    fn what_waited_for_long_in_several_places_does_not_add_up() {
-        let watch = Arc::new(Stopwatch::default());
-        let rate = Rate::new(100, TENTH, Arc::clone(&watch) as SharedClock);
-        let since = watch.monotonic();
-        assert_eq!(rate.take_now(100), Ok(10));
-        watch.pass(TENTH);
-        assert_eq!(rate.take_now(100), Ok(10));
-        // The database was away; now both go out, twice what the bucket holds, and the next one has to wait for that.
-        watch.pass(Duration::from_mins(1));
-        rate.used(10, since);
-        rate.used(10, since);
-        let wait = rate.take_now(100).expect_err("it is empty").as_millis();
-        assert!((105..=115).contains(&wait), "{wait} ms");
-        // Whoever is as quick as usual pays once.
-        watch.pass(SECOND);
-        let since = watch.monotonic();
-        assert_eq!(rate.take_now(6), Ok(6));
-        rate.used(6, since);
-        assert_eq!(rate.take_now(100), Ok(4));
     }
 }

@@ -1,187 +1,231 @@
-//! Record a batch of outcomes in one statement; only then are its messages acked.
+//! Record: a batch of outcomes in one statement, fenced by lease and attempt.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use metrics::{counter, histogram};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::{Batches, Disposal, Finished, Shared, backoff};
+use super::{Batches, Finished, Shared, backoff};
+use crate::model::Reason;
 use crate::pipeline::channel::Verdict;
-use crate::model::{AttemptOutcome, Reason};
-use crate::store::{NextStep, Outcome};
+use crate::store::{Delivery, Failure, NextStep, Recorded, StoreError};
+use crate::telemetry::chain;
 
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// What becomes of one attempt: the event's next step, and how long its message waits if there is a next attempt.
-struct Decision {
-    outcome: Outcome,
-    wait: Option<Duration>,
-}
 
 pub(super) async fn run(
     shared: Arc<Shared>,
     finished: Batches<Finished>,
-    disposals: mpsc::Sender<Disposal>,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
-    while let Some(batch) = finished.next().await {
-        let now = shared.clock.now();
-        let (decisions, batch): (Vec<Decision>, Vec<Finished>) = batch
-            .into_iter()
-            .map(|finished| (decide(&shared, &finished, now), finished))
-            .unzip();
-        let (outcomes, waits): (Vec<Outcome>, Vec<Option<Duration>>) = decisions
-            .into_iter()
-            .map(|decision| (decision.outcome, decision.wait))
-            .unzip();
-        let lost = loop {
-            match shared.store.record(shared.holder, &outcomes).await {
-                Ok(lost) => break Some(lost),
-                Err(error) => {
-                    // As in the lease: nothing is stuck here but the database.
-                    shared.beat.turn();
-                    let error = crate::telemetry::chain(&error);
-                    tracing::warn!(error, outcomes = outcomes.len(), "cannot record; trying again");
+    // Outcomes whose event another transaction holds.
+    let mut locked: Vec<Finished> = Vec::new();
+    let mut next = std::pin::pin!(finished.next());
+    let mut open = true;
+    while open || !locked.is_empty() {
+        let batch = tokio::select! {
+            batch = &mut next, if open => {
+                if batch.is_some() {
+                    next.set(finished.next());
+                } else {
+                    open = false;
                 }
+                batch.unwrap_or_default()
             }
-            // What was sent must be written down, so this goes on as long as the process may live. Meanwhile the
-            // heartbeat keeps the messages hidden.
-            if hard
-                .run_until_cancelled(tokio::time::sleep(PAUSE))
-                .await
-                .is_none()
-            {
-                break None;
-            }
+            () = tokio::time::sleep(PAUSE), if !locked.is_empty() => std::mem::take(&mut locked),
         };
-        let Some(lost) = lost else {
-            tracing::error!(
-                outcomes = outcomes.len(),
-                "stopped before the outcomes could be recorded; those events go again"
-            );
-            continue;
-        };
-        shared.beat.touch();
-        for ((finished, outcome), wait) in batch.into_iter().zip(outcomes).zip(waits) {
-            if lost.contains(&(outcome.event_id, outcome.attempt)) {
-                counter!("bday_leases_lost_total").increment(1);
-                tracing::warn!(event_id = %outcome.event_id, attempt = outcome.attempt, "the lease was lost before the outcome was recorded");
-                continue;
-            }
-            note(&shared, &finished, &outcome, wait);
-            if disposals
-                .send(disposal(&shared, finished, &outcome, wait))
-                .await
-                .is_err()
-            {
-                anyhow::bail!("nobody acks any more");
-            }
+        locked.append(&mut record(&shared, batch, &hard).await);
+        if hard.is_cancelled() {
+            return Ok(());
         }
     }
     Ok(())
 }
 
-/// The one place where an outcome becomes the event's fate.
-fn decide(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Decision {
+/// Records a batch; returns the outcomes whose event is locked.
+async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken) -> Vec<Finished> {
+    let now = shared.clock.now();
+    let mut locked = Vec::new();
+    let (delivered, failed): (Vec<Finished>, Vec<Finished>) = batch
+        .into_iter()
+        .partition(|one| one.sent.verdict == Verdict::Done);
+    if !delivered.is_empty() {
+        let outcomes = Outcomes::Delivered(delivered.iter().map(delivery).collect());
+        if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
+            for finished in split(shared, delivered, &recorded, &mut locked) {
+                note_delivery(shared, &finished);
+            }
+        }
+    }
+    if !failed.is_empty() {
+        let outcomes = Outcomes::Failed(failed.iter().map(|one| failure(shared, one, now)).collect());
+        if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
+            let failures = outcomes.failures();
+            for finished in split(shared, failed, &recorded, &mut locked) {
+                if let Some(failure) = failures.get(&finished.lease.event_id) {
+                    note_failure(shared, &finished, failure, now);
+                }
+            }
+        }
+    }
+    locked
+}
+
+/// Takes the outcomes out whose event is locked, notes the others as ended, and returns those that were recorded.
+fn split(
+    shared: &Shared,
+    batch: Vec<Finished>,
+    recorded: &Recorded,
+    locked: &mut Vec<Finished>,
+) -> Vec<Finished> {
+    let (mut held, ended): (Vec<Finished>, Vec<Finished>) = batch
+        .into_iter()
+        .partition(|one| recorded.locked.contains(&one.lease.event_id));
+    locked.append(&mut held);
+    shared.leases.recorded(ended.iter().map(|one| one.lease_id));
+    let (recorded, lost): (Vec<Finished>, Vec<Finished>) = ended
+        .into_iter()
+        .partition(|one| recorded.events.contains(&one.lease.event_id));
+    for one in lost {
+        counter!("bday_leases_lost_total").increment(1);
+        tracing::warn!(event_id = %one.lease.event_id, attempt = one.lease.attempt, "lease lost before the record");
+    }
+    recorded
+}
+
+/// Outcomes of one kind, for one statement.
+enum Outcomes {
+    Delivered(Vec<Delivery>),
+    Failed(Vec<Failure>),
+}
+
+impl Outcomes {
+    async fn write(&self, shared: &Shared, ended: &[Uuid]) -> Result<Recorded, StoreError> {
+        match self {
+            Self::Delivered(deliveries) => shared.store.record_deliveries(deliveries, ended).await,
+            Self::Failed(failures) => shared.store.record_failures(failures, ended).await,
+        }
+    }
+
+    fn failures(&self) -> HashMap<Uuid, &Failure> {
+        match self {
+            Self::Delivered(_) => HashMap::new(),
+            Self::Failed(failures) => failures.iter().map(|one| (one.event_id, one)).collect(),
+        }
+    }
+}
+
+/// Writes until it succeeds, as long as the process may live: requests that left must go on record. Meanwhile the heartbeat
+/// extends the leases. None: the process ends first.
+async fn until_recorded(shared: &Shared, hard: &CancellationToken, outcomes: &Outcomes) -> Option<Recorded> {
+    loop {
+        let ended = shared.leases.take_finished();
+        match outcomes.write(shared, &ended).await {
+            Ok(recorded) => {
+                shared.beat.touch();
+                return Some(recorded);
+            }
+            Err(error) => {
+                shared.leases.give_back(ended);
+                // Nothing is stuck here but the database.
+                shared.beat.turn();
+                tracing::warn!(error = chain(&error), "recording failed");
+            }
+        }
+        if hard
+            .run_until_cancelled(tokio::time::sleep(PAUSE))
+            .await
+            .is_none()
+        {
+            tracing::error!("shut down before recording outcomes; the events will be retried");
+            return None;
+        }
+    }
+}
+
+fn delivery(finished: &Finished) -> Delivery {
+    Delivery {
+        event_id: finished.lease.event_id,
+        lease_id: finished.lease_id,
+        attempt: finished.lease.attempt,
+        status: finished.sent.status,
+        started_at: finished.started_at,
+        finished_at: finished.finished_at,
+    }
+}
+
+/// The one place where a failed attempt decides what becomes of its event.
+fn failure(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Failure {
     let Finished {
         lease,
-        message,
+        lease_id,
         sent,
         started_at,
         finished_at,
-        ..
     } = finished;
     let reason = sent.reason.unwrap_or(Reason::Status);
-    let (next, wait) = match sent.verdict {
-        Verdict::Done => (NextStep::Delivered, None),
-        Verdict::GiveUp => (NextStep::Dead(reason), None),
-        // The queue counts: there is no receive after this one. But a request that our own stop broke off says nothing of
-        // the receiver, which may have accepted it: its message is replaced.
-        Verdict::Retry(_) if reason != Reason::Shutdown && shared.is_last(message) => {
-            (NextStep::Dead(reason), None)
-        }
+    let last = u32::try_from(lease.tries).unwrap_or(0) >= shared.options.max_attempts;
+    let next = match sent.verdict {
+        // A request that our own stop broke off says nothing of the receiver, so it is never the last.
+        _ if reason == Reason::Shutdown => NextStep::Retry(now),
+        Verdict::Done | Verdict::GiveUp => NextStep::Dead,
+        Verdict::Retry(_) if last => NextStep::Dead,
         Verdict::Retry(asked) => {
-            let wait = if reason == Reason::Shutdown {
-                Duration::ZERO
-            } else {
-                backoff::wait(
-                    &shared.options.schedule,
-                    message.receive_count,
-                    asked,
-                    fastrand::f64(),
-                )
-            };
-            (
-                NextStep::Retry(now + wait + shared.options.lost_after),
-                Some(wait),
-            )
+            let tries = u32::try_from(lease.tries).unwrap_or(1);
+            NextStep::Retry(now + backoff::wait(&shared.options.schedule, tries, asked, fastrand::f64()))
         }
     };
-    let outcome = Outcome {
+    Failure {
         event_id: lease.event_id,
+        lease_id: *lease_id,
         attempt: lease.attempt,
         outcome: sent.outcome,
         status: sent.status,
-        reason: sent.reason,
+        reason,
         error: sent.error.clone(),
         response: sent.response.clone(),
         started_at: *started_at,
         finished_at: *finished_at,
         next,
-    };
-    Decision { outcome, wait }
+    }
 }
 
-fn disposal(shared: &Shared, finished: Finished, outcome: &Outcome, wait: Option<Duration>) -> Disposal {
-    let Finished {
-        message, sent, hold, ..
-    } = finished;
-    // First of all: a heartbeat must not put the message off once more.
-    drop(hold);
-    match outcome.next {
-        NextStep::Delivered => Disposal::Ack(message.receipt),
-        // After its last receive the queue itself moves the message, as soon as it is visible again.
-        NextStep::Dead(_) if sent.verdict != Verdict::GiveUp => {
-            Disposal::Hide(message.receipt, Duration::ZERO)
-        }
-        NextStep::Dead(reason) => Disposal::Bury(message, reason.as_str().to_owned()),
-        NextStep::Retry(_) if shared.is_last(&message) => Disposal::Replace(outcome.event_id, message),
-        NextStep::Retry(_) => Disposal::Hide(message.receipt, wait.unwrap_or_default()),
-    }
+fn note_delivery(shared: &Shared, finished: &Finished) {
+    let lease = &finished.lease;
+    let sendable_at = shared.gate.sendable_at(lease.late_from);
+    let lateness = (finished.finished_at - sendable_at).to_std().unwrap_or_default();
+    counter!("bday_events_delivered_total", "kind" => lease.kind.clone()).increment(1);
+    histogram!("bday_lateness_seconds").record(lateness.as_secs_f64());
+    shared.report.delivered(lateness);
 }
 
 /// Metrics, and a line for each attempt that failed. No names, no bodies.
-fn note(shared: &Shared, finished: &Finished, outcome: &Outcome, wait: Option<Duration>) {
-    let lease = &finished.lease;
-    if outcome.outcome == AttemptOutcome::Delivered {
-        let sendable_at = shared.last_pause.delays(lease.sendable_at);
-        let lateness = (outcome.finished_at - sendable_at).to_std().unwrap_or_default();
-        counter!("bday_events_delivered_total", "kind" => lease.kind.clone()).increment(1);
-        histogram!("bday_lateness_seconds").record(lateness.as_secs_f64());
-        shared.report.delivered(lateness);
-        return;
-    }
-    let reason = outcome.reason.map_or("status", Reason::as_str);
-    counter!("bday_attempts_failed_total", "reason" => reason).increment(1);
+fn note_failure(shared: &Shared, finished: &Finished, failure: &Failure, now: DateTime<Utc>) {
+    let (reason, user_id) = (failure.reason, finished.lease.user_id);
+    counter!("bday_attempts_failed_total", "reason" => reason.as_str()).increment(1);
     shared.report.failed();
+    let retry_in_secs = match failure.next {
+        NextStep::Retry(at) => Some((at - now).num_seconds()),
+        NextStep::Dead => None,
+    };
     tracing::warn!(
-        event_id = %outcome.event_id,
-        user_id = %lease.user_id,
-        attempt = outcome.attempt,
-        receive_count = finished.message.receive_count,
-        outcome = outcome.outcome.as_str(),
-        reason,
-        status = outcome.status,
-        error = outcome.error,
-        retry_in_secs = wait.map(|wait| wait.as_secs()),
+        event_id = %failure.event_id,
+        %user_id,
+        attempt = failure.attempt,
+        outcome = failure.outcome.as_str(),
+        %reason,
+        status = failure.status,
+        error = failure.error,
+        retry_in_secs,
         "attempt failed"
     );
-    if let NextStep::Dead(reason) = outcome.next {
+    if failure.next == NextStep::Dead {
         counter!("bday_events_dead_total", "reason" => reason.as_str()).increment(1);
         shared.report.dead();
-        tracing::warn!(event_id = %outcome.event_id, user_id = %lease.user_id, %reason, "event dead");
+        tracing::warn!(event_id = %failure.event_id, %user_id, %reason, "event dead");
     }
 }

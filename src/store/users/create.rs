@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{self, begin_writing, insert_events};
+use super::super::plan::{WrittenEvents, insert_events, planned_through};
 use super::super::{Result, Store};
 use super::columns::Columns;
 use super::occasions::{Dates, occasions_of};
@@ -83,15 +83,14 @@ impl Store {
         answer: impl Fn(&User) -> String,
     ) -> Result<Created> {
         self.in_time(async {
-            let (mut transaction, through) = begin_writing(self).await?;
+            let mut transaction = self.begin().await?;
             if let Some(idempotency) = idempotency
                 && let Some(before) = reserve(&mut transaction, now, idempotency).await?
             {
                 return Ok(before);
             }
             let users = std::slice::from_ref(user);
-            let (mut created, written) =
-                insert_and_plan(&mut transaction, schedule, now, through, users).await?;
+            let (mut created, written) = insert_and_plan(&mut transaction, schedule, now, users).await?;
             let Some(user) = created.pop().flatten() else {
                 transaction.rollback().await?;
                 return Ok(Created::ExternalIdTaken);
@@ -138,8 +137,8 @@ impl Store {
         users: &[NewUser],
     ) -> Result<Vec<Option<User>>> {
         self.in_time(async {
-            let (mut transaction, through) = begin_writing(self).await?;
-            let (created, written) = insert_and_plan(&mut transaction, schedule, now, through, users).await?;
+            let mut transaction = self.begin().await?;
+            let (created, written) = insert_and_plan(&mut transaction, schedule, now, users).await?;
             transaction.commit().await?;
             written.count();
             Ok(created)
@@ -153,10 +152,11 @@ async fn insert_and_plan(
     transaction: &mut Transaction<'_, Postgres>,
     schedule: &Schedule,
     now: DateTime<Utc>,
-    through: Option<NaiveDate>,
     users: &[NewUser],
-) -> Result<(Vec<Option<User>>, plan::Written)> {
+) -> Result<(Vec<Option<User>>, WrittenEvents)> {
     let created = insert(transaction, now, users).await?;
+    let ids: Vec<Uuid> = created.iter().flatten().map(|user| user.id).collect();
+    let through = planned_through(transaction, schedule, now, &ids).await?;
     let mut events = Vec::new();
     for (new, user) in users.iter().zip(&created) {
         if let (Some(user), Some(through)) = (user, through) {

@@ -5,7 +5,7 @@ use metrics::counter;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{self, begin_writing};
+use super::super::plan::{WrittenEvents, planned_through};
 use super::super::replan::replan;
 use super::super::{Result, Store, StoreError};
 use super::UserRef;
@@ -71,7 +71,7 @@ impl Store {
         edit: impl FnOnce(Version, Result<&User>) -> Result<NewUser, E>,
     ) -> Result<Edited<E>> {
         self.in_time(async {
-            let (mut transaction, through) = begin_writing(self).await?;
+            let mut transaction = self.begin().await?;
             // Locked first and read afterwards: what a statement sees is as of its start, so one that did both would wait for
             // another edit, and then give the dates that were there before that.
             let Some((id, version, _)) = lock(&mut transaction, who).await? else {
@@ -110,8 +110,9 @@ impl Store {
                 raise_versions(&mut transaction, now, &[id]).await?;
             }
             let mut current = old;
-            let mut written = plan::Written::default();
+            let mut written = WrittenEvents::default();
             if dates || fields || current.is_none() {
+                let through = planned_through(&mut transaction, schedule, now, &[id]).await?;
                 written = replan(&mut transaction, schedule, now, through, &[id]).await?;
                 current = one_user(&mut *transaction, UserRef::Id(id)).await?;
             }
@@ -153,7 +154,7 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
             let cancelled = sqlx::query(
-                "UPDATE events SET state = 'cancelled', reason = 'user_deleted', finished_at = $2, deadline_at = NULL
+                "UPDATE events SET state = 'cancelled', reason = 'user_deleted', finished_at = $2, next_attempt_at = NULL
                  WHERE user_id = $1 AND state IN ('pending', 'queued')",
             )
             .bind(id)

@@ -70,10 +70,11 @@ impl Store {
             let planned_through = sqlx::query_scalar("SELECT max(local_date) FROM planned_days")
                 .fetch_one(&mut *transaction)
                 .await?;
-            let being_planned =
-                sqlx::query_scalar("SELECT local_date FROM planned_days WHERE planned_at IS NULL ORDER BY 1")
-                    .fetch_all(&mut *transaction)
-                    .await?;
+            let being_planned = sqlx::query_scalar(
+                "SELECT local_date FROM planned_days GROUP BY 1 HAVING count(planned_at) = 0 ORDER BY 1",
+            )
+            .fetch_all(&mut *transaction)
+            .await?;
             let pause = sqlx::query_as("SELECT since, reason FROM pauses")
                 .fetch_optional(&mut *transaction)
                 .await?;
@@ -111,7 +112,7 @@ async fn former(
 
 async fn events(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Result<Vec<EventWithAttempts>> {
     let events: Vec<Event> = sqlx::query_as(
-        "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, queued_at,
+        "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, next_attempt_at, queued_at,
                 finished_at, redriven_at
          FROM events WHERE user_id = $1 ORDER BY local_year DESC, due_at DESC, kind LIMIT $2",
     )

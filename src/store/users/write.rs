@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{self, begin_writing, insert_events};
+use super::super::plan::{WrittenEvents, insert_events, planned_through};
 use super::super::replan::replan;
 use super::super::{Result, Store, StoreError};
 use super::columns::Columns;
@@ -28,7 +28,7 @@ impl Store {
         users: &[(UserKey, NewUser)],
     ) -> Result<Vec<(Uuid, Written)>> {
         self.in_time(async {
-            let (mut transaction, through) = begin_writing(self).await?;
+            let mut transaction = self.begin().await?;
             let targets = identify(&mut transaction, users).await?;
             let updated = users
                 .iter()
@@ -62,7 +62,9 @@ impl Store {
             if !only_dates.is_empty() {
                 raise_versions(&mut transaction, now, &only_dates).await?;
             }
-            let mut events = plan::Written::default();
+            let ids: Vec<Uuid> = result.iter().map(|(id, _)| *id).collect();
+            let through = planned_through(&mut transaction, schedule, now, &ids).await?;
+            let mut events = WrittenEvents::default();
             if let Some(through) = through {
                 events = plan_created(&mut transaction, schedule, now, through, users, &result).await?;
             }
@@ -267,7 +269,7 @@ async fn plan_created(
     through: NaiveDate,
     users: &[(UserKey, NewUser)],
     written: &[(Uuid, Written)],
-) -> Result<plan::Written> {
+) -> Result<WrittenEvents> {
     let mut events = Vec::new();
     for ((_, user), (id, outcome)) in users.iter().zip(written) {
         if *outcome == Written::Created {

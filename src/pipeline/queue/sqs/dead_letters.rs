@@ -1,20 +1,20 @@
-//! The dead-letter queue of SQS, for whoever looks at it: a queue like any other, so a look is a receive.
+//! The dead-letter queue of SQS. It is a queue like any other, so that to read it is a receive.
 
 use std::time::Duration;
 
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message};
+use aws_sdk_sqs::types::Message;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{BATCH, CALL_TIMEOUT, CONCURRENT_CALLS, SqsQueue, deletions};
-use crate::pipeline::queue::{DeadLetter, QueueError, Receipt, Result};
+use crate::pipeline::queue::{DeadMessage, QueueError, Receipt, Result};
 
-/// A receive that does not wait asks some of the servers only, and may find nothing where there is something.
+/// A receive that does not wait asks some of the servers only, and may miss messages.
 const WAIT: Duration = Duration::from_secs(1);
 
 impl SqsQueue {
-    pub(super) async fn look_at_dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadLetter>> {
+    pub(super) async fn read_dead_letters(&self, max: usize, hidden: Duration) -> Result<Vec<DeadMessage>> {
         let calls = max.div_ceil(BATCH).clamp(1, CONCURRENT_CALLS);
-        // No more than was asked for: what is received and not looked at would be hidden for nothing.
+        // No more than was asked for: each message that is received is hidden from others.
         let share = |call: usize| max.saturating_sub(call * BATCH).clamp(1, BATCH) as i32;
         let found: Vec<Vec<Message>> = stream::iter((0..calls).map(share).map(async |each| {
             let call = self
@@ -31,7 +31,7 @@ impl SqsQueue {
                 .await
                 .map_err(|_| QueueError::Timeout(deadline))?
                 .map_err(|error| self.refused(error))?;
-            Ok(answer.messages.unwrap_or_default())
+            Ok::<_, QueueError>(answer.messages.unwrap_or_default())
         }))
         .buffer_unordered(CONCURRENT_CALLS)
         .try_collect()
@@ -61,48 +61,19 @@ impl SqsQueue {
             tracing::warn!(
                 code = failed.code,
                 messages = answer.failed.len(),
-                "dead letters were not deleted"
+                "dead letters not deleted"
             );
         }
         Ok(answer.successful.len() as u64)
     }
-
-    pub(super) async fn release_all_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
-        let calls: Vec<_> = receipts
-            .chunks(BATCH)
-            .map(|batch| self.release_some(batch))
-            .collect();
-        stream::iter(calls)
-            .buffer_unordered(CONCURRENT_CALLS)
-            .try_collect()
-            .await
-    }
-
-    async fn release_some(&self, receipts: &[Receipt]) -> Result<()> {
-        let mut call = self
-            .client
-            .change_message_visibility_batch()
-            .queue_url(&self.options.dead_letter_url);
-        for (at, receipt) in receipts.iter().enumerate() {
-            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
-                .id(at.to_string())
-                .receipt_handle(&receipt.0)
-                .visibility_timeout(0)
-                .build();
-            call = call.entries(entry.map_err(|error| QueueError::Refused(error.to_string()))?);
-        }
-        // What fails inside the answer shows by itself when its time is over.
-        call.send().await.map_err(|error| self.refused(error))?;
-        Ok(())
-    }
 }
 
-fn letter(message: Message) -> Option<DeadLetter> {
+fn letter(message: Message) -> Option<DeadMessage> {
     let reason = message
         .message_attributes
         .as_ref()
         .and_then(|attributes| attributes.get("reason")?.string_value.clone());
-    Some(DeadLetter {
+    Some(DeadMessage {
         receipt: Receipt(message.receipt_handle?),
         id: message.message_id.unwrap_or_default(),
         body: message.body.unwrap_or_default(),

@@ -1,0 +1,37 @@
+-- The local dates that were planned, by the rules they were planned under: schedulers with other kinds or send times (in a
+-- rollout) plan each date by themselves, and none closes a date for another.
+-- A row without `planned_at` is open: whoever writes a user plans that date in the same transaction, and a planner still goes
+-- through the users that were there before.
+CREATE TABLE planned_days (
+    local_date date NOT NULL,
+    rules      text NOT NULL,
+    planned_at timestamptz,
+
+    PRIMARY KEY (local_date, rules)
+);
+
+-- Users whose row this version could not read when their day was planned. The planner tries them again by themselves.
+CREATE TABLE unplanned_users (
+    user_id  uuid PRIMARY KEY,
+    error    text NOT NULL,
+    tried_at timestamptz NOT NULL
+);
+
+-- The zone data and the rules that pending events were computed with: one row, none before the first scheduler. While they are
+-- computed again, the second half says with what, and how far it has come.
+CREATE TABLE planning_basis (
+    only_row       boolean PRIMARY KEY DEFAULT true,
+    zone_data      text NOT NULL,
+    rules          text NOT NULL,
+    computed_at    timestamptz NOT NULL,
+    next_zone_data text,
+    next_rules     text,
+    after_at       timestamptz,
+    after_id       uuid,
+    progress_at    timestamptz,
+
+    CONSTRAINT there_is_one_row CHECK (only_row),
+    CONSTRAINT progress_has_a_target CHECK (
+        (next_zone_data IS NULL) = (next_rules IS NULL) AND (after_at IS NULL) = (after_id IS NULL)
+        AND (after_id IS NULL OR next_rules IS NOT NULL))
+);

@@ -1,0 +1,23 @@
+-- Packs of event ids on their way to workers, and messages on their way to the dead-letter queue. The claim writes a pack in the
+-- transaction that makes its events `queued`; the worker that leases them deletes it. So every queued event is in a pack, and a
+-- pack that is sent or received twice is harmless: the lease decides.
+--
+-- With `queue.kind = "postgres"` this is the queue: workers take the packs, and the messages stay here.
+CREATE TABLE outbox (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_ids    uuid[] NOT NULL,
+    -- Why its event is dead: a message for the dead-letter queue. NULL: a pack for workers.
+    dead_letter  text,
+    created_at   timestamptz NOT NULL,
+    -- Nobody takes it before: a sender or a worker has it, or it waits.
+    available_at timestamptz NOT NULL,
+    -- The queue has confirmed it.
+    sent_at      timestamptz,
+
+    CONSTRAINT a_pack_has_events CHECK (cardinality(event_ids) > 0),
+    CONSTRAINT a_dead_letter_has_one_event CHECK (dead_letter IS NULL OR cardinality(event_ids) = 1)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX outbox_to_take ON outbox (available_at, id) WHERE sent_at IS NULL AND dead_letter IS NULL;
+CREATE INDEX outbox_sent ON outbox (sent_at) WHERE sent_at IS NOT NULL;
+CREATE INDEX outbox_dead_letters ON outbox ((event_ids[1])) WHERE dead_letter IS NOT NULL;

@@ -1,0 +1,23 @@
+//! The flow of an event, one direction, a stage a file or folder:
+//!
+//! ```text
+//!            every minute, at second 0; retries every few seconds
+//! clock ──> plan ──> claim ──> send ──> receive ──> lease ──> deliver ──> record
+//!           users    due       outbox   packs of    queued    Channel     delivered,
+//!           near     pending   to       event ids   to                    pending again with a next attempt,
+//!           their    to queued Queue    (Queue)     delivering            or dead
+//!           day      + outbox                       then ack
+//! ```
+//!
+//! PostgreSQL owns an event's life: its state, its attempts, when it may be tried next, its death. The queue only carries packs of
+//! event ids from schedulers to workers. The scheduler has the stages up to the queue ([`scheduler`]) and the sweep, the
+//! [`worker`] those behind it.
+
+pub mod channel;
+mod claim;
+mod plan;
+pub mod queue;
+pub mod scheduler;
+mod send;
+mod sweep;
+pub mod worker;

@@ -1,0 +1,182 @@
+//! Plan: events for the occasions of the next days, and of days that were missed. Beside the ticks, never in front of them.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use metrics::counter;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::scheduler::{Scheduler, TickError};
+use crate::store::{BUCKETS, PageRequest, PlanPage, PlanStep};
+use crate::telemetry::chain;
+
+/// Occasions per transaction: few enough that an edit which waits for it does not notice.
+const PAGE: u32 = 1000;
+/// Users that could not be read, tried again in one round.
+const UNREADABLE: u32 = 500;
+/// Rounds over the buckets of a day that writers hold.
+const ROUNDS: usize = 5;
+/// Days that were missed for longer than this are not planned any more.
+const LONGEST_GAP: Days = Days::new(366);
+/// Between two rounds, if nothing was left undone.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// And where another process is planning, or a writer holds users.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a round of planning did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Planned {
+    /// New pending events.
+    pub(super) planned: u64,
+    /// New events that are skipped from the start.
+    pub(super) skipped: u64,
+    /// Whether everything is planned that can be.
+    pub(super) complete: bool,
+}
+
+impl Scheduler {
+    /// Plans until `token` is cancelled.
+    pub(super) async fn run_planner(&self, token: &CancellationToken) {
+        loop {
+            let planned = self.plan(self.clock.now());
+            let Some(planned) = token.run_until_cancelled(Box::pin(planned)).await else {
+                return;
+            };
+            self.plan_beat.turn();
+            let pause = match planned {
+                Ok(Planned { complete: true, .. }) => INTERVAL,
+                Ok(_) => RETRY,
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "planning failed");
+                    RETRY * 5
+                }
+            };
+            if token
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await
+                .is_none()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Plans the local dates that are missing. A day costs what it has occasions; a round without a new day costs two look-ups.
+    pub(super) async fn plan(&self, now: DateTime<Utc>) -> Result<Planned, TickError> {
+        let (from, through) = self.window(now);
+        let rules = self.schedule.rules();
+        let mut total = Planned {
+            complete: true,
+            ..Planned::default()
+        };
+        for day in self.store.days_to_plan(&rules, from, through).await? {
+            if day < through - LONGEST_GAP {
+                tracing::warn!(%day, "day missed over a year ago is not planned");
+                self.store.open_day(&rules, day).await?;
+                self.store.close_day(&rules, now, day).await?;
+                continue;
+            }
+            total.complete &= self.plan_day(now, &rules, day, &mut total).await?;
+        }
+        let unreadable = self
+            .store
+            .plan_unreadable(&self.schedule, now, UNREADABLE)
+            .await?;
+        metrics::gauge!("bday_unreadable_users").set(unreadable as f64);
+        self.plan_beat.touch();
+        if total.planned + total.skipped > 0 {
+            tracing::info!(planned = total.planned, skipped = total.skipped, "events planned");
+        }
+        Ok(total)
+    }
+
+    /// The local dates that the plan must reach: some zone is a day ahead of UTC, some a day behind.
+    fn window(&self, now: DateTime<Utc>) -> (NaiveDate, NaiveDate) {
+        let day = Days::new(1);
+        (
+            (now - self.options.late_max).date_naive() - day,
+            (now + self.options.horizon).date_naive() + day,
+        )
+    }
+
+    /// Returns whether the day is planned, and closed.
+    async fn plan_day(
+        &self,
+        now: DateTime<Utc>,
+        rules: &str,
+        day: NaiveDate,
+        total: &mut Planned,
+    ) -> Result<bool, TickError> {
+        self.store.open_day(rules, day).await?;
+        let mut left: Vec<i16> = (0..BUCKETS).collect();
+        for _ in 0..ROUNDS {
+            let mut busy = Vec::new();
+            for bucket in left {
+                match self.plan_bucket(now, day, bucket, total).await? {
+                    Bucket::Planned => {}
+                    Bucket::Busy => busy.push(bucket),
+                    Bucket::Elsewhere => return Ok(false),
+                }
+            }
+            if busy.is_empty() {
+                self.store.close_day(rules, now, day).await?;
+                return Ok(true);
+            }
+            left = busy;
+        }
+        tracing::warn!(%day, buckets = left.len(), "day not planned yet: writers hold its users");
+        Ok(false)
+    }
+
+    async fn plan_bucket(
+        &self,
+        now: DateTime<Utc>,
+        day: NaiveDate,
+        bucket: i16,
+        total: &mut Planned,
+    ) -> Result<Bucket, TickError> {
+        let mut after = Uuid::nil();
+        loop {
+            let request = PageRequest {
+                day,
+                bucket,
+                after,
+                limit: PAGE,
+            };
+            let page = match self.store.plan_page(&self.schedule, now, request).await {
+                Ok(PlanStep::Page(page)) => page,
+                Ok(PlanStep::Busy) => return Ok(Bucket::Busy),
+                Ok(PlanStep::Elsewhere) => return Ok(Bucket::Elsewhere),
+                Err(error) if error.is_contention() => return Ok(Bucket::Busy),
+                Err(error) => return Err(error.into()),
+            };
+            self.plan_beat.touch();
+            note(day, &page);
+            total.planned += page.planned;
+            total.skipped += page.skipped;
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(Bucket::Planned),
+            }
+        }
+    }
+}
+
+/// What became of a bucket.
+enum Bucket {
+    Planned,
+    /// A writer holds it.
+    Busy,
+    /// Another process is planning.
+    Elsewhere,
+}
+
+fn note(day: NaiveDate, page: &PlanPage) {
+    counter!("bday_events_planned_total").increment(page.planned);
+    counter!("bday_events_skipped_total", "reason" => "late_join").increment(page.skipped);
+    if let Some((user_id, error)) = page.unreadable.first() {
+        let users = page.unreadable.len();
+        tracing::error!(%day, users, %user_id, error, "unreadable users are not planned");
+    }
+}

@@ -1,0 +1,177 @@
+//! The gate: whether events may be leased. Closed while sending is paused, the database does not answer, or this machine's clock
+//! differs from the database's.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+
+use super::Shared;
+use crate::clock::Clock;
+use crate::skew::{MAX_SKEW, Skew};
+use crate::telemetry::chain;
+
+/// How soon a pause, a wrong clock, or their end is noticed.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the gate is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unchecked,
+    Open,
+    Paused,
+    NoDatabase,
+    WrongClock,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Gate {
+    state: watch::Sender<State>,
+    /// Both clocks of this machine when they were last found right.
+    checked: Mutex<Option<(DateTime<Utc>, Instant)>>,
+    /// The last pause that this process saw end, from and until (UTC).
+    last_pause: Mutex<Option<(DateTime<Utc>, DateTime<Utc>)>>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            state: watch::Sender::new(State::Unchecked),
+            checked: Mutex::default(),
+            last_pause: Mutex::default(),
+        }
+    }
+}
+
+impl Gate {
+    /// Waits until events may be leased.
+    pub(super) async fn opened(&self) {
+        // The sender lives as long as the pool.
+        let _ = self
+            .state
+            .subscribe()
+            .wait_for(|state| *state == State::Open)
+            .await;
+    }
+
+    /// The current instant, unless the clock jumped since it was found right: the elapsed time tells.
+    pub(super) fn now(&self, clock: &dyn Clock) -> Option<DateTime<Utc>> {
+        let (now, monotonic) = (clock.now(), clock.monotonic());
+        let checked = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((was, then)) = checked {
+            let elapsed =
+                TimeDelta::from_std(monotonic.saturating_duration_since(then)).unwrap_or(TimeDelta::MAX);
+            if ((now - was) - elapsed).abs() > MAX_SKEW {
+                self.set(State::WrongClock);
+                return None;
+            }
+        }
+        Some(now)
+    }
+
+    /// When an event could be sent whose lateness counts from `at`: not during a pause.
+    pub(super) fn sendable_at(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        match *self.last_pause.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((began, ended)) if began <= at && at < ended => ended,
+            _ => at,
+        }
+    }
+
+    fn note_pause(&self, began: DateTime<Utc>, ended: DateTime<Utc>) {
+        *self.last_pause.lock().unwrap_or_else(PoisonError::into_inner) = Some((began, ended));
+    }
+
+    fn set(&self, state: State) {
+        let before = self.state.send_replace(state);
+        if before == state {
+            return;
+        }
+        match state {
+            State::Paused => tracing::info!("sending paused"),
+            State::Open if before == State::Paused => tracing::info!("sending resumed"),
+            State::Open if before != State::Unchecked => tracing::info!("leasing resumed"),
+            _ => {}
+        }
+    }
+}
+
+/// Checks again and again whether events may be leased.
+pub(super) async fn run(shared: &Shared) {
+    let mut paused_since = None;
+    loop {
+        check(shared, &mut paused_since).await;
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
+    let gate = &shared.gate;
+    let ours = shared.clock.now();
+    let asked = shared.clock.monotonic();
+    let (database, since) = match shared.store.clock_and_pause().await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::debug!(error = chain(&error), "gate check failed");
+            return gate.set(State::NoDatabase);
+        }
+    };
+    let took = shared.clock.monotonic().duration_since(asked);
+    metrics::gauge!("bday_paused").set(u8::from(since.is_some()));
+    if let Some(began) = std::mem::replace(paused_since, since).filter(|_| since.is_none()) {
+        gate.note_pause(began, shared.clock.now());
+    }
+    if let Err(error) = Skew::between(ours, database, TimeDelta::from_std(took).unwrap_or_default()).check() {
+        // Held back on purpose is not stuck.
+        shared.beat.turn();
+        if *gate.state.borrow() != State::WrongClock {
+            tracing::error!(%error, "leasing stopped");
+        }
+        return gate.set(State::WrongClock);
+    }
+    *gate.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some((ours, asked));
+    gate.set(if since.is_some() {
+        State::Paused
+    } else {
+        State::Open
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn an_event_that_became_due_in_a_pause_could_be_sent_at_its_end() {
+        let at = |minute| DateTime::UNIX_EPOCH + TimeDelta::minutes(minute);
+        let gate = Gate::default();
+        assert_eq!(gate.sendable_at(at(5)), at(5));
+        gate.note_pause(at(10), at(70));
+        for (due, sendable) in [(9, 9), (10, 70), (69, 70), (70, 70), (71, 71)] {
+            assert_eq!(gate.sendable_at(at(due)), at(sendable), "{due}");
+        }
+    }
+
+    #[derive(Debug)]
+    struct Jumping(TimeDelta);
+
+    impl Clock for Jumping {
+        fn now(&self) -> DateTime<Utc> {
+            SystemClock.now() + self.0
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumped_since_its_check_leases_nothing() {
+        let gate = Gate::default();
+        let checked = (SystemClock.now(), SystemClock.monotonic());
+        *gate.checked.lock().expect("no panic") = Some(checked);
+        let now = |secs| gate.now(&Jumping(TimeDelta::seconds(secs)));
+        assert!(now(0).is_some() && now(4).is_some());
+        assert_eq!((now(7), now(-7), now(3 * 86_400)), (None, None, None));
+    }
+}

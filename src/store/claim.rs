@@ -1,0 +1,140 @@
+//! Claim: due events become queued, in packs, in one statement.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{Pack, Result, Store};
+
+/// What a claim takes.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimRequest<'a> {
+    /// Events due at this instant or before (UTC).
+    pub now: DateTime<Utc>,
+    /// The kinds that this process knows; it leaves the others alone.
+    pub kinds: &'a [String],
+    /// Events of any kind whose lateness counts from before this instant are skipped.
+    pub late_before: DateTime<Utc>,
+    /// The most events to take.
+    pub limit: u32,
+    /// The most events in a pack.
+    pub pack_limit: usize,
+    /// When somebody else may send the packs (UTC).
+    pub available_at: DateTime<Utc>,
+}
+
+/// How far a pass has come, so that it meets each row once even where rows are skipped.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClaimCursor(Option<(DateTime<Utc>, Uuid)>);
+
+/// What a claim took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// The packs, now in the outbox.
+    pub packs: Vec<Pack>,
+    /// Events skipped because they are too late.
+    pub skipped: u64,
+}
+
+impl Claimed {
+    /// Events in the packs.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.event_ids.len() as u64).sum()
+    }
+
+    /// Whether nothing was due.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packs.is_empty() && self.skipped == 0
+    }
+}
+
+/// A pack, or (without an id) the summary of the claim.
+#[derive(FromRow)]
+struct Row {
+    id: Option<i64>,
+    event_ids: Option<Vec<Uuid>>,
+    skipped: i64,
+    last_at: Option<DateTime<Utc>>,
+    last_id: Option<Uuid>,
+}
+
+/// A pack holds a sixteenth of what is taken, so that several workers share a small number of events, within the limit.
+const CLAIM: &str = "
+WITH due AS MATERIALIZED (
+    SELECT id, next_attempt_at, late_from < $3 AS late, isolated FROM events
+    WHERE next_attempt_at <= $1 AND (next_attempt_at, id) > ($5, $6) AND (kind = ANY($2) OR late_from < $3)
+    ORDER BY next_attempt_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE events e
+    SET state = CASE WHEN d.late THEN 'skipped' ELSE 'queued' END::event_state,
+        reason = CASE WHEN d.late THEN 'late' END, finished_at = CASE WHEN d.late THEN $1 END,
+        queued_at = CASE WHEN d.late THEN e.queued_at ELSE $1 END, next_attempt_at = NULL
+    FROM due d WHERE e.id = d.id
+), numbered AS (
+    SELECT id, CASE WHEN isolated THEN -n ELSE (n - 1) / greatest(1, least($7, (total + 15) / 16)) END AS pack
+    FROM (SELECT id, isolated, row_number() OVER (PARTITION BY isolated ORDER BY next_attempt_at, id) AS n,
+                 count(*) OVER () AS total
+          FROM due WHERE NOT late) AS d
+), packs AS (
+    INSERT INTO outbox (event_ids, created_at, available_at)
+    SELECT array_agg(id), $1, $8 FROM numbered GROUP BY pack
+    RETURNING id, event_ids
+)
+SELECT id, event_ids, 0 AS skipped, NULL::timestamptz AS last_at, NULL::uuid AS last_id FROM packs
+UNION ALL
+SELECT NULL, NULL, (SELECT count(*) FROM due WHERE late), next_attempt_at, id
+FROM (SELECT next_attempt_at, id FROM due ORDER BY next_attempt_at DESC, id DESC LIMIT 1) AS last";
+
+impl Store {
+    /// Takes due events behind `cursor`, and moves it past them: those in time are queued and packed into the outbox, those
+    /// too late are skipped. Rows that another transaction holds are left for the next pass.
+    ///
+    /// # Errors
+    /// The database is unavailable; then nothing was taken, or the outbox has it.
+    pub async fn claim(&self, request: ClaimRequest<'_>, cursor: &mut ClaimCursor) -> Result<Claimed> {
+        let (after_at, after_id) = cursor.0.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
+        let rows: Vec<Row> = self
+            .in_time(async {
+                Ok(sqlx::query_as(CLAIM)
+                    .bind(request.now)
+                    .bind(request.kinds)
+                    .bind(request.late_before)
+                    .bind(i64::from(request.limit))
+                    .bind(after_at)
+                    .bind(after_id)
+                    .bind(request.pack_limit as i64)
+                    .bind(request.available_at)
+                    .fetch_all(&self.pool)
+                    .await?)
+            })
+            .await?;
+        let mut claimed = Claimed::default();
+        for row in rows {
+            match (row.id, row.event_ids) {
+                (Some(id), Some(event_ids)) => claimed.packs.push(Pack { id, event_ids }),
+                _ => {
+                    claimed.skipped = row.skipped.unsigned_abs();
+                    cursor.0 = row.last_at.zip(row.last_id).or(cursor.0);
+                }
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// When the next pending event may be claimed (UTC).
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>> {
+        self.in_time(async {
+            Ok(sqlx::query_scalar(
+                "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL",
+            )
+            .fetch_one(&self.pool)
+            .await?)
+        })
+        .await
+    }
+}

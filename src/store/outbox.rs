@@ -1,0 +1,241 @@
+//! The outbox: packs that wait to be sent or received, and messages for the dead-letter queue.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{Result, Store};
+
+/// Events that travel together.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Pack {
+    /// Its row in the outbox.
+    pub id: i64,
+    /// The events.
+    pub event_ids: Vec<Uuid>,
+}
+
+/// A dead event on its way to the dead-letter queue.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct DeadLetterRow {
+    /// Its row in the outbox.
+    pub id: i64,
+    /// The event.
+    pub event_id: Uuid,
+    /// Why it is dead.
+    pub reason: String,
+}
+
+/// What remains of a pack that could not be leased as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deferred {
+    /// The pack.
+    pub pack: i64,
+    /// Its events that are still queued.
+    pub event_ids: Vec<Uuid>,
+    /// When they may be received again (UTC).
+    pub available_at: DateTime<Utc>,
+}
+
+impl Store {
+    /// Takes up to `limit` packs that are available at `now`, oldest first, and hides them from others until `until` (UTC):
+    /// to send them, or, where the outbox is the queue, to work on them.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn take_packs(
+        &self,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<Vec<Pack>> {
+        self.in_time(async {
+            Ok(sqlx::query_as(
+                "UPDATE outbox SET available_at = $2 WHERE id IN (
+                     SELECT id FROM outbox WHERE available_at <= $1 AND sent_at IS NULL AND dead_letter IS NULL
+                     ORDER BY available_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 RETURNING id, event_ids",
+            )
+            .bind(now)
+            .bind(until)
+            .bind(limit as i64)
+            .fetch_all(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
+    /// The same for messages to the dead-letter queue.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn take_dead_letters(
+        &self,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterRow>> {
+        self.in_time(async {
+            Ok(sqlx::query_as(
+                "UPDATE outbox SET available_at = $2 WHERE id IN (
+                     SELECT id FROM outbox WHERE available_at <= $1 AND dead_letter IS NOT NULL
+                     ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 RETURNING id, event_ids[1] AS event_id, dead_letter AS reason",
+            )
+            .bind(now)
+            .bind(until)
+            .bind(limit as i64)
+            .fetch_all(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
+    /// Notes that the queue has confirmed these packs.
+    ///
+    /// # Errors
+    /// The database is unavailable; then they are sent again.
+    pub async fn confirm_packs(&self, now: DateTime<Utc>, packs: &[i64]) -> Result<()> {
+        self.in_time(async {
+            sqlx::query("UPDATE outbox SET sent_at = $2 WHERE id = ANY($1)")
+                .bind(packs)
+                .bind(now)
+                .execute(&self.pool)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes packs available at once, which were taken and could not be sent.
+    ///
+    /// # Errors
+    /// The database is unavailable; then they become available by themselves.
+    pub async fn release_packs(&self, at: DateTime<Utc>, packs: &[i64]) -> Result<()> {
+        self.in_time(async {
+            sqlx::query("UPDATE outbox SET available_at = $2 WHERE id = ANY($1) AND sent_at IS NULL")
+                .bind(packs)
+                .bind(at)
+                .execute(&self.pool)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes rows that have served: packs whose events are all leased or no longer queued, messages that the dead-letter
+    /// queue has. Rows that another transaction holds are skipped: it deletes them, or they are received again. Returns how
+    /// many were deleted.
+    ///
+    /// # Errors
+    /// The database is unavailable; then they are received again, and deleted then.
+    pub async fn delete_outbox(&self, ids: &[i64]) -> Result<u64> {
+        self.in_time(async {
+            let done = sqlx::query(
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)",
+            )
+            .bind(ids)
+            .execute(&self.pool)
+            .await?;
+            Ok(done.rows_affected())
+        })
+        .await
+    }
+
+    /// Leaves the events of `deferred` in their pack, to be sent and received again later.
+    ///
+    /// # Errors
+    /// The database is unavailable; then the pack is received again as it is.
+    pub async fn defer_packs(&self, deferred: &[Deferred]) -> Result<()> {
+        for one in deferred {
+            self.in_time(async {
+                sqlx::query(
+                    "UPDATE outbox SET event_ids = $2, available_at = $3, sent_at = NULL
+                     WHERE id = $1 AND dead_letter IS NULL",
+                )
+                .bind(one.pack)
+                .bind(&one.event_ids)
+                .bind(one.available_at)
+                .execute(&self.pool)
+                .await?;
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Makes packs available again that were confirmed before `before` and that no worker has deleted since: the queue lost
+    /// them. Returns how many.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn resend_packs(&self, now: DateTime<Utc>, before: DateTime<Utc>, limit: usize) -> Result<u64> {
+        self.in_time(async {
+            let done = sqlx::query(
+                "UPDATE outbox SET sent_at = NULL, available_at = $1 WHERE id IN (
+                     SELECT id FROM outbox WHERE sent_at < $2 ORDER BY sent_at LIMIT $3 FOR UPDATE SKIP LOCKED)",
+            )
+            .bind(now)
+            .bind(before)
+            .bind(limit as i64)
+            .execute(&self.pool)
+            .await?;
+            Ok(done.rows_affected())
+        })
+        .await
+    }
+
+    /// When the next pack is available (UTC).
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn next_pack_at(&self) -> Result<Option<DateTime<Utc>>> {
+        self.in_time(async {
+            Ok(sqlx::query_scalar(
+                "SELECT min(available_at) FROM outbox WHERE sent_at IS NULL AND dead_letter IS NULL",
+            )
+            .fetch_one(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
+    /// Packs that no worker has taken, packs that one has (both only where the outbox is the queue), and messages for the
+    /// dead-letter queue.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn outbox_depth(&self, now: DateTime<Utc>) -> Result<(i64, i64, i64)> {
+        self.in_time(async {
+            Ok(sqlx::query_as(
+                "SELECT count(*) FILTER (WHERE dead_letter IS NULL AND available_at <= $1),
+                        count(*) FILTER (WHERE dead_letter IS NULL AND available_at > $1),
+                        count(*) FILTER (WHERE dead_letter IS NOT NULL)
+                 FROM outbox WHERE sent_at IS NULL",
+            )
+            .bind(now)
+            .fetch_one(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
+    /// Messages for the dead-letter queue behind `after`, in order: where the outbox is the queue, they stay here.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn kept_dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetterRow>> {
+        self.in_time(async {
+            Ok(sqlx::query_as(
+                "SELECT id, event_ids[1] AS event_id, dead_letter AS reason FROM outbox
+                 WHERE dead_letter IS NOT NULL AND id > $1 ORDER BY id LIMIT $2",
+            )
+            .bind(after)
+            .bind(limit as i64)
+            .fetch_all(&self.pool)
+            .await?)
+        })
+        .await
+    }
+}

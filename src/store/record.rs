@@ -1,0 +1,288 @@
+//! Record: how attempts ended, a batch in one statement, fenced by the lease and the attempt's number.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Result, Store};
+use crate::model::{AttemptOutcome, Reason};
+
+/// An attempt that delivered its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// The event.
+    pub event_id: Uuid,
+    /// The lease, half of the fence.
+    pub lease_id: Uuid,
+    /// The attempt's number, the other half.
+    pub attempt: i16,
+    /// The HTTP status.
+    pub status: Option<u16>,
+    /// When the request began (UTC).
+    pub started_at: DateTime<Utc>,
+    /// When it ended (UTC).
+    pub finished_at: DateTime<Utc>,
+}
+
+/// What comes next for an event whose attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextStep {
+    /// Pending again; it may be claimed at this instant (UTC).
+    Retry(DateTime<Utc>),
+    /// Dead.
+    Dead,
+}
+
+/// An attempt that did not deliver its event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The event.
+    pub event_id: Uuid,
+    /// The lease, half of the fence.
+    pub lease_id: Uuid,
+    /// The attempt's number, the other half.
+    pub attempt: i16,
+    /// `failed` or `unknown`.
+    pub outcome: AttemptOutcome,
+    /// The HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// Why.
+    pub reason: Reason,
+    /// The same in words, without secrets.
+    pub error: Option<String>,
+    /// The first bytes of the answer, as safe text.
+    pub response: Option<String>,
+    /// When the request began (UTC).
+    pub started_at: DateTime<Utc>,
+    /// When it ended (UTC).
+    pub finished_at: DateTime<Utc>,
+    /// What becomes of the event.
+    pub next: NextStep,
+}
+
+/// What became of the outcomes of a call. The others had lost their lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Events recorded, now or by an earlier call whose answer was lost.
+    pub events: HashSet<Uuid>,
+    /// Events that another transaction holds at this moment: call again.
+    pub locked: HashSet<Uuid>,
+}
+
+/// `$7` are leases that have ended. Rows that another transaction holds are skipped, or one would delay the whole batch.
+const DELIVERED: &str = "
+WITH done AS (
+    DELETE FROM leases WHERE id = ANY($7)
+), o AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::smallint[], $5::timestamptz[], $6::timestamptz[])
+        AS o(id, lease_id, attempt, status, started_at, finished_at)
+), free AS MATERIALIZED (
+    SELECT e.id, o.status, o.started_at, o.finished_at
+    FROM events e JOIN o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
+    FOR UPDATE OF e SKIP LOCKED
+)
+UPDATE events e
+SET state = 'delivered', lease_id = NULL, status = f.status, started_at = f.started_at, finished_at = f.finished_at
+FROM free f WHERE e.id = f.id
+RETURNING e.id";
+
+/// Those whose lease still holds: their rows were locked.
+const STILL_HELD: &str = "
+SELECT e.id FROM events e JOIN unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS o(id, lease_id, attempt)
+    ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt";
+
+/// The lease expired and was taken away, or an earlier call has written it and its answer was lost. The attempt's number proves
+/// that the event was not leased since: the delivery is true, and ends the event.
+const DELIVERED_LATE: &str = "
+WITH o AS (
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::timestamptz[])
+        AS o(id, attempt, status, started_at, finished_at)
+), late AS (
+    UPDATE events e
+    SET state = 'delivered', reason = NULL, next_attempt_at = NULL, status = o.status, started_at = o.started_at,
+        finished_at = o.finished_at
+    FROM o
+    WHERE e.id = o.id AND e.attempts = o.attempt
+      AND (e.state IN ('pending', 'queued') OR e.state = 'dead' AND e.reason = 'worker_lost')
+    RETURNING e.id, e.attempts
+), found AS (
+    DELETE FROM attempts a USING late WHERE a.event_id = late.id AND a.number = late.attempts
+), letters AS (
+    DELETE FROM outbox b USING late WHERE b.dead_letter IS NOT NULL AND b.event_ids[1] = late.id
+)
+SELECT id FROM late
+UNION ALL
+SELECT e.id FROM events e JOIN o ON o.id = e.id AND o.attempt = e.attempts AND o.finished_at = e.finished_at
+WHERE e.state = 'delivered'";
+
+const FAILED: &str = "
+WITH done AS (
+    DELETE FROM leases WHERE id = ANY($12)
+), all_outcomes AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::smallint[], $6::text[], $7::text[],
+                         $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
+        AS o(id, lease_id, attempt, outcome, status, reason, error, response, started_at, finished_at, next_at)
+), held AS MATERIALIZED (
+    SELECT e.id FROM events e JOIN all_outcomes o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
+), free AS MATERIALIZED (
+    SELECT id FROM events WHERE id IN (SELECT id FROM held) FOR UPDATE SKIP LOCKED
+), o AS (
+    SELECT * FROM all_outcomes WHERE id IN (SELECT id FROM free) OR id NOT IN (SELECT id FROM held)
+), logged AS (
+    INSERT INTO attempts (event_id, number, outcome, status, reason, error, response, started_at, finished_at)
+    SELECT id, attempt, outcome, status, reason, error, response, started_at, finished_at FROM o
+    ON CONFLICT (event_id, number) DO UPDATE
+    SET outcome = excluded.outcome, status = excluded.status, reason = excluded.reason, error = excluded.error,
+        response = excluded.response, started_at = excluded.started_at, finished_at = excluded.finished_at
+    WHERE attempts.reason = 'worker_lost'
+), ended AS (
+    UPDATE events e
+    SET state = CASE WHEN o.next_at IS NULL THEN 'dead' ELSE 'pending' END::event_state,
+        reason = CASE WHEN o.next_at IS NULL THEN o.reason END, last_error = coalesce(o.error, e.last_error),
+        next_attempt_at = o.next_at, finished_at = CASE WHEN o.next_at IS NULL THEN o.finished_at END, lease_id = NULL
+    FROM o WHERE e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
+    RETURNING e.id, o.reason, o.finished_at, e.state
+), letters AS (
+    INSERT INTO outbox (event_ids, dead_letter, created_at, available_at)
+    SELECT ARRAY[id], reason, finished_at, finished_at FROM ended WHERE state = 'dead'
+)
+SELECT id FROM ended";
+
+impl Store {
+    /// Records `deliveries`, and deletes the leases `ended`. Where a lease has expired, the delivery still counts unless the event
+    /// was leased again.
+    ///
+    /// # Errors
+    /// The database is unavailable; the same call may be made again.
+    pub async fn record_deliveries(&self, deliveries: &[Delivery], ended: &[Uuid]) -> Result<Recorded> {
+        let column = |of: fn(&Delivery) -> Uuid| deliveries.iter().map(of).collect::<Vec<_>>();
+        let (ids, leases) = (column(|one| one.event_id), column(|one| one.lease_id));
+        let attempts: Vec<i16> = deliveries.iter().map(|one| one.attempt).collect();
+        let recorded: Vec<Uuid> = self
+            .in_time(async {
+                Ok(sqlx::query_scalar(DELIVERED)
+                    .bind(&ids)
+                    .bind(&leases)
+                    .bind(&attempts)
+                    .bind(
+                        deliveries
+                            .iter()
+                            .map(|one| one.status.map(|status| status as i16))
+                            .collect::<Vec<_>>(),
+                    )
+                    .bind(deliveries.iter().map(|one| one.started_at).collect::<Vec<_>>())
+                    .bind(deliveries.iter().map(|one| one.finished_at).collect::<Vec<_>>())
+                    .bind(ended)
+                    .fetch_all(&self.pool)
+                    .await?)
+            })
+            .await?;
+        let mut result = Recorded {
+            events: recorded.into_iter().collect(),
+            locked: HashSet::new(),
+        };
+        if result.events.len() < deliveries.len() {
+            result.locked = self.still_held(&ids, &leases, &attempts).await?;
+            result.locked.retain(|id| !result.events.contains(id));
+            let done = |id: &Uuid| result.events.contains(id) || result.locked.contains(id);
+            let late: Vec<Delivery> = deliveries
+                .iter()
+                .filter(|one| !done(&one.event_id))
+                .copied()
+                .collect();
+            result.events.extend(self.record_late_deliveries(&late).await?);
+        }
+        Ok(result)
+    }
+
+    async fn still_held(&self, ids: &[Uuid], leases: &[Uuid], attempts: &[i16]) -> Result<HashSet<Uuid>> {
+        self.in_time(async {
+            let held: Vec<Uuid> = sqlx::query_scalar(STILL_HELD)
+                .bind(ids)
+                .bind(leases)
+                .bind(attempts)
+                .fetch_all(&self.pool)
+                .await?;
+            Ok(held.into_iter().collect())
+        })
+        .await
+    }
+
+    async fn record_late_deliveries(&self, deliveries: &[Delivery]) -> Result<Vec<Uuid>> {
+        if deliveries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.in_time(async {
+            Ok(sqlx::query_scalar(DELIVERED_LATE)
+                .bind(deliveries.iter().map(|one| one.event_id).collect::<Vec<_>>())
+                .bind(deliveries.iter().map(|one| one.attempt).collect::<Vec<_>>())
+                .bind(
+                    deliveries
+                        .iter()
+                        .map(|one| one.status.map(|status| status as i16))
+                        .collect::<Vec<_>>(),
+                )
+                .bind(deliveries.iter().map(|one| one.started_at).collect::<Vec<_>>())
+                .bind(deliveries.iter().map(|one| one.finished_at).collect::<Vec<_>>())
+                .fetch_all(&self.pool)
+                .await?)
+        })
+        .await
+    }
+
+    /// Records `failures`, and deletes the leases `ended`. An event whose lease was lost keeps the state that a sweep or another
+    /// worker gave it, but its attempt goes on record. A dead event gets its message to the dead-letter queue in the same
+    /// statement.
+    ///
+    /// # Errors
+    /// The database is unavailable; the same call may be made again.
+    pub async fn record_failures(&self, failures: &[Failure], ended: &[Uuid]) -> Result<Recorded> {
+        let texts = |of: fn(&Failure) -> Option<&str>| failures.iter().map(of).collect::<Vec<_>>();
+        let next = |one: &Failure| match one.next {
+            NextStep::Retry(at) => Some(at),
+            NextStep::Dead => None,
+        };
+        let ids: Vec<Uuid> = failures.iter().map(|one| one.event_id).collect();
+        let leases: Vec<Uuid> = failures.iter().map(|one| one.lease_id).collect();
+        let attempts: Vec<i16> = failures.iter().map(|one| one.attempt).collect();
+        let recorded: Vec<Uuid> = self
+            .in_time(async {
+                Ok(sqlx::query_scalar(FAILED)
+                    .bind(&ids)
+                    .bind(&leases)
+                    .bind(&attempts)
+                    .bind(
+                        failures
+                            .iter()
+                            .map(|one| one.outcome.as_str())
+                            .collect::<Vec<_>>(),
+                    )
+                    .bind(
+                        failures
+                            .iter()
+                            .map(|one| one.status.map(|status| status as i16))
+                            .collect::<Vec<_>>(),
+                    )
+                    .bind(failures.iter().map(|one| one.reason.as_str()).collect::<Vec<_>>())
+                    .bind(texts(|one| one.error.as_deref()))
+                    .bind(texts(|one| one.response.as_deref()))
+                    .bind(failures.iter().map(|one| one.started_at).collect::<Vec<_>>())
+                    .bind(failures.iter().map(|one| one.finished_at).collect::<Vec<_>>())
+                    .bind(failures.iter().map(next).collect::<Vec<_>>())
+                    .bind(ended)
+                    .fetch_all(&self.pool)
+                    .await?)
+            })
+            .await?;
+        let mut result = Recorded {
+            events: recorded.into_iter().collect(),
+            locked: HashSet::new(),
+        };
+        if result.events.len() < failures.len() {
+            result.locked = self.still_held(&ids, &leases, &attempts).await?;
+            result.locked.retain(|id| !result.events.contains(id));
+        }
+        Ok(result)
+    }
+}
