@@ -8,6 +8,7 @@ use metrics::counter;
 
 use super::scheduler::{Scheduler, Tick, TickError};
 use super::send::TAKEN_FOR;
+use crate::skew::MAX_SKEW;
 use crate::store::{ClaimCursor, ClaimRequest};
 
 /// Events of one statement: few enough that an edit which waits for it does not notice.
@@ -88,8 +89,9 @@ impl Scheduler {
         cursor: &mut ClaimCursor,
         tick: &mut Tick,
     ) -> Result<bool, TickError> {
+        // Workers whose clock is behind take it at once as well.
         let available_at = if self.queue.is_outbox() {
-            now
+            now - MAX_SKEW
         } else {
             self.clock.now() + TAKEN_FOR
         };

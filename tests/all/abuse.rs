@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use bday::model::EventState::{Dead, Delivered, Queued};
-use bday::pipeline::queue::Queue as _;
+use bday::clock::Clock as _;
+use bday::model::EventState::{Dead, Delivered, Delivering, Pending};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::receiver::Behaviour;
+use crate::support::wait::eventually;
 use crate::support::world::World;
 
 const NINE: &str = "2026-05-02T09:00:00Z";
@@ -125,7 +126,7 @@ async fn an_answer_that_is_no_2xx_is_a_failure_with_its_status_and_goes_again() 
             ("failed".to_owned(), Some("status".to_owned()), Some(status)),
             "{what}"
         );
-        assert_eq!(world.count(Queued).await, 1, "{what}");
+        assert_eq!(world.count(Pending).await, 1, "{what}");
     }
 }
 
@@ -172,7 +173,7 @@ async fn where_no_whole_answer_comes_the_outcome_is_unknown_and_goes_again() {
             ("unknown".to_owned(), Some(reason.to_owned()), None),
             "{what}"
         );
-        assert_eq!(world.count(Queued).await, 1, "{what}");
+        assert_eq!(world.count(Pending).await, 1, "{what}");
         // The next one carries the same id, so the receiver can tell.
         world.receiver.script([]);
         world.set("2026-05-02T09:00:31Z");
@@ -200,7 +201,12 @@ async fn two_copies_a_moment_apart_make_one_request() {
     let copy = async {
         world.receiver.until_received(1).await;
         let event: Uuid = world.receiver.records()[0].event_id.parse().unwrap();
-        world.queue.send(&[event]).await.unwrap();
+        sqlx::query("INSERT INTO outbox (event_ids, created_at, available_at) VALUES (ARRAY[$1], $2, $2)")
+            .bind(event)
+            .bind(world.clock.now())
+            .execute(&world.database.pool().await)
+            .await
+            .unwrap();
         second.run_once().await.unwrap();
     };
     let (ended, ()) = tokio::join!(first.run_once(), copy);
@@ -213,15 +219,26 @@ async fn two_copies_a_moment_apart_make_one_request() {
 }
 
 #[tokio::test]
-async fn one_greeting_that_hangs_holds_up_no_other() {
+async fn a_greeting_that_hangs_delays_no_other() {
     let world = due().await;
     for n in 0..30 {
         world.write(&format!("v{n}"), "1990-05-02", "UTC").await;
     }
     world.tick().await;
     world.receiver.next([Behaviour::Hang]);
-    world.pool().run_once().await.unwrap();
-    assert_eq!((world.greetings(), world.count(Queued).await), (30, 1));
+    let pool = world.pool();
+    // The others are recorded while that one still hangs, which it does until the timeout of a second.
+    let others = async {
+        eventually("the others", async || {
+            (world.count(Delivered).await == 30).then_some(())
+        })
+        .await;
+        world.count(Delivering).await
+    };
+    let (worked, hanging) = tokio::join!(pool.run_once(), others);
+    worked.unwrap();
+    assert_eq!(hanging, 1);
+    assert_eq!((world.greetings(), world.count(Pending).await), (30, 1));
 }
 
 #[tokio::test]
@@ -267,14 +284,18 @@ fn foreign() -> impl Strategy<Value = String> {
         ".{0,3}".prop_map(Value::from)
     ];
     let near = (version, event, any::<bool>()).prop_map(|(v, event, more)| {
-        let mut message = json!({ "v": v, "event": event });
+        let mut message = json!({ "v": v, "events": [event] });
         if more {
             message["more"] = json!(true);
         }
         message.to_string()
     });
     let cut = (0_usize..60).prop_map(|at| {
-        let whole = bday::pipeline::queue::encode(Uuid::from_u128(7));
+        let message = bday::pipeline::queue::Message {
+            pack: Some(1),
+            event_ids: vec![Uuid::from_u128(7)],
+        };
+        let whole = bday::pipeline::queue::encode(&message);
         whole[..at.min(whole.len())].to_owned()
     });
     prop_oneof![
@@ -291,10 +312,10 @@ proptest! {
     #[test]
     fn only_what_was_written_by_us_is_read(body in foreign()) {
         match bday::pipeline::queue::decode(&body) {
-            Ok(event) => {
+            Ok(message) => {
                 let parsed: Value = serde_json::from_str(&body).unwrap();
                 prop_assert_eq!(&parsed["v"], &json!(1));
-                prop_assert!(parsed["event"].as_str().is_some_and(|id| id.parse() == Ok(event)));
+                prop_assert_eq!(&parsed["events"], &json!(message.event_ids));
             }
             Err(error) => prop_assert!(error.to_string().len() < 300, "{error}"),
         }

@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use bday::store::{ClaimCursor, Options, RecomputeCursor, Store, UserFilter, UserKey, UserRef};
+use bday::store::{Basis, ClaimCursor, ClaimRequest, Options, Store, UserFilter, UserKey, UserRef};
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -19,8 +19,16 @@ async fn a_claim_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let store = small_store(&world);
     give_up_again_and_again(&world, &store, async || {
-        let mut cursor = ClaimCursor::default();
-        drop(store.claim(instant(NINE), 10, &mut cursor).await);
+        let (mut cursor, kinds) = (ClaimCursor::default(), ["birthday".to_owned()]);
+        let request = ClaimRequest {
+            now: instant(NINE),
+            kinds: &kinds,
+            late_before: instant("2026-05-01T00:00:00Z"),
+            limit: 10,
+            pack_limit: 1,
+            available_at: instant(NINE),
+        };
+        drop(store.claim(request, &mut cursor).await);
     })
     .await;
 }
@@ -46,9 +54,11 @@ async fn a_recomputation_that_is_given_up_at_any_moment_leaves_no_transaction_be
     let world = World::at("2026-05-02T00:00:00Z").await;
     let (store, schedule) = (small_store(&world), world.config.schedule());
     give_up_again_and_again(&world, &store, async || {
-        let start = RecomputeCursor::default();
-        let page = store.recompute_page(&schedule, instant(NINE), "2026z", start, 10);
-        drop(page.await);
+        let basis = Basis {
+            zone_data: "2026z".to_owned(),
+            rules: schedule.rules(),
+        };
+        drop(store.recompute_page(&schedule, instant(NINE), &basis, 10).await);
     })
     .await;
 }
@@ -59,8 +69,8 @@ async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable()
     let world = World::at("2026-05-02T00:00:00Z").await;
     let store = small_store(&world);
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
-    // As a planner that is frozen while it opens a day.
-    sqlx::query("SELECT pg_advisory_lock(x'626461790001'::bigint)")
+    // As a planner that is frozen while it plans a page.
+    sqlx::query("SELECT pg_advisory_lock(x'62646179'::int, b) FROM generate_series(0, 31) AS b")
         .execute(&mut other)
         .await
         .unwrap();
@@ -146,21 +156,22 @@ async fn connections_that_fell_silent_are_replaced() {
     };
     let store = Store::new(url.as_str(), &options).unwrap();
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
-    sqlx::query("SELECT pg_advisory_lock(x'626461790001'::bigint)")
-        .execute(&mut other)
+    let mut lock = other.begin().await.unwrap();
+    sqlx::query("LOCK TABLE planned_days IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
         .await
         .unwrap();
     let day = instant(NINE).date_naive();
     let silent = eventually("both connections to be in use", async || {
         let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'",
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'relation'",
         )
-        .fetch_one(&mut other)
+        .fetch_one(&mut *lock)
         .await
         .unwrap();
         (waiting == 2).then(|| relay.fall_silent())
     });
-    let (one, two, ()) = tokio::join!(store.open_day(day), store.open_day(day), silent);
+    let (one, two, ()) = tokio::join!(store.open_day("r", day), store.open_day("r", day), silent);
     assert!(one.is_err() && two.is_err());
     eventually("the database to be reached again", async || {
         store.clock().await.ok()

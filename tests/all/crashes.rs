@@ -1,28 +1,30 @@
-//! What a crash, a lost answer or an outage leaves behind, step by step: each of these was a fault once, here or elsewhere.
+//! What a crash, a lost answer or an outage leaves behind, step by step.
 
 use std::time::Duration;
 
 use bday::model::AttemptOutcome;
 use bday::model::EventState::{Dead, Delivered, Delivering, Pending, Queued};
-use bday::pipeline::queue::Queue as _;
-use bday::store::{LeaseRequest, NextStep, Outcome, SweepLimits};
+use bday::model::Reason;
+use bday::store::{Delivery, Expired, Failure, NextStep};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use crate::support::receiver::Behaviour;
 use crate::support::world::{World, instant};
 
 const NINE: &str = "2026-05-02T09:00:00Z";
 
 /// A world at nine, and its one event, queued.
 async fn queued() -> (World, Uuid) {
-    let world = World::at("2026-05-02T00:00:00Z").await;
+    queued_with(&[]).await
+}
+
+async fn queued_with(settings: &[(&str, &str)]) -> (World, Uuid) {
+    let world = World::with("2026-05-02T00:00:00Z", settings).await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set(NINE);
     world.tick().await;
-    let event = sqlx::query_scalar("SELECT id FROM events")
-        .fetch_one(&world.database.pool().await)
-        .await
-        .unwrap();
+    let event = world.only_event().await;
     (world, event)
 }
 
@@ -30,302 +32,320 @@ fn after(secs: i64) -> DateTime<Utc> {
     instant(NINE) + TimeDelta::seconds(secs)
 }
 
-/// `holder` takes the lease, `secs` after nine, for 30 s. Gives the attempt.
-async fn lease(world: &World, holder: u128, event: Uuid, secs: i64) -> i16 {
-    let request = LeaseRequest {
-        holder: Uuid::from_u128(holder),
-        now: after(secs),
-        until: after(secs + 30),
-        late_before: after(-86_400),
-    };
-    let (leases, _) = world.store.lease(request, &[event]).await.unwrap();
-    leases[0].attempt
+/// A worker leases the event `secs` after nine, for 30 s. Returns the lease and the attempt.
+async fn lease(world: &World, event: Uuid, secs: i64) -> (Uuid, i16) {
+    world.clock.set(after(secs));
+    let (id, leases) = world.lease(&[event]).await;
+    (id, leases[0].attempt)
 }
 
-fn delivered(event_id: Uuid, attempt: i16, secs: i64) -> Outcome {
-    Outcome {
+fn delivery(event_id: Uuid, (lease_id, attempt): (Uuid, i16), secs: i64) -> Delivery {
+    Delivery {
         event_id,
+        lease_id,
         attempt,
-        outcome: AttemptOutcome::Delivered,
         status: Some(200),
-        reason: None,
-        error: None,
-        response: None,
         started_at: after(secs),
         finished_at: after(secs),
-        next: NextStep::Delivered,
     }
 }
 
-async fn outcomes(world: &World, event: Uuid) -> Vec<(i16, String)> {
-    let attempts = world.store.attempts(event).await.unwrap();
-    attempts
-        .into_iter()
-        .map(|attempt| (attempt.number, attempt.outcome))
-        .collect()
+fn failure(event_id: Uuid, (lease_id, attempt): (Uuid, i16), next: NextStep) -> Failure {
+    Failure {
+        event_id,
+        lease_id,
+        attempt,
+        outcome: AttemptOutcome::Failed,
+        status: Some(500),
+        reason: Reason::Status,
+        error: Some("500".to_owned()),
+        response: None,
+        started_at: after(1),
+        finished_at: after(1),
+        next,
+    }
+}
+
+/// Whether the delivery counts.
+async fn delivers(world: &World, delivery: Delivery) -> bool {
+    let recorded = world.store.record_deliveries(&[delivery], &[]).await.unwrap();
+    assert!(recorded.locked.is_empty());
+    recorded.events.contains(&delivery.event_id)
+}
+
+/// The sweep `secs` after nine, with this many attempts allowed.
+async fn sweep(world: &World, secs: i64, max_attempts: u32) -> Expired {
+    world
+        .store
+        .expire_leases(after(secs), max_attempts, Duration::from_secs(30))
+        .await
+        .unwrap()
+}
+
+/// Claims what is pending, `secs` after nine.
+async fn claim(world: &World, secs: i64) {
+    world.clock.set(after(secs));
+    assert_eq!(world.scheduler().send_due(after(secs)).await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn a_worker_that_lost_its_lease_changes_nothing_but_its_request_is_on_record() {
+async fn one_worker_holds_a_lease_until_it_expires() {
     let (world, event) = queued().await;
-    lease(&world, 1, event, 0).await;
-    lease(&world, 2, event, 31).await;
-    let lost = world
-        .store
-        .record(Uuid::from_u128(1), &[delivered(event, 1, 32)])
-        .await
-        .unwrap();
-    assert_eq!(lost.into_iter().collect::<Vec<_>>(), [(event, 1)]);
+    let first = lease(&world, event, 0).await;
+    assert_eq!(first.1, 1);
+    assert!(world.lease(&[event]).await.1.is_empty());
+    assert_eq!(
+        sweep(&world, 30, 5).await,
+        Expired::default(),
+        "it lasts for 30 s"
+    );
+    assert_eq!(sweep(&world, 31, 5).await, Expired { requeued: 1, dead: 0 });
+    claim(&world, 31).await;
+    assert_eq!(lease(&world, event, 31).await.1, 2);
     assert_eq!(world.count(Delivering).await, 1);
-    assert_eq!(outcomes(&world, event).await, [(1, "delivered".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_worker_whose_lease_was_taken_over_changes_nothing() {
+    let (world, event) = queued().await;
+    let first = lease(&world, event, 0).await;
+    sweep(&world, 31, 5).await;
+    claim(&world, 31).await;
+    let second = lease(&world, event, 31).await;
+    assert!(!delivers(&world, delivery(event, first, 32)).await);
+    assert_eq!(world.count(Delivering).await, 1);
+    let failed = [failure(event, first, NextStep::Dead)];
+    let recorded = world.store.record_failures(&failed, &[]).await.unwrap();
+    assert!(recorded.events.is_empty() && recorded.locked.is_empty());
+    assert!(delivers(&world, delivery(event, second, 33)).await);
+    assert_eq!(
+        world.outcomes(event).await,
+        [(1, "failed".to_owned()), (2, "delivered".to_owned())]
+    );
 }
 
 #[tokio::test]
 async fn every_attempt_that_died_with_its_worker_is_on_record() {
     let (world, event) = queued().await;
-    for (holder, secs) in [(1, 0), (2, 31), (3, 62), (4, 93)] {
-        lease(&world, holder, event, secs).await;
+    let mut last = lease(&world, event, 0).await;
+    for attempt in 1..4 {
+        let now = attempt * 200;
+        assert_eq!(sweep(&world, now, 5).await.requeued, 1);
+        // The first loss is retried at once, a later one some time after.
+        claim(&world, now + 100).await;
+        last = lease(&world, event, now + 100).await;
     }
-    let lost = world
-        .store
-        .record(Uuid::from_u128(4), &[delivered(event, 4, 94)])
-        .await
-        .unwrap();
-    assert!(lost.is_empty());
+    assert!(delivers(&world, delivery(event, last, 900)).await);
     let unknown = |n| (n, "unknown".to_owned());
     assert_eq!(
-        outcomes(&world, event).await,
+        world.outcomes(event).await,
         [unknown(1), unknown(2), unknown(3), (4, "delivered".to_owned())]
     );
 }
 
 #[tokio::test]
-async fn two_attempts_of_one_event_can_be_recorded_together() {
+async fn the_first_lost_worker_costs_no_wait_and_the_second_does() {
     let (world, event) = queued().await;
-    lease(&world, 1, event, 0).await;
-    lease(&world, 1, event, 31).await;
-    // As after an outage, when the outcome of the first was still waiting.
-    let both = [delivered(event, 1, 1), delivered(event, 2, 32)];
-    let lost = world.store.record(Uuid::from_u128(1), &both).await.unwrap();
-    assert_eq!(lost.into_iter().collect::<Vec<_>>(), [(event, 1)]);
-    assert_eq!(world.count(Delivered).await, 1);
-    let done = |n| (n, "delivered".to_owned());
-    assert_eq!(outcomes(&world, event).await, [done(1), done(2)]);
+    let next = async || world.store.event(event).await.unwrap().unwrap().next_attempt_at;
+    lease(&world, event, 0).await;
+    sweep(&world, 31, 5).await;
+    assert_eq!(next().await, Some(after(31)));
+    claim(&world, 31).await;
+    lease(&world, event, 31).await;
+    sweep(&world, 70, 5).await;
+    let spread = (next().await.unwrap() - after(70)).num_seconds();
+    assert!((30..=60).contains(&spread), "{spread}");
 }
 
 #[tokio::test]
-async fn a_record_whose_answer_was_lost_is_no_lost_lease_when_it_is_made_again() {
-    let (world, event) = queued().await;
-    lease(&world, 1, event, 0).await;
-    let retry = Outcome {
-        outcome: AttemptOutcome::Failed,
-        status: Some(500),
-        reason: Some(bday::model::Reason::Status),
-        next: NextStep::Retry(after(7200)),
-        ..delivered(event, 1, 1)
-    };
-    for _ in 0..2 {
-        let lost = world
-            .store
-            .record(Uuid::from_u128(1), std::slice::from_ref(&retry))
-            .await
-            .unwrap();
-        assert!(lost.is_empty());
+async fn an_event_that_lost_a_worker_is_alone_in_its_pack() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    for n in 0..40 {
+        world.write(&format!("u{n}"), "1990-05-02", "UTC").await;
     }
-    assert_eq!(world.count(Queued).await, 1);
-    lease(&world, 1, event, 40).await;
-    for _ in 0..2 {
-        let lost = world
-            .store
-            .record(Uuid::from_u128(1), &[delivered(event, 2, 41)])
+    world.set(NINE);
+    world.tick().await;
+    let pool = world.database.pool().await;
+    let packs = async || -> Vec<i32> {
+        sqlx::query_scalar("SELECT cardinality(event_ids) FROM outbox ORDER BY 1")
+            .fetch_all(&pool)
             .await
-            .unwrap();
-        assert!(lost.is_empty());
-    }
-    assert_eq!(world.count(Delivered).await, 1);
-    // But the first attempt is over, whoever asks.
-    let lost = world.store.record(Uuid::from_u128(1), &[retry]).await.unwrap();
-    assert_eq!(lost.len(), 1);
-}
-
-/// As after an outage of the database: the lease ran out meanwhile, and the tick came before the record.
-async fn swept(world: &World, secs: i64, max_receives: u32) {
-    let limits = SweepLimits {
-        now: after(secs),
-        lease_before: after(secs),
-        last_lease_before: after(secs),
-        max_receives,
+            .unwrap()
     };
-    let dead = world.store.sweep_dead(limits, 10).await.unwrap();
-    let lost = world.store.sweep_lost(limits, 10).await.unwrap();
-    assert_eq!(dead + lost, 1);
+    assert_eq!(packs().await.iter().sum::<i32>(), 40);
+    let lost: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events LIMIT 2")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    world.lease(&lost).await;
+    sqlx::query("DELETE FROM outbox").execute(&pool).await.unwrap();
+    sweep(&world, 31, 5).await;
+    for n in 0..3 {
+        world.write(&format!("v{n}"), "1990-05-02", "UTC").await;
+    }
+    world.clock.set(after(31));
+    world.scheduler().send_due(after(31)).await.unwrap();
+    let alone: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM outbox WHERE cardinality(event_ids) = 1 AND event_ids[1] = ANY($1)",
+    )
+    .bind(&lost)
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(alone, 2);
 }
 
 #[tokio::test]
-async fn what_was_delivered_is_delivered_even_if_the_sweeper_took_its_worker_for_dead() {
-    for (max_receives, swept_to) in [(1, Dead), (5, Pending)] {
+async fn a_record_repeated_after_a_lost_answer_is_no_lost_lease() {
+    let (world, event) = queued().await;
+    let first = lease(&world, event, 0).await;
+    let failed = [failure(event, first, NextStep::Retry(after(60)))];
+    let recorded = world.store.record_failures(&failed, &[]).await.unwrap();
+    assert!(recorded.events.contains(&event));
+    world.store.record_failures(&failed, &[]).await.unwrap();
+    assert_eq!(world.outcomes(event).await.len(), 1);
+    assert_eq!(world.count(Pending).await, 1);
+    claim(&world, 60).await;
+    let second = lease(&world, event, 60).await;
+    for _ in 0..2 {
+        assert!(delivers(&world, delivery(event, second, 61)).await);
+    }
+    assert_eq!(world.count(Delivered).await, 1);
+}
+
+#[tokio::test]
+async fn a_delivery_counts_though_the_sweep_came_first() {
+    for (max_attempts, swept_to) in [(1, Dead), (5, Pending)] {
         let (world, event) = queued().await;
-        lease(&world, 1, event, 0).await;
-        swept(&world, 100, max_receives).await;
+        let first = lease(&world, event, 0).await;
+        sweep(&world, 100, max_attempts).await;
         assert_eq!(world.count(swept_to).await, 1);
-        // Told twice, as when the first answer was lost.
         for _ in 0..2 {
-            let outcome = [delivered(event, 1, 1)];
-            let lost = world.store.record(Uuid::from_u128(1), &outcome).await.unwrap();
-            assert!(lost.is_empty(), "{swept_to:?}");
+            assert!(delivers(&world, delivery(event, first, 1)).await, "{swept_to:?}");
         }
         let found = world.store.event(event).await.unwrap().unwrap();
         assert_eq!((found.state, found.reason), (Delivered, None));
         assert_eq!(
-            outcomes(&world, event).await,
+            world.outcomes(event).await,
             [(1, "delivered".to_owned())],
             "{swept_to:?}"
         );
-        // It is on the queue once more perhaps, and greets nobody.
-        world.set("2026-05-02T09:02:00Z");
+        assert_eq!(world.dead_messages().await, 0);
+        world.clock.set(after(120));
         world.minute().await;
         assert_eq!(world.greetings(), 0);
     }
 }
 
 #[tokio::test]
-async fn what_was_delivered_is_delivered_even_if_its_message_was_made_again() {
+async fn a_delivery_counts_though_its_event_is_queued_again() {
     let (world, event) = queued().await;
-    lease(&world, 1, event, 0).await;
-    swept(&world, 100, 5).await;
-    world.set("2026-05-02T09:02:00Z");
-    assert_eq!(world.tick().await.enqueued, 1);
+    let first = lease(&world, event, 0).await;
+    sweep(&world, 100, 5).await;
+    claim(&world, 120).await;
     assert_eq!(world.count(Queued).await, 1);
-    let outcome = [delivered(event, 1, 1)];
-    let lost = world.store.record(Uuid::from_u128(1), &outcome).await.unwrap();
-    assert_eq!((lost.len(), world.count(Delivered).await), (0, 1));
+    assert!(delivers(&world, delivery(event, first, 1)).await);
     world.pool().run_once().await.unwrap();
-    assert_eq!(world.greetings(), 0);
+    assert_eq!((world.count(Delivered).await, world.greetings()), (1, 0));
 }
 
 #[tokio::test]
-async fn a_failure_that_is_told_after_the_sweep_changes_nothing() {
-    for (max_receives, swept_to) in [(1, Dead), (5, Pending)] {
+async fn a_failure_told_after_the_sweep_changes_no_state() {
+    for (max_attempts, swept_to) in [(1, Dead), (5, Pending)] {
         let (world, event) = queued().await;
-        lease(&world, 1, event, 0).await;
-        swept(&world, 100, max_receives).await;
-        for next in [
-            NextStep::Retry(after(7200)),
-            NextStep::Dead(bday::model::Reason::Status),
-        ] {
-            let failed = Outcome {
-                outcome: AttemptOutcome::Failed,
-                status: Some(500),
-                reason: Some(bday::model::Reason::Status),
-                next,
-                ..delivered(event, 1, 1)
-            };
-            let lost = world.store.record(Uuid::from_u128(1), &[failed]).await.unwrap();
-            assert_eq!((lost.len(), world.count(swept_to).await), (1, 1), "{next:?}");
+        let first = lease(&world, event, 0).await;
+        sweep(&world, 100, max_attempts).await;
+        for next in [NextStep::Retry(after(7200)), NextStep::Dead] {
+            let recorded = world
+                .store
+                .record_failures(&[failure(event, first, next)], &[])
+                .await
+                .unwrap();
+            assert_eq!((recorded.events.len(), world.count(swept_to).await), (0, 1));
         }
+        // But how the attempt ended is known now.
+        assert_eq!(world.outcomes(event).await, [(1, "failed".to_owned())]);
     }
 }
 
 #[tokio::test]
-async fn a_delivery_that_is_told_after_the_sweep_and_the_next_lease_changes_nothing() {
+async fn a_late_heartbeat_does_not_shorten_a_lease() {
     let (world, event) = queued().await;
-    lease(&world, 1, event, 0).await;
-    swept(&world, 100, 5).await;
-    world.set("2026-05-02T09:02:00Z");
-    world.tick().await;
-    assert_eq!(lease(&world, 2, event, 121).await, 2);
-    let outcome = [delivered(event, 1, 1)];
-    let lost = world.store.record(Uuid::from_u128(1), &outcome).await.unwrap();
-    assert_eq!((lost.len(), world.count(Delivering).await), (1, 1));
-    // Nor once that one was swept in its turn: the number is another.
-    swept(&world, 200, 5).await;
-    let lost = world.store.record(Uuid::from_u128(1), &outcome).await.unwrap();
-    assert_eq!((lost.len(), world.count(Pending).await), (1, 1));
+    let (id, _) = lease(&world, event, 0).await;
+    for secs in [60, 40] {
+        let kept = world.store.extend_leases(after(secs), &[id]).await.unwrap();
+        assert!(kept.contains(&id));
+    }
+    assert_eq!(sweep(&world, 60, 5).await, Expired::default());
+    assert_eq!(sweep(&world, 61, 5).await.requeued, 1);
+    let kept = world.store.extend_leases(after(90), &[id]).await.unwrap();
+    assert!(kept.is_empty(), "it is gone");
 }
 
 #[tokio::test]
-async fn a_heartbeat_that_comes_late_does_not_shorten_the_lease() {
+async fn after_a_crash_the_greeting_goes_out_when_the_lease_expires() {
     let (world, event) = queued().await;
-    lease(&world, 1, event, 0).await;
-    let beat = async |secs| {
-        let leases = [(event, 1)];
-        let lost = world
-            .store
-            .extend_leases(Uuid::from_u128(1), after(secs), &leases);
-        lost.await.unwrap()
-    };
-    assert!(beat(60).await.is_empty());
-    assert!(beat(40).await.is_empty());
-    let request = LeaseRequest {
-        holder: Uuid::from_u128(2),
-        now: after(59),
-        until: after(89),
-        late_before: after(-86_400),
-    };
-    let (leases, _) = world.store.lease(request, &[event]).await.unwrap();
-    assert!(leases.is_empty(), "it lasts for 60 s");
-}
-
-#[tokio::test]
-async fn after_a_crash_the_next_receive_can_take_over_at_once() {
-    let (world, event) = queued().await;
-    // A worker that hangs in its request, and is gone.
-    world.receiver.script([crate::support::receiver::Behaviour::Hang]);
+    world.receiver.script([Behaviour::Hang]);
     let crashed = world.pool();
     tokio::select! {
         _ = crashed.run_once() => panic!("it hangs"),
         () = world.receiver.until_received(1) => {}
     }
     world.receiver.script([]);
-    // The very moment in which its message shows again.
-    world.set("2026-05-02T09:00:30Z");
-    world.pool().run_once().await.unwrap();
+    world.clock.set(after(29));
+    world.minute().await;
+    assert_eq!(world.greetings(), 0);
+    world.clock.set(after(31));
+    world.minute().await;
     assert_eq!(world.greetings(), 1);
-    let found = outcomes(&world, event).await;
-    assert_eq!(found, [(1, "unknown".to_owned()), (2, "delivered".to_owned())]);
+    assert_eq!(
+        world.outcomes(event).await,
+        [(1, "unknown".to_owned()), (2, "delivered".to_owned())]
+    );
 }
 
 #[tokio::test]
-async fn the_sweeper_takes_nothing_for_dead_while_messages_wait() {
-    let (world, event) = queued().await;
-    for attempt in 0..5 {
-        lease(&world, 1, event, attempt * 31).await;
+async fn a_worker_that_dies_in_the_last_attempt_leaves_a_dead_letter() {
+    let (world, event) = queued_with(&[("retry.max_attempts", "1")]).await;
+    lease(&world, event, 0).await;
+    world.clock.set(after(31));
+    world.minute().await;
+    let found = world.store.event(event).await.unwrap().unwrap();
+    assert_eq!(
+        (found.state, found.reason.as_deref()),
+        (Dead, Some("worker_lost"))
+    );
+    assert_eq!(world.outcomes(event).await, [(1, "unknown".to_owned())]);
+    assert_eq!((world.dead_messages().await, world.greetings()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_lease_of_many_is_swept_as_a_whole() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    for n in 0..30 {
+        world.write(&format!("u{n}"), "1990-05-02", "UTC").await;
     }
-    // Its message is there and waits: a fresh one, as after a redrive.
-    world.set("2026-05-02T09:10:00Z");
+    world.set(NINE);
     world.tick().await;
-    assert_eq!((world.count(Dead).await, world.count(Delivering).await), (0, 1));
-    world.pool().run_once().await.unwrap();
-    assert_eq!(world.greetings(), 1);
-}
-
-#[tokio::test]
-async fn what_the_sweeper_finds_ends_in_a_state_each() {
-    let (world, lost) = queued().await;
-    world.write("v", "1990-05-02", "UTC").await;
-    world.tick().await;
-    // The queue was purged: nobody will ever receive these.
-    let all = world.queue.receive(10, Duration::ZERO).await.unwrap();
-    let receipts: Vec<_> = all.into_iter().map(|message| message.receipt).collect();
-    world.queue.ack(&receipts).await.unwrap();
-    let died: Uuid = sqlx::query_scalar("SELECT id FROM events WHERE id <> $1")
-        .bind(lost)
-        .fetch_one(&world.database.pool().await)
+    let pool = world.database.pool().await;
+    let all: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events")
+        .fetch_all(&pool)
         .await
         .unwrap();
-    for attempt in 0..5 {
-        lease(&world, 1, died, attempt * 31).await;
-    }
-    let limits = SweepLimits {
-        now: after(7201),
-        lease_before: after(1),
-        last_lease_before: after(7141),
-        max_receives: 5,
-    };
-    assert!(world.store.has_lost(limits).await.unwrap());
-    assert_eq!(world.store.sweep_dead(limits, 10).await.unwrap(), 1);
-    assert_eq!(world.store.sweep_lost(limits, 10).await.unwrap(), 1);
-    assert_eq!((world.count(Dead).await, world.count(Pending).await), (1, 1));
-    assert!(!world.store.has_lost(limits).await.unwrap());
-    assert_eq!(outcomes(&world, died).await.len(), 5);
+    world.lease(&all).await;
+    // One of them is held by another transaction: it is left for the next sweep, and delays no other.
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM events WHERE id = $1 FOR UPDATE")
+        .bind(all[7])
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    assert_eq!(sweep(&world, 31, 5).await.requeued, 29);
+    other.rollback().await.unwrap();
+    assert_eq!(sweep(&world, 31, 5).await.requeued, 1);
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM leases")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!((left, world.count(Pending).await), (0, 30));
 }

@@ -5,31 +5,20 @@ use std::time::Duration;
 use bday::clock::Clock as _;
 use bday::model::EventState::Skipped;
 use bday::model::Lease;
-use bday::store::{ClaimCursor, LeaseRequest, UserRef};
-use chrono::{DateTime, TimeDelta, Utc};
+use bday::store::UserRef;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::support::world::{World, instant, person};
 
 /// Claims what is due, and leases it.
 async fn lease(world: &World) -> Vec<Lease> {
-    let now = world.clock.now();
-    let claim = world
-        .store
-        .claim(now, 100, &mut ClaimCursor::default())
+    world.scheduler().send_due(world.clock.now()).await.unwrap();
+    let queued: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events WHERE state = 'queued'")
+        .fetch_all(&world.database.pool().await)
         .await
         .unwrap();
-    let ids = claim.event_ids.clone();
-    claim.commit(now, now + TimeDelta::hours(1), &ids).await.unwrap();
-    let request = LeaseRequest {
-        holder: Uuid::now_v7(),
-        now,
-        until: now + TimeDelta::minutes(1),
-        late_before: now - TimeDelta::hours(48),
-    };
-    let (leases, refused) = world.store.lease(request, &ids).await.unwrap();
-    assert!(refused.is_empty());
-    leases
+    world.lease(&queued).await.1
 }
 
 /// Of the only event that is due: how long ago it was due, and how late it is.
@@ -37,7 +26,7 @@ async fn lateness(world: &World) -> (Duration, Duration) {
     let leases = lease(world).await;
     assert_eq!(leases.len(), 1);
     let since = |at: DateTime<Utc>| (world.clock.now() - at).to_std().unwrap();
-    (since(leases[0].due_at), since(leases[0].sendable_at))
+    (since(leases[0].due_at), since(leases[0].late_from))
 }
 
 const HOUR: Duration = Duration::from_hours(1);

@@ -315,7 +315,7 @@ async fn a_list_of_everybody_stops_reading_when_its_reader_has_gone() {
         .unwrap();
     assert!(first.starts_with("{\"id\":"), "{first}");
     // The first page does not fit into the pipe, so the second has not been asked for yet. It never comes:
-    let mut transaction = shell.0.store().pool().begin().await.unwrap();
+    let mut transaction = shell.0.pool().await.begin().await.unwrap();
     sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *transaction)
         .await

@@ -1,4 +1,4 @@
-//! The contract of a queue, kept by each of them: one suite, run on SQS over HTTP, on Postgres, and in memory.
+//! The contract of a queue, kept by both: one suite, run on SQS over HTTP and on PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use bday::clock::SystemClock;
 use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::pipeline::queue::sqs::{Options, SqsQueue};
-use bday::pipeline::queue::{MemoryQueue, Queue, QueueError, Receipt, Received, decode};
+use bday::pipeline::queue::{DeadLetter, Message, Pack, Queue, QueueError, Receipt, Received, decode};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::support::database::Database;
 use crate::support::sqs::Sqs;
 
-/// Long enough to be hidden while a test looks, short enough to be never waited for.
+/// Longer than any test takes.
 const VISIBILITY: Duration = Duration::from_secs(30);
 const NO_WAIT: Duration = Duration::ZERO;
-const NOW: Duration = Duration::ZERO;
 
 /// A queue, and what it stands on.
 struct Place {
     queue: Arc<dyn Queue>,
     sqs: Option<Sqs>,
-    database: Option<Database>,
+    database: Option<(Database, PgPool)>,
 }
 
 async fn sqs() -> Place {
@@ -30,7 +30,6 @@ async fn sqs() -> Place {
         url: sqs.queue_url("greetings"),
         dead_letter_url: String::new(),
         visibility: VISIBILITY,
-        max_receives: 5,
     };
     let queue = Arc::new(SqsQueue::new(sqs.client(), options));
     Place {
@@ -42,28 +41,107 @@ async fn sqs() -> Place {
 
 async fn postgres() -> Place {
     let database = Database::new().await;
-    let queue = Arc::new(PostgresQueue::new(database.store(), "greetings", VISIBILITY, 5).await);
+    let queue = PostgresQueue::new(database.store(), Arc::new(SystemClock), VISIBILITY);
+    let pool = database.pool().await;
     Place {
-        queue,
+        queue: Arc::new(queue),
         sqs: None,
-        database: Some(database),
+        database: Some((database, pool)),
     }
 }
 
-async fn memory() -> Place {
-    let queue = Arc::new(MemoryQueue::new(Arc::new(SystemClock), VISIBILITY, 5));
-    Place {
-        queue,
-        sqs: None,
-        database: None,
+impl Place {
+    /// Puts packs on their way, as a claim does; returns their events.
+    async fn send(&self, packs: &[usize]) -> Vec<Vec<Uuid>> {
+        let mut sent = Vec::new();
+        for (at, size) in packs.iter().enumerate() {
+            let event_ids: Vec<Uuid> = (0..*size).map(|_| Uuid::now_v7()).collect();
+            let mut pack = Pack {
+                id: at as i64 + 1,
+                event_ids,
+            };
+            if let Some((_, pool)) = &self.database {
+                let insert = sqlx::query_scalar(
+                    "INSERT INTO outbox (event_ids, created_at, available_at) VALUES ($1, now(), now()) RETURNING id",
+                );
+                pack.id = insert.bind(&pack.event_ids).fetch_one(pool).await.unwrap();
+            }
+            sent.push(pack);
+        }
+        let confirmed = self.queue.send(&sent).await.unwrap();
+        if !self.queue.is_outbox() {
+            let mut confirmed = confirmed;
+            confirmed.sort_unstable();
+            assert_eq!(confirmed, sent.iter().map(|pack| pack.id).collect::<Vec<_>>());
+        }
+        sent.into_iter().map(|pack| pack.event_ids).collect()
     }
+
+    /// Acknowledges messages, as a worker that has leased their events does.
+    async fn ack(&self, received: &[Received]) {
+        if let Some((database, _)) = &self.database {
+            let packs: Vec<i64> = received.iter().filter_map(|one| message(one).pack).collect();
+            database.store().delete_outbox(&packs).await.unwrap();
+        }
+        let receipts: Vec<Receipt> = received.iter().map(|one| one.receipt.clone()).collect();
+        self.queue.ack(&receipts).await.unwrap();
+    }
+
+    /// Puts `n` dead events into the dead-letter queue; returns them.
+    async fn bury(&self, n: usize) -> Vec<Uuid> {
+        let events: Vec<Uuid> = (0..n).map(|_| Uuid::now_v7()).collect();
+        for event in &events {
+            if let Some((_, pool)) = &self.database {
+                sqlx::query(
+                    "INSERT INTO outbox (event_ids, dead_letter, created_at, available_at)
+                     VALUES (ARRAY[$1], 'gone', now(), now())",
+                )
+                .bind(event)
+                .execute(pool)
+                .await
+                .unwrap();
+            }
+        }
+        if !self.queue.is_outbox() {
+            let letters: Vec<_> = events
+                .iter()
+                .map(|event| DeadLetter::of_event(*event, "gone"))
+                .collect();
+            assert_eq!(self.queue.send_dead_letters(&letters).await.unwrap().len(), n);
+        }
+        events
+    }
+
+    /// Receives until the queue is empty.
+    async fn all(&self) -> Vec<Received> {
+        let mut all = Vec::new();
+        loop {
+            let received = self.queue.receive(10, NO_WAIT).await.unwrap();
+            if received.is_empty() {
+                return all;
+            }
+            all.extend(received);
+        }
+    }
+}
+
+fn message(received: &Received) -> &Message {
+    received.message.as_ref().expect("it can be read")
+}
+
+fn events(received: &[Received]) -> Vec<Uuid> {
+    let mut events: Vec<Uuid> = received
+        .iter()
+        .flat_map(|one| message(one).event_ids.clone())
+        .collect();
+    events.sort_unstable();
+    events
 }
 
 macro_rules! conformance {
     ($($test:ident),* $(,)?) => {
         conformance!(@on sqs: $($test),*);
         conformance!(@on postgres: $($test),*);
-        conformance!(@on memory: $($test),*);
     };
     (@on $place:ident: $($test:ident),*) => {
         mod $place {
@@ -71,217 +149,166 @@ macro_rules! conformance {
             async fn $test() {
                 let place = super::$place().await;
                 place.queue.create().await.unwrap();
-                super::$test(&*place.queue).await;
+                super::$test(place).await;
             })*
         }
     };
 }
 
 conformance!(
-    what_is_sent_is_received_once_while_it_is_hidden,
-    a_big_batch_is_confirmed_and_received_whole,
-    a_message_that_is_acked_never_comes_again,
-    a_message_made_visible_comes_again_with_its_count,
-    a_message_put_off_stays_away,
-    after_five_receives_a_message_is_a_dead_letter,
-    a_dead_letter_leaves_the_queue_at_once,
-    a_dead_letter_is_seen_by_one_at_a_time_and_stays,
-    a_dead_letter_that_is_deleted_is_gone,
-    what_became_a_dead_letter_by_itself_is_seen_too,
-    a_wait_ends_when_a_message_comes,
-    to_create_it_twice_changes_nothing,
-    receipts_of_messages_that_are_gone_do_no_harm,
+    a_pack_is_received_once_while_it_is_hidden,
+    many_packs_are_confirmed_and_received_whole,
+    an_acked_message_is_not_received_again,
+    dead_letters_are_read_with_their_reason_and_stay,
+    deleted_dead_letters_are_gone,
+    a_waiting_receive_ends_when_a_pack_is_sent,
+    creating_the_queue_twice_changes_nothing,
+    acking_twice_does_no_harm,
 );
 
-async fn what_is_sent_is_received_once_while_it_is_hidden(queue: &dyn Queue) {
-    let id = Uuid::now_v7();
-    assert_eq!(queue.send(&[id]).await.unwrap(), [id]);
-    let received = all(queue).await;
-    assert_eq!(ids(&received), [id]);
-    assert_eq!(received[0].receive_count, 1);
-    assert!(all(queue).await.is_empty());
-    let depth = queue.depth().await.unwrap();
+async fn a_pack_is_received_once_while_it_is_hidden(place: Place) {
+    let sent = place.send(&[3]).await;
+    let received = place.all().await;
+    assert_eq!((received.len(), &message(&received[0]).event_ids), (1, &sent[0]));
+    assert!(message(&received[0]).pack.is_some());
+    assert!(place.all().await.is_empty());
+    let depth = place.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 1, 0));
 }
 
-async fn a_big_batch_is_confirmed_and_received_whole(queue: &dyn Queue) {
-    let mut sent: Vec<Uuid> = (0..237).map(|_| Uuid::now_v7()).collect();
-    let mut confirmed = queue.send(&sent).await.unwrap();
-    confirmed.sort_unstable();
+async fn many_packs_are_confirmed_and_received_whole(place: Place) {
+    let mut sizes = [1; 137];
+    sizes[0] = 100;
+    let mut sent: Vec<Uuid> = place.send(&sizes).await.concat();
+    assert_eq!(place.queue.depth().await.unwrap().visible, 137);
     sent.sort_unstable();
-    assert_eq!(confirmed, sent);
-    assert_eq!(queue.depth().await.unwrap().visible, 237);
-    let mut received = ids(&all(queue).await);
-    received.sort_unstable();
-    assert_eq!(received, sent);
+    assert_eq!(events(&place.all().await), sent);
 }
 
-async fn a_message_that_is_acked_never_comes_again(queue: &dyn Queue) {
-    let sent: Vec<Uuid> = (0..25).map(|_| Uuid::now_v7()).collect();
-    queue.send(&sent).await.unwrap();
-    let received = all(queue).await;
-    let (acked, kept) = received.split_at(20);
-    queue.ack(&receipts(acked)).await.unwrap();
-    queue.hide(&put_off(kept, NOW)).await.unwrap();
-    let again = all(queue).await;
-    assert_eq!(again.len(), 5);
-    queue.ack(&receipts(&again)).await.unwrap();
-    let depth = queue.depth().await.unwrap();
+async fn an_acked_message_is_not_received_again(place: Place) {
+    place.send(&[1; 25]).await;
+    let received = place.all().await;
+    place.ack(&received[..20]).await;
+    let depth = place.queue.depth().await.unwrap();
+    assert_eq!((depth.visible, depth.in_flight), (0, 5));
+    place.ack(&received[20..]).await;
+    let depth = place.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight), (0, 0));
 }
 
-async fn a_message_made_visible_comes_again_with_its_count(queue: &dyn Queue) {
-    queue.send(&[Uuid::now_v7()]).await.unwrap();
-    for count in 1..=5 {
-        let received = all(queue).await;
-        assert_eq!(received[0].receive_count, count);
-        queue.hide(&put_off(&received, NOW)).await.unwrap();
-    }
-}
-
-async fn a_message_put_off_stays_away(queue: &dyn Queue) {
-    queue.send(&[Uuid::now_v7(), Uuid::now_v7()]).await.unwrap();
-    let received = all(queue).await;
-    queue
-        .hide(&put_off(&received[..1], Duration::from_hours(1)))
+async fn dead_letters_are_read_with_their_reason_and_stay(place: Place) {
+    let buried = place.bury(1).await;
+    let read = place.queue.dead_letters(None, 10, VISIBILITY).await.unwrap();
+    assert_eq!(read.len(), 1);
+    assert_eq!(decode(&read[0].body).unwrap().event_ids, buried);
+    assert_eq!(read[0].reason.as_deref(), Some("gone"));
+    let more = place
+        .queue
+        .dead_letters(read.last(), 10, VISIBILITY)
         .await
         .unwrap();
-    queue.hide(&put_off(&received[1..], NOW)).await.unwrap();
-    assert_eq!(ids(&all(queue).await), ids(&received[1..]));
+    assert!(more.is_empty());
+    assert_eq!(place.queue.depth().await.unwrap().dead_letters, 1);
 }
 
-async fn after_five_receives_a_message_is_a_dead_letter(queue: &dyn Queue) {
-    queue.send(&[Uuid::now_v7()]).await.unwrap();
-    for _ in 0..5 {
-        let received = all(queue).await;
-        assert_eq!(received.len(), 1);
-        queue.hide(&put_off(&received, NOW)).await.unwrap();
-    }
-    assert!(all(queue).await.is_empty());
-    let depth = queue.depth().await.unwrap();
-    assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 0, 1));
-}
-
-async fn a_dead_letter_leaves_the_queue_at_once(queue: &dyn Queue) {
-    queue.send(&[Uuid::now_v7()]).await.unwrap();
-    let received = all(queue).await;
-    queue.dead_letter(&received[0], "gone").await.unwrap();
-    let depth = queue.depth().await.unwrap();
-    assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 0, 1));
-}
-
-/// Receives one message after the other and moves it to the dead-letter queue.
-async fn bury(queue: &dyn Queue, n: usize) -> Vec<Uuid> {
-    let sent: Vec<Uuid> = (0..n).map(|_| Uuid::now_v7()).collect();
-    queue.send(&sent).await.unwrap();
-    for message in all(queue).await {
-        queue.dead_letter(&message, "unreadable: \"x\"").await.unwrap();
-    }
-    sent
-}
-
-async fn a_dead_letter_is_seen_by_one_at_a_time_and_stays(queue: &dyn Queue) {
-    let sent = bury(queue, 1).await;
-    let seen = queue.dead_letters(10, VISIBILITY).await.unwrap();
-    assert_eq!(seen.len(), 1);
-    assert_eq!(decode(&seen[0].body), Ok(sent[0]));
-    assert_eq!(seen[0].reason.as_deref(), Some("unreadable: \"x\""));
-    assert!(queue.dead_letters(10, VISIBILITY).await.unwrap().is_empty());
-    assert_eq!(
-        queue.depth().await.unwrap().dead_letters,
-        1,
-        "it is there all the time"
-    );
-    let receipts = [seen[0].receipt.clone()];
-    queue.release_dead_letters(&receipts).await.unwrap();
-    let again = queue.dead_letters(10, VISIBILITY).await.unwrap();
-    assert_eq!((again.len(), &again[0].id), (1, &seen[0].id));
-}
-
-async fn a_dead_letter_that_is_deleted_is_gone(queue: &dyn Queue) {
-    bury(queue, 23).await;
-    let mut seen = Vec::new();
+async fn deleted_dead_letters_are_gone(place: Place) {
+    place.bury(23).await;
+    let mut read = Vec::new();
     loop {
-        let some = queue.dead_letters(100, VISIBILITY).await.unwrap();
+        let some = place
+            .queue
+            .dead_letters(read.last(), 100, VISIBILITY)
+            .await
+            .unwrap();
         if some.is_empty() {
             break;
         }
-        seen.extend(some.into_iter().map(|letter| letter.receipt));
+        read.extend(some);
     }
-    assert_eq!(seen.len(), 23);
-    assert_eq!(queue.delete_dead_letters(&seen[..21]).await.unwrap(), 21);
-    assert_eq!(queue.depth().await.unwrap().dead_letters, 2);
-    queue.release_dead_letters(&seen).await.unwrap();
-    assert_eq!(queue.dead_letters(100, VISIBILITY).await.unwrap().len(), 2);
-    assert_eq!(queue.delete_dead_letters(&[]).await.unwrap(), 0);
+    assert_eq!(read.len(), 23);
+    let receipts: Vec<Receipt> = read.into_iter().map(|message| message.receipt).collect();
+    assert_eq!(
+        place.queue.delete_dead_letters(&receipts[..21]).await.unwrap(),
+        21
+    );
+    assert_eq!(place.queue.depth().await.unwrap().dead_letters, 2);
+    assert_eq!(place.queue.delete_dead_letters(&[]).await.unwrap(), 0);
 }
 
-async fn what_became_a_dead_letter_by_itself_is_seen_too(queue: &dyn Queue) {
-    let id = Uuid::now_v7();
-    queue.send(&[id]).await.unwrap();
-    for _ in 0..5 {
-        queue.hide(&put_off(&all(queue).await, NOW)).await.unwrap();
-    }
-    assert!(all(queue).await.is_empty());
-    let seen = queue.dead_letters(10, VISIBILITY).await.unwrap();
-    assert_eq!(decode(&seen[0].body), Ok(id));
-}
-
-async fn a_wait_ends_when_a_message_comes(queue: &dyn Queue) {
-    let id = Uuid::now_v7();
+async fn a_waiting_receive_ends_when_a_pack_is_sent(place: Place) {
     let send = async {
         tokio::task::yield_now().await;
-        queue.send(&[id]).await.unwrap();
+        place.send(&[2]).await.concat()
     };
-    let (received, ()) = tokio::join!(queue.receive(10, Duration::from_secs(20)), send);
-    assert_eq!(ids(&received.unwrap()), [id]);
+    let (received, mut sent) = tokio::join!(place.queue.receive(10, Duration::from_secs(20)), send);
+    sent.sort_unstable();
+    assert_eq!(events(&received.unwrap()), sent);
 }
 
-async fn to_create_it_twice_changes_nothing(queue: &dyn Queue) {
-    queue.send(&[Uuid::now_v7()]).await.unwrap();
-    let (one, two) = tokio::join!(queue.create(), queue.create());
+async fn creating_the_queue_twice_changes_nothing(place: Place) {
+    place.send(&[1]).await;
+    let (one, two) = tokio::join!(place.queue.create(), place.queue.create());
     one.and(two).unwrap();
-    assert_eq!(all(queue).await.len(), 1);
+    assert_eq!(place.all().await.len(), 1);
 }
 
-async fn receipts_of_messages_that_are_gone_do_no_harm(queue: &dyn Queue) {
-    queue.send(&[Uuid::now_v7()]).await.unwrap();
-    let received = all(queue).await;
-    queue.ack(&receipts(&received)).await.unwrap();
-    queue.ack(&receipts(&received)).await.unwrap();
-    queue.hide(&put_off(&received, NOW)).await.unwrap();
-    assert!(all(queue).await.is_empty());
-}
-
-#[tokio::test]
-async fn a_queue_that_does_not_exist_is_named() {
-    for place in [sqs().await, postgres().await] {
-        let error = place.queue.receive(1, NO_WAIT).await.unwrap_err();
-        assert!(matches!(error, QueueError::Missing(_)), "{error}");
-    }
+async fn acking_twice_does_no_harm(place: Place) {
+    place.send(&[1]).await;
+    let received = place.all().await;
+    place.ack(&received).await;
+    place.ack(&received).await;
+    assert!(place.all().await.is_empty());
 }
 
 #[tokio::test]
-async fn entries_thatsqs_refuses_inside_a_200_are_not_confirmed() {
+async fn a_missing_sqs_queue_is_named() {
+    let error = sqs().await.queue.receive(1, NO_WAIT).await.unwrap_err();
+    assert!(matches!(error, QueueError::Missing(_)), "{error}");
+}
+
+#[tokio::test]
+async fn entries_that_sqs_refuses_inside_a_200_are_not_confirmed() {
     let place = sqs().await;
     place.queue.create().await.unwrap();
-    place
-        .sqs
-        .as_ref()
-        .unwrap()
-        .faults(|faults| faults.fail_send_entry_every = 3);
-    let sent: Vec<Uuid> = (0..30).map(|_| Uuid::now_v7()).collect();
-    let confirmed = place.queue.send(&sent).await.unwrap();
+    let sqs = place.sqs.as_ref().unwrap();
+    sqs.faults(|faults| faults.fail_send_entry_every = 3);
+    let packs: Vec<Pack> = (0..30)
+        .map(|id| Pack {
+            id,
+            event_ids: vec![Uuid::now_v7()],
+        })
+        .collect();
+    let mut confirmed = place.queue.send(&packs).await.unwrap();
     assert_eq!(confirmed.len(), 20);
-    let mut received = ids(&all(&*place.queue).await);
+    let mut received: Vec<i64> = place
+        .all()
+        .await
+        .iter()
+        .map(|one| message(one).pack.unwrap())
+        .collect();
     received.sort_unstable();
-    let mut confirmed = confirmed;
     confirmed.sort_unstable();
     assert_eq!(received, confirmed);
 }
 
 #[tokio::test]
-async fn the_queue_insqs_has_the_attributes_of_the_design() {
+async fn a_message_that_no_worker_takes_becomes_a_dead_letter_in_sqs() {
+    let place = sqs().await;
+    place.queue.create().await.unwrap();
+    let sent = place.send(&[2]).await.concat();
+    let sqs = place.sqs.as_ref().unwrap();
+    for _ in 0..5 {
+        assert_eq!(place.queue.receive(10, NO_WAIT).await.unwrap().len(), 1);
+        sqs.skip(VISIBILITY);
+    }
+    assert!(place.all().await.is_empty());
+    let read = place.queue.dead_letters(None, 10, VISIBILITY).await.unwrap();
+    assert_eq!(decode(&read[0].body).unwrap().event_ids, sent);
+    assert_eq!(read[0].reason, None);
+}
+
+#[tokio::test]
+async fn a_created_sqs_queue_has_the_attributes_of_the_design() {
     use aws_sdk_sqs::types::QueueAttributeName as Name;
     let place = sqs().await;
     place.queue.create().await.unwrap();
@@ -309,48 +336,17 @@ async fn the_queue_insqs_has_the_attributes_of_the_design() {
 }
 
 #[tokio::test]
-async fn a_poll_of_a_slow_database_ends_in_time() {
+async fn a_receive_on_a_slow_database_ends_in_time() {
     let place = postgres().await;
-    place.queue.create().await.unwrap();
-    let pool = place.database.as_ref().unwrap().pool().await;
+    let (_, pool) = place.database.as_ref().unwrap();
     for statement in [
         "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'",
-        "CREATE TRIGGER slow BEFORE UPDATE ON pgmq.q_greetings FOR EACH STATEMENT EXECUTE FUNCTION dawdle()",
+        "CREATE TRIGGER slow BEFORE UPDATE ON outbox FOR EACH STATEMENT EXECUTE FUNCTION dawdle()",
     ] {
-        sqlx::query(statement).execute(&pool).await.unwrap();
+        sqlx::query(statement).execute(pool).await.unwrap();
     }
-    // Two looks, then: with one for each quarter of a second that it may wait, it would take ten seconds.
+    // Two reads. With one for each quarter of a second of the wait it would take ten seconds.
     let wait = place.queue.receive(1, Duration::from_secs(2));
     let received = tokio::time::timeout(Duration::from_secs(6), wait).await;
     assert_eq!(received.unwrap().unwrap(), []);
-}
-
-/// Receives until nothing comes.
-async fn all(queue: &dyn Queue) -> Vec<Received> {
-    let mut all = Vec::new();
-    loop {
-        let received = queue.receive(queue.receive_limit(), NO_WAIT).await.unwrap();
-        if received.is_empty() {
-            return all;
-        }
-        all.extend(received);
-    }
-}
-
-fn ids(received: &[Received]) -> Vec<Uuid> {
-    received
-        .iter()
-        .map(|message| decode(&message.body).unwrap())
-        .collect()
-}
-
-fn receipts(received: &[Received]) -> Vec<Receipt> {
-    received.iter().map(|message| message.receipt.clone()).collect()
-}
-
-fn put_off(received: &[Received], wait: Duration) -> Vec<(Receipt, Duration)> {
-    received
-        .iter()
-        .map(|message| (message.receipt.clone(), wait))
-        .collect()
 }

@@ -43,8 +43,14 @@ async fn ticked(by: TimeDelta) -> World {
         over: AtomicBool::new(false),
     });
     let beat = Beat::new(Arc::clone(&clock));
-    let queue = Arc::clone(&world.carrier);
-    let scheduler = app::scheduler(&world.config, world.store.clone(), queue, clock, beat.clone());
+    let queue = Arc::clone(&world.queue);
+    let scheduler = app::scheduler(
+        &world.config,
+        world.store.clone(),
+        queue,
+        Arc::clone(&clock),
+        (beat.clone(), Beat::new(clock)),
+    );
     let (token, mut running) = (CancellationToken::new(), JoinSet::new());
     let until = token.clone();
     running.spawn(async move { scheduler.run(until).await });

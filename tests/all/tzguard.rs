@@ -1,6 +1,5 @@
 //! New zone data in a binary: what was computed with the old moves, once, whoever else starts at the same time.
 
-use bday::clock::Clock as _;
 use bday::model::EventState::{Delivered, Pending};
 use bday::tzguard::{Outcome, What, differences, recompute};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,7 +17,7 @@ async fn world(users: usize) -> World {
     }
     world.tick().await;
     let pool = world.database.pool().await;
-    sqlx::query("UPDATE events SET due_at = due_at + interval '1 hour' FROM users u WHERE u.id = user_id AND time_zone = 'Europe/Berlin'")
+    sqlx::query("UPDATE events SET due_at = due_at + interval '1 hour', late_from = late_from + interval '1 hour', next_attempt_at = next_attempt_at + interval '1 hour' FROM users u WHERE u.id = user_id AND time_zone = 'Europe/Berlin'")
         .execute(&pool)
         .await
         .unwrap();
@@ -33,9 +32,15 @@ async fn due(world: &World) -> Vec<DateTime<Utc>> {
 }
 
 async fn recomputed(world: &World, version: &str) -> Outcome {
-    recompute(&world.store, &world.config.schedule(), instant(NOW), version)
-        .await
-        .unwrap()
+    recompute(
+        &world.store,
+        &world.config.schedule(),
+        &*world.clock,
+        version,
+        || {},
+    )
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -51,8 +56,8 @@ async fn pending_events_move_to_where_the_new_data_puts_them_and_the_moves_are_t
         [instant("2026-05-03T00:00:00Z"), instant("2026-05-03T07:00:00Z")]
     );
     assert_eq!(
-        world.store.zone_data_version().await.unwrap().as_deref(),
-        Some("2026z")
+        world.store.planning_basis().await.unwrap().unwrap().zone_data,
+        "2026z"
     );
     assert_eq!(recomputed(&world, "2026z").await, Outcome::Current);
 }
@@ -89,7 +94,7 @@ async fn more_than_a_page_is_recomputed_and_what_was_sent_stays() {
         .write_users(&world.config.schedule(), instant("2026-05-03T00:00:00Z"), &later)
         .await
         .unwrap();
-    sqlx::query("UPDATE events SET due_at = due_at - interval '30 minutes'")
+    sqlx::query("UPDATE events SET due_at = due_at - interval '30 minutes', next_attempt_at = next_attempt_at - interval '30 minutes'")
         .execute(&world.database.pool().await)
         .await
         .unwrap();
@@ -199,8 +204,9 @@ async fn start(world: &World) -> Outcome {
     recompute(
         &world.store,
         &world.config.schedule(),
-        world.clock.now(),
+        &*world.clock,
         &version,
+        || {},
     )
     .await
     .unwrap()

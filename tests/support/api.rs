@@ -10,7 +10,6 @@ use bday::app;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
 use bday::http::{Api, Gate};
-use bday::pipeline::queue::Queue;
 use bday::store::Store;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -63,7 +62,7 @@ impl Server {
         let variables = variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let config = config::load(None, variables.into()).unwrap();
         let shared = Arc::clone(&clock) as SharedClock;
-        let queue: Arc<dyn Queue> = app::memory_queue(&config, Arc::clone(&shared));
+        let queue = app::queue(&config, &database.store(), &shared).await.unwrap();
         let letters = app::dead_letters(&config, database.store(), queue, Arc::clone(&shared));
         let api = Api::new(database.store(), config.terms(), letters, shared);
         Self {

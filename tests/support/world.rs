@@ -8,14 +8,15 @@ use bday::clock::{Clock, SettableClock, SharedClock};
 use bday::config::{self, Config};
 use bday::dead_letters::DeadLetters;
 use bday::health::Beat;
-use bday::model::{EventState, NewUser};
+use bday::model::{EventState, Lease, NewUser};
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::{Webhook, parse_url};
-use bday::pipeline::queue::{MemoryQueue, Queue};
+use bday::pipeline::queue::Queue;
+use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::pipeline::scheduler::{Scheduler, Tick};
 use bday::pipeline::worker::Pool;
-use bday::store::{Store, UserKey};
-use chrono::{DateTime, Utc};
+use bday::store::{LeaseRequest, Store, UserKey};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -27,9 +28,8 @@ pub(crate) struct World {
     pub(crate) database: Database,
     pub(crate) store: Store,
     pub(crate) clock: Arc<SettableClock>,
-    pub(crate) queue: Arc<MemoryQueue>,
-    /// What the stages work on: the queue above, unless a test has put another here.
-    pub(crate) carrier: Arc<dyn Queue>,
+    /// What the stages work on: the outbox itself, unless a test has put another queue here.
+    pub(crate) queue: Arc<dyn Queue>,
     pub(crate) receiver: Receiver,
     pub(crate) config: Config,
 }
@@ -59,13 +59,17 @@ impl World {
             ])
             .collect();
         let config = config::load(None, variables).unwrap();
-        let queue = app::memory_queue(&config, Arc::clone(&clock) as SharedClock);
+        let store = database.store();
+        let queue = PostgresQueue::new(
+            store.clone(),
+            Arc::clone(&clock) as SharedClock,
+            config.queue.visibility(),
+        );
         Self {
-            store: database.store(),
+            store,
             database,
             clock,
-            carrier: Arc::clone(&queue) as Arc<dyn Queue>,
-            queue,
+            queue: Arc::new(queue),
             receiver,
             config,
         }
@@ -77,14 +81,11 @@ impl World {
 
     /// Another process would have its own of each of these.
     pub(crate) fn scheduler(&self) -> Scheduler {
-        let clock = self.clock();
-        let beat = Beat::new(Arc::clone(&clock));
-        app::scheduler(
+        app::scheduler_for_command(
             &self.config,
             self.store.clone(),
-            Arc::clone(&self.carrier),
-            clock,
-            beat,
+            Arc::clone(&self.queue),
+            self.clock(),
         )
     }
 
@@ -92,7 +93,7 @@ impl World {
         app::dead_letters(
             &self.config,
             self.store.clone(),
-            Arc::clone(&self.carrier),
+            Arc::clone(&self.queue),
             self.clock(),
         )
     }
@@ -111,7 +112,7 @@ impl World {
         let (_, url) = watch::channel(parse_url(&self.receiver.url(), false).unwrap());
         let wire = app::wire(&self.config).unwrap();
         let webhook = Webhook::new(wire, url, Signer::default(), Arc::clone(&clock));
-        let queue = Arc::clone(&self.carrier);
+        let queue = Arc::clone(&self.queue);
         app::pool(
             &self.config,
             self.store.clone(),
@@ -125,6 +126,57 @@ impl World {
 
     fn clock(&self) -> SharedClock {
         Arc::clone(&self.clock) as SharedClock
+    }
+
+    /// A worker that knows birthdays leases these events at the current instant, for the visibility, and is not heard of again.
+    pub(crate) async fn lease(&self, events: &[Uuid]) -> (Uuid, Vec<Lease>) {
+        let (id, kinds) = (Uuid::now_v7(), ["birthday".to_owned()]);
+        let request = self.lease_request(id, &kinds);
+        (id, self.store.lease(request, events).await.unwrap())
+    }
+
+    /// What a worker asks for at the current instant.
+    pub(crate) fn lease_request<'a>(&self, id: Uuid, kinds: &'a [String]) -> LeaseRequest<'a> {
+        let now = self.clock.now();
+        LeaseRequest {
+            id,
+            holder: Uuid::from_u128(1),
+            now,
+            until: now + self.config.queue.visibility(),
+            kinds,
+            late_before: now - TimeDelta::seconds(self.config.late.max_secs as i64),
+        }
+    }
+
+    /// The only event there is.
+    pub(crate) async fn only_event(&self) -> Uuid {
+        sqlx::query_scalar("SELECT id FROM events")
+            .fetch_one(&self.database.pool().await)
+            .await
+            .unwrap()
+    }
+
+    /// The event of this user.
+    pub(crate) async fn event_of(&self, user: Uuid) -> Uuid {
+        sqlx::query_scalar("SELECT id FROM events WHERE user_id = $1")
+            .bind(user)
+            .fetch_one(&self.database.pool().await)
+            .await
+            .unwrap()
+    }
+
+    /// The attempts of an event that have ended: number and outcome.
+    pub(crate) async fn outcomes(&self, event: Uuid) -> Vec<(i16, String)> {
+        let attempts = self.store.attempts(event).await.unwrap();
+        attempts
+            .into_iter()
+            .map(|attempt| (attempt.number, attempt.outcome))
+            .collect()
+    }
+
+    /// Messages in the dead-letter queue.
+    pub(crate) async fn dead_messages(&self) -> u64 {
+        self.queue.depth().await.unwrap().dead_letters
     }
 
     /// One pass of the scheduler; must succeed.

@@ -14,6 +14,8 @@ use crate::telemetry::chain;
 
 /// How soon a pause, a wrong clock, or their end is noticed.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// A database that does not answer within this time is taken for unavailable.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the gate is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Gate {
         match state {
             State::Paused => tracing::info!("sending paused"),
             State::Open if before == State::Paused => tracing::info!("sending resumed"),
+            State::NoDatabase => tracing::warn!("leasing stopped: the database does not answer"),
             State::Open if before != State::Unchecked => tracing::info!("leasing resumed"),
             _ => {}
         }
@@ -110,10 +113,15 @@ async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
     let gate = &shared.gate;
     let ours = shared.clock.now();
     let asked = shared.clock.monotonic();
-    let (database, since) = match shared.store.clock_and_pause().await {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::debug!(error = chain(&error), "gate check failed");
+    let answer = tokio::time::timeout(PATIENCE, shared.store.clock_and_pause()).await;
+    let (database, since) = match answer {
+        Ok(Ok(answer)) => answer,
+        failed => {
+            // Held back by what is unavailable is not stuck.
+            shared.beat.turn();
+            if let Ok(Err(error)) = failed {
+                tracing::debug!(error = chain(&error), "gate check failed");
+            }
             return gate.set(State::NoDatabase);
         }
     };
@@ -123,7 +131,6 @@ async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
         gate.note_pause(began, shared.clock.now());
     }
     if let Err(error) = Skew::between(ours, database, TimeDelta::from_std(took).unwrap_or_default()).check() {
-        // Held back on purpose is not stuck.
         shared.beat.turn();
         if *gate.state.borrow() != State::WrongClock {
             tracing::error!(%error, "leasing stopped");

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bday::app;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
-use bday::http::{Api, Gate, Health, Limits, Patience, Site};
+use bday::http::{Api, Beats, Gate, Health, Limits, Patience, Site};
 use bday::model::{Scope, Token};
 use bday::store::{NewToken, Store, TokenCreated};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -74,11 +74,11 @@ impl Door {
         ];
         let config = config::load(None, variables.into()).unwrap();
         let store = database.store();
-        let queue = app::memory_queue(&config, Arc::clone(&shared));
+        let queue = app::queue(&config, &store, &shared).await.unwrap();
         let letters = app::dead_letters(&config, store.clone(), queue, Arc::clone(&shared));
         let api = Api::new(store.clone(), config.terms(), letters, Arc::clone(&shared));
         let site = Site {
-            health: Arc::new(Health::new(store.clone(), None, None, Patience::default())),
+            health: Arc::new(Health::new(store.clone(), Beats::default(), Patience::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             api: Some(api),
             gate: Gate::new(store.clone(), shared, required),

@@ -2,8 +2,7 @@
 
 use bday::explain::{Status, explain};
 use bday::model::EventState::{self, Delivered, Delivering, Pending, Queued};
-use bday::store::{Cancelled, LeaseRequest, UserRef};
-use chrono::TimeDelta;
+use bday::store::{Cancelled, UserRef};
 use uuid::Uuid;
 
 use super::{NINE, Place, on_both_queues};
@@ -11,18 +10,10 @@ use crate::support::world::{World, instant};
 
 on_both_queues!(what_is_cancelled_while_it_is_queued_is_never_sent);
 
-async fn event(world: &World, user: Uuid) -> Uuid {
-    sqlx::query_scalar("SELECT id FROM events WHERE user_id = $1")
-        .bind(user)
-        .fetch_one(&world.database.pool().await)
-        .await
-        .unwrap()
-}
-
 async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
     let world = &place.world;
     let user = world.write("u", "1990-05-02", "UTC").await;
-    let event = event(world, user).await;
+    let event = world.event_of(user).await;
     world.set(NINE);
     world.tick().await;
     assert_eq!(world.count(Queued).await, 1);
@@ -34,7 +25,7 @@ async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
     );
     place.work().await;
     assert_eq!((world.receiver.records().len(), place.messages().await), (0, 0));
-    let depth = world.carrier.depth().await.unwrap();
+    let depth = world.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight), (0, 0), "its message is dropped");
     let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
     let told = explain(facts, &world.config.terms(), instant(NINE));
@@ -52,7 +43,7 @@ async fn what_is_cancelled_ahead_is_not_planned_again() {
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.tick().await;
     assert_eq!(world.count(Pending).await, 1);
-    let event = event(&world, user).await;
+    let event = world.event_of(user).await;
     assert_eq!(world.dead_letters().cancel(event).await.unwrap(), Cancelled::Done);
     world.write("u", "1990-05-03", "UTC").await;
     for day in [NINE, "2026-05-03T09:00:00Z"] {
@@ -70,24 +61,17 @@ async fn what_is_on_its_way_or_finished_cannot_be_cancelled() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;
-    let event = event(&world, user).await;
+    let event = world.event_of(user).await;
     world.set(NINE);
     world.tick().await;
-    let now = instant(NINE);
-    let request = LeaseRequest {
-        holder: Uuid::now_v7(),
-        now,
-        until: now + TimeDelta::seconds(30),
-        late_before: now - TimeDelta::days(2),
-    };
-    world.store.lease(request, &[event]).await.unwrap();
+    world.lease(&[event]).await;
     let letters = world.dead_letters();
     assert_eq!(
         letters.cancel(event).await.unwrap(),
         Cancelled::Refused(Delivering)
     );
     world.set("2026-05-02T09:00:31Z");
-    world.pool().run_once().await.unwrap();
+    world.minute().await;
     assert_eq!(
         letters.cancel(event).await.unwrap(),
         Cancelled::Refused(Delivered)

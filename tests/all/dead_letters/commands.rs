@@ -49,7 +49,7 @@ impl Shell {
         }
         let pool = self.place.database.pool().await;
         eventually("that many dead letters", async || {
-            let count: i64 = sqlx::query_scalar("SELECT queue_length FROM pgmq.metrics('bday_messages_dlq')")
+            let count: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE dead_letter IS NOT NULL")
                 .fetch_one(&pool)
                 .await
                 .unwrap();

@@ -2,18 +2,15 @@
 
 mod cancel;
 mod commands;
-mod given_back;
 mod many;
 mod purge;
 mod redrive;
-mod slow;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bday::dead_letters::{Redrive, RedriveReport};
 use bday::model::EventState::Dead;
-use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::pipeline::queue::sqs::{Options, SqsQueue};
 use uuid::Uuid;
 
@@ -39,10 +36,9 @@ async fn on_sqs() -> Place {
         url: sqs.queue_url("greetings"),
         dead_letter_url: String::new(),
         visibility: VISIBILITY,
-        max_receives: 5,
     };
-    world.carrier = Arc::new(SqsQueue::new(sqs.client(), options));
-    world.carrier.create().await.unwrap();
+    world.queue = Arc::new(SqsQueue::new(sqs.client(), options));
+    world.queue.create().await.unwrap();
     // From here on whoever is written is planned.
     world.tick().await;
     Place {
@@ -52,10 +48,7 @@ async fn on_sqs() -> Place {
 }
 
 async fn on_postgres() -> Place {
-    let mut world = World::with("2026-05-02T00:00:00Z", &SETTINGS).await;
-    let queue = PostgresQueue::new(world.store.clone(), "greetings", VISIBILITY, 5).await;
-    world.carrier = Arc::new(queue);
-    world.carrier.create().await.unwrap();
+    let world = World::with("2026-05-02T00:00:00Z", &SETTINGS).await;
     world.tick().await;
     Place { world, sqs: None }
 }
@@ -106,15 +99,22 @@ impl Place {
             .script_for(&event.to_string(), [Behaviour::Status(200)]);
     }
 
-    /// Works on the queue until all attempts there are have been made.
+    /// Passes until all attempts there are have been made, and what is dead has its message.
     async fn work(&self) {
         for _ in 0..7 {
-            self.world.pool().run_once().await.unwrap();
+            self.world.minute().await;
+        }
+    }
+
+    /// Messages that were read are visible again.
+    fn skip(&self) {
+        if let Some(sqs) = &self.sqs {
+            sqs.skip(Duration::from_secs(30));
         }
     }
 
     async fn messages(&self) -> u64 {
-        self.world.carrier.depth().await.unwrap().dead_letters
+        self.world.dead_messages().await
     }
 
     /// Redrives all that is dead; must succeed.
@@ -126,22 +126,5 @@ impl Place {
         let (report, result) = self.world.dead_letters().redrive(&order, |_| {}).await;
         result.unwrap();
         report
-    }
-
-    /// Puts a text on the queue, as a stranger might.
-    async fn put_foreign(&self, text: &str) {
-        match &self.sqs {
-            Some(sqs) => {
-                let call = sqs.client().send_message().queue_url(sqs.queue_url("greetings"));
-                call.message_body(text).send().await.unwrap();
-            }
-            None => {
-                sqlx::query("SELECT pgmq.send('greetings', to_jsonb($1::text))")
-                    .bind(text)
-                    .execute(&self.world.database.pool().await)
-                    .await
-                    .unwrap();
-            }
-        }
     }
 }

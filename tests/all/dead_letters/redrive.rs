@@ -2,10 +2,9 @@
 
 use bday::dead_letters::{Redrive, Retried, Standing};
 use bday::explain::{Status, explain};
-use bday::model::EventState::{Cancelled, Dead, Delivered, Delivering, Pending, Skipped};
+use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Skipped};
 use bday::model::Reason;
-use bday::store::{DeadFilter, Deleted, Fate, LeaseRequest, UserRef};
-use chrono::TimeDelta;
+use bday::store::{DeadFilter, Deleted, Fate, UserRef};
 use uuid::Uuid;
 
 use super::{NINE, Place, on_both_queues};
@@ -42,6 +41,7 @@ async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_
         ..Redrive::default()
     };
     assert_eq!(place.redrive_as(dry).await.redriven, 1);
+    place.skip();
     assert_eq!(
         (world.count(Dead).await, place.messages().await),
         (1, 1),
@@ -81,22 +81,23 @@ async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_
 async fn a_redrive_that_was_cut_off_before_the_queue_is_healed_by_the_next(place: Place) {
     let world = &place.world;
     let event = place.dead("u").await;
-    // The process dies after the commit, and before it touches the queue.
+    // The process dies after the commit, and before it touches the queue. Where the outbox is the queue, the message goes with the
+    // commit.
+    let left = u64::from(place.sqs.is_some());
     let all = DeadFilter::default();
     let page = world
         .store
         .redrive_page(instant(NINE), &all, None, 10, false, |_| Fate::Redriven);
     page.await.unwrap();
-    assert_eq!((world.count(Pending).await, place.messages().await), (1, 1));
+    assert_eq!((world.count(Pending).await, place.messages().await), (1, left));
     place.heal(event);
-    world.tick().await;
     place.work().await;
-    assert_eq!((world.greetings(), place.messages().await), (1, 1));
+    assert_eq!((world.greetings(), place.messages().await), (1, left));
     let (strays, _) = world.dead_letters().strays(100).await.unwrap();
-    assert_eq!((strays.len(), strays[0].standing), (1, Standing::Overtaken));
-
+    assert!(strays.len() as u64 == left && strays.iter().all(|stray| stray.standing == Standing::Overtaken));
+    place.skip();
     let report = place.redrive().await;
-    assert_eq!((report.handled(), report.messages_deleted), (0, 1));
+    assert_eq!((report.handled(), report.messages_deleted), (0, left));
     assert_eq!(place.messages().await, 0);
     place.work().await;
     assert_eq!(world.receiver.records().len(), 6);
@@ -257,6 +258,7 @@ async fn the_late_rule_counts_from_the_redrive() {
     world.store.set_pause(instant(NINE), "").await.unwrap();
     world.dead_letters().retry(paused, false).await.unwrap();
     world.set("2026-05-02T22:00:01Z");
+    world.store.end_pause().await.unwrap();
     world.tick().await;
     let found = world.store.event(paused).await.unwrap().unwrap();
     assert_eq!((found.state, found.reason.as_deref()), (Skipped, Some("late")));
@@ -269,31 +271,12 @@ async fn a_redriven_event_whose_worker_dies_in_its_first_attempt_is_not_given_up
     let event = place.dead("u").await;
     place.heal(event);
     place.redrive().await;
-    // The message vanishes with a worker that leased the event: six attempts by now, one of this life.
-    let received = world
-        .carrier
-        .receive(10, std::time::Duration::ZERO)
-        .await
-        .unwrap();
-    let receipts: Vec<_> = received.into_iter().map(|message| message.receipt).collect();
-    world.carrier.ack(&receipts).await.unwrap();
-    let now = instant(NINE);
-    let request = LeaseRequest {
-        holder: Uuid::now_v7(),
-        now,
-        until: now + TimeDelta::seconds(30),
-        late_before: now - TimeDelta::hours(2),
-    };
-    let (leases, _) = world.store.lease(request, &[event]).await.unwrap();
-    assert_eq!(leases[0].attempt, 6);
-    world.set("2026-05-02T09:10:00Z");
-    world.tick().await;
-    assert_eq!((world.count(Delivering).await, world.count(Dead).await), (1, 0));
-    world.set("2026-05-02T11:00:31Z");
-    world.tick().await;
-    world.tick().await;
-    // Two hours late by then: so the late rule decides, and not the count of attempts.
-    assert_eq!((world.count(Dead).await, world.count(Skipped).await), (0, 1));
+    // Six attempts by now, one of this life.
+    let (_, leases) = world.lease(&[event]).await;
+    assert_eq!((leases[0].attempt, leases[0].tries), (6, 1));
+    world.set("2026-05-02T09:00:31Z");
+    world.minute().await;
+    assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use bday::store::{Created, Edited, UserKey, UserRef, Written};
+use bday::store::{Created, Edited, PageRequest, PlanPage, PlanStep, UserKey, UserRef, Written};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -164,30 +164,50 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
     assert_eq!(now.as_ref(), Some(&*second));
 }
 
+/// The edit holds the user's bucket, and has read its events already: the planner must not write an event by the old date.
 #[tokio::test]
-async fn a_planner_and_an_edit_of_the_same_person_do_not_lock_each_other_out() {
+async fn a_planner_waits_for_an_edit_of_the_same_bucket_and_finds_what_it_wrote() {
     let world = World::at(NOW).await;
     let user = world.write("u", "1990-05-02", "UTC").await;
+    let bucket = i16::from(user.as_bytes()[15]) & 31;
     let mut edit = world.database.pool().await.begin().await.unwrap();
-    sqlx::query("SELECT FROM users WHERE id = $1 FOR UPDATE")
+    sqlx::query("SELECT pg_advisory_xact_lock_shared(x'62646179'::int, $1)")
+        .bind(i32::from(bucket))
+        .execute(&mut *edit)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE occasions SET day = 3 WHERE user_id = $1")
         .bind(user)
         .execute(&mut *edit)
         .await
         .unwrap();
     let (schedule, now) = (world.config.schedule(), instant(NOW));
-    let planned = world
-        .store
-        .plan_page(&schedule, now, now.date_naive(), Uuid::nil(), 10);
-    let edited = async {
-        let mut other = PgConnection::connect(world.database.url()).await.unwrap();
-        until_somebody_waits(&mut other).await;
-        sqlx::query("UPDATE occasions SET day = 3 WHERE user_id = $1")
-            .bind(user)
-            .execute(&mut *edit)
-            .await
-            .unwrap();
-        edit.commit().await.unwrap();
+    let request = PageRequest {
+        day: now.date_naive(),
+        bucket,
+        after: Uuid::nil(),
+        limit: 10,
     };
-    let (planned, ()) = tokio::join!(planned, edited);
-    assert_eq!(planned.unwrap().unwrap().planned, 0);
+    let page = async || world.store.plan_page(&schedule, now, request).await.unwrap();
+    assert_eq!(page().await, PlanStep::Busy, "it does not wait for long");
+    edit.commit().await.unwrap();
+    assert_eq!(page().await, PlanStep::Page(PlanPage::default()));
+}
+
+#[tokio::test]
+async fn planning_a_day_writes_no_user_row() {
+    let world = World::at(NOW).await;
+    world.write("u", "1990-05-02", "UTC").await;
+    let pool = world.database.pool().await;
+    let rows = async || -> Vec<(String, String)> {
+        sqlx::query_as(
+            "SELECT xmin::text, xmax::text FROM users UNION ALL SELECT xmin::text, xmax::text FROM occasions",
+        )
+        .fetch_all(&pool)
+        .await
+        .unwrap()
+    };
+    let before = rows().await;
+    assert_eq!(world.tick().await.planned, 1);
+    assert_eq!(rows().await, before);
 }
