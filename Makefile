@@ -3,7 +3,7 @@
 export PATH := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/tools/bin:$(PATH)
 NEXTEST_PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help build test api-test faults upgrade-test lint demo bench
+.PHONY: help build test api-test faults lint demo bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,10 +27,6 @@ api-test: ## Search the API for faults with schemathesis (from PyPI); EXAMPLES=n
 faults: ## Break everything, 200 runs on each queue; ARGS instead, as in ARGS='--seed 17 --queue sqs'
 	@.ci/setup compiler postgres
 	cargo test --locked --test faults -- $(or $(ARGS),--runs 200)
-
-upgrade-test: ## Roll from an older version to this one and back, under load; FROM=commit names it
-	@.ci/setup compiler postgres
-	@tests/upgrade.sh $(FROM)
 
 lint: ## Check formatting and lints
 	cargo fmt --check

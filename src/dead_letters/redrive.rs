@@ -169,6 +169,7 @@ impl DeadLetters {
                 .redrive_page(now, &filter, after, size, order.dry_run, judge)
                 .await?;
             let redriven = report.count(&page.fates);
+            report.messages_deleted += page.letters;
             progress(page.fates.len() as u64);
             if !order.dry_run {
                 note(&page.fates, redriven);
@@ -227,8 +228,8 @@ impl DeadLetters {
         let passed = self
             .pass(order.messages.unwrap_or(u64::MAX), false, decide)
             .await?;
-        counter!("bday_dead_letters_deleted_total", "by" => "redrive").increment(passed.deleted);
-        report.messages_deleted = passed.deleted;
+        report.messages_deleted += passed.deleted;
+        counter!("bday_dead_letters_deleted_total", "by" => "redrive").increment(report.messages_deleted);
         report.messages_kept = passed.kept;
         report.messages_complete = passed.complete;
         Ok(())

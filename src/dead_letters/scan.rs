@@ -8,16 +8,17 @@ use uuid::Uuid;
 
 use super::{DeadLetters, Result};
 use crate::model::EventState;
-use crate::pipeline::queue::{DeadMessage, decode};
+use crate::pipeline::queue::{DeadMessage, Receipt, decode};
 use crate::store::LetterEvent;
 
-/// How long a message that was read is hidden from other readers: a pass must end before it reads one twice. Short, since the
-/// alarm counts the messages that are visible.
-const HIDDEN: Duration = Duration::from_secs(30);
+/// How long a message that was read is hidden from other readers: a pass must end before it reads one twice.
+const HIDDEN: Duration = Duration::from_mins(2);
 /// A pass that keeps messages ends before the first of them is visible again.
-const LONGEST_PASS: Duration = Duration::from_secs(25);
+const LONGEST_PASS: Duration = Duration::from_secs(105);
 /// Messages per read.
 const READ: u64 = 500;
+/// As many receipts are kept to release the messages at the end; the others become visible by themselves.
+const RECEIPTS: usize = 10_000;
 
 /// What a message in the dead-letter queue stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -110,6 +111,7 @@ impl DeadLetters {
     ) -> Result<Passed> {
         let mut passed = Passed::default();
         let (mut first_kept, mut last_read, mut last) = (None, None, false);
+        let mut receipts = Vec::new();
         while !last {
             let room = most.saturating_sub(passed.deleted + passed.kept);
             let before = self.clock.monotonic();
@@ -121,26 +123,39 @@ impl DeadLetters {
             passed.complete = found.is_empty();
             let Some(newest) = found.last() else { break };
             last_read = Some(newest.message.clone());
-            let (mut deleted, mut kept) = (Vec::new(), 0);
+            let (mut deleted, mut kept) = (Vec::new(), Vec::new());
             for seen in found {
                 let next = decide(&seen);
                 last |= matches!(next, Next::DeleteLast | Next::KeepLast);
                 match next {
                     Next::Delete | Next::DeleteLast => deleted.push(seen.message.receipt),
-                    Next::Keep | Next::KeepLast => kept += 1,
+                    Next::Keep | Next::KeepLast => kept.push(seen.message.receipt),
                 }
             }
-            passed.kept += kept;
+            passed.kept += kept.len() as u64;
             if dry_run {
                 passed.deleted += deleted.len() as u64;
+                kept.append(&mut deleted);
             } else if !deleted.is_empty() {
                 passed.deleted += self.queue.delete_dead_letters(&deleted).await?;
             }
-            if kept > 0 || dry_run {
+            if !kept.is_empty() {
                 first_kept = first_kept.or(Some(before));
             }
+            kept.truncate(RECEIPTS - receipts.len());
+            receipts.append(&mut kept);
         }
+        self.release(&receipts).await;
         Ok(passed)
+    }
+
+    async fn release(&self, receipts: &[Receipt]) {
+        if receipts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.queue.release_dead_letters(receipts).await {
+            tracing::debug!(%error, "dead letters not released");
+        }
     }
 
     async fn read(&self, after: Option<&DeadMessage>, max: usize) -> Result<Vec<Seen>> {

@@ -19,13 +19,13 @@ pub enum Status {
     NotDue,
     /// It will be planned when the horizon reaches it.
     NotPlanned,
-    /// It is due, and goes to the queue with the next tick.
+    /// It is due, and is claimed with the next tick.
     Due,
-    /// It is on the queue, and was not tried yet.
+    /// It is on the queue.
     Queued,
     /// A request is under way.
     Delivering,
-    /// An attempt failed, and the next one is to come.
+    /// An attempt failed, and the next one is scheduled.
     Retrying,
     /// It is due, and sending is paused.
     Paused,
@@ -85,8 +85,7 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
     let since_due = |at: DateTime<Utc>| span(at - event.due_at);
     let ended = event.finished_at.unwrap_or(now);
     let late_max = TimeDelta::from_std(terms.late_max).unwrap_or(TimeDelta::MAX);
-    // The late rule counts from a redrive, not from before it.
-    let until = event.redriven_at.unwrap_or(event.due_at) + late_max;
+    let until = event.late_from + late_max;
     let paused = facts.pause.as_ref().filter(|_| event.due_at <= now);
     match event.state {
         EventState::Pending | EventState::Queued if paused.is_some() => {
@@ -95,6 +94,17 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
             let text = format!("sending is paused {pause}; it is skipped if it is still unsent at {until}");
             (Status::Paused, text)
         }
+        EventState::Pending
+            if event.attempts > 0 && event.redriven_at.is_none_or(|at| at != event.late_from) =>
+        {
+            let error = event.last_error.as_deref().unwrap_or("its outcome is unknown");
+            let next = event.next_attempt_at.map(instant).unwrap_or_default();
+            let text = format!(
+                "attempt {} failed ({error}); the next one is at {next}",
+                event.attempts
+            );
+            (Status::Retrying, text)
+        }
         EventState::Pending if event.due_at > now => {
             let (left, due) = (span(event.due_at - now), instant(event.due_at));
             (Status::NotDue, format!("due in {left}, at {due}"))
@@ -102,26 +112,16 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
         EventState::Pending => {
             let (late, until) = (since_due(now), instant(until));
             let text = format!(
-                "due since {late}; the next tick puts it on the queue, unless none comes before {until} (late.max_secs)"
+                "due since {late}; the next tick claims it, unless none comes before {until} (late.max_secs)"
             );
             (Status::Due, text)
         }
-        EventState::Queued if event.attempts == 0 => {
+        EventState::Queued => {
             let since = event
                 .queued_at
                 .map_or_else(String::new, |at| format!(" since {}", span(now - at)));
-            (
-                Status::Queued,
-                format!("on the queue{since}, for the next worker that has room"),
-            )
-        }
-        EventState::Queued => {
-            let error = event.last_error.as_deref().unwrap_or("nobody knows how it ended");
-            let text = format!(
-                "attempt {} failed ({error}); it waits on the queue for the next",
-                event.attempts
-            );
-            (Status::Retrying, text)
+            let text = format!("on the queue{since}, for the next worker that has room");
+            (Status::Queued, text)
         }
         EventState::Delivering => (
             Status::Delivering,

@@ -217,6 +217,8 @@ pub struct Event {
     pub local_date: NaiveDate,
     /// When it is due, UTC.
     pub due_at: DateTime<Utc>,
+    /// The instant from which lateness counts (UTC): due, or learned, moved or redriven later.
+    pub late_from: DateTime<Utc>,
     /// Where it stands.
     pub state: EventState,
     /// Why it ended as it did.

@@ -109,14 +109,29 @@ impl Scheduler {
         total: &mut Planned,
     ) -> Result<bool, TickError> {
         self.store.open_day(rules, day).await?;
+        // Most days have few users: one transaction over all buckets.
+        let all = PageRequest {
+            day,
+            bucket: None,
+            after: Uuid::nil(),
+            limit: PAGE,
+        };
+        match self.plan_page(now, all, total).await? {
+            Step::Last => {
+                self.store.close_day(rules, now, day).await?;
+                return Ok(true);
+            }
+            Step::Elsewhere => return Ok(false),
+            Step::Busy | Step::Next(_) => {}
+        }
         let mut left: Vec<i16> = (0..BUCKETS).collect();
         for _ in 0..ROUNDS {
             let mut busy = Vec::new();
             for bucket in left {
                 match self.plan_bucket(now, day, bucket, total).await? {
-                    Bucket::Planned => {}
-                    Bucket::Busy => busy.push(bucket),
-                    Bucket::Elsewhere => return Ok(false),
+                    Step::Busy => busy.push(bucket),
+                    Step::Elsewhere => return Ok(false),
+                    Step::Last | Step::Next(_) => {}
                 }
             }
             if busy.is_empty() {
@@ -129,44 +144,57 @@ impl Scheduler {
         Ok(false)
     }
 
+    /// Plans the pages of one bucket.
     async fn plan_bucket(
         &self,
         now: DateTime<Utc>,
         day: NaiveDate,
         bucket: i16,
         total: &mut Planned,
-    ) -> Result<Bucket, TickError> {
+    ) -> Result<Step, TickError> {
         let mut after = Uuid::nil();
         loop {
             let request = PageRequest {
                 day,
-                bucket,
+                bucket: Some(bucket),
                 after,
                 limit: PAGE,
             };
-            let page = match self.store.plan_page(&self.schedule, now, request).await {
-                Ok(PlanStep::Page(page)) => page,
-                Ok(PlanStep::Busy) => return Ok(Bucket::Busy),
-                Ok(PlanStep::Elsewhere) => return Ok(Bucket::Elsewhere),
-                Err(error) if error.is_contention() => return Ok(Bucket::Busy),
-                Err(error) => return Err(error.into()),
-            };
-            self.plan_beat.touch();
-            note(day, &page);
-            total.planned += page.planned;
-            total.skipped += page.skipped;
-            match page.next {
-                Some(next) => after = next,
-                None => return Ok(Bucket::Planned),
+            match self.plan_page(now, request, total).await? {
+                Step::Next(next) => after = next,
+                ended => return Ok(ended),
             }
         }
     }
+
+    async fn plan_page(
+        &self,
+        now: DateTime<Utc>,
+        request: PageRequest,
+        total: &mut Planned,
+    ) -> Result<Step, TickError> {
+        let page = match self.store.plan_page(&self.schedule, now, request).await {
+            Ok(PlanStep::Page(page)) => page,
+            Ok(PlanStep::Busy) => return Ok(Step::Busy),
+            Ok(PlanStep::Elsewhere) => return Ok(Step::Elsewhere),
+            Err(error) if error.is_contention() => return Ok(Step::Busy),
+            Err(error) => return Err(error.into()),
+        };
+        self.plan_beat.touch();
+        note(request.day, &page);
+        total.planned += page.planned;
+        total.skipped += page.skipped;
+        Ok(page.next.map_or(Step::Last, Step::Next))
+    }
 }
 
-/// What became of a bucket.
-enum Bucket {
-    Planned,
-    /// A writer holds it.
+/// What became of a page.
+enum Step {
+    /// There are more behind this user.
+    Next(Uuid),
+    /// It was the last.
+    Last,
+    /// A writer holds the bucket.
     Busy,
     /// Another process is planning.
     Elsewhere,

@@ -13,7 +13,7 @@ pub(super) const ATTEMPTS: &str =
     "SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at
      FROM ended_attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
 
-const COLUMNS: &str = "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, next_attempt_at, queued_at,
+const COLUMNS: &str = "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, attempts, next_attempt_at, queued_at,
         finished_at, redriven_at FROM events";
 
 /// Which events a list has. All conditions hold together.

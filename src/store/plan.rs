@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use metrics::counter;
-use sqlx::{AssertSqlSafe, Postgres, Row as _, Transaction};
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::replan::replan_readable;
@@ -51,8 +51,8 @@ pub enum PlanStep {
 pub struct PageRequest {
     /// The local date.
     pub day: NaiveDate,
-    /// Users of this bucket.
-    pub bucket: i16,
+    /// Users of this bucket; none: of all buckets, for a day with few users.
+    pub bucket: Option<i16>,
     /// Behind this user.
     pub after: Uuid,
     /// The most occasions.
@@ -225,12 +225,13 @@ impl Store {
     }
 }
 
-/// Waits a moment for the writers of `bucket`; returns whether they have ended. If not, the transaction is over.
-async fn lock_bucket(transaction: &mut Transaction<'_, Postgres>, bucket: i16) -> Result<bool> {
+/// Waits a moment for the writers of `bucket`, or of all; returns whether they have ended. If not, the transaction is over.
+async fn lock_bucket(transaction: &mut Transaction<'_, Postgres>, bucket: Option<i16>) -> Result<bool> {
     sqlx::query(BUCKET_PATIENCE).execute(&mut **transaction).await?;
-    let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, $2)")
+    let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2, $3) AS b")
         .bind(BUCKET_LOCKS)
-        .bind(i32::from(bucket))
+        .bind(i32::from(bucket.unwrap_or(0)))
+        .bind(i32::from(bucket.unwrap_or(BUCKETS - 1)))
         .execute(&mut **transaction)
         .await
         .map_err(StoreError::from);
@@ -253,15 +254,18 @@ async fn occasions_of_page(
     } else {
         &[day.day() as i16]
     };
+    let buckets: Vec<i16> = request
+        .bucket
+        .map_or_else(|| (0..BUCKETS).collect(), |bucket| vec![bucket]);
     Ok(sqlx::query_as(
         "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
          FROM occasions o JOIN users u ON u.id = o.user_id
-         WHERE o.month = $1 AND o.day = ANY($2) AND o.bucket = $3 AND o.user_id > $4
+         WHERE o.month = $1 AND o.day = ANY($2) AND o.bucket = ANY($3) AND o.user_id > $4
          ORDER BY o.user_id, o.kind LIMIT $5",
     )
     .bind(day.month() as i16)
     .bind(days)
-    .bind(request.bucket)
+    .bind(buckets)
     .bind(request.after)
     .bind(i64::from(request.limit))
     .fetch_all(&mut **transaction)
@@ -405,21 +409,22 @@ pub(super) async fn planned_through(
 ) -> Result<Option<NaiveDate>> {
     // In order, as everybody locks them.
     let buckets: BTreeSet<i16> = users.iter().map(|id| bucket_of(*id)).collect();
-    let buckets: Vec<String> = buckets.iter().map(i16::to_string).collect();
-    let locks = format!(
-        "SELECT pg_advisory_xact_lock_shared({BUCKET_LOCKS}, b) FROM unnest(ARRAY[{}]::int[]) AS b",
-        buckets.join(",")
-    );
-    // Both statements in one round trip; the second sees what was committed before the locks were granted.
-    let both = format!("{locks}; SELECT max(local_date), count(DISTINCT rules) FROM planned_days");
-    let rows = sqlx::raw_sql(AssertSqlSafe(both))
-        .fetch_all(&mut **transaction)
+    let buckets: Vec<i32> = buckets.into_iter().map(i32::from).collect();
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1, b) FROM unnest($2::int[]) AS b")
+        .bind(BUCKET_LOCKS)
+        .bind(buckets)
+        .execute(&mut **transaction)
         .await?;
-    let Some(row) = rows.last() else {
-        return Ok(None);
-    };
-    let (through, rules): (Option<NaiveDate>, i64) = (row.try_get(0)?, row.try_get(1)?);
-    if rules > 1 {
+    // A statement of its own: it sees what was committed before the locks were granted.
+    let (through, others): (Option<NaiveDate>, bool) = sqlx::query_as(
+        "SELECT max(local_date), coalesce(bool_or(rules <> $1 AND planned_at IS NOT NULL AND local_date >= $2), false)
+         FROM planned_days",
+    )
+    .bind(schedule.rules())
+    .bind(now.date_naive().pred_opt())
+    .fetch_one(&mut **transaction)
+    .await?;
+    if others {
         sqlx::query(
             "UPDATE planned_days SET planned_at = NULL
              WHERE rules <> $1 AND planned_at IS NOT NULL AND local_date >= $2",

@@ -36,6 +36,8 @@ pub enum Fate {
 pub struct RedrivePage {
     /// The events, and what became of them, or would.
     pub fates: Vec<(Uuid, Fate)>,
+    /// Messages to the dead-letter queue that were still in the outbox, and are deleted.
+    pub letters: u64,
     /// Where the next part begins; none: this was the last.
     pub next: Option<EventCursor>,
 }
@@ -106,17 +108,19 @@ impl Store {
             let mut transaction = self.begin().await?;
             let found: Vec<Candidate> = query.build_query_as().fetch_all(&mut *transaction).await?;
             let fates: Vec<(Uuid, Fate)> = found.iter().map(|one| (one.id, judge(one))).collect();
+            let mut letters = 0;
             if !dry_run && !fates.is_empty() {
                 let ids: Vec<Uuid> = fates.iter().map(|(id, _)| *id).collect();
                 let (states, reasons): (Vec<&str>, Vec<Option<&str>>) =
                     fates.iter().map(|(_, fate)| fate.columns()).unzip();
-                sqlx::query(REDRIVE)
+                letters = sqlx::query_scalar::<_, i64>(REDRIVE)
                     .bind(ids)
                     .bind(states)
                     .bind(reasons)
                     .bind(now)
-                    .execute(&mut *transaction)
-                    .await?;
+                    .fetch_one(&mut *transaction)
+                    .await?
+                    .unsigned_abs();
             }
             transaction.commit().await?;
             // Where two wait for each other, the second finds fewer than there are: only an empty part is the last.
@@ -124,7 +128,7 @@ impl Store {
                 due_at: last.due_at,
                 id: last.id,
             });
-            Ok(RedrivePage { fates, next })
+            Ok(RedrivePage { fates, letters, next })
         })
         .await
     }
@@ -165,8 +169,8 @@ impl Store {
 /// `last_error` stays: it says why the event had died. Its message to the dead-letter queue goes, unless it was sent already.
 const REDRIVE: &str = "
 WITH letters AS (
-    DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1)
-)
+    DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1) RETURNING id
+), redriven AS (
 UPDATE events e
 SET state = f.state::event_state, reason = f.reason,
     finished_at = CASE WHEN f.state <> 'pending' THEN $4 END,
@@ -176,4 +180,6 @@ SET state = f.state::event_state, reason = f.reason,
     late_from = CASE WHEN f.state = 'pending' THEN greatest(e.late_from, $4) ELSE e.late_from END,
     attempts_at_redrive = CASE WHEN f.state = 'pending' THEN e.attempts ELSE e.attempts_at_redrive END
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS f(id, state, reason)
-WHERE e.id = f.id";
+WHERE e.id = f.id
+)
+SELECT count(*) FROM letters";

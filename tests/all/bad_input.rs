@@ -94,11 +94,6 @@ fn values_that_contradict_each_other_are_all_named_at_once() {
 fn seconds_of_ages_are_refused_with_their_bound() {
     let ages = u64::MAX.to_string();
     for (variable, key, bound) in [
-        (
-            "BDAY__SCHEDULER__LOST_AFTER_SECS",
-            "scheduler.lost_after_secs",
-            "1 to 2592000",
-        ),
         ("BDAY__LATE__MAX_SECS", "late.max_secs", "60 to 2592000"),
         ("BDAY__PLAN__HORIZON_SECS", "plan.horizon_secs", "0 to 2592000"),
         ("BDAY__QUEUE__VISIBILITY_SECS", "queue.visibility_secs", "43200"),

@@ -161,12 +161,13 @@ async fn connections_that_fell_silent_are_replaced() {
         .execute(&mut *lock)
         .await
         .unwrap();
+    let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     let day = instant(NINE).date_naive();
     let silent = eventually("both connections to be in use", async || {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'relation'",
         )
-        .fetch_one(&mut *lock)
+        .fetch_one(&mut watcher)
         .await
         .unwrap();
         (waiting == 2).then(|| relay.fall_silent())

@@ -74,7 +74,7 @@ async fn a_greeting_is_explained_from_the_calendar_to_its_acceptance() {
     world.pool().run_once().await.unwrap();
     assert_says(&world, user, Status::Retrying, &["attempt 1 failed", "503"]).await;
     world.set("2026-05-12T07:02:00Z");
-    world.pool().run_once().await.unwrap();
+    world.minute().await;
     assert_says(
         &world,
         user,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bday::clock::SystemClock;
-use bday::model::EventState::Queued;
+use bday::model::EventState::Pending;
 use bday::model::{AttemptOutcome, Reason};
 use bday::pipeline::channel::guard::Guard;
 use bday::pipeline::channel::signature::Signer;
@@ -212,7 +212,7 @@ async fn a_refused_address_is_a_failed_attempt_with_its_own_reason() {
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
     assert!(world.receiver.records().is_empty());
-    assert_eq!(world.count(Queued).await, 1);
+    assert_eq!(world.count(Pending).await, 1);
     let events: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT id FROM events")
         .fetch_all(&world.database.pool().await)
         .await

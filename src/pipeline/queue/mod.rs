@@ -154,6 +154,14 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     /// The queue is unavailable; some may be deleted.
     async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64>;
 
+    /// Ends the hiding of messages of the dead-letter queue before its time: the alarm counts visible messages.
+    ///
+    /// # Errors
+    /// The queue is unavailable; then they become visible by themselves.
+    async fn release_dead_letters(&self, _: &[Receipt]) -> Result<()> {
+        Ok(())
+    }
+
     /// How many messages there are.
     ///
     /// # Errors

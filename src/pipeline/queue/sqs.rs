@@ -327,6 +327,10 @@ impl Queue for SqsQueue {
         self.delete_all_dead_letters(receipts).await
     }
 
+    async fn release_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
+        self.release_all_dead_letters(receipts).await
+    }
+
     async fn depth(&self) -> Result<Depth> {
         use QueueAttributeName::{
             ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesNotVisible as InFlight,

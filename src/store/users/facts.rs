@@ -112,7 +112,7 @@ async fn former(
 
 async fn events(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Result<Vec<EventWithAttempts>> {
     let events: Vec<Event> = sqlx::query_as(
-        "SELECT id, user_id, kind, local_year, local_date, due_at, state, reason, last_error, attempts, next_attempt_at, queued_at,
+        "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, attempts, next_attempt_at, queued_at,
                 finished_at, redriven_at
          FROM events WHERE user_id = $1 ORDER BY local_year DESC, due_at DESC, kind LIMIT $2",
     )

@@ -360,7 +360,7 @@ async fn who_comes_with_many_others_is_created_as_if_alone() {
         .await
         .unwrap();
     // The day is planned, so each gets an event with its user.
-    sqlx::query("INSERT INTO planned_days (local_date) VALUES ('2026-11-25')")
+    sqlx::query("INSERT INTO planned_days (local_date, rules) VALUES ('2026-11-25', 'r')")
         .execute(&pool)
         .await
         .unwrap();

@@ -106,13 +106,6 @@ impl Place {
         }
     }
 
-    /// Messages that were read are visible again.
-    fn skip(&self) {
-        if let Some(sqs) = &self.sqs {
-            sqs.skip(Duration::from_secs(30));
-        }
-    }
-
     async fn messages(&self) -> u64 {
         self.world.dead_messages().await
     }

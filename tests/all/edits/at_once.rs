@@ -184,7 +184,7 @@ async fn a_planner_waits_for_an_edit_of_the_same_bucket_and_finds_what_it_wrote(
     let (schedule, now) = (world.config.schedule(), instant(NOW));
     let request = PageRequest {
         day: now.date_naive(),
-        bucket,
+        bucket: Some(bucket),
         after: Uuid::nil(),
         limit: 10,
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_sqs::types::Message;
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{BATCH, CALL_TIMEOUT, CONCURRENT_CALLS, SqsQueue, deletions};
@@ -65,6 +65,35 @@ impl SqsQueue {
             );
         }
         Ok(answer.successful.len() as u64)
+    }
+
+    pub(super) async fn release_all_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
+        let calls: Vec<_> = receipts
+            .chunks(BATCH)
+            .map(|batch| self.release_some(batch))
+            .collect();
+        stream::iter(calls)
+            .buffer_unordered(CONCURRENT_CALLS)
+            .try_collect()
+            .await
+    }
+
+    async fn release_some(&self, receipts: &[Receipt]) -> Result<()> {
+        let mut call = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(&self.options.dead_letter_url);
+        for (at, receipt) in receipts.iter().enumerate() {
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(at.to_string())
+                .receipt_handle(&receipt.0)
+                .visibility_timeout(0)
+                .build();
+            call = call.entries(entry.map_err(|error| QueueError::Unavailable(error.to_string()))?);
+        }
+        // What fails inside the answer becomes visible by itself.
+        call.send().await.map_err(|error| self.refused(error))?;
+        Ok(())
     }
 }
 

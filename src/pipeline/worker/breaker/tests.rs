@@ -34,7 +34,7 @@ fn it_opens_after_enough_failures_over_enough_time() {
         &[(0, false), (1, false), (2, false), (3, false)],
         now,
     );
-    assert!(matches!(soon, State::Closed { failures: 4, .. }), "{soon:?}");
+    assert!(matches!(soon, State::Suspect { .. }), "{soon:?}");
     let late = run(&breaker, soon, &[(10, false)], now);
     assert!(matches!(late, State::Open { .. }), "{late:?}");
 }
@@ -55,7 +55,31 @@ fn one_success_in_between_keeps_it_closed() {
         ],
         now,
     );
-    assert!(matches!(state, State::Closed { failures: 3, .. }), "{state:?}");
+    assert!(matches!(state, State::Suspect { .. }), "{state:?}");
+    assert_eq!(breaker.after(state, true, now), FRESH);
+}
+
+#[tokio::test]
+async fn while_it_suspects_the_receiver_it_admits_one_event_every_half_second() {
+    let watch = Arc::new(crate::clock::Stopwatch::default());
+    let clock = Arc::clone(&watch) as SharedClock;
+    let breaker = Arc::new(Breaker::new(OPTIONS, 8, clock));
+    for ticket in breaker.admit(3).await {
+        ticket.note(false);
+    }
+    assert_eq!(breaker.state(), "suspect");
+    let mut admitted = 0;
+    for _ in 0..100 {
+        watch.pass(Duration::from_millis(100));
+        if let Some(tickets) = futures_util::FutureExt::now_or_never(breaker.admit(8)) {
+            admitted += tickets.len();
+            for ticket in tickets {
+                ticket.note(false);
+            }
+        }
+    }
+    assert_eq!(breaker.state(), "open");
+    assert!((15..=20).contains(&admitted), "{admitted} in ten seconds");
 }
 
 #[test]
