@@ -79,11 +79,12 @@ impl Scheduler {
             }
             total.complete &= self.plan_day(now, &rules, day, &mut total).await?;
         }
-        let unreadable = self
+        let again = self
             .store
             .plan_unreadable(&self.schedule, now, UNREADABLE)
             .await?;
-        metrics::gauge!("bday_unreadable_users").set(unreadable as f64);
+        metrics::gauge!("bday_unreadable_users").set(again.unreadable.len() as f64);
+        count(&again, &mut total);
         self.plan_beat.touch();
         if total.planned + total.skipped > 0 {
             tracing::info!(planned = total.planned, skipped = total.skipped, "events planned");
@@ -181,9 +182,11 @@ impl Scheduler {
             Err(error) => return Err(error.into()),
         };
         self.plan_beat.touch();
-        note(request.day, &page);
-        total.planned += page.planned;
-        total.skipped += page.skipped;
+        if let Some((user_id, error)) = page.unreadable.first() {
+            let (day, users) = (request.day, page.unreadable.len());
+            tracing::error!(%day, users, %user_id, error, "unreadable users are not planned");
+        }
+        count(&page, total);
         Ok(page.next.map_or(Step::Last, Step::Next))
     }
 }
@@ -200,11 +203,9 @@ enum Step {
     Elsewhere,
 }
 
-fn note(day: NaiveDate, page: &PlanPage) {
+fn count(page: &PlanPage, total: &mut Planned) {
     counter!("bday_events_planned_total").increment(page.planned);
     counter!("bday_events_skipped_total", "reason" => "late_join").increment(page.skipped);
-    if let Some((user_id, error)) = page.unreadable.first() {
-        let users = page.unreadable.len();
-        tracing::error!(%day, users, %user_id, error, "unreadable users are not planned");
-    }
+    total.planned += page.planned;
+    total.skipped += page.skipped;
 }

@@ -73,13 +73,13 @@ WITH due AS MATERIALIZED (
         queued_at = CASE WHEN d.late THEN e.queued_at ELSE $1 END, next_attempt_at = NULL
     FROM due d WHERE e.id = d.id
 ), numbered AS (
-    SELECT id, CASE WHEN isolated THEN -n ELSE (n - 1) / greatest(1, least($7, (total + 15) / 16)) END AS pack
+    SELECT id, n, CASE WHEN isolated THEN -n ELSE (n - 1) / greatest(1, least($7, (total + 15) / 16)) END AS pack
     FROM (SELECT id, isolated, row_number() OVER (PARTITION BY isolated ORDER BY next_attempt_at, id) AS n,
                  count(*) OVER () AS total
           FROM due WHERE NOT late) AS d
 ), packs AS (
     INSERT INTO outbox (event_ids, created_at, available_at)
-    SELECT array_agg(id), $1, $8 FROM numbered GROUP BY pack
+    SELECT array_agg(id ORDER BY n), $1, $8 FROM numbered GROUP BY pack ORDER BY pack
     RETURNING id, event_ids
 )
 SELECT id, event_ids, 0 AS skipped, NULL::timestamptz AS last_at, NULL::uuid AS last_id FROM packs

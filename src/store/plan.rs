@@ -184,8 +184,7 @@ impl Store {
         .await
     }
 
-    /// Tries a page of the users whom a planner could not read: those that can be read by now are planned. Returns how many
-    /// cannot.
+    /// Tries a page of the users whom a planner could not read: those that can be read by now are planned.
     ///
     /// # Errors
     /// The database is unavailable.
@@ -194,7 +193,7 @@ impl Store {
         schedule: &Schedule,
         now: DateTime<Utc>,
         limit: u32,
-    ) -> Result<usize> {
+    ) -> Result<PlanPage> {
         self.in_time(async {
             let users: Vec<Uuid> =
                 sqlx::query_scalar("SELECT user_id FROM unplanned_users ORDER BY tried_at, user_id LIMIT $1")
@@ -202,7 +201,7 @@ impl Store {
                     .fetch_all(&self.pool)
                     .await?;
             if users.is_empty() {
-                return Ok(0);
+                return Ok(PlanPage::default());
             }
             let mut transaction = self.begin().await?;
             let through = planned_through(&mut transaction, schedule, now, &users).await?;
@@ -218,8 +217,12 @@ impl Store {
                 .await?;
             note_unreadable(&mut transaction, now, &unreadable).await?;
             transaction.commit().await?;
-            written.count();
-            Ok(unreadable.len())
+            Ok(PlanPage {
+                next: None,
+                planned: written.planned,
+                skipped: written.skipped,
+                unreadable,
+            })
         })
         .await
     }

@@ -45,6 +45,9 @@ struct IncomingState {
 
 type Event = (Arc<OpenPack>, Uuid);
 
+/// The packs of each event of a batch; nearly always one.
+type Packs = HashMap<Uuid, Vec<Arc<OpenPack>>>;
+
 /// What a lane does next.
 enum Work {
     /// Lease these events; there is a place and a ticket for each.
@@ -226,13 +229,11 @@ async fn lease(
     events: Vec<Event>,
     soft: &CancellationToken,
 ) -> ((Uuid, Vec<Lease>), Vec<Settled>) {
-    let mut packs: HashMap<Uuid, Arc<OpenPack>> = HashMap::with_capacity(events.len());
+    // An event can be in several packs, or twice in one.
+    let mut packs: Packs = HashMap::with_capacity(events.len());
     let mut settled = Vec::new();
     for (pack, id) in events {
-        // Of two copies in one batch only one is settled here: the other one's message is received again.
-        if let Some(copy) = packs.insert(id, pack) {
-            settled.extend(copy.unknown());
-        }
+        packs.entry(id).or_default().push(pack);
     }
     let ids: Vec<Uuid> = packs.keys().copied().collect();
     let mut lease_id = Uuid::now_v7();
@@ -253,8 +254,8 @@ async fn lease(
         lease_id = Uuid::now_v7();
     };
     leases.retain(|lease| {
-        packs.remove(&lease.event_id).is_some_and(|pack| {
-            settled.extend(pack.done());
+        packs.remove(&lease.event_id).is_some_and(|packs| {
+            settled.extend(packs.iter().filter_map(|pack| pack.done()));
             true
         })
     });
@@ -298,12 +299,7 @@ fn request(shared: &Shared, id: Uuid) -> Option<LeaseRequest<'_>> {
 }
 
 /// Settles events that were not leased.
-async fn settle_others(
-    shared: &Shared,
-    packs: HashMap<Uuid, Arc<OpenPack>>,
-    soft: &CancellationToken,
-    settled: &mut Vec<Settled>,
-) {
+async fn settle_others(shared: &Shared, packs: Packs, soft: &CancellationToken, settled: &mut Vec<Settled>) {
     let ids: Vec<Uuid> = packs.keys().copied().collect();
     let looked = match request(shared, Uuid::nil()).filter(|_| !soft.is_cancelled()) {
         Some(request) => shared.store.not_leased(request, &ids).await,
@@ -320,7 +316,7 @@ async fn settle_others(
         Ok(looked) => looked,
         Err(error) => {
             tracing::warn!(error = chain(&error), events = packs.len(), "lease check failed");
-            settled.extend(packs.values().filter_map(|pack| pack.unknown()));
+            settled.extend(packs.values().flatten().filter_map(|pack| pack.unknown()));
             return;
         }
     };
@@ -333,11 +329,11 @@ async fn settle_others(
     let mut left: HashMap<Uuid, Duration> = locked.into_iter().map(|id| (id, wait)).collect();
     left.extend(unknown_kind.into_iter().map(|id| (id, UNKNOWN_FOR)));
     counter!("bday_events_deferred_total").increment(left.len() as u64);
-    for (id, pack) in packs {
-        settled.extend(match left.get(&id) {
+    for (id, packs) in packs {
+        settled.extend(packs.iter().filter_map(|pack| match left.get(&id) {
             Some(wait) => pack.later(id, *wait),
             None => pack.done(),
-        });
+        }));
     }
 }
 
