@@ -3,7 +3,7 @@
 use super::{Result, Store};
 
 /// What the daemon does with each table.
-const USES: [(&str, &[&str]); 13] = [
+const USES: [(&str, &[&str]); 14] = [
     // Every process looks whether the schema is its own.
     ("_sqlx_migrations", &["SELECT"]),
     ("users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -13,6 +13,7 @@ const USES: [(&str, &[&str]); 13] = [
     ("planned_days", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("idempotency_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("former_users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("installation", &["SELECT"]),
     ("zone_data", &["SELECT", "INSERT", "UPDATE"]),
     ("planning_rules", &["SELECT", "INSERT", "UPDATE"]),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
