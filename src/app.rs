@@ -482,11 +482,8 @@ async fn sample(
                 tracing::warn!(error = chain(&error), "the database does not answer");
             }
         }
-        if let Err(error) = store.forget_api_writes(now - keep).await {
-            tracing::warn!(error = chain(&error), "cannot delete old lines of the audit log");
-        }
-        if let Err(error) = store.forget_idempotency_keys(now).await {
-            tracing::warn!(error = chain(&error), "cannot delete old Idempotency-Keys");
+        if let Err(error) = store.clean_up(now, now - keep).await {
+            tracing::warn!(error = chain(&error), "cleanup failed");
         }
         metrics.run_upkeep();
         tokio::time::sleep(SAMPLE_INTERVAL).await;

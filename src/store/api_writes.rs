@@ -96,7 +96,11 @@ impl ApiWrite {
         status: i16,
     ) -> Result<()> {
         let (target_id, status) = (Some(target), Some(status));
-        let row = Self { target_id, status, ..self.clone() };
+        let row = Self {
+            target_id,
+            status,
+            ..self.clone()
+        };
         row.execute(&mut **transaction).await
     }
 }

@@ -60,7 +60,8 @@ impl Store {
                     .fetch_one(&self.pool)
                     .await?;
                 let mac = Hmac::new_from_slice(&key);
-                let mac = mac.map_err(|error| StoreError::Unreadable(format!("installation.key: {error}")))?;
+                let mac =
+                    mac.map_err(|error| StoreError::Unreadable(format!("installation.key: {error}")))?;
                 Ok(InstallationKey(mac))
             })
         };

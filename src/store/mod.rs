@@ -51,8 +51,8 @@ pub use stats::Backlog;
 pub use sweep::SweepLimits;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{
-    ApiRequest, Before, Current, Deleted, Edited, Facts, Idempotency, Repeated, Saved, UserFilter, UserKey, UserPage,
-    UserRef, Written,
+    ApiRequest, Before, Current, Deleted, Edited, Facts, Idempotency, Repeated, Saved, UserFilter, UserKey,
+    UserPage, UserRef, Written,
 };
 pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};
 
@@ -421,6 +421,17 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Deletes what has expired, of the audit log what is from before `audit_before`; and blurs the events of deleted users.
+    ///
+    /// # Errors
+    /// The database refuses or is unavailable; the next call does the rest.
+    pub async fn clean_up(&self, now: DateTime<Utc>, audit_before: DateTime<Utc>) -> Result<()> {
+        self.blur_events(now).await?;
+        self.forget_api_writes(audit_before).await?;
+        self.forget_idempotency_keys(now).await?;
+        self.forget_former_users(now).await
     }
 
     /// Lets whoever can get a newer login know when this one was refused, and finds the reason where the pool hides it.

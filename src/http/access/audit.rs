@@ -98,7 +98,11 @@ impl Audit {
             left: REFUSED_BURST,
             grown_at: clock.now(),
         });
-        Self { store, clock, refused }
+        Self {
+            store,
+            clock,
+            refused,
+        }
     }
 
     pub(super) fn now(&self) -> DateTime<Utc> {

@@ -169,7 +169,9 @@ const TRIES: u32 = 3;
 
 /// Repeats `write` where that may help. A request that has waited for a lock in vain had a connection all the time: to repeat that
 /// is for the client.
-async fn persist<T, F: Future<Output = Result<T, StoreError>>>(write: impl Fn() -> F) -> Result<T, StoreError> {
+async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+    write: impl Fn() -> F,
+) -> Result<T, StoreError> {
     let mut tries = 1;
     loop {
         match write().await {

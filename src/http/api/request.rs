@@ -268,7 +268,11 @@ impl Preconditions {
     /// # Errors
     /// A user at `version` may not be changed; none means that there is no user.
     pub(super) fn check(&self, version: Option<Version>) -> Result<(), Problem> {
-        if self.hold(version) { Ok(()) } else { Err(Problem::other_version()) }
+        if self.hold(version) {
+            Ok(())
+        } else {
+            Err(Problem::other_version())
+        }
     }
 
     fn hold(&self, version: Option<Version>) -> bool {

@@ -195,11 +195,13 @@ async fn remember(
     let hash = external_id.map(|name| key.external_id(name));
     let hash = hash.as_ref().map(<[u8; 32]>::as_slice);
     // Another deleted user had this external id before.
-    sqlx::query("UPDATE former_users SET external_id_hash = NULL WHERE external_id_hash = $2 AND user_id <> $1")
-        .bind(id)
-        .bind(hash)
-        .execute(&mut **transaction)
-        .await?;
+    sqlx::query(
+        "UPDATE former_users SET external_id_hash = NULL WHERE external_id_hash = $2 AND user_id <> $1",
+    )
+    .bind(id)
+    .bind(hash)
+    .execute(&mut **transaction)
+    .await?;
     sqlx::query(
         "INSERT INTO former_users (user_id, external_id_hash, deleted_at, blur_pending)
          VALUES ($1, $2, $3, EXISTS (SELECT FROM events WHERE user_id = $1 AND finished_at IS NULL))

@@ -67,7 +67,8 @@ pub(super) async fn reserve(
     now: DateTime<Utc>,
     request: Option<&ApiRequest<'_>>,
 ) -> Result<Result<Option<Reserved>, Repeated>> {
-    let Some((write, idempotency)) = request.and_then(|request| Some((request.write, request.idempotency?))) else {
+    let Some((write, idempotency)) = request.and_then(|request| Some((request.write, request.idempotency?)))
+    else {
         return Ok(Ok(None));
     };
     let key = installation.idempotency_key(write.token_id, idempotency.key);
@@ -88,15 +89,20 @@ pub(super) async fn reserve(
         return Ok(Ok(Some(Reserved(key))));
     }
     // The key and its user were written at the same `now`.
-    let (same, id, created_at, answer): (Option<bool>, Option<Uuid>, DateTime<Utc>, Option<String>) = sqlx::query_as(
-        "SELECT request_hash = $2, user_id, created_at, answer FROM idempotency_keys WHERE key = $1",
-    )
-    .bind(key.as_slice())
-    .bind(request_hash.as_slice())
-    .fetch_one(&mut **transaction)
-    .await?;
+    let (same, id, created_at, answer): (Option<bool>, Option<Uuid>, DateTime<Utc>, Option<String>) =
+        sqlx::query_as(
+            "SELECT request_hash = $2, user_id, created_at, answer FROM idempotency_keys WHERE key = $1",
+        )
+        .bind(key.as_slice())
+        .bind(request_hash.as_slice())
+        .fetch_one(&mut **transaction)
+        .await?;
     Ok(Err(match (id, answer) {
-        (Some(id), Some(answer)) if same == Some(true) => Repeated::Before(Before { id, created_at, answer }),
+        (Some(id), Some(answer)) if same == Some(true) => Repeated::Before(Before {
+            id,
+            created_at,
+            answer,
+        }),
         (Some(_), Some(_)) => Repeated::KeyTaken,
         // The hash of the request was deleted as well.
         _ => Repeated::DeletedSince,
@@ -105,7 +111,12 @@ pub(super) async fn reserve(
 
 impl Reserved {
     /// Stores what a repeat of the request gets.
-    pub(super) async fn answer(self, transaction: &mut Transaction<'_, Postgres>, user: Uuid, answer: String) -> Result<()> {
+    pub(super) async fn answer(
+        self,
+        transaction: &mut Transaction<'_, Postgres>,
+        user: Uuid,
+        answer: String,
+    ) -> Result<()> {
         sqlx::query("UPDATE idempotency_keys SET user_id = $2, answer = $3 WHERE key = $1")
             .bind(self.0.as_slice())
             .bind(user)
@@ -119,9 +130,11 @@ impl Reserved {
 /// Removes a deleted user from the stored answers. The keys stay until they expire, so that a repeat of such a request does not
 /// create the user again.
 pub(super) async fn forget_answers(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Result<()> {
-    sqlx::query("UPDATE idempotency_keys SET user_id = NULL, answer = NULL, request_hash = NULL WHERE user_id = $1")
-        .bind(user)
-        .execute(&mut **transaction)
-        .await?;
+    sqlx::query(
+        "UPDATE idempotency_keys SET user_id = NULL, answer = NULL, request_hash = NULL WHERE user_id = $1",
+    )
+    .bind(user)
+    .execute(&mut **transaction)
+    .await?;
     Ok(())
 }

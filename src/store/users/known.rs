@@ -48,7 +48,9 @@ impl Known {
             if former {
                 known.former.extend(external_id.map(|name| (name, id)));
             } else {
-                known.by_external_id.extend(external_id.clone().map(|name| (name, id)));
+                known
+                    .by_external_id
+                    .extend(external_id.clone().map(|name| (name, id)));
                 known.external_ids.insert(id, external_id);
             }
         }
@@ -65,12 +67,20 @@ impl Known {
     /// [`StoreError::Overtaken`]: one of `ids` was written since the lookup.
     pub(super) fn check(&self, locked: &HashMap<Uuid, Locked>, ids: &[Uuid]) -> Result<()> {
         let same = |id| self.external_ids.get(id) == locked.get(id).map(|row| &row.external_id);
-        if ids.iter().all(same) { Ok(()) } else { Err(StoreError::Overtaken) }
+        if ids.iter().all(same) {
+            Ok(())
+        } else {
+            Err(StoreError::Overtaken)
+        }
     }
 }
 
 /// The id that `who` stands for; a new one for an unknown external id. Only an external id needs a lookup.
-pub(super) async fn id_of(store: &Store, key: &InstallationKey, who: UserRef<'_>) -> Result<(Uuid, Option<Known>)> {
+pub(super) async fn id_of(
+    store: &Store,
+    key: &InstallationKey,
+    who: UserRef<'_>,
+) -> Result<(Uuid, Option<Known>)> {
     match who {
         UserRef::Id(id) => Ok((id, None)),
         UserRef::External(name) => {
@@ -88,7 +98,11 @@ pub(super) struct Locked {
 }
 
 /// A transaction that writes users, how far all users have been planned, and the rows that exist.
-pub(super) type Writing = (Transaction<'static, Postgres>, Option<NaiveDate>, HashMap<Uuid, Locked>);
+pub(super) type Writing = (
+    Transaction<'static, Postgres>,
+    Option<NaiveDate>,
+    HashMap<Uuid, Locked>,
+);
 
 /// Begins to write the users with these `ids`, and locks those that exist.
 ///

@@ -47,7 +47,12 @@ impl Store {
             let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
             let (mut transaction, through, locked) = begin(self, &ids).await?;
             known.check(&locked, &ids)?;
-            let terms = Terms { key, schedule, now, through };
+            let terms = Terms {
+                key,
+                schedule,
+                now,
+                through,
+            };
             let written = upsert(&mut transaction, terms, &rows, &locked).await;
             let (written, events) = written.map_err(StoreError::taken_is_overtaken)?;
             transaction.commit().await?;
@@ -76,17 +81,31 @@ fn targets<'a>(known: &'a Known, users: &'a [(UserKey, NewUser)]) -> Vec<Target<
         Target::Write(Row { id, external_id, .. }) => {
             let new = ids.insert(id);
             let new = external_id.is_none_or(|name| external_ids.insert(name)) && new;
-            if new { target } else { Target::Not(id, Written::Later) }
+            if new {
+                target
+            } else {
+                Target::Not(id, Written::Later)
+            }
         }
         Target::Not(..) => target,
     };
-    users.iter().map(|(key, user)| target(known, *key, user)).map(later).collect()
+    users
+        .iter()
+        .map(|(key, user)| target(known, *key, user))
+        .map(later)
+        .collect()
 }
 
 fn target<'a>(known: &'a Known, key: UserKey, user: &'a NewUser) -> Target<'a> {
     let given = user.external_id.as_deref();
     let by_name = || given.and_then(|name| known.id(name));
-    let write = |id, external_id| Target::Write(Row { id, external_id, user });
+    let write = |id, external_id| {
+        Target::Write(Row {
+            id,
+            external_id,
+            user,
+        })
+    };
     let id = own_id(key).unwrap_or_else(Uuid::now_v7);
     let there = known.external_ids.get(&id).map(Option::as_deref);
     match (key, there) {
