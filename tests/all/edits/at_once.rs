@@ -240,3 +240,39 @@ async fn a_planner_and_an_edit_of_the_same_person_do_not_lock_each_other_out() {
     let (planned, ()) = tokio::join!(planned, edited);
     assert_eq!(planned.unwrap().unwrap().planned, 0);
 }
+
+#[tokio::test]
+async fn an_edit_moves_what_a_planner_plans_at_the_same_moment() {
+    let world = World::at("2026-12-30T00:00:00Z").await;
+    world.tick().await;
+    let user = world.write("u", "1990-12-31", "UTC").await;
+    let pool = world.database.pool().await;
+    sqlx::query("DELETE FROM events").execute(&pool).await.unwrap();
+    let now = instant("2026-12-30T00:00:00Z");
+    // The planner has read the user, and waits to write the event.
+    let mut hold = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE events IN SHARE MODE")
+        .execute(&mut *hold)
+        .await
+        .unwrap();
+    let schedule = world.config.schedule();
+    let day = "2026-12-31".parse().unwrap();
+    let planned = world.store.plan_page(&schedule, now, day, Uuid::nil(), 10);
+    let edited = async {
+        until_waiting(&world, 1).await;
+        let release = async {
+            until_waiting(&world, 2).await;
+            hold.rollback().await.unwrap();
+        };
+        tokio::join!(world.write("u", "1990-01-01", "UTC"), release);
+    };
+    let (planned, ()) = tokio::join!(planned, edited);
+    assert_eq!(planned.unwrap().unwrap().planned, 1);
+    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let dates: Vec<String> = facts
+        .events
+        .iter()
+        .map(|found| found.event.local_date.to_string())
+        .collect();
+    assert_eq!(dates, ["2027-01-01"]);
+}
