@@ -1,14 +1,16 @@
--- Requests that were answered, by the key that the client gave them: a repeat gets the same answer. Kept for a day.
+-- Answered requests, by the key that the client gave them: a repeat gets the same answer. Kept for a day.
 CREATE TABLE idempotency_keys (
-    key          text PRIMARY KEY,
-    -- SHA-256 of the body.
-    request_hash bytea NOT NULL,
-    -- NULL, like the answer: not seen by others, since both are set in the transaction that writes the row.
+    -- Keyed hash of the token and the client's key.
+    key          bytea PRIMARY KEY,
+    -- Keyed hash of the body. NULL, like user and answer: the user was deleted; a repeat creates nobody.
+    request_hash bytea,
     user_id      uuid,
     answer       text,
     created_at   timestamptz NOT NULL,
 
-    CONSTRAINT a_key_is_short CHECK (key <> '' AND length(key) <= 255)
+    CONSTRAINT a_key_is_a_hash CHECK (length(key) = 32),
+    CONSTRAINT a_request_hash_is_a_hash CHECK (length(request_hash) = 32)
 );
 
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+CREATE INDEX idempotency_keys_by_user ON idempotency_keys (user_id) WHERE user_id IS NOT NULL;

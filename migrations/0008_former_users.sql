@@ -1,12 +1,16 @@
--- Which id belonged to whom: somebody who is deleted and comes back under the same external id gets the same id again,
--- so that "one event per user, kind and year" holds for the person, not only for the row.
+-- Deleted users. One who returns under the same external id gets the same id again, so that "one event per user, kind and
+-- year" holds for the person, not only for the row.
 CREATE TABLE former_users (
     user_id          uuid PRIMARY KEY,
-    -- SHA-256 of the external id, which is deleted with the person.
-    external_id_hash bytea NOT NULL,
+    -- Keyed hash of the external id, which is deleted with the user.
+    external_id_hash bytea,
     deleted_at       timestamptz NOT NULL,
+    -- An event was being delivered at the deletion: its dates are blurred when it has ended.
+    blur_pending     boolean NOT NULL,
 
-    CONSTRAINT one_former_user_per_external_id UNIQUE (external_id_hash)
+    CONSTRAINT one_former_user_per_external_id UNIQUE (external_id_hash),
+    CONSTRAINT an_external_id_hash_is_a_hash CHECK (length(external_id_hash) = 32)
 );
 
 CREATE INDEX former_users_by_age ON former_users (deleted_at);
+CREATE INDEX former_users_to_blur ON former_users (deleted_at) WHERE blur_pending;

@@ -20,7 +20,7 @@ Examples:
   bday explain 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f
   bday explain hr-17 --json | jq '.thisYear[] | {kind, status, why}'
 
-Knows deleted people too, by their id; by their external id for about a year.";
+Finds deleted users too: by id, and for 400 days by external id.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -85,13 +85,22 @@ fn print(explanation: &Explanation, colour: bool) -> std::io::Result<()> {
         println!("\nOther years");
         let mut table = Table::new(&["DATE", "KIND", "STATE", "REASON", "ATTEMPTS", "FINISHED", "EVENT"]);
         for event in &explanation.other_years {
+            let dated = !event.is_blurred();
             table.row([
-                event.local_date.to_string(),
+                if dated {
+                    event.local_date.to_string()
+                } else {
+                    event.local_year.to_string()
+                },
                 event.kind.clone(),
                 event.state.to_string(),
                 event.reason.clone().unwrap_or_default(),
                 event.attempts.to_string(),
-                event.finished_at.map(output::instant).unwrap_or_default(),
+                event
+                    .finished_at
+                    .filter(|_| dated)
+                    .map(output::instant)
+                    .unwrap_or_default(),
                 event.id.to_string(),
             ]);
         }
@@ -108,7 +117,8 @@ fn head(explanation: &Explanation) -> Vec<String> {
         );
         return vec![
             format!("{}  ({when})", explanation.user_id),
-            "What was sent stays on record; who it was, and where they lived, is gone.".to_owned(),
+            "Kind, year and outcome of each event stay on record; names, dates and time zone are deleted."
+                .to_owned(),
         ];
     };
     let User {
@@ -168,10 +178,11 @@ fn this_year(one: &ThisYear, colour: bool) -> Vec<String> {
     }
     if let Some(found) = &one.event {
         // What was sent keeps the instant that it had; the calendar may have moved since.
-        if one
-            .occurrence
-            .as_ref()
-            .is_none_or(|now| now.due_at != found.event.due_at)
+        if !found.event.is_blurred()
+            && one
+                .occurrence
+                .as_ref()
+                .is_none_or(|now| now.due_at != found.event.due_at)
         {
             lines.push(format!(
                 "  its event was for {}, due {}",

@@ -222,8 +222,9 @@ impl DeadLetters {
         };
         let decide = |seen: &Seen| match seen.standing {
             Standing::Overtaken if only.is_some() && seen.event_id == only => Next::DeleteLast,
-            Standing::Overtaken => Next::Delete,
-            Standing::Dead | Standing::Unknown | Standing::Unreadable => Next::Keep,
+            // The event of a deleted user has another id than its message.
+            Standing::Overtaken | Standing::Unknown => Next::Delete,
+            Standing::Dead | Standing::Unreadable => Next::Keep,
         };
         let passed = self
             .pass(order.messages.unwrap_or(u64::MAX), false, decide)

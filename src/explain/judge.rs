@@ -62,6 +62,9 @@ pub(super) fn judge(
     local_year: i32,
     event: Option<&EventWithAttempts>,
 ) -> (Status, String) {
+    if let Some(found) = event.filter(|found| found.event.is_blurred()) {
+        return of_blurred(found);
+    }
     if let Some(found) = event {
         let (status, mut why) = of_event(found, facts, terms, now);
         if let Some(at) = found.event.redriven_at {
@@ -78,6 +81,23 @@ pub(super) fn judge(
             format!("no event of {local_year} is on record, and nobody knows the date any more"),
         ),
     }
+}
+
+/// The outcome of an event whose dates were deleted together with its user.
+fn of_blurred(found: &EventWithAttempts) -> (Status, String) {
+    let reason = found.event.reason.as_deref().unwrap_or("unknown");
+    let status = match (found.event.state, reason) {
+        (EventState::Delivered, _) => return (Status::Delivered, "delivered".to_owned()),
+        (EventState::Dead, _) => return (Status::Dead, dead(found)),
+        (EventState::Skipped, "late_join") => Status::SkippedLateJoin,
+        (EventState::Skipped, "day_over") => Status::SkippedDayOver,
+        (EventState::Skipped, _) => Status::SkippedLate,
+        _ => Status::Cancelled,
+    };
+    (
+        status,
+        format!("{} ({reason}){}", found.event.state, maybe_twice(found)),
+    )
 }
 
 fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTime<Utc>) -> (Status, String) {

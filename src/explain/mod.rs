@@ -46,11 +46,11 @@ pub struct Terms {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// The id, also of somebody who was deleted.
+    /// The id, also of a deleted user.
     pub user_id: Uuid,
     /// Null: deleted.
     pub user: Option<User>,
-    /// When the user was deleted, UTC; known only of those who had an external id.
+    /// When the user was deleted, UTC; known for 400 days.
     pub deleted_at: Option<DateTime<Utc>>,
     /// The moment at which all this is so, UTC.
     pub now: DateTime<Utc>,

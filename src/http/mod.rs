@@ -5,7 +5,6 @@ mod api;
 mod health;
 mod patient;
 mod server;
-mod together;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ mod ndjson;
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Serialize;
@@ -23,7 +24,8 @@ use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::model::{FieldError, NewUser, Schedule};
-use crate::store::{Store, StoreError, UserKey, Written};
+use crate::store::{InstallationKey, Store, StoreError, UserKey, Written};
+use crate::telemetry::chain;
 
 pub use csv::{HeaderError, Parser};
 pub use lines::{Line, Lines};
@@ -36,17 +38,16 @@ const MAX_REPORTED: usize = 1000;
 const MAX_FAULTS: usize = 20;
 /// What is told of one line has no more bytes.
 const MAX_REASON_BYTES: usize = 2000;
+/// How often a batch is tried that concurrent writes get in the way of.
+const TRIES: u32 = 6;
+/// Before the second try of a batch; doubled before each further one, so 3.1 s in all.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Of a line whose id and external id do not belong together.
 const CLASH: &str = "id: it belongs to somebody with another external id, or the external id to somebody else: leave one of \
                      the two out";
-/// Tells lines without an `external_id` apart from all other ids.
-const NAMESPACE: Uuid = Uuid::from_u128(0x6264_6179_2d69_6d70_6f72_742d_6c69_6e65);
 
 /// A person, and by what it is known.
 type Keyed = (UserKey, NewUser);
-
-/// The number of a line, and who is on it.
-type Numbered = (u64, Keyed);
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,14 +124,16 @@ pub enum ImportError {
     },
     /// Postgres.
     #[error(
-        "line {line} and those after it did not go in (before: created {}, updated {}, unchanged {}, failed {}); run the \
-         import again",
+        "line {line} and those after it were not imported after {tries} tries (before: created {}, updated {}, unchanged {}, \
+         failed {}); run the import again",
         done.created, done.updated, done.unchanged, done.failed
     )]
     Store {
         /// The first line of the batch that failed.
         line: u64,
-        /// What went in before.
+        /// How often that batch was tried.
+        tries: u32,
+        /// What was imported before.
         done: Box<Report>,
         /// Why.
         #[source]
@@ -157,6 +160,15 @@ pub async fn run(
     input: impl BufRead + Send + 'static,
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<Report, ImportError> {
+    let key = store
+        .installation_key()
+        .await
+        .map_err(|source| ImportError::Store {
+            line: 1,
+            tries: 1,
+            done: Box::default(),
+            source,
+        })?;
     let (items, mut taken) = mpsc::channel(BATCH);
     let reader = Reader {
         schedule: schedule.clone(),
@@ -166,6 +178,7 @@ pub async fn run(
     let reading = tokio::task::spawn_blocking(move || reader.read(format, input, progress));
     let mut import = Importer {
         store,
+        key,
         schedule,
         clock,
         written_at: HashSet::new(),
@@ -286,6 +299,7 @@ fn bounded(mut reason: String) -> String {
 
 struct Importer<'a> {
     store: &'a Store,
+    key: &'a InstallationKey,
     schedule: &'a Schedule,
     clock: &'a SharedClock,
     /// When this run has written, once a batch: whoever was created at one of these moments was created by it.
@@ -305,70 +319,99 @@ impl Importer<'_> {
 
     async fn write(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), ImportError> {
         let line = batch.first().map_or(0, |(line, _)| *line);
-        self.write_all(batch).await.map_err(|source| ImportError::Store {
-            line,
-            done: Box::new(Report {
-                errors: Vec::new(),
-                ..self.report
-            }),
-            source,
-        })
+        self.write_all(batch)
+            .await
+            .map_err(|(tries, source)| ImportError::Store {
+                line,
+                tries,
+                done: Box::new(Report {
+                    errors: Vec::new(),
+                    ..self.report
+                }),
+                source,
+            })
     }
 
-    async fn write_all(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), StoreError> {
+    async fn write_all(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), (u32, StoreError)> {
         let people = batch.drain(..);
-        let mut rest: Vec<Numbered> = people
+        let (mut lines, mut rest): (Vec<u64>, Vec<Keyed>) = people
             .map(|(line, person)| (line, (self.key(person.id, &person.user), person.user)))
-            .collect();
+            .unzip();
         while !rest.is_empty() {
-            let (part, later) = without_repeats(rest);
-            rest = later;
-            let (lines, part): (Vec<u64>, Vec<Keyed>) = part.into_iter().unzip();
-            let written = self.write_part(&part).await?;
-            let unsure: Vec<Uuid> = part
-                .iter()
-                .zip(&written)
-                .filter(|((key, _), (_, outcome))| {
-                    *outcome == Written::Unchanged && matches!(key, UserKey::Id(_))
-                })
-                .map(|(_, (id, _))| *id)
-                .collect();
-            let created_at = if unsure.is_empty() {
-                HashMap::new()
-            } else {
-                self.store.users_created_at(&unsure).await?
-            };
-            for ((line, (key, user)), (id, outcome)) in lines.into_iter().zip(part).zip(written) {
-                let by_line = matches!(key, UserKey::Id(_));
-                match outcome {
-                    Written::Created => self.report.created += 1,
-                    Written::Updated => self.report.updated += 1,
-                    // Written by this very run: an equal line, so another person.
-                    Written::Unchanged
-                        if by_line && created_at.get(&id).is_some_and(|at| self.written_at.contains(at)) =>
-                    {
-                        *self.repeats.entry(line_id(&user, 0)).or_default() += 1;
-                        rest.push((line, (self.key(None, &user), user)));
+            let written = self.write_part(&rest).await?;
+            let repeats = self
+                .repeats_in(&rest, &written)
+                .await
+                .map_err(|error| (1, error))?;
+            let (mut later_lines, mut later) = (Vec::new(), Vec::new());
+            for ((line, (key, user)), (id, outcome)) in lines.into_iter().zip(rest).zip(written) {
+                let again = match outcome {
+                    Written::Created => {
+                        self.report.created += 1;
+                        None
                     }
-                    Written::Unchanged => self.report.unchanged += 1,
-                    Written::Later => rest.push((line, (key, user))),
-                    Written::Clash => self.bad(BadLine {
-                        line,
-                        reason: CLASH.to_owned(),
-                    }),
+                    Written::Updated => {
+                        self.report.updated += 1;
+                        None
+                    }
+                    Written::Unchanged if repeats.contains(&id) && matches!(key, UserKey::Id(_)) => {
+                        *self.repeats.entry(line_id(self.key, &user, 0)).or_default() += 1;
+                        Some(self.key(None, &user))
+                    }
+                    Written::Unchanged => {
+                        self.report.unchanged += 1;
+                        None
+                    }
+                    Written::Later => Some(key),
+                    Written::Clash => {
+                        let reason = CLASH.to_owned();
+                        self.bad(BadLine { line, reason });
+                        None
+                    }
+                };
+                if let Some(key) = again {
+                    later_lines.push(line);
+                    later.push((key, user));
                 }
             }
+            (lines, rest) = (later_lines, later);
         }
         Ok(())
     }
 
-    async fn write_part(&mut self, part: &[Keyed]) -> Result<Vec<(Uuid, Written)>, StoreError> {
+    /// The users among those `written` that an equal line of this run created before: an equal line is another person.
+    async fn repeats_in(
+        &self,
+        people: &[Keyed],
+        written: &[(Uuid, Written)],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let unsure = people.iter().zip(written).filter(|((key, _), (_, outcome))| {
+            *outcome == Written::Unchanged && matches!(key, UserKey::Id(_))
+        });
+        let unsure: Vec<Uuid> = unsure.map(|(_, (id, _))| *id).collect();
+        if unsure.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let created_at = self.store.users_created_at(&unsure).await?;
+        let by_this_run = created_at
+            .into_iter()
+            .filter(|(_, at)| self.written_at.contains(at));
+        Ok(by_this_run.map(|(id, _)| id).collect())
+    }
+
+    /// On an error, how often the batch was tried.
+    async fn write_part(&mut self, part: &[Keyed]) -> Result<Vec<(Uuid, Written)>, (u32, StoreError)> {
+        let (mut tries, mut pause) = (1, FIRST_PAUSE);
         loop {
             let now = self.clock.now();
             match self.store.write_users(self.schedule, now, part).await {
-                // Another writer had the same people, in another order.
-                Err(error) if error.is_contention() => tracing::debug!(%error, "writing a batch again"),
-                Err(error) => return Err(error),
+                Err(error) if error.is_contention() && tries < TRIES => {
+                    tracing::info!(error = chain(&error), tries, "import batch retried");
+                    tokio::time::sleep(pause).await;
+                    tries += 1;
+                    pause *= 2;
+                }
+                Err(error) => return Err((tries, error)),
                 Ok(written) => {
                     self.written_at.insert(now);
                     return Ok(written);
@@ -384,33 +427,25 @@ impl Importer<'_> {
         if user.external_id.is_some() {
             return UserKey::External;
         }
-        let first = line_id(user, 0);
+        let first = line_id(self.key, user, 0);
         match self.repeats.get(&first) {
             None => UserKey::Id(first),
-            Some(n) => UserKey::Id(line_id(user, *n)),
+            Some(n) => UserKey::Id(line_id(self.key, user, *n)),
         }
     }
 }
 
-/// The first of each key, and what must wait for the next statement.
-fn without_repeats(users: Vec<Numbered>) -> (Vec<Numbered>, Vec<Numbered>) {
-    let mut seen = HashSet::with_capacity(users.len());
-    users.into_iter().partition(|(_, (key, user))| match key {
-        UserKey::External => seen.insert((user.external_id.clone(), Uuid::nil())),
-        UserKey::Id(id) => seen.insert((None, *id)),
-        // Only the database knows whether that is somebody else.
-        UserKey::Own(_) => true,
-    })
-}
-
 /// The id of the person on the `n`th line like this one.
-fn line_id(user: &NewUser, n: u32) -> Uuid {
-    let text = format!(
-        "{}\0{}\0{}\0{}\0{n}",
-        user.first_name,
-        user.last_name,
-        user.birth_date,
-        user.time_zone.name()
-    );
-    Uuid::new_v5(&NAMESPACE, text.as_bytes())
+fn line_id(key: &InstallationKey, user: &NewUser, n: u32) -> Uuid {
+    let NewUser {
+        first_name,
+        last_name,
+        birth_date,
+        time_zone,
+        ..
+    } = user;
+    key.line_id(&format!(
+        "{first_name}\0{last_name}\0{birth_date}\0{}\0{n}",
+        time_zone.name()
+    ))
 }

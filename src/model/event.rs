@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -201,7 +201,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// An event as it stands in the database.
+/// An event as it stands in the database. After the deletion of its user, its dates say only the year.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
@@ -236,6 +236,25 @@ pub struct Event {
     pub finished_at: Option<DateTime<Utc>>,
     /// When it was redriven last (UTC).
     pub redriven_at: Option<DateTime<Utc>>,
+}
+
+impl Event {
+    /// Whether its dates say only the year, since its user was deleted: they are 1 January, and it finished with the year. (No
+    /// other event takes a year to finish.)
+    #[must_use]
+    pub fn is_blurred(&self) -> bool {
+        let begins = |year| {
+            Some(
+                NaiveDate::from_ymd_opt(year, 1, 1)?
+                    .and_time(NaiveTime::MIN)
+                    .and_utc(),
+            )
+        };
+        let year = i32::from(self.local_year);
+        Some(self.due_at) == begins(year)
+            && self.finished_at.is_some()
+            && self.finished_at == begins(year + 1)
+    }
 }
 
 /// A dead event, and what the receiver said last.

@@ -83,8 +83,7 @@ impl Scheduler {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             self.store.forget_planned_days(now - PLANNED_DAYS).await?;
-            self.store.forget_api_writes(now - audit).await?;
-            self.store.forget_idempotency_keys(now).await
+            self.store.clean_up(now, now - audit).await
         };
         if let Err(error) = forget.await {
             tracing::warn!(error = chain(&error), "deleting old records failed");

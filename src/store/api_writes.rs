@@ -1,29 +1,27 @@
-//! The audit log of the API: who changed what, and who was refused.
+//! The audit log of the API: each request that changed something, failed, or was refused.
 //!
-//! A write that is let in has its row before it begins. That row's commit does not wait for the disk, and need not:
-//! what the write itself commits comes later in the same log of PostgreSQL, and cannot be on disk without it.
+//! The row of a request that writes one user is committed together with that change. Other requests have a row before they
+//! begin, which gets its status when they have ended. A request that failed or was refused has a row of its own.
 
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use sqlx::{PgExecutor, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::{Result, Store};
 
-/// What has ended finds its row by the conflict, which always goes through the index. An `UPDATE` that joins the rows was planned
-/// once, while the table was small, to read all of it: and went on so while it grew, until statistics came after a minute.
+/// The statuses of requests that write one user, as the API answers them.
+pub(super) const CREATED: i16 = 201;
+pub(super) const CHANGED: i16 = 200;
+pub(super) const DELETED: i16 = 204;
+
+/// A row that has its status keeps it: the change that it belongs to is committed, even if the client got no answer.
 const WRITE: &str = "
-WITH s AS (SELECT set_config('synchronous_commit', 'off', true) AS s)
-INSERT INTO api_writes AS a (id, at, token_id, token_name, method, path, target_id, remote, status)
-SELECT w.id, w.at, w.token_id, w.token_name, w.method, w.path, w.target_id, w.remote::inet, w.status
-FROM s, unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::text[],
-               $9::smallint[])
-    AS w(id, at, token_id, token_name, method, path, target_id, remote, status)
-WHERE s IS NOT NULL
-ON CONFLICT (id) DO UPDATE
-SET status = excluded.status, target_id = coalesce(excluded.target_id, a.target_id)
-WHERE excluded.status IS NOT NULL";
+INSERT INTO api_writes AS w (id, at, token_id, token_name, method, path, target_id, remote, status)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8::inet, $9)
+ON CONFLICT (id) DO UPDATE SET status = excluded.status, target_id = excluded.target_id WHERE w.status IS NULL";
 
 /// A request that writes, or would.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -47,7 +45,7 @@ pub struct ApiWrite {
     /// From where.
     #[sqlx(try_from = "Option<String>")]
     pub remote: Remote,
-    /// None: it is under way, or broke off, and nobody knows how it ended.
+    /// None: in flight, or the process ended before the request did.
     pub status: Option<i16>,
 }
 
@@ -73,35 +71,47 @@ pub struct ApiWriteFilter {
     pub token: Option<String>,
 }
 
+impl ApiWrite {
+    async fn execute(&self, executor: impl PgExecutor<'_>) -> Result<()> {
+        sqlx::query(WRITE)
+            .bind(self.id)
+            .bind(self.at)
+            .bind(self.token_id)
+            .bind(self.token_name.as_deref())
+            .bind(&self.method)
+            .bind(&self.path)
+            .bind(self.target_id)
+            .bind(self.remote.0.map(|ip| ip.to_string()))
+            .bind(self.status)
+            .execute(executor)
+            .await?;
+        Ok(())
+    }
+
+    /// Adds the row to the transaction that does what the request asked for, about the user `target`.
+    pub(super) async fn insert(
+        &self,
+        transaction: &mut Transaction<'_, Postgres>,
+        target: Uuid,
+        status: i16,
+    ) -> Result<()> {
+        let (target_id, status) = (Some(target), Some(status));
+        let row = Self {
+            target_id,
+            status,
+            ..self.clone()
+        };
+        row.execute(&mut **transaction).await
+    }
+}
+
 impl Store {
-    /// Writes the rows of requests: before they change anything, when they were refused, and when they have ended. One that is
-    /// there learns how it ended, and what it was about if that is known only now.
+    /// Writes the row of a request, or the status of one that has a row without it.
     ///
     /// # Errors
-    /// The database refuses or is away; then none is written.
-    pub async fn write_api_writes(&self, writes: &[ApiWrite]) -> Result<()> {
-        let column = |of: fn(&ApiWrite) -> Option<&str>| writes.iter().map(of).collect::<Vec<_>>();
-        self.in_time(async {
-            sqlx::query(WRITE)
-                .bind(writes.iter().map(|write| write.id).collect::<Vec<_>>())
-                .bind(writes.iter().map(|write| write.at).collect::<Vec<_>>())
-                .bind(writes.iter().map(|write| write.token_id).collect::<Vec<_>>())
-                .bind(column(|write| write.token_name.as_deref()))
-                .bind(column(|write| Some(&write.method)))
-                .bind(column(|write| Some(&write.path)))
-                .bind(writes.iter().map(|write| write.target_id).collect::<Vec<_>>())
-                .bind(
-                    writes
-                        .iter()
-                        .map(|write| write.remote.0.map(|ip| ip.to_string()))
-                        .collect::<Vec<_>>(),
-                )
-                .bind(writes.iter().map(|write| write.status).collect::<Vec<_>>())
-                .execute(&self.pool)
-                .await?;
-            Ok(())
-        })
-        .await
+    /// The database refuses or is unavailable.
+    pub async fn write_api_write(&self, write: &ApiWrite) -> Result<()> {
+        self.in_time(write.execute(&self.pool)).await
     }
 
     /// Up to `limit` requests, the newest first.
@@ -125,11 +135,10 @@ impl Store {
         .await
     }
 
-    /// Deletes the requests that came before `before`, in batches, as many as one round may take. That is more than can
-    /// come in between two rounds.
+    /// Deletes the requests from before `before`, in batches, up to the limit of one round.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn forget_api_writes(&self, before: DateTime<Utc>) -> Result<()> {
         self.forget(
             before,

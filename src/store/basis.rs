@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::plan::planned_through;
+use super::plan::{lock_buckets, planned_through};
 use super::replan::replan_readable;
 use super::{BASIS_LOCK, Result, Store};
 use crate::model::Schedule;
@@ -198,7 +198,8 @@ async fn recompute(
     page: &[Pending],
 ) -> Result<(Vec<Moved>, Vec<(Uuid, String)>)> {
     let users: Vec<Uuid> = page.iter().map(|(_, _, user, _)| *user).collect();
-    let through = planned_through(transaction, schedule, now, &users).await?;
+    lock_buckets(transaction, &users).await?;
+    let through = planned_through(transaction, schedule, now).await?;
     // The lock of an edit.
     sqlx::query("SELECT FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE")
         .bind(&users)

@@ -3,7 +3,7 @@
 use super::{Result, Store};
 
 /// What the daemon does with each table.
-const USES: [(&str, &[&str]); 15] = [
+const USES: [(&str, &[&str]); 16] = [
     // Every process looks whether the schema is its own.
     ("_sqlx_migrations", &["SELECT"]),
     ("users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -15,6 +15,7 @@ const USES: [(&str, &[&str]); 15] = [
     ("planned_days", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("idempotency_keys", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("former_users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("installation", &["SELECT"]),
     ("planning_basis", &["SELECT", "INSERT", "UPDATE"]),
     ("unplanned_users", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),

@@ -11,6 +11,7 @@ mod events;
 mod forecast;
 mod given_up;
 mod inspect;
+mod installation;
 mod lease;
 mod login;
 mod outbox;
@@ -32,6 +33,7 @@ use chrono::{DateTime, Utc};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr, Transaction};
+use tokio::sync::OnceCell;
 
 pub use api_writes::{ApiWrite, ApiWriteFilter, Remote};
 pub use basis::{Basis, Moved, Reading, Recomputed};
@@ -40,6 +42,7 @@ pub use controls::{MAX_REASON_CHARS, Pause};
 pub use dead::{DeadFilter, LetterEvent};
 pub use events::{EventCursor, EventFilter, Order};
 pub use inspect::{OLDEST_SERVER, Server};
+pub use installation::InstallationKey;
 pub use lease::{LeaseRequest, NotLeased};
 pub use login::Login;
 pub use outbox::{DeadLetterRow, Deferred, Pack};
@@ -51,7 +54,8 @@ pub use stats::{Backlog, MOST_COUNTED};
 pub use sweep::Expired;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{
-    Before, Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserPage, UserRef, Written,
+    ApiRequest, Before, Current, Deleted, Edited, Facts, Idempotency, Repeated, Saved, UserFilter, UserKey,
+    UserPage, UserRef, Written,
 };
 
 /// Forward only, and each leaves the previous version able to work: an older binary finds migrations that it does not
@@ -104,11 +108,8 @@ pub enum StoreError {
         /// The first migration of this binary that the database lacks.
         lacking: i64,
     },
-    /// The process stopped, or one of its tasks broke off, before the statement had an answer.
-    #[error("the process stopped before the database answered")]
-    Stopped,
-    /// Somebody else wrote the same users meanwhile, and what this statement saw of them holds no more.
-    #[error("another writer had the same users at the same moment, and was first")]
+    /// The same users were written concurrently: what was read of them is outdated.
+    #[error("the users were written concurrently by another transaction")]
     Overtaken,
     /// A row holds what this binary cannot read.
     #[error("{0}")]
@@ -126,11 +127,14 @@ impl StoreError {
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
         };
-        match error.code().as_deref() {
-            Some("40P01" | "40001" | "55P03") => true,
-            // Two at once brought the same person back: the second finds the first's row when it looks again.
-            Some("23505") => error.constraint() == Some("users_pkey"),
-            _ => false,
+        matches!(error.code().as_deref(), Some("40P01" | "40001" | "55P03"))
+    }
+
+    /// Makes a taken external id a reason to look again: a new user was written whose external id was free at the lookup.
+    fn taken_is_overtaken(self) -> Self {
+        match self.constraint() {
+            Some("external_ids_are_unique") => Self::Overtaken,
+            _ => self,
         }
     }
 
@@ -141,12 +145,6 @@ impl StoreError {
             Self::Database(sqlx::Error::Database(error)) => error.code().as_deref() == Some("55P03"),
             _ => false,
         }
-    }
-
-    /// Whether the database looked at the statement and refused it, so that another statement may fare better.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Database(sqlx::Error::Database(_)))
     }
 
     /// The name of the constraint that a row would have broken.
@@ -184,6 +182,7 @@ pub struct Store {
     deadline: Duration,
     given_up: given_up::GivenUp,
     access: Arc<login::Access>,
+    installation_key: Arc<OnceCell<InstallationKey>>,
     /// None: whoever comes may have every connection.
     places: Option<places::Places>,
 }
@@ -237,6 +236,7 @@ impl Store {
             deadline,
             given_up,
             access: Arc::new(access),
+            installation_key: Arc::default(),
             places: None,
         }
     }
@@ -393,6 +393,17 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Deletes what has expired, of the audit log what is from before `audit_before`; and blurs the events of deleted users.
+    ///
+    /// # Errors
+    /// The database refuses or is unavailable; the next call does the rest.
+    pub async fn clean_up(&self, now: DateTime<Utc>, audit_before: DateTime<Utc>) -> Result<()> {
+        self.blur_events(now).await?;
+        self.forget_api_writes(audit_before).await?;
+        self.forget_idempotency_keys(now).await?;
+        self.forget_former_users(now).await
     }
 
     /// Lets whoever can get a newer login know when this one was refused, and finds the reason where the pool hides it.

@@ -204,7 +204,8 @@ impl Store {
                 return Ok(PlanPage::default());
             }
             let mut transaction = self.begin().await?;
-            let through = planned_through(&mut transaction, schedule, now, &users).await?;
+            lock_buckets(&mut transaction, &users).await?;
+            let through = planned_through(&mut transaction, schedule, now).await?;
             sqlx::query("SELECT FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE")
                 .bind(&users)
                 .execute(&mut *transaction)
@@ -399,17 +400,9 @@ async fn write_events(
         .await?)
 }
 
-/// Locks the buckets of `users` against planners, and tells through which local date everybody is planned; none before the first
-/// plan. To be called before the events of `users` are read or written; their rows may have been written.
-///
-/// A planner with other rules may know kinds that this process does not: its days are opened again, so that it also plans the
-/// users written here.
-pub(super) async fn planned_through(
-    transaction: &mut Transaction<'_, Postgres>,
-    schedule: &Schedule,
-    now: DateTime<Utc>,
-    users: &[Uuid],
-) -> Result<Option<NaiveDate>> {
+/// Keeps planners from the buckets of `users` until the transaction ends. To be called before the rows of users or events are
+/// locked, by every writer of users.
+pub(super) async fn lock_buckets(transaction: &mut Transaction<'_, Postgres>, users: &[Uuid]) -> Result<()> {
     // In order, as everybody locks them.
     let buckets: BTreeSet<i16> = users.iter().map(|id| bucket_of(*id)).collect();
     let buckets: Vec<i32> = buckets.into_iter().map(i32::from).collect();
@@ -418,7 +411,18 @@ pub(super) async fn planned_through(
         .bind(buckets)
         .execute(&mut **transaction)
         .await?;
-    // A statement of its own: it sees what was committed before the locks were granted.
+    Ok(())
+}
+
+/// Through which local date everybody is planned; none before the first plan. To be read under [`lock_buckets`].
+///
+/// A planner with other rules may know kinds that this process does not: its days are opened again, so that it also plans the
+/// users written here.
+pub(super) async fn planned_through(
+    transaction: &mut Transaction<'_, Postgres>,
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+) -> Result<Option<NaiveDate>> {
     let (through, others): (Option<NaiveDate>, bool) = sqlx::query_as(
         "SELECT max(local_date), coalesce(bool_or(rules <> $1 AND planned_at IS NOT NULL AND local_date >= $2), false)
          FROM planned_days",

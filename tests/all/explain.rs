@@ -1,8 +1,10 @@
 //! What `bday explain` says, for every way in which a greeting was sent, will be sent, or was not.
 
+use std::convert::Infallible;
+
 use bday::explain::{Explanation, Status, ThisYear, explain};
 use bday::model::{BIRTHDAY, NewUser};
-use bday::store::{Facts, UserRef};
+use bday::store::{Facts, Saved, UserRef};
 use chrono::Datelike as _;
 use uuid::Uuid;
 
@@ -165,7 +167,7 @@ async fn each_reason_for_not_sending_is_told() {
         .delete_user(instant("2026-05-04T08:00:00Z"), UserRef::Id(gone), None)
         .await
         .unwrap();
-    assert_says(&world, gone, Status::Cancelled, &["1 h 00 min before it was due"]).await;
+    assert_says(&world, gone, Status::Cancelled, &["cancelled (user_deleted)"]).await;
 
     world.set("2026-05-04T10:00:00Z");
     world.minute().await;
@@ -211,7 +213,7 @@ async fn the_history_of_a_deleted_user_stays_by_id_and_by_external_id() {
         .await
         .unwrap();
     world.set("2026-05-03T00:00:00Z");
-    assert_says(&world, user, Status::Delivered, &["accepted 0 s after"]).await;
+    assert_says(&world, user, Status::Delivered, &["delivered"]).await;
     let by_external = world
         .store
         .facts(UserRef::External("hr-17"))
@@ -312,17 +314,18 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
     let import = world.write("import", "1990-05-01", "UTC").await;
     let schedule = world.config.schedule();
     let now = instant("2026-05-01T10:00:00Z");
-    let created = person("created", "1990-05-01", "UTC");
-    let created = world
+    let saved = world
         .store
-        .create_user(&schedule, now, &created, None, |_| String::new())
+        .save_user(&schedule, now, UserRef::External("created"), None, |_| {
+            Ok::<_, Infallible>(person("created", "1990-05-01", "UTC"))
+        })
         .await
         .unwrap();
-    let bday::store::Created::New(created) = created else {
-        panic!("{created:?}")
+    let Saved::Created(created) = saved else {
+        panic!("{saved:?}")
     };
     let edited = world.write("edited", "1990-05-03", "UTC").await;
-    let edit = |_: &_| Ok::<_, std::convert::Infallible>(person("edited", "1990-05-01", "UTC"));
+    let edit = |_: &_| Ok::<_, Infallible>(person("edited", "1990-05-01", "UTC"));
     world
         .store
         .edit_user(&schedule, now, UserRef::Id(edited), edit)
@@ -358,7 +361,7 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
         .delete_user(instant("2026-05-05T09:00:01Z"), UserRef::Id(gone), None)
         .await
         .unwrap();
-    assert_says(&world, gone, Status::Cancelled, &["deleted"]).await;
+    assert_says(&world, gone, Status::Cancelled, &["user_deleted"]).await;
     assert_eq!(count("cancelled", "user_deleted"), 1);
     assert_eq!(world.greetings(), 0);
     drop(guard);

@@ -18,6 +18,7 @@ mod config_show;
 mod connections;
 mod crashes;
 mod dead_letters;
+mod deletion;
 mod demo;
 mod doctor;
 mod documents;

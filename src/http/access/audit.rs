@@ -1,6 +1,6 @@
-//! What is kept of each write: see the module above.
+//! The rows of the audit log: see the module above.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -13,72 +13,62 @@ use uuid::Uuid;
 use super::tokens::Known;
 use super::{Caller, Peer};
 use crate::clock::SharedClock;
-use crate::http::together::{Outcome, Together};
 use crate::store::{ApiWrite, Remote, Store, StoreError};
 use crate::telemetry::chain;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Nobody waits longer for a row.
+/// For writing a row by itself.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Refused writes that are kept at once, and then one every so often: whoever has no token must not fill the database.
+/// Refused writes that are recorded at once, and then one in each interval: requests without a token must not fill the database.
 const REFUSED_BURST: u32 = 100;
 const REFUSED_EVERY: TimeDelta = TimeDelta::seconds(6);
 
-/// The user or event that a request turned out to be about; a handler puts it into its answer.
+/// The user that a request wrote; a handler whose change is committed, and its row with it, puts it into its answer.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::http) struct About(pub(in crate::http) Uuid);
+pub(in crate::http) struct Committed(pub(in crate::http) Uuid);
 
 /// A write as it was asked for.
 #[derive(Debug)]
-pub(super) struct Asked {
-    id: Uuid,
-    method: String,
-    path: String,
-    target: Option<Uuid>,
-    remote: Remote,
-}
+pub(super) struct Asked(ApiWrite);
 
 impl Asked {
-    /// `path` is the route's. What stands in the address is kept only where it is an id: an external id may be a name.
-    pub(super) fn new(request: &Request, path: String) -> Self {
+    /// `path` is the route's. Of the address only an id is recorded: an external id may be a name.
+    pub(super) fn new(request: &Request, path: String, at: DateTime<Utc>) -> Self {
         let parts = path.split('/').zip(request.uri().path().split('/'));
         let target = parts
             .filter(|(template, _)| *template == "{id}")
             .find_map(|(_, text)| Uuid::try_parse(text).ok());
         let peer = request.extensions().get::<Peer>();
-        Self {
+        Self(ApiWrite {
             id: Uuid::now_v7(),
+            at,
+            token_id: None,
+            token_name: None,
             method: request.method().as_str().to_owned(),
             path,
-            target,
+            target_id: target,
             remote: Remote(peer.map(|Peer(address)| address.ip().to_canonical())),
-        }
+            status: None,
+        })
     }
 
-    fn row(&self, at: DateTime<Utc>, token: Option<&Known>, status: Option<StatusCode>) -> ApiWrite {
+    fn with(self, token: Option<&Known>) -> ApiWrite {
         ApiWrite {
-            id: self.id,
-            at,
             token_id: token.map(|token| token.id),
             token_name: token.map(|token| token.name.clone()),
-            method: self.method.clone(),
-            path: self.path.clone(),
-            target_id: self.target,
-            remote: self.remote,
-            status: status.map(|status| status.as_u16() as i16),
+            ..self.0
         }
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Audit {
+    store: Store,
     clock: SharedClock,
-    /// Of those that begin and of those that have ended: the more go together, the better, and no request is in it twice.
-    rows: Together<ApiWrite, ()>,
     refused: Mutex<Allowance>,
 }
 
-/// How many refused writes may be kept.
+/// How many refused writes may be recorded.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
@@ -108,80 +98,78 @@ impl Audit {
             left: REFUSED_BURST,
             grown_at: clock.now(),
         });
-        let rows = move |rows: Vec<ApiWrite>| {
-            let store = store.clone();
-            async move { store.write_api_writes(&rows).await.map(|()| vec![(); rows.len()]) }
-        };
         Self {
+            store,
             clock,
-            rows: Together::new(rows),
             refused,
         }
     }
 
-    /// Keeps a write that may begin. Without this it must not.
-    pub(super) async fn begin(&self, asked: Asked, caller: &Caller) -> Result<Begun<'_>, Arc<StoreError>> {
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Begins a write that is let in. Unless its handler commits the row together with the change, it has a row from here on.
+    ///
+    /// # Errors
+    /// The row cannot be written; then the write must not begin.
+    pub(super) async fn begin(
+        &self,
+        asked: Asked,
+        caller: &Caller,
+        committed_by_handler: bool,
+    ) -> Result<ApiWrite, StoreError> {
         let token = match caller {
             Caller::Local => None,
             Caller::Token(known) => Some(&**known),
         };
-        let write = asked.row(self.clock.now(), token, None);
-        in_time(self.rows.write(write.clone())).await?;
-        Ok(Begun { audit: self, write })
+        let write = asked.with(token);
+        if !committed_by_handler {
+            self.write(&write).await?;
+        }
+        Ok(write)
     }
 
-    /// Keeps a write that was refused, unless there are too many of them.
+    /// Records a refused write, unless there are too many of them.
     pub(super) async fn refused(&self, asked: Asked, token: Option<&Known>, status: StatusCode) {
         counter!("bday_api_refused_total", "status" => status.as_str().to_owned()).increment(1);
-        let now = self.clock.now();
-        if !self
+        let write = asked.with(token);
+        if self
             .refused
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take(now)
+            .take(write.at)
         {
-            return;
-        }
-        let write = asked.row(now, token, Some(status));
-        log(&write, status);
-        let request_id = write.id;
-        if let Err(error) = in_time(self.rows.write(write)).await {
-            tracing::warn!(error = chain(&*error), %request_id, "a refused write is only in the log");
+            self.end_with(write, status, None).await;
         }
     }
-}
 
-/// A write that is under way.
-#[derive(Debug)]
-pub(super) struct Begun<'a> {
-    audit: &'a Audit,
-    write: ApiWrite,
-}
-
-impl Begun<'_> {
-    /// Keeps how it ended, and puts its id into the answer.
-    pub(super) async fn end(mut self, mut response: Response) -> Response {
-        let status = response.status();
-        let about = response.extensions_mut().remove::<About>();
-        self.write.target_id = about.map(|About(id)| id).or(self.write.target_id);
-        self.write.status = Some(status.as_u16() as i16);
-        let Self { audit, write } = self;
-        log(&write, status);
-        let request_id = write.id;
-        if let Err(error) = in_time(audit.rows.write(write)).await {
-            tracing::warn!(error = chain(&*error), %request_id, "how a write ended is only in the log");
-        }
-        if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
+    /// Records how a write ended, and puts its id into the answer.
+    pub(super) async fn end(&self, write: ApiWrite, mut response: Response) -> Response {
+        let committed = response.extensions_mut().remove::<Committed>();
+        if let Ok(id) = HeaderValue::from_str(&write.id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+        self.end_with(write, response.status(), committed).await;
         response
     }
-}
 
-async fn in_time(work: impl Future<Output = Outcome<()>>) -> Outcome<()> {
-    tokio::time::timeout(DEADLINE, work)
-        .await
-        .unwrap_or_else(|_| Err(Arc::new(StoreError::Timeout(DEADLINE))))
+    async fn end_with(&self, mut write: ApiWrite, status: StatusCode, committed: Option<Committed>) {
+        write.target_id = committed.map(|Committed(id)| id).or(write.target_id);
+        write.status = Some(status.as_u16() as i16);
+        log(&write, status);
+        if committed.is_none()
+            && let Err(error) = self.write(&write).await
+        {
+            tracing::warn!(error = chain(&error), request_id = %write.id, "audit row not written");
+        }
+    }
+
+    async fn write(&self, write: &ApiWrite) -> Result<(), StoreError> {
+        tokio::time::timeout(DEADLINE, self.store.write_api_write(write))
+            .await
+            .unwrap_or(Err(StoreError::Timeout(DEADLINE)))
+    }
 }
 
 fn log(write: &ApiWrite, status: StatusCode) {
@@ -202,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refused_writes_are_kept_up_to_a_bound_that_grows_slowly() {
+    fn refused_writes_are_recorded_up_to_a_bound_that_grows_slowly() {
         let at = |secs| DateTime::UNIX_EPOCH + TimeDelta::seconds(secs);
         let mut allowance = Allowance {
             left: REFUSED_BURST,

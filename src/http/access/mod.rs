@@ -1,17 +1,18 @@
-//! Who may come in, and what is kept of it.
+//! Authentication, authorisation and the audit log.
 //!
 //! ```text
-//! request ──> who? ──> allowed? ──> its row in the audit log ──> handler ──> how it ended, into the row
-//!             401      403          a write goes no further without it
+//! request ──> token ──> scope ──> handler ──> its row in the audit log
+//!             401       403       commits the row of a change together with the change
 //! ```
 //!
 //! A token is required as soon as the listener is reachable from elsewhere (or `http.auth` is `required`). On loopback a
 //! request without one may do everything, if it really comes from this machine: see [`local`]. One that has a token is held
 //! to it everywhere.
 //!
-//! Guaranteed: no write through the API is committed without its row in `api_writes`, which has the token, the route and the
-//! id that it was about, and no names. Not guaranteed: how it ended, if the process or the connection ends first; that is
-//! then NULL. Of refused writes some are only counted when there are very many, since anybody can make those.
+//! Guaranteed: no write through the API is committed without its row in `api_writes`, which has the token, the route, the id
+//! of the user or event, and no names. A request that writes one user commits the row together with the change. Any other, such as
+//! an import, has a row before it begins; how it ended is NULL there if the process ends first. Of refused writes some are only
+//! counted when there are very many, since anybody can make those.
 //!
 //! Health is open: it says nothing about people, and probes have no token. Metrics ask for scope `read`.
 
@@ -29,13 +30,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use uuid::Uuid;
 
 use super::api::problem::Problem;
 use crate::clock::SharedClock;
 use crate::model::{Scope, Token};
 use crate::store::Store;
-pub(super) use audit::About;
+pub(super) use audit::Committed;
 use audit::{Asked, Audit};
 pub(crate) use local::is_no_strangers_name;
 use tokens::{Freshness, Known, Tokens};
@@ -92,23 +92,13 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
         .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Debug, Clone)]
-pub(super) enum Caller {
-    /// Somebody on this machine, without a token.
+enum Caller {
+    /// A process on this machine, without a token.
     Local,
-    /// Whoever has this token.
+    /// A client with this token.
     Token(Arc<Known>),
-}
-
-impl Caller {
-    /// The token's id; none without one.
-    pub(super) fn token_id(&self) -> Option<Uuid> {
-        match self {
-            Self::Local => None,
-            Self::Token(known) => Some(known.id),
-        }
-    }
 }
 
 /// Lets requests in, or not.
@@ -245,7 +235,12 @@ impl Refusal {
     }
 }
 
-/// Guards the routes of the API, and tells them who asks.
+/// Whether the handler commits the row of the audit log together with its change: all that write one user.
+fn commits_row(need: Scope, path: &str) -> bool {
+    need == Scope::Write && path != "/v1/users/import"
+}
+
+/// Guards the routes of the API. A handler that writes gets its row of the audit log as an extension.
 pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let path = request
         .extensions()
@@ -260,7 +255,8 @@ pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Ne
         };
     }
     let audit = &gate.0.audit;
-    let asked = Asked::new(&request, path);
+    let committed_by_handler = commits_row(need, &path);
+    let asked = Asked::new(&request, path, audit.now());
     match admitted {
         Err(refusal) => {
             let response = refusal.problem.into_response();
@@ -270,12 +266,12 @@ pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Ne
             response
         }
         Ok(caller) => {
-            let begun = match audit.begin(asked, &caller).await {
-                Ok(begun) => begun,
-                Err(error) => return Problem::from(&*error).into_response(),
+            let write = match audit.begin(asked, &caller, committed_by_handler).await {
+                Ok(write) => write,
+                Err(error) => return Problem::from(&error).into_response(),
             };
-            request.extensions_mut().insert(caller);
-            begun.end(next.run(request).await).await
+            request.extensions_mut().insert(write.clone());
+            audit.end(write, next.run(request).await).await
         }
     }
 }

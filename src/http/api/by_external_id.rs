@@ -1,5 +1,6 @@
 //! `/v1/users/by-external-id/{externalId}`: for systems that know people by names of their own.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -8,12 +9,9 @@ use axum::response::Response;
 use super::Api;
 use super::problem::Problem;
 use super::request::{self, Parameters, Preconditions, Segment};
-use super::users::{JSON, UserBody, created, external_id};
+use super::users::{JSON, UserBody, external_id};
 use crate::model::{User, UserDocument};
-use crate::store::{Created, UserRef};
-
-/// How often a user may come and go between our looking and our writing.
-const TRIES: u32 = 3;
+use crate::store::{ApiRequest, ApiWrite, UserRef};
 
 /// Read a user by external id
 #[utoipa::path(
@@ -64,6 +62,7 @@ pub(super) async fn get(
 )]
 pub(super) async fn put(
     State(api): State<Api>,
+    Extension(write): Extension<ApiWrite>,
     Segment(id): Segment,
     given: Parameters,
     headers: HeaderMap,
@@ -73,27 +72,12 @@ pub(super) async fn put(
     let id = external_id(&id)?;
     let (_, object) = request::object(&headers, body, &[JSON]).await?;
     let preconditions = Preconditions::of(&headers);
-    let document = UserDocument::default().with(&object).with_external_id(id);
-    let user = document
-        .clone()
-        .check(&api.schedule, api.latest_today())
-        .map_err(Problem::invalid)?;
-    for _ in 0..TRIES {
-        let edited = api
-            .edit(UserRef::External(id), &preconditions, |_| Ok(document.clone()))
-            .await?;
-        if let Some(response) = edited {
-            return Ok(response);
-        }
-        if !preconditions.hold(None) {
-            return Err(Problem::other_version());
-        }
-        // Where somebody else has created it in between, it can be changed now.
-        if let Created::New(user) = api.create(&user).await? {
-            return Ok(created(&user.known_to(&api.schedule)));
-        }
-    }
-    Err(Problem::external_id_taken())
+    let user = api.check(UserDocument::default().with(&object).with_external_id(id))?;
+    api.save(UserRef::External(id), &ApiRequest::of(&write), |current| {
+        preconditions.check(current.map(|current| current.version))?;
+        Ok(user.clone())
+    })
+    .await
 }
 
 /// Delete a user by external id
@@ -112,10 +96,12 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
+    Extension(write): Extension<ApiWrite>,
     Segment(id): Segment,
     given: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     given.finish()?;
-    api.delete(UserRef::External(external_id(&id)?), &headers).await
+    api.delete(UserRef::External(external_id(&id)?), &write, &headers)
+        .await
 }

@@ -34,11 +34,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{self, Gate};
-use super::together::Together;
 use crate::clock::SharedClock;
 use crate::dead_letters::DeadLetters;
 use crate::explain::Terms;
-use crate::model::{NewUser, Schedule, User};
+use crate::model::Schedule;
 use crate::store::{Store, StoreError};
 use problem::Problem;
 
@@ -51,7 +50,6 @@ pub struct Api {
     dead_letters: DeadLetters,
     forecasts: Arc<forecast::Latest>,
     clock: SharedClock,
-    newcomers: Arc<Together<NewUser, Option<User>>>,
     /// A place for each import.
     imports: Arc<Semaphore>,
     /// See [`Api::router`].
@@ -88,7 +86,6 @@ impl Api {
     #[must_use]
     pub fn new(store: Store, terms: Terms, dead_letters: DeadLetters, clock: SharedClock) -> Self {
         let schedule = Arc::new(terms.schedule.clone());
-        let newcomers = users::newcomers(store.clone(), Arc::clone(&schedule), Arc::clone(&clock));
         Self {
             store,
             schedule,
@@ -96,7 +93,6 @@ impl Api {
             dead_letters,
             forecasts: Arc::default(),
             clock,
-            newcomers: Arc::new(newcomers),
             imports: Arc::new(Semaphore::new(import::MAX_IMPORTS)),
             patience: Duration::from_secs(30),
         }
@@ -168,19 +164,19 @@ async fn no_such_method(method: Method) -> Problem {
     ))
 }
 
-/// How often a write is tried again where another writer was in the way.
-#[derive(Debug)]
-struct Tries(u32);
+/// How often a write is tried that concurrent writes get in the way of.
+const TRIES: u32 = 3;
 
-impl Tries {
-    fn new() -> Self {
-        Self(3)
-    }
-
-    /// Whether to try again after `error`. Who has waited for a lock in vain has had a connection all the time: that is for the
-    /// client to try again.
-    fn again(&mut self, error: &StoreError) -> bool {
-        self.0 = self.0.saturating_sub(1);
-        self.0 > 0 && error.is_contention() && !error.is_lock_timeout()
+/// Repeats `write` where that may help. A request that has waited for a lock in vain had a connection all the time: to repeat that
+/// is for the client.
+async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+    write: impl Fn() -> F,
+) -> Result<T, StoreError> {
+    let mut tries = 1;
+    loop {
+        match write().await {
+            Err(error) if tries < TRIES && error.is_contention() && !error.is_lock_timeout() => tries += 1,
+            result => return result,
+        }
     }
 }

@@ -265,8 +265,17 @@ impl Preconditions {
         }
     }
 
-    /// Whether a user at `version` may be changed; no version means that there is none.
-    pub(super) fn hold(&self, version: Option<Version>) -> bool {
+    /// # Errors
+    /// A user at `version` may not be changed; none means that there is no user.
+    pub(super) fn check(&self, version: Option<Version>) -> Result<(), Problem> {
+        if self.hold(version) {
+            Ok(())
+        } else {
+            Err(Problem::other_version())
+        }
+    }
+
+    fn hold(&self, version: Option<Version>) -> bool {
         let has = |tags: &Tags| version.is_some_and(|version| tags.has(version));
         self.if_match.as_ref().is_none_or(has) && !self.if_none_match.as_ref().is_some_and(has)
     }

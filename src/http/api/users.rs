@@ -1,7 +1,6 @@
 //! `/v1/users`
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,13 +15,13 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use super::request::{self, Id, Parameters, Preconditions, Tags};
-use super::{Api, Page, Tries};
+use super::{Api, Page, persist};
 use crate::calendar::Zone;
-use crate::clock::SharedClock;
-use crate::http::access::{About, Caller};
-use crate::http::together::Together;
-use crate::model::{FieldError, NewUser, Schedule, User, UserDocument, Version};
-use crate::store::{Before, Created, Deleted, Edited, Idempotency, Store, StoreError, UserFilter, UserRef};
+use crate::http::access::Committed;
+use crate::model::{FieldError, NewUser, User, UserDocument, Version};
+use crate::store::{
+    ApiRequest, ApiWrite, Before, Current, Deleted, Idempotency, Repeated, Saved, UserFilter, UserRef,
+};
 
 pub(super) const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -158,7 +157,7 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
 )]
 pub(super) async fn create(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    Extension(write): Extension<ApiWrite>,
     given: Parameters,
     headers: HeaderMap,
     body: Body,
@@ -166,28 +165,20 @@ pub(super) async fn create(
     given.finish()?;
     let key = request::idempotency_key(&headers)?;
     let (bytes, object) = request::object(&headers, body, &[JSON]).await?;
-    let user = UserDocument::default()
-        .with(&object)
-        .check(&api.schedule, api.latest_today())
-        .map_err(Problem::invalid)?;
-    let outcome = match key {
-        Some(key) => {
-            let idempotency = Idempotency {
-                token: caller.token_id(),
-                key,
-                request: &bytes,
-            };
-            api.create_alone(&user, Some(idempotency)).await?
-        }
-        None => api.create(&user).await?,
+    let user = api.check(UserDocument::default().with(&object))?;
+    let request = ApiRequest {
+        write: &write,
+        idempotency: key.map(|key| Idempotency { key, request: &bytes }),
     };
-    match outcome {
-        Created::New(user) => Ok(created(&user.known_to(&api.schedule))),
-        Created::Before(before) => Ok(created_before(*before)),
-        Created::DeletedSince => Err(Problem::deleted_since()),
-        Created::KeyTaken => Err(Problem::key_taken()),
-        Created::ExternalIdTaken => Err(Problem::external_id_taken()),
-    }
+    let who = match &user.external_id {
+        Some(name) => UserRef::External(name),
+        None => UserRef::Id(Uuid::now_v7()),
+    };
+    api.save(who, &request, |current| match current {
+        None => Ok(user.clone()),
+        Some(_) => Err(Problem::external_id_taken()),
+    })
+    .await
 }
 
 /// Read a user
@@ -235,6 +226,7 @@ pub(super) async fn get(
 )]
 pub(super) async fn replace(
     State(api): State<Api>,
+    Extension(write): Extension<ApiWrite>,
     Id(id): Id,
     given: Parameters,
     headers: HeaderMap,
@@ -244,10 +236,13 @@ pub(super) async fn replace(
     let (_, object) = request::object(&headers, body, &[JSON]).await?;
     let preconditions = Preconditions::of(&headers);
     let document = UserDocument::default().with(&object);
-    let edited = api
-        .edit(UserRef::Id(id), &preconditions, |_| Ok(document.clone()))
-        .await?;
-    edited.ok_or_else(no_such_user)
+    api.save(UserRef::Id(id), &ApiRequest::of(&write), |current| {
+        let current = current.ok_or_else(no_such_user)?;
+        let new = api.check(document.clone())?;
+        preconditions.check(Some(current.version))?;
+        Ok(new)
+    })
+    .await
 }
 
 /// Change some fields of a user
@@ -271,6 +266,7 @@ pub(super) async fn replace(
 )]
 pub(super) async fn patch(
     State(api): State<Api>,
+    Extension(write): Extension<ApiWrite>,
     Id(id): Id,
     given: Parameters,
     headers: HeaderMap,
@@ -279,13 +275,13 @@ pub(super) async fn patch(
     given.finish()?;
     let (_, object) = request::object(&headers, body, &[MERGE_PATCH, JSON]).await?;
     let preconditions = Preconditions::of(&headers);
-    let schedule = &api.schedule;
-    let edited = api
-        .edit(UserRef::Id(id), &preconditions, |user| {
-            Ok(UserDocument::of(user?, schedule).with(&object))
-        })
-        .await?;
-    edited.ok_or_else(no_such_user)
+    api.save(UserRef::Id(id), &ApiRequest::of(&write), |current| {
+        let Current { version, user } = current.ok_or_else(no_such_user)?;
+        let new = api.check(UserDocument::of(&user?, &api.schedule).with(&object))?;
+        preconditions.check(Some(version))?;
+        Ok(new)
+    })
+    .await
 }
 
 /// Delete a user
@@ -306,12 +302,13 @@ pub(super) async fn patch(
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
+    Extension(write): Extension<ApiWrite>,
     Id(id): Id,
     given: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     given.finish()?;
-    api.delete(UserRef::Id(id), &headers).await
+    api.delete(UserRef::Id(id), &write, &headers).await
 }
 
 impl Api {
@@ -320,35 +317,11 @@ impl Api {
         self.clock.now().date_naive() + Days::new(1)
     }
 
-    /// Creates a user together with others who come at this moment. What fails together is tried alone, so that nobody
-    /// pays for another's row.
-    pub(super) async fn create(&self, user: &NewUser) -> Result<Created, Problem> {
-        match self.newcomers.write(user.clone()).await {
-            Ok(Some(user)) => Ok(Created::New(Box::new(user))),
-            Ok(None) => Ok(Created::ExternalIdTaken),
-            Err(error) if error.is_refusal() => self.create_alone(user, None).await,
-            Err(error) => Err(Problem::from(&*error)),
-        }
-    }
-
-    async fn create_alone(
-        &self,
-        user: &NewUser,
-        idempotency: Option<Idempotency<'_>>,
-    ) -> Result<Created, Problem> {
-        let answer =
-            |user: &User| serde_json::to_string(&user.clone().known_to(&self.schedule)).unwrap_or_default();
-        let now = self.clock.now();
-        let mut tries = Tries::new();
-        loop {
-            let created = self
-                .store
-                .create_user(&self.schedule, now, user, idempotency, answer);
-            match created.await {
-                Err(error) if tries.again(&error) => {}
-                result => return Ok(result?),
-            }
-        }
+    /// All fields of `document`, checked.
+    pub(super) fn check(&self, document: UserDocument) -> Result<NewUser, Problem> {
+        document
+            .check(&self.schedule, self.latest_today())
+            .map_err(Problem::invalid)
     }
 
     pub(super) async fn read(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -357,91 +330,66 @@ impl Api {
         if known.is_some_and(|tags| tags.has(user.version())) {
             return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(user.version()))]).into_response());
         }
-        Ok(shown(&user.known_to(&self.schedule)))
+        Ok(self.shown(user))
     }
 
-    /// None when there is no such user, and none was asked for. `document` gets the user as it is, if this binary can read it:
-    /// what replaces it need not.
-    pub(super) async fn edit(
+    /// Writes what `edit` makes of `who`, and answers. Preconditions are checked last there: they are for requests that would
+    /// succeed without them (RFC 9110 section 13.2.1).
+    pub(super) async fn save(
         &self,
         who: UserRef<'_>,
-        preconditions: &Preconditions,
-        document: impl Fn(Result<&User, StoreError>) -> Result<UserDocument, StoreError>,
-    ) -> Result<Option<Response>, Problem> {
-        let (now, today) = (self.clock.now(), self.latest_today());
-        // Conditions come last: they are for requests that would succeed without them (RFC 9110 section 13.2.1).
-        let edit = |version: Version, user: Result<&User, StoreError>| {
-            let new = document(user)?
-                .check(&self.schedule, today)
-                .map_err(Problem::invalid)?;
-            if preconditions.hold(Some(version)) {
-                Ok(new)
-            } else {
-                Err(Problem::other_version())
-            }
-        };
-        let mut tries = Tries::new();
-        let edited = loop {
-            let edited = self.store.change_user(&self.schedule, now, who, edit);
-            match edited.await {
-                Err(error) if tries.again(&error) => {}
-                result => break result?,
-            }
-        };
-        match edited {
-            Edited::Done(user) => Ok(Some(shown(&user.known_to(&self.schedule)))),
-            Edited::Refused(problem) => Err(problem),
-            Edited::Gone => Ok(None),
+        request: &ApiRequest<'_>,
+        edit: impl Fn(Option<Current>) -> Result<NewUser, Problem>,
+    ) -> Result<Response, Problem> {
+        let now = self.clock.now();
+        let saved = persist(|| {
+            self.store
+                .save_user(&self.schedule, now, who, Some(request), &edit)
+        });
+        match saved.await? {
+            Saved::Created(user) => Ok(created(&user.known_to(&self.schedule))),
+            Saved::Changed(user) => Ok((Extension(Committed(user.id)), self.shown(*user)).into_response()),
+            Saved::Refused(problem) => Err(problem),
+            Saved::Repeated(Repeated::Before(before)) => Ok(created_before(before)),
+            Saved::Repeated(Repeated::DeletedSince) => Err(Problem::deleted_since()),
+            Saved::Repeated(Repeated::KeyTaken) => Err(Problem::key_taken()),
         }
     }
 
-    pub(super) async fn delete(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
+    pub(super) async fn delete(
+        &self,
+        who: UserRef<'_>,
+        write: &ApiWrite,
+        headers: &HeaderMap,
+    ) -> Result<Response, Problem> {
         let versions = match Preconditions::of(headers).if_match {
             None | Some(Tags::Any) => None,
             Some(Tags::Versions(versions)) => Some(versions),
         };
-        let now = self.clock.now();
-        let mut tries = Tries::new();
-        let deleted = loop {
-            match self.store.delete_user(now, who, versions.as_deref()).await {
-                Err(error) if tries.again(&error) => {}
-                result => break result?,
-            }
-        };
-        match deleted {
-            Deleted::Done(id) => Ok((StatusCode::NO_CONTENT, Extension(About(id))).into_response()),
+        let (now, versions) = (self.clock.now(), versions.as_deref());
+        let deleted = persist(|| self.store.delete_user_by(now, who, versions, Some(write)));
+        match deleted.await? {
+            Deleted::Done(id) => Ok((StatusCode::NO_CONTENT, Extension(Committed(id))).into_response()),
             Deleted::Gone => Err(no_such_user()),
             Deleted::OtherVersion => Err(Problem::other_version()),
         }
     }
-}
 
-/// Those who are created without an `Idempotency-Key`.
-pub(super) fn newcomers(
-    store: Store,
-    schedule: Arc<Schedule>,
-    clock: SharedClock,
-) -> Together<NewUser, Option<User>> {
-    Together::new(move |users: Vec<NewUser>| {
-        let (store, schedule, now) = (store.clone(), Arc::clone(&schedule), clock.now());
-        async move { store.create_users(&schedule, now, &users).await }
-    })
+    fn shown(&self, user: User) -> Response {
+        let user = user.known_to(&self.schedule);
+        ([(ETAG, etag(user.version()))], Json(user)).into_response()
+    }
 }
 
 pub(super) fn no_such_user() -> Problem {
     Problem::not_found("there is no such user; it may have been deleted")
 }
 
-fn shown(user: &User) -> Response {
-    let about = Extension(About(user.id));
-    (about, [(ETAG, etag(user.version()))], Json(user)).into_response()
-}
-
-pub(super) fn created(user: &User) -> Response {
+fn created(user: &User) -> Response {
     let headers = [(LOCATION, location(user.id)), (ETAG, etag(user.version()))];
     (
         StatusCode::CREATED,
-        Extension(About(user.id)),
+        Extension(Committed(user.id)),
         headers,
         Json(user),
     )
@@ -460,7 +408,7 @@ fn created_before(before: Before) -> Response {
         (ETAG, etag(Version::new(1, created_at))),
         (axum::http::header::CONTENT_TYPE, HeaderValue::from_static(JSON)),
     ];
-    (StatusCode::CREATED, Extension(About(id)), headers, answer).into_response()
+    (StatusCode::CREATED, Extension(Committed(id)), headers, answer).into_response()
 }
 
 fn location(id: Uuid) -> HeaderValue {

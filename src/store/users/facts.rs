@@ -1,4 +1,4 @@
-//! All that is on record about one person, as it was at one moment.
+//! Everything on record about one user, read in one snapshot.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::super::events::ATTEMPTS;
-use super::super::{Pause, Result, Store};
+use super::super::{InstallationKey, Pause, Result, Store};
 use super::UserRef;
 use super::rows::one_user;
 use crate::model::{Attempt, Event, EventWithAttempts, User};
@@ -15,14 +15,14 @@ use crate::model::{Attempt, Event, EventWithAttempts, User};
 /// Events at the most: dozens of years, and a bound.
 const MAX_EVENTS: i64 = 200;
 
-/// What is on record about one person, who may be gone.
+/// Everything on record about one user, who may be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The id, also of somebody who is gone.
+    /// The id, also of a deleted user.
     pub user_id: Uuid,
     /// None: deleted.
     pub user: Option<User>,
-    /// When the user was deleted, UTC; known only of those who had an external id.
+    /// When the user was deleted, UTC; known for 400 days.
     pub deleted_at: Option<DateTime<Utc>>,
     /// Since when bday knows the date of each kind, UTC.
     pub known_at: BTreeMap<String, DateTime<Utc>>,
@@ -37,11 +37,12 @@ pub struct Facts {
 }
 
 impl Store {
-    /// What is on record about `who`; none if nobody ever went by that name and left a trace.
+    /// What is on record about `who`; none for a name that no user has, or had and left a trace.
     ///
     /// # Errors
     /// The database refuses or is away, or a row holds what this binary cannot read.
     pub async fn facts(&self, who: UserRef<'_>) -> Result<Option<Facts>> {
+        let key = self.installation_key().await?;
         self.in_time(async {
             // One moment for all of it: otherwise an event could be missing in the one part and there in the other.
             let mut transaction = self
@@ -49,7 +50,7 @@ impl Store {
                 .await?;
             let user = one_user(&mut *transaction, who).await?;
             let former = match user {
-                None => former(&mut transaction, who).await?,
+                None => former(&mut transaction, key, who).await?,
                 Some(_) => None,
             };
             let (user_id, deleted_at) = match (&user, former, who) {
@@ -94,18 +95,22 @@ impl Store {
     }
 }
 
-/// Somebody who was deleted, by the id or by what is left of the external id.
+/// A deleted user, by the id or by the hash of the external id.
 async fn former(
     transaction: &mut Transaction<'_, Postgres>,
+    key: &InstallationKey,
     who: UserRef<'_>,
 ) -> Result<Option<(Uuid, DateTime<Utc>)>> {
-    let (id, external_id) = who.columns();
+    let (id, hash) = match who {
+        UserRef::Id(id) => (Some(id), None),
+        UserRef::External(name) => (None, Some(key.external_id(name))),
+    };
     Ok(sqlx::query_as(
         "SELECT user_id, deleted_at FROM former_users
-         WHERE user_id = $1 OR external_id_hash = sha256(convert_to($2, 'UTF8'))",
+         WHERE user_id = $1 OR external_id_hash = $2",
     )
     .bind(id)
-    .bind(external_id)
+    .bind(hash.as_ref().map(<[u8; 32]>::as_slice))
     .fetch_optional(&mut **transaction)
     .await?)
 }

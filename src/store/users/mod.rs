@@ -1,66 +1,64 @@
-//! Users and their occasions. Whoever is written is planned in the same transaction.
+//! Users and their dates. A user is planned in the transaction that writes it.
+//!
+//! Every write, of one user or of a batch, takes the same path: look up the ids, begin and lock the rows ([`known`]), and only
+//! then read and write them ([`upsert`]). A lookup that the lock contradicts is [`StoreError::Overtaken`], and is repeated by
+//! the caller.
+//!
+//! [`StoreError::Overtaken`]: super::StoreError::Overtaken
 
-mod columns;
-mod create;
-mod edit;
+mod delete;
 mod facts;
-mod identify;
-mod occasions;
+mod idempotency;
+mod known;
 mod read;
 mod rows;
+mod save;
+mod upsert;
 mod write;
 
 use uuid::Uuid;
 
-pub use create::{Before, Created, Idempotency};
-pub use edit::{Deleted, Edited};
+pub use delete::Deleted;
 pub use facts::Facts;
+pub use idempotency::{Before, Idempotency, Repeated};
 pub use read::{UserFilter, UserPage};
 pub(super) use rows::OccasionRow;
+pub use save::{ApiRequest, Current, Edited, Saved};
 
-/// By what a user that is written is known to be the same as before.
+/// How a user in a batch is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserKey {
-    /// Its `external_id`: one that is there is updated.
+    /// By `external_id`: an existing user is updated.
     External,
-    /// This id: one that is there stays as it is.
+    /// By this id: an existing user stays as it is.
     Id(Uuid),
-    /// This id, as an export gives it: one that is there is updated. Else its `external_id`, if it has one; else it is new
-    /// under this id. An external id is never taken away, nor is one put in the place of another.
+    /// By this id, as an export gives it: an existing user is updated. Otherwise by `external_id`, if there is one; otherwise
+    /// the user is created under this id. An external id is never removed or replaced.
     Own(Uuid),
 }
 
-/// What became of a user that was written.
+/// What a batch did with a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// It was not there before.
+    /// It did not exist before.
     Created,
-    /// It was there, and something of it changed.
+    /// It existed, and changed.
     Updated,
-    /// It was there, just like this.
+    /// It existed, with the same fields.
     Unchanged,
-    /// Not written: its id belongs to somebody with another external id, or its external id to somebody else. Only by
+    /// Not written: the id belongs to a user with another external id, or the external id to another user. Only for
     /// [`UserKey::Own`].
     Clash,
-    /// Not written: it is somebody who came before in the same call, by whatever name, so it takes another call. The first
-    /// never is.
+    /// Not written: an earlier entry of the batch is the same user. Write it again in another batch; the first entry of a
+    /// batch never gets this.
     Later,
 }
 
-/// A user as somebody names it.
+/// A user by one of its two names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserRef<'a> {
     /// By bday's own id.
     Id(Uuid),
     /// By the owner's.
     External(&'a str),
-}
-
-impl UserRef<'_> {
-    fn columns(&self) -> (Option<Uuid>, Option<&str>) {
-        match self {
-            Self::Id(id) => (Some(*id), None),
-            Self::External(id) => (None, Some(id)),
-        }
-    }
 }

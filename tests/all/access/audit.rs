@@ -1,4 +1,4 @@
-//! What is kept of writes.
+//! The audit log.
 
 use bday::model::Scope;
 use bday::store::{ApiWrite, ApiWriteFilter};
@@ -132,22 +132,61 @@ async fn a_write_that_cannot_be_kept_does_not_happen() {
 }
 
 #[tokio::test]
-async fn the_row_is_there_before_the_write_is() {
+async fn a_change_and_its_row_are_committed_together() {
     let door = Door::local().await;
     let pool = door.database.pool().await;
-    // The write waits for this lock; its row does not.
+    let created = door.call(Method::POST, "/v1/users", None, Some(ada())).await;
+    let one = format!("/v1/users/{}", created.body["id"].as_str().unwrap());
+    // Fails at the commit, after every statement of the transaction.
+    sqlx::raw_sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+         CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR DELETE ON users DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION refuse();",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    for (method, path, body) in [
+        (Method::POST, "/v1/users", Some(ada())),
+        (Method::DELETE, &one, None),
+    ] {
+        door.call(method, path, None, body).await.expect_problem(503);
+    }
+    let users = door.get("/v1/users", None).await.body;
+    assert_eq!(users["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        kept(&door).await.iter().map(short).collect::<Vec<_>>(),
+        [
+            "- POST /v1/users 201",
+            "- POST /v1/users 503",
+            "- DELETE /v1/users/{id} 503"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_import_has_its_row_before_it_begins() {
+    let door = Door::local().await;
+    let pool = door.database.pool().await;
     let mut lock = pool.begin().await.unwrap();
     lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         .await
         .unwrap();
     let watch = async {
         let row = crate::support::wait::eventually("its row", async || kept(&door).await.pop()).await;
-        assert_eq!(short(&row), "- POST /v1/users -", "under way");
+        assert_eq!(short(&row), "- POST /v1/users/import -", "in flight");
         lock.rollback().await.unwrap();
     };
-    let (created, ()) = tokio::join!(door.call(Method::POST, "/v1/users", None, Some(ada())), watch);
-    assert_eq!(created.status, 201);
-    assert_eq!(short(&kept(&door).await[0]), "- POST /v1/users 201");
+    let file = "first_name,last_name,birth_date,time_zone\nAda,,1815-12-10,UTC\n";
+    let request = door
+        .client
+        .post(format!("http://{}/v1/users/import", door.address))
+        .header("content-type", "text/csv")
+        .body(file);
+    let (imported, ()) = tokio::join!(door.send(request), watch);
+    assert_eq!(imported.status, 200);
+    let rows: Vec<String> = kept(&door).await.iter().map(short).collect();
+    assert_eq!(rows, ["- POST /v1/users/import 200"]);
 }
 
 #[tokio::test]

@@ -176,6 +176,62 @@ async fn a_database_that_fails_in_an_import_leaves_the_line_and_the_counts_in_th
 }
 
 #[tokio::test]
+async fn an_import_that_keeps_meeting_locks_ends_with_an_error_after_six_tries() {
+    let server = Server::start().await;
+    let pool = server.pool().await;
+    sqlx::raw_sql(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 PERFORM nextval('tries');
+                 RAISE EXCEPTION 'canceling statement due to lock timeout' USING ERRCODE = '55P03';
+             END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION refuse();",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let file = format!("{HEADER}Ada,,1990-01-01,UTC\n");
+    let began = std::time::Instant::now();
+    let problem = import(&server, "text/csv", file).await.expect(503);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("line 2 and") && detail.contains("after 6 tries"),
+        "{detail}"
+    );
+    let tries: i64 = sqlx::query_scalar("SELECT last_value FROM tries")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(tries, 6);
+    assert!(began.elapsed().as_secs() >= 3, "the pauses do not grow");
+}
+
+#[tokio::test]
+async fn the_id_of_a_line_is_the_same_in_one_installation_and_another_elsewhere() {
+    let (server, elsewhere) = (Server::start().await, Server::start().await);
+    // The databases of the tests are copies of one.
+    sqlx::query("UPDATE installation SET key = sha256('another')")
+        .execute(&elsewhere.pool().await)
+        .await
+        .unwrap();
+    let file = format!("{HEADER}Ada,Lovelace,1815-12-10,Europe/London\n");
+    let mut ids = Vec::new();
+    for server in [&server, &elsewhere] {
+        for expected in [[1, 0, 0, 0], [0, 0, 1, 0]] {
+            assert_eq!(
+                counts(&import(server, "text/csv", file.clone()).await.expect(200)),
+                expected
+            );
+            server.clock.advance(chrono::TimeDelta::seconds(1));
+        }
+        let users = server.get("/v1/users").await.expect(200);
+        ids.push(users["items"][0]["id"].as_str().unwrap().to_owned());
+    }
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
 async fn slow_imports_take_eight_threads_and_no_more() {
     let server = Server::start().await;
     let (mut puts, mut begun, mut all) = (Vec::new(), Vec::new(), Vec::new());

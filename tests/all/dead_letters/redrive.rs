@@ -197,7 +197,8 @@ async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
         (report.redriven, report.cancelled, report.messages_deleted),
         (0, 1, 1)
     );
-    let found = world.store.event(event).await.unwrap().unwrap();
+    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let found = &facts.events[0].event;
     assert_eq!(
         (found.state, found.reason.as_deref()),
         (Cancelled, Some("user_deleted"))

@@ -1,8 +1,10 @@
-//! Two who write the same person at the same moment.
+//! Concurrent writes of the same user.
 
 use std::convert::Infallible;
 
-use bday::store::{Created, Edited, PageRequest, PlanPage, PlanStep, UserKey, UserRef, Written};
+use bday::store::{
+    Deleted, Edited, PageRequest, PlanPage, PlanStep, Saved, StoreError, UserKey, UserRef, Written,
+};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -11,18 +13,29 @@ use crate::support::world::{World, instant, person};
 
 const NOW: &str = "2026-05-02T00:00:00Z";
 
-/// Waits until somebody waits for what `other` has locked.
-async fn until_somebody_waits(other: &mut PgConnection) {
-    eventually("somebody to wait for a lock", async || {
+/// Waits until `n` connections wait for a lock.
+async fn until_waiting(world: &World, n: i64) {
+    let mut other = PgConnection::connect(world.database.url()).await.unwrap();
+    eventually("a connection to wait for a lock", async || {
         let waiting: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         )
-        .fetch_one(&mut *other)
+        .fetch_one(&mut other)
         .await
         .unwrap();
-        (waiting > 0).then_some(())
+        (waiting >= n).then_some(())
     })
     .await;
+}
+
+/// Repeats `write` while it is overtaken, as the API and an import do.
+async fn persist<T>(write: impl AsyncFn() -> Result<T, StoreError>) -> T {
+    loop {
+        match write().await {
+            Err(error) if error.is_contention() => {}
+            result => return result.unwrap(),
+        }
+    }
 }
 
 #[tokio::test]
@@ -44,34 +57,29 @@ async fn of_two_imports_of_the_same_people_the_second_finds_those_of_the_first()
     .execute(&mut *transaction)
     .await
     .unwrap();
-    let (schedule, people) = (
-        world.config.schedule(),
-        [(UserKey::External, person("u", "1990-05-02", "UTC"))],
-    );
-    let second = async || world.store.write_users(&schedule, instant(NOW), &people).await;
-    let (written, ()) = tokio::join!(second(), commit_when_somebody_waits(&world, transaction));
-    // As an import does.
-    let written = match written {
-        Err(error) if error.is_contention() => second().await,
-        written => written,
-    };
-    let written = written.unwrap();
+    let (written, ()) = tokio::join!(import(&world, NOW), commit_when_waited_for(&world, transaction));
     assert_eq!(written[0].1, Written::Unchanged);
     assert_eq!(written[0].0.as_u128(), 0x0197_d5a0_0000_7000_8000_0000_0000_0001);
 }
 
-/// Somebody who has been greeted today, and is being deleted: the deletion is not committed yet.
-async fn greeted_and_half_deleted(world: &World) -> (Uuid, Transaction<'static, Postgres>) {
-    world.tick().await;
-    let user = world.write("u", "1990-05-02", "UTC").await;
-    world.set("2026-05-02T09:00:00Z");
-    world.minute().await;
-    assert_eq!(world.greetings(), 1);
-    let statements = [
-        "INSERT INTO former_users VALUES ($1, sha256('u'), '2026-05-02T09:00:00Z')",
-        "DELETE FROM users WHERE id = $1",
-    ];
-    (user, half_done(world, user, statements).await)
+async fn import(world: &World, now: &str) -> Vec<(Uuid, Written)> {
+    let (schedule, people) = (
+        world.config.schedule(),
+        [(UserKey::External, person("u", "1990-05-02", "UTC"))],
+    );
+    persist(async || world.store.write_users(&schedule, instant(now), &people).await).await
+}
+
+async fn create(world: &World, now: &str) -> Saved<Infallible> {
+    let (schedule, who) = (world.config.schedule(), UserRef::External("u"));
+    let new = |_| Ok(person("u", "1990-05-02", "UTC"));
+    persist(async || {
+        world
+            .store
+            .save_user(&schedule, instant(now), who, None, new)
+            .await
+    })
+    .await
 }
 
 /// What these statements do to a user is not committed yet.
@@ -91,26 +99,52 @@ async fn half_done(
     transaction
 }
 
-async fn commit_when_somebody_waits(world: &World, transaction: Transaction<'_, Postgres>) {
-    let mut other = PgConnection::connect(world.database.url()).await.unwrap();
-    until_somebody_waits(&mut other).await;
+async fn commit_when_waited_for(world: &World, transaction: Transaction<'_, Postgres>) {
+    until_waiting(world, 1).await;
     transaction.commit().await.unwrap();
+}
+
+/// A user who has been greeted today.
+async fn greeted(world: &World) -> Uuid {
+    world.tick().await;
+    let user = world.write("u", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.minute().await;
+    assert_eq!(world.greetings(), 1);
+    user
+}
+
+/// Runs `write` after the deletion of `user` has begun and before it is committed.
+async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Output = T>) -> T {
+    let mut hold = world.database.pool().await.begin().await.unwrap();
+    sqlx::query("SELECT FROM events WHERE user_id = $1 FOR UPDATE")
+        .bind(user)
+        .execute(&mut *hold)
+        .await
+        .unwrap();
+    let deletion = world
+        .store
+        .delete_user(instant("2026-05-02T09:00:00Z"), UserRef::Id(user), None);
+    let release = async {
+        until_waiting(world, 2).await;
+        hold.rollback().await.unwrap();
+    };
+    let others = async {
+        until_waiting(world, 1).await;
+        tokio::join!(write, release).0
+    };
+    let (deleted, written) = tokio::join!(deletion, others);
+    assert_eq!(deleted.unwrap(), Deleted::Done(user));
+    written
 }
 
 #[tokio::test]
 async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
     let world = World::at(NOW).await;
-    let (user, deletion) = greeted_and_half_deleted(&world).await;
-    let (schedule, now) = (world.config.schedule(), instant("2026-05-02T09:01:00Z"));
-    let again = person("u", "1990-05-02", "UTC");
-    let (created, ()) = tokio::join!(
-        world
-            .store
-            .create_user(&schedule, now, &again, None, |_| String::new()),
-        commit_when_somebody_waits(&world, deletion)
-    );
-    let Created::New(created) = created.unwrap() else {
-        panic!("it was not created")
+    let user = greeted(&world).await;
+    let created = during_the_deletion(&world, user, create(&world, "2026-05-02T09:01:00Z")).await;
+    let Saved::Created(created) = created else {
+        panic!("{created:?}")
     };
     assert_eq!(created.id, user);
     world.set("2026-05-02T09:02:00Z");
@@ -121,20 +155,38 @@ async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
 #[tokio::test]
 async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
     let world = World::at(NOW).await;
-    let (user, deletion) = greeted_and_half_deleted(&world).await;
-    let (schedule, now) = (world.config.schedule(), instant("2026-05-02T09:01:00Z"));
-    let people = [(UserKey::External, person("u", "1990-05-02", "UTC"))];
-    let import = async || world.store.write_users(&schedule, now, &people).await;
-    let (written, ()) = tokio::join!(import(), commit_when_somebody_waits(&world, deletion));
-    // As an import does.
-    let written = match written {
-        Err(error) if error.is_contention() => import().await,
-        written => written,
-    };
-    assert_eq!(written.unwrap(), [(user, Written::Created)]);
+    let user = greeted(&world).await;
+    let written = during_the_deletion(&world, user, import(&world, "2026-05-02T09:01:00Z")).await;
+    assert_eq!(written, [(user, Written::Created)]);
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 1);
+}
+
+#[tokio::test]
+async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() {
+    let world = World::at(NOW).await;
+    let user = greeted(&world).await;
+    let now = instant("2026-05-02T09:00:00Z");
+    world
+        .store
+        .delete_user(now, UserRef::Id(user), None)
+        .await
+        .unwrap();
+    let pool = world.database.pool().await;
+    sqlx::raw_sql("CREATE TABLE trace AS SELECT * FROM former_users; DELETE FROM former_users")
+        .execute(&pool)
+        .await
+        .unwrap();
+    // The insert waits for this lock, the lookup before it does not.
+    let mut hold = pool.begin().await.unwrap();
+    let statements = "LOCK TABLE users IN SHARE MODE; INSERT INTO former_users SELECT * FROM trace";
+    sqlx::raw_sql(statements).execute(&mut *hold).await.unwrap();
+    let (written, ()) = tokio::join!(
+        import(&world, "2026-05-02T09:01:00Z"),
+        commit_when_waited_for(&world, hold)
+    );
+    assert_eq!(written, [(user, Written::Created)]);
 }
 
 #[tokio::test]
@@ -155,7 +207,7 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
             new.first_name = "Grace".to_owned();
             Ok::<_, Infallible>(new)
         });
-    let (second, ()) = tokio::join!(second, commit_when_somebody_waits(&world, first));
+    let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
     let Edited::Done(second) = second.unwrap() else {
         panic!("it was not edited")
     };
@@ -210,4 +262,49 @@ async fn planning_a_day_writes_no_user_row() {
     let before = rows().await;
     assert_eq!(world.tick().await.planned, 1);
     assert_eq!(rows().await, before);
+}
+
+#[tokio::test]
+async fn an_edit_moves_what_a_planner_plans_at_the_same_moment() {
+    let world = World::at("2026-12-30T00:00:00Z").await;
+    world.tick().await;
+    let user = world.write("u", "1990-12-31", "UTC").await;
+    let pool = world.database.pool().await;
+    sqlx::query("DELETE FROM events").execute(&pool).await.unwrap();
+    let now = instant("2026-12-30T00:00:00Z");
+    // The planner has read the user, and waits to write the event.
+    let mut hold = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE events IN SHARE MODE")
+        .execute(&mut *hold)
+        .await
+        .unwrap();
+    let schedule = world.config.schedule();
+    let day = "2026-12-31".parse().unwrap();
+    let request = PageRequest {
+        day,
+        bucket: None,
+        after: Uuid::nil(),
+        limit: 10,
+    };
+    let planned = world.store.plan_page(&schedule, now, request);
+    let edited = async {
+        until_waiting(&world, 1).await;
+        let release = async {
+            until_waiting(&world, 2).await;
+            hold.rollback().await.unwrap();
+        };
+        tokio::join!(world.write("u", "1990-01-01", "UTC"), release);
+    };
+    let (planned, ()) = tokio::join!(planned, edited);
+    let PlanStep::Page(page) = planned.unwrap() else {
+        panic!("the planner had the bucket first")
+    };
+    assert_eq!(page.planned, 1);
+    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let dates: Vec<String> = facts
+        .events
+        .iter()
+        .map(|found| found.event.local_date.to_string())
+        .collect();
+    assert_eq!(dates, ["2027-01-01"]);
 }

@@ -1,0 +1,70 @@
+//! The key of the installation. Hashes of personal data are keyed, so that they cannot be computed from a name and a date.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use uuid::Uuid;
+
+use super::{Result, Store, StoreError};
+
+/// HMAC-SHA256 under the key of the installation.
+#[derive(Clone)]
+pub struct InstallationKey(Hmac<Sha256>);
+
+impl fmt::Debug for InstallationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstallationKey").finish_non_exhaustive()
+    }
+}
+
+impl InstallationKey {
+    fn hash(&self, purpose: &str, data: &[u8]) -> [u8; 32] {
+        let mac = self.0.clone().chain_update(purpose).chain_update([0]);
+        mac.chain_update(data).finalize().into_bytes().into()
+    }
+
+    pub(super) fn external_id(&self, external_id: &str) -> [u8; 32] {
+        self.hash("external id", external_id.as_bytes())
+    }
+
+    pub(super) fn idempotency_key(&self, token: Option<Uuid>, key: &str) -> [u8; 32] {
+        let token = token.map_or_else(String::new, |id| id.simple().to_string());
+        // A token's id has no blank, so no two pairs are the same text.
+        self.hash("idempotency key", format!("{token} {key}").as_bytes())
+    }
+
+    pub(super) fn request(&self, body: &[u8]) -> [u8; 32] {
+        self.hash("request", body)
+    }
+
+    /// The id (UUID version 8) of the user on a line of an import that has no id of its own.
+    #[must_use]
+    pub fn line_id(&self, line: &str) -> Uuid {
+        let hash = self.hash("line", line.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+}
+
+impl Store {
+    /// The key of the installation, read once in a process.
+    ///
+    /// # Errors
+    /// The database refuses or is unavailable.
+    pub async fn installation_key(&self) -> Result<&InstallationKey> {
+        let read = || {
+            self.in_time(async {
+                let key: Vec<u8> = sqlx::query_scalar("SELECT key FROM installation")
+                    .fetch_one(&self.pool)
+                    .await?;
+                let mac = Hmac::new_from_slice(&key);
+                let mac =
+                    mac.map_err(|error| StoreError::Unreadable(format!("installation.key: {error}")))?;
+                Ok(InstallationKey(mac))
+            })
+        };
+        self.installation_key.get_or_try_init(read).await
+    }
+}
