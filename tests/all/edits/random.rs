@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bday::clock::Clock as _;
 use bday::model::{EventState, NewUser, nominal_date};
-use bday::scheduler::TickError;
+use bday::pipeline::scheduler::TickError;
 use bday::store::{StoreError, UserFilter, UserRef};
 use chrono::{DateTime, TimeDelta};
 use futures_util::future::join_all;
@@ -60,7 +60,7 @@ async fn live(seed: u64) {
         }
         // The planners go through all days again, and meet users in the middle of an edit.
         sqlx::query("UPDATE planned_days SET planned_at = NULL")
-            .execute(world.store.pool())
+            .execute(&world.database.pool().await)
             .await
             .unwrap();
         let seeds: Vec<u64> = (0..EDITORS).map(|_| random.u64(..)).collect();
@@ -183,7 +183,7 @@ type Years = BTreeMap<String, (Uuid, i16)>;
 
 async fn note_years(world: &World, years: &mut Years) {
     let rows: Vec<(Uuid, Uuid, i16)> = sqlx::query_as("SELECT id, user_id, local_year FROM events")
-        .fetch_all(world.store.pool())
+        .fetch_all(&world.database.pool().await)
         .await
         .unwrap();
     years.extend(
