@@ -1,8 +1,8 @@
-# The daemon, its libraries, certificates, and nothing else: no shell, no package manager, not root.
+# The daemon with its libraries and certificates. No shell, no package manager, no root.
 #
 #   docker build -t bday --build-arg VERSION=1.0.0 --build-arg REVISION="$(git rev-parse HEAD)" .
 #
-# amd64 and arm64: each is built on its own kind of machine, or emulated (`docker buildx build --platform …`).
+# amd64 and arm64: built natively, or emulated (`docker buildx build --platform …`).
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
@@ -11,7 +11,7 @@ RUN apt-get update \
 WORKDIR /build
 ENV CARGO_TERM_COLOR=never CARGO_PROFILE_RELEASE_STRIP=symbols
 
-# The dependencies, against a program that does nothing. This layer is made anew when they change, and only then.
+# The dependencies, with an empty program. This layer is rebuilt only when they change.
 COPY Cargo.toml Cargo.lock ./
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     for path in $(sed -n 's/^path = "\(.*\)"/\1/p' Cargo.toml); do \
@@ -22,11 +22,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && rm -rf src tests benches
 
 COPY . .
-# Cargo goes by the time of change, and what was just built is younger than what was copied.
+# Cargo compares modification times, and the empty program is newer than the copied sources.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     touch src/lib.rs src/main.rs && cargo build --locked --release --bin bday
 
-# What the program needs at run time, and no more. The time zones are in the program itself.
+# Files needed at run time. The time zones are compiled in.
 RUN mkdir -p /out/etc/ssl/certs /out/usr/local/bin \
     && cp target/release/bday /out/usr/local/bin/ \
     && ldd target/release/bday | grep -o '/[^ ]*' | xargs -n 1 -I{} cp --parents -L {} /out \
@@ -50,9 +50,9 @@ ENV PATH=/usr/local/bin \
     BDAY__HTTP__LISTEN=0.0.0.0:8080
 USER 65532:65532
 EXPOSE 8080
-# SIGTERM: take no new work, end what is in flight, exit 0.
+# SIGTERM: take no new work, finish requests in flight, exit with 0.
 STOPSIGNAL SIGTERM
-# Swarm replaces what is not healthy: so this asks whether it lives, not whether its database does.
+# Swarm replaces unhealthy containers, so this checks liveness, not the database.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["bday", "healthcheck", "--live"]
 ENTRYPOINT ["bday"]
 CMD ["serve"]

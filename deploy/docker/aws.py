@@ -1,6 +1,6 @@
-"""The few calls to SSM and Secrets Manager that docker-compose.yml needs, with Python alone.
+"""Calls to SSM and Secrets Manager for docker-compose.yml. Needs Python only.
 
-  aws.py setup                      make the parameter and the secret, where they are missing
+  aws.py setup                      create the parameter and the secret if they are missing
   aws.py put-parameter NAME VALUE   set a parameter
   aws.py put-secret NAME VALUE      set a secret
 """
@@ -15,7 +15,7 @@ PARAMETER, SECRET = "/bday/webhook-url", "bday/db-credentials"
 
 
 def call(target, **arguments):
-    # An emulator takes any signature; its form alone says which service is meant.
+    # The emulator accepts any signature, and reads the service from it.
     service = {"AmazonSSM": "ssm", "secretsmanager": "secretsmanager"}[target.split(".")[0]]
     headers = {
         "Content-Type": "application/x-amz-json-1.1",

@@ -10,9 +10,9 @@ use crate::config::{self, Origin};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// What holds, and where each value comes from; secrets are not shown
+    /// Show the configuration in effect and the origin of each value; secrets are hidden
     #[command(
-        after_help = "Examples:\n  bday config show\n  bday --config bday.toml config show --json\n\nExit code 2 when the configuration cannot be used; the error says why."
+        after_help = "Examples:\n  bday config show\n  bday --config bday.toml config show --json\n\nExit code 2 if the configuration is invalid; the error says why."
     )]
     Show {
         /// Print a JSON array
@@ -38,7 +38,7 @@ pub(super) fn run(command: &Command, source: &ConfigSource) -> anyhow::Result<Ex
         }
         table.print()?;
     }
-    // Shown first, so that one can see what is wrong.
+    // Validated after it is shown, so that the invalid value is visible.
     source.load()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -47,7 +47,7 @@ Examples:
   bday serve --config /etc/bday/bday.toml       run the daemon
   bday user import people.csv                   add people, or bring them up to date
   bday when --birth-date 2000-02-29 --time-zone America/New_York
-  bday config show                              what holds, and where it comes from
+  bday config show                              show the configuration in effect
 
 The configuration is a file (--config) and the environment (BDAY__SECTION__KEY) over built-in defaults.";
 
@@ -67,7 +67,7 @@ pub struct Cli {
 enum Command {
     /// Run the daemon: the ticker, the workers and HTTP, until SIGTERM
     Serve(serve::Args),
-    /// One scheduler pass now: plan, claim, enqueue; prints what it did
+    /// Run one scheduler pass (sweep, claim, send, plan) and print its counts
     Tick(tick::Args),
     /// Stop sending, in all processes, until `bday resume`
     Pause(pause::Pause),
@@ -102,7 +102,7 @@ enum Command {
     /// Who may use the API, and what was done with it
     #[command(subcommand)]
     Token(token::Command),
-    /// Look at the configuration
+    /// Show the configuration
     #[command(subcommand)]
     Config(config::Command),
     /// Look for everything that a wrong deployment gets wrong, and say what to do

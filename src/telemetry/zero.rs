@@ -1,26 +1,27 @@
-//! Counters that are there from the start, at 0.
+//! Counters that exist from the start, at 0.
 //!
 //! A series that begins with its first event hides that event from `increase()`: the alarm would miss the first failure.
-//! So whatever an alarm or the dashboard counts begins here, with every label that it can have.
+//! So each counter of an alarm or the dashboard starts here, with every value of its label.
 
 use metrics::{counter, histogram};
 
 use crate::model::Reason;
 
-const WITHOUT_LABEL: [&str; 10] = [
+const WITHOUT_LABEL: [&str; 11] = [
     "bday_events_planned_total",
-    "bday_events_enqueued_total",
-    "bday_enqueue_failed_total",
+    "bday_events_queued_total",
+    "bday_events_deferred_total",
+    "bday_events_forgotten_total",
     "bday_events_moved_by_zone_data_total",
+    "bday_send_failed_total",
+    "bday_packs_resent_total",
     "bday_messages_received_total",
-    "bday_messages_dropped_total",
-    "bday_messages_deferred_total",
     "bday_messages_unreadable_total",
     "bday_leases_extended_total",
     "bday_leases_lost_total",
 ];
 
-/// Which counters a reason labels.
+/// Returns the counters that `reason` labels.
 fn labelled_by(reason: Reason) -> &'static [&'static str] {
     match reason {
         Reason::Late | Reason::LateJoin | Reason::DayOver => &["bday_events_skipped_total"],
@@ -33,15 +34,15 @@ fn labelled_by(reason: Reason) -> &'static [&'static str] {
         | Reason::BadUrl
         | Reason::AddressRefused
         | Reason::Template => &["bday_attempts_failed_total", "bday_events_dead_total"],
-        // It is tried again whatever its number.
+        // Retried whatever the attempt's number, so it never ends an event.
         Reason::Shutdown => &["bday_attempts_failed_total"],
         Reason::WorkerLost => &["bday_events_dead_total"],
-        // Of such a message no event is known: see `bday_messages_unreadable_total`.
+        // No event is known: see `bday_messages_unreadable_total`.
         Reason::Unreadable => &[],
     }
 }
 
-/// Once the recorder is there, and before anything is counted.
+/// Registers the counters. Call after the recorder is installed and before anything is counted.
 pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>) {
     for name in WITHOUT_LABEL {
         counter!(name).increment(0);

@@ -1,6 +1,6 @@
-"""The real daemon against what the stack made: its queue, its parameter, its secret.
+"""The daemon with the queue, the parameter and the secret of the stack.
 
-RDS itself is a record only in the emulator, so a private PostgreSQL stands in for it, with TLS and the secret's password.
+The emulator only records RDS instances, so a private PostgreSQL with TLS and the password of the secret takes their place.
 Needs `target/debug/bday` (or BDAY_BIN), PostgreSQL's server programs and openssl.
 """
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING
 
 
 class Postgres:
-    """A throw-away server with TLS, and the user that the stack's secret names."""
+    """A temporary server with TLS, and the user of the secret."""
 
     def __init__(self, directory, password):
         self.directory, self.port, self.ca = directory, free_port(), directory / "ca.pem"
@@ -59,7 +59,7 @@ class Postgres:
         self.sql("create database bday", database="postgres")
 
     def certificates(self):
-        """An authority of our own, and a server certificate for localhost: what verify-full wants."""
+        """A certificate authority and a server certificate for localhost, for verify-full."""
         subject = ["-subj", "/CN=test authority", "-days", "2"]
         self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", *subject)
         self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
@@ -84,7 +84,7 @@ class Postgres:
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Accepts greetings, and remembers them by path."""
+    """Accepts greetings and stores them with their path."""
 
     def __init__(self):
         self.accepted, self.delay = [], 0
@@ -125,7 +125,7 @@ class Receiver(http.server.ThreadingHTTPServer):
 
 
 class Daemon:
-    """`bday serve`, as the task definition says it, and commands beside it."""
+    """`bday serve` as in the task definition, and commands."""
 
     def __init__(self, environment, log):
         self.environment = {"PATH": os.environ["PATH"], **environment}
@@ -140,14 +140,14 @@ class Daemon:
 
     @staticmethod
     def noon():
-        """A zone where it is noon or so, and the time there."""
+        """A zone where it is about noon, and the local time."""
         now = datetime.datetime.now(datetime.UTC)
         ahead = 12 - now.hour
         zone = f"Etc/GMT{-ahead:+d}" if ahead else "Etc/UTC"
         return zone, now + datetime.timedelta(hours=ahead)
 
     def greet(self, name):
-        """Adds somebody whose birthday is today, and ticks."""
+        """Adds a user whose birthday is today, and runs a tick."""
         zone, there = self.noon()
         self.bday(
             "user", "add", "--first-name", name, "--birth-date", f"1990-{there:%m-%d}", "--time-zone", zone, "--send-at", f"{there:%H:%M}"
@@ -185,7 +185,7 @@ def own_stack(ministack):
 
 @pytest.fixture
 def secret(ministack, own_stack):
-    """The stack's, with a password that needs no escaping (the emulator does not heed ExcludePunctuation)."""
+    """The secret of the stack, with a password that needs no escaping: the emulator ignores ExcludePunctuation."""
     manager = ministack.client("secretsmanager")
     value = json.loads(manager.get_secret_value(SecretId="daemon/db-credentials")["SecretString"])
     manager.put_secret_value(SecretId="daemon/db-credentials", SecretString=json.dumps(value | {"password": "first" * 6}))
@@ -213,7 +213,7 @@ def here(ministack):
 
 
 def test_its_log_feeds_the_alarms(ministack, own_stack, receiver, postgres, secret, tmp_path):
-    """The daemon's own lines through the stack's own filters; only the queue is the stack's here."""
+    """The log of the daemon, through the metric filters of the stack."""
     daemon = Daemon(
         here(ministack)
         | {
@@ -226,8 +226,13 @@ def test_its_log_feeds_the_alarms(ministack, own_stack, receiver, postgres, secr
     try:
         daemon.greet("Ada")
         receiver.wait_for("Ada", "first")
-        # The command may have been quicker than the daemon's own first pass.
+        # The command may be faster than the first pass of the daemon.
         daemon.until_logged('"message":"tick"')
+        daemon.bday("pause")
+        daemon.greet("Grace")
+        daemon.until_logged('"message":"backlog"')
+        daemon.bday("resume")
+        receiver.wait_for("Grace", "first")
     finally:
         code = daemon.stop()
     assert code == 0, daemon.log.read_text()
@@ -238,14 +243,15 @@ def test_its_log_feeds_the_alarms(ministack, own_stack, receiver, postgres, secr
     found = {name: [value for _, value in values] for (_, name, _), values in store.samples.items()}
     assert found["Ticks"] and set(found["Ticks"]) == {1.0}
     assert found["SchedulerErrors"] == [0.0]
-    assert found["ErrorRate"] == [0] and 0 <= found["LatenessP99"][0] < 120_000
+    assert set(found["ErrorRate"]) == {0} and 0 <= max(found["LatenessP99"]) < 120_000
+    assert set(found["EventsWaiting"]) == {1} and 0 <= max(found["OldestWaiting"]) < 120
 
 
-def test_it_needs_nothing_but_the_tasks_environment(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
-    """URL from the parameter, password from the secret; both change, and nothing is restarted."""
+def test_the_daemon_runs_with_the_environment_of_the_task(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
+    """URL from the parameter, password from the secret. Both change without a restart."""
     task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
     environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
-    # What differs from AWS: where the database is, and who signed its certificate.
+    # Unlike on AWS: the address of the database, and the authority of its certificate.
     stands_in = {
         "BDAY__DATABASE__HOST": "localhost",
         "BDAY__DATABASE__PORT": str(postgres.port),
@@ -282,7 +288,7 @@ def test_it_needs_nothing_but_the_tasks_environment(ministack, own_stack, receiv
 
 
 def test_a_rotation_under_load_costs_no_event_and_no_restart(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
-    """Five hundred greetings are under way while the password changes and every connection is cut."""
+    """The password changes and every connection is closed while 500 greetings are being delivered."""
     task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
     environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
     stands_in = {
@@ -315,7 +321,7 @@ def test_a_rotation_under_load_costs_no_event_and_no_restart(ministack, own_stac
 
 
 def rotate(ministack, postgres, template, monkeypatch):
-    """The stack's own rotation function, with RDS's part done on the stand-in. Every open connection is cut as well."""
+    """Runs the rotation function of the stack, with the private PostgreSQL in place of RDS. Closes every open connection."""
     monkeypatch.setenv("DATABASE", "daemon")
     monkeypatch.setenv("AWS_ENDPOINT_URL", ministack.endpoint)
     function = {}

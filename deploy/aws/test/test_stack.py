@@ -1,4 +1,4 @@
-"""The stack is created, updated and deleted, and what it made is what the seed asked for."""
+"""The stack is created, updated and deleted, and its resources are those of the seed."""
 
 import json
 
@@ -14,7 +14,7 @@ def queue_attributes(account, url):
 def test_it_is_created_updated_and_deleted(ministack):
     ministack.deploy("bday", FOR_MINISTACK)
     ssm, alarms = ministack.client("ssm"), ministack.client("cloudwatch")
-    # What an operator does between two deployments.
+    # An operator changes the URL between two deployments.
     ssm.put_parameter(Name="/bday/webhook-url", Value="https://receiver.example/second", Type="String", Overwrite=True)
 
     ministack.deploy("bday", FOR_MINISTACK | {"LatenessLimitMs": "60000", "DatabaseDeletionProtection": "false"})
@@ -22,7 +22,7 @@ def test_it_is_created_updated_and_deleted(ministack):
     (late,) = alarms.describe_alarms(AlarmNames=["bday-lateness-p99"])["MetricAlarms"]
     assert late["Threshold"] == 60000
     value = ssm.get_parameter(Name="/bday/webhook-url")["Parameter"]["Value"]
-    assert value == "https://receiver.example/second", "an update must leave the operator's URL alone"
+    assert value == "https://receiver.example/second", "an update must keep the URL of the operator"
 
     ministack.delete("bday")
     assert not alarms.describe_alarms(AlarmNamePrefix="bday-")["MetricAlarms"]
@@ -30,7 +30,7 @@ def test_it_is_created_updated_and_deleted(ministack):
     databases = ministack.client("rds").describe_db_instances()["DBInstances"]
     assert "bday" not in [database["DBInstanceIdentifier"] for database in databases]
     snapshots = ministack.client("rds").describe_db_snapshots()["DBSnapshots"]
-    assert any(snapshot["DBInstanceIdentifier"] == "bday" for snapshot in snapshots), "the data must outlive the stack"
+    assert any(snapshot["DBInstanceIdentifier"] == "bday" for snapshot in snapshots), "a deletion must leave a snapshot"
 
 
 def test_roles_apart_make_three_services(ministack):
@@ -45,7 +45,7 @@ def test_roles_apart_make_three_services(ministack):
     ministack.delete("apart")
 
 
-def test_the_queue_is_the_seeds(ministack, stack):
+def test_the_queue_has_the_settings_of_the_seed(ministack, stack):
     queue = queue_attributes(ministack, stack["QueueUrl"])
     letters = queue_attributes(ministack, stack["DeadLetterQueueUrl"])
     assert stack["QueueUrl"].endswith("/looked-at-messages")
@@ -54,7 +54,7 @@ def test_the_queue_is_the_seeds(ministack, stack):
     assert queue["MessageRetentionPeriod"] == letters["MessageRetentionPeriod"] == str(14 * 24 * 3600)
     redrive = json.loads(queue["RedrivePolicy"])
     assert (redrive["deadLetterTargetArn"], int(redrive["maxReceiveCount"])) == (letters["QueueArn"], 5)
-    # The daemon finds the dead-letter queue by this rule.
+    # The default of queue.sqs.dead_letter_url.
     assert stack["DeadLetterQueueUrl"] == stack["QueueUrl"] + "-dlq"
 
 
@@ -93,7 +93,7 @@ def test_the_database_password_is_in_secrets_manager_and_is_the_databases(minist
     assert database["MasterUserPassword"] == {"Fn::Sub": "{{resolve:secretsmanager:${DatabaseSecret}:SecretString:password}}"}
 
 
-def test_the_database_is_the_seeds(ministack, stack):
+def test_the_database_has_the_settings_of_the_seed(ministack, stack):
     (database,) = ministack.client("rds").describe_db_instances(DBInstanceIdentifier="looked-at")["DBInstances"]
     expected = {
         "Engine": "postgres", "DBInstanceClass": "db.t3.micro", "AllocatedStorage": 20, "StorageEncrypted": True,
@@ -112,7 +112,7 @@ def test_alarms_are_mailed(ministack, stack):
     assert [(s["Protocol"], s["Endpoint"]) for s in subscriptions] == [("email", GIVEN["AlarmEmail"])]
 
 
-def test_the_task_is_told_where_everything_is(ministack, stack):
+def test_the_task_environment_names_every_resource(ministack, stack):
     task = ministack.client("ecs").describe_task_definition(taskDefinition=stack["TaskDefinitionArn"])["taskDefinition"]
     (container,) = task["containerDefinitions"]
     environment = {entry["name"]: entry["value"] for entry in container["environment"]}
@@ -139,11 +139,11 @@ def test_private_subnets_have_no_way_out_without_the_nat_gateway(ministack, stac
 
 @pytest.mark.parametrize("layout", ["all", "roles"])
 def test_the_network_of_the_defaults_is_made_changed_and_removed(moto, layout):
-    """With the NAT gateway, the rotation and the scaling: all that ministack has no notion of."""
+    """With the NAT gateway, the rotation and the scaling, which ministack does not support."""
     cloudformation, ec2 = moto.client("cloudformation"), moto.client("ec2")
     name = f"net-{layout}"
     given = GIVEN | {"Prefix": name, "Layout": layout}
-    # moto makes no secrets from templates, and then finds that the policies name nothing: it gets an ARN to put there.
+    # moto creates no secrets from templates, so the policies get an ARN.
     secret = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:{name}/db-credentials-AbCdEf"
     request = {
         "StackName": name,
@@ -167,7 +167,7 @@ def test_the_network_of_the_defaults_is_made_changed_and_removed(moto, layout):
     assert way_out["NatGatewayId"] == nat["NatGatewayId"]
     assert len({subnet["AvailabilityZone"] for subnet in ec2.describe_subnets(SubnetIds=private)["Subnets"]}) == 2
 
-    # The database lets in the tasks and nobody else.
+    # The database accepts connections from the tasks only.
     (database,) = ec2.describe_security_groups(GroupIds=[resources["DatabaseSecurityGroup"][1]])["SecurityGroups"]
     (rule,) = database["IpPermissions"]
     assert (rule["FromPort"], rule["ToPort"], rule["IpRanges"]) == (5432, 5432, [])
@@ -176,7 +176,7 @@ def test_the_network_of_the_defaults_is_made_changed_and_removed(moto, layout):
     cloudformation.update_stack(**request, Parameters=parameters(given | {"WebhookUrl": "https://receiver.example/second"}))
     parameter = moto.client("ssm").get_parameter(Name=f"/{name}/webhook-url")["Parameter"]
     assert parameter["Value"] == "https://receiver.example/second"
-    # moto deletes neither NAT gateways nor route tables on a stack's behalf; without them it deletes all the rest.
+    # moto deletes neither NAT gateways nor route tables with a stack.
     ec2.delete_nat_gateway(NatGatewayId=nat["NatGatewayId"])
     for table in ("PrivateRoutes", "PublicRoutes"):
         ec2.delete_route_table(RouteTableId=resources[table][1])

@@ -1,4 +1,4 @@
-"""What can be read off the template itself."""
+"""Properties of the template text."""
 
 import subprocess
 
@@ -14,23 +14,23 @@ def as_list(value):
 
 
 def statements(template, role):
-    """Every statement that a role has, inline and by the template's managed policies."""
+    """All statements of a role, inline and from the managed policies of the template."""
     resources = template["Resources"]
     properties = resources[role]["Properties"]
     documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
     for attached in properties.get("ManagedPolicyArns", []):
-        assert set(attached) == {"Ref"}, f"{role} has a policy that is not this template's: {attached}"
+        assert set(attached) == {"Ref"}, f"{role} has a policy from outside this template: {attached}"
         documents.append(resources[attached["Ref"]]["Properties"]["PolicyDocument"])
     return [statement for document in documents for statement in document["Statement"]]
 
 
 def granted(template, role):
-    """Resource to actions."""
+    """Actions by resource."""
     grants = {}
     for statement in statements(template, role):
         assert statement["Effect"] == "Allow"
         for resource in as_list(statement["Resource"]):
-            # The first choice is the larger.
+            # The first branch grants more.
             resource = resource["Fn::If"][1] if "Fn::If" in resource else resource
             name = next(iter(resource.values())) if isinstance(resource, dict) else resource
             name = ".".join(name) if isinstance(name, list) else name
@@ -50,7 +50,7 @@ def test_shellcheck_finds_nothing():
 
 
 def test_it_can_be_deployed_without_a_bucket():
-    """CloudFormation takes a template of 51,200 bytes in the request itself."""
+    """CloudFormation accepts up to 51,200 bytes in the request."""
     assert len(TEMPLATE.read_bytes()) <= 51_200
 
 
@@ -67,9 +67,9 @@ def test_the_task_roles_may_do_exactly_this(template):
     }
     signs = {"WebhookSecret": {"secretsmanager:GetSecretValue"}}
     look = {"sqs:GetQueueAttributes"}
-    send, take = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"}
-    assert granted(template, "SchedulerRole") == both | {QUEUE: look | send, LETTERS: look | take}
-    assert granted(template, "WorkerRole") == both | signs | {QUEUE: look | send | take, LETTERS: look | send}
+    send, take = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
+    assert granted(template, "SchedulerRole") == both | {QUEUE: look | send, LETTERS: look | send | take}
+    assert granted(template, "WorkerRole") == both | signs | {QUEUE: look | take, LETTERS: look | send}
     assert granted(template, "TaskRole") == both | signs | {QUEUE: look | send | take, LETTERS: look | send | take}
 
 
@@ -84,7 +84,7 @@ def test_only_the_registry_login_has_a_wildcard_that_allows(template):
     assert found == [("ImagePolicy", "ecr:GetAuthorizationToken")]
 
 
-def test_the_four_tasks_differ_in_role_and_listener_and_what_those_need_that_post(template):
+def test_the_four_tasks_differ_in_role_listener_and_webhook_settings_only(template):
     posting = {"BDAY__WEBHOOK__ALLOW_HTTP", "BDAY__WEBHOOK__SECRETS"}
 
     def rest(name):
@@ -119,14 +119,14 @@ def test_the_four_tasks_differ_in_role_and_listener_and_what_those_need_that_pos
     ]
 
 
-def test_a_task_is_told_where_the_password_is_never_the_password(template):
+def test_a_task_gets_the_place_of_the_password_not_the_password(template):
     for name in ("Task", "SchedulerTask", "WorkerTask", "ApiTask"):
         (container,) = template["Resources"][name]["Properties"]["ContainerDefinitions"]
         assert "resolve:" not in repr(container)
         assert not [entry for entry in container["Environment"] if "PASSWORD" in entry["Name"]]
 
 
-def test_every_parameter_is_described_and_every_string_is_checked(template):
+def test_every_parameter_has_a_description_and_a_constraint(template):
     for name, parameter in template["Parameters"].items():
         assert parameter.get("Description"), name
         if parameter["Type"] == "String":
@@ -135,6 +135,6 @@ def test_every_parameter_is_described_and_every_string_is_checked(template):
             assert "MinValue" in parameter or "AllowedValues" in parameter, name
 
 
-def test_every_parameter_stands_in_the_readme(template):
+def test_every_parameter_is_in_the_readme(template):
     readme = (AWS / "README.md").read_text()
     assert [name for name in template["Parameters"] if f"| `{name}` |" not in readme] == []

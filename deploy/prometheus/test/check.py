@@ -1,4 +1,4 @@
-"""What promtool does not look at: that the files agree with each other, with the daemon and with the runbook."""
+"""Consistency of the rules, the dashboard, the documents and the daemon, which promtool does not check."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ SECTIONS = {name: body for name, body in re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z
 
 
 def queries():
-    """Every query of the dashboard, with Grafana's own variables filled in."""
+    """All queries of the dashboard, with the variables of Grafana replaced."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield target["expr"].replace("$__rate_interval", "1m").replace("$job", "bday")
@@ -31,7 +31,7 @@ def every_query_of_the_dashboard_is_promql():
         subprocess.run(["promtool", "check", "rules", "--lint=none", file.name], check=True, stdout=subprocess.DEVNULL)
 
 
-def panels_have_ids_of_their_own_and_do_not_overlap():
+def panels_have_unique_ids_and_do_not_overlap():
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     places = [
@@ -57,25 +57,35 @@ def every_alert_has_its_entry_in_the_runbook_and_every_entry_its_alert():
         assert re.findall(r"^\*\*(.+?)\.\*\*", body, re.M) == ["Means", "First look", "Usual causes", "Do"], name
 
 
-def every_metric_is_one_that_the_daemon_has():
+def every_metric_of_rules_dashboard_and_documents_exists():
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+    documents = "".join(path.read_text() for path in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
     used = set(re.findall(r"\b(?:bday|process)_[a-z0-9_]+", ALERTS + " ".join(queries())))
+    used |= set(re.findall(r"\bbday_[a-z0-9_]+_(?:total|seconds|open|messages|letters|waiting|delivering|paused|users)\b", documents))
     missing = [name for name in sorted(used) if re.sub(r"_bucket$", "", name) not in source and not written_by_format(name, source)]
     assert not missing, f"not in src/: {missing}"
 
 
+def every_counter_of_the_rules_starts_at_zero():
+    zero = (ROOT / "src/telemetry/zero.rs").read_text()
+    counters = set(re.findall(r"\bbday_\w+_total\b", ALERTS))
+    missing = [name for name in sorted(counters) if f'"{name}"' not in zero]
+    assert counters and not missing, f"not in src/telemetry/zero.rs: {missing}"
+
+
 def written_by_format(name, source):
-    """`bday_events_{state}_total` stands for several."""
+    """Whether a name such as `bday_events_{state}_total` in the source produces `name`."""
     patterns = re.findall(r'"(bday_\w*\{\w+\}\w*)"', source)
     return any(re.fullmatch(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(pattern)), name) for pattern in patterns)
 
 
 CHECKS = [
     every_query_of_the_dashboard_is_promql,
-    panels_have_ids_of_their_own_and_do_not_overlap,
+    panels_have_unique_ids_and_do_not_overlap,
     every_alert_has_a_case_that_trips_it_and_one_that_does_not,
     every_alert_has_its_entry_in_the_runbook_and_every_entry_its_alert,
-    every_metric_is_one_that_the_daemon_has,
+    every_metric_of_rules_dashboard_and_documents_exists,
+    every_counter_of_the_rules_starts_at_zero,
 ]
 for check in CHECKS:
     check()
