@@ -29,10 +29,10 @@ pub struct DeadLetterRow {
 /// What remains of a pack that could not be leased as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deferred {
-    /// The pack.
-    pub pack: i64,
+    /// The pack, as it was received.
+    pub pack: Pack,
     /// Its events that are still queued.
-    pub event_ids: Vec<Uuid>,
+    pub later: Vec<Uuid>,
     /// When they may be received again (UTC).
     pub available_at: DateTime<Utc>,
 }
@@ -123,9 +123,38 @@ impl Store {
         .await
     }
 
-    /// Deletes rows that have served: packs whose events are all leased or no longer queued, messages that the dead-letter
-    /// queue has. Rows that another transaction holds are skipped: it deletes them, or they are received again. Returns how
-    /// many were deleted.
+    /// Deletes packs whose events are all leased or no longer queued. Rows that another transaction holds are skipped: it
+    /// deletes them, or they are received again.
+    ///
+    /// A message from before a restore, or of another installation, may name the row of another pack: only a row all of whose
+    /// events were received is deleted.
+    ///
+    /// # Errors
+    /// The database is unavailable; then they are received again, and deleted then.
+    pub async fn delete_packs(&self, packs: &[Pack]) -> Result<()> {
+        let (ids, event_ids): (Vec<i64>, Vec<Uuid>) = packs
+            .iter()
+            .flat_map(|pack| pack.event_ids.iter().map(|event| (pack.id, *event)))
+            .unzip();
+        self.in_time(async {
+            sqlx::query(
+                "WITH received AS (
+                     SELECT id, array_agg(event_id) AS event_ids FROM unnest($1::bigint[], $2::uuid[]) AS n(id, event_id) GROUP BY id
+                 )
+                 DELETE FROM outbox WHERE id IN (
+                     SELECT o.id FROM outbox o JOIN received r USING (id)
+                     WHERE o.event_ids <@ r.event_ids AND o.dead_letter IS NULL FOR UPDATE OF o SKIP LOCKED)",
+            )
+            .bind(ids)
+            .bind(event_ids)
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes messages that the dead-letter queue has, or that are done with. Returns how many.
     ///
     /// # Errors
     /// The database is unavailable; then they are received again, and deleted then.
@@ -142,7 +171,8 @@ impl Store {
         .await
     }
 
-    /// Leaves the events of `deferred` in their pack, to be sent and received again later.
+    /// Leaves the events of `deferred` in their pack, to be sent and received again later; only in a row as
+    /// [`Store::delete_packs`] would delete it.
     ///
     /// # Errors
     /// The database is unavailable; then the pack is received again as it is.
@@ -151,11 +181,12 @@ impl Store {
             self.in_time(async {
                 sqlx::query(
                     "UPDATE outbox SET event_ids = $2, available_at = $3, sent_at = NULL
-                     WHERE id = $1 AND dead_letter IS NULL",
+                     WHERE id = $1 AND event_ids <@ $4 AND dead_letter IS NULL",
                 )
-                .bind(one.pack)
-                .bind(&one.event_ids)
+                .bind(one.pack.id)
+                .bind(&one.later)
                 .bind(one.available_at)
+                .bind(&one.pack.event_ids)
                 .execute(&self.pool)
                 .await?;
                 Ok(())

@@ -57,6 +57,8 @@ WITH old AS (
     SELECT id FROM events WHERE id < $3 AND finished_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 ), logged AS (
     DELETE FROM attempts WHERE event_id IN (SELECT id FROM old)
+), letters AS (
+    DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] IN (SELECT id FROM old)
 )
 DELETE FROM events WHERE id IN (SELECT id FROM old)";
 

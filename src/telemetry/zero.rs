@@ -3,7 +3,7 @@
 //! A series that begins with its first event hides that event from `increase()`: the alarm would miss the first failure.
 //! So each counter of an alarm or the dashboard starts here, with every value of its label.
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 
 use crate::model::Reason;
 
@@ -61,6 +61,7 @@ pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>) {
             counter!(*name, "reason" => reason.as_str()).increment(0);
         }
     }
+    gauge!("bday_breaker_open").set(0.0);
     // A histogram is a set of counters.
     let _ = histogram!("bday_lateness_seconds");
 }

@@ -80,8 +80,14 @@ impl Place {
     /// Acknowledges messages, as a worker that has leased their events does.
     async fn ack(&self, received: &[Received]) {
         if let Some((database, _)) = &self.database {
-            let packs: Vec<i64> = received.iter().filter_map(|one| message(one).pack).collect();
-            database.store().delete_outbox(&packs).await.unwrap();
+            let pack = |message: &Message| {
+                Some(Pack {
+                    id: message.pack?,
+                    event_ids: message.event_ids.clone(),
+                })
+            };
+            let packs: Vec<Pack> = received.iter().filter_map(|one| pack(message(one))).collect();
+            database.store().delete_packs(&packs).await.unwrap();
         }
         let receipts: Vec<Receipt> = received.iter().map(|one| one.receipt.clone()).collect();
         self.queue.ack(&receipts).await.unwrap();

@@ -7,7 +7,7 @@ use bday::clock::{Clock as _, SettableClock, SharedClock};
 use bday::health::Beat;
 use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Queued, Skipped};
 use bday::pipeline::scheduler::Tick;
-use bday::store::{Deleted, UserKey, UserRef};
+use bday::store::{Deferred, Deleted, Pack, UserKey, UserRef};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -325,6 +325,36 @@ async fn a_pack_of_unknown_events_is_dropped() {
     world.pool().run_once().await.unwrap();
     let depth = world.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_message_of_another_database_does_not_touch_the_pack_whose_id_it_has() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    world.write("u", "1990-05-02", "UTC").await;
+    world.set("2026-05-02T09:00:00Z");
+    world.tick().await;
+    let pool = world.database.pool().await;
+    let packs = async || -> Vec<Pack> {
+        sqlx::query_as("SELECT id, event_ids FROM outbox")
+            .fetch_all(&pool)
+            .await
+            .unwrap()
+    };
+    let before = packs().await;
+    let foreign = Pack {
+        id: before[0].id,
+        event_ids: vec![Uuid::now_v7()],
+    };
+    let deferred = Deferred {
+        later: foreign.event_ids.clone(),
+        pack: foreign.clone(),
+        available_at: instant("2026-05-02T09:00:00Z"),
+    };
+    world.store.defer_packs(&[deferred]).await.unwrap();
+    world.store.delete_packs(&[foreign]).await.unwrap();
+    assert_eq!(packs().await, before);
+    world.store.delete_packs(&before).await.unwrap();
+    assert_eq!(packs().await, []);
 }
 
 #[tokio::test]

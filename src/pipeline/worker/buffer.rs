@@ -126,6 +126,7 @@ impl Drop for Reserved<'_> {
 pub(super) struct OpenPack {
     /// The row of the outbox, if the message names one.
     pub(super) pack: Option<i64>,
+    event_ids: Vec<Uuid>,
     receipt: Receipt,
     /// When it was received.
     pub(super) received_at: Instant,
@@ -145,6 +146,8 @@ struct PackState {
 pub(super) struct Settled {
     /// The row of the outbox.
     pub(super) pack: Option<i64>,
+    /// All events of the message.
+    pub(super) event_ids: Vec<Uuid>,
     /// The message.
     pub(super) receipt: Receipt,
     /// Events that stay in the pack, and are to be received again.
@@ -154,17 +157,23 @@ pub(super) struct Settled {
 }
 
 impl OpenPack {
-    pub(super) fn new(pack: Option<i64>, receipt: Receipt, events: usize, received_at: Instant) -> Arc<Self> {
+    pub(super) fn new(
+        pack: Option<i64>,
+        event_ids: Vec<Uuid>,
+        receipt: Receipt,
+        received_at: Instant,
+    ) -> Arc<Self> {
         Arc::new(Self {
             pack,
             receipt,
             received_at,
             state: Mutex::new(PackState {
-                open: events,
+                open: event_ids.len(),
                 later: Vec::new(),
                 later_by: std::time::Duration::ZERO,
                 unknown: false,
             }),
+            event_ids,
         })
     }
 
@@ -192,6 +201,7 @@ impl OpenPack {
         state.open = state.open.saturating_sub(1);
         (state.open == 0 && !state.unknown).then(|| Settled {
             pack: self.pack,
+            event_ids: self.event_ids.clone(),
             receipt: self.receipt.clone(),
             later: std::mem::take(&mut state.later),
             later_by: state.later_by,
@@ -230,7 +240,12 @@ mod tests {
     #[test]
     fn a_pack_is_settled_with_its_last_event() {
         let wait = Duration::from_secs(5);
-        let pack = OpenPack::new(Some(7), Receipt("r".to_owned()), 3, SystemClock.monotonic());
+        let pack = OpenPack::new(
+            Some(7),
+            vec![Uuid::nil(); 3],
+            Receipt("r".to_owned()),
+            SystemClock.monotonic(),
+        );
         assert!(pack.done().is_none());
         assert!(pack.later(Uuid::from_u128(2), wait).is_none());
         let settled = pack.done().expect("it was the last");
@@ -239,7 +254,12 @@ mod tests {
 
     #[test]
     fn a_pack_with_an_event_of_unknown_state_is_not_settled() {
-        let pack = OpenPack::new(Some(7), Receipt("r".to_owned()), 2, SystemClock.monotonic());
+        let pack = OpenPack::new(
+            Some(7),
+            vec![Uuid::nil(); 2],
+            Receipt("r".to_owned()),
+            SystemClock.monotonic(),
+        );
         assert!(pack.unknown().is_none());
         assert!(pack.done().is_none());
     }

@@ -127,7 +127,7 @@ fn open(shared: &Shared, messages: Vec<Received>) -> (Vec<Opened>, Vec<(Receipt,
             Ok(message) => {
                 let events = message.event_ids;
                 opened.push((
-                    OpenPack::new(message.pack, receipt, events.len(), received_at),
+                    OpenPack::new(message.pack, events.clone(), receipt, received_at),
                     events,
                 ));
             }

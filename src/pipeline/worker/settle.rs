@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use super::buffer::Settled;
 use super::{Batches, Shared};
 use crate::pipeline::queue::Receipt;
-use crate::store::Deferred;
+use crate::store::{Deferred, Pack};
 use crate::telemetry::chain;
 
 pub(super) async fn run(shared: Arc<Shared>, settled: Batches<Settled>) -> anyhow::Result<()> {
@@ -22,11 +22,15 @@ async fn settle(shared: &Shared, batch: Vec<Settled>) {
     let (mut done, mut deferred) = (Vec::with_capacity(batch.len()), Vec::new());
     let mut receipts: Vec<Receipt> = Vec::with_capacity(batch.len());
     for one in batch {
-        match (one.pack, one.later.is_empty()) {
+        let pack = one.pack.map(|id| Pack {
+            id,
+            event_ids: one.event_ids,
+        });
+        match (pack, one.later.is_empty()) {
             (Some(pack), true) => done.push(pack),
             (Some(pack), false) => deferred.push(Deferred {
                 pack,
-                event_ids: one.later,
+                later: one.later,
                 available_at: now + TimeDelta::from_std(one.later_by).unwrap_or_default(),
             }),
             // A message without a pack was put there by hand. What of it is still queued is in a pack of its own.
@@ -39,7 +43,7 @@ async fn settle(shared: &Shared, batch: Vec<Settled>) {
             shared.store.defer_packs(&deferred).await?;
         }
         if !done.is_empty() {
-            shared.store.delete_outbox(&done).await?;
+            shared.store.delete_packs(&done).await?;
         }
         Ok::<_, crate::store::StoreError>(())
     };

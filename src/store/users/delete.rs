@@ -184,6 +184,8 @@ WITH ended AS MATERIALIZED (
         queued_at = CASE WHEN queued_at IS NOT NULL THEN ended.year END,
         redriven_at = CASE WHEN redriven_at IS NOT NULL THEN ended.year END, last_error = NULL
     FROM ended WHERE e.id = ended.id
+), letters AS (
+    DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] IN (SELECT id FROM ended)
 )
 UPDATE attempts a
 SET event_id = ended.new_id, error = NULL, response = NULL, started_at = NULL, finished_at = NULL
