@@ -141,6 +141,7 @@ pub fn memory_queue(config: &Config, clock: SharedClock) -> Arc<MemoryQueue> {
 /// # Errors
 /// When the database or the queue is away or refuses.
 pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow::Result<()> {
+    store.check_sessions().await?;
     match store.check_schema().await {
         Err(StoreError::Schema { .. }) if config.database.migrate => {
             store.migrate().await?;
@@ -347,9 +348,7 @@ pub async fn start(
         let webhook = set_up?;
         health.set_up();
         health.queue_answers(true);
-        if role.answers() {
-            gate.warn_if_shut().await;
-        }
+        gate.warn_if_shut().await;
         if role.schedules() {
             let (plan_store, plan_clock, beat) = (store.clone(), Arc::clone(&clock), tick.clone());
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));

@@ -15,6 +15,7 @@ mod login;
 mod outcomes;
 mod places;
 mod plan;
+mod pooler;
 mod redrive;
 mod replan;
 mod stats;
@@ -48,7 +49,8 @@ pub use stats::Backlog;
 pub use sweep::SweepLimits;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{
-    Before, Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey, UserPage, UserRef, Written,
+    Before, Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey,
+    UserPage, UserRef, Written,
 };
 pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};
 
@@ -97,6 +99,12 @@ pub enum StoreError {
     /// The database refused, or is away.
     #[error("the database refused or is away")]
     Database(#[from] sqlx::Error),
+    /// A pooler gives the transactions of one connection to different server connections.
+    #[error(
+        "a pooler in transaction mode answers at the database's address: it breaks prepared statements and session \
+         settings; set its pool_mode to session, or connect to PostgreSQL itself"
+    )]
+    TransactionPooling,
     /// The schema could not be brought up to date.
     #[error("the schema could not be migrated")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -200,18 +208,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadUrl`].
     pub fn new(url: &str, options: &Options) -> Result<Self> {
-        let connect = Login::Url(url.into()).connect_options(options)?;
+        let connect = Login::Url(url.into()).connect_options()?;
         Ok(Self::build(connect, options, login::Access::known()))
     }
 
     fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
-        let deadline = options.statement_timeout + STATEMENT_GRACE;
+        let statement_timeout = options.statement_timeout;
+        let deadline = statement_timeout + STATEMENT_GRACE;
         let given_up = given_up::GivenUp::default();
         let lately = given_up.clone();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(Duration::from_mins(5))
+            .after_connect(move |connection, _| Box::pin(login::configure(connection, statement_timeout)))
             // A question before every statement doubles the way of a short one. Who was just served is still there.
             .test_before_acquire(false)
             .before_acquire(|connection, about| {
@@ -265,7 +275,8 @@ impl Store {
         let one = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.options.acquire_timeout)
-            .connect_lazy_with(connect.options([("statement_timeout", "0")]));
+            .after_connect(|connection, _| Box::pin(login::configure(connection, Duration::ZERO)))
+            .connect_lazy_with(connect);
         let migrated = MIGRATIONS.run(&one).await.map_err(StoreError::from);
         one.close().await;
         self.watched(migrated).await

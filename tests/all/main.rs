@@ -31,6 +31,7 @@ mod inbox_live;
 mod inbox_page;
 mod lateness;
 mod people_commands;
+mod poolers;
 mod queue;
 mod rate;
 mod restore;
