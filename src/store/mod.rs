@@ -49,7 +49,7 @@ pub use stats::Backlog;
 pub use sweep::SweepLimits;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{
-    Before, Created, Deleted, Edited, Facts, Idempotency, UserFilter, UserKey,
+    Before, Created, Deleted, Edited, Facts, Idempotency, SearchCursor, SearchPage, UserFilter, UserKey,
     UserPage, UserRef, Written,
 };
 pub use zone_data::{Moved, Reading, RecomputeCursor, Recomputed};

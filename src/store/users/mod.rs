@@ -8,6 +8,7 @@ mod identify;
 mod occasions;
 mod read;
 mod rows;
+mod search;
 mod write;
 
 use uuid::Uuid;
@@ -17,6 +18,7 @@ pub use edit::{Deleted, Edited};
 pub use facts::Facts;
 pub use read::{UserFilter, UserPage};
 pub(super) use rows::OccasionRow;
+pub use search::{SearchCursor, SearchPage};
 
 /// By what a user that is written is known to be the same as before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
