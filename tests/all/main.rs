@@ -30,6 +30,7 @@ mod inbox;
 mod inbox_live;
 mod inbox_page;
 mod lateness;
+mod metrics;
 mod people_commands;
 mod poolers;
 mod queue;
