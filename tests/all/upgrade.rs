@@ -77,6 +77,8 @@ impl Upgrade {
             .env("BDAY__QUEUE__SQS__URL", self.place.sqs.queue_url(QUEUE))
             .env("BDAY__QUEUE__CREATE", "true")
             .env("BDAY__WEBHOOK__URL", self.place.receiver.url())
+            // Every version has this value.
+            .env("BDAY__HTTP__AUTH", "required")
     }
 
     async fn serve(&self, program: &Path) -> Running {

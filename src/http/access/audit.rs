@@ -122,7 +122,7 @@ impl Audit {
     /// Keeps a write that may begin. Without this it must not.
     pub(super) async fn begin(&self, asked: Asked, caller: &Caller) -> Result<Begun<'_>, Arc<StoreError>> {
         let token = match caller {
-            Caller::Local => None,
+            Caller::Anonymous => None,
             Caller::Token(known) => Some(&**known),
         };
         let write = asked.row(self.clock.now(), token, None);

@@ -111,7 +111,7 @@ async fn refused_writes_leave_a_row_too_and_reads_leave_none() {
 
 #[tokio::test]
 async fn a_write_that_cannot_be_kept_does_not_happen() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let pool = door.database.pool().await;
     pool.execute("ALTER TABLE api_writes RENAME TO elsewhere")
         .await
@@ -133,7 +133,7 @@ async fn a_write_that_cannot_be_kept_does_not_happen() {
 
 #[tokio::test]
 async fn the_row_is_there_before_the_write_is() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let pool = door.database.pool().await;
     // The write waits for this lock; its row does not.
     let mut lock = pool.begin().await.unwrap();
@@ -170,7 +170,7 @@ async fn whoever_has_no_token_cannot_fill_the_database() {
 
 #[tokio::test]
 async fn old_rows_go_in_batches_and_young_ones_stay() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let pool = door.database.pool().await;
     pool.execute(
         "INSERT INTO api_writes (id, at, method, path)
