@@ -21,7 +21,7 @@ test: ## Run all tests, on a private PostgreSQL; FILTER=name runs some
 	fi
 
 api-test: ## Validate the API's description, generate and use clients, search for faults (from PyPI, npm); EXAMPLES=n per operation
-	@.ci/setup compiler postgres receivers
+	@.ci/setup compiler postgres generators
 	@tests/api/run.sh $(EXAMPLES) $(SEED)
 
 faults: ## Break everything, 200 runs on each queue; ARGS instead, as in ARGS='--seed 17 --queue sqs'
