@@ -13,16 +13,16 @@ build: ## Build the program (target/debug/bday)
 	cargo build --locked
 
 test: ## Run all tests, on a private PostgreSQL; FILTER=name runs some
-	@.ci/setup compiler postgres browser receivers
+	@.ci/setup compiler postgres browser receivers pooler
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --profile $(NEXTEST_PROFILE) $(FILTER); \
 	else \
 	  set -x; cargo test --locked $(FILTER); \
 	fi
 
-api-test: ## Search the API for faults with schemathesis (from PyPI); EXAMPLES=n tries per operation
-	@.ci/setup compiler postgres
-	@tests/api/schemathesis.sh $(EXAMPLES) $(SEED)
+api-test: ## Validate the API's description, generate and use clients, search for faults (from PyPI, npm); EXAMPLES=n per operation
+	@.ci/setup compiler postgres generators
+	@tests/api/run.sh $(EXAMPLES) $(SEED)
 
 faults: ## Break everything, 200 runs on each queue; ARGS instead, as in ARGS='--seed 17 --queue sqs'
 	@.ci/setup compiler postgres

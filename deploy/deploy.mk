@@ -5,7 +5,8 @@
 aws-test: ## Try deploy/aws on emulators; needs python3 and PyPI
 	deploy/aws/test/run
 
-prometheus-test: ## Check deploy/prometheus; needs Debian's prometheus and prometheus-alertmanager
+prometheus-test: ## Check deploy/prometheus and the metrics; needs Debian's prometheus and prometheus-alertmanager
+	@.ci/setup compiler postgres
 	deploy/prometheus/test/run
 
 compose-test: ## Try Dockerfile and docker-compose.yml for real; needs docker and compose

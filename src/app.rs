@@ -134,6 +134,7 @@ pub async fn queue(
 /// # Errors
 /// When the database or the queue is away or refuses.
 pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow::Result<()> {
+    store.check_sessions().await?;
     match store.check_schema().await {
         Err(StoreError::Schema { .. }) if config.database.migrate => {
             store.migrate().await?;
@@ -353,9 +354,7 @@ pub async fn start(
         let webhook = set_up?;
         health.set_up();
         health.queue_answers(true);
-        if role.answers() {
-            gate.warn_if_shut().await;
-        }
+        gate.warn_if_shut().await;
         if let Some(beats) = beats.scheduler {
             let (plan_store, plan_clock, waiting) = (
                 store.clone(),

@@ -97,7 +97,6 @@ pub fn collect_metrics<'a>(kinds: impl IntoIterator<Item = &'a str>) -> anyhow::
         .set_buckets_for_metric(Matcher::Full("bday_tick_duration_seconds".to_owned()), &TICK_SECS)?
         .install_recorder()?;
     describe();
-    process::describe();
     metrics::gauge!("bday_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
     zero::counters(kinds);
     Ok(handle)
@@ -188,6 +187,17 @@ fn describe() {
         "From when it could be sent (due, or learned after that, or the end of a pause) to 2xx"
     );
     describe_gauge!("bday_in_flight", "Requests in flight");
+    describe_gauge!("bday_breaker_open", "Breaker: 0 closed, 0.5 ramping up, 1 open");
+    describe_gauge!("bday_paused", "Whether sending is paused: 0 or 1");
+    describe_gauge!("bday_build_info", "1; the version is a label");
+    describe_counter!(
+        "bday_api_refused_total",
+        "Writes by API that were refused, by status"
+    );
+    describe_counter!(
+        "bday_source_failures_total",
+        "Failed fetches of values that live elsewhere"
+    );
     describe_gauge!("bday_clock_skew_seconds", "Our clock less the database's");
 }
 

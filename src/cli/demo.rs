@@ -258,6 +258,8 @@ fn variables(database: &str, page: &str) -> HashMap<String, String> {
         // By --listen the inbox can have another address than loopback; it is in this process all the same.
         ("BDAY__WEBHOOK__ALLOW_HTTP", "true"),
         ("BDAY__HTTP__LISTEN", "127.0.0.1:0"),
+        // A private daemon with sample people, for the user who started it.
+        ("BDAY__HTTP__AUTH", "off"),
         // Those whose send time has just passed are learned of after it.
         ("BDAY__PLAN__LATE_JOIN", "send"),
     ]

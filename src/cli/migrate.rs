@@ -26,6 +26,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, source: &ConfigSource) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     let store = app::store(&config).await?;
+    store.check_sessions().await?;
     store.migrate().await?;
     let ours = config.queue.create || config.queue.kind == QueueKind::Postgres;
     if config.queue.create {

@@ -52,9 +52,7 @@ impl Layers {
         let default = flat(config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)))?;
         let file = match file {
             None => BTreeMap::new(),
-            Some(path) => {
-                flat(config::Config::builder().add_source(File::from(path).format(FileFormat::Toml)))?
-            }
+            Some(path) => read(path)?,
         };
         let mut environment = Environment::with_prefix("BDAY")
             .prefix_separator("__")
@@ -228,6 +226,24 @@ fn verbatim(variables: &Variables) -> BTreeMap<String, Value> {
         .collect()
 }
 
+/// The keys of a file. Errors, here and later, name it as the user did.
+fn read(path: &Path) -> Result<BTreeMap<String, Value>, ConfigError> {
+    let path_given = path.display().to_string();
+    let in_file =
+        |problem: &dyn std::fmt::Display| ConfigError::Unreadable(format!("{path_given}: {problem}"));
+    let text = std::fs::read_to_string(path).map_err(|error| in_file(&error))?;
+    let file = config::Config::builder().add_source(File::from_str(&text, FileFormat::Toml));
+    let keys = flat(file).map_err(|error| match error {
+        ConfigError::Unreadable(problem) => in_file(&problem),
+        error @ ConfigError::Invalid(_) => error,
+    })?;
+    let with_origin = |value: Value| Value::new(Some(&path_given), value.kind);
+    Ok(keys
+        .into_iter()
+        .map(|(key, value)| (key, with_origin(value)))
+        .collect())
+}
+
 fn flat(
     builder: config::ConfigBuilder<config::builder::DefaultState>,
 ) -> Result<BTreeMap<String, Value>, ConfigError> {
@@ -269,10 +285,7 @@ fn variable(key: &str) -> String {
 
 fn unreadable(error: &config::ConfigError) -> ConfigError {
     ConfigError::Unreadable(match error {
-        config::ConfigError::FileParse { uri, cause } => {
-            let file = uri.as_deref().map(|file| format!("{file}, ")).unwrap_or_default();
-            format!("{file}{}", without_the_line(&cause.to_string()))
-        }
+        config::ConfigError::FileParse { cause, .. } => without_the_line(&cause.to_string()),
         error => error.to_string(),
     })
 }
@@ -289,10 +302,10 @@ fn unreadable(error: &config::ConfigError) -> ConfigError {
 fn without_the_line(said: &str) -> String {
     let lines: Vec<&str> = said.trim_end().lines().collect();
     let (first, last) = match lines[..] {
-        [] => return "it is no TOML".to_owned(),
+        [] => return "invalid TOML".to_owned(),
         [only] => return only.to_owned(),
         [first, .., before, last] if before.trim_matches([' ', '|', '^']).is_empty() => (first, last),
-        [first, ..] => (first, "it is no TOML"),
+        [first, ..] => (first, "invalid TOML"),
     };
     match first.strip_prefix("TOML parse error at ") {
         Some(place) => format!("{place}: {last}"),

@@ -230,17 +230,23 @@ pub struct Http {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
-    /// A token is required unless the listener is on loopback.
-    Auto,
-    /// A token is required.
+    /// The API and the metrics require a token.
     Required,
+    /// No token is required, wherever a request comes from.
+    Off,
 }
 
 impl Http {
-    /// Whether the API and the metrics are for those who have a token only.
+    /// Whether the API and the metrics require a token.
     #[must_use]
     pub fn needs_token(&self) -> bool {
-        self.auth == Auth::Required || !self.listen.ip().to_canonical().is_loopback()
+        self.auth == Auth::Required
+    }
+
+    /// Whether other machines can use the API without a token.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        !self.needs_token() && !self.listen.ip().to_canonical().is_loopback()
     }
 }
 

@@ -20,6 +20,14 @@ pub(super) async fn examine(
 ) -> bool {
     match reachable(store).await {
         Ok(reached) => findings.extend(reached),
+        Err(StoreError::TransactionPooling) => {
+            findings.push(Finding::failure(
+                "database.sessions",
+                "a pooler in transaction mode answers: it breaks prepared statements and session settings",
+                "set its pool_mode to session, or connect to PostgreSQL itself",
+            ));
+            return false;
+        }
         Err(error) => {
             let advice = if error.is_denied() {
                 "check user and password, and pg_hba.conf of the server"
@@ -48,8 +56,9 @@ pub(super) async fn examine(
     true
 }
 
-async fn reachable(store: &Store) -> Result<[Finding; 2]> {
+async fn reachable(store: &Store) -> Result<[Finding; 3]> {
     store.reach().await?;
+    store.check_sessions().await?;
     let server = store.server().await?;
     let reached = if server.major() < OLDEST_SERVER {
         Finding::failure(
@@ -72,7 +81,8 @@ async fn reachable(store: &Store) -> Result<[Finding; 2]> {
             "outside one machine or a network of your own, set database.tls = \"verify-full\" (or sslmode in the URL)",
         )
     };
-    Ok([reached, tls])
+    let sessions = Finding::ok("database.sessions", "each connection keeps its session");
+    Ok([reached, tls, sessions])
 }
 
 async fn schema(config: &Config, store: &Store) -> Result<Finding, Finding> {

@@ -156,27 +156,36 @@ async fn signed(config: &Config, sources: &Sources, url: &Url) -> Finding {
     }
 }
 
-/// `tokens` is how many can be used, if that is known.
+/// `tokens` is the number of live tokens, if known.
 fn listener(config: &Config, tokens: Option<usize>) -> Finding {
     const CHECK: &str = "http.listen";
     let listen = config.http.listen;
+    if config.http.is_exposed() {
+        return Finding::warning(
+            CHECK,
+            format!(
+                "{listen}: http.auth is off, so every machine that reaches it can change users and pause sending"
+            ),
+            "set http.auth = \"required\" and create a token: `bday token create NAME --scope admin`",
+        );
+    }
     if !config.http.needs_token() {
-        return Finding::ok(CHECK, format!("{listen}: this machine alone"));
+        return Finding::ok(CHECK, format!("{listen}: http.auth is off, for this machine"));
     }
     match tokens {
-        Some(0) => Finding::failure(
+        Some(0) => Finding::warning(
             CHECK,
-            format!("{listen}: the API asks for a token, and there is none"),
-            "make one: `bday token create NAME --scope admin`; or listen on loopback, http.listen = \"127.0.0.1:8080\"",
+            format!("{listen}: there is no token, so the API and the metrics answer 401"),
+            "create one: `bday token create NAME --scope admin`",
         ),
         Some(n) => Finding::ok(
             CHECK,
-            format!("{listen}: the API asks for a token; {n} can be used"),
+            format!("{listen}: the API requires a token; {n} can be used"),
         ),
         None => Finding::warning(
             CHECK,
-            format!("{listen}: the API asks for a token; whether there is one is not known"),
-            "put the database right first",
+            format!("{listen}: the API requires a token; unknown whether there is one"),
+            "fix the database first",
         ),
     }
 }

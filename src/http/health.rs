@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -11,7 +11,7 @@ use metrics::gauge;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use super::access::Peer;
+use crate::clock::{Clock as _, SystemClock};
 use crate::health::Beat;
 use crate::pipeline::worker::Pool;
 use crate::store::{STATEMENT_GRACE, Store};
@@ -83,8 +83,8 @@ pub struct Health {
     queue: AtomicBool,
     stages: Vec<Stage>,
     workers: OnceLock<Pool>,
-    /// One request at a time asks the database, since anybody can send many.
-    asking: Mutex<()>,
+    /// The last answer of the database. One request at a time asks, and those that wait meanwhile share the next answer.
+    database: Mutex<Option<Asked>>,
 }
 
 impl Health {
@@ -106,7 +106,7 @@ impl Health {
             queue: AtomicBool::new(false),
             stages,
             workers: OnceLock::new(),
-            asking: Mutex::default(),
+            database: Mutex::default(),
         }
     }
 
@@ -173,10 +173,9 @@ pub(super) fn livez(health: &Health) -> (StatusCode, String) {
     (status, format!("{word}\n"))
 }
 
-/// 200 when everything that this process needs and does is well, else 503; either way with the details. The database's
-/// own words are for this machine alone.
-pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl IntoResponse {
-    let here = peer.is_none_or(|Peer(address)| address.ip().to_canonical().is_loopback());
+/// 200 when everything that this process needs and does is well, else 503; either way with the details. Errors of the
+/// database, which name hosts and roles, are in the log only.
+pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
     let mut checks = Map::new();
     let mut ready = true;
     let mut note = |name: &str, holds: bool, detail: Value| {
@@ -193,15 +192,18 @@ pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl Into
             "waiting for the database or the queue"
         }),
     );
-    let asking = health.asking.lock().await;
-    match health.store.ping(PING_DEADLINE).await {
-        Ok(()) => note("database", true, json!("answers")),
-        Err(error) if here => note("database", false, json!(crate::telemetry::chain(&error))),
-        Err(_) => note("database", false, json!("does not answer: see the log")),
-    }
-    // A pause is nobody's fault, and neither is a breaker that is open because the receiver is away.
-    note("sending", true, sending(&health).await);
-    drop(asking);
+    let (answers, sending) = ask_database(&health).await;
+    note(
+        "database",
+        answers,
+        json!(if answers {
+            "answers"
+        } else {
+            "does not answer: see the log"
+        }),
+    );
+    // Neither a pause nor an open breaker makes this process unfit.
+    note("sending", true, sending);
     let queue = health.queue.load(Ordering::Relaxed);
     note(
         "queue",
@@ -226,10 +228,40 @@ pub(super) async fn readyz(health: Arc<Health>, peer: Option<Peer>) -> impl Into
     (status, Json(json!({ "ready": ready, "checks": checks })))
 }
 
+/// What the database answered.
+#[derive(Debug)]
+struct Asked {
+    begun_at: Instant,
+    answers: bool,
+    sending: Value,
+}
+
+/// Whether the database answers, and whether greetings go out. Begun after the call, so never out of date.
+async fn ask_database(health: &Health) -> (bool, Value) {
+    let called_at = SystemClock.monotonic();
+    let mut last = health.database.lock().await;
+    if let Some(asked) = last.as_ref().filter(|asked| asked.begun_at >= called_at) {
+        return (asked.answers, asked.sending.clone());
+    }
+    let begun_at = SystemClock.monotonic();
+    let answers = health.store.ping(PING_DEADLINE).await.is_ok();
+    let sending = sending(health, answers).await;
+    *last = Some(Asked {
+        begun_at,
+        answers,
+        sending: sending.clone(),
+    });
+    (answers, sending)
+}
+
 /// Whether greetings go out at the moment. What is not known is null.
-async fn sending(health: &Health) -> Value {
-    let pause = tokio::time::timeout(PING_DEADLINE, health.store.pause()).await;
-    let pause = pause.ok().and_then(Result::ok);
+async fn sending(health: &Health, database_answers: bool) -> Value {
+    let pause = if database_answers {
+        let pause = tokio::time::timeout(PING_DEADLINE, health.store.pause()).await;
+        pause.ok().and_then(Result::ok)
+    } else {
+        None
+    };
     json!({
         "paused": pause.as_ref().map(Option::is_some),
         "since": pause.flatten().map(|pause| pause.since),

@@ -4,28 +4,26 @@ mod access;
 mod api;
 mod health;
 mod patient;
+mod places;
 mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-pub(crate) use access::is_no_strangers_name;
 pub use access::{Gate, needs};
 pub use api::Api;
 pub use health::{Beats, Health, LIVE, Patience};
 pub use server::Limits;
-
-use access::Peer;
 
 /// Connections that may wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`). Where there is no place, the
 /// client tries again after a second: with tokio's 128, many who come at once lose that second.
@@ -86,21 +84,20 @@ impl Site {
             gate,
             limits,
         } = self;
+        gate.warn_if_exposed(listener.local_addr()?);
         let render = {
             let health = Arc::clone(&health);
             move || async move {
                 health.set_age_gauges();
-                crate::telemetry::process::set_gauges();
                 let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-                (headers, metrics.render())
+                (headers, metrics.render() + &crate::telemetry::process::render())
             }
         };
         let live = {
             let health = Arc::clone(&health);
             async move || health::livez(&health)
         };
-        let ready =
-            move |peer: Option<Extension<Peer>>| health::readyz(health, peer.map(|Extension(peer)| peer));
+        let ready = move || health::readyz(health);
         let metrics = Router::new()
             .route("/metrics", get(render))
             .route_layer(from_fn_with_state(gate.clone(), access::metrics));

@@ -10,6 +10,7 @@
 
 mod answers;
 mod arrival;
+mod host;
 mod lateness;
 mod ledger;
 mod live;
@@ -34,7 +35,6 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
-use crate::http::is_no_strangers_name;
 
 pub use answers::Answers;
 pub use arrival::{Arrival, Content, Greeting, Unreadable};
@@ -181,7 +181,7 @@ impl Inbox {
 /// under any name.
 fn ours(handler: MethodRouter<Shared>) -> MethodRouter<Shared> {
     handler.route_layer(from_fn(async |request: Request, next: Next| {
-        if is_no_strangers_name(request.headers()) {
+        if host::is_unregistrable(request.headers()) {
             return next.run(request).await;
         }
         let advice = "the inbox shows itself under localhost, an address, or a name without a dot: open it by one of those\n";

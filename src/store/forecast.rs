@@ -14,8 +14,8 @@ struct Group {
     users: i64,
 }
 
-/// A year matters only where the first greeting is still ahead, so all earlier ones are one group. The date comes first,
-/// and names are compared byte by byte: sorting a million rows takes half the time.
+/// A year matters only where the first greeting is still ahead, so all earlier ones are one group. Names are compared byte by
+/// byte, which takes half the time.
 const GROUPS: &str = r#"
 SELECT o.month, o.day, u.time_zone COLLATE "C" AS time_zone, u.send_at, u.leap_day COLLATE "C" AS leap_day,
        o.kind COLLATE "C" AS kind, CASE WHEN o.year >= $1 THEN o.year END AS year, count(*) AS users,
@@ -50,10 +50,13 @@ impl Store {
                 })
                 .unzip();
             let mut transaction = self.begin().await?;
-            // The default of 4 MB would sort a million rows on disk.
-            sqlx::query("SET LOCAL work_mem = '64MB'")
-                .execute(&mut *transaction)
-                .await?;
+            // To hash a million rows takes 1.6 s of CPU, to sort them 4.3 s, and the planner expects too many groups to hash. One
+            // core of the database at most: the stages need the others.
+            sqlx::raw_sql(
+                "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off; SET LOCAL max_parallel_workers_per_gather = 0",
+            )
+            .execute(&mut *transaction)
+            .await?;
             let mut groups = sqlx::query_as::<_, Group>(GROUPS)
                 .bind(first_year as i16)
                 .bind(months)

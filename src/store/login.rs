@@ -76,7 +76,7 @@ impl Access {
 }
 
 impl Login {
-    pub(super) fn connect_options(&self, options: &Options) -> Result<PgConnectOptions> {
+    pub(super) fn connect_options(&self) -> Result<PgConnectOptions> {
         let connect = match self {
             Self::Url(url) => PgConnectOptions::from_str(url.expose_secret()).map_err(StoreError::BadUrl)?,
             Self::Parts {
@@ -105,16 +105,27 @@ impl Login {
                 connect
             }
         };
-        let server_ms = options.statement_timeout.as_millis().to_string();
-        Ok(connect.application_name("bday").options([
-            ("statement_timeout", server_ms.as_str()),
-            // A claim holds its rows while it talks to the queue: others skip them, but a lease waits for them.
-            ("lock_timeout", "5s"),
-            // A process that is frozen in the middle of a transaction must not hold its rows for ever.
-            ("idle_in_transaction_session_timeout", "60s"),
-            ("timezone", "UTC"),
-        ]))
+        // PgBouncer refuses startup parameters that it does not track, such as this one: see `configure` for ours. The driver
+        // itself sets the time zone to UTC.
+        Ok(connect.application_name("bday").extra_float_digits(None))
     }
+}
+
+/// Sets up the session of a new connection. A `statement_timeout` of zero is none.
+pub(super) async fn configure(
+    connection: &mut PgConnection,
+    statement_timeout: Duration,
+) -> sqlx::Result<()> {
+    let settings = format!(
+        // Whoever waits for a lock gives up before its client does. A process that is frozen in the middle of a transaction must
+        // not hold its rows for ever.
+        "SET statement_timeout = {}; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'",
+        statement_timeout.as_millis()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(settings))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 impl Store {
@@ -129,8 +140,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadUrl`].
     pub fn log_in_as(&self, login: &Login) -> Result<()> {
-        self.pool
-            .set_connect_options(login.connect_options(&self.options)?);
+        self.pool.set_connect_options(login.connect_options()?);
         self.access.known.store(true, Ordering::Release);
         Ok(())
     }

@@ -17,6 +17,7 @@ mod login;
 mod outbox;
 mod places;
 mod plan;
+mod pooler;
 mod record;
 mod redrive;
 mod replan;
@@ -54,7 +55,7 @@ pub use stats::{Backlog, MOST_COUNTED};
 pub use sweep::Expired;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{
-    ApiRequest, Before, Current, Deleted, Edited, Facts, Idempotency, Repeated, Saved, UserFilter, UserKey,
+    ApiRequest, Before, Current, Deleted, Edited, Facts, Idempotency, Repeated, Saved, SearchCursor, SearchPage, UserFilter, UserKey,
     UserPage, UserRef, Written,
 };
 
@@ -95,6 +96,12 @@ pub enum StoreError {
     /// The database refused, or is away.
     #[error("the database refused or is away")]
     Database(#[from] sqlx::Error),
+    /// A pooler gives the transactions of one connection to different server connections.
+    #[error(
+        "a pooler in transaction mode answers at the database's address: it breaks prepared statements and session \
+         settings; set its pool_mode to session, or connect to PostgreSQL itself"
+    )]
+    TransactionPooling,
     /// The schema could not be brought up to date.
     #[error("the schema could not be migrated")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -193,18 +200,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadUrl`].
     pub fn new(url: &str, options: &Options) -> Result<Self> {
-        let connect = Login::Url(url.into()).connect_options(options)?;
+        let connect = Login::Url(url.into()).connect_options()?;
         Ok(Self::build(connect, options, login::Access::known()))
     }
 
     fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
-        let deadline = options.statement_timeout + STATEMENT_GRACE;
+        let statement_timeout = options.statement_timeout;
+        let deadline = statement_timeout + STATEMENT_GRACE;
         let given_up = given_up::GivenUp::default();
         let lately = given_up.clone();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(Duration::from_mins(5))
+            .after_connect(move |connection, _| Box::pin(login::configure(connection, statement_timeout)))
             // A question before every statement doubles the way of a short one. Who was just served is still there.
             .test_before_acquire(false)
             .before_acquire(|connection, about| {
@@ -253,7 +262,8 @@ impl Store {
         let one = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(self.options.acquire_timeout)
-            .connect_lazy_with(connect.options([("statement_timeout", "0")]));
+            .after_connect(|connection, _| Box::pin(login::configure(connection, Duration::ZERO)))
+            .connect_lazy_with(connect);
         let migrated = MIGRATIONS.run(&one).await.map_err(StoreError::from);
         one.close().await;
         self.watched(migrated).await

@@ -1,33 +1,39 @@
-//! What the process itself uses, under the names that every Prometheus dashboard knows. Linux only: elsewhere the
-//! series are missing.
+//! CPU time and memory of this process, under the names that Prometheus dashboards expect. Linux only: elsewhere the series
+//! are missing.
 
 use std::fs;
-
-use metrics::{describe_gauge, gauge};
 
 /// `sysconf(_SC_CLK_TCK)`: 100 on every Linux, whatever the kernel's own timer does.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-pub(super) fn describe() {
-    describe_gauge!("process_resident_memory_bytes", "Resident memory");
-    describe_gauge!("process_cpu_seconds_total", "CPU time, user and system");
+/// The series as Prometheus text. Written here since a counter of `metrics` is a whole number, and an idle daemon takes hours
+/// for a second of CPU time.
+#[must_use]
+pub fn render() -> String {
+    let read = |file| fs::read_to_string(file).ok();
+    let bytes = read("/proc/self/status").and_then(|status| resident_bytes(&status));
+    let seconds = read("/proc/self/stat").and_then(|stat| cpu_seconds(&stat));
+    let bytes = bytes.map(|bytes| {
+        family(
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory",
+            bytes as f64,
+        )
+    });
+    let seconds = seconds.map(|seconds| {
+        family(
+            "process_cpu_seconds_total",
+            "counter",
+            "CPU time, user and system",
+            seconds,
+        )
+    });
+    bytes.into_iter().chain(seconds).collect()
 }
 
-/// Reads the kernel's figures into the gauges. CPU time is a gauge because counters of `metrics` are whole numbers, and
-/// an idle daemon takes hours for a second of it.
-pub fn set_gauges() {
-    if let Some(bytes) = fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| resident_bytes(&status))
-    {
-        gauge!("process_resident_memory_bytes").set(bytes as f64);
-    }
-    if let Some(seconds) = fs::read_to_string("/proc/self/stat")
-        .ok()
-        .and_then(|stat| cpu_seconds(&stat))
-    {
-        gauge!("process_cpu_seconds_total").set(seconds);
-    }
+fn family(name: &str, kind: &str, help: &str, value: f64) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
 }
 
 /// `VmRSS` of proc(5) `status`, which is in KiB whatever the page size.

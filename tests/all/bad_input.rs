@@ -115,7 +115,7 @@ fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
     for (variable, key, known) in [
         ("BDAY__QUEUE__KIND", "queue.kind", "`sqs` or `postgres`"),
         ("BDAY__DATABASE__TLS", "database.tls", "verify-full"),
-        ("BDAY__HTTP__AUTH", "http.auth", "`auto` or `required`"),
+        ("BDAY__HTTP__AUTH", "http.auth", "`required` or `off`"),
         ("BDAY__LOG__FORMAT", "log.format", "json"),
         (
             "BDAY__WEBHOOK__ADDRESSES",

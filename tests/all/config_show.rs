@@ -98,3 +98,15 @@ async fn a_file_that_is_not_there_is_named() {
     refused(&shown);
     assert!(shown.stderr.contains("/nowhere/bday.toml"), "{shown:?}");
 }
+
+#[tokio::test]
+async fn an_error_names_the_file_by_the_path_that_was_given() {
+    for content in ["hunter2", "[http]\nmax_connections = \"many\"\n"] {
+        let file = File::with(content);
+        let (folder, name) = file.path().rsplit_once('/').unwrap();
+        let given = format!("{folder}/./{name}");
+        let shown = Bday::new(["--config", &given, "user", "list"]).finish().await;
+        refused(&shown);
+        assert!(shown.stderr.contains(&given), "{shown:?}");
+    }
+}

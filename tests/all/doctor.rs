@@ -84,7 +84,9 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(grade(&findings, "queue.redrive"), "ok");
     assert_eq!(grade(&findings, "queue.visibility"), "warning");
     assert_eq!(grade(&findings, "webhook.reachable"), "failure");
-    assert_eq!(grade(&findings, "http.listen"), "failure");
+    let (grade_of, found) = &findings["http.listen"];
+    assert_eq!(grade_of, "warning");
+    assert!(found.contains("http.auth is off"), "{found}");
 
     let hasty = place
         .bday(&["doctor", "--json"])
@@ -124,12 +126,17 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert!(found.contains("the receiver moves"), "{found}");
     assert!(place.bday(&["resume"]).finish().await.status.success());
 
+    let guarded = || {
+        place
+            .bday(&["doctor", "--json"])
+            .env("BDAY__HTTP__AUTH", "required")
+    };
+    let (grade_of, found) = examine(guarded()).await.1["http.listen"].clone();
+    assert_eq!(grade_of, "warning");
+    assert!(found.contains("there is no token"), "{found}");
     let token = ["token", "create", "hr", "--scope", "read"];
     assert!(place.bday(&token).finish().await.status.success());
-    let exposed = place
-        .bday(&["doctor", "--json"])
-        .env("BDAY__HTTP__LISTEN", "0.0.0.0:0");
-    assert_eq!(grade(&examine(exposed).await.1, "http.listen"), "ok");
+    assert_eq!(grade(&examine(guarded()).await.1, "http.listen"), "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]

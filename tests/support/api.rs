@@ -27,7 +27,7 @@ pub(crate) struct Server {
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// As on loopback.
+/// No token is required.
 fn gate(store: &Store, clock: &Arc<SettableClock>) -> Gate {
     Gate::new(store.clone(), Arc::clone(clock) as SharedClock, false)
 }

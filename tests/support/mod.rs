@@ -5,6 +5,7 @@ pub(crate) mod browser;
 pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod inbox;
+pub(crate) mod pgbouncer;
 pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod relay;

@@ -69,7 +69,7 @@ struct Said {
 }
 
 impl Bday {
-    /// `bday` with these arguments. It logs JSON, and sees nothing of the environment of the tests.
+    /// `bday` with these arguments. It logs JSON, requires no token, and inherits nothing else of the tests' environment.
     pub(crate) fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         Self::program(Path::new(env!("CARGO_BIN_EXE_bday")), arguments)
     }
@@ -85,7 +85,8 @@ impl Bday {
         }
         command
             .env("BDAY__LOG__FORMAT", "json")
-            .env("BDAY__HTTP__LISTEN", "127.0.0.1:0");
+            .env("BDAY__HTTP__LISTEN", "127.0.0.1:0")
+            .env("BDAY__HTTP__AUTH", "off");
         command.kill_on_drop(true);
         Self { command }
     }
@@ -93,6 +94,12 @@ impl Bday {
     /// Sets a variable of its environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Unsets a variable.
+    pub(crate) fn env_remove(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
         self
     }
 

@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use uuid::Uuid;
-
 use super::Context;
 use crate::calendar::Zone;
 use crate::cli::output::{self, Table};
 use crate::model::User;
-use crate::store::UserFilter;
+use crate::store::{SearchCursor, UserFilter};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,20 +34,25 @@ pub(in crate::cli) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let Args { limit, json, .. } = args;
-    let filter = UserFilter {
-        time_zone: args.time_zone,
-        search: args.search,
-    };
+    let zone = args.time_zone;
+    let filter = UserFilter { time_zone: zone };
     let mut left = if limit == 0 { u64::MAX } else { limit };
-    let mut after = Uuid::nil();
+    let mut after = SearchCursor::default();
     // All of them may be a million: those go out a page at a time, without a table that would have to know the widest.
     let mut table =
         (!json && limit != 0).then(|| Table::new(&["ID", "NAME", "BORN", "TIME ZONE", "AT", "EXTERNAL ID"]));
     while left > 0 && !output::reader_is_gone() {
         let wanted = left.min(u64::from(PAGE)) as u32;
-        let page = context.store.list_users(&filter, after, wanted).await?;
-        left -= page.users.len() as u64;
-        for user in page.users {
+        let (users, next) = if let Some(search) = &args.search {
+            let page = context.store.search_users(search, zone, after, wanted).await?;
+            (page.users, page.next)
+        } else {
+            let page = context.store.list_users(&filter, after.id, wanted).await?;
+            let key = String::new();
+            (page.users, page.next.map(|id| SearchCursor { key, id }))
+        };
+        left -= users.len() as u64;
+        for user in users {
             let user = user.known_to(&context.schedule);
             match &mut table {
                 Some(table) => table.row(cells(&user)),
@@ -57,7 +60,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
                 None => println!("{}", output::tabbed(&cells(&user))),
             }
         }
-        let Some(next) = page.next else { break };
+        let Some(next) = next else { break };
         after = next;
     }
     if let Some(table) = table {

@@ -120,7 +120,7 @@ impl Audit {
         committed_by_handler: bool,
     ) -> Result<ApiWrite, StoreError> {
         let token = match caller {
-            Caller::Local => None,
+            Caller::Anonymous => None,
             Caller::Token(known) => Some(&**known),
         };
         let write = asked.with(token);

@@ -5,19 +5,17 @@
 //!             401       403       commits the row of a change together with the change
 //! ```
 //!
-//! A token is required as soon as the listener is reachable from elsewhere (or `http.auth` is `required`). On loopback a
-//! request without one may do everything, if it really comes from this machine: see [`local`]. One that has a token is held
-//! to it everywhere.
+//! Every request requires a token, also on loopback: a proxy on this machine need not show that it is one. With `http.auth`
+//! off, a request without a token is allowed everything. A request with a token is always limited to its scope.
 //!
 //! Guaranteed: no write through the API is committed without its row in `api_writes`, which has the token, the route, the id
 //! of the user or event, and no names. A request that writes one user commits the row together with the change. Any other, such as
 //! an import, has a row before it begins; how it ended is NULL there if the process ends first. Of refused writes some are only
 //! counted when there are very many, since anybody can make those.
 //!
-//! Health is open: it says nothing about people, and probes have no token. Metrics ask for scope `read`.
+//! Health requires no token: it says nothing about people, and probes have none. Metrics require scope `read`.
 
 mod audit;
-mod local;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -37,7 +35,6 @@ use crate::model::{Scope, Token};
 use crate::store::Store;
 pub(super) use audit::Committed;
 use audit::{Asked, Audit};
-pub(crate) use local::is_no_strangers_name;
 use tokens::{Freshness, Known, Tokens};
 
 /// Of the scheme in the description.
@@ -66,8 +63,8 @@ pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("bday_…")
         .description(Some(
-            "Made with `bday token create NAME --scope read|write|admin`; a scope includes those before it. Required \
-             unless bday listens on loopback only.",
+            "Created with `bday token create NAME --scope read|write|admin`; a scope includes those before it. Required \
+             unless `http.auth` is off.",
         ))
         .build();
     let components = description.components.get_or_insert_default();
@@ -94,11 +91,21 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 
 /// The sender of a request.
 #[derive(Debug, Clone)]
-enum Caller {
-    /// A process on this machine, without a token.
-    Local,
-    /// A client with this token.
+pub(super) enum Caller {
+    /// A client without a token, while none is required.
+    Anonymous,
+    /// The owner of this token.
     Token(Arc<Known>),
+}
+
+impl Caller {
+    /// The token's id; none without one.
+    pub(super) fn token_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Anonymous => None,
+            Self::Token(known) => Some(known.id),
+        }
+    }
 }
 
 /// Lets requests in, or not.
@@ -113,7 +120,7 @@ struct Inner {
 }
 
 impl Gate {
-    /// `required`: a token is, wherever a request comes from.
+    /// `required`: requests without a token are refused.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, required: bool) -> Self {
         Self(Arc::new(Inner {
@@ -123,11 +130,21 @@ impl Gate {
         }))
     }
 
-    /// Says in the log if nobody at all can come in.
+    /// Logs a warning where other machines need no token.
+    pub(super) fn warn_if_exposed(&self, listen: SocketAddr) {
+        if !self.0.required && !listen.ip().to_canonical().is_loopback() {
+            tracing::warn!(
+                %listen,
+                "http.auth is off: every machine that reaches this address can change users and pause sending"
+            );
+        }
+    }
+
+    /// Logs a warning while a token is required and none exists.
     pub async fn warn_if_shut(&self) {
         if self.0.required && self.0.tokens.none().await == Some(true) {
             tracing::warn!(
-                "the API answers 401 to everybody: there is no token; `bday token create NAME --scope admin` makes one"
+                "there is no token: the API and the metrics answer 401; `bday token create NAME --scope admin` creates one"
             );
         }
     }
@@ -135,7 +152,7 @@ impl Gate {
     async fn admit(&self, headers: &HeaderMap, need: Scope, freshness: Freshness) -> Result<Caller, Refusal> {
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = given.next() else {
-            return self.without_token(headers).await;
+            return self.without_token().await;
         };
         let token = if given.next().is_some() {
             None
@@ -163,23 +180,15 @@ impl Gate {
         Ok(Caller::Token(known))
     }
 
-    async fn without_token(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        let detail = if self.0.required {
-            if self.0.tokens.none().await == Some(true) {
-                "there is no token yet: run `bday token create NAME --scope admin` where bday runs, and send what it \
-                 prints as Authorization: Bearer bday_…"
-                    .to_owned()
-            } else {
-                "this needs a token: send Authorization: Bearer bday_…; `bday token create NAME --scope read` makes one"
-                    .to_owned()
-            }
+    async fn without_token(&self) -> Result<Caller, Refusal> {
+        if !self.0.required {
+            return Ok(Caller::Anonymous);
+        }
+        let detail = if self.0.tokens.none().await == Some(true) {
+            "there is no token yet: run `bday token create NAME --scope admin` where bday runs, and send what it prints as \
+             Authorization: Bearer bday_…"
         } else {
-            match local::check(headers) {
-                Ok(()) => return Ok(Caller::Local),
-                Err(sign) => format!(
-                    "requests of this machine need no token, but {sign}: send Authorization: Bearer bday_…"
-                ),
-            }
+            "this needs a token: send Authorization: Bearer bday_…; `bday token create NAME --scope read` creates one"
         };
         Err(Refusal::unknown(detail, "Bearer realm=\"bday\""))
     }

@@ -21,7 +21,7 @@ use crate::store::{ApiRequest, ApiWrite, UserRef};
         ("If-None-Match" = Option<String>, Header, description = "An ETag: 304 if it is the user's")
     ),
     responses(
-        (status = 200, body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 200, description = "The user", body = User, headers(("ETag" = String, description = "The version"))),
         (status = 304, description = "The version is still this one"),
         (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")

@@ -85,7 +85,7 @@ pub(super) struct RedriveBody {
         ("cursor" = Option<String>, Query, description = "`next` of the part before", format = "event-cursor")
     ),
     responses(
-        (status = 200, body = Page<DeadEvent>),
+        (status = 200, description = "A page of dead letters", body = Page<DeadEvent>),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
 )]
@@ -124,7 +124,7 @@ pub(super) async fn list(
     get, path = "/v1/dead-letters/{id}", tag = "dead letters", operation_id = "getDeadLetter",
     params(("id" = Uuid, Path, description = "The event's id")),
     responses(
-        (status = 200, body = EventWithAttempts),
+        (status = 200, description = "The event and its attempts", body = EventWithAttempts),
         (status = 404, description = "No such event, or it is not dead", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )

@@ -23,7 +23,7 @@ use crate::store::Cancelled;
         ("anyway" = Option<bool>, Query, description = "Also if its local day is over [false]")
     ),
     responses(
-        (status = 200, body = Event),
+        (status = 200, description = "The event, pending again", body = Event),
         (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is not dead", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
@@ -62,7 +62,7 @@ pub(super) async fn retry(
     post, path = "/v1/events/{id}/cancel", tag = "events", operation_id = "cancelEvent",
     params(("id" = Uuid, Path, description = "The event's id")),
     responses(
-        (status = 200, body = Event),
+        (status = 200, description = "The event, cancelled", body = Event),
         (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is being delivered, or finished", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")

@@ -29,7 +29,7 @@ const DEFAULT_LIMIT: u32 = 50;
         ("cursor" = Option<String>, Query, description = "`next` of the part before", format = "event-cursor")
     ),
     responses(
-        (status = 200, body = Page<Event>),
+        (status = 200, description = "A page of events", body = Page<Event>),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
 )]
@@ -56,7 +56,7 @@ pub(super) async fn list(
         ("cursor" = Option<String>, Query, description = "`next` of the part before", format = "event-cursor")
     ),
     responses(
-        (status = 200, body = Page<Event>),
+        (status = 200, description = "A page of events", body = Page<Event>),
         (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
@@ -77,7 +77,7 @@ pub(super) async fn of_user(
     get, path = "/v1/events/{id}", tag = "events", operation_id = "getEvent",
     params(("id" = Uuid, Path, description = "The event's id: the `webhook-id` of its requests")),
     responses(
-        (status = 200, body = EventWithAttempts),
+        (status = 200, description = "The event and its attempts", body = EventWithAttempts),
         (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
@@ -98,7 +98,7 @@ pub(super) async fn get(
 #[derive(utoipa::ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "it describes the parameter")]
-enum Direction {
+pub(super) enum Direction {
     Asc,
     Desc,
 }

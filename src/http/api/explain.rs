@@ -18,7 +18,7 @@ use crate::store::UserRef;
     get, path = "/v1/users/{id}/explain", tag = "users", operation_id = "explainUser",
     params(("id" = Uuid, Path, description = "The user's id; the user may be gone")),
     responses(
-        (status = 200, body = Explanation),
+        (status = 200, description = "Why the user is greeted or not", body = Explanation),
         (status = 404, description = "No such user, now or before", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )

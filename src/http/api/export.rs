@@ -86,7 +86,7 @@ pub(super) async fn export(
 #[derive(utoipa::ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "it describes the parameter")]
-enum ExportFormat {
+pub(super) enum ExportFormat {
     Ndjson,
     Csv,
 }

@@ -72,6 +72,8 @@ struct Page<T> {
         description = "Sends every person a greeting on their birthday at 09:00 in their own time zone, once.\n\nErrors are \
             problem details (RFC 9457). A field that is null is not set."
     ),
+    // Those of parameters: they are not collected from the operations.
+    components(schemas(events::Direction, export::ExportFormat)),
     tags(
         (name = "users", description = "People and the dates on which they are greeted"),
         (name = "events", description = "What was sent, is to be sent, or was not sent, and why"),

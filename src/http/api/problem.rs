@@ -164,6 +164,18 @@ impl Problem {
         Self::new(status, "timeout", title, detail).with(RETRY_AFTER, LATER)
     }
 
+    /// There may be no more requests for a forecast.
+    pub(super) fn too_many_forecasts(most: usize) -> Self {
+        let detail = format!("{most} requests wait for a forecast in this process: try again");
+        Self::unavailable(&detail, LATER)
+    }
+
+    /// Every place for a request is taken.
+    pub(in crate::http) fn too_many_requests_in_progress() -> Self {
+        let detail = "http.max_connections requests are in progress in this process: try again";
+        Self::unavailable(detail, SOON)
+    }
+
     /// As many imports are under way as there may be.
     pub(super) fn too_many_imports(most: usize) -> Self {
         let detail = format!("{most} imports are under way in this process, and no more at once: try again");

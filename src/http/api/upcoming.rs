@@ -32,7 +32,7 @@ pub(super) struct Ahead {
         ("years" = Option<u32>, Query, description = "How far to look ahead [5]", minimum = 1, maximum = 100)
     ),
     responses(
-        (status = 200, body = Ahead),
+        (status = 200, description = "The next events", body = Ahead),
         (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )

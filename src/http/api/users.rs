@@ -8,6 +8,8 @@ use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{Days, NaiveDate};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -20,7 +22,7 @@ use crate::calendar::Zone;
 use crate::http::access::Committed;
 use crate::model::{FieldError, NewUser, User, UserDocument, Version};
 use crate::store::{
-    ApiRequest, ApiWrite, Before, Current, Deleted, Idempotency, Repeated, Saved, UserFilter, UserRef,
+    ApiRequest, ApiWrite, Before, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, UserFilter, UserRef,
 };
 
 pub(super) const JSON: &str = "application/json";
@@ -95,8 +97,9 @@ enum LeapDay {
 
 /// List users
 ///
-/// By id, which is the order in which most were created. All conditions hold together. Somebody whom this binary cannot read
-/// (a time zone that only a newer one knows) is left out, and named in the log.
+/// By id, which is the order in which most were created; with `search`, by the text that matched, and a page may then have fewer
+/// users than `limit` although there are more: `next` says so. All conditions hold together. A user that this binary cannot
+/// read (a time zone that only a newer one knows) is left out, and named in the log.
 #[utoipa::path(
     get, path = "/v1/users", tag = "users", operation_id = "listUsers",
     params(
@@ -106,7 +109,7 @@ enum LeapDay {
         ("cursor" = Option<String>, Query, description = "`next` of the part before", format = "user-cursor")
     ),
     responses(
-        (status = 200, body = Page<User>),
+        (status = 200, description = "A page of users", body = Page<User>),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
     )
 )]
@@ -117,23 +120,42 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
     let search = given.optional("search", request::text);
     let limit = given.number("limit", DEFAULT_LIMIT, MAX_LIMIT);
     let after = given.optional("cursor", |text| {
-        let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 32);
-        id.ok_or_else(|| "is none that came from here".to_owned())
+        let cursor = read_cursor(text).filter(|cursor| cursor.key.is_empty() != search.is_some());
+        cursor.ok_or_else(|| "invalid cursor: give `next` of the page before".to_owned())
     });
     given.finish()?;
-    let filter = UserFilter {
-        time_zone: zone,
-        search,
+    let after = after.unwrap_or_default();
+    let (users, next) = if let Some(search) = search {
+        let page = api.store.search_users(&search, zone, after, limit).await?;
+        (page.users, page.next)
+    } else {
+        let filter = UserFilter { time_zone: zone };
+        let page = api.store.list_users(&filter, after.id, limit).await?;
+        let next = page.next.map(|id| SearchCursor {
+            id,
+            ..SearchCursor::default()
+        });
+        (page.users, next)
     };
-    let after = after.unwrap_or_else(Uuid::nil);
-    let page = api.store.list_users(&filter, after, limit).await?;
-    let next = page.next.map(|id| id.simple().to_string());
-    let items = page
-        .users
+    let next = next.map(|cursor| write_cursor(&cursor));
+    let items = users
         .into_iter()
         .map(|user| user.known_to(&api.schedule))
         .collect();
     Ok(Json(Page { items, next }))
+}
+
+/// The id, and behind it the text that matched, in base64. A list without a search has none.
+fn write_cursor(cursor: &SearchCursor) -> String {
+    format!("{}{}", cursor.id.simple(), URL_SAFE_NO_PAD.encode(&cursor.key))
+}
+
+fn read_cursor(text: &str) -> Option<SearchCursor> {
+    let (id, key) = text.split_at_checked(32)?;
+    let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok()?;
+    // PostgreSQL takes no NUL in a text.
+    let id = Uuid::try_parse(id).ok().filter(|_| !key.contains('\0'))?;
+    Some(SearchCursor { key, id })
 }
 
 /// Create a user
@@ -189,7 +211,7 @@ pub(super) async fn create(
         ("If-None-Match" = Option<String>, Header, description = "An ETag: 304 if it is the user's")
     ),
     responses(
-        (status = 200, body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 200, description = "The user", body = User, headers(("ETag" = String, description = "The version"))),
         (status = 304, description = "The version is still this one"),
         (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
@@ -216,7 +238,7 @@ pub(super) async fn get(
     ),
     request_body(content = UserBody, content_type = "application/json"),
     responses(
-        (status = 200, body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 200, description = "The user, changed", body = User, headers(("ETag" = String, description = "The version"))),
         (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The external id is taken", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "The user has another version", body = Problem, content_type = "application/problem+json"),
@@ -256,7 +278,7 @@ pub(super) async fn replace(
     ),
     request_body(content((PatchBody = "application/merge-patch+json"), (PatchBody = "application/json"))),
     responses(
-        (status = 200, body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 200, description = "The user, changed", body = User, headers(("ETag" = String, description = "The version"))),
         (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The external id is taken", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "The user has another version", body = Problem, content_type = "application/problem+json"),

@@ -13,6 +13,7 @@ mod known;
 mod read;
 mod rows;
 mod save;
+mod search;
 mod upsert;
 mod write;
 
@@ -24,6 +25,7 @@ pub use idempotency::{Before, Idempotency, Repeated};
 pub use read::{UserFilter, UserPage};
 pub(super) use rows::OccasionRow;
 pub use save::{ApiRequest, Current, Edited, Saved};
+pub use search::{SearchCursor, SearchPage};
 
 /// How a user in a batch is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
-use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::super::{Result, Store, StoreError};
@@ -13,13 +12,11 @@ use super::rows::{by_user, one_user, user, users_with_dates};
 use crate::calendar::Zone;
 use crate::model::User;
 
-/// Which users a list has. All conditions hold together.
+/// Which users a list has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserFilter {
     /// In this zone, under this very name.
     pub time_zone: Option<Zone>,
-    /// The beginning of "first name, blank, last name", of the last name, or of the external id; case does not matter.
-    pub search: Option<String>,
 }
 
 /// A part of a list.
@@ -52,17 +49,11 @@ impl Store {
                 if let Some(zone) = filter.time_zone {
                     query.push(" AND u.time_zone = ").push_bind(zone.name());
                 }
-                if let Some(search) = &filter.search {
-                    begins_with(query, search);
-                }
                 // One more says whether this is all. As text: for a limit that it does not know, Postgres assumes much, and
                 // plans each time anew.
                 query.push(" ORDER BY u.id LIMIT ").push(u64::from(limit) + 1);
             });
-            // How common a beginning is decides between an index on names and the order of the ids. So each search is
-            // planned for its own text.
-            let query = query.build().persistent(filter.search.is_none());
-            page(&query.fetch_all(&self.pool).await?, limit)
+            page(&query.build().fetch_all(&self.pool).await?, limit)
         })
         .await
     }
@@ -98,7 +89,7 @@ impl Store {
 }
 
 /// The first `limit` users in `rows`.
-fn page(rows: &[PgRow], limit: u32) -> Result<UserPage> {
+pub(super) fn page(rows: &[PgRow], limit: u32) -> Result<UserPage> {
     let (mut page, mut last) = (UserPage::default(), None);
     for (at, (id, rows)) in by_user(rows).enumerate() {
         if at == limit as usize {
@@ -116,25 +107,3 @@ fn page(rows: &[PgRow], limit: u32) -> Result<UserPage> {
     }
     Ok(page)
 }
-
-/// `AND` one of the names begins with `search`.
-fn begins_with(query: &mut QueryBuilder<Postgres>, search: &str) {
-    let mut or = " AND (";
-    for column in SEARCHED {
-        query.push(or).push(column).push(" >= lower(");
-        query.push_bind(search).push(") AND ").push(column);
-        query
-            .push(" < lower(")
-            .push_bind(search)
-            .push(") || U&'\\+10FFFF'");
-        or = " OR ";
-    }
-    query.push(")");
-}
-
-/// What is compared with the beginning that is looked for. Each has an index on exactly this.
-const SEARCHED: [&str; 3] = [
-    r#"lower(u.first_name || ' ' || u.last_name) COLLATE "C""#,
-    r#"lower(u.last_name) COLLATE "C""#,
-    r#"lower(u.external_id) COLLATE "C""#,
-];

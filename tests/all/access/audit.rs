@@ -111,7 +111,7 @@ async fn refused_writes_leave_a_row_too_and_reads_leave_none() {
 
 #[tokio::test]
 async fn a_write_that_cannot_be_kept_does_not_happen() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let pool = door.database.pool().await;
     pool.execute("ALTER TABLE api_writes RENAME TO elsewhere")
         .await
@@ -133,7 +133,7 @@ async fn a_write_that_cannot_be_kept_does_not_happen() {
 
 #[tokio::test]
 async fn a_change_and_its_row_are_committed_together() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let pool = door.database.pool().await;
     let created = door.call(Method::POST, "/v1/users", None, Some(ada())).await;
     let one = format!("/v1/users/{}", created.body["id"].as_str().unwrap());
@@ -166,7 +166,7 @@ async fn a_change_and_its_row_are_committed_together() {
 
 #[tokio::test]
 async fn an_import_has_its_row_before_it_begins() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let pool = door.database.pool().await;
     let mut lock = pool.begin().await.unwrap();
     lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
@@ -209,7 +209,7 @@ async fn whoever_has_no_token_cannot_fill_the_database() {
 
 #[tokio::test]
 async fn old_rows_go_in_batches_and_young_ones_stay() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let pool = door.database.pool().await;
     pool.execute(
         "INSERT INTO api_writes (id, at, method, path)

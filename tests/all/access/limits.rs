@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bday::clock::{Clock as _, SystemClock};
 use bday::http::Limits;
 use bday::model::Scope;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Door, LIMITS};
-use crate::support::wait::within;
+use crate::support::wait::{eventually, within};
 
 const SHORT: Duration = Duration::from_millis(400);
 
@@ -121,7 +122,7 @@ async fn an_import_that_stops_coming_is_answered_and_one_that_is_slow_is_not() {
 
 #[tokio::test]
 async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let long = format!("x-long: {}\r\n", "x".repeat(100_000));
     let many = "x-many: 1\r\n".repeat(100);
     for headers in [long, many] {
@@ -147,7 +148,7 @@ async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
 
 #[tokio::test]
 async fn a_body_that_is_too_long_is_refused_however_it_is_sent() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let head = "POST /v1/users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n";
     let mut stream = connect(&door).await;
     let told = format!("{head}content-length: 1000000000\r\n\r\n{}", "x".repeat(70_000));
@@ -174,33 +175,93 @@ async fn whoever_is_refused_cannot_make_us_read_an_endless_body() {
     assert_eq!(status(&answer), "401", "{answer}");
 }
 
-#[tokio::test]
-async fn more_connections_than_there_are_places_wait_for_one() {
-    let limits = Limits {
-        connections: 2,
-        ..LIMITS
-    };
-    let door = Door::new(false, limits).await;
-    let request = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    let mut answer = [0; 12];
-    let mut holders = Vec::new();
-    for _ in 0..2 {
+/// The status of `path` on a new connection, and how long it took.
+async fn timed(door: &Door, path: &str) -> (u16, Duration) {
+    let began = SystemClock.monotonic();
+    let answer = reqwest::get(format!("http://{}{path}", door.address)).await;
+    (answer.unwrap().status().as_u16(), began.elapsed())
+}
+
+async fn few(connections: usize) -> Door {
+    Door::new(
+        false,
+        Limits {
+            connections,
+            ..LIMITS
+        },
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_give_way_to_requests() {
+    let door = few(16).await;
+    let mut idle = Vec::new();
+    for n in 0..400 {
         let mut stream = connect(&door).await;
-        stream.write_all(request).await.unwrap();
-        stream.read_exact(&mut answer).await.unwrap();
-        holders.push(stream);
+        match n % 3 {
+            0 => {}
+            1 => stream.write_all(b"GET /livez HTTP/1.1\r\nhost: ").await.unwrap(),
+            _ => stream
+                .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .await
+                .unwrap(),
+        }
+        idle.push(stream);
     }
-    let mut third = connect(&door).await;
-    third.write_all(request).await.unwrap();
-    let early = tokio::time::timeout(SHORT, third.read_exact(&mut answer)).await;
-    assert!(early.is_err(), "it had a place");
-    drop(holders.pop());
-    within("a place", third.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
+    for path in ["/livez", "/v1/users"] {
+        let (status, took) = timed(&door, path).await;
+        assert_eq!(status, 200, "{path}");
+        assert!(took < Duration::from_secs(1), "{path} took {took:?}");
+    }
+    // The first one made room; the last one is still served.
+    rest(&mut idle[0]).await;
+    let last = idle.last_mut().unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(rest(last).await.contains("200 OK"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_answers_while_every_place_has_a_request() {
+    let door = few(4).await;
+    let head = "POST /v1/users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut stream = connect(&door).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    eventually("every place to be taken", async || {
+        (timed(&door, "/v1/users").await.0 == 503).then_some(())
+    })
+    .await;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(connect(&door).await);
+    }
+    for (path, expected) in [("/livez", 200), ("/v1/users", 503)] {
+        let (status, took) = timed(&door, path).await;
+        assert_eq!(status, expected, "{path}");
+        assert!(took < Duration::from_secs(1), "{path} took {took:?}");
+    }
+    // No request was cut off to make room.
+    for stream in &mut slow {
+        stream.write_all(b"}").await.unwrap();
+        let mut byte = [0];
+        let early = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut byte)).await;
+        assert!(early.is_err(), "it was closed");
+    }
+    drop(slow);
+    eventually("a place to be free again", async || {
+        (timed(&door, "/v1/users").await.0 == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn whoever_does_not_read_what_it_asked_for_loses_its_place() {
+async fn a_client_that_does_not_read_its_answers_is_cut_off_and_delays_nobody() {
     let limits = Limits {
         connections: 1,
         head: Duration::from_secs(30),
@@ -210,23 +271,16 @@ async fn whoever_does_not_read_what_it_asked_for_loses_its_place() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut greedy = socket.connect(door.address).await.unwrap();
-    // More than the buffers of both sides hold.
+    // Their answers are more than the buffers of both sides hold.
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400);
-    let (_reader, mut writer) = greedy.split();
-    let write = async {
-        let _cut_off = writer.write_all(requests.as_bytes()).await;
-        std::future::pending::<()>().await;
+    let cut_off = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(50));
+        while greedy.write_all(requests.as_bytes()).await.is_ok() {
+            ticks.tick().await;
+        }
     };
-    let other = async {
-        let mut stream = connect(&door).await;
-        stream
-            .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-            .await
-            .unwrap();
-        rest(&mut stream).await
-    };
-    tokio::select! {
-        answer = other => assert_eq!(status(&answer), "200", "{answer}"),
-        () = write => {}
-    }
+    let other = eventually("another client to be served", async || {
+        (timed(&door, "/v1/users").await.0 == 200).then_some(())
+    });
+    tokio::join!(within("it to be cut off", cut_off), other);
 }

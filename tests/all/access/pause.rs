@@ -71,7 +71,7 @@ async fn while_it_is_paused_by_http_nothing_is_sent_and_then_all_is() {
 
 #[tokio::test]
 async fn ready_says_whether_sending_is_paused() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let sending = async || door.get("/readyz", None).await.body["checks"]["sending"].clone();
     assert_eq!(sending().await["detail"]["paused"], false);
     let body = Some(json!({ "reason": "a secret plan" }));

@@ -38,7 +38,7 @@ async fn a_token_that_runs_out_is_refused_from_that_moment_on() {
 
 #[tokio::test]
 async fn an_idempotency_key_is_that_of_the_token_that_sent_it() {
-    let door = Door::local().await;
+    let door = Door::open().await;
     let (one, two) = (
         door.token("one", Scope::Write).await,
         door.token("two", Scope::Write).await,

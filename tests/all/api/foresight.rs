@@ -2,6 +2,7 @@
 
 use bday::explain::explain;
 use bday::store::UserRef;
+use sqlx::Executor as _;
 
 use crate::support::api::Server;
 use crate::support::world::{World, instant};
@@ -79,5 +80,38 @@ async fn the_forecast_has_a_count_for_each_day_asked_for() {
         "/v1/forecast?day=3",
     ] {
         api.get(wrong).await.expect(400);
+    }
+}
+
+/// Each would read all users, and hold a place for requests until the database answers.
+#[tokio::test]
+async fn few_forecasts_wait_for_a_slow_database_and_more_are_refused() {
+    let server = Server::start().await;
+    let pool = server.pool().await;
+    let mut lock = pool.begin().await.unwrap();
+    lock.execute("LOCK TABLE occasions IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let paths: Vec<String> = (1..=20).map(|days| format!("/v1/forecast?days={days}")).collect();
+    let mut requests: Vec<_> = paths.iter().map(|path| Box::pin(server.get(path))).collect();
+    let mut refused = 0;
+    requests = {
+        let mut waiting = Vec::new();
+        for mut request in requests {
+            match futures_util::poll!(&mut request) {
+                std::task::Poll::Pending => waiting.push(request),
+                std::task::Poll::Ready(answer) => {
+                    answer.expect(503);
+                    assert_eq!(answer.header("retry-after"), "5");
+                    refused += 1;
+                }
+            }
+        }
+        waiting
+    };
+    assert_eq!((requests.len(), refused), (4, 16));
+    lock.rollback().await.unwrap();
+    for answer in futures_util::future::join_all(requests).await {
+        answer.expect(200);
     }
 }

@@ -59,7 +59,7 @@ async fn a_search_finds_beginnings_of_names_and_external_ids_in_any_case() {
     for (query, found) in [
         ("&search=ada", vec!["Ada"]),
         ("&search=ADA%20LOV", vec!["Ada"]),
-        ("&search=lo", vec!["Ada", "Ad%"]),
+        ("&search=lo", vec!["Ad%", "Ada"]),
         ("&search=hr-", vec!["Ada", "Grace"]),
         ("&search=%C3%B6r", vec!["Örjan"]),
         // What is a pattern elsewhere is a letter here.
@@ -71,6 +71,76 @@ async fn a_search_finds_beginnings_of_names_and_external_ids_in_any_case() {
         ("&timeZone=Europe/Paris", vec![]),
     ] {
         assert_eq!(names(&server, query, 1).await, found, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_finds_a_user_once_however_many_of_its_texts_match() {
+    let server = Server::start().await;
+    for (first, last, id) in [
+        ("Li", "Li", Some("li li")),
+        ("Li", "Li", Some("li")),
+        ("Lia", "Liu", Some("lib")),
+        ("Lia", "Liu", None),
+        ("Li", "", None),
+        ("Ann", "Li", Some("lj")),
+    ] {
+        create(
+            &server,
+            &json!({ "firstName": first, "lastName": last, "externalId": id }),
+        )
+        .await;
+    }
+    for limit in 1..8 {
+        let found = names(&server, "&search=li", limit).await;
+        assert_eq!(found, ["Li", "Li", "Ann", "Li", "Lia", "Lia"], "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_in_a_zone_where_few_live_finds_them() {
+    let server = Server::start().await;
+    let pool = server.pool().await;
+    sqlx::query(
+        "WITH u AS (INSERT INTO users (id, external_id, first_name, last_name, time_zone, created_at, updated_at)
+                    SELECT gen_random_uuid(), 'emp-' || n, 'n' || n, '', CASE n % 2000 WHEN 1999 THEN 'Pacific/Apia' ELSE 'UTC' END,
+                           now(), now()
+                    FROM generate_series(1, 24000) n RETURNING id)
+         INSERT INTO occasions (user_id, kind, month, day, known_at) SELECT id, 'birthday', 5, 2, now() FROM u",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let (mut found, mut cursor, mut pages) = (0, String::new(), 0);
+    loop {
+        let path = format!("/v1/users?search=emp-&timeZone=Pacific/Apia{cursor}");
+        let page = server.get(&path).await.expect(200);
+        found += page["items"].as_array().unwrap().len();
+        pages += 1;
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!((found, pages), (12, 2), "a page reads 20,000 matches at most");
+}
+
+#[tokio::test]
+async fn a_cursor_of_a_search_is_none_of_a_list() {
+    let server = Server::start().await;
+    for n in 0..2 {
+        create(&server, &json!({ "firstName": format!("n{n}") })).await;
+    }
+    let next = async |query: &str| {
+        let page = server.get(&format!("/v1/users?limit=1{query}")).await.expect(200);
+        page["next"].as_str().unwrap().to_owned()
+    };
+    let (of_list, of_search) = (next("").await, next("&search=n").await);
+    for wrong in [
+        format!("cursor={of_search}"),
+        format!("search=n&cursor={of_list}"),
+    ] {
+        let answer = server.get(&format!("/v1/users?{wrong}")).await;
+        answer.expect(400);
+        assert_eq!(answer.fields(), ["cursor"], "{wrong}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The API, one request after the other, on a real database.
 
 mod dead_letters;
+mod description;
 mod events;
 mod files;
 mod foresight;

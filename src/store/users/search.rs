@@ -1,0 +1,151 @@
+//! Users by the beginning of a name or of an external id.
+//!
+//! Found in the order of what begins so, an index each. A page reads a bounded part of these indexes, however many users match:
+//! in the order of ids, a page of a common beginning would sort all matches, and one that matches late users would read all
+//! others first.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::super::{Result, Store};
+use super::read::page;
+use super::rows::users_with_dates;
+use crate::calendar::Zone;
+use crate::model::User;
+
+/// What is compared with the beginning. Each has an index on exactly this and the id.
+const SEARCHED: [&str; 3] = [
+    r#"lower(u.first_name || ' ' || u.last_name) COLLATE "C""#,
+    r#"lower(u.last_name) COLLATE "C""#,
+    r#"lower(u.external_id) COLLATE "C""#,
+];
+
+/// Matches read at once where a zone is given too, which most may not be in.
+const IN_ZONE: u32 = 2000;
+/// How often matches are read for a page. So a page reads 20,000 at most, and may then have fewer users than it could.
+const ROUNDS: u32 = 10;
+
+/// A place in the order of a search.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchCursor {
+    /// The text that matched, in lower case.
+    pub key: String,
+    /// The user that it belongs to.
+    pub id: Uuid,
+}
+
+/// A part of what a search finds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchPage {
+    /// By the text that matched; without those whom this binary cannot read.
+    pub users: Vec<User>,
+    /// Where the next part begins, if there may be one.
+    pub next: Option<SearchCursor>,
+}
+
+/// An entry of an index.
+#[derive(Debug, sqlx::FromRow)]
+struct Match {
+    key: String,
+    id: Uuid,
+    time_zone: String,
+    /// Whether no smaller text of the same user matches: each user is found once.
+    is_first: bool,
+}
+
+impl Store {
+    /// Up to `limit` users behind `after` of whom "first name, blank, last name", the last name or the external id begins with
+    /// `search`, in any case; only those in `zone`, if one is given.
+    ///
+    /// # Errors
+    /// The database refuses or is away.
+    pub async fn search_users(
+        &self,
+        search: &str,
+        zone: Option<Zone>,
+        after: SearchCursor,
+        limit: u32,
+    ) -> Result<SearchPage> {
+        Box::pin(self.in_time(async {
+            let (ids, next) = self.matching(search, zone, after, limit).await?;
+            let mut query = users_with_dates(|query| {
+                query.push(" WHERE u.id = ANY(").push_bind(&ids).push(")");
+            });
+            let rows = query.build().fetch_all(&self.pool).await?;
+            let mut users = page(&rows, limit)?.users;
+            let place: HashMap<Uuid, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+            users.sort_by_key(|user| place.get(&user.id));
+            Ok(SearchPage { users, next })
+        }))
+        .await
+    }
+
+    /// The ids of a page, and where the next begins.
+    async fn matching(
+        &self,
+        search: &str,
+        zone: Option<Zone>,
+        mut after: SearchCursor,
+        limit: u32,
+    ) -> Result<(Vec<Uuid>, Option<SearchCursor>)> {
+        let at_once = if zone.is_some() { IN_ZONE } else { limit + 1 };
+        let statement = statement(at_once);
+        let mut ids = Vec::new();
+        // Behind the last of `ids`.
+        let mut next = after.clone();
+        for _ in 0..ROUNDS {
+            let matches: Vec<Match> = sqlx::query_as(AssertSqlSafe(statement.as_str()))
+                .bind(search)
+                .bind(&after.key)
+                .bind(after.id)
+                .fetch_all(&self.pool)
+                .await?;
+            let is_last = matches.len() < at_once as usize;
+            for found in matches {
+                let Match { key, id, .. } = found;
+                let in_zone = zone.is_none_or(|zone| zone.name() == found.time_zone);
+                after = SearchCursor { key, id };
+                // The same text twice in one user: next to each other.
+                if !found.is_first || !in_zone || ids.last() == Some(&id) {
+                    continue;
+                }
+                if ids.len() == limit as usize {
+                    return Ok((ids, Some(next)));
+                }
+                ids.push(id);
+                next = after.clone();
+            }
+            if is_last {
+                return Ok((ids, None));
+            }
+        }
+        Ok((ids, Some(after)))
+    }
+}
+
+/// The next `at_once` matches of `$1` behind the text `$2` of the user `$3`.
+fn statement(at_once: u32) -> String {
+    let mut statement = "SELECT key, id, time_zone, is_first FROM (".to_owned();
+    for (at, key) in SEARCHED.iter().enumerate() {
+        let union = if at > 0 { " UNION ALL " } else { "" };
+        let _ = write!(statement, "{union}(SELECT {key} AS key, u.id, u.time_zone, true");
+        for other in SEARCHED.iter().filter(|other| *other != key) {
+            let _ = write!(
+                statement,
+                " AND NOT coalesce({other} >= lower($1) AND {other} < {key}, false)"
+            );
+        }
+        let _ = write!(
+            statement,
+            " AS is_first FROM users u
+              WHERE {key} >= lower($1) AND {key} < lower($1) || U&'\\+10FFFF' AND ({key}, u.id) > ($2, $3)
+              ORDER BY {key}, u.id LIMIT {at_once})"
+        );
+    }
+    // As a number: for a limit that it does not know, Postgres assumes much, and plans each time anew.
+    let _ = write!(statement, r#") m ORDER BY key COLLATE "C", id LIMIT {at_once}"#);
+    statement
+}

@@ -1,0 +1,53 @@
+//! `/openapi.json` is a valid `OpenAPI` 3.1 document, as far as that can go wrong here. `make api-test` has it validated whole.
+
+use serde_json::Value;
+
+use crate::support::api::Server;
+
+#[tokio::test]
+async fn every_response_has_a_description_and_every_operation_a_token() {
+    let description = Server::start().await.get("/openapi.json").await.json();
+    assert!(description["openapi"].as_str().unwrap().starts_with("3.1."));
+    let scheme = &description["components"]["securitySchemes"]["token"];
+    assert_eq!(
+        (&scheme["type"], &scheme["scheme"]),
+        (&"http".into(), &"bearer".into())
+    );
+    let mut ids = Vec::new();
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let what = format!("{method} {path}");
+            assert!(operation["security"][0]["token"].is_array(), "{what}: security");
+            ids.push(operation["operationId"].as_str().unwrap());
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{what}");
+            for (status, response) in responses {
+                let text = response["description"].as_str().unwrap_or_default();
+                assert!(!text.is_empty(), "{what}: {status} has no description");
+            }
+        }
+    }
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "an operationId is used twice");
+    assert_no_dangling_reference(&description, &description);
+}
+
+fn assert_no_dangling_reference(part: &Value, whole: &Value) {
+    match part {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(whole.pointer(pointer).is_some(), "{reference} leads nowhere");
+            }
+            fields
+                .values()
+                .for_each(|field| assert_no_dangling_reference(field, whole));
+        }
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| assert_no_dangling_reference(item, whole)),
+        _ => {}
+    }
+}

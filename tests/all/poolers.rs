@@ -1,0 +1,92 @@
+//! PgBouncer in front of the database: session mode works, transaction mode is refused.
+
+use bday::store::{Options, Store, StoreError};
+use serde_json::Value;
+use std::time::Duration;
+
+use crate::serve::Place;
+use crate::support::pgbouncer::PgBouncer;
+
+fn store(url: &str) -> Store {
+    let options = Options {
+        max_connections: 4,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(7),
+    };
+    Store::new(url, &options).unwrap()
+}
+
+/// What the session of a new connection has.
+async fn settings(store: &Store) -> Vec<String> {
+    let read = "SELECT ARRAY[current_setting('statement_timeout'), current_setting('lock_timeout'),
+                current_setting('idle_in_transaction_session_timeout'), current_setting('TimeZone')]";
+    sqlx::query_scalar(read).fetch_one(store.pool()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_session_mode_greetings_are_sent_with_all_settings() {
+    let place = Place::new().await;
+    let Some(pooler) = PgBouncer::start(place.database.url(), "session").await else {
+        return;
+    };
+    let (direct, through) = (store(place.database.url()), store(pooler.url()));
+    for store in [&direct, &through] {
+        store.check_sessions().await.unwrap();
+        assert_eq!(settings(store).await, ["7s", "5s", "1min", "UTC"]);
+    }
+    let bday = |arguments: &[&str]| place.bday(arguments).env("BDAY__DATABASE__URL", pooler.url());
+    let migrated = bday(&["migrate"]).finish().await;
+    assert!(migrated.status.success(), "{migrated:?}");
+    place.people_who_are_due(5).await;
+    let mut daemon = bday(&["serve"]).start();
+    place.receiver.until_accepted(5).await;
+    place.until_quiet().await;
+    daemon.terminate();
+    assert!(daemon.exit().await.success());
+    place.assert_each_once(5);
+    let examined = bday(&["doctor"]).finish().await;
+    assert!(examined.status.success(), "{examined:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transaction_mode_is_refused_with_the_reason() {
+    let place = Place::new().await;
+    let Some(pooler) = PgBouncer::start(place.database.url(), "transaction").await else {
+        return;
+    };
+    let through = store(pooler.url());
+    let refused = through.check_sessions().await;
+    assert!(
+        matches!(refused, Err(StoreError::TransactionPooling)),
+        "{refused:?}"
+    );
+    let bday = |arguments: &[&str]| place.bday(arguments).env("BDAY__DATABASE__URL", pooler.url());
+
+    let examined = bday(&["doctor", "--json"]).finish().await;
+    assert_eq!(examined.status.code(), Some(1));
+    let report: Value = serde_json::from_str(&examined.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let finding = findings
+        .iter()
+        .find(|finding| finding["check"] == "database.sessions");
+    let finding = finding.unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(finding["grade"], "failure");
+    assert!(
+        finding["advice"].as_str().unwrap().contains("session"),
+        "{finding}"
+    );
+
+    let migrated = bday(&["migrate"]).finish().await;
+    assert_eq!(migrated.status.code(), Some(1));
+    assert!(migrated.stderr.contains("transaction mode"), "{migrated:?}");
+
+    let daemon = bday(&["serve"]).start();
+    let line = daemon.logged("not ready yet").await;
+    assert!(
+        line["error"].as_str().unwrap().contains("transaction mode"),
+        "{line}"
+    );
+    let address = daemon.address().await;
+    let ready = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
+    assert_eq!(ready.status(), 503);
+}
