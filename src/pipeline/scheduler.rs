@@ -158,8 +158,8 @@ impl Scheduler {
             Ok(planned) => {
                 tick.planned += planned.planned;
                 tick.skipped += planned.skipped;
-                if planned.planned > 0 && result.is_ok() {
-                    result = self.claim(now, Extent::All, &mut tick).await;
+                if planned.planned > 0 {
+                    result = result.and(self.claim(now, Extent::All, &mut tick).await);
                 }
             }
             Err(error) => result = result.and(Err(error)),

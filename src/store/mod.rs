@@ -55,8 +55,8 @@ pub use stats::{Backlog, MOST_COUNTED};
 pub use sweep::Expired;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{
-    ApiRequest, Before, Current, Deleted, Edited, Facts, Idempotency, Repeated, Saved, SearchCursor, SearchPage, UserFilter, UserKey,
-    UserPage, UserRef, Written,
+    ApiRequest, Before, Current, Deleted, Edited, Facts, Idempotency, Repeated, Saved, SearchCursor,
+    SearchPage, UserFilter, UserKey, UserPage, UserRef, Written,
 };
 
 /// Forward only, and each leaves the previous version able to work: an older binary finds migrations that it does not

@@ -16,15 +16,8 @@ fn store(url: &str) -> Store {
     Store::new(url, &options).unwrap()
 }
 
-/// What the session of a new connection has.
-async fn settings(store: &Store) -> Vec<String> {
-    let read = "SELECT ARRAY[current_setting('statement_timeout'), current_setting('lock_timeout'),
-                current_setting('idle_in_transaction_session_timeout'), current_setting('TimeZone')]";
-    sqlx::query_scalar(read).fetch_one(store.pool()).await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn in_session_mode_greetings_are_sent_with_all_settings() {
+async fn in_session_mode_greetings_are_sent() {
     let place = Place::new().await;
     let Some(pooler) = PgBouncer::start(place.database.url(), "session").await else {
         return;
@@ -32,7 +25,6 @@ async fn in_session_mode_greetings_are_sent_with_all_settings() {
     let (direct, through) = (store(place.database.url()), store(pooler.url()));
     for store in [&direct, &through] {
         store.check_sessions().await.unwrap();
-        assert_eq!(settings(store).await, ["7s", "5s", "1min", "UTC"]);
     }
     let bday = |arguments: &[&str]| place.bday(arguments).env("BDAY__DATABASE__URL", pooler.url());
     let migrated = bday(&["migrate"]).finish().await;

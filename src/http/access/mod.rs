@@ -91,21 +91,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 
 /// The sender of a request.
 #[derive(Debug, Clone)]
-pub(super) enum Caller {
+enum Caller {
     /// A client without a token, while none is required.
     Anonymous,
     /// The owner of this token.
     Token(Arc<Known>),
-}
-
-impl Caller {
-    /// The token's id; none without one.
-    pub(super) fn token_id(&self) -> Option<Uuid> {
-        match self {
-            Self::Anonymous => None,
-            Self::Token(known) => Some(known.id),
-        }
-    }
 }
 
 /// Lets requests in, or not.

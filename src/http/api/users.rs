@@ -22,7 +22,8 @@ use crate::calendar::Zone;
 use crate::http::access::Committed;
 use crate::model::{FieldError, NewUser, User, UserDocument, Version};
 use crate::store::{
-    ApiRequest, ApiWrite, Before, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, UserFilter, UserRef,
+    ApiRequest, ApiWrite, Before, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, UserFilter,
+    UserRef,
 };
 
 pub(super) const JSON: &str = "application/json";
