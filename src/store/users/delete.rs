@@ -63,7 +63,8 @@ impl Store {
         write: Option<&ApiWrite>,
     ) -> Result<Deleted> {
         let key = self.installation_key().await?;
-        self.in_time(async {
+        // Boxed: a large future is copied at each await around it.
+        self.in_time(Box::pin(async {
             let (id, known) = id_of(self, key, who).await?;
             let (mut transaction, locked) = begin(self, &[id]).await?;
             if let Some(known) = known {
@@ -88,7 +89,7 @@ impl Store {
             transaction.commit().await?;
             count(cancelled);
             Ok(Deleted::Done(id))
-        })
+        }))
         .await
     }
 

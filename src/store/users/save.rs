@@ -92,7 +92,8 @@ impl Store {
         edit: impl FnOnce(Option<Current>) -> Result<NewUser, E>,
     ) -> Result<Saved<E>> {
         let key = self.installation_key().await?;
-        self.in_time(async {
+        // Boxed: a large future is copied at each await around it.
+        self.in_time(Box::pin(async {
             let (id, known) = id_of(self, key, who).await?;
             let (mut transaction, locked) = begin(self, &[id]).await?;
             if let Some(known) = known {
@@ -162,7 +163,7 @@ impl Store {
             } else {
                 Saved::Changed(user)
             })
-        })
+        }))
         .await
     }
 

@@ -32,7 +32,8 @@ impl Store {
         users: &[(UserKey, NewUser)],
     ) -> Result<Vec<(Uuid, Written)>> {
         let key = self.installation_key().await?;
-        self.in_time(async {
+        // Boxed: a large future is copied at each await around it.
+        self.in_time(Box::pin(async {
             let ids: Vec<Uuid> = users.iter().filter_map(|(key, _)| own_id(*key)).collect();
             let external_ids: Vec<&str> = users
                 .iter()
@@ -65,7 +66,7 @@ impl Store {
                 Target::Not(id, why) => (id, why),
             });
             Ok(outcomes.collect())
-        })
+        }))
         .await
     }
 }

@@ -142,7 +142,7 @@ async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Ou
 async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
-    let created = during_the_deletion(&world, user, create(&world, "2026-05-02T09:01:00Z")).await;
+    let created = during_the_deletion(&world, user, Box::pin(create(&world, "2026-05-02T09:01:00Z"))).await;
     let Saved::Created(created) = created else {
         panic!("{created:?}")
     };
@@ -156,7 +156,7 @@ async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
 async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
-    let written = during_the_deletion(&world, user, import(&world, "2026-05-02T09:01:00Z")).await;
+    let written = during_the_deletion(&world, user, Box::pin(import(&world, "2026-05-02T09:01:00Z"))).await;
     assert_eq!(written, [(user, Written::Created)]);
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;

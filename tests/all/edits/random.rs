@@ -37,7 +37,7 @@ const SEEDS: [u64; 2] = [1, 2];
 #[tokio::test(flavor = "multi_thread")]
 async fn no_sequence_of_edits_greets_anybody_twice_in_a_year() {
     for seed in SEEDS {
-        live(seed).await;
+        Box::pin(live(seed)).await;
     }
 }
 
