@@ -39,8 +39,12 @@ impl Scheduler {
     /// Plans until `token` is cancelled.
     pub(super) async fn run_planner(&self, token: &CancellationToken) {
         loop {
-            let planned = self.plan(self.clock.now());
-            let Some(planned) = token.run_until_cancelled(Box::pin(planned)).await else {
+            let planned = Box::pin(async {
+                let now = self.clock.now();
+                self.check_clock(now).await?;
+                self.plan(now).await
+            });
+            let Some(planned) = token.run_until_cancelled(planned).await else {
                 return;
             };
             self.plan_beat.turn();

@@ -179,7 +179,7 @@ impl Scheduler {
         Ok(tick.due)
     }
 
-    async fn check_clock(&self, now: DateTime<Utc>) -> Result<(), TickError> {
+    pub(super) async fn check_clock(&self, now: DateTime<Utc>) -> Result<(), TickError> {
         Ok(Skew::of(now, &*self.clock, &self.store).await?.check()?)
     }
 

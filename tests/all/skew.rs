@@ -42,19 +42,13 @@ async fn ticked(by: TimeDelta) -> World {
         by,
         over: AtomicBool::new(false),
     });
-    let beat = Beat::new(Arc::clone(&clock));
+    let beats = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
     let queue = Arc::clone(&world.queue);
-    let scheduler = app::scheduler(
-        &world.config,
-        world.store.clone(),
-        queue,
-        Arc::clone(&clock),
-        (beat.clone(), Beat::new(clock)),
-    );
+    let scheduler = app::scheduler(&world.config, world.store.clone(), queue, clock, beats.clone());
     let (token, mut running) = (CancellationToken::new(), JoinSet::new());
     let until = token.clone();
     running.spawn(async move { scheduler.run(until).await });
-    eventually("a tick", async || beat.age()).await;
+    eventually("a tick and a plan", async || beats.0.age().and(beats.1.age())).await;
     token.cancel();
     running.join_next().await.unwrap().unwrap().unwrap();
     world
