@@ -8,10 +8,13 @@ use axum::extract::{FromRequestParts, Path, RawQuery};
 use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::model::{FieldError, Object, Version};
+use crate::store::SearchCursor;
 
 /// The longest body but for an import; an honest one has some 300 bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -157,6 +160,19 @@ pub(super) fn text(given: &str) -> Result<String, String> {
     } else {
         Ok(given.to_owned())
     }
+}
+
+/// The id, and behind it the text that matched, in base64. A list without a search has none.
+pub(super) fn write_user_cursor(cursor: &SearchCursor) -> String {
+    format!("{}{}", cursor.id.simple(), URL_SAFE_NO_PAD.encode(&cursor.key))
+}
+
+pub(super) fn read_user_cursor(text: &str) -> Option<SearchCursor> {
+    let (id, key) = text.split_at_checked(32)?;
+    let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok()?;
+    // PostgreSQL takes no NUL in a text.
+    let id = Uuid::try_parse(id).ok().filter(|_| !key.contains('\0'))?;
+    Some(SearchCursor { key, id })
 }
 
 /// The type of the body, without its parameters, in lower case.

@@ -8,8 +8,6 @@ use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{Days, NaiveDate};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -121,7 +119,8 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
     let search = given.optional("search", request::text);
     let limit = given.number("limit", DEFAULT_LIMIT, MAX_LIMIT);
     let after = given.optional("cursor", |text| {
-        let cursor = read_cursor(text).filter(|cursor| cursor.key.is_empty() != search.is_some());
+        let cursor =
+            request::read_user_cursor(text).filter(|cursor| cursor.key.is_empty() != search.is_some());
         cursor.ok_or_else(|| "invalid cursor: give `next` of the page before".to_owned())
     });
     given.finish()?;
@@ -138,25 +137,12 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
         });
         (page.users, next)
     };
-    let next = next.map(|cursor| write_cursor(&cursor));
+    let next = next.map(|cursor| request::write_user_cursor(&cursor));
     let items = users
         .into_iter()
         .map(|user| user.known_to(&api.schedule))
         .collect();
     Ok(Json(Page { items, next }))
-}
-
-/// The id, and behind it the text that matched, in base64. A list without a search has none.
-fn write_cursor(cursor: &SearchCursor) -> String {
-    format!("{}{}", cursor.id.simple(), URL_SAFE_NO_PAD.encode(&cursor.key))
-}
-
-fn read_cursor(text: &str) -> Option<SearchCursor> {
-    let (id, key) = text.split_at_checked(32)?;
-    let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok()?;
-    // PostgreSQL takes no NUL in a text.
-    let id = Uuid::try_parse(id).ok().filter(|_| !key.contains('\0'))?;
-    Some(SearchCursor { key, id })
 }
 
 /// Create a user
