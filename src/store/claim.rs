@@ -112,12 +112,11 @@ impl Store {
             .await?;
         let mut claimed = Claimed::default();
         for row in rows {
-            match (row.id, row.event_ids) {
-                (Some(id), Some(event_ids)) => claimed.packs.push(Pack { id, event_ids }),
-                _ => {
-                    claimed.skipped = row.skipped.unsigned_abs();
-                    cursor.0 = row.last_at.zip(row.last_id).or(cursor.0);
-                }
+            if let (Some(id), Some(event_ids)) = (row.id, row.event_ids) {
+                claimed.packs.push(Pack { id, event_ids });
+            } else {
+                claimed.skipped = row.skipped.unsigned_abs();
+                cursor.0 = row.last_at.zip(row.last_id).or(cursor.0);
             }
         }
         Ok(claimed)

@@ -50,7 +50,7 @@ const FORGET_LEASES: &str = "
 DELETE FROM leases l WHERE lease_until < $1
   AND NOT EXISTS (SELECT FROM events e WHERE e.id = ANY(l.event_ids) AND e.lease_id = l.id)";
 
-/// Ids are UUIDv7, so that the primary key is in the order of creation: no index on the end of events is needed. An event
+/// Ids are UUIDs of version 7, so that the primary key is in the order of creation: no index on the end of events is needed. An event
 /// finishes within days of its creation, or was redriven, and is kept until its end is old as well.
 const FORGET_EVENTS: &str = "
 WITH old AS (
@@ -133,7 +133,7 @@ impl Store {
     }
 }
 
-/// The smallest UUIDv7 of an instant.
+/// The smallest UUID (version 7) of an instant.
 fn first_id_of(at: DateTime<Utc>) -> uuid::Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()

@@ -182,7 +182,7 @@ pub async fn until_current(
         match token.run_until_cancelled(recomputed).await {
             None | Some(Ok(Outcome::Current | Outcome::Done(_))) => return,
             Some(Ok(Outcome::Elsewhere)) => {
-                tracing::info!("waiting for another process that recomputes pending events")
+                tracing::info!("waiting for another process that recomputes pending events");
             }
             Some(Err(error)) => {
                 tracing::warn!(

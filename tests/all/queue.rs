@@ -242,11 +242,11 @@ async fn deleted_dead_letters_are_gone(place: Place) {
 }
 
 async fn a_waiting_receive_ends_when_a_pack_is_sent(place: Place) {
-    let send = async {
+    let sending = async {
         tokio::task::yield_now().await;
         place.send(&[2]).await.concat()
     };
-    let (received, mut sent) = tokio::join!(place.queue.receive(10, Duration::from_secs(20)), send);
+    let (received, mut sent) = tokio::join!(place.queue.receive(10, Duration::from_secs(20)), sending);
     sent.sort_unstable();
     assert_eq!(events(&received.unwrap()), sent);
 }

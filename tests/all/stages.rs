@@ -463,8 +463,8 @@ async fn an_outcome_whose_event_is_locked_delays_no_other_and_is_recorded_later(
         world.receiver.until_accepted(20).await;
         other.rollback().await.unwrap();
     };
-    let (worked, ()) = tokio::join!(worker.run_once(), lock);
-    worked.unwrap();
+    let (result, ()) = tokio::join!(worker.run_once(), lock);
+    result.unwrap();
     assert_eq!((world.greetings(), world.count(Delivered).await), (20, 20));
 }
 

@@ -143,12 +143,11 @@ impl Breaker {
             let changed = self.changed.notified();
             let now = self.clock.monotonic();
             let wait = match *self.lock() {
-                State::Closed { .. } => return,
+                State::Closed { .. } | State::Ramp { room: 1.., .. } => return,
                 State::Suspect { next: at, .. } | State::Open { until: at, .. } if at <= now => return,
                 State::Suspect { next: at, .. } | State::Open { until: at, .. } => {
                     Some(at.duration_since(now))
                 }
-                State::Ramp { room: 1.., .. } => return,
                 State::Ramp { .. } | State::Probe { .. } => None,
             };
             match wait {

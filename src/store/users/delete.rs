@@ -2,7 +2,7 @@
 //!
 //! Of a deleted user stay the id, a keyed hash of the external id for [`REMEMBERED`], and the events, so that one greeting a year
 //! holds for a person who returns. Of an event stay its user, kind, year, state and reason. Its dates say only the year, its
-//! errors and answers are deleted, and it gets another id: the one before (UUIDv7) had the time of the planning in it, the new
+//! errors and answers are deleted, and it gets another id: the one before (a UUID of version 7) had the time of the planning in it, the new
 //! one has the year.
 
 use chrono::{DateTime, TimeDelta, Utc};
