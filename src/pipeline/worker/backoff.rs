@@ -1,23 +1,23 @@
-//! How long a message waits for its next receive. Pure.
+//! How long an event waits for its next attempt. Pure.
 
 use std::time::Duration;
 
-/// SQS hides a message for 12 hours after its receive at the most; the request itself took some of that.
-const LONGEST: Duration = Duration::from_mins(12 * 60 - 5);
+/// A `Retry-After` of weeks must not cost the greeting its day.
+const LONGEST: Duration = Duration::from_hours(12);
 
-/// The wait after the receive number `receive_count` (from 1) failed.
+/// The wait after attempt number `attempt` (from 1) failed.
 ///
 /// Half of the schedule's wait is certain, and the other half is drawn by `random` (0 to 1): an outage of a length that
 /// the schedule was made for spends no attempts in its first seconds, and a cohort that failed together does not come back
-/// together. What a receiver asked for by `Retry-After` is a floor, within what SQS allows.
+/// together. What a receiver asked for by `Retry-After` is a minimum, up to [`LONGEST`].
 #[must_use]
 pub(super) fn wait(
     schedule: &[Duration],
-    receive_count: u32,
+    attempt: u32,
     asked: Option<Duration>,
     random: f64,
 ) -> Duration {
-    let step = (receive_count.max(1) - 1) as usize;
+    let step = (attempt.max(1) - 1) as usize;
     let longest = schedule
         .get(step)
         .or(schedule.last())
@@ -43,14 +43,14 @@ mod tests {
     ];
 
     #[test]
-    fn each_receive_has_its_own_wait() {
-        for (receive, secs) in [(1, 30), (2, 120), (3, 600), (4, 1800), (5, 1800), (99, 1800)] {
-            assert_eq!(wait(&SCHEDULE, receive, None, 1.0), Duration::from_secs(secs));
+    fn each_attempt_has_its_own_wait() {
+        for (attempt, secs) in [(1, 30), (2, 120), (3, 600), (4, 1800), (5, 1800), (99, 1800)] {
+            assert_eq!(wait(&SCHEDULE, attempt, None, 1.0), Duration::from_secs(secs));
         }
     }
 
     #[test]
-    fn a_retry_after_is_a_floor_within_what_sqs_allows() {
+    fn a_retry_after_is_a_minimum_within_the_limit() {
         let hour = Duration::from_secs(3600);
         assert_eq!(wait(&SCHEDULE, 1, Some(hour), 0.5), hour);
         assert_eq!(
@@ -69,7 +69,7 @@ mod tests {
     fn the_four_waits_last_21_to_43_minutes() {
         let total = |random| -> Duration {
             (1..=4)
-                .map(|receive| wait(&SCHEDULE, receive, None, random))
+                .map(|attempt| wait(&SCHEDULE, attempt, None, random))
                 .sum()
         };
         assert_eq!(
@@ -80,9 +80,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_wait_is_between_half_of_the_schedule_and_all_of_it(receive in 1_u32..20, random in 0.0..1.0) {
-            let longest = SCHEDULE[(receive as usize - 1).min(3)];
-            let waited = wait(&SCHEDULE, receive, None, random);
+        fn a_wait_is_between_half_of_the_schedule_and_all_of_it(attempt in 1_u32..20, random in 0.0..1.0) {
+            let longest = SCHEDULE[(attempt as usize - 1).min(3)];
+            let waited = wait(&SCHEDULE, attempt, None, random);
             prop_assert!((longest / 2..=longest).contains(&waited), "{waited:?}");
         }
     }
