@@ -255,16 +255,9 @@ impl Scheduler {
         }
     }
 
-    /// Every minute: packs that the queue lost, and records past their retention.
+    /// At the start and every minute: packs that the queue lost, and records past their retention.
     async fn run_cleaner(&self, token: &CancellationToken) {
         loop {
-            if token
-                .run_until_cancelled(tokio::time::sleep(Duration::from_mins(1)))
-                .await
-                .is_none()
-            {
-                return;
-            }
             let clean = async {
                 let now = self.clock.now();
                 if let Err(error) = self.check_clock(now).await {
@@ -276,6 +269,13 @@ impl Scheduler {
                 self.forget_old(now).await;
             };
             if token.run_until_cancelled(Box::pin(clean)).await.is_none() {
+                return;
+            }
+            if token
+                .run_until_cancelled(tokio::time::sleep(Duration::from_mins(1)))
+                .await
+                .is_none()
+            {
                 return;
             }
         }

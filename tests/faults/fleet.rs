@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::journal::Cause;
 use super::place::Place;
-use super::plan::{DaemonFault, TURNED};
+use super::plan::{ADDS_A_KIND, DaemonFault, TURNED};
+use super::seed;
 use super::support::process::Running;
 
 /// One of the daemons, and those that were here before it.
@@ -42,10 +43,13 @@ impl<'a> Daemon<'a> {
     fn launch(&mut self) {
         self.generation += 1;
         let path = self.path();
-        let bday = if self.number == TURNED {
-            self.place.turned(&path)
-        } else {
-            self.place.bday(&["serve"], &path)
+        let bday = match self.number {
+            TURNED => self.place.turned(&path),
+            ADDS_A_KIND => {
+                let message = format!("BDAY__KINDS__{}__MESSAGE", seed::ADDED_KIND.to_uppercase());
+                self.place.bday(&["serve"], &path).env(&message, "Happy name day")
+            }
+            _ => self.place.bday(&["serve"], &path),
         };
         self.running = Some(bday.start());
     }

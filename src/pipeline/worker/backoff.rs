@@ -11,12 +11,7 @@ const LONGEST: Duration = Duration::from_hours(12);
 /// the schedule was made for spends no attempts in its first seconds, and a cohort that failed together does not come back
 /// together. What a receiver asked for by `Retry-After` is a minimum, up to [`LONGEST`].
 #[must_use]
-pub(super) fn wait(
-    schedule: &[Duration],
-    attempt: u32,
-    asked: Option<Duration>,
-    random: f64,
-) -> Duration {
+pub(super) fn wait(schedule: &[Duration], attempt: u32, asked: Option<Duration>, random: f64) -> Duration {
     let step = (attempt.max(1) - 1) as usize;
     let longest = schedule
         .get(step)
