@@ -21,8 +21,9 @@ CREATE TABLE attempts (
     CONSTRAINT a_response_is_short CHECK (length(response) <= 5000)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
--- Every attempt that has ended.
+-- Every attempt that has ended. Without the start, which the deletion of a user takes, the end is that of a year.
 CREATE VIEW ended_attempts AS
 SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at FROM attempts
 UNION ALL
-SELECT id, attempts, 'delivered', status, NULL, NULL, NULL, started_at, finished_at FROM events WHERE state = 'delivered';
+SELECT id, attempts, 'delivered', status, NULL, NULL, NULL, started_at, CASE WHEN started_at IS NOT NULL THEN finished_at END
+FROM events WHERE state = 'delivered';

@@ -181,7 +181,7 @@ WITH ended AS MATERIALIZED (
 ), blurred AS (
     UPDATE events e
     SET id = ended.new_id, local_date = ended.day, due_at = ended.year, late_from = ended.year, created_at = ended.year,
-        finished_at = ended.year_end, started_at = CASE WHEN started_at IS NOT NULL THEN ended.year END,
+        finished_at = ended.year_end, started_at = NULL,
         queued_at = CASE WHEN queued_at IS NOT NULL THEN ended.year END,
         redriven_at = CASE WHEN redriven_at IS NOT NULL THEN ended.year END, last_error = NULL
     FROM ended WHERE e.id = ended.id
