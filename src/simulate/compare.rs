@@ -67,7 +67,7 @@ fn compare_event(ledger: &mut Ledger, event: &Event) -> bool {
         | (EventState::Dead, _, Some(Fate::Dead))
         | (EventState::Skipped, Some("late"), Some(Fate::Late { .. }))
         | (EventState::Skipped, Some("late_join"), Some(Fate::LateJoin))
-        | (EventState::Pending, _, Some(Fate::Owed(_))) => due_at == Some(event.due_at),
+        | (EventState::Pending, _, Some(Fate::Owed(_))) => due_at == Some(event.due_at) || event.is_blurred(),
         (EventState::Cancelled, Some("user_deleted"), Some(Fate::Cancelled { .. } | Fate::Owed(_))) => true,
         _ => false,
     };

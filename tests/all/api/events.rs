@@ -60,7 +60,8 @@ async fn events_are_listed_by_state_time_and_user_and_shown_with_their_attempts(
     assert_eq!(count("state=pending,cancelled").await, 3);
     assert_eq!(count("state=pending&state=cancelled").await, 3);
     assert_eq!(count("state=dead").await, 0);
-    // The date of the deleted user's event says only the year.
+    // Of the event of the deleted user only the year is known.
+    assert_eq!(count("to=2026-01-01T00:00:01Z").await, 1);
     assert_eq!(count("from=2026-05-02").await, 2);
     assert_eq!(count("from=2026-05-02&to=2026-05-02T09:00:00Z").await, 0);
     assert_eq!(count("to=2026-05-02T09:00:01Z").await, 3);
