@@ -145,6 +145,7 @@ async fn what_is_being_delivered_at_the_deletion_is_blurred_when_it_has_ended() 
     let user = greeted(&world, &api).await;
     world.clock.advance(chrono::TimeDelta::hours(1));
     world.receiver.next([Behaviour::slow(Duration::from_secs(1))]);
+    world.tick().await;
     let pool = world.pool();
     let (worked, ()) = tokio::join!(pool.run_once(), async {
         world.receiver.until_received(2).await;
