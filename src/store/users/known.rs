@@ -104,12 +104,15 @@ pub(super) type Writing = (
     HashMap<Uuid, Locked>,
 );
 
-/// Begins to write the users with these `ids`, and locks those that exist.
+/// Begins to write the users with these `ids`, and locks those that exist; a `new` id needs no look.
 ///
 /// Locked first and read afterwards: a statement sees what was committed at its start, so one that did both would wait for
 /// another edit, and then read the dates from before that edit.
-pub(super) async fn begin(store: &Store, ids: &[Uuid]) -> Result<Writing> {
+pub(super) async fn begin(store: &Store, ids: &[Uuid], new: bool) -> Result<Writing> {
     let (mut transaction, through) = begin_writing(store).await?;
+    if new {
+        return Ok((transaction, through, HashMap::new()));
+    }
     let rows: Vec<(Uuid, Option<String>, i64, DateTime<Utc>)> = sqlx::query_as(
         "SELECT id, external_id, version, created_at FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE",
     )

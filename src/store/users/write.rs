@@ -46,7 +46,7 @@ impl Store {
             });
             let rows: Vec<Row<'_>> = rows.collect();
             let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-            let (mut transaction, through, locked) = begin(self, &ids).await?;
+            let (mut transaction, through, locked) = begin(self, &ids, false).await?;
             known.check(&locked, &ids)?;
             let terms = Terms {
                 key,
