@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -35,6 +35,29 @@ pub struct NewUser {
     pub leap_day: Option<LeapDay>,
     /// Dates of other kinds. None takes a date away; a kind that is not here stays as it is.
     pub occasions: BTreeMap<String, Option<AnnualDate>>,
+}
+
+impl NewUser {
+    /// The user right after its creation, as the database stores it: to the microsecond.
+    #[must_use]
+    pub fn created(self, id: Uuid, now: DateTime<Utc>) -> User {
+        let now = now.trunc_subsecs(6);
+        let dates = self.occasions.into_iter();
+        User {
+            id,
+            external_id: self.external_id,
+            first_name: self.first_name,
+            last_name: self.last_name,
+            birth_date: self.birth_date,
+            time_zone: self.time_zone,
+            send_at: self.send_at,
+            leap_day: self.leap_day,
+            occasions: dates.filter_map(|(kind, date)| Some((kind, date?))).collect(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
 }
 
 /// A user in the database.

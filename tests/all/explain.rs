@@ -316,7 +316,7 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
     let now = instant("2026-05-01T10:00:00Z");
     let saved = world
         .store
-        .save_user(&schedule, now, UserRef::External("created"), None, |_| {
+        .save_user(&schedule, now, Some(UserRef::External("created")), None, |_| {
             Ok::<_, Infallible>(person("created", "1990-05-01", "UTC"))
         })
         .await

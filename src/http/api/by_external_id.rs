@@ -73,7 +73,7 @@ pub(super) async fn put(
     let (_, object) = request::object(&headers, body, &[JSON]).await?;
     let preconditions = Preconditions::of(&headers);
     let user = api.check(UserDocument::default().with(&object).with_external_id(id))?;
-    api.save(UserRef::External(id), &ApiRequest::of(&write), |current| {
+    api.save(Some(UserRef::External(id)), &ApiRequest::of(&write), |current| {
         preconditions.check(current.map(|current| current.version))?;
         Ok(user.clone())
     })

@@ -179,10 +179,7 @@ pub(super) async fn create(
         write: &write,
         idempotency: key.map(|key| Idempotency { key, request: &bytes }),
     };
-    let who = match &user.external_id {
-        Some(name) => UserRef::External(name),
-        None => UserRef::Id(Uuid::now_v7()),
-    };
+    let who = user.external_id.as_deref().map(UserRef::External);
     api.save(who, &request, |current| match current {
         None => Ok(user.clone()),
         Some(_) => Err(Problem::external_id_taken()),
@@ -245,7 +242,7 @@ pub(super) async fn replace(
     let (_, object) = request::object(&headers, body, &[JSON]).await?;
     let preconditions = Preconditions::of(&headers);
     let document = UserDocument::default().with(&object);
-    api.save(UserRef::Id(id), &ApiRequest::of(&write), |current| {
+    api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let current = current.ok_or_else(no_such_user)?;
         let new = api.check(document.clone())?;
         preconditions.check(Some(current.version))?;
@@ -284,7 +281,7 @@ pub(super) async fn patch(
     given.finish()?;
     let (_, object) = request::object(&headers, body, &[MERGE_PATCH, JSON]).await?;
     let preconditions = Preconditions::of(&headers);
-    api.save(UserRef::Id(id), &ApiRequest::of(&write), |current| {
+    api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let Current { version, user } = current.ok_or_else(no_such_user)?;
         let new = api.check(UserDocument::of(&user?, &api.schedule).with(&object))?;
         preconditions.check(Some(version))?;
@@ -346,7 +343,7 @@ impl Api {
     /// succeed without them (RFC 9110 section 13.2.1).
     pub(super) async fn save(
         &self,
-        who: UserRef<'_>,
+        who: Option<UserRef<'_>>,
         request: &ApiRequest<'_>,
         edit: impl Fn(Option<Current>) -> Result<NewUser, Problem>,
     ) -> Result<Response, Problem> {

@@ -66,7 +66,7 @@ impl Store {
         // Boxed: a large future is copied at each await around it.
         self.in_time(Box::pin(async {
             let (id, known) = id_of(self, key, who).await?;
-            let (mut transaction, locked) = begin(self, &[id]).await?;
+            let (mut transaction, locked) = begin(self, &[id], false).await?;
             if let Some(known) = known {
                 known.check(&locked, &[id])?;
             }

@@ -97,16 +97,20 @@ pub(super) struct Locked {
     pub(super) version: Version,
 }
 
-/// Begins to write the users with these `ids`: waits for a planner of theirs, and locks those that exist.
+/// Begins to write the users with these `ids`: waits for a planner of theirs, and locks those that exist; a `new` id needs no look.
 ///
 /// Locked first and read afterwards: a statement sees what was committed at its start, so one that did both would wait for
 /// another edit, and then read the dates from before that edit.
 pub(super) async fn begin(
     store: &Store,
     ids: &[Uuid],
+    new: bool,
 ) -> Result<(Transaction<'static, Postgres>, HashMap<Uuid, Locked>)> {
     let mut transaction = store.begin().await?;
     lock_buckets(&mut transaction, ids).await?;
+    if new {
+        return Ok((transaction, HashMap::new()));
+    }
     let rows: Vec<(Uuid, Option<String>, i64, DateTime<Utc>)> = sqlx::query_as(
         "SELECT id, external_id, version, created_at FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE",
     )

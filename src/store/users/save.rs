@@ -77,7 +77,8 @@ async fn read(transaction: &mut Transaction<'_, Postgres>, id: Uuid) -> Result<R
 }
 
 impl Store {
-    /// Changes `who` into what `edit` makes of it, or creates it where `edit` gets none, and plans it, in one transaction. A user
+    /// Changes `who` into what `edit` makes of it, or creates it where `edit` gets none, and plans it, in one transaction. Without
+    /// `who`, the user is new. A user
     /// who is deleted and returns under the same external id gets the same id again, and so no second greeting in a year.
     ///
     /// # Errors
@@ -87,15 +88,18 @@ impl Store {
         &self,
         schedule: &Schedule,
         now: DateTime<Utc>,
-        who: UserRef<'_>,
+        who: Option<UserRef<'_>>,
         request: Option<&ApiRequest<'_>>,
         edit: impl FnOnce(Option<Current>) -> Result<NewUser, E>,
     ) -> Result<Saved<E>> {
         let key = self.installation_key().await?;
         // Boxed: a large future is copied at each await around it.
         self.in_time(Box::pin(async {
-            let (id, known) = id_of(self, key, who).await?;
-            let (mut transaction, locked) = begin(self, &[id]).await?;
+            let (id, known) = match who {
+                Some(who) => id_of(self, key, who).await?,
+                None => (Uuid::now_v7(), None),
+            };
+            let (mut transaction, locked) = begin(self, &[id], who.is_none()).await?;
             if let Some(known) = known {
                 known.check(&locked, &[id])?;
             }
@@ -142,10 +146,12 @@ impl Store {
                     error
                 }
             })?;
-            let user = one_user(&mut *transaction, UserRef::Id(id))
-                .await?
-                .ok_or(StoreError::Overtaken)?;
             let created = written.get(&id) == Some(&Written::Created);
+            let user = if created {
+                new.created(id, now)
+            } else {
+                read(&mut transaction, id).await??
+            };
             if let Some(reserved) = reserved {
                 let answer = serde_json::to_string(&user.clone().known_to(schedule)).unwrap_or_default();
                 reserved.answer(&mut transaction, id, answer).await?;
@@ -187,7 +193,7 @@ impl Store {
             let user = current.ok_or(Refusal::Gone)?.user.map_err(Refusal::Store)?;
             edit(&user).map_err(Refusal::Edit)
         };
-        match self.save_user(schedule, now, who, None, edit).await? {
+        match self.save_user(schedule, now, Some(who), None, edit).await? {
             Saved::Created(user) | Saved::Changed(user) => Ok(Edited::Done(user)),
             Saved::Refused(Refusal::Store(error)) => Err(error),
             Saved::Refused(Refusal::Edit(refusal)) => Ok(Edited::Refused(refusal)),

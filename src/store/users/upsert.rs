@@ -52,10 +52,12 @@ pub(super) async fn upsert(
         through,
         ..
     } = terms;
+    let mut changed = Vec::new();
     if !locked.is_empty() {
         note_leap_day_rules(transaction, schedule, now, rows).await?;
+        changed = remove_dates(transaction, rows).await?;
     }
-    let written: Vec<(Uuid, bool)> = sqlx::query_as_with(UPSERT, Columns::of(rows).arguments()?)
+    let written: Vec<(Uuid, bool)> = sqlx::query_as_with(UPSERT, Columns::of(rows, changed).arguments()?)
         .bind(now)
         .fetch_all(&mut **transaction)
         .await?;
@@ -108,18 +110,26 @@ pub(super) async fn upsert(
 
 /// Returns each user that was created (`xmax` is 0) or updated. Only what differs is written. A date that changed counts as
 /// learned now. In the order of the external ids, so that two statements do not wait for each other.
+///
+/// Existing rows are found by the conflict, which always uses the index. A join would be planned once, while the tables are small,
+/// to read all of them.
 const UPSERT: &str = "
 WITH n AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::time[], $7::text[])
         AS n(id, external_id, first_name, last_name, time_zone, send_at, leap_day)
 ), d AS (
-    SELECT n.* FROM unnest($8::uuid[], $9::text[], $10::smallint[], $11::smallint[], $12::smallint[])
+    INSERT INTO occasions AS o (user_id, kind, year, month, day, known_at)
+    SELECT n.user_id, n.kind, n.year, n.month, n.day, $14
+    FROM unnest($8::uuid[], $9::text[], $10::smallint[], $11::smallint[], $12::smallint[])
         AS n(user_id, kind, year, month, day)
-    LEFT JOIN occasions o ON o.user_id = n.user_id AND o.kind = n.kind
-    WHERE (o.year, o.month, o.day) IS DISTINCT FROM (n.year, n.month, n.day)
+    ON CONFLICT (user_id, kind) DO UPDATE
+    SET year = excluded.year, month = excluded.month, day = excluded.day,
+        known_at = CASE WHEN (o.month, o.day) = (excluded.month, excluded.day) THEN o.known_at ELSE excluded.known_at END
+    WHERE (o.year, o.month, o.day) IS DISTINCT FROM (excluded.year, excluded.month, excluded.day)
+    RETURNING user_id
 ), u AS (
     INSERT INTO users AS u (id, external_id, first_name, last_name, time_zone, send_at, leap_day, created_at, updated_at)
-    SELECT id, external_id, first_name, last_name, time_zone, send_at, leap_day, $13, $13 FROM n ORDER BY external_id, id
+    SELECT id, external_id, first_name, last_name, time_zone, send_at, leap_day, $14, $14 FROM n ORDER BY external_id, id
     ON CONFLICT (id) DO UPDATE
     SET external_id = excluded.external_id, first_name = excluded.first_name, last_name = excluded.last_name,
         time_zone = excluded.time_zone, send_at = excluded.send_at, leap_day = excluded.leap_day,
@@ -127,16 +137,8 @@ WITH n AS (
     WHERE (u.external_id, u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day) IS DISTINCT FROM
           (excluded.external_id, excluded.first_name, excluded.last_name, excluded.time_zone, excluded.send_at,
            excluded.leap_day)
-       OR u.id IN (SELECT user_id FROM d)
+       OR u.id IN (SELECT user_id FROM d) OR u.id = ANY($13)
     RETURNING u.id, xmax = 0 AS created
-), gone AS (
-    DELETE FROM occasions o USING d WHERE o.user_id = d.user_id AND o.kind = d.kind AND d.month IS NULL
-), written AS (
-    INSERT INTO occasions AS o (user_id, kind, year, month, day, known_at)
-    SELECT user_id, kind, year, month, day, $13 FROM d WHERE month IS NOT NULL
-    ON CONFLICT (user_id, kind) DO UPDATE
-    SET year = excluded.year, month = excluded.month, day = excluded.day,
-        known_at = CASE WHEN (o.month, o.day) = (excluded.month, excluded.day) THEN o.known_at ELSE excluded.known_at END
 )
 SELECT id, created FROM u";
 
@@ -153,14 +155,18 @@ struct Columns<'a> {
     date_users: Vec<Uuid>,
     kinds: Vec<&'a str>,
     years: Vec<Option<i16>>,
-    /// None, like its day: the date is removed.
-    months: Vec<Option<i16>>,
-    days: Vec<Option<i16>>,
+    months: Vec<i16>,
+    days: Vec<i16>,
+    /// Users of whom a date was removed.
+    changed: Vec<Uuid>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(rows: &[Row<'a>]) -> Self {
-        let mut all = Self::default();
+    fn of(rows: &[Row<'a>], changed: Vec<Uuid>) -> Self {
+        let mut all = Self {
+            changed,
+            ..Self::default()
+        };
         for Row {
             id,
             external_id,
@@ -175,12 +181,14 @@ impl<'a> Columns<'a> {
             all.send_ats.push(user.send_at.map(SendAt::time));
             all.leap_days.push(user.leap_day.map(LeapDay::as_str));
             for (kind, date) in dates_of(user) {
-                let date = date.map(date_columns);
+                let Some((year, month, day)) = date.map(date_columns) else {
+                    continue;
+                };
                 all.date_users.push(*id);
                 all.kinds.push(kind);
-                all.years.push(date.and_then(|(year, ..)| year));
-                all.months.push(date.map(|(_, month, _)| month));
-                all.days.push(date.map(|(.., day)| day));
+                all.years.push(year);
+                all.months.push(month);
+                all.days.push(day);
             }
         }
         all
@@ -201,6 +209,7 @@ impl<'a> Columns<'a> {
             .and_then(|()| arguments.add(&self.years))
             .and_then(|()| arguments.add(&self.months))
             .and_then(|()| arguments.add(&self.days))
+            .and_then(|()| arguments.add(&self.changed))
             .map_err(sqlx::Error::Encode)?;
         Ok(arguments)
     }
@@ -231,6 +240,26 @@ async fn note_leap_day_rules(
     .execute(&mut **transaction)
     .await?;
     Ok(())
+}
+
+/// Removes the dates that `rows` do not have any more. Returns the users of whom one was removed.
+async fn remove_dates(transaction: &mut Transaction<'_, Postgres>, rows: &[Row<'_>]) -> Result<Vec<Uuid>> {
+    let removed = rows.iter().flat_map(|row| {
+        let none = dates_of(row.user).filter(|(_, date)| date.is_none());
+        none.map(|(kind, _)| (row.id, kind))
+    });
+    let (users, kinds): (Vec<Uuid>, Vec<&str>) = removed.unzip();
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(sqlx::query_scalar(
+        "DELETE FROM occasions o USING unnest($1::uuid[], $2::text[]) AS n(user_id, kind)
+         WHERE o.user_id = n.user_id AND o.kind = n.kind RETURNING o.user_id",
+    )
+    .bind(users)
+    .bind(kinds)
+    .fetch_all(&mut **transaction)
+    .await?)
 }
 
 /// Checks again, after the insert: it may have waited for a deletion of the same external id, whose former id the lookup before

@@ -47,7 +47,7 @@ impl Store {
             });
             let rows: Vec<Row<'_>> = rows.collect();
             let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-            let (mut transaction, locked) = begin(self, &ids).await?;
+            let (mut transaction, locked) = begin(self, &ids, false).await?;
             known.check(&locked, &ids)?;
             let through = planned_through(&mut transaction, schedule, now).await?;
             let terms = Terms {

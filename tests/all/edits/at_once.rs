@@ -71,7 +71,7 @@ async fn import(world: &World, now: &str) -> Vec<(Uuid, Written)> {
 }
 
 async fn create(world: &World, now: &str) -> Saved<Infallible> {
-    let (schedule, who) = (world.config.schedule(), UserRef::External("u"));
+    let (schedule, who) = (world.config.schedule(), Some(UserRef::External("u")));
     let new = |_| Ok(person("u", "1990-05-02", "UTC"));
     persist(async || {
         world

@@ -140,7 +140,7 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
     };
     world
         .store
-        .save_user(&schedule, now, who, None, edit)
+        .save_user(&schedule, now, Some(who), None, edit)
         .await
         .map(drop)
 }
