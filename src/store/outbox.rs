@@ -171,8 +171,9 @@ impl Store {
         .await
     }
 
-    /// Leaves the events of `deferred` in their pack, to be sent and received again later; only in a row as
-    /// [`Store::delete_packs`] would delete it.
+    /// Leaves the events of `deferred` in the outbox, to be sent and received again later; only those of a row that
+    /// [`Store::delete_packs`] would delete. They get a pack of their own: whoever sent the old one may confirm it only now, and
+    /// a confirmed pack is not sent again.
     ///
     /// # Errors
     /// The database is unavailable; then the pack is received again as it is.
@@ -180,8 +181,10 @@ impl Store {
         for one in deferred {
             self.in_time(async {
                 sqlx::query(
-                    "UPDATE outbox SET event_ids = $2, available_at = $3, sent_at = NULL
-                     WHERE id = $1 AND event_ids <@ $4 AND dead_letter IS NULL",
+                    "WITH old AS (
+                         DELETE FROM outbox WHERE id = $1 AND event_ids <@ $4 AND dead_letter IS NULL RETURNING created_at
+                     )
+                     INSERT INTO outbox (event_ids, created_at, available_at) SELECT $2, created_at, $3 FROM old",
                 )
                 .bind(one.pack.id)
                 .bind(&one.later)
