@@ -132,7 +132,7 @@ pub async fn queue(
 /// Brings the schema up to date, and creates the queue where that is ours to do.
 ///
 /// # Errors
-/// When the database or the queue is away or refuses.
+/// When the database or the queue is unavailable or refuses.
 pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow::Result<()> {
     store.check_sessions().await?;
     match store.check_schema().await {

@@ -1,6 +1,6 @@
 //! Whether the stages live: each touches its beat when it made progress, and whoever asks sees how long ago.
 //!
-//! A stage that works, but without success because something else is away, turns its beat: it is not ready for work,
+//! A stage that works, but without success because something else is unavailable, turns its beat: it is not ready for work,
 //! but it is not stuck either, and to start it anew would not help.
 
 use std::sync::Arc;

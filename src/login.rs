@@ -173,7 +173,7 @@ impl Access {
         }
     }
 
-    /// Fetches again until the database takes what was fetched, or is away: then it is not the login that is wrong.
+    /// Fetches again until the database takes what was fetched, or is unavailable: then it is not the login that is wrong.
     async fn follow(&self, store: &Store) {
         tracing::warn!("the database refuses our login: the password has changed, or runs out");
         if self.fixed {

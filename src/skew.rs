@@ -33,7 +33,7 @@ impl Skew {
     /// Looks at both clocks now.
     ///
     /// # Errors
-    /// The database is away.
+    /// The database is unavailable.
     pub async fn look(clock: &dyn Clock, store: &Store) -> Result<Self> {
         Self::of(clock.now(), clock, store).await
     }
@@ -41,7 +41,7 @@ impl Skew {
     /// The skew of `ours`, UTC, which was read from our clock just now.
     ///
     /// # Errors
-    /// The database is away.
+    /// The database is unavailable.
     pub async fn of(ours: DateTime<Utc>, clock: &dyn Clock, store: &Store) -> Result<Self> {
         let asked = clock.monotonic();
         let database = store.clock().await?;

@@ -77,7 +77,7 @@ impl DeadLetters {
     /// How many messages the dead-letter queue has.
     ///
     /// # Errors
-    /// The queue refuses or is away.
+    /// The queue refuses or is unavailable.
     pub async fn messages(&self) -> Result<u64> {
         Ok(self.queue.depth().await?.dead_letters)
     }
@@ -86,7 +86,7 @@ impl DeadLetters {
     /// among the first thousand.
     ///
     /// # Errors
-    /// The database or the queue refuses or is away. Where it is the queue, the event is on its way nevertheless.
+    /// The database or the queue refuses or is unavailable. Where it is the queue, the event is on its way nevertheless.
     pub async fn retry(&self, id: Uuid, anyway: bool) -> Result<Retried> {
         let order = Redrive {
             filter: DeadFilter {
@@ -119,7 +119,7 @@ impl DeadLetters {
     /// Cancels an event that is pending or queued. Its message, if there is one, is dropped when it comes.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn cancel(&self, id: Uuid) -> Result<Cancelled> {
         let done = self.store.cancel_event(self.clock.now(), id).await?;
         if done == Cancelled::Done {

@@ -37,7 +37,7 @@ impl DeadLetters {
     /// Deletes messages from the dead-letter queue. `progress` hears of each that was looked at.
     ///
     /// # Errors
-    /// The database or the queue refuses or is away; what was deleted until then is gone.
+    /// The database or the queue refuses or is unavailable; what was deleted until then is gone.
     pub async fn purge(&self, order: &Purge, progress: impl Fn(u64) + Send + Sync) -> Result<PurgeReport> {
         let decide = |seen: &Seen| {
             progress(1);

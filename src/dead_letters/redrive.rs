@@ -94,7 +94,7 @@ impl DeadLetters {
     /// more, those that an earlier redrive left behind included. `progress` hears of the events as they are dealt with.
     ///
     /// # Errors
-    /// The database or the queue refuses or is away. The report has what was done until then, and that stays done.
+    /// The database or the queue refuses or is unavailable. The report has what was done until then, and that stays done.
     pub async fn redrive(
         &self,
         order: &Redrive,

@@ -81,7 +81,7 @@ pub struct ZoneShare {
 /// Looks `days` ahead (at most [`MAX_DAYS`]), from the beginning of the UTC day of `now`.
 ///
 /// # Errors
-/// The database refuses or is away.
+/// The database refuses or is unavailable.
 pub async fn forecast(
     store: &Store,
     schedule: &Schedule,

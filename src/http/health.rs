@@ -131,14 +131,14 @@ impl Health {
     }
 
     /// The stage that has not gone round for too long, if there is one. Success is not asked for: a stage that waits
-    /// for a database that is away is not stuck.
+    /// for a database that is unavailable is not stuck.
     #[must_use]
     pub fn stuck(&self) -> Option<&'static str> {
         let stuck = |stage: &&Stage| stage.beat.turned_age() > stage.limit;
         self.stages.iter().find(stuck).map(|stage| stage.name)
     }
 
-    /// What `/livez` says, and whether this process should go on living. What is away is no reason to end it: it may hold
+    /// What `/livez` says, and whether this process should go on living. What is unavailable is no reason to end it: it may hold
     /// outcomes that are not recorded yet, and a new process would send those greetings again. Only a stage that is stuck
     /// is, since a new process helps there.
     #[must_use]

@@ -41,12 +41,6 @@ impl EventState {
         Self::Skipped,
     ];
 
-    /// Whether nothing more will happen by itself.
-    #[must_use]
-    pub fn is_final(self) -> bool {
-        !matches!(self, Self::Pending | Self::Queued | Self::Delivering)
-    }
-
     /// Why an event in this state cannot be cancelled, and what to do.
     #[must_use]
     pub fn why_not_cancelled(self) -> String {

@@ -35,7 +35,7 @@ const REST: TimeDelta = TimeDelta::hours(6);
 /// Simulates what `options` say in the database at `database_url`, which must be empty.
 ///
 /// # Errors
-/// When the database is not empty, refuses or is away, or a stage cannot do its work. What goes wrong with greetings is
+/// When the database is not empty, refuses or is unavailable, or a stage cannot do its work. What goes wrong with greetings is
 /// no error, but in the report.
 pub async fn run(
     options: &Options,
@@ -137,7 +137,7 @@ impl Drive {
         let mut actions: Vec<Action> = Vec::new();
         for number in 0..options.users {
             let turns = cast.life(number).turns.into_iter();
-            // Nobody is written while nothing runs: the API is away, too.
+            // Nobody is written while nothing runs: the API is unavailable, too.
             actions.extend(turns.map(|(at, turn)| (after_absences(&absences, at), number, turn)));
         }
         // Stable: what happens to one person at one instant stays in order.

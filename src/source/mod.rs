@@ -44,7 +44,7 @@ pub enum SourceError {
     /// AWS does not know the parameter or secret.
     #[error("AWS has no {0}")]
     Missing(String),
-    /// AWS refused, or is away.
+    /// AWS refused, or is unavailable.
     #[error("AWS refused or is away: {0}")]
     Aws(String),
     /// A secret with a key is not a JSON object, or has no text under that key.

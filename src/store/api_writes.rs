@@ -117,7 +117,7 @@ impl Store {
     /// Up to `limit` requests, the newest first.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn api_writes(&self, filter: &ApiWriteFilter, limit: i64) -> Result<Vec<ApiWrite>> {
         self.in_time(async {
             Ok(sqlx::query_as(

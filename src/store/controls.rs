@@ -23,7 +23,7 @@ impl Store {
     /// The pause that holds, if one does.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn pause(&self) -> Result<Option<Pause>> {
         self.in_time(async {
             Ok(sqlx::query_as("SELECT since, reason FROM pauses")
@@ -52,7 +52,7 @@ impl Store {
     /// that is new; a pause that holds keeps its time and reason.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn set_pause(&self, now: DateTime<Utc>, reason: &str) -> Result<bool> {
         self.in_time(async {
             let done =
@@ -69,7 +69,7 @@ impl Store {
     /// Ends the pause; gives whether there was one. What became due meanwhile obeys the late rule.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn end_pause(&self) -> Result<bool> {
         self.in_time(async {
             Ok(sqlx::query("DELETE FROM pauses")

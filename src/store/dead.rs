@@ -110,7 +110,7 @@ impl Store {
     /// Up to `limit` dead events before `before`, those due last first.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn dead_events(
         &self,
         filter: &DeadFilter,
@@ -138,7 +138,7 @@ impl Store {
     /// How many dead events there are.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn count_dead(&self, filter: &DeadFilter) -> Result<u64> {
         self.in_time(async {
             let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM events e WHERE ");

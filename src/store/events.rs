@@ -77,7 +77,7 @@ impl Store {
     /// One event.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn event(&self, id: Uuid) -> Result<Option<Event>> {
         self.in_time(async {
             let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
@@ -90,7 +90,7 @@ impl Store {
     /// Up to `limit` events past `after`, by the instant at which they are due, then by id.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn list_events(
         &self,
         filter: &EventFilter,
@@ -135,7 +135,7 @@ impl Store {
     /// The attempts of one event, first to last.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn attempts(&self, event: Uuid) -> Result<Vec<Attempt>> {
         self.in_time(async {
             Ok(sqlx::query_as(ATTEMPTS)
@@ -149,7 +149,7 @@ impl Store {
     /// How many events there are in each state.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn count_by_state(&self) -> Result<Vec<(EventState, i64)>> {
         self.in_time(async {
             Ok(

@@ -34,7 +34,7 @@ impl Store {
     /// and none of it is kept.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn occasion_groups(
         &self,
         first_year: i32,

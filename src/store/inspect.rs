@@ -53,7 +53,7 @@ impl Store {
     /// Who answers.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn server(&self) -> Result<Server> {
         self.in_time(async {
             let (version, version_number, user, tls) = sqlx::query_as(
@@ -72,7 +72,7 @@ impl Store {
     /// yet are left out.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn missing_privileges(&self, migrate: bool) -> Result<Vec<String>> {
         let (mut tables, mut privileges) = (Vec::new(), Vec::new());
         for (table, uses) in USES {

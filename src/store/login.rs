@@ -153,7 +153,7 @@ impl Store {
     /// Logs in once, on a connection of its own.
     ///
     /// # Errors
-    /// [`StoreError::is_denied`] where the login is wrong; else the database is away.
+    /// [`StoreError::is_denied`] where the login is wrong; else the database is unavailable.
     pub async fn try_login(&self) -> Result<()> {
         self.try_login_within(TRY_TIMEOUT).await
     }

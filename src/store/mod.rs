@@ -93,7 +93,7 @@ pub enum StoreError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The database refused, or is away.
+    /// The database refused, or is unavailable.
     #[error("the database refused or is away")]
     Database(#[from] sqlx::Error),
     /// A pooler gives the transactions of one connection to different server connections.
@@ -254,7 +254,7 @@ impl Store {
     /// this binary is left as it is.
     ///
     /// # Errors
-    /// When the database is away or a migration fails.
+    /// When the database is unavailable or a migration fails.
     pub async fn migrate(&self) -> Result<()> {
         self.access.check()?;
         // On a connection of its own: a statement over a large table takes its time. What waits for a lock still gives up.
@@ -273,7 +273,7 @@ impl Store {
     /// in an upgrade.
     ///
     /// # Errors
-    /// [`StoreError::Schema`], or the database is away.
+    /// [`StoreError::Schema`], or the database is unavailable.
     pub async fn check_schema(&self) -> Result<()> {
         let found = self.in_time(async {
             let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
@@ -310,7 +310,7 @@ impl Store {
     /// `BEGIN` runs to its end even if nobody waits for it any more, and a transaction that nobody takes is rolled back.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.begin_with("BEGIN").await
     }
@@ -337,7 +337,7 @@ impl Store {
     /// What time the database has, UTC. For comparing only.
     ///
     /// # Errors
-    /// The database is away.
+    /// The database is unavailable.
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
         self.in_time(async {
             Ok(sqlx::query_scalar("SELECT clock_timestamp()")

@@ -14,7 +14,7 @@ impl Store {
     /// pooler in transaction mode would lose prepared statements, session settings and locks.
     ///
     /// # Errors
-    /// [`StoreError::TransactionPooling`], or the database refuses or is away.
+    /// [`StoreError::TransactionPooling`], or the database refuses or is unavailable.
     pub async fn check_sessions(&self) -> Result<()> {
         // Two new connections are much state, and most futures here are small.
         Box::pin(self.in_time(self.probe_sessions())).await

@@ -72,7 +72,7 @@ impl Store {
     /// each event is redriven by one of them.
     ///
     /// # Errors
-    /// The database refuses or is away; then nothing of this part is changed.
+    /// The database refuses or is unavailable; then nothing of this part is changed.
     pub async fn redrive_page(
         &self,
         now: DateTime<Utc>,
@@ -136,7 +136,7 @@ impl Store {
     /// Cancels an event of which no request is in flight. Its pack, if there is one, is received without it.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn cancel_event(&self, now: DateTime<Utc>, id: Uuid) -> Result<Cancelled> {
         self.in_time(async {
             let mut transaction = self.begin().await?;

@@ -51,7 +51,7 @@ pub enum What {
 /// binary's clocks change. So a change on another day, or at another hour, is seen.
 ///
 /// # Errors
-/// The database refuses or is away.
+/// The database refuses or is unavailable.
 pub async fn differences(store: &Store, now: DateTime<Utc>) -> store::Result<Vec<Difference>> {
     let in_use = store.zones_in_use().await?;
     let mut found = Vec::new();

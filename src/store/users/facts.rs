@@ -40,7 +40,7 @@ impl Store {
     /// What is on record about `who`; none for a name that no user has, or had and left a trace.
     ///
     /// # Errors
-    /// The database refuses or is away, or a row holds what this binary cannot read.
+    /// The database refuses or is unavailable, or a row holds what this binary cannot read.
     pub async fn facts(&self, who: UserRef<'_>) -> Result<Option<Facts>> {
         let key = self.installation_key().await?;
         self.in_time(async {

@@ -32,7 +32,7 @@ impl Store {
     /// One user.
     ///
     /// # Errors
-    /// The database refuses or is away, or the row holds what this binary cannot read.
+    /// The database refuses or is unavailable, or the row holds what this binary cannot read.
     pub async fn user(&self, who: UserRef<'_>) -> Result<Option<User>> {
         self.in_time(one_user(&self.pool, who)).await
     }
@@ -41,7 +41,7 @@ impl Store {
     /// the trouble of one person must not be everybody's.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn list_users(&self, filter: &UserFilter, after: Uuid, limit: u32) -> Result<UserPage> {
         self.in_time(async {
             let mut query = users_with_dates(|query| {
@@ -58,23 +58,10 @@ impl Store {
         .await
     }
 
-    /// How many users there are.
-    ///
-    /// # Errors
-    /// The database refuses or is away.
-    pub async fn count_users(&self) -> Result<i64> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar("SELECT count(*) FROM users")
-                .fetch_one(&self.pool)
-                .await?)
-        })
-        .await
-    }
-
     /// When each of `ids` was created, UTC.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn users_created_at(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, DateTime<Utc>>> {
         self.in_time(async {
             let rows: Vec<(Uuid, DateTime<Utc>)> =

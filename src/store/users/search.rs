@@ -61,7 +61,7 @@ impl Store {
     /// `search`, in any case; only those in `zone`, if one is given.
     ///
     /// # Errors
-    /// The database refuses or is away.
+    /// The database refuses or is unavailable.
     pub async fn search_users(
         &self,
         search: &str,
