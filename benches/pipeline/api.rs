@@ -79,8 +79,8 @@ const KINDS: [Kind; 3] = [
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Api> {
     let users = options.users.unwrap_or(USERS);
     let server = world::postgres(options, &POSTGRES).await?;
-    let store = world::store(&server.url())?;
-    seed::people(&store, 0, users, TimeDelta::days(1)).await?;
+    let (store, pool) = (world::store(&server.url())?, world::pool(&server.url())?);
+    seed::people(&store, &pool, 0, users, TimeDelta::days(1)).await?;
     let mut daemon = Bday::program(&options.program, ["serve", "--role", "api"])
         .env("BDAY__DATABASE__URL", server.url())
         .env("BDAY__QUEUE__KIND", "postgres")
@@ -98,6 +98,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Api> {
     let status = daemon.exit().await;
     anyhow::ensure!(status.success(), "the daemon ended with {status}");
     store.close().await;
+    pool.close().await;
     server.stop().await?;
     let limits = KINDS.iter().zip(&calls).filter(|(kind, _)| kind.limited);
     let limits = limits.map(|(kind, calls)| Verdict {

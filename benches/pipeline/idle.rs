@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bday::app;
 use bday::clock::{Clock as _, SharedClock, SystemClock};
-use bday::health::Beat;
 use bday::pipeline::scheduler::Scheduler;
 use bday::store::Store;
 use chrono::TimeDelta;
@@ -29,14 +28,11 @@ pub(crate) struct Idle {
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Idle> {
     let server = world::postgres(options, &[]).await?;
-    let admin = world::store(&server.url())?;
     let mut sides = Vec::new();
     for users in [FEW, options.users.unwrap_or(MANY)] {
         let database = format!("idle_{users}");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}")))
-            .execute(admin.pool())
-            .await?;
-        sides.push(Side::prepare(&server.url_of(&database), users).await?);
+        let url = world::create_database(&server, &database).await?;
+        sides.push(Side::prepare(&url, users).await?);
     }
     // In turns, so that whatever else the machine does hits both.
     for _ in 0..TICKS {
@@ -48,7 +44,6 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Idle> {
     for side in sides {
         ticks_us.push((side.users, side.finish().await));
     }
-    admin.close().await;
     server.stop().await?;
     let most = ticks_us.iter().map(|(_, us)| *us).fold(0.0, f64::max);
     let least = ticks_us.iter().map(|(_, us)| *us).fold(f64::MAX, f64::min);
@@ -70,13 +65,13 @@ struct Side {
 impl Side {
     /// People of whom one in a hundred has an event ahead, which is planned and not due.
     async fn prepare(url: &str, users: u32) -> anyhow::Result<Self> {
-        let store = world::store(url)?;
-        seed::people(&store, users / 100, users, TimeDelta::days(1)).await?;
+        let (store, pool) = (world::store(url)?, world::pool(url)?);
+        seed::people(&store, &pool, users / 100, users, TimeDelta::days(1)).await?;
+        pool.close().await;
         let config = seed::config()?;
         let clock: SharedClock = Arc::new(SystemClock);
-        let queue = app::memory_queue(&config, Arc::clone(&clock));
-        let beat = Beat::new(Arc::clone(&clock));
-        let scheduler = app::scheduler(&config, store.clone(), queue, clock, beat);
+        let queue = app::queue(&config, &store, &clock).await?;
+        let scheduler = app::scheduler_for_command(&config, store.clone(), queue, clock);
         Ok(Self {
             users,
             store,

@@ -17,9 +17,12 @@
 
 mod api;
 mod arrivals;
+mod bare;
 mod endpoint;
+mod history;
 mod idle;
 mod judge;
+mod large;
 mod options;
 mod part;
 mod pipeline;
@@ -41,16 +44,19 @@ use scenario::{Name, Verdict};
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    // One thread: the parts are to have the cores. The endpoint and the receiver need less than one each.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    // One thread: the parts are to have the cores. The endpoint and the receiver need less than one each. What stands in the daemon's
+    // place has as many as the daemon.
+    let mut runtime = match cli.role {
+        Some(Role::Bare) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    runtime.enable_all().build()?.block_on(async {
         match cli.role {
             Some(Role::Receiver { latency_ms }) => {
                 receiver::run(latency_ms).await.map(|()| ExitCode::SUCCESS)
             }
             Some(Role::Endpoint) => endpoint::run().await.map(|()| ExitCode::SUCCESS),
+            Some(Role::Bare) => bare::run().await.map(|()| ExitCode::SUCCESS),
             None => measure(&cli.options).await,
         }
     })
@@ -59,7 +65,7 @@ fn main() -> anyhow::Result<ExitCode> {
 /// Runs the scenarios, one after the other, each in a world of its own.
 async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
     let mut sound = true;
-    let (mut runs, mut idles, mut apis) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut runs, mut idles, mut apis, mut larges) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for name in options.scenarios() {
         for _ in 0..options.repeat {
             eprintln!("{} …", name.as_str());
@@ -76,6 +82,11 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
                     sound &= kept(&api.limits);
                     apis.push(api);
                 }
+                Name::Large => {
+                    let large = large::run(options).await.with_context(failed)?;
+                    sound &= kept(&large.limits);
+                    larges.push(large);
+                }
                 _ => {
                     let run = pipeline::run(&name.load(options), options)
                         .await
@@ -89,10 +100,10 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
     if options.json {
         println!(
             "{}",
-            serde_json::json!({ "runs": runs, "idle": idles, "api": apis })
+            serde_json::json!({ "runs": runs, "idle": idles, "api": apis, "large": larges })
         );
     } else {
-        table::print(&runs, &idles, &apis);
+        table::print(&runs, &idles, &apis, &larges);
     }
     Ok(if sound {
         ExitCode::SUCCESS

@@ -14,6 +14,8 @@ Examples:
   cargo bench --bench pipeline -- --scenario all --json
   cargo bench --bench pipeline -- --events 20000 --config worker.max_in_flight=64
   cargo bench --bench pipeline -- --scenario slow --latency-ms 3000 --in-flight 1000
+  cargo bench --bench pipeline -- --scenario million --queue postgres
+  cargo bench --bench pipeline -- --scenario large --users 1000000 --events 3000000
 
 Exit code 1 when an event was lost, repeated or garbled; with --strict also when a limit was missed.";
 
@@ -37,6 +39,8 @@ pub(crate) enum Role {
     Receiver { latency_ms: u64 },
     #[command(hide = true)]
     Endpoint,
+    #[command(hide = true)]
+    Bare,
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,10 +49,10 @@ pub(crate) struct Options {
     /// What to run; may be given several times
     #[arg(long, value_enum, default_value = "burst")]
     scenario: Vec<Name>,
-    /// Due events, whatever the scenario says
+    /// Due events, whatever the scenario says; of `large`, finished ones
     #[arg(long)]
     pub(crate) events: Option<u32>,
-    /// Users, those of the due events included
+    /// Users, those of the due events included; of `large`, all of them
     #[arg(long)]
     pub(crate) users: Option<u32>,
     /// sqs or postgres
@@ -100,7 +104,7 @@ impl Options {
 
     /// Whether the load is another than the scenario's: then its limits say nothing.
     pub(crate) fn changes_load(&self) -> bool {
-        self.events.is_some() || self.latency_ms.is_some() || self.daemons.is_some() || self.queue.is_some()
+        self.events.is_some() || self.latency_ms.is_some() || self.daemons.is_some()
     }
 
     /// `--config` as the environment of the daemon.

@@ -21,8 +21,17 @@ pub(crate) struct Part {
 impl Part {
     /// Starts the role, and gives its first line.
     pub(crate) async fn start(role: &[&str]) -> anyhow::Result<(Self, String)> {
+        Self::start_with(role, Vec::new()).await
+    }
+
+    /// The same with variables of its own in the environment.
+    pub(crate) async fn start_with(
+        role: &[&str],
+        environment: Vec<(String, String)>,
+    ) -> anyhow::Result<(Self, String)> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(role)
+            .envs(environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

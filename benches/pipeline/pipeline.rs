@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::arrivals::Arrival;
+use super::bare::{self, Bare};
 use super::judge::{self, Judgement};
 use super::options::Options;
 use super::procfs;
@@ -34,6 +35,13 @@ pub(crate) struct Run {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) last_ms: f64,
+    /// From the start of the daemons to the first 2xx.
+    pub(crate) first_ms: f64,
+    /// Rates of the second and of the ninth tenth of the events.
+    pub(crate) second_per_second: f64,
+    pub(crate) ninth_per_second: f64,
+    /// The same I/O without bookkeeping.
+    pub(crate) bare: Option<Bare>,
     /// Seconds from the start of the daemons until all was written down and the queue empty.
     pub(crate) cpu: Cpu,
     /// Sends, receives and deletes, each a batch of up to ten.
@@ -51,16 +59,29 @@ impl Run {
 }
 
 pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
+    let bare = if load.bare {
+        Some(bare::measure(load, options).await?)
+    } else {
+        None
+    };
     let mut world = World::start(load, options).await?;
-    seed::people(&world.store, load.events, load.users, TimeDelta::zero()).await?;
+    seed::people(
+        &world.store,
+        &world.pool,
+        load.events,
+        load.users,
+        TimeDelta::zero(),
+    )
+    .await?;
     if options.statements {
         let extension = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements";
-        sqlx::query(extension).execute(world.store.pool()).await?;
+        sqlx::query(extension).execute(&world.pool).await?;
         sqlx::query("SELECT pg_stat_statements_reset()")
-            .execute(world.store.pool())
+            .execute(&world.pool)
             .await?;
     }
     let before = world.cpu();
+    let started_us = SystemClock.now().timestamp_micros();
     let mut daemons: Vec<Running> = (0..load.daemons)
         .map(|_| {
             Bday::program(&options.program, ["serve"])
@@ -76,9 +97,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     let sqs_calls = world.queue().await?.calls;
     let cpu = Cpu {
         daemon: daemons.iter().map(|daemon| procfs::cpu_secs(daemon.pid())).sum(),
-        postgres: after.postgres - before.postgres,
-        sqs: after.sqs - before.sqs,
-        receiver: after.receiver - before.receiver,
+        ..after - before
     };
     let peaks = daemons.iter().map(|daemon| procfs::peak_mb(daemon.pid()));
     let daemon_mb = peaks.fold(0.0, f64::max);
@@ -97,7 +116,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
         print_statements(&world).await?;
     }
     let arrivals: Vec<Arrival> = serde_json::from_str(&world.receiver.ask("all").await?)?;
-    let judgement = judge::judge(&world.store, &arrivals).await?;
+    let judgement = judge::judge(&world.pool, &arrivals).await?;
     world.stop().await?;
 
     let ticks: Vec<Tick> = daemons.iter().flat_map(ticks).collect();
@@ -108,6 +127,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
         .map(|arrival| (arrival.accepted_us - first.timestamp_micros()) as f64 / 1e3)
         .collect();
     waits.sort_unstable_by(f64::total_cmp);
+    let before_tick_ms = (first.timestamp_micros() - started_us) as f64 / 1e3;
     let last_ms = percentile(&waits, 1.0);
     let mut run = Run {
         scenario: load.scenario,
@@ -118,6 +138,10 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
         p50_ms: percentile(&waits, 0.5),
         p99_ms: percentile(&waits, 0.99),
         last_ms,
+        first_ms: before_tick_ms + percentile(&waits, 0.0),
+        second_per_second: rate_of_tenth(&waits, 2),
+        ninth_per_second: rate_of_tenth(&waits, 9),
+        bare,
         cpu,
         sqs_calls,
         daemon_mb,
@@ -153,7 +177,7 @@ async fn all_written_down(world: &mut World) -> anyhow::Result<()> {
     while since.elapsed() < PATIENCE {
         let under_way: i64 =
             sqlx::query_scalar("SELECT count(*) FROM events WHERE state IN ('queued', 'delivering')")
-                .fetch_one(world.store.pool())
+                .fetch_one(&world.pool)
                 .await?;
         if under_way == 0 && world.queue().await?.messages == 0 {
             return Ok(());
@@ -194,6 +218,16 @@ fn tail(daemon: &Running) -> String {
     lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
+/// Events per second in the `n`th tenth of all, the first being 1.
+fn rate_of_tenth(waits: &[f64], n: usize) -> f64 {
+    let tenth = waits.len() / 10;
+    let ends = (waits.get(tenth * (n - 1)), waits.get(tenth * n));
+    let (Some(from), Some(to)) = ends else {
+        return f64::NAN;
+    };
+    tenth as f64 * 1e3 / (to - from)
+}
+
 pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
@@ -204,7 +238,7 @@ async fn print_statements(world: &World) -> anyhow::Result<()> {
         "SELECT total_exec_time, calls, rows, regexp_replace(query, '\\s+', ' ', 'g') FROM pg_stat_statements
          ORDER BY total_exec_time DESC LIMIT 12",
     )
-    .fetch_all(world.store.pool())
+    .fetch_all(&world.pool)
     .await?;
     eprintln!("{:>9} {:>7} {:>8}  statement", "ms", "calls", "rows");
     for (ms, calls, rows, query) in rows {

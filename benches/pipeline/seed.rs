@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use bday::app;
 use bday::clock::{Clock as _, SettableClock, SharedClock, SystemClock};
 use bday::config::Config;
-use bday::health::Beat;
 use bday::store::Store;
 use bday::tzguard;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
+use sqlx::PgPool;
 
 /// The names hold what JSON must escape, and what is more than a byte. `$1` is how many of the `$2` are due at `$3`:
 /// in zones without clock changes, so that local and UTC time never differ by surprise. The others have their day
@@ -35,11 +35,24 @@ INSERT INTO occasions (user_id, kind, year, month, day, known_at)
 SELECT id, 'birthday', 1950 + n % 60, extract(month FROM local), extract(day FROM local), $4 FROM dated";
 
 /// Fills an empty database: `users` people, of whom `events` are due `ahead` of the start of this minute.
-pub(crate) async fn people(store: &Store, events: u32, users: u32, ahead: TimeDelta) -> anyhow::Result<()> {
+pub(crate) async fn people(
+    store: &Store,
+    pool: &PgPool,
+    events: u32,
+    users: u32,
+    ahead: TimeDelta,
+) -> anyhow::Result<()> {
     store.migrate().await?;
     let now = SystemClock.now();
     // As in a database that has seen this binary before: nothing is computed again at the start.
-    tzguard::recompute(store, &config()?.schedule(), now, &tzguard::version()).await?;
+    tzguard::recompute(
+        store,
+        &config()?.schedule(),
+        &SystemClock,
+        &tzguard::version(),
+        || {},
+    )
+    .await?;
     let minute = now
         .with_second(0)
         .context("every minute has a second 0")?
@@ -49,24 +62,23 @@ pub(crate) async fn people(store: &Store, events: u32, users: u32, ahead: TimeDe
         .bind(users as i32)
         .bind(minute + ahead)
         .bind(now - TimeDelta::days(1))
-        .execute(store.pool())
+        .execute(pool)
         .await?;
     plan(store, minute - TimeDelta::minutes(1), events).await?;
-    settle(store).await
+    settle(pool).await
 }
 
 /// One tick, a minute ago: it plans all that is due, and sends nothing yet.
 async fn plan(store: &Store, at: DateTime<Utc>, events: u32) -> anyhow::Result<()> {
     let config = config()?;
     let clock: SharedClock = Arc::new(SettableClock::new(at));
-    let queue = app::memory_queue(&config, Arc::clone(&clock));
-    let beat = Beat::new(Arc::clone(&clock));
-    let scheduler = app::scheduler(&config, store.clone(), queue, clock, beat);
+    let queue = app::queue(&config, store, &clock).await?;
+    let scheduler = app::scheduler_for_command(&config, store.clone(), queue, clock);
     let (tick, result) = scheduler.run_once(at).await;
     result?;
     anyhow::ensure!(
         tick.planned == u64::from(events) && tick.due == 0,
-        "{events} events should have been planned, but the tick says {tick:?}"
+        "expected {events} planned events: {tick:?}"
     );
     Ok(())
 }
@@ -78,9 +90,9 @@ pub(crate) fn config() -> anyhow::Result<Config> {
 }
 
 /// What a database that has been running for a while has behind it, and would else do in the middle of the run.
-async fn settle(store: &Store) -> anyhow::Result<()> {
+async fn settle(pool: &PgPool) -> anyhow::Result<()> {
     for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
-        sqlx::query(statement).execute(store.pool()).await?;
+        sqlx::query(statement).execute(pool).await?;
     }
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use super::api::Api;
 use super::idle::Idle;
+use super::large::Large;
 use super::pipeline::Run;
 use super::scenario::Verdict;
 
-pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api]) {
+pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api], larges: &[Large]) {
     if !runs.is_empty() {
         // The four by process are microseconds of CPU for each event; calls are those to SQS for each event.
         println!(
@@ -48,6 +49,26 @@ pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api]) {
             exactness(run),
             limits(&run.limits),
         );
+        if let Some(bare) = run.bare {
+            println!(
+                "{:<15} {:.2} of the rate without bookkeeping ({:.0}/s; us of CPU: {:.1} in the process, {:.1} in PostgreSQL)",
+                "",
+                run.per_second / bare.per_second,
+                bare.per_second,
+                us(bare.cpu.daemon),
+                us(bare.cpu.postgres),
+            );
+        }
+        if run.scenario == "million" {
+            println!(
+                "{:<15} first 2xx {:.0} ms after the start; second tenth {:.0}/s, ninth {:.0}/s: {:.2}",
+                "",
+                run.first_ms,
+                run.second_per_second,
+                run.ninth_per_second,
+                run.ninth_per_second / run.second_per_second,
+            );
+        }
     }
     for idle in idles {
         for (users, us) in &idle.ticks_us {
@@ -75,6 +96,27 @@ pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api]) {
         }
         println!("{}", limits(&api.limits).trim_start_matches("; "));
     }
+    larges.iter().for_each(print_large);
+}
+
+fn print_large(large: &Large) {
+    println!(
+        "\n{:<42} {:>12} {:>12} {:>6}",
+        format!("{} users, {} events", large.users, large.events),
+        "large",
+        "small",
+        "ratio"
+    );
+    for figure in &large.figures {
+        println!(
+            "{:<42} {:>12.1} {:>12.1} {:>6.2}",
+            figure.what,
+            figure.large,
+            figure.small,
+            figure.ratio()
+        );
+    }
+    println!("{}", limits(&large.limits).trim_start_matches("; "));
 }
 
 fn exactness(run: &Run) -> String {

@@ -1,15 +1,19 @@
 //! Everything but the daemon, for one run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bday::clock::SystemClock;
 use bday::config::QueueKind;
 use bday::embedded::{self, EmbeddedPostgres};
 use bday::pipeline::queue::Queue as _;
 use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::store::{self, Store};
 use serde::Serialize;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
-use super::endpoint::{self, Figures};
+use super::endpoint::Figures;
 use super::options::Options;
 use super::part::Part;
 use super::procfs;
@@ -24,9 +28,23 @@ pub(crate) struct Cpu {
     pub(crate) receiver: f64,
 }
 
+impl std::ops::Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            daemon: self.daemon - before.daemon,
+            postgres: self.postgres - before.postgres,
+            sqs: self.sqs - before.sqs,
+            receiver: self.receiver - before.receiver,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) store: Store,
+    pub(crate) pool: PgPool,
     pub(crate) receiver: Part,
     server: EmbeddedPostgres,
     queue: Waiting,
@@ -64,7 +82,7 @@ pub(crate) async fn postgres(
     .await?)
 }
 
-/// A store for what the benchmark itself asks of the database.
+/// A store for stages that run in this process.
 pub(crate) fn store(url: &str) -> anyhow::Result<Store> {
     let options = store::Options {
         max_connections: 2,
@@ -75,10 +93,25 @@ pub(crate) fn store(url: &str) -> anyhow::Result<Store> {
     Ok(Store::new(url, &options)?)
 }
 
+/// Connections for statements of the benchmark's own.
+pub(crate) fn pool(url: &str) -> anyhow::Result<PgPool> {
+    Ok(PgPoolOptions::new().max_connections(2).connect_lazy(url)?)
+}
+
+/// Creates an empty database; returns its URL.
+pub(crate) async fn create_database(server: &EmbeddedPostgres, name: &str) -> anyhow::Result<String> {
+    let mut connection = PgConnection::connect(&server.url()).await?;
+    connection
+        .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .await?;
+    connection.close().await?;
+    Ok(server.url_of(name))
+}
+
 impl World {
     pub(crate) async fn start(load: &Load, options: &Options) -> anyhow::Result<Self> {
         let server = postgres(options, &[]).await?;
-        let store = store(&server.url())?;
+        let (store, pool) = (store(&server.url())?, pool(&server.url())?);
         let (receiver, webhook) = Part::start(&["receiver", &load.latency.as_millis().to_string()]).await?;
         let mut environment = vec![
             ("BDAY__DATABASE__URL".to_owned(), server.url()),
@@ -93,12 +126,12 @@ impl World {
                 Waiting::Sqs(Box::new(endpoint))
             }
             QueueKind::Postgres => {
-                environment.push((
-                    "BDAY__QUEUE__POSTGRES__NAME".to_owned(),
-                    endpoint::QUEUE.to_owned(),
-                ));
                 let visibility = Duration::from_secs(30);
-                Waiting::Postgres(PostgresQueue::new(store.clone(), endpoint::QUEUE, visibility, 5).await)
+                Waiting::Postgres(PostgresQueue::new(
+                    store.clone(),
+                    Arc::new(SystemClock),
+                    visibility,
+                ))
             }
         };
         if let Some(in_flight) = load.in_flight {
@@ -107,6 +140,7 @@ impl World {
         environment.extend(options.config()?);
         Ok(Self {
             store,
+            pool,
             receiver,
             server,
             queue,
@@ -148,6 +182,7 @@ impl World {
 
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.store.close().await;
+        self.pool.close().await;
         Ok(self.server.stop().await?)
     }
 }
