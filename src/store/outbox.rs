@@ -142,7 +142,8 @@ impl Store {
         .await
     }
 
-    /// Leaves the events of `deferred` in their pack, to be sent and received again later.
+    /// Leaves the events of `deferred` in the outbox, to be sent and received again later. They get a pack of their own: whoever sent
+    /// the old one may confirm it only now, and a pack that is confirmed is not sent again.
     ///
     /// # Errors
     /// The database is unavailable; then the pack is received again as it is.
@@ -150,8 +151,8 @@ impl Store {
         for one in deferred {
             self.in_time(async {
                 sqlx::query(
-                    "UPDATE outbox SET event_ids = $2, available_at = $3, sent_at = NULL
-                     WHERE id = $1 AND dead_letter IS NULL",
+                    "WITH old AS (DELETE FROM outbox WHERE id = $1 AND dead_letter IS NULL RETURNING created_at)
+                     INSERT INTO outbox (event_ids, created_at, available_at) SELECT $2, created_at, $3 FROM old",
                 )
                 .bind(one.pack)
                 .bind(&one.event_ids)
