@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Until events that another transaction held are received again.
 const LOCKED_FOR: Duration = Duration::from_secs(5);
 /// Until events of kinds that this process does not know are received again, perhaps by another.
-const UNKNOWN_FOR: Duration = Duration::from_secs(30);
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// With fewer places than this and more events, a lane waits a moment for more places: statements are cheaper by the dozen.
 const GATHER: usize = 64;
 const GATHER_FOR: Duration = Duration::from_millis(2);
