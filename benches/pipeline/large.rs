@@ -29,7 +29,7 @@ const BYTES_PER_EVENT: u64 = 600;
 const MOST_RATIO: f64 = 1.5;
 const IDLE_TICKS: usize = 50;
 const DUE: u32 = 1000;
-const DUE_TICKS: usize = 20;
+const DUE_TICKS: u32 = 20;
 const LEASE_BATCH: usize = 256;
 /// A machine that has room for such a database; what the fill writes need not be logged.
 const POSTGRES: [(&str, &str); 7] = [
@@ -79,7 +79,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Large> {
             side.tick(0).await?;
         }
     }
-    for _ in 0..DUE_TICKS {
+    // As many as the day has users for.
+    for _ in 0..(users / 365 / DUE).min(DUE_TICKS) {
         for side in &mut sides {
             side.tick(DUE).await?;
         }
