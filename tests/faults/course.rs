@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use bday::clock::{Clock, SystemClock};
 use bday::store::UserRef;
-use sqlx::AssertSqlSafe;
+use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet::Daemon;
 use super::journal::Cause;
 use super::options::Queue;
 use super::place::{Place, QUEUE};
-use super::plan::{DatabaseFault, Plan, QueueFault, ReceiverFault, Tick, Timed};
+use super::plan::{DatabaseFault, MOST_SKEW_MS, Plan, QueueFault, ReceiverFault, Tick, Timed, Work};
+use super::seed;
 use super::support::receiver::Behaviour;
 use super::support::sqs::Faults;
 
@@ -26,9 +27,11 @@ pub(crate) async fn run(place: &Place, plan: &Plan, daemons: &mut [Daemon<'_>]) 
         queue(place, &plan.queue),
         receiver(place, &plan.receiver),
         clock(place, &plan.clock),
-        deletions(place, &plan.deletions),
+        work(place, &plan.work),
     );
-    std::fs::write(&place.offset, "0").unwrap();
+    turn(place, 0);
+    // A pause whose answer was lost may have begun late.
+    pause(place, Duration::ZERO).await;
 }
 
 /// A tick a second; `stop` ends it, after all of the plan's.
@@ -105,11 +108,14 @@ async fn queue(place: &Place, faults: &Timed<QueueFault>) {
     for (time, fault) in faults {
         at(place, *time).await;
         place.journal.note(format!("queue: {fault:?}"));
-        match place.queue {
-            Queue::Sqs => break_sqs(place, *fault).await,
-            // What the database refuses just now is a fault that did not happen.
-            Queue::Postgres => drop(break_pgmq(place, *fault).await),
-        }
+        let broken = async {
+            match place.queue {
+                Queue::Sqs => break_sqs(place, *fault).await,
+                // What the database refuses just now is a fault that did not happen.
+                Queue::Postgres => drop(break_outbox(place, *fault).await),
+            }
+        };
+        place.journal.during(Cause::Queue, broken).await;
     }
 }
 
@@ -126,7 +132,8 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
                 .client()
                 .purge_queue()
                 .queue_url(place.sqs.queue_url(QUEUE));
-            return drop(purge.send().await);
+            drop(purge.send().await);
+            return age_packs(place).await;
         }
         QueueFault::Strangers(n) => {
             for n in 0..n as usize {
@@ -188,58 +195,64 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
     place.sqs.faults(|now| *now = Faults::default());
 }
 
-/// What others might put on the queue; each is a JSON text, since pgmq takes nothing else.
-const STRANGERS: [&str; 6] = [
-    r#""hello""#,
+/// The scheduler sends a lost pack again after two minutes: so long has passed for those that were sent.
+async fn age_packs(place: &Place) {
+    let age = "UPDATE outbox SET sent_at = sent_at - interval '121 seconds' WHERE sent_at IS NOT NULL";
+    while sqlx::query(age).execute(&place.pool).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What others might put on the queue.
+const STRANGERS: [&str; 7] = [
+    "hello",
     "{}",
     r#"{"v":1}"#,
-    r#"{"v":1,"event":"no id"}"#,
+    r#"{"v":1,"events":["no id"]}"#,
     r#"{"v":2,"events":[]}"#,
-    r#"{"v":1,"event":"0197d5a0-0000-7000-8000-000000000000"}"#,
+    r#"{"v":1,"events":["0197d5a0-0000-7000-8000-000000000000"]}"#,
+    r#"{"v":1,"pack":9000000000,"events":["0197d5a0-0000-7000-8000-000000000000"]}"#,
 ];
 
-async fn break_pgmq(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
+/// Rows of the outbox, which is the queue.
+async fn break_outbox(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
     let pool = &place.pool;
     match fault {
-        QueueFault::Purged => {
-            let purge = AssertSqlSafe(format!("DELETE FROM pgmq.q_{QUEUE}"));
-            sqlx::query(purge).execute(pool).await?;
-        }
         QueueFault::Strangers(n) => {
-            for n in 0..n as usize {
-                sqlx::query("SELECT pgmq.send($1, $2::jsonb)")
-                    .bind(QUEUE)
-                    .bind(STRANGERS[n % STRANGERS.len()])
-                    .execute(pool)
-                    .await?;
-            }
+            sqlx::query(
+                "INSERT INTO outbox (event_ids, created_at, available_at)
+                 SELECT ARRAY[gen_random_uuid()], now(), now() FROM generate_series(1, $1)",
+            )
+            .bind(n as i32)
+            .execute(pool)
+            .await?;
         }
         QueueFault::Duplicates(every, long) => {
-            // Half of them are new messages, half the same ones handed out again.
-            let statement = format!(
-                "WITH again AS (UPDATE pgmq.q_{QUEUE} SET vt = clock_timestamp() WHERE msg_id % (2 * $2) = 0)
-                 SELECT pgmq.send($1, message) FROM pgmq.q_{QUEUE} WHERE msg_id % (2 * $2) = $2"
-            );
             let until = place.journal.now() + long;
             while place.journal.now() < until {
-                sqlx::query(AssertSqlSafe(statement.clone()))
-                    .bind(QUEUE)
-                    .bind(every as i64)
-                    .execute(pool)
-                    .await?;
+                // Half of them are new rows, half the same ones handed out again.
+                sqlx::query(
+                    "WITH again AS (
+                         UPDATE outbox SET available_at = now() WHERE dead_letter IS NULL AND id % (2 * $1) = 0)
+                     INSERT INTO outbox (event_ids, created_at, available_at)
+                     SELECT event_ids, now(), now() FROM outbox WHERE dead_letter IS NULL AND id % (2 * $1) = $1",
+                )
+                .bind(every as i64)
+                .execute(pool)
+                .await?;
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
         QueueFault::Away(long) | QueueFault::Refusing(long) => {
             let mut transaction = pool.begin().await?;
-            let lock = format!("LOCK TABLE pgmq.q_{QUEUE} IN ACCESS EXCLUSIVE MODE");
-            sqlx::query(AssertSqlSafe(lock))
+            sqlx::query("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
                 .execute(&mut *transaction)
                 .await?;
             tokio::time::sleep(long).await;
             transaction.rollback().await?;
         }
-        QueueFault::Slow(..)
+        QueueFault::Purged
+        | QueueFault::Slow(..)
         | QueueFault::FailingEntries(..)
         | QueueFault::LosingAnswers(..)
         | QueueFault::Shuffled(..) => {}
@@ -252,35 +265,23 @@ async fn receiver(place: &Place, faults: &Timed<(ReceiverFault, Duration)>) {
     for (time, (fault, long)) in faults {
         at(place, *time).await;
         place.journal.note(format!("receiver: {fault:?}"));
-        let spell = tokio::time::sleep(*long);
-        match fault {
-            ReceiverFault::Away => {
-                // What is being answered at this moment is cut off, too.
-                place
-                    .journal
-                    .during(Cause::Answers, async {
-                        receiver.refuse().await;
-                        spell.await;
-                    })
-                    .await;
-                receiver.accept().await;
+        let answers = matches!(
+            fault,
+            ReceiverFault::Away | ReceiverFault::Swallowing | ReceiverFault::BreakingOff
+        );
+        let cause = if answers { Cause::Answers } else { Cause::Receiver };
+        let spell = async {
+            // What is being answered at this moment is cut off, too.
+            if matches!(fault, ReceiverFault::Away) {
+                receiver.refuse().await;
+                tokio::time::sleep(*long).await;
+                return receiver.accept().await;
             }
-            ReceiverFault::Swallowing | ReceiverFault::BreakingOff => {
-                let bytes = Duration::from_millis(100);
-                receiver.script([if matches!(fault, ReceiverFault::Swallowing) {
-                    Behaviour::SlowBytes(bytes)
-                } else {
-                    Behaviour::ResetAfterHead
-                }]);
-                place.journal.during(Cause::Answers, spell).await;
-                receiver.script([]);
-            }
-            fault => {
-                receiver.script([behaviour(*fault)]);
-                spell.await;
-                receiver.script([]);
-            }
-        }
+            receiver.script([behaviour(*fault)]);
+            tokio::time::sleep(*long).await;
+            receiver.script([]);
+        };
+        place.journal.during(cause, spell).await;
     }
 }
 
@@ -295,32 +296,96 @@ fn behaviour(fault: ReceiverFault) -> Behaviour {
         ReceiverFault::Endless => Behaviour::EndlessBody,
         ReceiverFault::Babbling => Behaviour::Bytes(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
         ReceiverFault::Slow(ms) => Behaviour::slow(Duration::from_millis(ms)),
-        ReceiverFault::Hanging
-        | ReceiverFault::Swallowing
-        | ReceiverFault::BreakingOff
-        | ReceiverFault::Away => Behaviour::Hang,
+        ReceiverFault::Swallowing => Behaviour::SlowBytes(Duration::from_millis(100)),
+        ReceiverFault::BreakingOff => Behaviour::ResetAfterHead,
+        ReceiverFault::Hanging | ReceiverFault::Away => Behaviour::Hang,
     }
 }
 
 async fn clock(place: &Place, jumps: &Timed<i64>) {
-    for (time, offset) in jumps {
+    for (number, (time, offset)) in jumps.iter().enumerate() {
         at(place, *time).await;
         place.journal.note(format!("clock: {offset} ms off"));
-        // Renamed into place: a reader must never see half of it.
-        let new = place.offset.with_extension("new");
-        std::fs::write(&new, offset.to_string()).unwrap();
-        std::fs::rename(&new, &place.offset).unwrap();
+        turn(place, *offset);
+        if offset.abs() > MOST_SKEW_MS {
+            let next = jumps
+                .get(number + 1)
+                .map_or(*time + LONGEST_WRONG, |(next, _)| *next);
+            let until = next.min(*time + LONGEST_WRONG);
+            place.journal.during(Cause::Clock, at(place, until)).await;
+            turn(place, 0);
+        }
     }
 }
 
-async fn deletions(place: &Place, deletions: &Timed<u32>) {
-    for (number, (time, n)) in deletions.iter().enumerate() {
+/// A clock that is wrong for longer than this costs its daemon its leases, and so may repeat what it has in flight.
+const LONGEST_WRONG: Duration = Duration::from_secs(5);
+
+fn turn(place: &Place, offset: i64) {
+    // Renamed into place: a reader must never see half of it.
+    let new = place.offset.with_extension("new");
+    std::fs::write(&new, offset.to_string()).unwrap();
+    std::fs::rename(&new, &place.offset).unwrap();
+}
+
+async fn work(place: &Place, work: &Timed<Work>) {
+    for (number, (time, work)) in work.iter().enumerate() {
         at(place, *time).await;
-        for n in 0..*n {
-            let external_id = format!("u{}", 7 + 40 * number as u32 + n);
-            let user = UserRef::External(&external_id);
-            // With the database away it does not happen.
-            let _deleted = place.store.delete_user(SystemClock.now(), user, None).await;
+        place.journal.note(format!("{work:?}"));
+        match work {
+            Work::Import(n, killed_after) => import(place, number, *n, *killed_after).await,
+            Work::Plan(n) => {
+                // With the database away it does not happen.
+                let _written = seed::unplanned(place, *n, number).await;
+            }
+            Work::Edit(user) => {
+                let send_at = (seed::minute_over() - TimeDelta::minutes(1))
+                    .format("%H:%M")
+                    .to_string();
+                let arguments = ["user", "update", &format!("u{user}"), "--send-at", &send_at];
+                // It may be deleted, or the database away.
+                let _edited = place.bday(&arguments, "/none").finish().await;
+            }
+            Work::Pause(long) => place.journal.during(Cause::Paused, pause(place, *long)).await,
+            Work::Redrive => drop(place.bday(&["dlq", "redrive"], "/none").finish().await),
+            Work::Delete(n) => {
+                for n in 0..*n {
+                    let external_id = format!("u{}", 7 + 40 * number as u32 + n);
+                    let user = UserRef::External(&external_id);
+                    let _deleted = place.store.delete_user(SystemClock.now(), user, None).await;
+                }
+            }
         }
+    }
+}
+
+/// Imports the same file until that succeeds.
+async fn import(place: &Place, number: usize, n: u32, killed_after: Option<u64>) {
+    let path = place.directory.join(format!("import-{number}.csv"));
+    std::fs::write(&path, seed::file(n, number)).unwrap();
+    let path = path.to_str().unwrap();
+    let import = || place.bday(&["user", "import", path], "/none");
+    if let Some(ms) = killed_after {
+        let mut running = import().start();
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        running.kill();
+        running.exit().await;
+    }
+    while !import().finish().await.status.success() {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn pause(place: &Place, long: Duration) {
+    if place
+        .store
+        .set_pause(SystemClock.now(), "the fault suite")
+        .await
+        .is_ok()
+    {
+        tokio::time::sleep(long).await;
+    }
+    while place.store.end_pause().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::journal::Cause;
 use super::place::Place;
-use super::plan::{DaemonFault, TURNED};
+use super::plan::{ADDS_A_KIND, DaemonFault, TURNED};
+use super::seed;
 use super::support::process::Running;
 
 /// One of the daemons, and those that were here before it.
@@ -42,10 +43,13 @@ impl<'a> Daemon<'a> {
     fn launch(&mut self) {
         self.generation += 1;
         let path = self.path();
-        let bday = if self.number == TURNED {
-            self.place.turned(&path)
-        } else {
-            self.place.bday(&["serve"], &path)
+        let bday = match self.number {
+            TURNED => self.place.turned(&path),
+            ADDS_A_KIND => {
+                let message = format!("BDAY__KINDS__{}__MESSAGE", seed::ADDED_KIND.to_uppercase());
+                self.place.bday(&["serve"], &path).env(&message, "Happy name day")
+            }
+            _ => self.place.bday(&["serve"], &path),
         };
         self.running = Some(bday.start());
     }
@@ -86,7 +90,7 @@ impl<'a> Daemon<'a> {
                 running.exit().await
             })
             .await;
-        if status.signal().is_none() {
+        if status.signal().is_none() && !self.refused_its_clock(&running) {
             self.complain(format!("had ended by itself before it was killed: {status}"));
         }
         self.logs.push((self.path(), running.lines()));
@@ -102,7 +106,7 @@ impl<'a> Daemon<'a> {
         let status = running.exit().await;
         let took = self.place.journal.now().saturating_sub(from);
         // One that has hardly begun has not taken the signal over yet.
-        if !status.success() && status.signal() != Some(15) {
+        if !status.success() && status.signal() != Some(15) && !self.refused_its_clock(&running) {
             self.complain(format!("ended badly after SIGTERM: {status}"));
         }
         if status.signal().is_some() {
@@ -115,6 +119,12 @@ impl<'a> Daemon<'a> {
             .journal
             .note(format!("daemon {} stopped in {took:.2?}", self.path()));
         self.logs.push((self.path(), running.lines()));
+    }
+
+    /// A daemon that starts with a wrong clock says so and ends.
+    fn refused_its_clock(&self, ended: &Running) -> bool {
+        let says_so = |line: &String| line.contains("differs from the database's");
+        self.number == TURNED && ended.lines().last().is_some_and(says_so)
     }
 
     async fn freeze(&self, long: Duration) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bday::clock::{Clock, SystemClock};
 use chrono::{DateTime, Utc};
 
-/// What can make an acceptance unknown to the sender.
+/// What can make an acceptance unknown to the sender, or a greeting late.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cause {
     /// The daemon that posts to this path was killed.
@@ -16,17 +16,29 @@ pub(crate) enum Cause {
     Database,
     /// The receiver did not answer what it accepted.
     Answers,
-    /// The daemon that posts to this path stood still. That explains nothing by itself: a lease outlasts it.
+    /// The daemon that posts to this path stood still. That explains no repeat by itself: a lease outlasts it.
     Frozen(String),
+    /// The clock of the daemon that turns its clock is not accepted.
+    Clock,
+    /// The queue did not work.
+    Queue,
+    /// The receiver did not accept, or was slow.
+    Receiver,
+    /// Sending was paused.
+    Paused,
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Killed(_) => f.write_str("the sender was killed"),
-            Self::Database => f.write_str("the database was away"),
+            Self::Killed(_) => f.write_str("a daemon was killed"),
+            Self::Database => f.write_str("the database was unavailable"),
             Self::Answers => f.write_str("the answer was lost"),
-            Self::Frozen(_) => f.write_str("the sender stood still"),
+            Self::Frozen(_) => f.write_str("a daemon was frozen"),
+            Self::Clock => f.write_str("a clock was wrong"),
+            Self::Queue => f.write_str("the queue was unavailable"),
+            Self::Receiver => f.write_str("the receiver failed"),
+            Self::Paused => f.write_str("sending was paused"),
         }
     }
 }

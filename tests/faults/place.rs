@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bday::embedded::{EmbeddedPostgres, Options};
 use bday::store::{self, Store};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::sync::Mutex;
 
@@ -14,23 +15,17 @@ use super::support::process::Bday;
 use super::support::receiver::Receiver;
 use super::support::sqs::Sqs;
 
-/// The queue's name, in SQS and in Postgres.
+/// The queue's name in SQS.
 pub(crate) const QUEUE: &str = "bday_messages";
-/// How far the daemons may bring an event before it is dead.
-const MAX_RECEIVES: &str = "12";
-
-/// Production's settings, made small where they are times: a lease of 7 s stands for 30 s. A statement's deadline stays
-/// longer than a lease, and a lost message is noticed later than any wait, as they are there.
-const SETTINGS: [(&str, &str); 15] = [
+/// Production's settings, made small where they are times: a lease of 15 s stands for 30 s. Attempts, breaker and the lateness rule
+/// are the default.
+const SETTINGS: [(&str, &str); 12] = [
     ("QUEUE__CREATE", "true"),
-    ("QUEUE__VISIBILITY_SECS", "7"),
-    ("QUEUE__MAX_RECEIVES", MAX_RECEIVES),
+    ("QUEUE__VISIBILITY_SECS", "15"),
     ("QUEUE__WAIT_SECS", "2"),
     ("WEBHOOK__TIMEOUT_SECS", "2"),
     ("WEBHOOK__CONNECT_TIMEOUT_SECS", "1"),
-    ("RETRY__SCHEDULE_SECS", "0,1,1,1,2,2,2,2,2,2,2"),
-    ("SCHEDULER__LOST_AFTER_SECS", "10"),
-    ("SCHEDULER__CLAIM_BATCH", "50"),
+    ("RETRY__SCHEDULE_SECS", "1,1,2,2"),
     ("WORKER__MAX_IN_FLIGHT", "64"),
     ("WORKER__DRAIN_SECS", "6"),
     ("DATABASE__ACQUIRE_TIMEOUT_SECS", "4"),
@@ -51,6 +46,8 @@ pub(crate) struct Place {
     pub(crate) queue: Queue,
     /// Where the turned clock's offset stands.
     pub(crate) offset: PathBuf,
+    /// A directory for files of this run.
+    pub(crate) directory: PathBuf,
     name: String,
     admin: String,
     url: String,
@@ -89,17 +86,24 @@ impl Place {
         let store = Store::new(&url, &options).unwrap();
         store.migrate().await.unwrap();
         let (sqs, receiver) = tokio::join!(Sqs::start(), Receiver::start());
-        let offset = std::env::temp_dir().join(format!("bday-faults-{}-{name}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("bday-faults-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let offset = directory.join("offset");
         std::fs::write(&offset, "0").unwrap();
         Self {
             server: Mutex::new(server),
-            pool: store.pool().clone(),
+            pool: PgPoolOptions::new()
+                .max_connections(2)
+                .acquire_timeout(Duration::from_secs(5))
+                .connect_lazy(&url)
+                .unwrap(),
             store,
             sqs,
             receiver,
             journal: Journal::start(),
             queue,
             offset,
+            directory,
             name,
             admin,
             url,
@@ -128,22 +132,17 @@ impl Place {
     }
 
     /// How many messages wait or are in flight.
-    pub(crate) async fn messages(&self) -> sqlx::Result<u64> {
-        if self.queue == Queue::Sqs {
-            let counts = self.sqs.counts(QUEUE);
-            return Ok((counts.visible + counts.in_flight + counts.delayed) as u64);
-        }
-        let count: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM pgmq.q_{QUEUE}")))
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(count.unsigned_abs())
+    pub(crate) fn messages(&self) -> usize {
+        let counts = self.sqs.counts(QUEUE);
+        counts.visible + counts.in_flight + counts.delayed
     }
 
     /// Gives the server back, without this run's database.
     pub(crate) async fn leave(self) -> EmbeddedPostgres {
         self.store.close().await;
+        self.pool.close().await;
         statement(&self.admin, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
-        drop(std::fs::remove_file(&self.offset));
+        drop(std::fs::remove_dir_all(&self.directory));
         self.server.into_inner()
     }
 }

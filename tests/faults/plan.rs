@@ -14,8 +14,10 @@ use super::options::Queue;
 pub(crate) const DAEMONS: usize = 3;
 /// The one whose clock can be turned.
 pub(crate) const TURNED: usize = 2;
-/// A daemon accepts a clock that is off by less than 5 s, with a lease of 30 s; here a lease has 7 s.
-pub(crate) const MOST_SKEW_MS: i64 = 1200;
+/// The one that knows a kind more than the others.
+pub(crate) const ADDS_A_KIND: usize = 1;
+/// A daemon accepts a clock that is off by up to 5 s; the rest is for the check's own round trip.
+pub(crate) const MOST_SKEW_MS: i64 = 4900;
 
 /// The size of a run.
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +65,9 @@ pub(crate) enum DatabaseFault {
 /// How the queue is treated. All but the last two are over after a while.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum QueueFault {
-    /// Connections are refused (SQS); the table is locked (Postgres).
+    /// Connections are refused (SQS); the outbox is locked (Postgres).
     Away(Duration),
-    /// 503 to every request (SQS); the table is locked (Postgres).
+    /// 503 to every request (SQS); the outbox is locked (Postgres).
     Refusing(Duration),
     /// Each call takes so long (SQS only).
     Slow(Duration, Duration),
@@ -77,7 +79,7 @@ pub(crate) enum QueueFault {
     Duplicates(u64, Duration),
     /// Messages come in any order (SQS only).
     Shuffled(Duration),
-    /// All messages are gone.
+    /// All messages are gone (SQS only: in Postgres they are the truth).
     Purged,
     /// So many messages that are none of ours.
     Strangers(u32),
@@ -108,6 +110,24 @@ pub(crate) enum ReceiverFault {
     Away,
 }
 
+/// What people do meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// `bday user import` of so many people whose day it is; killed after so many milliseconds, if any, and then run again until it
+    /// succeeds.
+    Import(u32, Option<u64>),
+    /// People who were there before fall into a day that is planned only now.
+    Plan(u32),
+    /// `bday user update` moves the event of the user with this number to a minute that is over.
+    Edit(u32),
+    /// `bday pause` for a while.
+    Pause(Duration),
+    /// `bday dlq redrive`
+    Redrive,
+    /// So many users are deleted.
+    Delete(u32),
+}
+
 /// What the ticker does at each of its beats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tick {
@@ -128,8 +148,7 @@ pub(crate) struct Plan {
     pub(crate) receiver: Timed<(ReceiverFault, Duration)>,
     /// Milliseconds by which the turned clock differs from then on.
     pub(crate) clock: Timed<i64>,
-    /// How many users are deleted.
-    pub(crate) deletions: Timed<u32>,
+    pub(crate) work: Timed<Work>,
     pub(crate) ticks: Vec<Tick>,
 }
 
@@ -145,8 +164,8 @@ impl Plan {
             database: dice.track(1.5, 8.0, database),
             queue: dice.track(0.5, 3.5, |rng| self::queue(rng, queue)),
             receiver: dice.track(0.0, 2.5, receiver),
-            clock: dice.track(0.5, 5.0, |rng| rng.i64(-MOST_SKEW_MS..=MOST_SKEW_MS)),
-            deletions: dice.track(0.5, 6.0, |rng| rng.u32(1..6)),
+            clock: dice.track(0.0, 4.0, clock),
+            work: dice.track(0.2, 1.6, |rng| work(rng, scale.events)),
             ticks: (0..scale.faults.as_secs()).map(|_| tick(&mut rng)).collect(),
         }
     }
@@ -187,8 +206,8 @@ fn database(rng: &mut Rng) -> DatabaseFault {
         0 | 1 => DatabaseFault::Restart,
         2 | 3 => DatabaseFault::Crash(ms(rng, 0..2000)),
         4..7 => DatabaseFault::Freeze(ms(rng, 200..4000)),
-        // Longer than a lease.
-        7 => DatabaseFault::Freeze(ms(rng, 7000..10_000)),
+        // Longer than a lease has left.
+        7 => DatabaseFault::Freeze(ms(rng, 13_000..16_000)),
         _ => DatabaseFault::Cut(rng.u8(20..=100)),
     }
 }
@@ -211,7 +230,8 @@ fn queue(rng: &mut Rng, queue: Queue) -> QueueFault {
 
 fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
     let fault = match rng.u8(0..16) {
-        0 | 1 => ReceiverFault::Status([500, 503, 404, 302, 204][rng.usize(0..5)]),
+        // 410 is dead at once, and gives a redrive something to do.
+        0 | 1 => ReceiverFault::Status([500, 503, 404, 302, 204, 410, 410][rng.usize(0..7)]),
         2 => ReceiverFault::Throttling,
         3 => ReceiverFault::Hanging,
         4 => ReceiverFault::Resetting,
@@ -224,6 +244,25 @@ fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
         _ => ReceiverFault::Slow(rng.u64(1..1500)),
     };
     (fault, ms(rng, 300..3000))
+}
+
+/// Most of the time within what is accepted; now and then so far off that the daemon must stand still.
+fn clock(rng: &mut Rng) -> i64 {
+    match rng.u8(0..6) {
+        0 => rng.i64(6000..90_000) * if rng.bool() { 1 } else { -1 },
+        _ => rng.i64(-MOST_SKEW_MS..=MOST_SKEW_MS),
+    }
+}
+
+fn work(rng: &mut Rng, events: u32) -> Work {
+    match rng.u8(0..12) {
+        0 | 1 => Work::Import(rng.u32(1..30), rng.bool().then(|| rng.u64(20..400))),
+        2 | 3 => Work::Plan(rng.u32(1..30)),
+        4..7 => Work::Edit(rng.u32(1..=events)),
+        7 => Work::Pause(ms(rng, 200..2500)),
+        8 | 9 => Work::Redrive,
+        _ => Work::Delete(rng.u32(1..6)),
+    }
 }
 
 fn tick(rng: &mut Rng) -> Tick {
@@ -263,11 +302,7 @@ impl fmt::Display for Plan {
                 .iter()
                 .map(|(at, by)| (*at, format!("clock of daemon {TURNED}: {by} ms off"))),
         );
-        lines.extend(
-            self.deletions
-                .iter()
-                .map(|(at, n)| (*at, format!("{n} users deleted"))),
-        );
+        lines.extend(self.work.iter().map(|(at, work)| (*at, format!("{work:?}"))));
         lines.sort();
         for (at, line) in lines {
             writeln!(f, "  {:6.2} s  {line}", at.as_secs_f64())?;

@@ -1,40 +1,100 @@
 //! People whose greetings fall due one after the other while the run lasts.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use bday::clock::{Clock as _, SystemClock};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 
 use super::place::Place;
 
-/// `$1` people in UTC. Their events are due from `$2` on, `$3` seconds apart: a real plan knows whole minutes only, and
-/// a run is shorter than one. The days around are planned, so that the planner leaves it at that.
-const PEOPLE: &str = "
+/// The kind that one daemon knows and the others do not.
+pub(crate) const ADDED_KIND: &str = "name_day";
+/// Every so many of the seeded users have a date of that kind too.
+const ADDED_EVERY: i32 = 40;
+
+/// `$1` people in UTC whose greetings are due at the minute `$2`. A real plan knows whole minutes only, and a run is shorter than one:
+/// so they may be sent from `$3` on, `$4` seconds apart, as if an attempt had been put off. The days around are planned, so that the
+/// planner leaves it at that.
+const DUE: &str = "
 WITH people AS (
-    SELECT n, gen_random_uuid() AS id, $2 + n * $3 * interval '1 second' AS due_at FROM generate_series(1, $1) AS n
+    SELECT n, gen_random_uuid() AS id, $3 + n * $4 * interval '1 second' AS from_at FROM generate_series(1, $1) AS n
 ), written AS (
-    INSERT INTO users (id, external_id, first_name, last_name, time_zone, created_at, updated_at)
-    SELECT id, 'u' || n, 'Ada', 'Lovelace ' || n, 'UTC', $4, $4 FROM people
+    INSERT INTO users (id, external_id, first_name, last_name, time_zone, send_at, created_at, updated_at)
+    SELECT id, 'u' || n, 'Ada', 'Lovelace ' || n, 'UTC', ($2 AT TIME ZONE 'UTC')::time, $5, $5 FROM people
+), dates AS (
+    SELECT id, 'birthday' AS kind, from_at FROM people
+    UNION ALL SELECT id, $6, from_at FROM people WHERE n % $7 = 0
 ), dated AS (
     INSERT INTO occasions (user_id, kind, year, month, day, known_at)
-    SELECT id, 'birthday', 1990, extract(month FROM due_at AT TIME ZONE 'UTC'),
-           extract(day FROM due_at AT TIME ZONE 'UTC'), $4 FROM people
+    SELECT id, kind, 1990, extract(month FROM $2 AT TIME ZONE 'UTC'), extract(day FROM $2 AT TIME ZONE 'UTC'), $5 FROM dates
 ), planned AS (
-    INSERT INTO planned_days (local_date, planned_at)
-    SELECT day::date, $4 FROM generate_series($2 - interval '9 days', $2 + interval '9 days', interval '1 day') AS day
+    INSERT INTO planned_days (local_date, rules, planned_at)
+    SELECT day::date, rules, $5
+    FROM generate_series($2 - interval '9 days', $2 + interval '9 days', interval '1 day') AS day,
+         (SELECT DISTINCT rules FROM planned_days) AS r
     ON CONFLICT DO NOTHING
 )
-INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, state, created_at)
-SELECT gen_random_uuid(), id, 'birthday', extract(year FROM due_at AT TIME ZONE 'UTC'),
-       (due_at AT TIME ZONE 'UTC')::date, due_at, 'pending', $4 FROM people";
+INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, late_from, next_attempt_at, state, created_at)
+SELECT gen_random_uuid(), id, kind, extract(year FROM $2 AT TIME ZONE 'UTC'), ($2 AT TIME ZONE 'UTC')::date, $2, from_at, from_at,
+       'pending', $5
+FROM dates";
 
-/// Writes `n` people, due evenly from `from` on for `long`.
-pub(crate) async fn people(place: &Place, n: u32, from: DateTime<Utc>, long: Duration) {
-    sqlx::query(PEOPLE)
+/// `$1` people in UTC whose day is that of `$2`, and that day is planned again.
+const UNPLANNED: &str = "
+WITH people AS (
+    INSERT INTO users (id, external_id, first_name, last_name, time_zone, send_at, created_at, updated_at)
+    SELECT gen_random_uuid(), 'p' || $4 || '-' || n, 'Grace', 'Hopper', 'UTC', ($2 AT TIME ZONE 'UTC')::time, $3, $3
+    FROM generate_series(1, $1) AS n
+    RETURNING id
+), opened AS (
+    DELETE FROM planned_days WHERE local_date = ($2 AT TIME ZONE 'UTC')::date
+)
+INSERT INTO occasions (user_id, kind, year, month, day, known_at)
+SELECT id, 'birthday', 1906, extract(month FROM $2 AT TIME ZONE 'UTC'), extract(day FROM $2 AT TIME ZONE 'UTC'), $3 FROM people";
+
+/// A whole minute that is over.
+pub(crate) fn minute_over() -> DateTime<Utc> {
+    let minute = SystemClock.now().with_second(0).unwrap().trunc_subsecs(0);
+    minute - TimeDelta::minutes(2)
+}
+
+/// Writes `n` people, who may be greeted evenly from `from` on for `long`.
+pub(crate) async fn due(place: &Place, n: u32, from: DateTime<Utc>, long: Duration) {
+    let due_at = minute_over();
+    sqlx::query(DUE)
         .bind(n as i32)
+        .bind(due_at)
         .bind(from)
         .bind(long.as_secs_f64() / f64::from(n.max(1)))
-        .bind(from - TimeDelta::days(1))
+        .bind(due_at - TimeDelta::days(1))
+        .bind(ADDED_KIND)
+        .bind(ADDED_EVERY)
         .execute(&place.pool)
         .await
         .unwrap();
+}
+
+/// Writes `n` people whose day is today, as if they had been there before it was planned.
+pub(crate) async fn unplanned(place: &Place, n: u32, number: usize) -> sqlx::Result<()> {
+    let due_at = minute_over();
+    sqlx::query(UNPLANNED)
+        .bind(n as i32)
+        .bind(due_at)
+        .bind(due_at - TimeDelta::days(1))
+        .bind(number as i32)
+        .execute(&place.pool)
+        .await?;
+    Ok(())
+}
+
+/// The file of an import of `n` people whose day is today.
+pub(crate) fn file(n: u32, number: usize) -> String {
+    let due_at = minute_over();
+    let mut text = "external_id,first_name,last_name,birth_date,time_zone,send_at\n".to_owned();
+    for n in 1..=n {
+        let (day, time) = (due_at.format("%m-%d"), due_at.format("%H:%M"));
+        writeln!(text, "i{number}-{n},Katherine,Johnson,1918-{day},UTC,{time}").unwrap();
+    }
+    text
 }
