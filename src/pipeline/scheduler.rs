@@ -343,7 +343,7 @@ fn log(tick: Tick, result: &Result<(), TickError>, minute: bool) {
     }
 }
 
-/// Until the next pass: longer after failures, up to half a minute.
+/// Until the next pass: longer after failures, up to 8 s. What falls due right after an outage waits no longer.
 fn pause(failures: u32) -> Duration {
-    INTERVAL * (1 << failures.min(4))
+    INTERVAL * (1 << failures.min(2))
 }

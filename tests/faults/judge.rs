@@ -18,7 +18,9 @@ use super::support::receiver::Record;
 /// From an acceptance to its record, when nothing is in the way: milliseconds, but the machine may be busy.
 const TO_RECORD: Duration = Duration::from_secs(1);
 /// A greeting that is accepted this long after it could be sent is late: a pass every second or two, and a busy machine.
-const LATE_AFTER: Duration = Duration::from_secs(4);
+const LATE_AFTER: Duration = Duration::from_secs(6);
+/// After an outage of the queue or the database, a scheduler and then a worker may pause for this long before they try again.
+const PAUSES: Duration = Duration::from_secs(13);
 /// A fault explains lateness for as long after its end as a lease and the longest pauses between two tries last.
 const RECOVERY: Duration = Duration::from_secs(40);
 /// The journal and the receiver began to count within this.
@@ -344,7 +346,11 @@ fn late(
             .saturating_sub(entry.from.max(sendable_at))
     };
     let meets = |entry: &&Entry| {
-        entry.from <= accepted_at && entry.to + CLOCKS >= sendable_at && accepted_at <= entry.to + RECOVERY
+        let after = match entry.cause {
+            Cause::Queue | Cause::Database => PAUSES,
+            _ => CLOCKS,
+        };
+        entry.from <= accepted_at && entry.to + after >= sendable_at && accepted_at <= entry.to + RECOVERY
     };
     let cause = entries.iter().filter(meets).max_by_key(|entry| overlap(entry));
     let excuse = match cause {

@@ -230,7 +230,8 @@ fn queue(rng: &mut Rng, queue: Queue) -> QueueFault {
 
 fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
     let fault = match rng.u8(0..16) {
-        0 | 1 => ReceiverFault::Status([500, 503, 404, 302, 204][rng.usize(0..5)]),
+        // 410 is dead at once, and gives a redrive something to do.
+        0 | 1 => ReceiverFault::Status([500, 503, 404, 302, 204, 410, 410][rng.usize(0..7)]),
         2 => ReceiverFault::Throttling,
         3 => ReceiverFault::Hanging,
         4 => ReceiverFault::Resetting,

@@ -21,7 +21,8 @@ const MAX_MESSAGES: usize = 10;
 const HELD_BACK: Duration = Duration::from_secs(10);
 /// How long a stop waits for a poll in flight. Messages of a poll that is broken off stay hidden until their visibility ends.
 const GRACE: Duration = Duration::from_millis(300);
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Between two polls that fail. What falls due right after an outage waits no longer.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// A received message, opened.
 pub(super) type Opened = (Arc<OpenPack>, Vec<Uuid>);
@@ -56,7 +57,7 @@ pub(super) async fn run(
                 drop(reserved);
                 shared.beat.turn();
                 failures = failures.saturating_add(1);
-                let pause = Duration::from_secs(1 << failures.min(5)).min(MAX_PAUSE);
+                let pause = Duration::from_secs(1 << failures.min(3)).min(MAX_PAUSE);
                 tracing::warn!(%error, retry_in_secs = pause.as_secs(), "receive failed");
                 soft.run_until_cancelled(tokio::time::sleep(pause)).await;
                 continue;
