@@ -20,7 +20,7 @@ const BUCKET_LOCKS: i32 = 0x6264_6179;
 /// The first key of the locks that keep two planners with the same rules from planning at the same time.
 const PLANNER_LOCKS: i32 = 0x6264_617a;
 /// How long a planner waits for the writers of a bucket. Later writers wait behind it, so it must be short.
-const BUCKET_PATIENCE: &str = "SET LOCAL lock_timeout = '300ms'";
+const BUCKET_PATIENCE: &str = "300ms";
 
 /// A page of a day that is being planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -231,7 +231,10 @@ impl Store {
 
 /// Waits a moment for the writers of `bucket`, or of all; returns whether they have ended. If not, the transaction is over.
 async fn lock_bucket(transaction: &mut Transaction<'_, Postgres>, bucket: Option<i16>) -> Result<bool> {
-    sqlx::query(BUCKET_PATIENCE).execute(&mut **transaction).await?;
+    let usual: String = sqlx::query_scalar("SELECT current_setting('lock_timeout')")
+        .fetch_one(&mut **transaction)
+        .await?;
+    set_lock_timeout(transaction, BUCKET_PATIENCE).await?;
     let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2, $3) AS b")
         .bind(BUCKET_LOCKS)
         .bind(i32::from(bucket.unwrap_or(0)))
@@ -240,10 +243,22 @@ async fn lock_bucket(transaction: &mut Transaction<'_, Postgres>, bucket: Option
         .await
         .map_err(StoreError::from);
     match locked {
-        Ok(_) => Ok(true),
+        Ok(_) => {
+            set_lock_timeout(transaction, &usual).await?;
+            Ok(true)
+        }
         Err(error) if error.is_contention() => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Until the transaction ends.
+async fn set_lock_timeout(transaction: &mut Transaction<'_, Postgres>, timeout: &str) -> Result<()> {
+    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+        .bind(timeout)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
 }
 
 async fn occasions_of_page(
