@@ -33,20 +33,21 @@ pub(super) enum Extent {
 }
 
 impl Scheduler {
-    /// Claims batch after batch, in several lanes, until nothing is due at `now`. Nothing while sending is paused.
+    /// Claims batch after batch, in several lanes, until nothing is due at `now`. Nothing while sending is paused. Returns whether it
+    /// ran out of time, so that more may be due.
     pub(super) async fn claim(
         &self,
         now: DateTime<Utc>,
         extent: Extent,
         tick: &mut Tick,
-    ) -> Result<(), TickError> {
+    ) -> Result<bool, TickError> {
         if self.store.pause().await?.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         // One lane first: most passes find nothing, or one batch.
         let mut cursor = ClaimCursor::default();
         if !self.claim_batch(now, &mut cursor, tick).await? {
-            return Ok(());
+            return Ok(false);
         }
         let began = self.clock.monotonic();
         let in_time = || match extent {
@@ -55,7 +56,7 @@ impl Scheduler {
         };
         let lanes = (0..LANES).map(|_| async {
             let (mut cursor, mut counts) = (cursor, Tick::default());
-            let mut result = Ok(());
+            let mut result = Ok(true);
             while in_time() {
                 if extent != Extent::All && self.store.queued().await? >= HIGH_WATER {
                     tokio::time::sleep(HIGH_WATER_PAUSE).await;
@@ -64,7 +65,10 @@ impl Scheduler {
                 }
                 match self.claim_batch(now, &mut cursor, &mut counts).await {
                     Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(false) => {
+                        result = Ok(false);
+                        break;
+                    }
                     Err(error) => {
                         result = Err(error);
                         break;
@@ -73,11 +77,11 @@ impl Scheduler {
             }
             Ok::<_, TickError>((counts, result))
         });
-        let mut result = Ok(());
+        let mut result = Ok(false);
         for lane in join_all(lanes).await {
-            let (counts, ended) = lane?;
+            let (counts, more) = lane?;
             tick.add(&counts);
-            result = result.and(ended);
+            result = result.and_then(|before| Ok(before | more?));
         }
         result
     }

@@ -153,13 +153,13 @@ impl Scheduler {
         let began = self.clock.monotonic();
         let mut tick = Tick::default();
         let mut result = self.resend_lost(now).await;
-        result = result.and(self.pass(now, Extent::All, true, &mut tick).await);
+        result = result.and(self.pass(now, Extent::All, true, &mut tick).await.map(drop));
         match self.plan(now).await {
             Ok(planned) => {
                 tick.planned += planned.planned;
                 tick.skipped += planned.skipped;
                 if planned.planned > 0 {
-                    result = result.and(self.claim(now, Extent::All, &mut tick).await);
+                    result = result.and(self.claim(now, Extent::All, &mut tick).await.map(drop));
                 }
             }
             Err(error) => result = result.and(Err(error)),
@@ -183,14 +183,14 @@ impl Scheduler {
         Ok(Skew::of(now, &*self.clock, &self.store).await?.check()?)
     }
 
-    /// Sweeps expired leases, claims, and sends what was left in the outbox.
+    /// Sweeps expired leases, claims, and sends what was left in the outbox. Returns whether more may be due.
     async fn pass(
         &self,
         now: DateTime<Utc>,
         extent: Extent,
         sweep: bool,
         tick: &mut Tick,
-    ) -> Result<(), TickError> {
+    ) -> Result<bool, TickError> {
         // What the sweep makes pending is due, so it comes first; it costs a look-up.
         let swept = if sweep {
             self.expire_leases(now).await
@@ -202,7 +202,7 @@ impl Scheduler {
             tick.enqueued += sent;
             tick.failed += failed;
         });
-        swept.and(claimed).and(left)
+        swept.and(left).and(claimed)
     }
 
     /// Passes until `token` is cancelled, and beside them plans and cleans up.
@@ -239,6 +239,8 @@ impl Scheduler {
             let Some(result) = token.run_until_cancelled(pass).await else {
                 return;
             };
+            let more = matches!(result, Ok(true));
+            let result = result.map(drop);
             self.beat.turn();
             self.note(&mut tick, began, &result);
             if result.is_ok() {
@@ -248,6 +250,10 @@ impl Scheduler {
                 failed_at = Some(self.clock.monotonic());
             }
             log(tick, &result, starts_a_minute(now));
+            if more {
+                // A backlog: workers must not wait for the next pass.
+                continue;
+            }
             let pause = self.until_next(now, wake, pause(failures));
             if token.run_until_cancelled(pause).await.is_none() {
                 return;
