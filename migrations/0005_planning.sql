@@ -1,7 +1,7 @@
 -- The local dates that were planned, by the rules they were planned under: schedulers with other kinds or send times (in a
 -- rollout) plan each date by themselves, and none closes a date for another.
--- A row without `planned_at` is open: whoever writes a user plans that date in the same transaction, and a planner still goes
--- through the users that were there before.
+-- A row without `planned_at` is open: each write of a user plans that date in the same transaction, and a planner still plans
+-- the users that existed before.
 CREATE TABLE planned_days (
     local_date date NOT NULL,
     rules      text NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE planned_days (
     PRIMARY KEY (local_date, rules)
 );
 
--- Users whose row this version could not read when their day was planned. The planner tries them again by themselves.
+-- Users whose row this version could not read when their day was planned. The planner retries them apart from the days.
 CREATE TABLE unplanned_users (
     user_id  uuid PRIMARY KEY,
     error    text NOT NULL,

@@ -2,7 +2,7 @@
 CREATE TABLE idempotency_keys (
     -- Keyed hash of the token and the client's key.
     key          bytea PRIMARY KEY,
-    -- Keyed hash of the body. NULL, like user and answer: the user was deleted; a repeat creates nobody.
+    -- Keyed hash of the body. NULL, like user and answer: the user was deleted, and a repeat does not create it again.
     request_hash bytea,
     user_id      uuid,
     answer       text,

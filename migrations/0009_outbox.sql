@@ -9,7 +9,7 @@ CREATE TABLE outbox (
     -- Why its event is dead: a message for the dead-letter queue. NULL: a pack for workers.
     dead_letter  text,
     created_at   timestamptz NOT NULL,
-    -- Nobody takes it before: a sender or a worker has it, or it waits.
+    -- Not taken before: a sender or a worker has it, or it waits.
     available_at timestamptz NOT NULL,
     -- The queue has confirmed it.
     sent_at      timestamptz,

@@ -1,14 +1,13 @@
 //! The only file that knows everything: it builds the parts of a process and wires them.
 
 mod outgoing;
+mod sample;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use metrics::gauge;
-use metrics_exporter_prometheus::PrometheusHandle;
+use chrono::TimeDelta;
 
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Config, ConfigError, QueueKind};
@@ -34,10 +33,8 @@ use crate::{telemetry, tzguard};
 pub use outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
 use outgoing::{warn_of_gaps, warn_of_short_drain};
 
-/// Connections that the stages want: to claim and to lease (two lanes each), to record (two), to plan, and for everything else.
+/// Connections reserved for the stages: two each to claim, to lease and to record, one to plan, and one for the rest.
 const STAGES: u32 = 8;
-/// How often the figures for the gauges are taken. Each costs two requests to the queue.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Which parts a process runs.
@@ -175,7 +172,7 @@ pub fn scheduler(
     Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, beats)
 }
 
-/// The scheduler for a command, which nobody's health depends on.
+/// The scheduler for a command; no health check reads its beats.
 #[must_use]
 pub fn scheduler_for_command(
     config: &Config,
@@ -312,7 +309,7 @@ pub async fn start(
         warn_of_short_drain(config);
     }
 
-    // Requests that hang must not have all connections: the stages go on.
+    // Hanging requests must not take the connections of the stages.
     let asked = if role.schedules() || role.works() {
         store.reserving(STAGES)
     } else {
@@ -400,7 +397,7 @@ pub async fn start(
             soft.run_until_cancelled(watchdog).await;
             Ok(())
         });
-        let sampler = sample(store.clone(), queue, clock, health, metrics, role.schedules());
+        let sampler = sample::run(store.clone(), queue, clock, health, metrics, role.schedules());
         let soft = lifecycle.soft.clone();
         lifecycle.start("sampler", async move {
             soft.run_until_cancelled(sampler).await;
@@ -451,61 +448,5 @@ async fn patiently<T>(step: impl AsyncFn() -> anyhow::Result<T>) -> T {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Takes the figures that no stage takes; the backlog only where a scheduler runs, since it is the same for all processes.
-async fn sample(
-    store: Store,
-    queue: Arc<dyn Queue>,
-    clock: SharedClock,
-    health: Arc<Health>,
-    metrics: PrometheusHandle,
-    backlog: bool,
-) {
-    loop {
-        match queue.depth().await {
-            Ok(depth) => {
-                health.queue_answers(true);
-                gauge!("bday_queue_messages", "state" => "visible").set(depth.visible as f64);
-                gauge!("bday_queue_messages", "state" => "in_flight").set(depth.in_flight as f64);
-                gauge!("bday_dead_letters").set(depth.dead_letters as f64);
-            }
-            Err(error) => {
-                health.queue_answers(false);
-                tracing::warn!(%error, "queue depth unknown");
-            }
-        }
-        match Skew::look(&*clock, &store).await {
-            Ok(skew) => gauge!("bday_clock_skew_seconds").set(skew.by().as_seconds_f64()),
-            Err(error) => tracing::warn!(error = chain(&error), "clock skew unknown"),
-        }
-        if backlog {
-            sample_backlog(&store, clock.now()).await;
-        }
-        metrics.run_upkeep();
-        tokio::time::sleep(SAMPLE_INTERVAL).await;
-    }
-}
-
-async fn sample_backlog(store: &Store, now: DateTime<Utc>) {
-    match store.backlog(now).await {
-        Ok(backlog) => {
-            let age = backlog
-                .oldest_at
-                .map_or(TimeDelta::zero(), |at| (now - at).max(TimeDelta::zero()));
-            gauge!("bday_events_waiting").set(backlog.waiting() as f64);
-            gauge!("bday_events_delivering").set(backlog.delivering as f64);
-            gauge!("bday_events_waiting_oldest_age_seconds").set(age.as_seconds_f64());
-            if backlog.waiting() > 0 {
-                tracing::info!(
-                    waiting = backlog.waiting(),
-                    delivering = backlog.delivering,
-                    oldest_age_secs = age.num_seconds(),
-                    "backlog"
-                );
-            }
-        }
-        Err(error) => tracing::warn!(error = chain(&error), "backlog unknown"),
     }
 }

@@ -23,7 +23,7 @@ use super::{history, seed, world};
 
 const USERS: u32 = 10_000_000;
 const EVENTS: u32 = 30_000_000;
-/// What a user and an event need on disk, at the most, and while indexes are built.
+/// Upper bounds of the disk space of a user and of an event, in bytes, while indexes are built.
 const BYTES_PER_USER: u64 = 600;
 const BYTES_PER_EVENT: u64 = 600;
 const MOST_RATIO: f64 = 1.5;

@@ -65,7 +65,7 @@ impl Config {
         for wait in &self.retry.schedule_secs {
             check(
                 *wait <= MAX_WAIT_SECS,
-                format!("retry.schedule_secs has {wait}: it must be {MAX_WAIT_SECS} (a week) at the most"),
+                format!("retry.schedule_secs has {wait}: it must be at most {MAX_WAIT_SECS} (a week)"),
             );
         }
         if queue.kind == QueueKind::Sqs {

@@ -138,9 +138,9 @@ impl Health {
         self.stages.iter().find(stuck).map(|stage| stage.name)
     }
 
-    /// What `/livez` says, and whether this process should go on living. What is unavailable is no reason to end it: it may hold
-    /// outcomes that are not recorded yet, and a new process would send those greetings again. Only a stage that is stuck
-    /// is, since a new process helps there.
+    /// Returns the stage that is stuck; then `/livez` fails, and the process is to be restarted. An unavailable database or queue
+    /// is no reason for a restart: this process may hold outcomes that are not recorded yet, and a new one would send those
+    /// greetings again.
     #[must_use]
     pub fn live(&self) -> (bool, String) {
         if !self.set_up.load(Ordering::Relaxed) {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
 
-/// Whether `Host` is an address, or a name without a dot such as `localhost` or a container's. Nobody can register such a
-/// name, so no foreign web page can be served under it. Browsers always send `Host`.
+/// Whether `Host` is an address, or a name without a dot such as `localhost` or a container's. Such a name cannot be
+/// registered, so no foreign web page can be served under it. Browsers always send `Host`.
 pub(super) fn is_unregistrable(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST) else {
         return true;

@@ -1,14 +1,12 @@
 //! Claim: due events become queued and are packed into the outbox, in one statement; then the packs are sent.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use metrics::counter;
 
-use super::scheduler::{Scheduler, Tick, TickError};
-use super::send::TAKEN_FOR;
-use crate::skew::MAX_SKEW;
+use super::scheduler::{Extent, Scheduler, Tick, TickError};
 use crate::store::{ClaimCursor, ClaimRequest};
 
 /// Events of one statement: few enough that an edit which waits for it does not notice.
@@ -22,15 +20,6 @@ const MOST_IN_PACK: usize = 50;
 const HIGH_WATER: i64 = 10_000;
 /// Until the queue is looked at again.
 const HIGH_WATER_PAUSE: Duration = Duration::from_millis(50);
-
-/// How far a pass goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// Until nothing is due.
-    All,
-    /// For this long at most, and not past [`HIGH_WATER`].
-    Paced(Duration),
-}
 
 impl Scheduler {
     /// Claims batch after batch, in several lanes, until nothing is due at `now`. Nothing while sending is paused. Returns whether it
@@ -49,41 +38,42 @@ impl Scheduler {
         if !self.claim_batch(now, &mut cursor, tick).await? {
             return Ok(false);
         }
-        let began = self.clock.monotonic();
-        let in_time = || match extent {
-            Extent::All => true,
-            Extent::Paced(limit) => self.clock.monotonic().duration_since(began) < limit,
+        let until = match extent {
+            Extent::All => None,
+            Extent::Paced(limit) => Some(self.clock.monotonic() + limit),
         };
-        let lanes = (0..LANES).map(|_| async {
-            let (mut cursor, mut counts) = (cursor, Tick::default());
-            let mut result = Ok(true);
-            while in_time() {
-                if extent != Extent::All && self.store.queued().await? >= HIGH_WATER {
-                    tokio::time::sleep(HIGH_WATER_PAUSE).await;
-                    self.beat.touch();
-                    continue;
-                }
-                match self.claim_batch(now, &mut cursor, &mut counts).await {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        result = Ok(false);
-                        break;
-                    }
-                    Err(error) => {
-                        result = Err(error);
-                        break;
-                    }
-                }
-            }
-            Ok::<_, TickError>((counts, result))
-        });
+        let lanes = (0..LANES).map(|_| self.claim_lane(now, cursor, until));
         let mut result = Ok(false);
-        for lane in join_all(lanes).await {
-            let (counts, more) = lane?;
+        for (counts, more) in join_all(lanes).await {
             tick.add(&counts);
             result = result.and_then(|before| Ok(before | more?));
         }
         result
+    }
+
+    /// Claims batches until nothing is due, or until `until`. Returns what it did, also before an error, and whether more may be due.
+    async fn claim_lane(
+        &self,
+        now: DateTime<Utc>,
+        mut cursor: ClaimCursor,
+        until: Option<Instant>,
+    ) -> (Tick, Result<bool, TickError>) {
+        let mut counts = Tick::default();
+        while until.is_none_or(|until| self.clock.monotonic() < until) {
+            let claimed = async {
+                if until.is_some() && self.store.queued().await? >= HIGH_WATER {
+                    tokio::time::sleep(HIGH_WATER_PAUSE).await;
+                    self.beat.touch();
+                    return Ok(true);
+                }
+                self.claim_batch(now, &mut cursor, &mut counts).await
+            };
+            match claimed.await {
+                Ok(true) => {}
+                ended => return (counts, ended),
+            }
+        }
+        (counts, Ok(true))
     }
 
     /// One statement, and the packs of it on their way. Returns whether there may be more.
@@ -93,19 +83,13 @@ impl Scheduler {
         cursor: &mut ClaimCursor,
         tick: &mut Tick,
     ) -> Result<bool, TickError> {
-        // Workers whose clock is behind take it at once as well.
-        let available_at = if self.queue.is_outbox() {
-            now - MAX_SKEW
-        } else {
-            self.clock.now() + TAKEN_FOR
-        };
         let request = ClaimRequest {
             now,
             kinds: &self.kinds,
             late_before: now - self.options.late_max,
             limit: BATCH,
             pack_limit: (self.options.max_in_flight / 8).clamp(1, MOST_IN_PACK),
-            available_at,
+            available_at: self.available_at(now),
         };
         let claimed = self.store.claim(request, cursor).await?;
         self.beat.touch();

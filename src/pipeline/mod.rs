@@ -10,11 +10,12 @@
 //! ```
 //!
 //! PostgreSQL owns an event's life: its state, its attempts, when it may be tried next, its death. The queue only carries packs of
-//! event ids from schedulers to workers. The scheduler has the stages up to the queue ([`scheduler`]) and the sweep, the
-//! [`worker`] those behind it.
+//! event ids from schedulers to workers. The [`scheduler`] has the stages up to the queue and the sweep, the [`worker`]
+//! those behind it.
 
 pub mod channel;
 mod claim;
+mod passes;
 mod plan;
 pub mod queue;
 pub mod scheduler;

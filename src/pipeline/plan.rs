@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -33,6 +32,13 @@ pub(super) struct Planned {
     pub(super) skipped: u64,
     /// Whether everything is planned that can be.
     pub(super) complete: bool,
+}
+
+impl Planned {
+    fn add(&mut self, page: &PlanPage) {
+        self.planned += page.planned;
+        self.skipped += page.skipped;
+    }
 }
 
 impl Scheduler {
@@ -88,7 +94,7 @@ impl Scheduler {
             .plan_unreadable(&self.schedule, now, UNREADABLE)
             .await?;
         metrics::gauge!("bday_unreadable_users").set(again.unreadable.len() as f64);
-        count(&again, &mut total);
+        total.add(&again);
         self.plan_beat.touch();
         if total.planned + total.skipped > 0 {
             tracing::info!(planned = total.planned, skipped = total.skipped, "events planned");
@@ -190,7 +196,7 @@ impl Scheduler {
             let (day, users) = (request.day, page.unreadable.len());
             tracing::error!(%day, users, %user_id, error, "unreadable users are not planned");
         }
-        count(&page, total);
+        total.add(&page);
         Ok(page.next.map_or(Step::Last, Step::Next))
     }
 }
@@ -205,11 +211,4 @@ enum Step {
     Busy,
     /// Another process is planning.
     Elsewhere,
-}
-
-fn count(page: &PlanPage, total: &mut Planned) {
-    counter!("bday_events_planned_total").increment(page.planned);
-    counter!("bday_events_skipped_total", "reason" => "late_join").increment(page.skipped);
-    total.planned += page.planned;
-    total.skipped += page.skipped;
 }

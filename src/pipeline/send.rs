@@ -9,16 +9,27 @@ use metrics::counter;
 
 use super::queue::{DeadLetter, Pack};
 use super::scheduler::{Scheduler, TickError};
+use crate::skew::MAX_SKEW;
 use crate::telemetry::chain;
 
 /// How long a sender may take: the deadline of a call to the queue and more.
-pub(super) const TAKEN_FOR: Duration = Duration::from_secs(15);
+const TAKEN_FOR: Duration = Duration::from_secs(15);
 /// Rows taken at once.
 const BATCH: usize = 80;
 /// Batches of one pass.
 const BATCHES: usize = 25;
 
 impl Scheduler {
+    /// When another process may take the packs that this one claims at `now`.
+    pub(super) fn available_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        if self.queue.is_outbox() {
+            // At once, also for workers whose clock is behind.
+            now - MAX_SKEW
+        } else {
+            self.clock.now() + TAKEN_FOR
+        }
+    }
+
     /// Sends packs that this process has taken; returns how many events the queue has confirmed. Packs that were refused are
     /// available again at once.
     pub(super) async fn send(&self, packs: &[Pack]) -> Result<u64, TickError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
 
-use super::scheduler::{Scheduler, TickError};
+use super::scheduler::{Retention, Scheduler, TickError};
 use crate::telemetry::chain;
 
 /// A confirmed pack that no worker has taken for this long is sent again if the queue is empty.
@@ -19,15 +19,6 @@ const BATCH: u32 = 1000;
 const BATCHES: usize = 20;
 /// Planned days are kept for this long.
 const PLANNED_DAYS: TimeDelta = TimeDelta::days(40);
-
-/// How long records are kept.
-#[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    /// Finished events, with their attempts.
-    pub events: TimeDelta,
-    /// The audit log of the API.
-    pub audit: TimeDelta,
-}
 
 impl Scheduler {
     /// Makes events pending whose lease expired, or dead after their last attempt. Costs one look at the leases.

@@ -137,7 +137,7 @@ impl Drive {
         let mut actions: Vec<Action> = Vec::new();
         for number in 0..options.users {
             let turns = cast.life(number).turns.into_iter();
-            // Nobody is written while nothing runs: the API is unavailable, too.
+            // No user is written while no process runs: the API is unavailable, too.
             actions.extend(turns.map(|(at, turn)| (after_absences(&absences, at), number, turn)));
         }
         // Stable: what happens to one person at one instant stays in order.

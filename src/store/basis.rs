@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use super::plan::{lock_buckets, planned_through};
+use super::plan::{WrittenEvents, lock_buckets, planned_through};
 use super::replan::replan_readable;
 use super::{BASIS_LOCK, Result, Store};
 use crate::model::Schedule;
@@ -125,11 +125,12 @@ impl Store {
             }
             let after = row.filter(|row| row.leads_to(basis)).and_then(|row| row.after_at.zip(row.after_id));
             let page = pending_page(&mut transaction, after, limit).await?;
-            let (moved, unreadable) = recompute(&mut transaction, schedule, now, &page).await?;
+            let (moved, written, unreadable) = recompute(&mut transaction, schedule, now, &page).await?;
             let last = page.len() < limit as usize;
-            let place = page.last().filter(|_| !last).map(|(at, id, ..)| (*at, *id)).or(after);
-            note(&mut transaction, now, basis, place.filter(|_| !last), last).await?;
+            let place = page.last().filter(|_| !last).map(|(at, id, ..)| (*at, *id));
+            note(&mut transaction, now, basis, place).await?;
             transaction.commit().await?;
+            written.count();
             Ok(Recomputed::Page { looked_at: page.len() as u64, moved, unreadable, last })
         })
         .await
@@ -196,7 +197,7 @@ async fn recompute(
     schedule: &Schedule,
     now: DateTime<Utc>,
     page: &[Pending],
-) -> Result<(Vec<Moved>, Vec<(Uuid, String)>)> {
+) -> Result<(Vec<Moved>, WrittenEvents, Vec<(Uuid, String)>)> {
     let users: Vec<Uuid> = page.iter().map(|(_, _, user, _)| *user).collect();
     lock_buckets(transaction, &users).await?;
     let through = planned_through(transaction, schedule, now).await?;
@@ -208,18 +209,17 @@ async fn recompute(
     let before = still_pending(transaction, page).await?;
     let (written, unreadable) = replan_readable(transaction, schedule, now, through, &users).await?;
     let moved = moved(transaction, &before).await?;
-    written.count();
-    Ok((moved, unreadable))
+    Ok((moved, written, unreadable))
 }
 
+/// Notes the `place` up to which events were computed again; none: all were.
 async fn note(
     transaction: &mut Transaction<'_, Postgres>,
     now: DateTime<Utc>,
     basis: &Basis,
     place: Option<(DateTime<Utc>, Uuid)>,
-    last: bool,
 ) -> Result<()> {
-    let statement = if last {
+    let statement = if place.is_none() {
         "INSERT INTO planning_basis (zone_data, rules, computed_at) VALUES ($1, $2, $3)
          ON CONFLICT (only_row) DO UPDATE
          SET zone_data = $1, rules = $2, computed_at = $3, next_zone_data = NULL, next_rules = NULL, after_at = NULL,
@@ -234,10 +234,9 @@ async fn note(
         .bind(&basis.zone_data)
         .bind(&basis.rules)
         .bind(now);
-    let query = if last {
-        query
-    } else {
-        query.bind(place.map(|(at, _)| at)).bind(place.map(|(_, id)| id))
+    let query = match place {
+        None => query,
+        Some((at, id)) => query.bind(at).bind(id),
     };
     query.execute(&mut **transaction).await?;
     Ok(())

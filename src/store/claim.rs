@@ -19,7 +19,7 @@ pub struct ClaimRequest<'a> {
     pub limit: u32,
     /// The most events in a pack.
     pub pack_limit: usize,
-    /// When somebody else may send the packs (UTC).
+    /// When another process may send the packs (UTC).
     pub available_at: DateTime<Utc>,
 }
 
@@ -41,12 +41,6 @@ impl Claimed {
     #[must_use]
     pub fn queued(&self) -> u64 {
         self.packs.iter().map(|pack| pack.event_ids.len() as u64).sum()
-    }
-
-    /// Whether nothing was due.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.packs.is_empty() && self.skipped == 0
     }
 }
 

@@ -111,14 +111,14 @@ impl Login {
     }
 }
 
-/// Sets up the session of a new connection. A `statement_timeout` of zero is none.
+/// Sets up the session of a new connection. A `statement_timeout` of zero means no limit.
 pub(super) async fn configure(
     connection: &mut PgConnection,
     statement_timeout: Duration,
 ) -> sqlx::Result<()> {
     let settings = format!(
-        // Whoever waits for a lock gives up before its client does. A process that is frozen in the middle of a transaction must
-        // not hold its rows for ever.
+        // A statement that waits for a lock fails before its client times out. A process that is frozen in the middle of a
+        // transaction must not hold its rows forever.
         "SET statement_timeout = {}; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'",
         statement_timeout.as_millis()
     );

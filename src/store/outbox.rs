@@ -172,8 +172,8 @@ impl Store {
     }
 
     /// Leaves the events of `deferred` in the outbox, to be sent and received again later; only those of a row that
-    /// [`Store::delete_packs`] would delete. They get a pack of their own: whoever sent the old one may confirm it only now, and
-    /// a confirmed pack is not sent again.
+    /// [`Store::delete_packs`] would delete. They get a pack of their own: the sender of the old one may confirm it only now,
+    /// and a confirmed pack is not sent again.
     ///
     /// # Errors
     /// The database is unavailable; then the pack is received again as it is.

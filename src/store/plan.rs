@@ -91,7 +91,7 @@ impl Store {
         .await
     }
 
-    /// Opens `day`: from here on, whoever writes a user plans that day too. Writers that began before are waited for bucket by
+    /// Opens `day`: from then on, every write of a user also plans that day. The planner waits for earlier writers bucket by
     /// bucket.
     ///
     /// # Errors
@@ -154,13 +154,14 @@ impl Store {
                     Err(error) => unreadable.push((user, error.to_string())),
                 }
             }
-            let WrittenEvents { planned, skipped } = insert_events(&mut transaction, now, &events).await?;
+            let written = insert_events(&mut transaction, now, &events).await?;
             note_unreadable(&mut transaction, now, &unreadable).await?;
             transaction.commit().await?;
+            written.count();
             Ok(PlanStep::Page(PlanPage {
                 next,
-                planned,
-                skipped,
+                planned: written.planned,
+                skipped: written.skipped,
                 unreadable,
             }))
         })
@@ -218,6 +219,7 @@ impl Store {
                 .await?;
             note_unreadable(&mut transaction, now, &unreadable).await?;
             transaction.commit().await?;
+            written.count();
             Ok(PlanPage {
                 next: None,
                 planned: written.planned,
@@ -323,7 +325,7 @@ pub(super) struct WrittenEvents {
 }
 
 impl WrittenEvents {
-    /// For the metrics, once it is committed. A planner counts its own.
+    /// For the metrics, once it is committed.
     pub(super) fn count(self) {
         counter!("bday_events_planned_total").increment(self.planned);
         counter!("bday_events_skipped_total", "reason" => Reason::LateJoin.as_str()).increment(self.skipped);
@@ -418,7 +420,7 @@ async fn write_events(
 /// Keeps planners from the buckets of `users` until the transaction ends. To be called before the rows of users or events are
 /// locked, by every writer of users.
 pub(super) async fn lock_buckets(transaction: &mut Transaction<'_, Postgres>, users: &[Uuid]) -> Result<()> {
-    // In order, as everybody locks them.
+    // In order, as every writer locks them.
     let buckets: BTreeSet<i16> = users.iter().map(|id| bucket_of(*id)).collect();
     let buckets: Vec<i32> = buckets.into_iter().map(i32::from).collect();
     sqlx::query("SELECT pg_advisory_xact_lock_shared($1, b) FROM unnest($2::int[]) AS b")
@@ -429,7 +431,7 @@ pub(super) async fn lock_buckets(transaction: &mut Transaction<'_, Postgres>, us
     Ok(())
 }
 
-/// Through which local date everybody is planned; none before the first plan. To be read under [`lock_buckets`].
+/// Returns the local date through which all users are planned; none before the first plan. Call it under [`lock_buckets`].
 ///
 /// A planner with other rules may know kinds that this process does not: its days are opened again, so that it also plans the
 /// users written here.

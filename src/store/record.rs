@@ -128,7 +128,9 @@ WITH done AS (
 ), free AS MATERIALIZED (
     SELECT id FROM events WHERE id IN (SELECT id FROM held) FOR UPDATE SKIP LOCKED
 ), o AS (
-    SELECT * FROM all_outcomes WHERE id IN (SELECT id FROM free) OR id NOT IN (SELECT id FROM held)
+    SELECT * FROM all_outcomes a
+    WHERE id IN (SELECT id FROM free)
+       OR id NOT IN (SELECT id FROM held) AND EXISTS (SELECT FROM events e WHERE e.id = a.id)
 ), logged AS (
     INSERT INTO attempts (event_id, number, outcome, status, reason, error, response, started_at, finished_at)
     SELECT id, attempt, outcome, status, reason, error, response, started_at, finished_at FROM o
@@ -178,13 +180,8 @@ impl Store {
                     .await?)
             })
             .await?;
-        let mut result = Recorded {
-            events: recorded.into_iter().collect(),
-            locked: HashSet::new(),
-        };
-        if result.events.len() < deliveries.len() {
-            result.locked = self.still_held(&ids, &leases, &attempts).await?;
-            result.locked.retain(|id| !result.events.contains(id));
+        let mut result = self.recorded(recorded, &ids, &leases, &attempts).await?;
+        if result.events.len() + result.locked.len() < deliveries.len() {
             let done = |id: &Uuid| result.events.contains(id) || result.locked.contains(id);
             let late: Vec<Delivery> = deliveries
                 .iter()
@@ -196,17 +193,34 @@ impl Store {
         Ok(result)
     }
 
-    async fn still_held(&self, ids: &[Uuid], leases: &[Uuid], attempts: &[i16]) -> Result<HashSet<Uuid>> {
-        self.in_time(async {
-            let held: Vec<Uuid> = sqlx::query_scalar(STILL_HELD)
-                .bind(ids)
-                .bind(leases)
-                .bind(attempts)
-                .fetch_all(&self.pool)
-                .await?;
-            Ok(held.into_iter().collect())
-        })
-        .await
+    /// The events that a statement has recorded, and those of the others that are locked.
+    async fn recorded(
+        &self,
+        events: Vec<Uuid>,
+        ids: &[Uuid],
+        leases: &[Uuid],
+        attempts: &[i16],
+    ) -> Result<Recorded> {
+        let mut recorded = Recorded {
+            events: events.into_iter().collect(),
+            locked: HashSet::new(),
+        };
+        if recorded.events.len() == ids.len() {
+            return Ok(recorded);
+        }
+        let held: Vec<Uuid> = self
+            .in_time(async {
+                Ok(sqlx::query_scalar(STILL_HELD)
+                    .bind(ids)
+                    .bind(leases)
+                    .bind(attempts)
+                    .fetch_all(&self.pool)
+                    .await?)
+            })
+            .await?;
+        let held = held.into_iter().filter(|id| !recorded.events.contains(id));
+        recorded.locked = held.collect();
+        Ok(recorded)
     }
 
     async fn record_late_deliveries(&self, deliveries: &[Delivery]) -> Result<Vec<Uuid>> {
@@ -232,8 +246,8 @@ impl Store {
     }
 
     /// Records `failures`, and deletes the leases `ended`. An event whose lease was lost keeps the state that a sweep or another
-    /// worker gave it, but its attempt goes on record. A dead event gets its message to the dead-letter queue in the same
-    /// statement.
+    /// worker gave it, but its attempt goes on record, unless its user was deleted. A dead event gets its message to the
+    /// dead-letter queue in the same statement.
     ///
     /// # Errors
     /// The database is unavailable; the same call may be made again.
@@ -275,14 +289,6 @@ impl Store {
                     .await?)
             })
             .await?;
-        let mut result = Recorded {
-            events: recorded.into_iter().collect(),
-            locked: HashSet::new(),
-        };
-        if result.events.len() < failures.len() {
-            result.locked = self.still_held(&ids, &leases, &attempts).await?;
-            result.locked.retain(|id| !result.events.contains(id));
-        }
-        Ok(result)
+        self.recorded(recorded, &ids, &leases, &attempts).await
     }
 }

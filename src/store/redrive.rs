@@ -139,32 +139,32 @@ impl Store {
     /// The database refuses or is unavailable.
     pub async fn cancel_event(&self, now: DateTime<Utc>, id: Uuid) -> Result<Cancelled> {
         self.in_time(async {
-            let mut transaction = self.begin().await?;
-            // Locked, so that an attempt which ends at this moment has ended, and the answer is of now.
-            let state: Option<EventState> =
-                sqlx::query_scalar("SELECT state FROM events WHERE id = $1 FOR UPDATE")
-                    .bind(id)
-                    .fetch_optional(&mut *transaction)
-                    .await?;
-            match state {
-                None => return Ok(Cancelled::Unknown),
-                Some(EventState::Pending | EventState::Queued) => {}
-                Some(other) => return Ok(Cancelled::Refused(other)),
-            }
-            sqlx::query(
-                "UPDATE events SET state = 'cancelled', reason = $3, finished_at = $2, next_attempt_at = NULL WHERE id = $1",
-            )
-            .bind(id)
-            .bind(now)
-            .bind(Reason::Operator.as_str())
-            .execute(&mut *transaction)
-            .await?;
-            transaction.commit().await?;
-            Ok(Cancelled::Done)
+            let state: Option<EventState> = sqlx::query_scalar(CANCEL)
+                .bind(id)
+                .bind(now)
+                .bind(Reason::Operator.as_str())
+                .fetch_optional(&self.pool)
+                .await?;
+            Ok(match state {
+                None => Cancelled::Unknown,
+                Some(EventState::Pending | EventState::Queued) => Cancelled::Done,
+                Some(other) => Cancelled::Refused(other),
+            })
         })
         .await
     }
 }
+
+/// Answers the state until now. Locked, so that an attempt which ends at this moment has ended; in one statement, so that the lock
+/// ends with the answer, and a sweep that follows does not skip the event.
+const CANCEL: &str = "
+WITH found AS MATERIALIZED (
+    SELECT id, state FROM events WHERE id = $1 FOR UPDATE
+), cancelled AS (
+    UPDATE events e SET state = 'cancelled', reason = $3, finished_at = $2, next_attempt_at = NULL
+    FROM found f WHERE e.id = f.id AND f.state IN ('pending', 'queued')
+)
+SELECT state FROM found";
 
 /// `last_error` stays: it says why the event had died. Its message to the dead-letter queue goes, unless it was sent already.
 const REDRIVE: &str = "

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bday::model::AttemptOutcome;
 use bday::model::EventState::{Dead, Delivered, Delivering, Pending, Queued};
 use bday::model::Reason;
-use bday::store::{Delivery, Expired, Failure, NextStep};
+use bday::store::{Deleted, Delivery, Expired, Failure, NextStep, UserRef};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -122,6 +122,20 @@ async fn a_worker_whose_lease_was_taken_over_changes_nothing() {
         world.outcomes(event).await,
         [(1, "failed".to_owned()), (2, "delivered".to_owned())]
     );
+}
+
+#[tokio::test]
+async fn a_late_outcome_of_a_deleted_user_is_not_recorded() {
+    let (world, event) = queued().await;
+    let lost = lease(&world, event, 0).await;
+    sweep(&world, 31, 5).await;
+    let user = world.store.event(event).await.unwrap().unwrap().user_id;
+    let deleted = world.store.delete_user(after(32), UserRef::Id(user), None);
+    assert_eq!(deleted.await.unwrap(), Deleted::Done(user));
+    let failed = [failure(event, lost, NextStep::Retry(after(60)))];
+    let recorded = world.store.record_failures(&failed, &[]).await.unwrap();
+    assert!(recorded.events.is_empty() && recorded.locked.is_empty());
+    assert_eq!(world.outcomes(event).await, []);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ cd "$3"
   "$url/openapi.json" > openapi.json
 "$BDAY_OPENAPI_TOOLS/openapi-spec-validator" --schema 3.1 openapi.json
 
-# Its formatter is left out: nobody reads this client.
+# Its formatter is left out: this client is not read.
 printf 'post_hooks: []\n' > config.yml
 "$BDAY_OPENAPI_TOOLS/openapi-python-client" generate --path openapi.json --config config.yml --meta none --output-path client
 "$BDAY_OPENAPI_TOOLS/python" "$here/round_trip.py" "$url" "$token"

@@ -315,8 +315,6 @@ fn excuse(record: &Record, entries: &[Entry]) -> Option<String> {
         Cause::Killed(_) | Cause::Database | Cause::Clock => {
             ours(&entry.cause) && entry.from <= until && entry.to + CLOCKS >= record.at
         }
-        // On a busy machine, an answer that is held back comes after the time-out.
-        Cause::Receiver => entry.from <= accepted_at && entry.to + CLOCKS >= record.at,
         // What was accepted before is answered already.
         Cause::Answers => entry.from <= accepted_at + CLOCKS && entry.to + CLOCKS >= record.at,
         _ => false,

@@ -11,7 +11,7 @@
 //! Guaranteed: no write through the API is committed without its row in `api_writes`, which has the token, the route, the id
 //! of the user or event, and no names. A request that writes one user commits the row together with the change. Any other, such as
 //! an import, has a row before it begins; how it ended is NULL there if the process ends first. Of refused writes some are only
-//! counted when there are very many, since anybody can make those.
+//! counted when there are very many, since any client can cause them.
 //!
 //! Health requires no token: it says nothing about people, and probes have none. Metrics require scope `read`.
 

@@ -1,6 +1,6 @@
 //! Which addresses a webhook may be sent to.
 //!
-//! Whoever can set the webhook's URL, or the DNS behind it, can make the daemon send requests to places that only the
+//! A person who can set the webhook's URL, or the DNS behind it, can make the daemon send requests to places that only the
 //! daemon reaches: the credentials of the machine at 169.254.169.254, for instance. What is refused here, no connection
 //! is made to; `wire` sees to it that the address that was looked at is the one that is connected to.
 //!

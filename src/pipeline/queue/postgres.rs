@@ -102,7 +102,7 @@ impl Queue for PostgresQueue {
         Ok(Vec::new())
     }
 
-    /// Nobody else reads them, so nothing is hidden: a read continues behind the last message.
+    /// Hides nothing: only operators read them. A read continues behind the last message.
     async fn dead_letters(
         &self,
         after: Option<&DeadMessage>,

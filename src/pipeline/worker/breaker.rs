@@ -1,4 +1,4 @@
-//! The breaker: while the receiver fails for everybody, nothing is leased, so that an outage spends no attempts.
+//! The breaker: while the receiver fails all requests, nothing is leased, so that an outage spends no attempts.
 //!
 //! ```text
 //!          failures             no success for a while
@@ -157,7 +157,7 @@ impl Breaker {
         }
     }
 
-    /// Tickets whatever its state, for whoever works off a queue and must not wait.
+    /// Returns tickets in any state, for a pool that empties the queue once and must not wait.
     pub(super) fn bypass(self: &Arc<Self>, most: usize) -> Vec<Ticket> {
         self.tickets(most)
     }

@@ -126,7 +126,8 @@ impl Drop for Reserved<'_> {
 pub(super) struct OpenPack {
     /// The row of the outbox, if the message names one.
     pub(super) pack: Option<i64>,
-    event_ids: Vec<Uuid>,
+    /// All events of the message.
+    pub(super) event_ids: Vec<Uuid>,
     receipt: Receipt,
     /// When it was received.
     pub(super) received_at: Instant,

@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::batch::STATEMENT_BATCH;
 use super::breaker::Ticket;
 use super::buffer::{OpenPack, Settled};
-use super::receive::Opened;
 use super::{Finished, Polling, Shared, leases};
 use crate::model::{AttemptOutcome, EventState, Lease, Reason};
 use crate::pipeline::channel::{Greeting, Sent, Verdict};
@@ -39,7 +38,7 @@ pub(super) struct Incoming {
 
 #[derive(Debug)]
 struct IncomingState {
-    packs: mpsc::Receiver<Opened>,
+    packs: mpsc::Receiver<Arc<OpenPack>>,
     waiting: VecDeque<Event>,
 }
 
@@ -57,14 +56,15 @@ enum Work {
 }
 
 impl IncomingState {
-    fn push(&mut self, (pack, events): Opened) {
+    fn push(&mut self, pack: &Arc<OpenPack>) {
+        let events = pack.event_ids.iter();
         self.waiting
-            .extend(events.into_iter().map(|event| (Arc::clone(&pack), event)));
+            .extend(events.map(|event| (Arc::clone(pack), *event)));
     }
 }
 
 impl Incoming {
-    pub(super) fn new(packs: mpsc::Receiver<Opened>, polling: Polling) -> Arc<Self> {
+    pub(super) fn new(packs: mpsc::Receiver<Arc<OpenPack>>, polling: Polling) -> Arc<Self> {
         let state = IncomingState {
             packs,
             waiting: VecDeque::new(),
@@ -79,12 +79,12 @@ impl Incoming {
     async fn next(&self, shared: &Shared, soft: &CancellationToken) -> Option<Work> {
         let mut state = self.state.lock().await;
         loop {
-            while let Ok(opened) = state.packs.try_recv() {
-                state.push(opened);
+            while let Ok(pack) = state.packs.try_recv() {
+                state.push(&pack);
             }
             let Some((first, _)) = state.waiting.front() else {
-                let opened = state.packs.recv().await?;
-                state.push(opened);
+                let pack = state.packs.recv().await?;
+                state.push(&pack);
                 continue;
             };
             let waited = shared

@@ -73,7 +73,7 @@ pub struct Options {
     pub schedule: Vec<Duration>,
     /// An event that is still unsent this long after its lateness began is skipped.
     pub late_max: Duration,
-    /// When to stop because the receiver fails for everybody.
+    /// When to stop because the receiver fails all requests.
     pub breaker: BreakerOptions,
     /// The most requests per second; 0 is no limit.
     pub max_per_second: u32,

@@ -9,7 +9,6 @@ use std::time::Duration;
 use metrics::counter;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::buffer::OpenPack;
 use super::{Polling, Shared};
@@ -24,15 +23,12 @@ const GRACE: Duration = Duration::from_millis(300);
 /// Between two polls that fail. What falls due right after an outage waits no longer.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// A received message, opened.
-pub(super) type Opened = (Arc<OpenPack>, Vec<Uuid>);
-
 pub(super) async fn run(
     shared: Arc<Shared>,
     number: usize,
     polling: Polling,
     busy: Arc<Notify>,
-    packs: mpsc::Sender<Opened>,
+    packs: mpsc::Sender<Arc<OpenPack>>,
     soft: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut asleep = number > 0 && polling == Polling::UntilStopped;
@@ -81,7 +77,7 @@ pub(super) async fn run(
             busy.notify_one();
         }
         let (opened, unreadable) = open(&shared, messages);
-        reserved.used(opened.len(), opened.iter().map(|(_, events)| events.len()).sum());
+        reserved.used(opened.len(), opened.iter().map(|pack| pack.event_ids.len()).sum());
         drop(reserved);
         for one in opened {
             if packs.send(one).await.is_err() {
@@ -120,18 +116,17 @@ async fn or_stopped<T>(soft: &CancellationToken, poll: impl Future<Output = T>) 
 }
 
 /// Splits messages into those that can be read, and the others.
-fn open(shared: &Shared, messages: Vec<Received>) -> (Vec<Opened>, Vec<(Receipt, DeadLetter)>) {
+fn open(shared: &Shared, messages: Vec<Received>) -> (Vec<Arc<OpenPack>>, Vec<(Receipt, DeadLetter)>) {
     let received_at = shared.clock.monotonic();
     let (mut opened, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
     for Received { receipt, message } in messages {
         match message {
-            Ok(message) => {
-                let events = message.event_ids;
-                opened.push((
-                    OpenPack::new(message.pack, events.clone(), receipt, received_at),
-                    events,
-                ));
-            }
+            Ok(message) => opened.push(OpenPack::new(
+                message.pack,
+                message.event_ids,
+                receipt,
+                received_at,
+            )),
             Err((body, error)) => {
                 tracing::warn!(%error, "unreadable message moved to the dead-letter queue");
                 counter!("bday_messages_unreadable_total").increment(1);

@@ -1,0 +1,84 @@
+//! A locked event delays no other.
+
+use std::time::Duration;
+
+use bday::model::EventState::{Delivered, Queued};
+use uuid::Uuid;
+
+use crate::support::receiver::Behaviour;
+use crate::support::wait::eventually;
+use crate::support::world::World;
+
+/// A lock that an import, an edit or an operator's session holds.
+#[tokio::test]
+async fn a_locked_event_delays_no_other() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    for n in 0..200 {
+        world.write(&format!("u{n}"), "1990-05-02", "UTC").await;
+    }
+    world.tick().await;
+    let pool = world.database.pool().await;
+    let locked: Uuid = sqlx::query_scalar("SELECT id FROM events LIMIT 1")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let lock = async || {
+        let mut other = pool.begin().await.unwrap();
+        sqlx::query("SELECT FROM events WHERE id = $1 FOR UPDATE")
+            .bind(locked)
+            .execute(&mut *other)
+            .await
+            .unwrap();
+        other
+    };
+    world.set("2026-05-02T09:00:00Z");
+    let other = lock().await;
+    assert_eq!(world.tick().await.enqueued, 199);
+    other.rollback().await.unwrap();
+    assert_eq!(world.tick().await.enqueued, 1);
+    let other = lock().await;
+    world.pool().run_once().await.unwrap();
+    assert_eq!((world.greetings(), world.count(Queued).await), (199, 1));
+    other.rollback().await.unwrap();
+    // It stays in its pack, and is received again after some seconds.
+    world.set("2026-05-02T09:00:05Z");
+    world.pool().run_once().await.unwrap();
+    assert_eq!(world.greetings(), 200);
+}
+
+#[tokio::test]
+async fn an_outcome_whose_event_is_locked_delays_no_other_and_is_recorded_later() {
+    let world = World::at("2026-05-01T00:00:00Z").await;
+    for n in 0..20 {
+        world.write(&format!("u{n}"), "1990-05-02", "UTC").await;
+    }
+    world.set("2026-05-02T09:00:00Z");
+    world.tick().await;
+    let pool = world.database.pool().await;
+    let locked: Uuid = sqlx::query_scalar("SELECT id FROM events LIMIT 1")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    world
+        .receiver
+        .script_for(&locked.to_string(), [Behaviour::slow(Duration::from_millis(300))]);
+    let worker = world.pool();
+    let lock = async {
+        world.receiver.until_received(20).await;
+        let mut other = pool.begin().await.unwrap();
+        sqlx::query("SELECT FROM events WHERE id = $1 FOR UPDATE")
+            .bind(locked)
+            .execute(&mut *other)
+            .await
+            .unwrap();
+        eventually("the others to be recorded", async || {
+            (world.count(Delivered).await == 19).then_some(())
+        })
+        .await;
+        world.receiver.until_accepted(20).await;
+        other.rollback().await.unwrap();
+    };
+    let (result, ()) = tokio::join!(worker.run_once(), lock);
+    result.unwrap();
+    assert_eq!((world.greetings(), world.count(Delivered).await), (20, 20));
+}

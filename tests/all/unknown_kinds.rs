@@ -1,0 +1,58 @@
+//! Processes with different kinds share a database, as during a rollout that adds a kind or removes one.
+
+use std::sync::Arc;
+
+use bday::model::EventState::{Delivered, Queued, Skipped};
+
+use crate::support::world::{World, person};
+
+/// One process that knows name days, one that does not, and a planned name day.
+async fn processes() -> (World, World) {
+    let settings = [("kinds.name_day.message", "Happy name day, {{ full_name }}")];
+    let (knows, mut lacks) = tokio::join!(
+        World::with("2026-05-01T00:00:00Z", &settings),
+        World::at("2026-05-01T00:00:00Z")
+    );
+    lacks.store = knows.store.clone();
+    lacks.queue = Arc::clone(&knows.queue);
+    let mut user = person("u", "1990-08-02", "UTC");
+    user.occasions
+        .insert("name_day".to_owned(), Some("--05-02".parse().unwrap()));
+    knows.write_user(user).await;
+    knows.tick().await;
+    (knows, lacks)
+}
+
+#[tokio::test]
+async fn events_of_unknown_kinds_are_left_to_processes_that_know_them() {
+    let (knows, lacks) = processes().await;
+    for world in [&knows, &lacks] {
+        world.set("2026-05-02T09:00:00Z");
+    }
+    assert_eq!(
+        lacks.tick().await.due,
+        0,
+        "a scheduler that does not know it does not claim it"
+    );
+    assert_eq!(knows.tick().await.due, 1);
+    lacks.pool().run_once().await.unwrap();
+    assert_eq!((lacks.greetings(), knows.count(Queued).await), (0, 1));
+    let attempts: i16 = sqlx::query_scalar("SELECT attempts FROM events")
+        .fetch_one(&knows.database.pool().await)
+        .await
+        .unwrap();
+    assert_eq!(attempts, 0, "it costs no attempt");
+    for world in [&knows, &lacks] {
+        world.set("2026-05-02T09:00:30Z");
+    }
+    knows.pool().run_once().await.unwrap();
+    assert_eq!((knows.greetings(), knows.count(Delivered).await), (1, 1));
+}
+
+#[tokio::test]
+async fn an_event_of_a_kind_that_no_process_knows_is_skipped_as_late() {
+    let (knows, lacks) = processes().await;
+    lacks.set("2026-05-04T09:00:01Z");
+    assert_eq!(lacks.tick().await.skipped, 1);
+    assert_eq!(knows.count(Skipped).await, 1);
+}
