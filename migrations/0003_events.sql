@@ -38,11 +38,16 @@ CREATE TABLE events (
     created_at          timestamptz NOT NULL,
 
     CONSTRAINT one_event_per_user_kind_and_year UNIQUE (user_id, kind, local_year),
-    CONSTRAINT only_a_pending_event_has_a_next_attempt CHECK ((state = 'pending') = (next_attempt_at IS NOT NULL)),
-    CONSTRAINT only_a_delivering_event_is_leased CHECK ((state = 'delivering') = (lease_id IS NOT NULL)),
-    CONSTRAINT a_finished_event_has_an_end CHECK ((state IN ('pending', 'queued', 'delivering')) = (finished_at IS NULL)),
-    CONSTRAINT an_event_that_was_not_delivered_has_a_reason CHECK ((state IN ('dead', 'cancelled', 'skipped')) = (reason IS NOT NULL)),
-    CONSTRAINT attempts_are_counted CHECK (attempts >= 0 AND (state <> 'delivered' OR attempts > 0)),
+    -- One expression: it is evaluated for each version of a row.
+    CONSTRAINT the_columns_fit_the_state CHECK (
+        CASE state
+            WHEN 'pending' THEN next_attempt_at IS NOT NULL AND lease_id IS NULL AND finished_at IS NULL AND reason IS NULL
+            WHEN 'queued' THEN next_attempt_at IS NULL AND lease_id IS NULL AND finished_at IS NULL AND reason IS NULL
+            WHEN 'delivering' THEN next_attempt_at IS NULL AND lease_id IS NOT NULL AND finished_at IS NULL AND reason IS NULL
+            WHEN 'delivered' THEN next_attempt_at IS NULL AND lease_id IS NULL AND finished_at IS NOT NULL AND reason IS NULL
+                                  AND attempts > 0
+            ELSE next_attempt_at IS NULL AND lease_id IS NULL AND finished_at IS NOT NULL AND reason IS NOT NULL
+        END),
     CONSTRAINT attempts_before_a_redrive_are_attempts CHECK (attempts_at_redrive BETWEEN 0 AND attempts),
     CONSTRAINT nothing_is_late_before_it_is_due CHECK (late_from >= due_at)
 -- Room on the page for the versions of events that are claimed, leased and delivered within seconds.

@@ -80,19 +80,20 @@ impl Role {
 /// When no database is given, the password cannot be had, or nobody answers at its address.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     config.needs_database()?;
-    let store = store_without_login(config);
+    let store = store_without_login(config, 0);
     let sources = Sources::new(Arc::new(SystemClock));
     Access::new(config, &sources).renew(&store).await?;
     store.reach().await?;
     Ok(store)
 }
 
-/// The same before its login is known.
+/// The same before its login is known. `kept_connections` stay open.
 #[must_use]
-pub fn store_without_login(config: &Config) -> Store {
+pub fn store_without_login(config: &Config, kept_connections: u32) -> Store {
     let database = &config.database;
     Store::without_login(&store::Options {
         max_connections: database.max_connections,
+        kept_connections,
         acquire_timeout: Duration::from_secs(database.acquire_timeout_secs),
         statement_timeout: Duration::from_secs(database.statement_timeout_secs),
     })
@@ -277,7 +278,8 @@ pub async fn start(
     // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
     config.needs_all(role.works())?;
     let wire = role.works().then(|| wire(config)).transpose()?;
-    let store = store_without_login(config);
+    let stages = role.schedules() || role.works();
+    let store = store_without_login(config, if stages { STAGES } else { 0 });
     let sources = Sources::new(Arc::clone(&clock));
     let access = Access::new(config, &sources);
     if access.is_fixed() {
@@ -310,7 +312,7 @@ pub async fn start(
     }
 
     // Hanging requests must not take the connections of the stages.
-    let asked = if role.schedules() || role.works() {
+    let asked = if stages {
         store.reserving(STAGES)
     } else {
         store.clone()
@@ -352,6 +354,7 @@ pub async fn start(
         health.set_up();
         health.queue_answers(true);
         gate.warn_if_shut().await;
+        store.open_connections().await;
         if let Some(beats) = beats.scheduler {
             let (plan_store, plan_clock, waiting) = (
                 store.clone(),

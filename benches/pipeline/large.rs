@@ -263,6 +263,7 @@ impl Side {
                 now,
                 until: now + TimeDelta::minutes(5),
                 kinds: &self.kinds,
+                kinds_with_years: &[],
                 late_before: now - TimeDelta::days(1),
             };
             let began = SystemClock.monotonic();

@@ -88,6 +88,7 @@ pub(crate) fn store(url: &str) -> anyhow::Result<Store> {
         max_connections: 2,
         acquire_timeout: Duration::from_secs(10),
         // Writing a million users takes a while.
+        kept_connections: 0,
         statement_timeout: Duration::from_mins(10),
     };
     Ok(Store::new(url, &options)?)

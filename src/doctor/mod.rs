@@ -82,7 +82,7 @@ fn said(error: &anyhow::Error) -> String {
 pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
     let mut findings = Vec::new();
     let sources = Sources::new(Arc::clone(clock));
-    let store = app::store_without_login(config);
+    let store = app::store_without_login(config, 0);
     let access = Access::new(config, &sources);
     let login = async {
         config.needs_database()?;

@@ -285,6 +285,7 @@ mod tests {
         Store::without_login(&Options {
             max_connections: 1,
             acquire_timeout: Duration::from_secs(1),
+            kept_connections: 0,
             statement_timeout: Duration::from_secs(1),
         })
     }

@@ -284,7 +284,7 @@ pub struct Lease {
     pub late_from: DateTime<Utc>,
     /// The date in the user's zone.
     pub local_date: NaiveDate,
-    /// The year of birth, or of whatever the occasion counts from.
+    /// The year of birth, or of whatever the occasion counts from. None as well where the message does not need it.
     pub since_year: Option<i16>,
     /// As it is in the database now, not as it was when the event was planned.
     pub first_name: String,

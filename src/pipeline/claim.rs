@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use metrics::counter;
 
+use super::queue::Pack;
 use super::scheduler::{Extent, Scheduler, Tick, TickError};
 use crate::store::{ClaimCursor, ClaimRequest};
 
@@ -15,11 +16,19 @@ const BATCH: u32 = 500;
 const LANES: usize = 2;
 /// The most events of a pack. Past some dozens a larger pack saves nothing.
 const MOST_IN_PACK: usize = 50;
-/// While this many queued events wait for workers, a daemon claims no more: a large tick must not take the database from the
-/// deliveries, and the queue stays short.
+/// A daemon claims until this many queued events wait for workers, and goes on when half of them are leased: a large tick must
+/// not take the database from the deliveries, and the queue stays short.
 const HIGH_WATER: i64 = 10_000;
 /// Until the queue is looked at again.
 const HIGH_WATER_PAUSE: Duration = Duration::from_millis(50);
+
+/// What one statement took.
+#[derive(Debug, Default)]
+struct Batch {
+    packs: Vec<Pack>,
+    /// There may be more.
+    full: bool,
+}
 
 impl Scheduler {
     /// Claims batch after batch, in several lanes, until nothing is due at `now`. Nothing while sending is paused. Returns whether it
@@ -33,16 +42,19 @@ impl Scheduler {
         if self.store.pause().await?.is_some() {
             return Ok(false);
         }
-        // One lane first: most passes find nothing, or one batch.
+        // Most passes find nothing, or one batch.
         let mut cursor = ClaimCursor::default();
-        if !self.claim_batch(now, &mut cursor, tick).await? {
+        let first = self.claim_batch(now, &mut cursor, tick).await?;
+        if !first.full {
+            self.send_claimed(&first.packs, tick).await?;
             return Ok(false);
         }
         let until = match extent {
             Extent::All => None,
             Extent::Paced(limit) => Some(self.clock.monotonic() + limit),
         };
-        let lanes = (0..LANES).map(|_| self.claim_lane(now, cursor, until));
+        let mut packs = first.packs;
+        let lanes = (0..LANES).map(|_| self.claim_lane(now, cursor, until, std::mem::take(&mut packs)));
         let mut result = Ok(false);
         for (counts, more) in join_all(lanes).await {
             tick.add(&counts);
@@ -51,38 +63,66 @@ impl Scheduler {
         result
     }
 
-    /// Claims batches until nothing is due, or until `until`. Returns what it did, also before an error, and whether more may be due.
+    /// Claims batches until nothing is due, or until `until`, and sends each while it claims the next, beginning with `packs`.
+    /// Returns what it did, also before an error, and whether more may be due.
     async fn claim_lane(
         &self,
         now: DateTime<Utc>,
         mut cursor: ClaimCursor,
         until: Option<Instant>,
+        mut packs: Vec<Pack>,
     ) -> (Tick, Result<bool, TickError>) {
-        let mut counts = Tick::default();
-        while until.is_none_or(|until| self.clock.monotonic() < until) {
-            let claimed = async {
-                if until.is_some() && self.store.queued().await? >= HIGH_WATER {
-                    tokio::time::sleep(HIGH_WATER_PAUSE).await;
-                    self.beat.touch();
-                    return Ok(true);
+        let (mut counts, mut sent_counts) = (Tick::default(), Tick::default());
+        let (mut room, mut full, mut result) = (0, true, Ok(()));
+        while full && result.is_ok() && until.is_none_or(|until| self.clock.monotonic() < until) {
+            let claim = async {
+                if until.is_some() && room <= 0 {
+                    room = self.room().await?;
+                    if room <= 0 {
+                        tokio::time::sleep(HIGH_WATER_PAUSE).await;
+                        self.beat.touch();
+                        return Ok(Batch {
+                            packs: Vec::new(),
+                            full,
+                        });
+                    }
                 }
+                room -= i64::from(BATCH);
                 self.claim_batch(now, &mut cursor, &mut counts).await
             };
-            match claimed.await {
-                Ok(true) => {}
-                ended => return (counts, ended),
-            }
+            let (claimed, sent) = tokio::join!(claim, self.send_claimed(&packs, &mut sent_counts));
+            packs.clear();
+            result = match claimed {
+                Ok(batch) => {
+                    Batch { packs, full } = batch;
+                    sent
+                }
+                Err(error) => Err(error),
+            };
         }
-        (counts, Ok(true))
+        // Also after an error: what is claimed should not wait until another takes it from the outbox.
+        let sent = self.send_claimed(&packs, &mut sent_counts).await;
+        counts.add(&sent_counts);
+        (counts, result.and(sent).map(|()| full))
     }
 
-    /// One statement, and the packs of it on their way. Returns whether there may be more.
+    /// How many events a lane may claim before it looks again.
+    async fn room(&self) -> Result<i64, TickError> {
+        let queued = self.store.queued().await?;
+        Ok(if queued > HIGH_WATER / 2 {
+            0
+        } else {
+            (HIGH_WATER - queued) / LANES as i64
+        })
+    }
+
+    /// One statement.
     async fn claim_batch(
         &self,
         now: DateTime<Utc>,
         cursor: &mut ClaimCursor,
         tick: &mut Tick,
-    ) -> Result<bool, TickError> {
+    ) -> Result<Batch, TickError> {
         let request = ClaimRequest {
             now,
             kinds: &self.kinds,
@@ -98,11 +138,20 @@ impl Scheduler {
         tick.skipped += claimed.skipped;
         counter!("bday_events_skipped_total", "reason" => "late").increment(claimed.skipped);
         counter!("bday_events_queued_total").increment(queued);
-        if !claimed.packs.is_empty() {
-            let sent = self.send(&claimed.packs).await?;
-            tick.enqueued += sent;
-            tick.failed += queued - sent;
+        Ok(Batch {
+            packs: claimed.packs,
+            full: queued + claimed.skipped >= u64::from(BATCH),
+        })
+    }
+
+    async fn send_claimed(&self, packs: &[Pack], tick: &mut Tick) -> Result<(), TickError> {
+        if packs.is_empty() {
+            return Ok(());
         }
-        Ok(queued + claimed.skipped >= u64::from(BATCH))
+        let queued: u64 = packs.iter().map(|pack| pack.event_ids.len() as u64).sum();
+        let sent = self.send(packs).await?;
+        tick.enqueued += sent;
+        tick.failed += queued - sent;
+        Ok(())
     }
 }

@@ -55,9 +55,12 @@ struct Row {
 }
 
 /// A pack holds a sixteenth of what is taken, so that several workers share a small number of events, within the limit.
+///
+/// Here, in the lease and in the record, a locked row is updated by its place (`ctid`), which saves a look-up by key. A row that
+/// another transaction changed since this statement began is locked but not updated: here, its id in the pack is then dropped.
 const CLAIM: &str = "
 WITH due AS MATERIALIZED (
-    SELECT id, next_attempt_at, late_from < $3 AS late, isolated FROM events
+    SELECT ctid AS tid, id, next_attempt_at, late_from < $3 AS late, isolated FROM events
     WHERE next_attempt_at <= $1 AND (next_attempt_at, id) > ($5, $6) AND (kind = ANY($2) OR late_from < $3)
     ORDER BY next_attempt_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
 ), claimed AS (
@@ -65,7 +68,7 @@ WITH due AS MATERIALIZED (
     SET state = CASE WHEN d.late THEN 'skipped' ELSE 'queued' END::event_state,
         reason = CASE WHEN d.late THEN 'late' END, finished_at = CASE WHEN d.late THEN $1 END,
         queued_at = CASE WHEN d.late THEN e.queued_at ELSE $1 END, next_attempt_at = NULL
-    FROM due d WHERE e.id = d.id
+    FROM due d WHERE e.ctid = d.tid
 ), numbered AS (
     SELECT id, n, CASE WHEN isolated THEN -n ELSE (n - 1) / greatest(1, least($7, (total + 15) / 16)) END AS pack
     FROM (SELECT id, isolated, row_number() OVER (PARTITION BY isolated ORDER BY next_attempt_at, id) AS n,

@@ -21,6 +21,8 @@ pub struct LeaseRequest<'a> {
     pub until: DateTime<Utc>,
     /// The kinds that the worker knows; it leaves the others alone.
     pub kinds: &'a [String],
+    /// Those of them whose message needs the year of the date; for others `since_year` is not read.
+    pub kinds_with_years: &'a [String],
     /// Events whose lateness counts from before this instant are too late.
     pub late_before: DateTime<Utc>,
 }
@@ -45,17 +47,22 @@ struct Look {
 }
 
 /// Locks with SKIP LOCKED first: an update would wait for a row that an edit holds, and every event of the batch with it.
+///
+/// Whoever takes a date away ends its event in the same transaction, unless an attempt was made: those alone look for the date.
 const LEASE: &str = "
 WITH free AS MATERIALIZED (
-    SELECT id FROM events
+    SELECT ctid AS tid FROM events
     WHERE id = ANY($1) AND state = 'queued' AND kind = ANY($2) AND late_from >= $3 AND NOT EXISTS (SELECT FROM pauses)
     FOR UPDATE SKIP LOCKED
 ), leased AS (
     UPDATE events e SET state = 'delivering', attempts = e.attempts + 1, lease_id = $4
-    FROM free, users u, occasions o
-    WHERE e.id = free.id AND u.id = e.user_id AND o.user_id = e.user_id AND o.kind = e.kind
+    FROM free, users u
+    WHERE e.ctid = free.tid AND u.id = e.user_id
+      AND (e.attempts = 0 OR EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind))
     RETURNING e.id AS event_id, e.user_id, e.attempts AS attempt, e.attempts - e.attempts_at_redrive AS tries, e.kind,
-              e.due_at, e.late_from, e.local_date, o.year AS since_year, u.first_name, u.last_name
+              e.due_at, e.late_from, e.local_date, u.first_name, u.last_name,
+              CASE WHEN e.kind = ANY($7) THEN
+                  (SELECT o.year FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) END AS since_year
 ), held AS (
     INSERT INTO leases (id, holder, lease_until, event_ids)
     SELECT $4, $5, $6, array_agg(event_id) FROM leased HAVING count(*) > 0
@@ -93,6 +100,7 @@ impl Store {
                 .bind(request.id)
                 .bind(request.holder)
                 .bind(request.until)
+                .bind(request.kinds_with_years)
                 .fetch_all(&self.pool)
                 .await?)
         })

@@ -172,6 +172,8 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub struct Options {
     /// Connections at the most.
     pub max_connections: u32,
+    /// Connections that stay open: to open one takes longer than most statements, and a tick would wait for several.
+    pub kept_connections: u32,
     /// How long to wait for one.
     pub acquire_timeout: Duration,
     /// When the server gives up a statement; the client gives up a little later.
@@ -211,6 +213,7 @@ impl Store {
         let lately = given_up.clone();
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
+            .min_connections(options.kept_connections.min(options.max_connections))
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(Duration::from_mins(5))
             .after_connect(move |connection, _| Box::pin(login::configure(connection, statement_timeout)))
@@ -248,6 +251,12 @@ impl Store {
             installation_key: Arc::default(),
             places: None,
         }
+    }
+
+    /// Opens the connections that stay open. What fails is tried again when a statement needs a connection.
+    pub async fn open_connections(&self) {
+        let connections = (0..self.options.kept_connections).map(|_| self.pool.acquire());
+        drop(futures_util::future::join_all(connections).await);
     }
 
     /// Brings the schema up to date, forward only. Several processes may do so at once. A schema that is newer than

@@ -78,13 +78,13 @@ WITH done AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::smallint[], $5::timestamptz[], $6::timestamptz[])
         AS o(id, lease_id, attempt, status, started_at, finished_at)
 ), free AS MATERIALIZED (
-    SELECT e.id, o.status, o.started_at, o.finished_at
+    SELECT e.ctid AS tid, o.status, o.started_at, o.finished_at
     FROM events e JOIN o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
     FOR UPDATE OF e SKIP LOCKED
 )
 UPDATE events e
 SET state = 'delivered', lease_id = NULL, status = f.status, started_at = f.started_at, finished_at = f.finished_at
-FROM free f WHERE e.id = f.id
+FROM free f WHERE e.ctid = f.tid
 RETURNING e.id";
 
 /// Those whose lease still holds: their rows were locked.

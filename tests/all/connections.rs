@@ -100,6 +100,7 @@ async fn requests_that_hang_leave_connections_to_the_stages() {
     let options = Options {
         max_connections: 8,
         acquire_timeout: Duration::from_secs(20),
+        kept_connections: 0,
         statement_timeout: Duration::from_secs(30),
     };
     let store = Store::new(world.database.url(), &options).unwrap();
@@ -152,6 +153,7 @@ async fn connections_that_fell_silent_are_replaced() {
     let options = Options {
         max_connections: 2,
         acquire_timeout: Duration::from_secs(2),
+        kept_connections: 0,
         statement_timeout: Duration::from_secs(1),
     };
     let store = Store::new(url.as_str(), &options).unwrap();
@@ -185,6 +187,7 @@ fn small_store(world: &World) -> Store {
     let options = Options {
         max_connections: 1,
         acquire_timeout: Duration::from_secs(10),
+        kept_connections: 0,
         statement_timeout: Duration::from_secs(30),
     };
     Store::new(world.database.url(), &options).unwrap()

@@ -144,6 +144,7 @@ async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_tak
     let options = bday::store::Options {
         max_connections: 4,
         acquire_timeout: second,
+        kept_connections: 0,
         statement_timeout: second,
     };
     world.store = Store::new("postgres://bday@127.0.0.1:1/bday", &options).unwrap();

@@ -11,6 +11,7 @@ fn store(url: &str) -> Store {
     let options = Options {
         max_connections: 4,
         acquire_timeout: Duration::from_secs(10),
+        kept_connections: 0,
         statement_timeout: Duration::from_secs(7),
     };
     Store::new(url, &options).unwrap()

@@ -81,6 +81,7 @@ impl Place {
         let options = store::Options {
             max_connections: 2,
             acquire_timeout: Duration::from_secs(5),
+            kept_connections: 0,
             statement_timeout: Duration::from_secs(5),
         };
         let store = Store::new(&url, &options).unwrap();

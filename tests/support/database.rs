@@ -94,6 +94,7 @@ fn store(url: &str) -> Store {
     let options = bday::store::Options {
         max_connections: 8,
         acquire_timeout: Duration::from_secs(10),
+        kept_connections: 0,
         statement_timeout: Duration::from_secs(30),
     };
     Store::new(url, &options).unwrap()

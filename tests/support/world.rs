@@ -144,6 +144,7 @@ impl World {
             now,
             until: now + self.config.queue.visibility(),
             kinds,
+            kinds_with_years: kinds,
             late_before: now - TimeDelta::seconds(self.config.late.max_secs as i64),
         }
     }

@@ -29,6 +29,7 @@ pub struct TemplateError {
 #[derive(Debug, Clone)]
 pub struct Template {
     environment: Environment<'static>,
+    names_years: bool,
     prints_unknown: bool,
 }
 
@@ -62,6 +63,7 @@ impl Template {
             .map_err(|error| problem(&error))?;
         let mut template = Self {
             environment,
+            names_years: source.contains("years"),
             prints_unknown: false,
         };
         template.try_out(Some(30)).map_err(|error| problem(&error))?;
@@ -140,6 +142,12 @@ impl Messages {
     /// The kinds that have a text.
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// The kinds whose text may depend on the year of the date.
+    pub fn with_years(&self) -> impl Iterator<Item = &str> {
+        let naming = self.0.iter().filter(|(_, template)| template.names_years);
+        naming.map(|(kind, _)| kind.as_str())
     }
 
     /// The kinds whose text has a gap where the year is unknown.

@@ -294,6 +294,7 @@ fn request(shared: &Shared, id: Uuid) -> Option<LeaseRequest<'_>> {
         now,
         until: now + shared.options.visibility,
         kinds: &shared.kinds,
+        kinds_with_years: &shared.kinds_with_years,
         late_before: now - shared.options.late_max,
     })
 }

@@ -88,6 +88,8 @@ struct Shared {
     messages: Messages,
     /// Those that `messages` has a text for.
     kinds: Vec<String>,
+    /// Those whose text needs the year of the date.
+    kinds_with_years: Vec<String>,
     clock: SharedClock,
     options: Options,
     /// This process, to the leases: new with each start.
@@ -144,6 +146,7 @@ impl Pool {
             rate: Rate::new(options.max_per_second, SENT_AT_ONCE, Arc::clone(&clock)),
             gate: Gate::default(),
             kinds: messages.kinds().map(str::to_owned).collect(),
+            kinds_with_years: messages.with_years().map(str::to_owned).collect(),
             store,
             queue,
             channel,
