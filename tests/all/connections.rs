@@ -93,6 +93,31 @@ async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable()
     store.clock().await.unwrap();
 }
 
+/// Else the first tick after a quiet hour waits for eight logins.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
+    let world = World::at("2026-05-02T00:00:00Z").await;
+    let options = Options {
+        max_connections: 6,
+        acquire_timeout: Duration::from_secs(20),
+        kept_connections: 4,
+        statement_timeout: Duration::from_secs(30),
+    };
+    let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
+    let mut connections = async || {
+        sqlx::query_scalar::<_, i64>(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()",
+        )
+        .fetch_one(&mut watcher)
+        .await
+        .unwrap()
+    };
+    let before = connections().await;
+    let store = Store::new(world.database.url(), &options).unwrap();
+    store.open_connections().await;
+    assert_eq!(connections().await - before, 4);
+}
+
 /// As when fifty requests of the API hang on somebody's lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_hang_leave_connections_to_the_stages() {

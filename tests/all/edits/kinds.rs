@@ -1,8 +1,9 @@
 //! More than birthdays: a name in the configuration, and a date.
 
-use bday::model::EventState::{Delivered, Pending};
+use bday::model::EventState::{Cancelled, Delivered, Pending};
 use serde_json::Value;
 
+use crate::support::receiver::Behaviour;
 use crate::support::world::{World, person};
 
 const ANNIVERSARY: [(&str, &str); 2] = [
@@ -82,6 +83,26 @@ async fn a_date_that_is_taken_away_takes_its_event_along_and_no_other() {
     assert_eq!(world.count(Pending).await, 1);
     world.live_until("2026-05-12T00:00:00Z").await;
     assert_eq!(messages(&world), ["Hey, Ada u it's your birthday"]);
+}
+
+#[tokio::test]
+async fn a_date_that_is_taken_away_after_an_attempt_is_not_tried_again() {
+    let world = world("2019-05-10", &ANNIVERSARY).await;
+    world.live_until("2026-05-10T10:29:59Z").await;
+    world.receiver.next([Behaviour::Status(500)]);
+    world.live_until("2026-05-10T10:30:00Z").await;
+    let change = world.change("u", |user| {
+        user.occasions.insert("work_anniversary".to_owned(), None);
+    });
+    change.await;
+    assert_eq!(
+        world.count(Pending).await,
+        1,
+        "what may have been sent is not deleted"
+    );
+    world.live_until("2026-05-12T00:00:00Z").await;
+    assert_eq!(world.count(Cancelled).await, 1);
+    assert_eq!(world.receiver.records().len(), 2);
 }
 
 #[tokio::test]
