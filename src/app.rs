@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::clock::{Clock, SharedClock, SystemClock};
+use crate::clock::{Clock, SharedClock, SteadyClock, SystemClock};
 use crate::config::{Config, ConfigError, QueueKind};
 use crate::dead_letters::DeadLetters;
 use crate::health::Beat;
@@ -274,6 +274,7 @@ pub async fn start(
     clock: SharedClock,
     lifecycle: &mut Lifecycle,
 ) -> anyhow::Result<Started> {
+    let clock: SharedClock = Arc::new(SteadyClock::new(clock));
     let metrics = telemetry::collect_metrics(config.kinds.keys().map(String::as_str))?;
     // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
     config.needs_all(role.works())?;

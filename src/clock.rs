@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+
+/// How far our clock may be from the database's, in either direction.
+pub const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
 
 /// The one source of time: UTC for instants, monotonic for elapsed time.
 pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
@@ -15,6 +18,14 @@ pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
     fn monotonic(&self) -> Instant {
         Instant::now()
     }
+
+    /// What the machine's clock reads, to be compared with the database's; see [`SteadyClock`].
+    fn reading(&self) -> DateTime<Utc> {
+        self.now()
+    }
+
+    /// The machine's clock read `reading` (UTC) at `at`, and agreed with the database's.
+    fn agreed(&self, _reading: DateTime<Utc>, _at: Instant) {}
 }
 
 /// A clock that is handed to every stage.
@@ -28,6 +39,53 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
     fn now(&self) -> DateTime<Utc> {
         Utc::now().trunc_subsecs(6)
+    }
+}
+
+/// A clock that does not follow a jump of another before the database confirms it: until then elapsed time is added to the last
+/// confirmed reading. A jump is noticed within seconds; a retry or a hidden pack that was dated by it would wait as long as
+/// the jump is wide.
+#[derive(Debug)]
+pub struct SteadyClock {
+    clock: SharedClock,
+    confirmed: Mutex<Option<(DateTime<Utc>, Instant)>>,
+}
+
+impl SteadyClock {
+    /// Follows `clock` until its first confirmation.
+    #[must_use]
+    pub fn new(clock: SharedClock) -> Self {
+        Self {
+            clock,
+            confirmed: Mutex::default(),
+        }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> DateTime<Utc> {
+        let (reading, at) = (self.clock.now(), self.clock.monotonic());
+        let confirmed = *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((was, then)) = confirmed else {
+            return reading;
+        };
+        let elapsed = TimeDelta::from_std(at.saturating_duration_since(then)).unwrap_or(TimeDelta::MAX);
+        match was.checked_add_signed(elapsed) {
+            Some(expected) if (reading - expected).abs() > MAX_SKEW => expected.trunc_subsecs(6),
+            _ => reading,
+        }
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.clock.monotonic()
+    }
+
+    fn reading(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    fn agreed(&self, reading: DateTime<Utc>, at: Instant) {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some((reading, at));
     }
 }
 
@@ -89,5 +147,40 @@ impl Clock for Stopwatch {
 
     fn monotonic(&self) -> Instant {
         self.began + *self.passed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Jumping(Mutex<TimeDelta>);
+
+    impl Clock for Jumping {
+        fn now(&self) -> DateTime<Utc> {
+            SystemClock.now() + *self.0.lock().expect("no panic")
+        }
+    }
+
+    #[test]
+    fn a_jump_is_followed_once_the_database_confirms_it() {
+        let jumping = Arc::new(Jumping::default());
+        let steady = SteadyClock::new(Arc::clone(&jumping) as SharedClock);
+        let off = || (steady.now() - SystemClock.now()).num_seconds();
+        let jump = |by| *jumping.0.lock().expect("no panic") = TimeDelta::seconds(by);
+        jump(60);
+        assert_eq!(off(), 59, "nothing is confirmed yet");
+        jump(0);
+        steady.agreed(steady.reading(), steady.monotonic());
+        for by in [60, -60, 86_400] {
+            jump(by);
+            assert_eq!(off(), 0, "{by}");
+        }
+        jump(4);
+        assert_eq!(off(), 3, "within the tolerance");
+        jump(60);
+        steady.agreed(steady.reading(), steady.monotonic());
+        assert_eq!(off(), 59);
     }
 }

@@ -1,13 +1,12 @@
 //! How far our clock is from the database's. Every process goes by its own clock, so beyond a few seconds "due" means
 //! nothing: a tick with a clock that is ahead sends early, and plans past days on which nobody is greeted then.
 
+use std::time::Instant;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, MAX_SKEW};
 use crate::store::{Result, Store};
-
-/// How far our clock may be from the database's, in either direction.
-pub const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
 
 /// The clocks differ by more than [`MAX_SKEW`]. Waiting does not heal that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,22 +34,32 @@ impl Skew {
     /// # Errors
     /// The database is unavailable.
     pub async fn look(clock: &dyn Clock, store: &Store) -> Result<Self> {
-        Self::of(clock.now(), clock, store).await
+        Self::of(clock.reading(), clock, store).await
     }
 
-    /// The skew of `ours`, UTC, which was read from our clock just now.
+    /// The skew of `ours`, UTC, which was read from our clock just now; tells the clock when it is right.
     ///
     /// # Errors
     /// The database is unavailable.
     pub async fn of(ours: DateTime<Utc>, clock: &dyn Clock, store: &Store) -> Result<Self> {
         let asked = clock.monotonic();
         let database = store.clock().await?;
+        Ok(Self::as_of(ours, database, asked, clock))
+    }
+
+    /// The same, where the answer of the `database` has just come to a question of `asked`.
+    pub(crate) fn as_of(
+        ours: DateTime<Utc>,
+        database: DateTime<Utc>,
+        asked: Instant,
+        clock: &dyn Clock,
+    ) -> Self {
         let took = clock.monotonic().duration_since(asked);
-        Ok(Self::between(
-            ours,
-            database,
-            TimeDelta::from_std(took).unwrap_or_default(),
-        ))
+        let skew = Self::between(ours, database, TimeDelta::from_std(took).unwrap_or_default());
+        if skew.check().is_ok() {
+            clock.agreed(ours, asked);
+        }
+        skew
     }
 
     /// The least that the clocks differ by, where the database read its own at some moment of the `took` after ours was read: a

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 
 use super::Finding;
 use crate::calendar::Zone;
-use crate::clock::Clock;
+use crate::clock::{Clock, MAX_SKEW};
 use crate::config::Config;
-use crate::skew::{MAX_SKEW, Skew};
+use crate::skew::Skew;
 use crate::store::{OLDEST_SERVER, Result, Store, StoreError};
 use crate::telemetry::chain;
 use crate::tzguard;

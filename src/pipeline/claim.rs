@@ -10,8 +10,8 @@ use super::queue::Pack;
 use super::scheduler::{Extent, Scheduler, Tick, TickError};
 use crate::store::{ClaimCursor, ClaimRequest};
 
-/// Events of one statement: few enough that an edit which waits for it does not notice.
-const BATCH: u32 = 500;
+/// Events of one statement: few enough that an edit which waits for it does not notice, and as many as fall due in most minutes.
+const BATCH: u32 = 1000;
 /// Statements at once, when there is more than one batch.
 const LANES: usize = 2;
 /// The most events of a pack. Past some dozens a larger pack saves nothing.

@@ -115,7 +115,7 @@ impl Scheduler {
     async fn run_passes(&self, wake: &Notify, token: &CancellationToken) {
         let (mut failures, mut failed_at) = (0_u32, None);
         loop {
-            let now = self.clock.now();
+            let now = self.clock.reading();
             let began = self.clock.monotonic();
             let calm = failed_at.is_none_or(|at| began.duration_since(at) > SWEEP_GRACE);
             let mut tick = Tick::default();
@@ -152,7 +152,7 @@ impl Scheduler {
     async fn run_cleaner(&self, token: &CancellationToken) {
         loop {
             let clean = async {
-                let now = self.clock.now();
+                let now = self.clock.reading();
                 if let Err(error) = self.check_clock(now).await {
                     return tracing::warn!(error = chain(&error), "cleaning up failed");
                 }

@@ -46,7 +46,7 @@ impl Scheduler {
     pub(super) async fn run_planner(&self, token: &CancellationToken) {
         loop {
             let planned = Box::pin(async {
-                let now = self.clock.now();
+                let now = self.clock.reading();
                 self.check_clock(now).await?;
                 self.plan(now).await
             });

@@ -9,7 +9,7 @@ use metrics::counter;
 
 use super::queue::{DeadLetter, Pack};
 use super::scheduler::{Scheduler, TickError};
-use crate::skew::MAX_SKEW;
+use crate::clock::MAX_SKEW;
 use crate::telemetry::chain;
 
 /// How long a sender may take: the deadline of a call to the queue and more.

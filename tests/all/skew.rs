@@ -1,18 +1,23 @@
 //! A clock that jumps while the daemon runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use bday::app;
-use bday::clock::{Clock, SharedClock, SystemClock};
+use bday::clock::{Clock, SharedClock, SteadyClock, SystemClock};
 use bday::health::Beat;
 use bday::model::EventState::{Pending, Skipped};
+use bday::model::NewUser;
+use bday::pipeline::queue::Queue as _;
+use bday::pipeline::queue::postgres::PostgresQueue;
+use bday::skew::Skew;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::wait::eventually;
-use crate::support::world::World;
+use crate::support::world::{World, person};
 
 /// The machine's clock, but for its first reading.
 #[derive(Debug)]
@@ -95,4 +100,45 @@ async fn a_clock_that_is_off_by_little_ticks_on() {
         assert_eq!(tick.planned + tick.skipped, 1, "{by}");
         assert!(world.count(Pending).await <= 1);
     }
+}
+
+/// The machine's clock, off by so many seconds.
+#[derive(Debug, Default)]
+struct Off(AtomicI64);
+
+impl Clock for Off {
+    fn now(&self) -> DateTime<Utc> {
+        SystemClock.now() + TimeDelta::seconds(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// An event that is queued, and the clock of a process that was right and jumped ahead by an hour.
+async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
+    let now = SystemClock.now();
+    let world = World::at(&now.to_rfc3339()).await;
+    let user = NewUser {
+        send_at: Some("00:00".parse().unwrap()),
+        ..person("u", &now.format("1990-%m-%d").to_string(), "UTC")
+    };
+    world.write_user(user).await;
+    assert_eq!(world.tick().await.enqueued, 1);
+    let off = Arc::new(Off::default());
+    let clock = Arc::new(SteadyClock::new(Arc::clone(&off) as SharedClock));
+    Skew::look(&*clock, &world.store).await.unwrap().check().unwrap();
+    off.0.store(3600, Ordering::Relaxed);
+    (world, clock)
+}
+
+/// A worker that polls while its clock jumps; its lease is refused, but another must find the pack soon.
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_during_a_poll_hides_no_pack_for_longer() {
+    let (world, clock) = queued_before_a_jump().await;
+    let visibility = world.config.queue.visibility();
+    let queue = PostgresQueue::new(world.store.clone(), clock, visibility);
+    assert_eq!(queue.receive(10, Duration::ZERO).await.unwrap().len(), 1);
+    let shown_again: DateTime<Utc> = sqlx::query_scalar("SELECT available_at FROM outbox")
+        .fetch_one(&world.database.pool().await)
+        .await
+        .unwrap();
+    assert!(shown_again <= SystemClock.now() + visibility, "{shown_again}");
 }

@@ -2,14 +2,14 @@
 //! differs from the database's.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use super::Shared;
-use crate::clock::Clock;
-use crate::skew::{MAX_SKEW, Skew};
+use crate::clock::{Clock, MAX_SKEW};
+use crate::skew::Skew;
 use crate::telemetry::chain;
 
 /// How soon a pause, a wrong clock, or their end is noticed.
@@ -31,8 +31,6 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Gate {
     state: watch::Sender<State>,
-    /// Both clocks of this machine when they were last found right.
-    checked: Mutex<Option<(DateTime<Utc>, Instant)>>,
     /// The last pause that this process saw end, from and until (UTC).
     last_pause: Mutex<Option<(DateTime<Utc>, DateTime<Utc>)>>,
 }
@@ -41,7 +39,6 @@ impl Default for Gate {
     fn default() -> Self {
         Self {
             state: watch::Sender::new(State::Unchecked),
-            checked: Mutex::default(),
             last_pause: Mutex::default(),
         }
     }
@@ -58,17 +55,12 @@ impl Gate {
             .await;
     }
 
-    /// The current instant, unless the clock jumped since it was found right: the elapsed time tells.
+    /// The current instant, unless the machine's clock jumped since it was found right.
     pub(super) fn now(&self, clock: &dyn Clock) -> Option<DateTime<Utc>> {
-        let (now, monotonic) = (clock.now(), clock.monotonic());
-        let checked = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((was, then)) = checked {
-            let elapsed =
-                TimeDelta::from_std(monotonic.saturating_duration_since(then)).unwrap_or(TimeDelta::MAX);
-            if ((now - was) - elapsed).abs() > MAX_SKEW {
-                self.set(State::WrongClock);
-                return None;
-            }
+        let now = clock.now();
+        if (clock.reading() - now).abs() > MAX_SKEW {
+            self.set(State::WrongClock);
+            return None;
         }
         Some(now)
     }
@@ -111,7 +103,7 @@ pub(super) async fn run(shared: &Shared) {
 
 async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
     let gate = &shared.gate;
-    let ours = shared.clock.now();
+    let ours = shared.clock.reading();
     let asked = shared.clock.monotonic();
     let answer = tokio::time::timeout(PATIENCE, shared.store.clock_and_pause()).await;
     let (database, since) = match answer {
@@ -125,19 +117,18 @@ async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
             return gate.set(State::NoDatabase);
         }
     };
-    let took = shared.clock.monotonic().duration_since(asked);
+    let skew = Skew::as_of(ours, database, asked, &*shared.clock);
     metrics::gauge!("bday_paused").set(u8::from(since.is_some()));
     if let Some(began) = std::mem::replace(paused_since, since).filter(|_| since.is_none()) {
         gate.note_pause(began, shared.clock.now());
     }
-    if let Err(error) = Skew::between(ours, database, TimeDelta::from_std(took).unwrap_or_default()).check() {
+    if let Err(error) = skew.check() {
         shared.beat.turn();
         if *gate.state.borrow() != State::WrongClock {
             tracing::error!(%error, "leasing stopped");
         }
         return gate.set(State::WrongClock);
     }
-    *gate.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some((ours, asked));
     gate.set(if since.is_some() {
         State::Paused
     } else {
@@ -147,10 +138,12 @@ async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::{SharedClock, SteadyClock, SystemClock};
 
     #[test]
     fn an_event_that_became_due_in_a_pause_could_be_sent_at_its_end() {
@@ -163,21 +156,24 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct Jumping(TimeDelta);
+    #[derive(Debug, Default)]
+    struct Jumping(Mutex<TimeDelta>);
 
     impl Clock for Jumping {
         fn now(&self) -> DateTime<Utc> {
-            SystemClock.now() + self.0
+            SystemClock.now() + *self.0.lock().expect("no panic")
         }
     }
 
     #[test]
     fn a_clock_that_jumped_since_its_check_leases_nothing() {
-        let gate = Gate::default();
-        let checked = (SystemClock.now(), SystemClock.monotonic());
-        *gate.checked.lock().expect("no panic") = Some(checked);
-        let now = |secs| gate.now(&Jumping(TimeDelta::seconds(secs)));
+        let (gate, jumping) = (Gate::default(), Arc::new(Jumping::default()));
+        let clock = SteadyClock::new(Arc::clone(&jumping) as SharedClock);
+        clock.agreed(clock.reading(), clock.monotonic());
+        let now = |secs| {
+            *jumping.0.lock().expect("no panic") = TimeDelta::seconds(secs);
+            gate.now(&clock)
+        };
         assert!(now(0).is_some() && now(4).is_some());
         assert_eq!((now(7), now(-7), now(3 * 86_400)), (None, None, None));
     }
