@@ -28,6 +28,7 @@ mod part;
 mod pipeline;
 mod procfs;
 mod receiver;
+mod recovery;
 mod scenario;
 mod seed;
 mod support;
@@ -66,6 +67,7 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
     let mut sound = true;
     let (mut runs, mut idles, mut apis, mut larges) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut recoveries = Vec::new();
     for name in options.scenarios() {
         for _ in 0..options.repeat {
             eprintln!("{} …", name.as_str());
@@ -81,6 +83,11 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
                     let api = api::run(options).await.with_context(failed)?;
                     sound &= kept(&api.limits);
                     apis.push(api);
+                }
+                Name::Recovery => {
+                    let recovery = recovery::run(options).await.with_context(failed)?;
+                    sound &= kept(&recovery.limits);
+                    recoveries.push(recovery);
                 }
                 Name::Large => {
                     let large = large::run(options).await.with_context(failed)?;
@@ -100,10 +107,13 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
     if options.json {
         println!(
             "{}",
-            serde_json::json!({ "runs": runs, "idle": idles, "api": apis, "large": larges })
+            serde_json::json!({
+                "runs": runs, "idle": idles, "api": apis, "large": larges, "recovery": recoveries
+            })
         );
     } else {
         table::print(&runs, &idles, &apis, &larges);
+        table::print_recoveries(&recoveries);
     }
     Ok(if sound {
         ExitCode::SUCCESS

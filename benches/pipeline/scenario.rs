@@ -28,7 +28,9 @@ pub(crate) enum Name {
     Idle,
     /// 50 requests at once to the API, among 1,000,000 users
     Api,
-    /// Each of them but `million` and `large`, which take minutes
+    /// A worker is killed with 1,000 requests in flight, and a scheduler amid 30,000 claims: when is everything accepted?
+    Recovery,
+    /// Each of them but `million`, `large` and `recovery`, which take minutes
     All,
 }
 
@@ -89,6 +91,7 @@ impl Name {
             Self::Large => "large",
             Self::Idle => "idle",
             Self::Api => "api",
+            Self::Recovery => "recovery",
             Self::All => "all",
         }
     }
@@ -135,7 +138,7 @@ impl Name {
                 ],
                 ..burst
             },
-            Self::Burst | Self::Idle | Self::Api | Self::Large | Self::All => Load {
+            Self::Burst | Self::Idle | Self::Api | Self::Large | Self::Recovery | Self::All => Load {
                 bare: true,
                 limits: &[
                     Limit::PerSecond(15_000.0),

@@ -4,6 +4,7 @@ use super::api::Api;
 use super::idle::Idle;
 use super::large::Large;
 use super::pipeline::Run;
+use super::recovery::Recovery;
 use super::scenario::Verdict;
 
 pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api], larges: &[Large]) {
@@ -117,6 +118,18 @@ fn print_large(large: &Large) {
         );
     }
     println!("{}", limits(&large.limits).trim_start_matches("; "));
+}
+
+pub(crate) fn print_recoveries(recoveries: &[Recovery]) {
+    for recovery in recoveries {
+        println!(
+            "\nall accepted after a worker was killed with 1,000 in flight: {:5.1} s\n\
+             all accepted after a scheduler was killed amid 30,000 claims: {:5.1} s{}",
+            recovery.worker_secs,
+            recovery.scheduler_secs,
+            limits(&recovery.limits),
+        );
+    }
 }
 
 fn exactness(run: &Run) -> String {

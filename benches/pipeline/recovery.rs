@@ -1,0 +1,140 @@
+//! How long until everything is accepted after a process is killed.
+
+use std::time::Duration;
+
+use bday::clock::{Clock as _, SystemClock};
+use chrono::TimeDelta;
+use serde::Serialize;
+
+use super::options::Options;
+use super::scenario::{Load, Verdict};
+use super::seed;
+use super::support::process::{Bday, Running};
+use super::world::World;
+
+/// The receiver's latency while a worker is killed: its requests must be in flight then.
+const SLOW: Duration = Duration::from_secs(3);
+/// A run is given up after this time.
+const PATIENCE: Duration = Duration::from_mins(2);
+const LOOK: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Recovery {
+    /// From the end of a worker with 1,000 requests in flight, another one there, until all are accepted.
+    pub(crate) worker_secs: f64,
+    /// From the start of the scheduler after one that was killed amid 30,000 claims until all are accepted.
+    pub(crate) scheduler_secs: f64,
+    pub(crate) limits: Vec<Verdict>,
+}
+
+pub(crate) async fn run(options: &Options) -> anyhow::Result<Recovery> {
+    let worker_secs = worker(options).await?;
+    let scheduler_secs = scheduler(options).await?;
+    let limit = |limit: &str, met| Verdict {
+        limit: limit.to_owned(),
+        met,
+    };
+    Ok(Recovery {
+        worker_secs,
+        scheduler_secs,
+        limits: vec![
+            limit("worker <= 40 s", worker_secs <= 40.0),
+            limit("scheduler <= 20 s", scheduler_secs <= 20.0),
+        ],
+    })
+}
+
+async fn worker(options: &Options) -> anyhow::Result<f64> {
+    let mut world = world(1000, SLOW, options).await?;
+    let daemon = start(&world, options, "all");
+    until(
+        &mut world,
+        "SELECT count(*) >= 1000 FROM events WHERE state = 'delivering'",
+    )
+    .await?;
+    let other = start(&world, options, "all");
+    ready(&other).await?;
+    daemon.kill();
+    let began = SystemClock.monotonic();
+    until(
+        &mut world,
+        "SELECT count(*) >= 1000 FROM events WHERE state = 'delivered'",
+    )
+    .await?;
+    let secs = began.elapsed().as_secs_f64();
+    end(world, vec![other]).await?;
+    Ok(secs)
+}
+
+async fn scheduler(options: &Options) -> anyhow::Result<f64> {
+    let mut world = world(30_000, Duration::ZERO, options).await?;
+    let worker = start(&world, options, "worker");
+    ready(&worker).await?;
+    let first = start(&world, options, "scheduler");
+    until(
+        &mut world,
+        "SELECT count(*) >= 5000 FROM events WHERE state <> 'pending'",
+    )
+    .await?;
+    first.kill();
+    let began = SystemClock.monotonic();
+    let second = start(&world, options, "scheduler");
+    until(
+        &mut world,
+        "SELECT count(*) >= 30000 FROM events WHERE state = 'delivered'",
+    )
+    .await?;
+    let secs = began.elapsed().as_secs_f64();
+    end(world, vec![worker, second]).await?;
+    Ok(secs)
+}
+
+async fn world(events: u32, latency: Duration, options: &Options) -> anyhow::Result<World> {
+    let load = Load {
+        events,
+        users: events,
+        latency,
+        in_flight: Some(1000),
+        ..super::scenario::Name::Burst.load(options)
+    };
+    let world = World::start(&load, options).await?;
+    seed::people(&world.store, &world.pool, events, events, TimeDelta::zero()).await?;
+    Ok(world)
+}
+
+fn start(world: &World, options: &Options, role: &str) -> Running {
+    Bday::program(&options.program, ["serve", "--role", role])
+        .envs(world.environment())
+        .start()
+}
+
+/// Until `daemon` has connected to everything.
+async fn ready(daemon: &Running) -> anyhow::Result<()> {
+    let began = SystemClock.monotonic();
+    while !daemon.lines().iter().any(|line| line.contains("listening")) {
+        anyhow::ensure!(began.elapsed() < PATIENCE, "a daemon did not start");
+        tokio::time::sleep(LOOK).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+async fn until(world: &mut World, question: &'static str) -> anyhow::Result<()> {
+    let began = SystemClock.monotonic();
+    while !sqlx::query_scalar::<_, bool>(question)
+        .fetch_one(&world.pool)
+        .await?
+    {
+        anyhow::ensure!(began.elapsed() < PATIENCE, "still not so: {question}");
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+async fn end(world: World, daemons: Vec<Running>) -> anyhow::Result<()> {
+    for mut daemon in daemons {
+        daemon.terminate();
+        daemon.exit().await;
+    }
+    world.stop().await
+}
