@@ -154,33 +154,43 @@ impl Clock for Stopwatch {
 mod tests {
     use super::*;
 
-    #[derive(Debug, Default)]
-    struct Jumping(Mutex<TimeDelta>);
+    /// Seconds since the epoch that the clock reads, and seconds that have elapsed.
+    #[derive(Debug)]
+    struct Machine(Instant, Mutex<(i64, u64)>);
 
-    impl Clock for Jumping {
+    impl Machine {
+        fn set(&self, reads: i64, elapsed: u64) {
+            *self.1.lock().expect("no panic") = (reads, elapsed);
+        }
+    }
+
+    impl Clock for Machine {
         fn now(&self) -> DateTime<Utc> {
-            SystemClock.now() + *self.0.lock().expect("no panic")
+            DateTime::UNIX_EPOCH + TimeDelta::seconds(self.1.lock().expect("no panic").0)
+        }
+
+        fn monotonic(&self) -> Instant {
+            self.0 + Duration::from_secs(self.1.lock().expect("no panic").1)
         }
     }
 
     #[test]
     fn a_jump_is_followed_once_the_database_confirms_it() {
-        let jumping = Arc::new(Jumping::default());
-        let steady = SteadyClock::new(Arc::clone(&jumping) as SharedClock);
-        let off = || (steady.now() - SystemClock.now()).num_seconds();
-        let jump = |by| *jumping.0.lock().expect("no panic") = TimeDelta::seconds(by);
-        jump(60);
-        assert_eq!(off(), 59, "nothing is confirmed yet");
-        jump(0);
+        let machine = Arc::new(Machine(SystemClock.monotonic(), Mutex::default()));
+        let steady = SteadyClock::new(Arc::clone(&machine) as SharedClock);
+        let now = |reads, elapsed| {
+            machine.set(reads, elapsed);
+            steady.now().timestamp()
+        };
+        assert_eq!(now(160, 0), 160, "nothing is confirmed yet");
+        machine.set(100, 0);
         steady.agreed(steady.reading(), steady.monotonic());
-        for by in [60, -60, 86_400] {
-            jump(by);
-            assert_eq!(off(), 0, "{by}");
+        for jumped in [170, 50, 86_400] {
+            assert_eq!(now(jumped, 10), 110, "{jumped}");
         }
-        jump(4);
-        assert_eq!(off(), 3, "within the tolerance");
-        jump(60);
+        assert_eq!((now(115, 10), now(116, 10)), (115, 110), "5 s are tolerated");
+        machine.set(170, 10);
         steady.agreed(steady.reading(), steady.monotonic());
-        assert_eq!(off(), 59);
+        assert_eq!((now(172, 12), now(112, 12)), (172, 172));
     }
 }
