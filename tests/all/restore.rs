@@ -88,7 +88,7 @@ async fn after_a_restore_nobody_is_greeted_twice() {
         .env("BDAY__DATABASE__URL", restored.url())
         .start();
     after.ready().await;
-    let born = date.format("1990-%m-%d").to_string();
+    let born = date.format("2000-%m-%d").to_string();
     let add = [
         "user",
         "add",

@@ -109,7 +109,7 @@ pub(crate) fn people(numbers: Range<usize>, now: DateTime<Utc>, due_in: TimeDelt
     };
     let local = now + TimeDelta::hours(ahead);
     let send_at = (local + due_in).format("%H:%M");
-    let born = local.format("1990-%m-%d");
+    let born = local.format("2000-%m-%d");
     let mut csv = "first_name,last_name,birth_date,time_zone,send_at\n".to_owned();
     for n in numbers {
         writeln!(csv, "John,Doe {n},{born},{zone},{send_at}").unwrap();

@@ -93,7 +93,7 @@ async fn a_clock_that_jumps_while_the_daemon_runs_plans_and_ends_nothing() {
 async fn a_clock_that_is_off_by_little_ticks_on() {
     for by in [TimeDelta::seconds(3), TimeDelta::seconds(-3)] {
         let world = World::at(&SystemClock.now().to_rfc3339()).await;
-        let born = SystemClock.now().date_naive().format("1990-%m-%d").to_string();
+        let born = SystemClock.now().date_naive().format("2000-%m-%d").to_string();
         world.write("u", &born, "UTC").await;
         let (tick, result) = world.scheduler().tick(SystemClock.now() + by).await;
         result.unwrap();
@@ -118,7 +118,7 @@ async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
     let world = World::at(&now.to_rfc3339()).await;
     let user = NewUser {
         send_at: Some("00:00".parse().unwrap()),
-        ..person("u", &now.format("1990-%m-%d").to_string(), "UTC")
+        ..person("u", &now.format("2000-%m-%d").to_string(), "UTC")
     };
     world.write_user(user).await;
     assert_eq!(world.tick().await.enqueued, 1);

@@ -141,7 +141,7 @@ async fn the_webhook_url_is_followed_and_a_wrong_one_changes_nothing() {
 
     url.write(&other.url());
     daemon.logged("a value changed, and is in force").await;
-    let born = date.format("1990-%m-%d").to_string();
+    let born = date.format("2000-%m-%d").to_string();
     let add = [
         "user",
         "add",
