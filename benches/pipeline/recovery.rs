@@ -45,19 +45,19 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Recovery> {
 }
 
 async fn worker(options: &Options) -> anyhow::Result<f64> {
-    let mut world = world(1000, SLOW, options).await?;
+    let world = world(1000, SLOW, options).await?;
     let daemon = start(&world, options, "all");
     until(
-        &mut world,
+        &world,
         "SELECT count(*) >= 1000 FROM events WHERE state = 'delivering'",
     )
     .await?;
     let other = start(&world, options, "all");
-    ready(&other).await?;
+    other.ready().await;
     daemon.kill();
     let began = SystemClock.monotonic();
     until(
-        &mut world,
+        &world,
         "SELECT count(*) >= 1000 FROM events WHERE state = 'delivered'",
     )
     .await?;
@@ -67,12 +67,12 @@ async fn worker(options: &Options) -> anyhow::Result<f64> {
 }
 
 async fn scheduler(options: &Options) -> anyhow::Result<f64> {
-    let mut world = world(30_000, Duration::ZERO, options).await?;
+    let world = world(30_000, Duration::ZERO, options).await?;
     let worker = start(&world, options, "worker");
-    ready(&worker).await?;
+    worker.ready().await;
     let first = start(&world, options, "scheduler");
     until(
-        &mut world,
+        &world,
         "SELECT count(*) >= 5000 FROM events WHERE state <> 'pending'",
     )
     .await?;
@@ -80,7 +80,7 @@ async fn scheduler(options: &Options) -> anyhow::Result<f64> {
     let began = SystemClock.monotonic();
     let second = start(&world, options, "scheduler");
     until(
-        &mut world,
+        &world,
         "SELECT count(*) >= 30000 FROM events WHERE state = 'delivered'",
     )
     .await?;
@@ -108,18 +108,7 @@ fn start(world: &World, options: &Options, role: &str) -> Running {
         .start()
 }
 
-/// Until `daemon` has connected to everything.
-async fn ready(daemon: &Running) -> anyhow::Result<()> {
-    let began = SystemClock.monotonic();
-    while !daemon.lines().iter().any(|line| line.contains("listening")) {
-        anyhow::ensure!(began.elapsed() < PATIENCE, "a daemon did not start");
-        tokio::time::sleep(LOOK).await;
-    }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    Ok(())
-}
-
-async fn until(world: &mut World, question: &'static str) -> anyhow::Result<()> {
+async fn until(world: &World, question: &'static str) -> anyhow::Result<()> {
     let began = SystemClock.monotonic();
     while !sqlx::query_scalar::<_, bool>(question)
         .fetch_one(&world.pool)

@@ -23,7 +23,7 @@ const HIGH_WATER: i64 = 10_000;
 const HIGH_WATER_PAUSE: Duration = Duration::from_millis(50);
 
 /// What one statement took.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Batch {
     packs: Vec<Pack>,
     /// There may be more.
@@ -83,7 +83,7 @@ impl Scheduler {
                         self.beat.touch();
                         return Ok(Batch {
                             packs: Vec::new(),
-                            full,
+                            full: true,
                         });
                     }
                 }
@@ -148,7 +148,7 @@ impl Scheduler {
         if packs.is_empty() {
             return Ok(());
         }
-        let queued: u64 = packs.iter().map(|pack| pack.event_ids.len() as u64).sum();
+        let queued = Pack::count_events(packs);
         let sent = self.send(packs).await?;
         tick.enqueued += sent;
         tick.failed += queued - sent;

@@ -33,12 +33,9 @@ impl Scheduler {
     /// Sends packs that this process has taken; returns how many events the queue has confirmed. Packs that were refused are
     /// available again at once.
     pub(super) async fn send(&self, packs: &[Pack]) -> Result<u64, TickError> {
-        let events = |packs: &mut dyn Iterator<Item = &Pack>| {
-            packs.map(|pack| pack.event_ids.len() as u64).sum::<u64>()
-        };
         if self.queue.is_outbox() {
             self.queue.send(packs).await?;
-            return Ok(events(&mut packs.iter()));
+            return Ok(Pack::count_events(packs));
         }
         let result = self.queue.send(packs).await;
         let confirmed: HashSet<i64> = result
@@ -54,13 +51,13 @@ impl Scheduler {
             self.store.confirm_packs(self.clock.now(), &ids).await?;
         }
         if !refused.is_empty() {
-            let lost = events(&mut packs.iter().filter(|pack| !confirmed.contains(&pack.id)));
+            let lost = Pack::count_events(packs.iter().filter(|pack| !confirmed.contains(&pack.id)));
             counter!("bday_send_failed_total").increment(lost);
             self.store.release_packs(self.clock.now(), &refused).await?;
         }
         result?;
-        Ok(events(
-            &mut packs.iter().filter(|pack| confirmed.contains(&pack.id)),
+        Ok(Pack::count_events(
+            packs.iter().filter(|pack| confirmed.contains(&pack.id)),
         ))
     }
 
@@ -78,7 +75,7 @@ impl Scheduler {
             if packs.is_empty() {
                 break;
             }
-            let all: u64 = packs.iter().map(|pack| pack.event_ids.len() as u64).sum();
+            let all = Pack::count_events(&packs);
             let confirmed = self.send(&packs).await?;
             sent += confirmed;
             failed += all - confirmed;

@@ -40,7 +40,7 @@ impl Claimed {
     /// Events in the packs.
     #[must_use]
     pub fn queued(&self) -> u64 {
-        self.packs.iter().map(|pack| pack.event_ids.len() as u64).sum()
+        Pack::count_events(&self.packs)
     }
 }
 

@@ -48,7 +48,8 @@ struct Look {
 
 /// Locks with SKIP LOCKED first: an update would wait for a row that an edit holds, and every event of the batch with it.
 ///
-/// Whoever takes a date away ends its event in the same transaction, unless an attempt was made: those alone look for the date.
+/// The transaction that deletes a date deletes its event, too, unless an attempt was made: only after an attempt is the date
+/// looked up.
 const LEASE: &str = "
 WITH free AS MATERIALIZED (
     SELECT ctid AS tid FROM events

@@ -255,7 +255,9 @@ impl Store {
 
     /// Opens the connections that stay open. What fails is tried again when a statement needs a connection.
     pub async fn open_connections(&self) {
-        let connections = (0..self.options.kept_connections).map(|_| self.pool.acquire());
+        // No more than there may be: they are held until all are open.
+        let kept = self.options.kept_connections.min(self.options.max_connections);
+        let connections = (0..kept).map(|_| self.pool.acquire());
         drop(futures_util::future::join_all(connections).await);
     }
 

@@ -15,6 +15,13 @@ pub struct Pack {
     pub event_ids: Vec<Uuid>,
 }
 
+impl Pack {
+    /// Events in all of `packs`.
+    pub fn count_events<'a>(packs: impl IntoIterator<Item = &'a Self>) -> u64 {
+        packs.into_iter().map(|pack| pack.event_ids.len() as u64).sum()
+    }
+}
+
 /// A dead event on its way to the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct DeadLetterRow {

@@ -97,12 +97,6 @@ async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable()
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
     let world = World::at("2026-05-02T00:00:00Z").await;
-    let options = Options {
-        max_connections: 6,
-        acquire_timeout: Duration::from_secs(20),
-        kept_connections: 4,
-        statement_timeout: Duration::from_secs(30),
-    };
     let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     let mut connections = async || {
         sqlx::query_scalar::<_, i64>(
@@ -112,10 +106,21 @@ async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
         .await
         .unwrap()
     };
-    let before = connections().await;
-    let store = Store::new(world.database.url(), &options).unwrap();
-    store.open_connections().await;
-    assert_eq!(connections().await - before, 4);
+    let mut stores = Vec::new();
+    for (most, kept, opened) in [(6, 4, 4), (3, 4, 3)] {
+        let options = Options {
+            max_connections: most,
+            // Longer than `within` waits: nothing may wait for a connection that cannot be opened.
+            acquire_timeout: Duration::from_mins(5),
+            kept_connections: kept,
+            statement_timeout: Duration::from_secs(30),
+        };
+        let before = connections().await;
+        let store = Store::new(world.database.url(), &options).unwrap();
+        within("the connections", store.open_connections()).await;
+        assert_eq!(connections().await - before, opened);
+        stores.push(store);
+    }
 }
 
 /// As when fifty requests of the API hang on somebody's lock.

@@ -1,11 +1,11 @@
 //! A clock that jumps while the daemon runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bday::app;
-use bday::clock::{Clock, SharedClock, SteadyClock, SystemClock};
+use bday::clock::{Clock, SettableClock, SharedClock, SteadyClock, SystemClock};
 use bday::health::Beat;
 use bday::model::EventState::{Pending, Skipped};
 use bday::model::NewUser;
@@ -102,16 +102,6 @@ async fn a_clock_that_is_off_by_little_ticks_on() {
     }
 }
 
-/// The machine's clock, off by so many seconds.
-#[derive(Debug, Default)]
-struct Off(AtomicI64);
-
-impl Clock for Off {
-    fn now(&self) -> DateTime<Utc> {
-        SystemClock.now() + TimeDelta::seconds(self.0.load(Ordering::Relaxed))
-    }
-}
-
 /// An event that is queued, and the clock of a process that was right and jumped ahead by an hour.
 async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
     let now = SystemClock.now();
@@ -122,10 +112,10 @@ async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
     };
     world.write_user(user).await;
     assert_eq!(world.tick().await.enqueued, 1);
-    let off = Arc::new(Off::default());
-    let clock = Arc::new(SteadyClock::new(Arc::clone(&off) as SharedClock));
+    let machine = Arc::new(SettableClock::new(SystemClock.now()));
+    let clock = Arc::new(SteadyClock::new(Arc::clone(&machine) as SharedClock));
     Skew::look(&*clock, &world.store).await.unwrap().check().unwrap();
-    off.0.store(3600, Ordering::Relaxed);
+    machine.advance(TimeDelta::hours(1));
     (world, clock)
 }
 
