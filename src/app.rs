@@ -119,11 +119,9 @@ pub async fn queue(
             };
             Arc::new(SqsQueue::connect(options).await)
         }
-        QueueKind::Postgres => Arc::new(PostgresQueue::new(
-            store.clone(),
-            Arc::clone(clock),
-            queue.visibility(),
-        )),
+        QueueKind::Postgres => {
+            Arc::new(PostgresQueue::new(store.clone(), Arc::clone(clock), queue.visibility()))
+        }
     })
 }
 
@@ -193,9 +191,6 @@ pub fn dead_letters(config: &Config, store: Store, queue: Arc<dyn Queue>, clock:
 }
 
 /// The worker pool as `config` says, sending through `channel`.
-///
-/// # Errors
-/// When a template cannot be used.
 pub fn pool(
     config: &Config,
     store: Store,
@@ -210,13 +205,7 @@ pub fn pool(
         wait: Duration::from_secs(config.queue.wait_secs),
         visibility: config.queue.visibility(),
         max_attempts: config.retry.max_attempts,
-        schedule: config
-            .retry
-            .schedule_secs
-            .iter()
-            .copied()
-            .map(Duration::from_secs)
-            .collect(),
+        schedule: config.retry.schedule_secs.iter().copied().map(Duration::from_secs).collect(),
         late_max: Duration::from_secs(config.late.max_secs),
         breaker: worker::BreakerOptions {
             failures: config.breaker.failures,
@@ -239,9 +228,6 @@ pub struct Started {
 
 impl Started {
     /// Goes on until `lifecycle` says stop, and ends everything.
-    ///
-    /// # Errors
-    /// When a part dies.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let result = tokio::select! {
             result = lifecycle.run(self.drain) => result,
@@ -254,9 +240,6 @@ impl Started {
 }
 
 /// Runs a process of `role` until it is told to stop.
-///
-/// # Errors
-/// When the configuration cannot be used, the address is taken, or a part dies.
 pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Result<()> {
     let mut lifecycle = Lifecycle::new()?;
     let started = start(&config, role, clock, &mut lifecycle).await?;
@@ -265,9 +248,6 @@ pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Re
 
 /// Starts the parts of a process of `role` in `lifecycle`, once the database and the queue are there. When the
 /// signal to stop comes first, only HTTP has been started and `lifecycle.soft` is cancelled.
-///
-/// # Errors
-/// When the configuration cannot be used, the address is taken, or a part dies.
 pub async fn start(
     config: &Config,
     role: Role,
@@ -288,10 +268,8 @@ pub async fn start(
     }
     let queue = queue(config, &store, &clock).await?;
     let beat = || Beat::new(Arc::clone(&clock));
-    let beats = Beats {
-        scheduler: role.schedules().then(|| (beat(), beat())),
-        receive: role.works().then(beat),
-    };
+    let beats =
+        Beats { scheduler: role.schedules().then(|| (beat(), beat())), receive: role.works().then(beat) };
     let health = Arc::new(Health::new(
         store.clone(),
         beats.clone(),
@@ -313,11 +291,7 @@ pub async fn start(
     }
 
     // Hanging requests must not take the connections of the stages.
-    let asked = if stages {
-        store.reserving(STAGES)
-    } else {
-        store.clone()
-    };
+    let asked = if stages { store.reserving(STAGES) } else { store.clone() };
     let api = role.answers().then(|| {
         let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
         let letters = dead_letters(config, asked.clone(), queue, shared);
@@ -357,11 +331,8 @@ pub async fn start(
         gate.warn_if_shut().await;
         store.open_connections().await;
         if let Some(beats) = beats.scheduler {
-            let (plan_store, plan_clock, waiting) = (
-                store.clone(),
-                Arc::clone(&clock),
-                [beats.0.clone(), beats.1.clone()],
-            );
+            let (plan_store, plan_clock, waiting) =
+                (store.clone(), Arc::clone(&clock), [beats.0.clone(), beats.1.clone()]);
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
             let scheduler = scheduler(config, store, queue, clock, beats);
             let (schedule, soft) = (config.schedule(), lifecycle.soft.clone());
@@ -411,12 +382,7 @@ pub async fn start(
     } else {
         lifecycle.soft.cancel();
     }
-    Ok(Started {
-        http: address,
-        store,
-        access,
-        drain: Duration::from_secs(config.worker.drain_secs),
-    })
+    Ok(Started { http: address, store, access, drain: Duration::from_secs(config.worker.drain_secs) })
 }
 
 /// Sets up, again and again until it works. Only a clock that is wrong ends it: that does not heal by waiting.

@@ -55,10 +55,7 @@ impl SteadyClock {
     /// Follows `clock` until its first confirmation.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self {
-            clock,
-            confirmed: Mutex::default(),
-        }
+        Self { clock, confirmed: Mutex::default() }
     }
 }
 
@@ -133,10 +130,7 @@ impl Stopwatch {
 
 impl Default for Stopwatch {
     fn default() -> Self {
-        Self {
-            began: SystemClock.monotonic(),
-            passed: Mutex::default(),
-        }
+        Self { began: SystemClock.monotonic(), passed: Mutex::default() }
     }
 }
 

@@ -22,25 +22,14 @@ pub struct Writer {
     kinds: Vec<String>,
 }
 
-const COLUMNS: [&str; 8] = [
-    ID,
-    "first_name",
-    "last_name",
-    "birth_date",
-    "time_zone",
-    "send_at",
-    "leap_day",
-    "external_id",
-];
+const COLUMNS: [&str; 8] =
+    [ID, "first_name", "last_name", "birth_date", "time_zone", "send_at", "leap_day", "external_id"];
 
 impl Writer {
     /// With the kinds that `schedule` knows.
     #[must_use]
     pub fn new(format: Format, schedule: &Schedule) -> Self {
-        Self {
-            format,
-            kinds: schedule.other_kinds().map(str::to_owned).collect(),
-        }
+        Self { format, kinds: schedule.other_kinds().map(str::to_owned).collect() }
     }
 
     /// What comes before the first user.

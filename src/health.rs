@@ -24,12 +24,7 @@ impl Beat {
     /// Not touched yet.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self {
-            born: clock.monotonic(),
-            clock,
-            last: Arc::default(),
-            turned: Arc::default(),
-        }
+        Self { born: clock.monotonic(), clock, last: Arc::default(), turned: Arc::default() }
     }
 
     /// Notes progress.
@@ -61,9 +56,6 @@ impl Beat {
     }
 
     fn since(&self, mark: u64) -> Duration {
-        self.clock
-            .monotonic()
-            .duration_since(self.born)
-            .saturating_sub(Duration::from_millis(mark))
+        self.clock.monotonic().duration_since(self.born).saturating_sub(Duration::from_millis(mark))
     }
 }

@@ -31,9 +31,6 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// Takes over SIGTERM and SIGINT.
-    ///
-    /// # Errors
-    /// When the signals cannot be taken over.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             soft: CancellationToken::new(),
@@ -53,9 +50,6 @@ impl Lifecycle {
     }
 
     /// Runs `work`, unless a signal or the end of a part comes first.
-    ///
-    /// # Errors
-    /// A part ended by itself.
     pub async fn before_stop<T>(&mut self, work: impl Future<Output = T>) -> anyhow::Result<Option<T>> {
         tokio::select! {
             done = work => Ok(Some(done)),
@@ -65,9 +59,6 @@ impl Lifecycle {
     }
 
     /// Runs until a signal comes or a part ends, then stops everything. What is in flight has `drain` to end.
-    ///
-    /// # Errors
-    /// When a part failed, panicked or ended by itself.
     pub async fn run(mut self, drain: Duration) -> anyhow::Result<()> {
         let mut result = if self.soft.is_cancelled() {
             Ok(())
@@ -79,10 +70,9 @@ impl Lifecycle {
         };
         match &result {
             Ok(()) => tracing::info!(drain_secs = drain.as_secs(), "stopping: taking no new work"),
-            Err(error) => tracing::error!(
-                error = format!("{error:#}"),
-                "stopping: a part of the process died"
-            ),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "stopping: a part of the process died")
+            }
         }
         let asked = result.is_ok();
         supervisor::stopping();
@@ -123,14 +113,8 @@ pub struct Signals {
 
 impl Signals {
     /// From here on they do nothing by themselves.
-    ///
-    /// # Errors
-    /// When the signals cannot be taken over.
     pub fn take_over() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for either.

@@ -55,10 +55,7 @@ impl Access {
     pub fn new(config: &Config, sources: &Sources) -> Self {
         let database = config.database.clone();
         let (parts, fixed) = if !database.url.is_empty() {
-            (
-                Parts::Url(sources.open(&database.url)),
-                database.url.literal().is_some(),
-            )
+            (Parts::Url(sources.open(&database.url)), database.url.literal().is_some())
         } else if database.iam_auth {
             let token = sources.iam_token(&database.host, database.port, &database.user);
             (Parts::Token(token), false)
@@ -69,11 +66,7 @@ impl Access {
             let password = (!database.password.is_empty()).then(|| sources.open(&database.password));
             (Parts::Password(password), database.password.literal().is_some())
         };
-        Self {
-            database,
-            parts,
-            fixed,
-        }
+        Self { database, parts, fixed }
     }
 
     /// The login as it is now.
@@ -87,11 +80,7 @@ impl Access {
             Parts::Url(source) => {
                 let name = || named("url", &database.url);
                 let url = source.fetch().await.with_context(name)?;
-                anyhow::ensure!(
-                    is_postgres_url(url.expose_secret()),
-                    "{}: it is no postgres:// URL",
-                    name()
-                );
+                anyhow::ensure!(is_postgres_url(url.expose_secret()), "{}: it is no postgres:// URL", name());
                 Ok(Login::Url(url))
             }
             Parts::Password(None) => Ok(self.parts(&database.user, None)),
@@ -136,11 +125,7 @@ impl Access {
     /// As [`Self::fetch`], or the URL cannot be used.
     pub async fn renew(&self, store: &Store) -> anyhow::Result<()> {
         store.log_in_as(&self.fetch().await?).map_err(|error| {
-            if self.fixed {
-                ConfigError::Invalid(vec![chain(&error)]).into()
-            } else {
-                error.into()
-            }
+            if self.fixed { ConfigError::Invalid(vec![chain(&error)]).into() } else { error.into() }
         })
     }
 

@@ -30,17 +30,11 @@ pub struct Skew {
 
 impl Skew {
     /// Looks at both clocks now.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn look(clock: &dyn Clock, store: &Store) -> Result<Self> {
         Self::of(clock.reading(), clock, store).await
     }
 
     /// The skew of `ours`, UTC, which was read from our clock just now; tells the clock when it is right.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn of(ours: DateTime<Utc>, clock: &dyn Clock, store: &Store) -> Result<Self> {
         let asked = clock.monotonic();
         let database = store.clock().await?;
@@ -67,11 +61,7 @@ impl Skew {
     #[must_use]
     pub fn between(ours: DateTime<Utc>, database: DateTime<Utc>, took: TimeDelta) -> Self {
         let ahead = ours - database;
-        let by = if ahead > TimeDelta::zero() {
-            ahead
-        } else {
-            (ahead + took).min(TimeDelta::zero())
-        };
+        let by = if ahead > TimeDelta::zero() { ahead } else { (ahead + took).min(TimeDelta::zero()) };
         Self { ours, database, by }
     }
 
@@ -82,9 +72,6 @@ impl Skew {
     }
 
     /// Whether the clocks agree well enough to send by ours.
-    ///
-    /// # Errors
-    /// They do not.
     pub fn check(self) -> Result<(), WrongClock> {
         if self.by.abs() > MAX_SKEW {
             return Err(WrongClock(self));

@@ -21,10 +21,7 @@ pub fn waiting() {
 
 /// It takes no new work.
 pub fn stopping() {
-    tell(&[
-        NotifyState::Stopping,
-        NotifyState::Status("ending what is in flight"),
-    ]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("ending what is in flight")]);
 }
 
 /// Feeds the watchdog as long as no stage is stuck, for ever. A stage that is stuck stays so: only a new process

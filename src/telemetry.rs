@@ -45,17 +45,9 @@ pub fn log_for_daemon(log: &Log) -> anyhow::Result<()> {
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     if json {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .init();
+        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
     } else {
-        builder
-            .with_ansi(colours(std::io::stdout().is_terminal()))
-            .with_target(false)
-            .init();
+        builder.with_ansi(colours(std::io::stdout().is_terminal())).with_target(false).init();
     }
     Ok(())
 }
@@ -109,69 +101,36 @@ fn describe() {
     describe_gauge!("bday_tick_age_seconds", "Since the ticker last made progress");
     describe_gauge!("bday_receive_age_seconds", "Since the workers last made progress");
     describe_counter!("bday_events_planned_total", "Events written ahead");
-    describe_counter!(
-        "bday_events_queued_total",
-        "Events claimed, and packed into the outbox"
-    );
+    describe_counter!("bday_events_queued_total", "Events claimed, and packed into the outbox");
     describe_counter!(
         "bday_send_failed_total",
         "Events whose pack the queue did not confirm; it is sent again"
     );
-    describe_counter!(
-        "bday_events_delivered_total",
-        "Events that a receiver accepted, by kind"
-    );
+    describe_counter!("bday_events_delivered_total", "Events that a receiver accepted, by kind");
     describe_counter!("bday_attempts_failed_total", "Attempts that failed, by reason");
     describe_counter!("bday_events_dead_total", "Events given up, by reason");
     describe_counter!("bday_events_skipped_total", "Events never sent, by reason");
-    describe_counter!(
-        "bday_events_cancelled_total",
-        "Events no longer wanted, by reason"
-    );
-    describe_counter!(
-        "bday_events_moved_by_zone_data_total",
-        "Pending events that new zone data moved"
-    );
+    describe_counter!("bday_events_cancelled_total", "Events no longer wanted, by reason");
+    describe_counter!("bday_events_moved_by_zone_data_total", "Pending events that new zone data moved");
     describe_counter!("bday_swept_total", "Events whose lease expired, by outcome");
-    describe_counter!(
-        "bday_packs_resent_total",
-        "Packs that the queue lost, and that are sent again"
-    );
-    describe_counter!(
-        "bday_events_forgotten_total",
-        "Finished events deleted after their retention"
-    );
-    describe_gauge!(
-        "bday_unreadable_users",
-        "Users whom this version cannot read, and so not plan"
-    );
+    describe_counter!("bday_packs_resent_total", "Packs that the queue lost, and that are sent again");
+    describe_counter!("bday_events_forgotten_total", "Finished events deleted after their retention");
+    describe_gauge!("bday_unreadable_users", "Users whom this version cannot read, and so not plan");
     describe_gauge!("bday_plan_age_seconds", "Since the planner last made progress");
-    describe_counter!(
-        "bday_messages_received_total",
-        "Messages that the queue handed out"
-    );
+    describe_counter!("bday_messages_received_total", "Messages that the queue handed out");
     describe_counter!(
         "bday_events_deferred_total",
         "Events left in the outbox, because another transaction held them or their kind is unknown here"
     );
-    describe_counter!(
-        "bday_messages_unreadable_total",
-        "Messages that are none of ours, now dead letters"
-    );
+    describe_counter!("bday_messages_unreadable_total", "Messages that are none of ours, now dead letters");
     describe_counter!("bday_events_redriven_total", "Dead events that were sent again");
     describe_counter!(
         "bday_dead_letters_deleted_total",
         "Messages deleted from the dead-letter queue, by redrive or purge"
     );
     describe_counter!("bday_leases_extended_total", "Leases that the heartbeat extended");
-    describe_counter!(
-        "bday_leases_lost_total",
-        "Outcomes that came after the lease was lost"
-    );
-    describe_gauge!(
-        "bday_queue_messages",
-        "Messages (packs of events) in the queue, by state"
-    );
+    describe_counter!("bday_leases_lost_total", "Outcomes that came after the lease was lost");
+    describe_gauge!("bday_queue_messages", "Messages (packs of events) in the queue, by state");
     describe_gauge!("bday_dead_letters", "Messages in the dead-letter queue");
     describe_gauge!(
         "bday_events_waiting",
@@ -190,14 +149,8 @@ fn describe() {
     describe_gauge!("bday_breaker_open", "Breaker: 0 closed, 0.5 ramping up, 1 open");
     describe_gauge!("bday_paused", "Whether sending is paused: 0 or 1");
     describe_gauge!("bday_build_info", "1; the version is a label");
-    describe_counter!(
-        "bday_api_refused_total",
-        "Writes by API that were refused, by status"
-    );
-    describe_counter!(
-        "bday_source_failures_total",
-        "Failed fetches of values that live elsewhere"
-    );
+    describe_counter!("bday_api_refused_total", "Writes by API that were refused, by status");
+    describe_counter!("bday_source_failures_total", "Failed fetches of values that live elsewhere");
     describe_gauge!("bday_clock_skew_seconds", "Our clock less the database's");
 }
 

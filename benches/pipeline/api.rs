@@ -56,24 +56,14 @@ struct Kind {
 }
 
 const KINDS: [Kind; 3] = [
-    Kind {
-        name: "GET /v1/users",
-        status: 200,
-        text: || get("/v1/users"),
-        limit: Some(20.0),
-    },
+    Kind { name: "GET /v1/users", status: 200, text: || get("/v1/users"), limit: Some(20.0) },
     Kind {
         name: "GET, any page",
         status: 200,
         text: || get(&format!("/v1/users?cursor={:032x}", fastrand::u128(..))),
         limit: None,
     },
-    Kind {
-        name: "POST /v1/users",
-        status: 201,
-        text: post,
-        limit: Some(50.0),
-    },
+    Kind { name: "POST /v1/users", status: 201, text: post, limit: Some(50.0) },
 ];
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Api> {
@@ -102,10 +92,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Api> {
     server.stop().await?;
     let limits = KINDS.iter().zip(&calls).filter_map(|(kind, calls)| {
         let limit = kind.limit?;
-        Some(Verdict {
-            limit: format!("p99 of {} < {limit} ms", kind.name),
-            met: calls.p99_ms < limit,
-        })
+        Some(Verdict { limit: format!("p99 of {} < {limit} ms", kind.name), met: calls.p99_ms < limit })
     });
     let limits = limits.collect();
     Ok(Api { users, calls, limits })
@@ -180,10 +167,7 @@ fn status_and_end(answer: &[u8]) -> anyhow::Result<Option<(u16, usize)>> {
     let httparse::Status::Complete(head) = response.parse(answer)? else {
         return Ok(None);
     };
-    let length = response
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length: usize = str::from_utf8(length.context("no content-length")?.value)?.parse()?;
     Ok(Some((response.code.context("no status")?, head + length)))
 }
@@ -199,13 +183,7 @@ fn post() -> String {
         50 + n % 49,
         1 + n % 12,
         1 + n % 28,
-        [
-            "Asia/Tokyo",
-            "Europe/Paris",
-            "America/New_York",
-            "Asia/Kolkata",
-            "UTC"
-        ][n as usize % 5]
+        ["Asia/Tokyo", "Europe/Paris", "America/New_York", "Asia/Kolkata", "UTC"][n as usize % 5]
     );
     format!(
         "POST /v1/users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

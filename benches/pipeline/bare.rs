@@ -56,28 +56,19 @@ pub(crate) struct Bare {
 pub(crate) async fn measure(load: &Load, options: &Options) -> anyhow::Result<Bare> {
     let mut world = World::start(load, options).await?;
     for statement in ROWS.replace("$EVENTS", &load.events.to_string()).split(';') {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()))
-            .execute(&world.pool)
-            .await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&world.pool).await?;
     }
     let before = world.cpu();
     let (part, began_us) = Part::start_with(&["bare"], world.environment()).await?;
     let after = world.cpu();
     let arrivals: Vec<Arrival> = serde_json::from_str(&world.receiver.ask("all").await?)?;
-    anyhow::ensure!(
-        arrivals.len() == load.events as usize,
-        "{} requests arrived",
-        arrivals.len()
-    );
+    anyhow::ensure!(arrivals.len() == load.events as usize, "{} requests arrived", arrivals.len());
     world.stop().await?;
     let last = arrivals.iter().map(|arrival| arrival.accepted_us).max();
     let took_us = last.context("nothing arrived")? - began_us.parse::<i64>()?;
     Ok(Bare {
         per_second: f64::from(load.events) * 1e6 / took_us as f64,
-        cpu: Cpu {
-            daemon: part.cpu_secs(),
-            ..after - before
-        },
+        cpu: Cpu { daemon: part.cpu_secs(), ..after - before },
     })
 }
 
@@ -108,9 +99,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         url: std::env::var("BDAY__WEBHOOK__URL")?.parse()?,
         places: Arc::new(Semaphore::new(config.worker.max_in_flight as usize)),
     });
-    let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM bare")
-        .fetch_all(&shared.pool)
-        .await?;
+    let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM bare").fetch_all(&shared.pool).await?;
     let began_us = SystemClock.now().timestamp_micros();
     deliver(&shared, ids).await?;
     part::answer(&began_us.to_string(), |_| Ok(String::new())).await
@@ -129,12 +118,7 @@ async fn deliver(shared: &Arc<Shared>, ids: Vec<Uuid>) -> anyhow::Result<()> {
     for _ in 0..LANES {
         endless.spawn(claim(Arc::clone(shared), Arc::clone(&batches), packs_in.clone()));
         endless.spawn(lease(Arc::clone(shared), Arc::clone(&packs), finished_in.clone()));
-        parts.spawn(record(
-            Arc::clone(shared),
-            Arc::clone(&finished),
-            Arc::clone(&recorded),
-            all,
-        ));
+        parts.spawn(record(Arc::clone(shared), Arc::clone(&finished), Arc::clone(&recorded), all));
     }
     if let Some(queue) = &shared.queue {
         for _ in 0..POLLS {
@@ -161,9 +145,7 @@ async fn claim(
         match &shared.queue {
             Some(queue) => {
                 let pack = |(id, event_ids)| Pack { id, event_ids };
-                queue
-                    .send(&(0..).zip(claimed).map(pack).collect::<Vec<_>>())
-                    .await?;
+                queue.send(&(0..).zip(claimed).map(pack).collect::<Vec<_>>()).await?;
             }
             None => {
                 for pack in claimed {

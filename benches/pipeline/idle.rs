@@ -47,10 +47,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Idle> {
     server.stop().await?;
     let most = ticks_us.iter().map(|(_, us)| *us).fold(0.0, f64::max);
     let least = ticks_us.iter().map(|(_, us)| *us).fold(f64::MAX, f64::min);
-    let limits = vec![Verdict {
-        limit: "within 2x".to_owned(),
-        met: most <= least * 2.0,
-    }];
+    let limits = vec![Verdict { limit: "within 2x".to_owned(), met: most <= least * 2.0 }];
     Ok(Idle { ticks_us, limits })
 }
 
@@ -72,12 +69,7 @@ impl Side {
         let clock: SharedClock = Arc::new(SystemClock);
         let queue = app::queue(&config, &store, &clock).await?;
         let scheduler = app::scheduler_for_command(&config, store.clone(), queue, clock);
-        Ok(Self {
-            users,
-            store,
-            scheduler,
-            times: Vec::with_capacity(TICKS),
-        })
+        Ok(Self { users, store, scheduler, times: Vec::with_capacity(TICKS) })
     }
 
     async fn tick(&mut self) -> anyhow::Result<()> {

@@ -98,33 +98,18 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Large> {
         .collect();
     server.stop().await?;
     let limits = figures.iter().filter(|figure| figure.ratio() > MOST_RATIO);
-    let limits = limits.map(|figure| Verdict {
-        limit: format!("{} within {MOST_RATIO}x", figure.what),
-        met: false,
-    });
-    Ok(Large {
-        users,
-        events,
-        limits: limits.collect(),
-        figures,
-    })
+    let limits =
+        limits.map(|figure| Verdict { limit: format!("{} within {MOST_RATIO}x", figure.what), met: false });
+    Ok(Large { users, events, limits: limits.collect(), figures })
 }
 
 /// Checks that the temporary directory, where the server's files are, has room for `bytes`.
 async fn check_room(bytes: u64) -> anyhow::Result<()> {
     let directory = std::env::temp_dir();
-    let df = tokio::process::Command::new("df")
-        .args(["--output=avail", "-B1"])
-        .arg(&directory)
-        .output()
-        .await?;
+    let df =
+        tokio::process::Command::new("df").args(["--output=avail", "-B1"]).arg(&directory).output().await?;
     let text = String::from_utf8(df.stdout)?;
-    let room: u64 = text
-        .lines()
-        .nth(1)
-        .context("df printed nothing")?
-        .trim()
-        .parse()?;
+    let room: u64 = text.lines().nth(1).context("df printed nothing")?.trim().parse()?;
     anyhow::ensure!(
         room > bytes,
         "{} has {} GB free, and {} GB are needed: give --users and --events",
@@ -186,17 +171,11 @@ impl Side {
         let (tick, result) = self.scheduler.run_once(SystemClock.now()).await;
         let took = began.elapsed();
         result?;
-        anyhow::ensure!(
-            tick.planned > 0 && tick.due == 0,
-            "{} was not planned: {tick:?}",
-            self.day
-        );
+        anyhow::ensure!(tick.planned > 0 && tick.due == 0, "{} was not planned: {tick:?}", self.day);
         let planned = tick.planned as f64;
-        self.figures
-            .push(("planning: us per user", took.as_secs_f64() * 1e6 / planned));
+        self.figures.push(("planning: us per user", took.as_secs_f64() * 1e6 / planned));
         let wal = self.number(wal).await? - before;
-        self.figures
-            .push(("planning: bytes of WAL per user", wal / planned));
+        self.figures.push(("planning: bytes of WAL per user", wal / planned));
         if self.figures.iter().all(|(what, _)| *what != EVENT_SIZE) {
             self.event_size().await?;
         }
@@ -206,13 +185,8 @@ impl Side {
     async fn sizes(&mut self) -> anyhow::Result<()> {
         let users = "SELECT (pg_total_relation_size('users') + pg_total_relation_size('occasions'))
                           / (SELECT count(*) FROM users)";
-        self.figures
-            .push(("bytes on disk per user", self.number(users).await?));
-        if self
-            .number("SELECT count(*) FROM (SELECT FROM events LIMIT 1) AS e")
-            .await?
-            > 0.0
-        {
+        self.figures.push(("bytes on disk per user", self.number(users).await?));
+        if self.number("SELECT count(*) FROM (SELECT FROM events LIMIT 1) AS e").await? > 0.0 {
             self.event_size().await?;
         }
         Ok(())
@@ -250,10 +224,7 @@ impl Side {
     /// Leases and records all that is queued.
     async fn lease_and_record(&mut self) -> anyhow::Result<()> {
         let now = SystemClock.now();
-        let packs = self
-            .store
-            .take_packs(now, now + TimeDelta::minutes(5), usize::from(u16::MAX))
-            .await?;
+        let packs = self.store.take_packs(now, now + TimeDelta::minutes(5), usize::from(u16::MAX)).await?;
         let ids: Vec<Uuid> = packs.into_iter().flat_map(|pack| pack.event_ids).collect();
         let (mut lease_time, mut record_time) = (Duration::ZERO, Duration::ZERO);
         for batch in ids.chunks(LEASE_BATCH) {
@@ -269,12 +240,7 @@ impl Side {
             let began = SystemClock.monotonic();
             let leases = self.store.lease(request, batch).await?;
             lease_time += began.elapsed();
-            anyhow::ensure!(
-                leases.len() == batch.len(),
-                "{} of {} leased",
-                leases.len(),
-                batch.len()
-            );
+            anyhow::ensure!(leases.len() == batch.len(), "{} of {} leased", leases.len(), batch.len());
             let deliveries: Vec<Delivery> = leases
                 .iter()
                 .map(|lease| Delivery {
@@ -299,10 +265,9 @@ impl Side {
     async fn finish(mut self) -> Vec<(&'static str, f64)> {
         self.store.close().await;
         self.pool.close().await;
-        for (what, times) in [
-            ("tick with nothing due: us", &mut self.idle_us),
-            ("tick with 1,000 due: ms", &mut self.due_ms),
-        ] {
+        for (what, times) in
+            [("tick with nothing due: us", &mut self.idle_us), ("tick with 1,000 due: ms", &mut self.due_ms)]
+        {
             times.sort_unstable_by(f64::total_cmp);
             self.figures.push((what, percentile(times, 0.5)));
         }

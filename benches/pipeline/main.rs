@@ -95,9 +95,7 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
                     larges.push(large);
                 }
                 _ => {
-                    let run = pipeline::run(&name.load(options), options)
-                        .await
-                        .with_context(failed)?;
+                    let run = pipeline::run(&name.load(options), options).await.with_context(failed)?;
                     sound &= run.is_exact() && kept(&run.limits);
                     runs.push(run);
                 }
@@ -115,9 +113,5 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
         table::print(&runs, &idles, &apis, &larges);
         table::print_recoveries(&recoveries);
     }
-    Ok(if sound {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

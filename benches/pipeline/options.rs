@@ -95,11 +95,7 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn scenarios(&self) -> Vec<Name> {
-        if self.scenario.contains(&Name::All) {
-            Name::EACH.to_vec()
-        } else {
-            self.scenario.clone()
-        }
+        if self.scenario.contains(&Name::All) { Name::EACH.to_vec() } else { self.scenario.clone() }
     }
 
     /// Whether the load is another than the scenario's: then its limits say nothing.
@@ -111,10 +107,7 @@ impl Options {
     pub(crate) fn config(&self) -> anyhow::Result<HashMap<String, String>> {
         let variable = |key: &str| format!("BDAY__{}", key.replace('.', "__").to_uppercase());
         let pairs = pairs("--config", &self.config)?;
-        Ok(pairs
-            .into_iter()
-            .map(|(key, value)| (variable(&key), value))
-            .collect())
+        Ok(pairs.into_iter().map(|(key, value)| (variable(&key), value)).collect())
     }
 
     pub(crate) fn postgres(&self) -> anyhow::Result<Vec<(String, String)>> {
@@ -126,9 +119,8 @@ fn pairs(option: &str, texts: &[String]) -> anyhow::Result<Vec<(String, String)>
     texts
         .iter()
         .map(|text| {
-            let (key, value) = text
-                .split_once('=')
-                .with_context(|| format!("{option} {text:?} is not KEY=VALUE"))?;
+            let (key, value) =
+                text.split_once('=').with_context(|| format!("{option} {text:?} is not KEY=VALUE"))?;
             Ok((key.to_owned(), value.to_owned()))
         })
         .collect()

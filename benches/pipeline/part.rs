@@ -39,20 +39,13 @@ impl Part {
         let pid = child.id().context("it has ended already")?;
         let questions = child.stdin.take().context("no standard input")?;
         let answers = BufReader::new(child.stdout.take().context("no standard output")?).lines();
-        let mut part = Self {
-            _child: child,
-            pid,
-            questions,
-            answers,
-        };
+        let mut part = Self { _child: child, pid, questions, answers };
         let first = part.answer().await?;
         Ok((part, first))
     }
 
     pub(crate) async fn ask(&mut self, question: &str) -> anyhow::Result<String> {
-        self.questions
-            .write_all(format!("{question}\n").as_bytes())
-            .await?;
+        self.questions.write_all(format!("{question}\n").as_bytes()).await?;
         self.answer().await
     }
 
@@ -75,8 +68,7 @@ pub(crate) async fn answer(
     out.flush().await?;
     let mut questions = BufReader::new(tokio::io::stdin()).lines();
     while let Some(question) = questions.next_line().await? {
-        out.write_all(format!("{}\n", answer(&question)?).as_bytes())
-            .await?;
+        out.write_all(format!("{}\n", answer(&question)?).as_bytes()).await?;
         out.flush().await?;
     }
     Ok(())

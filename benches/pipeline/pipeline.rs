@@ -59,35 +59,18 @@ impl Run {
 }
 
 pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
-    let bare = if load.bare {
-        Some(bare::measure(load, options).await?)
-    } else {
-        None
-    };
+    let bare = if load.bare { Some(bare::measure(load, options).await?) } else { None };
     let mut world = World::start(load, options).await?;
-    seed::people(
-        &world.store,
-        &world.pool,
-        load.events,
-        load.users,
-        TimeDelta::zero(),
-    )
-    .await?;
+    seed::people(&world.store, &world.pool, load.events, load.users, TimeDelta::zero()).await?;
     if options.statements {
         let extension = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements";
         sqlx::query(extension).execute(&world.pool).await?;
-        sqlx::query("SELECT pg_stat_statements_reset()")
-            .execute(&world.pool)
-            .await?;
+        sqlx::query("SELECT pg_stat_statements_reset()").execute(&world.pool).await?;
     }
     let before = world.cpu();
     let started_us = SystemClock.now().timestamp_micros();
     let mut daemons: Vec<Running> = (0..load.daemons)
-        .map(|_| {
-            Bday::program(&options.program, ["serve"])
-                .envs(world.environment())
-                .start()
-        })
+        .map(|_| Bday::program(&options.program, ["serve"]).envs(world.environment()).start())
         .collect();
     let complete = all_arrived(&mut world, &daemons, load.events).await?;
     if complete {
@@ -95,10 +78,8 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     }
     let after = world.cpu();
     let sqs_calls = world.queue().await?.calls;
-    let cpu = Cpu {
-        daemon: daemons.iter().map(|daemon| procfs::cpu_secs(daemon.pid())).sum(),
-        ..after - before
-    };
+    let cpu =
+        Cpu { daemon: daemons.iter().map(|daemon| procfs::cpu_secs(daemon.pid())).sum(), ..after - before };
     let peaks = daemons.iter().map(|daemon| procfs::peak_mb(daemon.pid()));
     let daemon_mb = peaks.fold(0.0, f64::max);
     for daemon in &daemons {
@@ -106,11 +87,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     }
     for daemon in &mut daemons {
         let status = daemon.exit().await;
-        anyhow::ensure!(
-            status.success(),
-            "the daemon ended with {status}:\n{}",
-            tail(daemon)
-        );
+        anyhow::ensure!(status.success(), "the daemon ended with {status}:\n{}", tail(daemon));
     }
     if options.statements {
         print_statements(&world).await?;
@@ -184,10 +161,7 @@ async fn all_written_down(world: &mut World) -> anyhow::Result<()> {
         }
         tokio::time::sleep(LOOK).await;
     }
-    eprintln!(
-        "the queue or the database still has something to do after {} s",
-        PATIENCE.as_secs()
-    );
+    eprintln!("the queue or the database still has something to do after {} s", PATIENCE.as_secs());
     Ok(())
 }
 
@@ -205,10 +179,7 @@ fn ticks(daemon: &Running) -> Vec<Tick> {
         }
         let elapsed_ms = of("elapsed_ms")?.as_u64()?;
         let ended_at: DateTime<Utc> = of("timestamp")?.as_str()?.parse().ok()?;
-        Some(Tick {
-            began_at: ended_at - Duration::from_millis(elapsed_ms),
-            elapsed_ms: elapsed_ms as f64,
-        })
+        Some(Tick { began_at: ended_at - Duration::from_millis(elapsed_ms), elapsed_ms: elapsed_ms as f64 })
     };
     daemon.logs().iter().filter_map(tick).collect()
 }

@@ -38,11 +38,7 @@ pub(crate) fn family_cpu_secs(pid: u32) -> f64 {
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let children: u64 = pids
-        .filter_map(stat)
-        .filter(|stat| stat.parent == pid)
-        .map(|child| child.own)
-        .sum();
+    let children: u64 = pids.filter_map(stat).filter(|stat| stat.parent == pid).map(|child| child.own).sum();
     (parent.own + parent.ended_children + children) as f64 / TICKS_PER_SECOND
 }
 

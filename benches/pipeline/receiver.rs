@@ -20,29 +20,20 @@ impl Service for Receiver {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
-        let event_id = request
-            .header("webhook-id")
-            .and_then(|id| Uuid::parse_str(id).ok());
+        let event_id = request.header("webhook-id").and_then(|id| Uuid::parse_str(id).ok());
         lock(&self.arrivals).push(Arrival {
             event_id: event_id.unwrap_or_default(),
             accepted_us: SystemClock.now().timestamp_micros(),
             body: String::from_utf8_lossy(request.body).into_owned(),
         });
-        Reply::Whole {
-            status: 200,
-            headers: String::new(),
-            body: Vec::new(),
-        }
+        Reply::Whole { status: 200, headers: String::new(), body: Vec::new() }
     }
 }
 
 /// Says its URL; asked for `count` it says how many different events came, and else all that it knows as JSON.
 pub(crate) async fn run(latency_ms: u64) -> anyhow::Result<()> {
     let arrivals = Arc::<Mutex<Arrivals>>::default();
-    let receiver = Receiver {
-        latency: Duration::from_millis(latency_ms),
-        arrivals: Arc::clone(&arrivals),
-    };
+    let receiver = Receiver { latency: Duration::from_millis(latency_ms), arrivals: Arc::clone(&arrivals) };
     let server = Server::start(|_| receiver).await;
     part::answer(&format!("http://{}/", server.address()), |question| {
         let arrivals = lock(&arrivals);

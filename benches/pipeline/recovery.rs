@@ -30,10 +30,7 @@ pub(crate) struct Recovery {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Recovery> {
     let worker_secs = worker(options).await?;
     let scheduler_secs = scheduler(options).await?;
-    let limit = |limit: &str, met| Verdict {
-        limit: limit.to_owned(),
-        met,
-    };
+    let limit = |limit: &str, met| Verdict { limit: limit.to_owned(), met };
     Ok(Recovery {
         worker_secs,
         scheduler_secs,
@@ -47,20 +44,12 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Recovery> {
 async fn worker(options: &Options) -> anyhow::Result<f64> {
     let world = world(1000, SLOW, options).await?;
     let daemon = start(&world, options, "all");
-    until(
-        &world,
-        "SELECT count(*) >= 1000 FROM events WHERE state = 'delivering'",
-    )
-    .await?;
+    until(&world, "SELECT count(*) >= 1000 FROM events WHERE state = 'delivering'").await?;
     let other = start(&world, options, "all");
     other.ready().await;
     daemon.kill();
     let began = SystemClock.monotonic();
-    until(
-        &world,
-        "SELECT count(*) >= 1000 FROM events WHERE state = 'delivered'",
-    )
-    .await?;
+    until(&world, "SELECT count(*) >= 1000 FROM events WHERE state = 'delivered'").await?;
     let secs = began.elapsed().as_secs_f64();
     end(world, vec![other]).await?;
     Ok(secs)
@@ -71,19 +60,11 @@ async fn scheduler(options: &Options) -> anyhow::Result<f64> {
     let worker = start(&world, options, "worker");
     worker.ready().await;
     let first = start(&world, options, "scheduler");
-    until(
-        &world,
-        "SELECT count(*) >= 5000 FROM events WHERE state <> 'pending'",
-    )
-    .await?;
+    until(&world, "SELECT count(*) >= 5000 FROM events WHERE state <> 'pending'").await?;
     first.kill();
     let began = SystemClock.monotonic();
     let second = start(&world, options, "scheduler");
-    until(
-        &world,
-        "SELECT count(*) >= 30000 FROM events WHERE state = 'delivered'",
-    )
-    .await?;
+    until(&world, "SELECT count(*) >= 30000 FROM events WHERE state = 'delivered'").await?;
     let secs = began.elapsed().as_secs_f64();
     end(world, vec![worker, second]).await?;
     Ok(secs)
@@ -103,17 +84,12 @@ async fn world(events: u32, latency: Duration, options: &Options) -> anyhow::Res
 }
 
 fn start(world: &World, options: &Options, role: &str) -> Running {
-    Bday::program(&options.program, ["serve", "--role", role])
-        .envs(world.environment())
-        .start()
+    Bday::program(&options.program, ["serve", "--role", role]).envs(world.environment()).start()
 }
 
 async fn until(world: &World, question: &'static str) -> anyhow::Result<()> {
     let began = SystemClock.monotonic();
-    while !sqlx::query_scalar::<_, bool>(question)
-        .fetch_one(&world.pool)
-        .await?
-    {
+    while !sqlx::query_scalar::<_, bool>(question).fetch_one(&world.pool).await? {
         anyhow::ensure!(began.elapsed() < PATIENCE, "still not so: {question}");
         tokio::time::sleep(LOOK).await;
     }

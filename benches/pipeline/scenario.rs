@@ -70,15 +70,8 @@ pub(crate) struct Verdict {
 }
 
 impl Name {
-    pub(crate) const EACH: [Self; 7] = [
-        Self::Tick1000,
-        Self::Burst,
-        Self::Slow,
-        Self::BurstPostgres,
-        Self::Three,
-        Self::Idle,
-        Self::Api,
-    ];
+    pub(crate) const EACH: [Self; 7] =
+        [Self::Tick1000, Self::Burst, Self::Slow, Self::BurstPostgres, Self::Three, Self::Idle, Self::Api];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -110,11 +103,9 @@ impl Name {
             limits: &[],
         };
         let mut load = match self {
-            Self::Tick1000 => Load {
-                events: 1000,
-                limits: &[Limit::TickMs(50.0), Limit::P99Ms(150.0)],
-                ..burst
-            },
+            Self::Tick1000 => {
+                Load { events: 1000, limits: &[Limit::TickMs(50.0), Limit::P99Ms(150.0)], ..burst }
+            }
             Self::Slow => Load {
                 events: 1000,
                 in_flight: Some(1000),
@@ -122,29 +113,17 @@ impl Name {
                 limits: &[Limit::LastMs(1500.0)],
                 ..burst
             },
-            Self::BurstPostgres => Load {
-                queue: QueueKind::Postgres,
-                bare: true,
-                ..burst
-            },
+            Self::BurstPostgres => Load { queue: QueueKind::Postgres, bare: true, ..burst },
             Self::Three => Load { daemons: 3, ..burst },
             Self::Million => Load {
                 events: 1_000_000,
                 users: 1_000_000,
-                limits: &[
-                    Limit::FirstMs(5000.0),
-                    Limit::NinthToSecond(0.8),
-                    Limit::DaemonMb(80.0),
-                ],
+                limits: &[Limit::FirstMs(5000.0), Limit::NinthToSecond(0.8), Limit::DaemonMb(80.0)],
                 ..burst
             },
             Self::Burst | Self::Idle | Self::Api | Self::Large | Self::Recovery | Self::All => Load {
                 bare: true,
-                limits: &[
-                    Limit::PerSecond(15_000.0),
-                    Limit::DaemonMb(60.0),
-                    Limit::DaemonCpuSecs(8.0),
-                ],
+                limits: &[Limit::PerSecond(15_000.0), Limit::DaemonMb(60.0), Limit::DaemonCpuSecs(8.0)],
                 ..burst
             },
         };

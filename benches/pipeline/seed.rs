@@ -45,18 +45,8 @@ pub(crate) async fn people(
     store.migrate().await?;
     let now = SystemClock.now();
     // As in a database that has seen this binary before: nothing is computed again at the start.
-    tzguard::recompute(
-        store,
-        &config()?.schedule(),
-        &SystemClock,
-        &tzguard::version(),
-        || {},
-    )
-    .await?;
-    let minute = now
-        .with_second(0)
-        .context("every minute has a second 0")?
-        .trunc_subsecs(0);
+    tzguard::recompute(store, &config()?.schedule(), &SystemClock, &tzguard::version(), || {}).await?;
+    let minute = now.with_second(0).context("every minute has a second 0")?.trunc_subsecs(0);
     sqlx::query(PEOPLE)
         .bind(events as i32)
         .bind(users as i32)

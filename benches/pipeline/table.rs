@@ -109,13 +109,7 @@ fn print_large(large: &Large) {
         "ratio"
     );
     for figure in &large.figures {
-        println!(
-            "{:<42} {:>12.1} {:>12.1} {:>6.2}",
-            figure.what,
-            figure.large,
-            figure.small,
-            figure.ratio()
-        );
+        println!("{:<42} {:>12.1} {:>12.1} {:>6.2}", figure.what, figure.large, figure.small, figure.ratio());
     }
     println!("{}", limits(&large.limits).trim_start_matches("; "));
 }

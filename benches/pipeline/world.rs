@@ -63,16 +63,11 @@ pub(crate) async fn postgres(
     options: &Options,
     settings: &[(&str, &str)],
 ) -> anyhow::Result<EmbeddedPostgres> {
-    let mut settings: Vec<(String, String)> = settings
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
+    let mut settings: Vec<(String, String)> =
+        settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     settings.extend(options.postgres()?);
     if options.statements {
-        settings.push((
-            "shared_preload_libraries".to_owned(),
-            "pg_stat_statements".to_owned(),
-        ));
+        settings.push(("shared_preload_libraries".to_owned(), "pg_stat_statements".to_owned()));
     }
     Ok(EmbeddedPostgres::start(embedded::Options {
         fast: options.no_fsync,
@@ -102,9 +97,7 @@ pub(crate) fn pool(url: &str) -> anyhow::Result<PgPool> {
 /// Creates an empty database; returns its URL.
 pub(crate) async fn create_database(server: &EmbeddedPostgres, name: &str) -> anyhow::Result<String> {
     let mut connection = PgConnection::connect(&server.url()).await?;
-    connection
-        .execute(AssertSqlSafe(format!("CREATE DATABASE {name}")))
-        .await?;
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
     connection.close().await?;
     Ok(server.url_of(name))
 }
@@ -128,25 +121,14 @@ impl World {
             }
             QueueKind::Postgres => {
                 let visibility = Duration::from_secs(30);
-                Waiting::Postgres(PostgresQueue::new(
-                    store.clone(),
-                    Arc::new(SystemClock),
-                    visibility,
-                ))
+                Waiting::Postgres(PostgresQueue::new(store.clone(), Arc::new(SystemClock), visibility))
             }
         };
         if let Some(in_flight) = load.in_flight {
             environment.push(("BDAY__WORKER__MAX_IN_FLIGHT".to_owned(), in_flight.to_string()));
         }
         environment.extend(options.config()?);
-        Ok(Self {
-            store,
-            pool,
-            receiver,
-            server,
-            queue,
-            environment,
-        })
+        Ok(Self { store, pool, receiver, server, queue, environment })
     }
 
     /// The environment of a daemon.
@@ -173,10 +155,7 @@ impl World {
             Waiting::Sqs(endpoint) => Ok(serde_json::from_str(&endpoint.ask("figures").await?)?),
             Waiting::Postgres(queue) => {
                 let depth = queue.depth().await?;
-                Ok(Figures {
-                    messages: depth.visible + depth.in_flight,
-                    calls: 0,
-                })
+                Ok(Figures { messages: depth.visible + depth.in_flight, calls: 0 })
             }
         }
     }

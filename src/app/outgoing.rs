@@ -48,9 +48,6 @@ fn roots(path: &str) -> Result<Vec<Certificate>, String> {
 }
 
 /// What is said on each occasion, as `config` says.
-///
-/// # Errors
-/// When a template cannot be used.
 pub fn messages(config: &Config) -> Result<Messages, TemplateError> {
     let kinds = config.kinds.iter();
     Messages::new(kinds.map(|(name, kind)| (name.as_str(), kind.message.as_str())))
@@ -76,24 +73,12 @@ pub(super) fn warn_of_short_drain(config: &Config) {
 }
 
 /// The webhook's URL, wherever it lives.
-///
-/// # Errors
-/// It cannot be had, or cannot be posted to.
 pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Follow<Url>> {
     config.needs_webhook()?;
-    webhook_url_from(
-        "webhook.url",
-        &config.webhook.url,
-        config.webhook.allow_http,
-        sources,
-    )
-    .await
+    webhook_url_from("webhook.url", &config.webhook.url, config.webhook.allow_http, sources).await
 }
 
 /// The URL at `place`, which was given as `key`. To other machines it may be `http://` if `allow_http`.
-///
-/// # Errors
-/// It cannot be had, or cannot be posted to.
 pub async fn webhook_url_from(
     key: &'static str,
     place: &Reference,
@@ -109,9 +94,6 @@ pub async fn webhook_url_from(
 }
 
 /// What greetings are signed with, wherever it lives; nothing where they are not signed.
-///
-/// # Errors
-/// One cannot be had, or is none.
 pub async fn webhook_secrets(config: &Config, sources: &Sources) -> anyhow::Result<Vec<Follow<Vec<Secret>>>> {
     let parse = |text: &str| signature::parse_secrets(text).map_err(|error| format!("it {error}"));
     let mut secrets = Vec::new();

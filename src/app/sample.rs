@@ -55,9 +55,7 @@ pub(super) async fn run(
 async fn sample_backlog(store: &Store, now: DateTime<Utc>) {
     match store.backlog(now).await {
         Ok(backlog) => {
-            let age = backlog
-                .oldest_at
-                .map_or(TimeDelta::zero(), |at| (now - at).max(TimeDelta::zero()));
+            let age = backlog.oldest_at.map_or(TimeDelta::zero(), |at| (now - at).max(TimeDelta::zero()));
             gauge!("bday_events_waiting").set(backlog.waiting() as f64);
             gauge!("bday_events_delivering").set(backlog.delivering as f64);
             gauge!("bday_events_waiting_oldest_age_seconds").set(age.as_seconds_f64());

@@ -59,11 +59,9 @@ pub(super) fn amendment(tz: Tz) -> Option<Amendment> {
         // 2026c: Morocco went back to +00 on 2026-09-20 at 02:00, and Ramadan no longer moves the clock.
         Tz::Africa__Casablanca | Tz::Africa__El_Aaiun => (const { utc(2026, 9, 20, 1) }, FOR_GOOD, Tz::UTC),
         // 2026f: Cuba skips one winter, that of 2026; in July both clocks show -04.
-        Tz::America__Havana | Tz::Cuba => (
-            const { utc(2026, 7, 1, 4) },
-            const { utc(2027, 7, 1, 4) },
-            Tz::Etc__GMTPlus4,
-        ),
+        Tz::America__Havana | Tz::Cuba => {
+            (const { utc(2026, 7, 1, 4) }, const { utc(2027, 7, 1, 4) }, Tz::Etc__GMTPlus4)
+        }
         _ => return None,
     };
     Some(Amendment { from, until, like })
@@ -71,12 +69,8 @@ pub(super) fn amendment(tz: Tz) -> Option<Amendment> {
 
 /// That hour, UTC, as seconds since 1970; only ever evaluated at compile time, where a wrong date is an error.
 const fn utc(year: i32, month: u32, day: u32, hour: u32) -> i64 {
-    let Some(date) = NaiveDate::from_ymd_opt(year, month, day) else {
-        panic!("no such date")
-    };
-    let Some(time) = date.and_hms_opt(hour, 0, 0) else {
-        panic!("no such hour")
-    };
+    let Some(date) = NaiveDate::from_ymd_opt(year, month, day) else { panic!("no such date") };
+    let Some(time) = date.and_hms_opt(hour, 0, 0) else { panic!("no such hour") };
     time.and_utc().timestamp()
 }
 
@@ -88,18 +82,13 @@ mod tests {
     use super::*;
 
     fn amended() -> impl Iterator<Item = (Tz, Amendment)> {
-        chrono_tz::TZ_VARIANTS
-            .into_iter()
-            .filter_map(|tz| Some((tz, amendment(tz)?)))
+        chrono_tz::TZ_VARIANTS.into_iter().filter_map(|tz| Some((tz, amendment(tz)?)))
     }
 
     #[test]
     fn no_amendment_begins_or_ends_with_the_clock_going_forward() {
         for (tz, Amendment { from, until, .. }) in amended() {
-            for at in [from, until]
-                .into_iter()
-                .filter_map(|secs| DateTime::from_timestamp(secs, 0))
-            {
+            for at in [from, until].into_iter().filter_map(|secs| DateTime::from_timestamp(secs, 0)) {
                 let before = wall_clock::offset_secs(tz, at - TimeDelta::seconds(1));
                 assert!(wall_clock::offset_secs(tz, at) <= before, "{tz} at {at}");
             }
@@ -108,11 +97,7 @@ mod tests {
 
     #[test]
     fn the_amendments_are_still_needed() {
-        assert_eq!(
-            chrono_tz::IANA_TZDB_VERSION,
-            "2025b",
-            "see which of the amendments chrono-tz now has"
-        );
+        assert_eq!(chrono_tz::IANA_TZDB_VERSION, "2025b", "see which of the amendments chrono-tz now has");
         assert_eq!(amended().count(), 15);
     }
 }

@@ -33,11 +33,7 @@ enum Reason {
     Shape,
     Year,
     Month,
-    Day {
-        year: Option<i32>,
-        month: u32,
-        days: u32,
-    },
+    Day { year: Option<i32>, month: u32, days: u32 },
 }
 
 impl fmt::Display for Reason {
@@ -46,18 +42,12 @@ impl fmt::Display for Reason {
             Self::Shape => f.write_str("expected YYYY-MM-DD, or --MM-DD when the year is not known"),
             Self::Year => f.write_str("expected a year from 0001 to 9999"),
             Self::Month => f.write_str("expected a month from 01 to 12"),
-            Self::Day {
-                year: Some(year),
-                month,
-                days,
-            } => {
+            Self::Day { year: Some(year), month, days } => {
                 write!(f, "{year:04}-{month:02} has the days 01 to {days:02}")
             }
-            Self::Day {
-                year: None,
-                month,
-                days,
-            } => write!(f, "month {month:02} has the days 01 to {days:02}"),
+            Self::Day { year: None, month, days } => {
+                write!(f, "month {month:02} has the days 01 to {days:02}")
+            }
         }
     }
 }
@@ -161,10 +151,7 @@ impl FromStr for AnnualDate {
         parts(text.as_bytes())
             .ok_or(Reason::Shape)
             .and_then(|Parts { year, month, day }| Self::checked(year, month, day))
-            .map_err(|reason| InvalidDate {
-                given: Given::new(text),
-                reason,
-            })
+            .map_err(|reason| InvalidDate { given: Given::new(text), reason })
     }
 }
 
@@ -188,9 +175,7 @@ fn parts(text: &[u8]) -> Option<Parts> {
 
 /// ASCII digits only: neither a sign nor a space, which `str::parse` and chrono would let through.
 pub(super) fn digits(text: &[u8]) -> Option<u32> {
-    text.iter().try_fold(0, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0'))
-    })
+    text.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
 }
 
 serde_as_text!(AnnualDate, "a date YYYY-MM-DD, or --MM-DD without its year");

@@ -54,9 +54,7 @@ impl FromStr for LeapDay {
         Self::ALL
             .into_iter()
             .find(|rule| rule.as_str() == text)
-            .ok_or_else(|| UnknownLeapDay {
-                given: Given::new(text),
-            })
+            .ok_or_else(|| UnknownLeapDay { given: Given::new(text) })
     }
 }
 

@@ -34,11 +34,8 @@ impl Name {
     }
 }
 
-static CANDIDATES: LazyLock<Vec<(Name, &'static str)>> = LazyLock::new(|| {
-    Zone::all()
-        .map(|zone| (Name::new(zone.name()), zone.name()))
-        .collect()
-});
+static CANDIDATES: LazyLock<Vec<(Name, &'static str)>> =
+    LazyLock::new(|| Zone::all().map(|zone| (Name::new(zone.name()), zone.name())).collect());
 
 /// How a candidate was found, best first, then how far off it is.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,17 +57,11 @@ pub(super) fn names(given: &str) -> Vec<&'static str> {
         return Vec::new();
     }
     let given = Name::new(given);
-    let mut found: Vec<(Likeness, &'static str)> = CANDIDATES
-        .iter()
-        .filter_map(|(name, shown)| Some((likeness(&given, name)?, *shown)))
-        .collect();
+    let mut found: Vec<(Likeness, &'static str)> =
+        CANDIDATES.iter().filter_map(|(name, shown)| Some((likeness(&given, name)?, *shown))).collect();
     found.sort_unstable();
     let certain = matches!(found.first(), Some((Likeness::Spelling, _)));
-    found
-        .into_iter()
-        .map(|(_, name)| name)
-        .take(if certain { 1 } else { MAX_NAMES })
-        .collect()
+    found.into_iter().map(|(_, name)| name).take(if certain { 1 } else { MAX_NAMES }).collect()
 }
 
 fn likeness(given: &Name, name: &Name) -> Option<Likeness> {

@@ -80,11 +80,7 @@ impl fmt::Display for UtcOffset {
         let secs = self.0.unsigned_abs();
         let sign = if self.0 < 0 { '-' } else { '+' };
         write!(f, "{sign}{:02}:{:02}", secs / 3600, secs / 60 % 60)?;
-        if secs.is_multiple_of(60) {
-            Ok(())
-        } else {
-            write!(f, ":{:02}", secs % 60)
-        }
+        if secs.is_multiple_of(60) { Ok(()) } else { write!(f, ":{:02}", secs % 60) }
     }
 }
 
@@ -155,11 +151,7 @@ fn due(
             }
             Local::Never(gap) => {
                 let since = local - gap.first;
-                return Some((
-                    gap.starts_at + since,
-                    gap.until + since,
-                    moved.or(Some(Rule::Gap)),
-                ));
+                return Some((gap.starts_at + since, gap.until + since, moved.or(Some(Rule::Gap))));
             }
         }
     }

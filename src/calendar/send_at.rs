@@ -27,10 +27,7 @@ impl SendAt {
     /// The time that many minutes after midnight, 0 to 1439; anything else is `None`.
     #[must_use]
     pub fn from_minutes(minutes: i16) -> Option<Self> {
-        u16::try_from(minutes)
-            .ok()
-            .filter(|minutes| *minutes < MINUTES_A_DAY)
-            .map(|minutes| Self { minutes })
+        u16::try_from(minutes).ok().filter(|minutes| *minutes < MINUTES_A_DAY).map(|minutes| Self { minutes })
     }
 
     /// Minutes after midnight, 0 to 1439: the form in which the database keeps it.
@@ -62,18 +59,14 @@ impl FromStr for SendAt {
     type Err = InvalidSendAt;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text.as_bytes()).ok_or_else(|| InvalidSendAt {
-            given: Given::new(text),
-        })
+        parse(text.as_bytes()).ok_or_else(|| InvalidSendAt { given: Given::new(text) })
     }
 }
 
 fn parse(text: &[u8]) -> Option<SendAt> {
     let [h1, h2, b':', m1, m2] = text else { return None };
     let (hour, minute) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?);
-    (hour < 24 && minute < 60).then_some(SendAt {
-        minutes: (hour * 60 + minute) as u16,
-    })
+    (hour < 24 && minute < 60).then_some(SendAt { minutes: (hour * 60 + minute) as u16 })
 }
 
 serde_as_text!(SendAt, "a time HH:MM");

@@ -56,9 +56,7 @@ pub(super) fn reading(tz: Tz, at: DateTime<Utc>) -> NaiveDateTime {
 /// Local time minus UTC at that instant, in seconds.
 pub(super) fn offset_secs(tz: Tz, at: DateTime<Utc>) -> i32 {
     listed_offset_secs(
-        amendment(tz)
-            .filter(|amendment| amendment.holds(at))
-            .map_or(tz, |amendment| amendment.like),
+        amendment(tz).filter(|amendment| amendment.holds(at)).map_or(tz, |amendment| amendment.like),
         at,
     )
 }
@@ -90,9 +88,7 @@ fn amended(own: Local, other: Local, amendment: Amendment) -> Local {
 
 fn listed_offset_secs(tz: Tz, at: DateTime<Utc>) -> i32 {
     let utc = at.naive_utc();
-    tz.offset_from_utc_datetime(&(utc - past_the_list(utc.date())))
-        .fix()
-        .local_minus_utc()
+    tz.offset_from_utc_datetime(&(utc - past_the_list(utc.date()))).fix().local_minus_utc()
 }
 
 fn listed(tz: Tz, local: NaiveDateTime) -> Local {

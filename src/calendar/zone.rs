@@ -51,9 +51,7 @@ impl Zone {
     /// # Errors
     /// [`UnknownZone`], which knows the nearest names.
     pub fn parse(name: &str) -> Result<Self, UnknownZone> {
-        name.parse().map(Self).map_err(|_| UnknownZone {
-            given: Given::new(name),
-        })
+        name.parse().map(Self).map_err(|_| UnknownZone { given: Given::new(name) })
     }
 
     /// The IANA name.
@@ -100,9 +98,7 @@ impl Zone {
     /// is the second midnight. A date that does not exist ends when it would have begun.
     #[must_use]
     pub fn local_day_ends_at(self, date: NaiveDate) -> DateTime<Utc> {
-        let Some(midnight) = date
-            .checked_add_days(Days::new(1))
-            .map(|next| next.and_time(NaiveTime::MIN))
+        let Some(midnight) = date.checked_add_days(Days::new(1)).map(|next| next.and_time(NaiveTime::MIN))
         else {
             return DateTime::<Utc>::MAX_UTC;
         };

@@ -201,11 +201,7 @@ impl Demo {
             Some(told) => {
                 told?;
                 self.teller.summary(&account)?;
-                Ok(if holds {
-                    Ending::Complete
-                } else {
-                    Ending::Incomplete
-                })
+                Ok(if holds { Ending::Complete } else { Ending::Incomplete })
             }
         }
     }
@@ -213,9 +209,7 @@ impl Demo {
     /// Shows what arrives: with `once` until all of it has, or has not in time; else until this is dropped.
     async fn follow(&mut self, account: &mut Account) -> io::Result<()> {
         // Who was due before all was ready has as much time as the others.
-        let ahead = account
-            .last_due_at()
-            .map_or(TimeDelta::zero(), |at| at - self.clock.now());
+        let ahead = account.last_due_at().map_or(TimeDelta::zero(), |at| at - self.clock.now());
         let deadline = tokio::time::sleep(PATIENCE + ahead.to_std().unwrap_or_default());
         tokio::pin!(deadline);
         let mut step = tokio::time::interval(COUNTDOWN_STEP);
@@ -276,37 +270,20 @@ async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::R
     let now = clock.now();
     let schedule = config.schedule();
     let cast = Cast::new(now, args.people, args.minutes, &schedule);
-    let report = import::run(
-        &store,
-        &schedule,
-        clock,
-        import::Format::Csv,
-        io::Cursor::new(cast.csv()),
-        |_| {},
-    )
-    .await?;
+    let report =
+        import::run(&store, &schedule, clock, import::Format::Csv, io::Cursor::new(cast.csv()), |_| {})
+            .await?;
     if let Some(bad) = report.errors.first() {
-        anyhow::bail!(
-            "the sample people were refused in line {}: {}",
-            bad.line,
-            bad.reason
-        );
+        anyhow::bail!("the sample people were refused in line {}: {}", bad.line, bad.reason);
     }
-    let users = store
-        .list_users(&UserFilter::default(), Uuid::nil(), u32::from(args.people))
-        .await?;
+    let users = store.list_users(&UserFilter::default(), Uuid::nil(), u32::from(args.people)).await?;
     store.close().await;
-    let ids = users
-        .users
-        .into_iter()
-        .filter_map(|user| Some((user.external_id?, user.id)));
+    let ids = users.users.into_iter().filter_map(|user| Some((user.external_id?, user.id)));
     Ok((cast, ids.collect()))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]
@@ -315,16 +292,9 @@ mod tests {
 
     #[test]
     fn the_inbox_may_listen_at_any_address() {
-        for page in [
-            "http://127.0.0.1:8025/",
-            "http://192.0.2.7:8025/",
-            "http://[2001:db8::7]:8025/",
-        ] {
+        for page in ["http://127.0.0.1:8025/", "http://192.0.2.7:8025/", "http://[2001:db8::7]:8025/"] {
             let config = config::load(None, variables("postgres://127.0.0.1:5432/postgres", page));
-            config
-                .expect("it is right")
-                .needs_all(true)
-                .expect("it is complete");
+            config.expect("it is right").needs_all(true).expect("it is complete");
         }
     }
 }

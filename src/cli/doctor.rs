@@ -43,11 +43,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
             output::plural(count(Grade::Failure), "failure", "failures")
         );
     }
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn line(finding: &Finding, colour: bool) -> String {
@@ -57,15 +53,8 @@ fn line(finding: &Finding, colour: bool) -> String {
         Grade::Failure => ("FAILURE", "31"),
     };
     let word = format!("{word:8}");
-    let word = if colour {
-        format!("\x1b[{paint}m{word}\x1b[0m")
-    } else {
-        word
-    };
-    let advice = finding
-        .advice
-        .as_ref()
-        .map_or_else(String::new, |advice| format!("\n{:30}-> {advice}", ""));
+    let word = if colour { format!("\x1b[{paint}m{word}\x1b[0m") } else { word };
+    let advice = finding.advice.as_ref().map_or_else(String::new, |advice| format!("\n{:30}-> {advice}", ""));
     let found = output::harmless(&finding.found);
     format!("{word} {:20} {found}{advice}", finding.check)
 }

@@ -39,10 +39,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
     let facts = find(&store, &args.user).await;
     store.close().await;
     let facts = facts?.with_context(|| {
-        format!(
-            "no user has or had the id or external id {:?}: see `bday user list`",
-            args.user
-        )
+        format!("no user has or had the id or external id {:?}: see `bday user list`", args.user)
     })?;
     let explanation = explain(facts, &config.terms(), clock.now());
     if args.json {
@@ -87,20 +84,12 @@ fn print(explanation: &Explanation, colour: bool) -> std::io::Result<()> {
         for event in &explanation.other_years {
             let dated = !event.is_blurred();
             table.row([
-                if dated {
-                    event.local_date.to_string()
-                } else {
-                    event.local_year.to_string()
-                },
+                if dated { event.local_date.to_string() } else { event.local_year.to_string() },
                 event.kind.clone(),
                 event.state.to_string(),
                 event.reason.clone().unwrap_or_default(),
                 event.attempts.to_string(),
-                event
-                    .finished_at
-                    .filter(|_| dated)
-                    .map(output::instant)
-                    .unwrap_or_default(),
+                event.finished_at.filter(|_| dated).map(output::instant).unwrap_or_default(),
                 event.id.to_string(),
             ]);
         }
@@ -111,29 +100,19 @@ fn print(explanation: &Explanation, colour: bool) -> std::io::Result<()> {
 
 fn head(explanation: &Explanation) -> Vec<String> {
     let Some(user) = &explanation.user else {
-        let when = explanation.deleted_at.map_or_else(
-            || "deleted".to_owned(),
-            |at| format!("deleted at {}", output::instant(at)),
-        );
+        let when = explanation
+            .deleted_at
+            .map_or_else(|| "deleted".to_owned(), |at| format!("deleted at {}", output::instant(at)));
         return vec![
             format!("{}  ({when})", explanation.user_id),
             "Kind, year and outcome of each event stay on record; names, dates and time zone are deleted."
                 .to_owned(),
         ];
     };
-    let User {
-        first_name,
-        last_name,
-        birth_date,
-        time_zone,
-        ..
-    } = user;
+    let User { first_name, last_name, birth_date, time_zone, .. } = user;
     let name = output::harmless(&format!("{first_name} {last_name}"));
-    let external = user
-        .external_id
-        .as_deref()
-        .map(|id| format!("  {}", output::harmless(id)))
-        .unwrap_or_default();
+    let external =
+        user.external_id.as_deref().map(|id| format!("  {}", output::harmless(id))).unwrap_or_default();
     let own = |setting: Option<String>| setting.unwrap_or_else(|| "as configured".to_owned());
     vec![
         format!("{}{external}  {}", name.trim_end(), user.id),
@@ -152,23 +131,14 @@ fn head(explanation: &Explanation) -> Vec<String> {
 }
 
 fn this_year(one: &ThisYear, colour: bool) -> Vec<String> {
-    let (bold, style) = if colour {
-        (Style::new().bold(), style(one.status))
-    } else {
-        (Style::new(), Style::new())
-    };
+    let (bold, style) =
+        if colour { (Style::new().bold(), style(one.status)) } else { (Style::new(), Style::new()) };
     let title = output::harmless(&format!("{} {}", one.kind, one.local_year));
     let status = output::snake_case(&one.status);
-    let mut lines = vec![format!(
-        "{bold}{title}{bold:#}  {style}{status}{style:#}  {}",
-        output::harmless(&one.why)
-    )];
+    let mut lines =
+        vec![format!("{bold}{title}{bold:#}  {style}{status}{style:#}  {}", output::harmless(&one.why))];
     if let Some(found) = &one.occurrence {
-        let rule = one
-            .rule_in_words
-            .as_deref()
-            .map(|rule| format!("; {rule}"))
-            .unwrap_or_default();
+        let rule = one.rule_in_words.as_deref().map(|rule| format!("; {rule}")).unwrap_or_default();
         lines.push(format!(
             "  {}, due {} ({}){rule}",
             found.local_date,
@@ -179,10 +149,7 @@ fn this_year(one: &ThisYear, colour: bool) -> Vec<String> {
     if let Some(found) = &one.event {
         // What was sent keeps the instant that it had; the calendar may have moved since.
         if !found.event.is_blurred()
-            && one
-                .occurrence
-                .as_ref()
-                .is_none_or(|now| now.due_at != found.event.due_at)
+            && one.occurrence.as_ref().is_none_or(|now| now.due_at != found.event.due_at)
         {
             lines.push(format!(
                 "  its event was for {}, due {}",
@@ -202,19 +169,12 @@ fn attempt(attempt: &Attempt) -> String {
         parts.push(format!("HTTP {status}"));
     }
     if let Some(began) = attempt.started_at {
-        let took = attempt
-            .finished_at
-            .map(|ended| format!(", took {}", span(ended - began)))
-            .unwrap_or_default();
+        let took =
+            attempt.finished_at.map(|ended| format!(", took {}", span(ended - began))).unwrap_or_default();
         parts.push(format!("began {}{took}", output::instant(began)));
     }
     parts.extend(attempt.error.clone());
-    parts.extend(
-        attempt
-            .response
-            .as_deref()
-            .map(|response| format!("answer: {response}")),
-    );
+    parts.extend(attempt.response.as_deref().map(|response| format!("answer: {response}")));
     output::harmless(&parts.join("  "))
 }
 

@@ -37,15 +37,8 @@ pub(super) async fn run(args: Args, source: &ConfigSource) -> anyhow::Result<Exi
         Some(url) => url.to_string(),
         None => format!("http://{}/{path}", reachable(source.load()?.http.listen)),
     };
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(5))
-        .no_proxy()
-        .build()?;
-    let answer = client
-        .get(&url)
-        .send()
-        .await
-        .with_context(|| format!("no daemon answers at {url}"))?;
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
+    let answer = client.get(&url).send().await.with_context(|| format!("no daemon answers at {url}"))?;
     let (well, said) = (answer.status().is_success(), answer.text().await);
     let said = said.unwrap_or_default();
     // One that still starts lives, but a deployment must not go on with it.

@@ -165,8 +165,7 @@ fn summary(totals: &Totals) -> String {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "give an address and a port, such as 127.0.0.1:8025 or [::1]:8025".to_owned())
+    text.parse().map_err(|_| "give an address and a port, such as 127.0.0.1:8025 or [::1]:8025".to_owned())
 }
 
 fn status(text: &str) -> Result<StatusCode, String> {
@@ -190,20 +189,10 @@ mod tests {
     #[test]
     fn addresses_statuses_and_shares_that_make_no_sense_are_refused() {
         assert!(
-            ["8025", "localhost", "127.0.0.1", "1.2.3.4:99999"]
-                .iter()
-                .all(|text| address(text).is_err())
+            ["8025", "localhost", "127.0.0.1", "1.2.3.4:99999"].iter().all(|text| address(text).is_err())
         );
-        assert!(
-            ["100", "600", "0", "ok", ""]
-                .iter()
-                .all(|text| status(text).is_err())
-        );
-        assert!(
-            ["-0.1", "1.01", "NaN", "x"]
-                .iter()
-                .all(|text| share(text).is_err())
-        );
+        assert!(["100", "600", "0", "ok", ""].iter().all(|text| status(text).is_err()));
+        assert!(["-0.1", "1.01", "NaN", "x"].iter().all(|text| share(text).is_err()));
         assert_eq!(status("410"), Ok(StatusCode::GONE));
         assert_eq!(share("0.25"), Ok(0.25));
     }

@@ -126,15 +126,8 @@ impl Cli {
         // A thread that reads a terminal cannot be stopped; do not wait for it.
         runtime.shutdown_background();
         result.unwrap_or_else(|error| {
-            eprintln!(
-                "bday: {}",
-                output::harmless_lines(&telemetry::chain(error.as_ref()))
-            );
-            if error.downcast_ref::<ConfigError>().is_some() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::FAILURE
-            }
+            eprintln!("bday: {}", output::harmless_lines(&telemetry::chain(error.as_ref())));
+            if error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(2) } else { ExitCode::FAILURE }
         })
     }
 
@@ -217,10 +210,7 @@ mod tests {
     fn every_command_has_examples_and_each_fits_into_a_line() {
         for command in leaves(&Cli::command()) {
             let name = command.get_name();
-            let after = command
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(after.contains("Examples:\n  "), "{name}");
             for line in after.lines().filter(|line| line.starts_with("  ")) {
                 assert!(line.chars().count() <= WIDTH, "{name}: {line}");

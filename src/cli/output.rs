@@ -19,16 +19,12 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(head: &[&'static str]) -> Self {
-        Self {
-            head: head.to_vec(),
-            rows: Vec::new(),
-        }
+        Self { head: head.to_vec(), rows: Vec::new() }
     }
 
     /// What stands in a cell may come from anybody: see [`harmless`].
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows
-            .push(cells.into_iter().map(|cell| harmless(&cell)).collect());
+        self.rows.push(cells.into_iter().map(|cell| harmless(&cell)).collect());
     }
 
     /// Writes to standard output; a reader that has seen enough is no error.
@@ -39,19 +35,12 @@ impl Table {
 
     fn write(&self, out: &mut impl Write, bold: bool) -> io::Result<()> {
         let width = |column: usize| {
-            let cells = self
-                .rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.width());
+            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
             cells.chain([self.head[column].len()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
-            let cells: Vec<String> = cells
-                .zip(&widths)
-                .map(|(cell, width)| padded(cell, *width))
-                .collect();
+            let cells: Vec<String> = cells.zip(&widths).map(|(cell, width)| padded(cell, *width)).collect();
             cells.join("  ").trim_end().to_owned()
         };
         let head = line(&mut self.head.iter().copied());
@@ -115,18 +104,13 @@ pub(super) fn instant(at: DateTime<Utc>) -> String {
 /// The name of a plain enum's value, as in JSON.
 pub(super) fn snake_case(value: &impl serde::Serialize) -> String {
     let name = serde_json::to_value(value).ok();
-    name.and_then(|name| Some(name.as_str()?.to_owned()))
-        .unwrap_or_default()
+    name.and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
 }
 
 /// Writes one value as a line of JSON.
 pub(super) fn json(value: &impl serde::Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    finish(
-        serde_json::to_writer(&mut out, value)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(out)),
-    )
+    finish(serde_json::to_writer(&mut out, value).map_err(io::Error::from).and_then(|()| writeln!(out)))
 }
 
 /// Writes a line to standard output, for `println!` of the commands. A reader that has seen enough is no error: what a
@@ -184,24 +168,14 @@ mod tests {
         let mut out = Vec::new();
         table.write(&mut out, false).expect("memory takes it");
         let text = String::from_utf8(out).expect("it is text");
-        let at: Vec<usize> = text
-            .lines()
-            .skip(1)
-            .map(|line| line.trim_end_matches("UTC").width())
-            .collect();
+        let at: Vec<usize> = text.lines().skip(1).map(|line| line.trim_end_matches("UTC").width()).collect();
         assert_eq!(at, [11; 4], "{text}");
     }
 
     #[test]
     fn a_text_cannot_steer_the_terminal() {
-        assert_eq!(
-            harmless("a\x1b[2Jb\nc\u{202e}d\u{9b}"),
-            "a\\u{1b}[2Jb\\nc\\u{202e}d\\u{9b}"
-        );
-        assert_eq!(
-            harmless("Hey, Zoë 李 it's your birthday 🎂"),
-            "Hey, Zoë 李 it's your birthday 🎂"
-        );
+        assert_eq!(harmless("a\x1b[2Jb\nc\u{202e}d\u{9b}"), "a\\u{1b}[2Jb\\nc\\u{202e}d\\u{9b}");
+        assert_eq!(harmless("Hey, Zoë 李 it's your birthday 🎂"), "Hey, Zoë 李 it's your birthday 🎂");
         assert_eq!(harmless_lines("a\x1b\n  - b\r"), "a\\u{1b}\n  - b\\r");
         assert_eq!(tabbed(&["a\tb".to_owned(), "c\x07".to_owned()]), "a\\tb\tc\\u{7}");
         let mut table = Table::new(&["NAME"]);
@@ -214,11 +188,6 @@ mod tests {
     #[test]
     fn lateness_is_short_and_signed() {
         let shown = [0, 999, 4120, 59_999, 60_000, 3_600_000, -1500].map(duration);
-        assert_eq!(
-            shown,
-            [
-                "+0ms", "+999ms", "+4.12s", "+60.00s", "+1m00s", "+1h00m", "-1.50s"
-            ]
-        );
+        assert_eq!(shown, ["+0ms", "+999ms", "+4.12s", "+60.00s", "+1m00s", "+1h00m", "-1.50s"]);
     }
 }

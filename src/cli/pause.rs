@@ -52,10 +52,7 @@ pub(super) async fn pause(
             "" => String::new(),
             reason => format!(" ({})", output::harmless(reason)),
         };
-        println!(
-            "it was paused already, since {}{why}",
-            pause.since.format("%F %T UTC"),
-        );
+        println!("it was paused already, since {}{why}", pause.since.format("%F %T UTC"),);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -74,10 +74,7 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCo
         Some(_) => None,
         None => Some(EmbeddedPostgres::start(PostgresOptions::throwaway()).await?),
     };
-    let url = args
-        .database
-        .or_else(|| server.as_ref().map(EmbeddedPostgres::url))
-        .unwrap_or_default();
+    let url = args.database.or_else(|| server.as_ref().map(EmbeddedPostgres::url)).unwrap_or_default();
     let bar = progress_bar(&options);
     let day = |at: DateTime<Utc>| {
         bar.set_position((at.date_naive() - options.from).num_days() as u64);
@@ -100,10 +97,7 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCo
     for line in &report.violations {
         eprintln!("bday: {line}");
     }
-    eprintln!(
-        "bday: the seed was {}: the same years again with --seed {0}",
-        report.seed
-    );
+    eprintln!("bday: the seed was {}: the same years again with --seed {0}", report.seed);
     Ok(ExitCode::FAILURE)
 }
 
@@ -146,13 +140,7 @@ fn print(report: &Report, options: &Options) -> std::io::Result<()> {
     let total = report.total();
     table.row(cells("all".to_owned(), &total));
     table.print()?;
-    let Year {
-        moves,
-        edits,
-        deleted,
-        returned,
-        ..
-    } = total;
+    let Year { moves, edits, deleted, returned, .. } = total;
     println!(
         "\n{moves} moves to another zone, {edits} other edits, {deleted} deletions, {returned} returns; {} ticks, {:.1} s, seed {}",
         report.ticks, report.elapsed_secs, options.seed
@@ -188,7 +176,5 @@ fn cells(name: String, row: &Year) -> Vec<String> {
         row.twice,
         row.missing,
     ];
-    std::iter::once(name)
-        .chain(counts.map(|count| count.to_string()))
-        .collect()
+    std::iter::once(name).chain(counts.map(|count| count.to_string())).collect()
 }

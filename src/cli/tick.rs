@@ -42,9 +42,5 @@ pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> a
     if let Err(error) = &result {
         eprintln!("bday: {}", chain(error));
     }
-    Ok(if result.is_err() || tick.failed > 0 {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if result.is_err() || tick.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -35,12 +35,7 @@ is 1 when a line could not be answered.";
 #[command(after_help = EXAMPLES)]
 pub struct When {
     /// The birth date: YYYY-MM-DD, or =--MM-DD without the year
-    #[arg(
-        long,
-        value_name = "DATE",
-        required_unless_present = "input",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "DATE", required_unless_present = "input", allow_hyphen_values = true)]
     birth_date: Option<AnnualDate>,
 
     /// An IANA time zone name, such as Europe/Berlin
@@ -77,15 +72,10 @@ impl When {
     ///
     /// Exits with 1 when a line of `--input` could not be answered. A reader that has seen enough (`| head`) is no
     /// failure.
-    ///
-    /// # Errors
-    /// When the input cannot be read or the output not be written.
     pub fn run(&self, clock: &dyn Clock, out: &mut impl Write, colour: bool) -> anyhow::Result<ExitCode> {
         match self.answer(clock, out, colour) {
             Err(error)
-                if error
-                    .downcast_ref()
-                    .is_some_and(|e: &io::Error| e.kind() == ErrorKind::BrokenPipe) =>
+                if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == ErrorKind::BrokenPipe) =>
             {
                 Ok(ExitCode::SUCCESS)
             }

@@ -66,11 +66,7 @@ impl Layers {
         let mut environment =
             flat(config::Config::builder().add_source(environment.source(Some(variables))))?;
         environment.extend(verbatim);
-        Ok(Self {
-            default,
-            file,
-            environment,
-        })
+        Ok(Self { default, file, environment })
     }
 
     /// Keys that do not exist, each with the nearest that does.
@@ -79,11 +75,7 @@ impl Layers {
         let mut errors = Vec::new();
         for (layer, name) in layers {
             for key in layer.keys().filter(|key| !self.knows(key)) {
-                let shown = if name == "the file" {
-                    key.clone()
-                } else {
-                    variable(key)
-                };
+                let shown = if name == "the file" { key.clone() } else { variable(key) };
                 let nearest = self
                     .default
                     .keys()
@@ -91,18 +83,10 @@ impl Layers {
                     .min()
                     // Half of it another word: that is no slip of the pen.
                     .filter(|(distance, _)| distance * 2 <= key.len())
-                    .map(|(_, known)| {
-                        if name == "the file" {
-                            known.clone()
-                        } else {
-                            variable(known)
-                        }
-                    });
+                    .map(|(_, known)| if name == "the file" { known.clone() } else { variable(known) });
                 let meant = nearest.map_or_else(String::new, |known| format!("; did you mean {known}?"));
                 let meant = if meant.is_empty() { ":" } else { &meant };
-                errors.push(format!(
-                    "{shown} (in {name}) is not a key{meant} `bday config show` lists all"
-                ));
+                errors.push(format!("{shown} (in {name}) is not a key{meant} `bday config show` lists all"));
             }
         }
         errors
@@ -110,15 +94,9 @@ impl Layers {
 
     /// A key of the defaults, or one of a further kind.
     fn knows(&self, key: &str) -> bool {
-        let of_kind = |rest: &str| {
-            rest.split_once('.')
-                .map(|(_, field)| format!("kinds.birthday.{field}"))
-        };
+        let of_kind = |rest: &str| rest.split_once('.').map(|(_, field)| format!("kinds.birthday.{field}"));
         self.default.contains_key(key)
-            || key
-                .strip_prefix("kinds.")
-                .and_then(of_kind)
-                .is_some_and(|key| self.default.contains_key(&key))
+            || key.strip_prefix("kinds.").and_then(of_kind).is_some_and(|key| self.default.contains_key(&key))
     }
 
     /// The names of the kinds beside the birthday that some layer names, with those of their keys that it gives.
@@ -181,9 +159,7 @@ pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigE
     }
     let mut builder = config::Config::builder();
     for (key, (value, _)) in layers.merged() {
-        builder = builder
-            .set_override(key, value.clone())
-            .map_err(|error| unreadable(&error))?;
+        builder = builder.set_override(key, value.clone()).map_err(|error| unreadable(&error))?;
     }
     let config: Config = builder
         .build()
@@ -195,20 +171,13 @@ pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigE
 
 /// What holds, key by key, even where it is not valid, so that it can be looked at. Of a key that does not exist only the
 /// name is shown: it may be a secret's, misspelt.
-///
-/// # Errors
-/// When the file cannot be read.
 pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<Shown>, ConfigError> {
     let layers = Layers::collect(file, variables)?;
     Ok(layers
         .merged()
         .into_iter()
         .map(|(key, (value, origin))| Shown {
-            value: if layers.knows(&key) {
-                redact::shown(&key, &text(value))
-            } else {
-                UNKNOWN.to_owned()
-            },
+            value: if layers.knows(&key) { redact::shown(&key, &text(value)) } else { UNKNOWN.to_owned() },
             key,
             origin,
         })
@@ -238,19 +207,13 @@ fn read(path: &Path) -> Result<BTreeMap<String, Value>, ConfigError> {
         error @ ConfigError::Invalid(_) => error,
     })?;
     let with_origin = |value: Value| Value::new(Some(&path_given), value.kind);
-    Ok(keys
-        .into_iter()
-        .map(|(key, value)| (key, with_origin(value)))
-        .collect())
+    Ok(keys.into_iter().map(|(key, value)| (key, with_origin(value))).collect())
 }
 
 fn flat(
     builder: config::ConfigBuilder<config::builder::DefaultState>,
 ) -> Result<BTreeMap<String, Value>, ConfigError> {
-    let table = builder
-        .build()
-        .and_then(|config| config.collect())
-        .map_err(|error| unreadable(&error))?;
+    let table = builder.build().and_then(|config| config.collect()).map_err(|error| unreadable(&error))?;
     let mut keys = BTreeMap::new();
     flatten("", table, &mut keys);
     Ok(keys)
@@ -258,11 +221,7 @@ fn flat(
 
 fn flatten(prefix: &str, table: Map<String, Value>, keys: &mut BTreeMap<String, Value>) {
     for (name, value) in table {
-        let key = if prefix.is_empty() {
-            name
-        } else {
-            format!("{prefix}.{name}")
-        };
+        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value.kind {
             ValueKind::Table(inner) => flatten(&key, inner, keys),
             _ => {

@@ -290,14 +290,7 @@ impl Config {
             kinds: self
                 .kinds
                 .iter()
-                .map(|(name, kind)| {
-                    (
-                        name.clone(),
-                        Kind {
-                            send_at: kind.send_at,
-                        },
-                    )
-                })
+                .map(|(name, kind)| (name.clone(), Kind { send_at: kind.send_at }))
                 .collect(),
             leap_day: self.plan.leap_day,
             late_join: self.plan.late_join,

@@ -6,9 +6,6 @@ use crate::pipeline::channel::webhook::{self, UrlError};
 
 impl Config {
     /// Checks what a daemon needs, and tells all that is missing at once. `posts` is whether it posts webhooks.
-    ///
-    /// # Errors
-    /// See [`Self::needs_database`], [`Self::needs_queue`] and [`Self::needs_webhook`].
     pub fn needs_all(&self, posts: bool) -> Result<(), ConfigError> {
         let webhook = if posts { self.needs_webhook() } else { Ok(()) };
         let mut wrong = Vec::new();
@@ -19,11 +16,7 @@ impl Config {
                 Err(error) => return Err(error),
             }
         }
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::Invalid(wrong))
-        }
+        if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(wrong)) }
     }
 
     /// Checks what a command needs that looks at the queue.

@@ -43,13 +43,8 @@ fn parts(url: &str) -> Option<(String, &str)> {
 }
 
 /// The keys whose values are secret, or may hold one. Each may live elsewhere.
-pub(super) const SOURCES: [&str; 5] = [
-    "database.url",
-    "database.password",
-    "database.credentials",
-    "webhook.url",
-    "webhook.secrets",
-];
+pub(super) const SOURCES: [&str; 5] =
+    ["database.url", "database.password", "database.credentials", "webhook.url", "webhook.secrets"];
 
 /// How to show the value of `key`. Where a value lives is no secret.
 pub(super) fn shown(key: &str, value: &str) -> String {
@@ -93,26 +88,14 @@ mod tests {
     #[test]
     fn of_a_database_the_server_and_the_name_are_shown() {
         for (url, expected) in [
-            (
-                "postgres://u:p@db:5432/bday?sslmode=require",
-                "postgres://db:5432/bday",
-            ),
+            ("postgres://u:p@db:5432/bday?sslmode=require", "postgres://db:5432/bday"),
             ("postgres://db/bday", "postgres://db/bday"),
             ("postgresql://u:p@[::1]/bday", "postgresql://[::1]/bday"),
             ("postgres://u@db", "postgres://db"),
             ("postgres://u:p@db?sslrootcert=/etc/ssl/rds.pem", "postgres://db"),
-            (
-                "postgres:///bday?host=/run/postgresql&password=hunter2",
-                "postgres:///bday",
-            ),
-            (
-                "postgres://db/bday?sslmode=verify-full&sslrootcert=/etc/ssl/rds.pem",
-                "postgres://db/bday",
-            ),
-            (
-                "postgres://db/bday?user=u&password=hunter2/hunter2",
-                "postgres://db/bday",
-            ),
+            ("postgres:///bday?host=/run/postgresql&password=hunter2", "postgres:///bday"),
+            ("postgres://db/bday?sslmode=verify-full&sslrootcert=/etc/ssl/rds.pem", "postgres://db/bday"),
+            ("postgres://db/bday?user=u&password=hunter2/hunter2", "postgres://db/bday"),
             ("postgres://u:hunter2/hunter2@db/bday", "[redacted]"),
             ("postgres://u:7/hunter2@db/bday", "[redacted]"),
             ("postgres://u:7?hunter2@db/bday", "[redacted]"),
@@ -130,10 +113,7 @@ mod tests {
         for key in SOURCES {
             assert_eq!(shown(key, "ssm:/bday/x"), "ssm:/bday/x");
         }
-        assert_eq!(
-            shown("webhook.url", "https://example.org/ssm:x"),
-            "https://example.org/[redacted]"
-        );
+        assert_eq!(shown("webhook.url", "https://example.org/ssm:x"), "https://example.org/[redacted]");
         assert_eq!(
             shown("webhook.secrets", "whsec_bmV3, env:OLD,hunter2,file:/run/x"),
             "[redacted],env:OLD,[redacted],file:/run/x"

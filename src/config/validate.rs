@@ -12,9 +12,6 @@ const MAX_VISIBILITY_SECS: u64 = 12 * 60 * 60;
 
 impl Config {
     /// Checks everything that does not need the outside.
-    ///
-    /// # Errors
-    /// All that is wrong, at once.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut errors = Vec::new();
         let mut check = |holds: bool, error: String| {
@@ -49,10 +46,7 @@ impl Config {
         );
         check(
             queue.wait_secs <= 20,
-            format!(
-                "queue.wait_secs is {}: SQS allows 20 at the most",
-                queue.wait_secs
-            ),
+            format!("queue.wait_secs is {}: SQS allows 20 at the most", queue.wait_secs),
         );
         check(
             self.retry.schedule_secs.len() + 1 >= self.retry.max_attempts as usize,
@@ -79,65 +73,22 @@ impl Config {
             );
         }
         for (key, value, least, most) in [
-            (
-                "worker.max_in_flight",
-                u64::from(self.worker.max_in_flight),
-                1,
-                100_000,
-            ),
-            (
-                "database.max_connections",
-                u64::from(self.database.max_connections),
-                4,
-                1000,
-            ),
-            (
-                "database.acquire_timeout_secs",
-                self.database.acquire_timeout_secs,
-                1,
-                600,
-            ),
-            (
-                "database.statement_timeout_secs",
-                self.database.statement_timeout_secs,
-                1,
-                3600,
-            ),
+            ("worker.max_in_flight", u64::from(self.worker.max_in_flight), 1, 100_000),
+            ("database.max_connections", u64::from(self.database.max_connections), 4, 1000),
+            ("database.acquire_timeout_secs", self.database.acquire_timeout_secs, 1, 600),
+            ("database.statement_timeout_secs", self.database.statement_timeout_secs, 1, 3600),
             ("retry.max_attempts", u64::from(self.retry.max_attempts), 1, 100),
-            (
-                "retention.events_days",
-                u64::from(self.retention.events_days),
-                400,
-                36_500,
-            ),
-            (
-                "retention.audit_days",
-                u64::from(self.retention.audit_days),
-                1,
-                3650,
-            ),
+            ("retention.events_days", u64::from(self.retention.events_days), 400, 36_500),
+            ("retention.audit_days", u64::from(self.retention.audit_days), 1, 3650),
             ("plan.horizon_secs", self.plan.horizon_secs, 0, 30 * 86_400),
             ("late.max_secs", self.late.max_secs, 60, 30 * 86_400),
             ("worker.drain_secs", self.worker.drain_secs, 0, 3600),
             ("source.refresh_secs", self.source.refresh_secs, 1, 86_400),
-            (
-                "http.max_connections",
-                u64::from(self.http.max_connections),
-                1,
-                65_536,
-            ),
+            ("http.max_connections", u64::from(self.http.max_connections), 1, 65_536),
             ("http.head_timeout_secs", self.http.head_timeout_secs, 1, 600),
-            (
-                "http.request_timeout_secs",
-                self.http.request_timeout_secs,
-                1,
-                600,
-            ),
+            ("http.request_timeout_secs", self.http.request_timeout_secs, 1, 600),
         ] {
-            check(
-                (least..=most).contains(&value),
-                format!("{key} is {value}: it must be {least} to {most}"),
-            );
+            check((least..=most).contains(&value), format!("{key} is {value}: it must be {least} to {most}"));
         }
         check(
             is_log_level(&self.log.level),
@@ -158,11 +109,7 @@ impl Config {
         }
         errors.extend(self.webhook.wrong_secrets());
         errors.extend(self.database.contradictions());
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError::Invalid(errors))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }
     }
 }
 
@@ -196,7 +143,5 @@ fn is_log_level(text: &str) -> bool {
 fn is_kind_name(name: &str) -> bool {
     (1..=40).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }

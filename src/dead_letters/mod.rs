@@ -66,18 +66,10 @@ impl DeadLetters {
     /// `scheduler` claims redriven events at once; a running one would do so within seconds.
     #[must_use]
     pub fn new(store: Store, queue: Arc<dyn Queue>, clock: SharedClock, scheduler: Scheduler) -> Self {
-        Self {
-            store,
-            queue,
-            clock,
-            scheduler,
-        }
+        Self { store, queue, clock, scheduler }
     }
 
     /// How many messages the dead-letter queue has.
-    ///
-    /// # Errors
-    /// The queue refuses or is unavailable.
     pub async fn messages(&self) -> Result<u64> {
         Ok(self.queue.depth().await?.dead_letters)
     }
@@ -89,10 +81,7 @@ impl DeadLetters {
     /// The database or the queue refuses or is unavailable. Where it is the queue, the event is on its way nevertheless.
     pub async fn retry(&self, id: Uuid, anyway: bool) -> Result<Retried> {
         let order = Redrive {
-            filter: DeadFilter {
-                ids: vec![id],
-                ..DeadFilter::default()
-            },
+            filter: DeadFilter { ids: vec![id], ..DeadFilter::default() },
             anyway,
             messages: Some(LOOK_FOR_ONE),
             ..Redrive::default()
@@ -117,9 +106,6 @@ impl DeadLetters {
     }
 
     /// Cancels an event that is pending or queued. Its message, if there is one, is dropped when it comes.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn cancel(&self, id: Uuid) -> Result<Cancelled> {
         let done = self.store.cancel_event(self.clock.now(), id).await?;
         if done == Cancelled::Done {

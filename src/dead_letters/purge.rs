@@ -41,11 +41,7 @@ impl DeadLetters {
     pub async fn purge(&self, order: &Purge, progress: impl Fn(u64) + Send + Sync) -> Result<PurgeReport> {
         let decide = |seen: &Seen| {
             progress(1);
-            if order.wants(seen) {
-                Next::Delete
-            } else {
-                Next::Keep
-            }
+            if order.wants(seen) { Next::Delete } else { Next::Keep }
         };
         let passed = self.pass(u64::MAX, order.dry_run, decide).await?;
         if !order.dry_run {

@@ -100,14 +100,9 @@ impl DeadLetters {
         order: &Redrive,
         progress: impl Fn(u64) + Send,
     ) -> (RedriveReport, Result<()>) {
-        let mut report = RedriveReport {
-            dry_run: order.dry_run,
-            ..RedriveReport::default()
-        };
+        let mut report = RedriveReport { dry_run: order.dry_run, ..RedriveReport::default() };
         let mut waiting = 0;
-        let mut result = self
-            .redrive_events(order, &mut report, &mut waiting, progress)
-            .await;
+        let mut result = self.redrive_events(order, &mut report, &mut waiting, progress).await;
         if waiting > 0 {
             self.enqueue().await;
         }
@@ -115,24 +110,9 @@ impl DeadLetters {
             if result.is_ok() {
                 result = self.delete_overtaken(order, &mut report).await;
             }
-            let RedriveReport {
-                redriven,
-                skipped,
-                cancelled,
-                messages_deleted,
-                messages_kept,
-                ..
-            } = report;
+            let RedriveReport { redriven, skipped, cancelled, messages_deleted, messages_kept, .. } = report;
             let done = result.is_ok();
-            tracing::info!(
-                redriven,
-                skipped,
-                cancelled,
-                messages_deleted,
-                messages_kept,
-                done,
-                "redrive"
-            );
+            tracing::info!(redriven, skipped, cancelled, messages_deleted, messages_kept, done, "redrive");
         }
         (report, result)
     }
@@ -144,10 +124,7 @@ impl DeadLetters {
         waiting: &mut u64,
         progress: impl Fn(u64) + Send,
     ) -> Result<()> {
-        let filter = DeadFilter {
-            day_over: order.anyway,
-            ..order.filter.clone()
-        };
+        let filter = DeadFilter { day_over: order.anyway, ..order.filter.clone() };
         let began = self.clock.monotonic();
         let mut after = None;
         loop {
@@ -164,10 +141,7 @@ impl DeadLetters {
                 most => BATCH.min(most),
             };
             let size = u64::from(size).min(room) as u32;
-            let page = self
-                .store
-                .redrive_page(now, &filter, after, size, order.dry_run, judge)
-                .await?;
+            let page = self.store.redrive_page(now, &filter, after, size, order.dry_run, judge).await?;
             let redriven = report.count(&page.fates);
             report.messages_deleted += page.letters;
             progress(page.fates.len() as u64);
@@ -226,9 +200,7 @@ impl DeadLetters {
             Standing::Overtaken | Standing::Unknown => Next::Delete,
             Standing::Dead | Standing::Unreadable => Next::Keep,
         };
-        let passed = self
-            .pass(order.messages.unwrap_or(u64::MAX), false, decide)
-            .await?;
+        let passed = self.pass(order.messages.unwrap_or(u64::MAX), false, decide).await?;
         report.messages_deleted += passed.deleted;
         counter!("bday_dead_letters_deleted_total", "by" => "redrive").increment(report.messages_deleted);
         report.messages_kept = passed.kept;
@@ -283,19 +255,10 @@ mod tests {
             super::fate(&candidate(zone), now, anyway)
         };
         let over = Fate::Skipped(Reason::DayOver);
-        assert_eq!(
-            fate(Some("America/Phoenix"), "2026-03-16T06:59:59Z", false),
-            Fate::Redriven
-        );
+        assert_eq!(fate(Some("America/Phoenix"), "2026-03-16T06:59:59Z", false), Fate::Redriven);
         assert_eq!(fate(Some("America/Phoenix"), "2026-03-16T07:00:00Z", false), over);
-        assert_eq!(
-            fate(Some("Pacific/Auckland"), "2026-03-15T11:00:00Z", false),
-            over
-        );
-        assert_eq!(
-            fate(Some("Pacific/Auckland"), "2026-04-15T11:00:00Z", true),
-            Fate::Redriven
-        );
+        assert_eq!(fate(Some("Pacific/Auckland"), "2026-03-15T11:00:00Z", false), over);
+        assert_eq!(fate(Some("Pacific/Auckland"), "2026-04-15T11:00:00Z", true), Fate::Redriven);
         let gone = Fate::Cancelled(Reason::UserDeleted);
         assert_eq!(fate(None, "2026-03-15T09:00:00Z", true), gone);
     }

@@ -70,9 +70,6 @@ pub(super) enum Next {
 
 impl DeadLetters {
     /// Messages that stand for no dead event, among the first `most`; and how many were read. Nothing is deleted.
-    ///
-    /// # Errors
-    /// The database or the queue is unavailable.
     pub async fn strays(&self, most: u64) -> Result<(Vec<Seen>, u64)> {
         let mut strays = Vec::new();
         let look = |seen: &Seen| {
@@ -86,9 +83,6 @@ impl DeadLetters {
     }
 
     /// The message that the queue calls `id`, if it is among the first `most`.
-    ///
-    /// # Errors
-    /// The database or the queue is unavailable.
     pub async fn message(&self, id: &str, most: u64) -> Result<Option<Seen>> {
         let mut found = None;
         let look = |seen: &Seen| {
@@ -170,11 +164,7 @@ impl DeadLetters {
         }
         let events = self.store.letter_events(&ids).await?;
         let events: HashMap<Uuid, LetterEvent> = events.into_iter().map(|event| (event.id, event)).collect();
-        Ok(messages
-            .into_iter()
-            .zip(named)
-            .map(|(message, ids)| see(message, &ids, &events))
-            .collect())
+        Ok(messages.into_iter().zip(named).map(|(message, ids)| see(message, &ids, &events)).collect())
     }
 }
 
@@ -188,10 +178,5 @@ fn see(message: DeadMessage, ids: &[Uuid], events: &HashMap<Uuid, LetterEvent>) 
         (None, None, None) => Standing::Unreadable,
     };
     let event = dead.or(known.first()).map(|event| (*event).clone());
-    Seen {
-        event_id: event.as_ref().map(|event| event.id).or(ids.first().copied()),
-        message,
-        event,
-        standing,
-    }
+    Seen { event_id: event.as_ref().map(|event| event.id).or(ids.first().copied()), message, event, standing }
 }

@@ -73,21 +73,10 @@ impl Account {
         let guests = cast.celebrating().filter_map(|(person, due)| {
             let id = ids.get(&person.external_id)?;
             let on_time = due.due_at > started_at;
-            let guest = Guest {
-                person: person.clone(),
-                due,
-                on_time,
-                accepted: 0,
-            };
+            let guest = Guest { person: person.clone(), due, on_time, accepted: 0 };
             Some((id.to_string(), guest))
         });
-        Self {
-            started_at,
-            guests: guests.collect(),
-            lateness_ms: Vec::new(),
-            caught_up_ms: None,
-            wrong: 0,
-        }
+        Self { started_at, guests: guests.collect(), lateness_ms: Vec::new(), caught_up_ms: None, wrong: 0 }
     }
 
     /// Whose greeting this is.
@@ -114,8 +103,7 @@ impl Account {
             return;
         }
         if guest.on_time {
-            self.lateness_ms
-                .push((arrival.arrived_at - guest.due.due_at).num_milliseconds());
+            self.lateness_ms.push((arrival.arrived_at - guest.due.due_at).num_milliseconds());
         } else {
             let after = (arrival.arrived_at - self.started_at).num_milliseconds();
             self.caught_up_ms = self.caught_up_ms.max(Some(after));
@@ -149,11 +137,7 @@ impl Account {
         Verdict {
             expected: self.guests.len(),
             accepted,
-            repeated: self
-                .guests
-                .values()
-                .map(|guest| guest.accepted.saturating_sub(1))
-                .sum(),
+            repeated: self.guests.values().map(|guest| guest.accepted.saturating_sub(1)).sum(),
             wrong: self.wrong,
             on_time: lateness.len(),
             lateness_ms: percentile(50).copied().zip(percentile(99).copied()),
@@ -179,22 +163,12 @@ mod tests {
     /// Four of these were due, and four are due in 30 s.
     fn account() -> Account {
         let schedule = Schedule {
-            kinds: [(
-                BIRTHDAY.to_owned(),
-                Kind {
-                    send_at: SendAt::default(),
-                },
-            )]
-            .into(),
+            kinds: [(BIRTHDAY.to_owned(), Kind { send_at: SendAt::default() })].into(),
             leap_day: LeapDay::Feb28,
             late_join: LateJoin::Send,
         };
         let cast = Cast::new(now(), 9, 1, &schedule);
-        let ids = cast
-            .people
-            .iter()
-            .map(|person| (person.external_id.clone(), Uuid::now_v7()))
-            .collect();
+        let ids = cast.people.iter().map(|person| (person.external_id.clone(), Uuid::now_v7())).collect();
         Account::new(&cast, &ids, now())
     }
 

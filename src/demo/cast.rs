@@ -76,19 +76,13 @@ impl Cast {
                 people.push(person);
             }
         }
-        people.extend(
-            waiting
-                .into_iter()
-                .map(|index| ordinary(index, size, now.date_naive())),
-        );
+        people.extend(waiting.into_iter().map(|index| ordinary(index, size, now.date_naive())));
         Self { now, people }
     }
 
     /// Those who have their birthday right now, with when they are due.
     pub fn celebrating(&self) -> impl Iterator<Item = (&Person, Occurrence)> {
-        self.people
-            .iter()
-            .filter_map(|person| Some((person, person.due?)))
+        self.people.iter().filter_map(|person| Some((person, person.due?)))
     }
 
     /// How many time zones there are people in.
@@ -106,19 +100,10 @@ impl Cast {
         let mut csv = "external_id,first_name,last_name,birth_date,time_zone,send_at\n".to_owned();
         for person in &self.people {
             let send_at = person.send_at.map(|at| at.to_string()).unwrap_or_default();
-            let Person {
-                external_id,
-                first_name,
-                last_name,
-                birth_date,
-                time_zone,
-                ..
-            } = person;
+            let Person { external_id, first_name, last_name, birth_date, time_zone, .. } = person;
             // Writing to a string cannot fail.
-            let _ = writeln!(
-                csv,
-                "{external_id},{first_name},{last_name},{birth_date},{time_zone},{send_at}"
-            );
+            let _ =
+                writeln!(csv, "{external_id},{first_name},{last_name},{birth_date},{time_zone},{send_at}");
         }
         csv
     }
@@ -193,9 +178,7 @@ fn named(index: usize) -> Person {
 /// An adult's birth date with this birthday. Who has it on 29 February was born in a leap year.
 fn born(index: usize, birthday: NaiveDate) -> NaiveDate {
     let age = 18 + (index * 11 % 67) as i32;
-    (age..age + 8)
-        .find_map(|age| birthday.with_year(birthday.year() - age))
-        .unwrap_or(birthday)
+    (age..age + 8).find_map(|age| birthday.with_year(birthday.year() - age)).unwrap_or(birthday)
 }
 
 #[cfg(test)]
@@ -207,12 +190,7 @@ mod tests {
 
     fn schedule() -> Schedule {
         Schedule {
-            kinds: BTreeMap::from([(
-                BIRTHDAY.to_owned(),
-                Kind {
-                    send_at: SendAt::default(),
-                },
-            )]),
+            kinds: BTreeMap::from([(BIRTHDAY.to_owned(), Kind { send_at: SendAt::default() })]),
             leap_day: crate::calendar::LeapDay::Feb28,
             late_join: LateJoin::Send,
         }
@@ -237,10 +215,8 @@ mod tests {
         let cast = cast(at("2026-11-24T08:12:34Z"), 36, 2);
         assert_eq!(cast.people.len(), 36);
         assert_eq!(cast.time_zones(), 36);
-        let due: Vec<_> = cast
-            .celebrating()
-            .map(|(_, due)| due.due_at.format("%H:%M:%S").to_string())
-            .collect();
+        let due: Vec<_> =
+            cast.celebrating().map(|(_, due)| due.due_at.format("%H:%M:%S").to_string()).collect();
         let expected = ["08:09:00", "08:10:00", "08:11:00", "08:12:00"].into_iter();
         let expected = expected.chain(["08:13:00"; 4]).chain(["08:14:00"; 4]);
         assert!(due.iter().eq(expected), "{due:?}");
@@ -282,15 +258,8 @@ mod tests {
                 let names: HashSet<_> = cast.people.iter().map(Person::full_name).collect();
                 assert_eq!(names.len(), 36, "at {now}");
                 for person in &cast.people {
-                    assert!(
-                        person.birth_date < now.date_naive() - Days::new(17 * 365),
-                        "{person:?}"
-                    );
-                    assert_eq!(
-                        events(&schedule, person, now),
-                        person.due.as_slice(),
-                        "{person:?} at {now}"
-                    );
+                    assert!(person.birth_date < now.date_naive() - Days::new(17 * 365), "{person:?}");
+                    assert_eq!(events(&schedule, person, now), person.due.as_slice(), "{person:?} at {now}");
                 }
             }
         }
@@ -321,10 +290,6 @@ mod tests {
         let cast = cast(at("2026-11-24T08:12:34Z"), MAX_PEOPLE, 2);
         let names: HashSet<_> = cast.people.iter().map(Person::full_name).collect();
         assert_eq!(names.len(), usize::from(MAX_PEOPLE));
-        assert!(
-            cast.people
-                .iter()
-                .all(|person| Zone::parse(person.time_zone).is_ok())
-        );
+        assert!(cast.people.iter().all(|person| Zone::parse(person.time_zone).is_ok()));
     }
 }

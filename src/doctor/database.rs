@@ -87,10 +87,7 @@ async fn reachable(store: &Store) -> Result<[Finding; 3]> {
 
 async fn schema(config: &Config, store: &Store) -> Result<Finding, Finding> {
     match store.check_schema().await {
-        Ok(()) => Ok(Finding::ok(
-            "database.schema",
-            "has all migrations of this binary",
-        )),
+        Ok(()) => Ok(Finding::ok("database.schema", "has all migrations of this binary")),
         Err(StoreError::Schema { found, lacking }) if config.database.migrate => Err(Finding::warning(
             "database.schema",
             format!("lacks migration {lacking}, which this binary has (its newest is {found})"),
@@ -124,10 +121,7 @@ async fn privileges(config: &Config, store: &Store) -> Result<Finding> {
 
 async fn skew(store: &Store, clock: &dyn Clock) -> Result<Finding> {
     let skew = Skew::look(clock, store).await?.by();
-    let found = format!(
-        "this machine and the database differ by {:.3} s",
-        skew.as_seconds_f64().abs()
-    );
+    let found = format!("this machine and the database differ by {:.3} s", skew.as_seconds_f64().abs());
     Ok(if skew.abs() <= MAX_SKEW / 5 {
         Finding::ok("clock", found)
     } else if skew.abs() <= MAX_SKEW {
@@ -152,11 +146,8 @@ async fn zones(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Findin
         return Ok(Finding::ok("zones", format!("this binary has {version}")));
     }
     let zones = store.zones_in_use().await?.len();
-    let differing: Vec<String> = tzguard::differences(store, now)
-        .await?
-        .into_iter()
-        .map(|difference| difference.time_zone)
-        .collect();
+    let differing: Vec<String> =
+        tzguard::differences(store, now).await?.into_iter().map(|difference| difference.time_zone).collect();
     let found = format!("this binary has {version}; people live in {zones} zones");
     Ok(if differing.is_empty() {
         Finding::ok("zones", format!("{found}; PostgreSQL agrees on their next year"))
@@ -225,11 +216,7 @@ async fn backlog(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Find
     }
     let backlog = store.backlog(now).await?;
     let age = backlog.oldest_at.map_or(0, |at| (now - at).num_seconds());
-    let found = format!(
-        "{} due events wait, {} are being delivered",
-        backlog.waiting(),
-        backlog.delivering
-    );
+    let found = format!("{} due events wait, {} are being delivered", backlog.waiting(), backlog.delivering);
     Ok(if age > 150 {
         Finding::warning(
             "events",

@@ -65,10 +65,7 @@ fn messages(config: &Config) -> Finding {
 fn stop(config: &Config) -> Finding {
     const CHECK: &str = "worker.drain";
     match config.short_drain() {
-        None => Finding::ok(
-            CHECK,
-            format!("{} s at a stop for what is in flight", config.worker.drain_secs),
-        ),
+        None => Finding::ok(CHECK, format!("{} s at a stop for what is in flight", config.worker.drain_secs)),
         Some(wrong) => Finding::warning(
             CHECK,
             wrong,
@@ -92,10 +89,7 @@ async fn reachable(wire: &Wire, url: &Url) -> Finding {
             "redirects are not followed: give the URL at which they end",
         ),
         Ok(answer) => {
-            let from = answer
-                .remote_addr()
-                .map(|from| format!("{from} "))
-                .unwrap_or_default();
+            let from = answer.remote_addr().map(|from| format!("{from} ")).unwrap_or_default();
             Finding::ok(REACHABLE, format!("{from}answers {} to HEAD", answer.status()))
         }
         Err(WireError::Refused(refused)) => Finding::failure(
@@ -122,10 +116,7 @@ fn encrypted(config: &Config, url: &Url) -> Finding {
         path => format!(", by the authorities in {path}, too"),
     };
     match url.scheme() {
-        "https" => Finding::ok(
-            CHECK,
-            format!("https, and its certificate is checked{authorities}"),
-        ),
+        "https" => Finding::ok(CHECK, format!("https, and its certificate is checked{authorities}")),
         _ if stays_here(url) => Finding::ok(CHECK, "http, on this machine"),
         _ => Finding::warning(
             CHECK,
@@ -178,10 +169,7 @@ fn listener(config: &Config, tokens: Option<usize>) -> Finding {
             format!("{listen}: there is no token, so the API and the metrics answer 401"),
             "create one: `bday token create NAME --scope admin`",
         ),
-        Some(n) => Finding::ok(
-            CHECK,
-            format!("{listen}: the API requires a token; {n} can be used"),
-        ),
+        Some(n) => Finding::ok(CHECK, format!("{listen}: the API requires a token; {n} can be used")),
         None => Finding::warning(
             CHECK,
             format!("{listen}: the API requires a token; unknown whether there is one"),

@@ -45,28 +45,15 @@ pub struct Finding {
 
 impl Finding {
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self {
-            check,
-            grade: Grade::Ok,
-            found: found.into(),
-            advice: None,
-        }
+        Self { check, grade: Grade::Ok, found: found.into(), advice: None }
     }
 
     fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            check,
-            grade: Grade::Warning,
-            found: found.into(),
-            advice: Some(advice.into()),
-        }
+        Self { check, grade: Grade::Warning, found: found.into(), advice: Some(advice.into()) }
     }
 
     fn failure(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            grade: Grade::Failure,
-            ..Self::warning(check, found, advice)
-        }
+        Self { grade: Grade::Failure, ..Self::warning(check, found, advice) }
     }
 }
 

@@ -69,18 +69,11 @@ fn unreachable(config: &Config, error: &QueueError) -> Finding {
 fn compare(config: &Config, settings: &Settings) -> [Finding; 3] {
     let (ours, theirs) = (config.queue.visibility(), settings.visibility);
     let visibility = if ours == theirs {
-        Finding::ok(
-            "queue.visibility",
-            format!("{} s, as configured", theirs.as_secs()),
-        )
+        Finding::ok("queue.visibility", format!("{} s, as configured", theirs.as_secs()))
     } else {
         Finding::warning(
             "queue.visibility",
-            format!(
-                "{} s; queue.visibility_secs is {}",
-                theirs.as_secs(),
-                ours.as_secs()
-            ),
+            format!("{} s; queue.visibility_secs is {}", theirs.as_secs(), ours.as_secs()),
             "bday sets its own with each receive, so this works; make them equal, so that the console shows what holds",
         )
     };
@@ -137,10 +130,7 @@ mod tests {
         let variables = [("BDAY__QUEUE__KIND", "postgres")];
         let variables = variables.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let config = crate::config::load(None, variables).expect("a configuration");
-        compare(&config, settings)
-            .iter()
-            .map(|finding| finding.grade)
-            .collect()
+        compare(&config, settings).iter().map(|finding| finding.grade).collect()
     }
 
     #[test]
@@ -160,12 +150,8 @@ mod tests {
             ..right.clone()
         };
         assert_eq!(grades(&wrong), [Grade::Warning; 3]);
-        let worse = Settings {
-            max_receives: None,
-            retention: days(1),
-            dead_letter_retention: days(1),
-            ..right
-        };
+        let worse =
+            Settings { max_receives: None, retention: days(1), dead_letter_retention: days(1), ..right };
         assert_eq!(grades(&worse), [Grade::Ok, Grade::Failure, Grade::Warning]);
     }
 }

@@ -35,10 +35,7 @@ impl Binaries {
         }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut refused = EmbeddedError::NotInstalled;
-        for dir in newest_first(Path::new(DEBIAN))
-            .into_iter()
-            .chain(std::env::split_paths(&path))
-        {
+        for dir in newest_first(Path::new(DEBIAN)).into_iter().chain(std::env::split_paths(&path)) {
             match Self::within(&dir) {
                 Err(error @ EmbeddedError::TooOld { .. }) => refused = error,
                 Err(_) => {}
@@ -86,12 +83,8 @@ fn newest_first(root: &Path) -> Vec<PathBuf> {
         .flatten()
         .flatten()
         .filter_map(|entry| {
-            let version: Option<Vec<u32>> = entry
-                .file_name()
-                .to_str()?
-                .split('.')
-                .map(|part| part.parse().ok())
-                .collect();
+            let version: Option<Vec<u32>> =
+                entry.file_name().to_str()?.split('.').map(|part| part.parse().ok()).collect();
             Some((version?, entry.path().join("bin")))
         })
         .collect();

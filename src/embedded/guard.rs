@@ -69,30 +69,17 @@ impl Guard {
             command.arg("");
         }
         command.arg(program).args(arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
 
         let mut shell = command.spawn().map_err(failed())?;
         let (Some(pipe), Some(stdout)) = (shell.stdin.take(), shell.stdout.take()) else {
             return Err(failed()(std::io::ErrorKind::BrokenPipe.into()));
         };
         let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .await
-            .map_err(failed())?;
-        let server_pid = line
-            .trim()
-            .parse()
-            .map_err(|_| failed()(std::io::ErrorKind::UnexpectedEof.into()))?;
-        Ok(Self {
-            shell,
-            pipe,
-            server_pid,
-        })
+        BufReader::new(stdout).read_line(&mut line).await.map_err(failed())?;
+        let server_pid =
+            line.trim().parse().map_err(|_| failed()(std::io::ErrorKind::UnexpectedEof.into()))?;
+        Ok(Self { shell, pipe, server_pid })
     }
 
     /// The postmaster's process id.

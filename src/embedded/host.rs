@@ -32,20 +32,13 @@ impl ServerUser {
         }
         let path = Path::new("/etc/passwd");
         let users = std::fs::read_to_string(path).map_err(EmbeddedError::io("read", path))?;
-        users
-            .lines()
-            .find_map(postgres_entry)
-            .ok_or(EmbeddedError::NoServerUser)
+        users.lines().find_map(postgres_entry).ok_or(EmbeddedError::NoServerUser)
     }
 
     /// `program`, as this user, in `dir`, with an environment in which no `PGDATA` or locale of ours leaks in.
     pub(super) fn command(self, program: &Path, dir: &Path) -> Command {
         let mut command = Command::new(program);
-        command
-            .current_dir(dir)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("PATH", "/usr/bin:/bin");
+        command.current_dir(dir).env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin");
         if let Self::Other { uid, gid } = self {
             command.uid(uid).gid(gid);
         }
@@ -65,10 +58,7 @@ impl ServerUser {
 /// `postgres:x:UID:GID:…`, as in `passwd(5)`.
 fn postgres_entry(line: &str) -> Option<ServerUser> {
     let mut fields = line.strip_prefix("postgres:")?.split(':').skip(1);
-    Some(ServerUser::Other {
-        uid: fields.next()?.parse().ok()?,
-        gid: fields.next()?.parse().ok()?,
-    })
+    Some(ServerUser::Other { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
 }
 
 /// The server's directory, made if need be, which its user owns and nobody else enters.
@@ -76,18 +66,12 @@ pub(super) fn prepare_directory(dir: Option<PathBuf>, user: ServerUser) -> Resul
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     let dir = if let Some(dir) = dir {
-        builder
-            .recursive(true)
-            .create(&dir)
-            .map_err(EmbeddedError::io("make the directory", &dir))?;
-        dir.canonicalize()
-            .map_err(EmbeddedError::io("find the directory", &dir))?
+        builder.recursive(true).create(&dir).map_err(EmbeddedError::io("make the directory", &dir))?;
+        dir.canonicalize().map_err(EmbeddedError::io("find the directory", &dir))?
     } else {
         let dir = temporary_root(&std::env::temp_dir(), user)?
             .join(format!("bday-postgres-{}", &random_password()?[..12]));
-        builder
-            .create(&dir)
-            .map_err(EmbeddedError::io("make the directory", &dir))?;
+        builder.create(&dir).map_err(EmbeddedError::io("make the directory", &dir))?;
         dir
     };
     user.own(&dir)?;
@@ -99,10 +83,8 @@ pub(super) fn prepare_directory(dir: Option<PathBuf>, user: ServerUser) -> Resul
 /// then `/tmp`, which is not.
 fn temporary_root(given: &Path, user: ServerUser) -> Result<PathBuf, EmbeddedError> {
     let root = std::path::absolute(given).map_err(EmbeddedError::io("find the directory", given))?;
-    let allows = |dir: &Path, bits: u32| {
-        dir.metadata()
-            .is_ok_and(|meta| meta.permissions().mode() & bits == bits)
-    };
+    let allows =
+        |dir: &Path, bits: u32| dir.metadata().is_ok_and(|meta| meta.permissions().mode() & bits == bits);
     let good = user == ServerUser::Ourselves
         || allows(&root, 0o003) && root.ancestors().all(|dir| allows(dir, 0o001));
     Ok(if good { root } else { "/tmp".into() })
@@ -143,11 +125,7 @@ pub(super) fn unused_port() -> Result<u16, EmbeddedError> {
 pub(super) fn signal_tree(postmaster: u32, signal: Signal) -> Result<(), EmbeddedError> {
     send(postmaster, signal)?;
     let proc = Path::new("/proc");
-    for entry in proc
-        .read_dir()
-        .map_err(EmbeddedError::io("list the processes in", proc))?
-        .flatten()
-    {
+    for entry in proc.read_dir().map_err(EmbeddedError::io("list the processes in", proc))?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
@@ -163,9 +141,7 @@ fn send(pid: u32, signal: Signal) -> Result<(), EmbeddedError> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     match process.map_or(Ok(()), |process| kill_process(process, signal)) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(errno) => Err(EmbeddedError::io("signal", Path::new(&format!("process {pid}")))(
-            errno.into(),
-        )),
+        Err(errno) => Err(EmbeddedError::io("signal", Path::new(&format!("process {pid}")))(errno.into())),
     }
 }
 

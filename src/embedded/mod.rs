@@ -62,10 +62,7 @@ impl Options {
     /// For data that nobody will miss: a temporary directory, and speed over durability.
     #[must_use]
     pub fn throwaway() -> Self {
-        Self {
-            fast: true,
-            ..Self::default()
-        }
+        Self { fast: true, ..Self::default() }
     }
 }
 
@@ -202,10 +199,8 @@ impl EmbeddedPostgres {
     async fn set_up(&mut self, fast: bool) -> Result<(), EmbeddedError> {
         let password_file = self.dir.join("password");
         if self.data_dir().join("PG_VERSION").exists() {
-            self.password = std::fs::read_to_string(&password_file).map_err(EmbeddedError::io(
-                "read the password of the database in",
-                &password_file,
-            ))?;
+            self.password = std::fs::read_to_string(&password_file)
+                .map_err(EmbeddedError::io("read the password of the database in", &password_file))?;
         } else {
             self.password = random_password()?;
             host::write_private(&password_file, &self.password, self.user)?;
@@ -231,10 +226,7 @@ impl EmbeddedPostgres {
     /// The URL of another database of this server, whether or not it exists.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
-        format!(
-            "postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}",
-            self.password, self.port
-        )
+        format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
     /// The loopback port; it stays the same over a restart.
@@ -288,8 +280,7 @@ impl EmbeddedPostgres {
     /// Where the processes cannot be listed, which is everywhere but on Linux.
     pub fn freeze(&self) -> Result<(), EmbeddedError> {
         self.frozen.store(true, Ordering::Relaxed);
-        self.pid()
-            .map_or(Ok(()), |pid| signal_tree(pid, rustix::process::Signal::STOP))
+        self.pid().map_or(Ok(()), |pid| signal_tree(pid, rustix::process::Signal::STOP))
     }
 
     /// Lets a frozen server go on (SIGCONT).
@@ -331,10 +322,7 @@ impl EmbeddedPostgres {
         let initdb = &self.binaries.initdb;
         let guard = Guard::launch(self.user, initdb, &arguments, &self.dir, self.throwaway).await?;
         if !guard.finish().await.map_err(EmbeddedError::io("run", initdb))? {
-            return Err(EmbeddedError::Init {
-                dir: self.dir.clone(),
-                output: self.log_tail(),
-            });
+            return Err(EmbeddedError::Init { dir: self.dir.clone(), output: self.log_tail() });
         }
         std::fs::rename(&unfinished, self.data_dir()).map_err(EmbeddedError::io("rename", &unfinished))
     }
@@ -342,37 +330,23 @@ impl EmbeddedPostgres {
     async fn launch(&mut self) -> Result<(), EmbeddedError> {
         let mut arguments: Vec<OsString> = vec!["-D".into(), self.data_dir().into()];
         let port = self.port.to_string();
-        for (name, value) in self
-            .settings
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .chain([("port", port.as_str())])
+        for (name, value) in
+            self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain([("port", port.as_str())])
         {
             arguments.extend(["-c".into(), format!("{name}={value}").into()]);
         }
-        let mut guard = Guard::launch(
-            self.user,
-            &self.binaries.postgres,
-            &arguments,
-            &self.dir,
-            self.throwaway,
-        )
-        .await?;
+        let mut guard =
+            Guard::launch(self.user, &self.binaries.postgres, &arguments, &self.dir, self.throwaway).await?;
         let ready = tokio::time::timeout(PATIENCE, guard.ready(&self.data_dir())).await;
         match ready {
             Ok(true) => {
                 self.guard = Some(guard);
                 Ok(())
             }
-            Ok(false) => Err(EmbeddedError::Start {
-                dir: self.dir.clone(),
-                log: self.log_tail(),
-            }),
-            Err(_elapsed) => Err(EmbeddedError::Timeout {
-                doing: "start",
-                dir: self.dir.clone(),
-                log: self.log_tail(),
-            }),
+            Ok(false) => Err(EmbeddedError::Start { dir: self.dir.clone(), log: self.log_tail() }),
+            Err(_elapsed) => {
+                Err(EmbeddedError::Timeout { doing: "start", dir: self.dir.clone(), log: self.log_tail() })
+            }
         }
     }
 
@@ -387,11 +361,9 @@ impl EmbeddedPostgres {
         };
         match tokio::time::timeout(PATIENCE, guard.end(signal, for_good)).await {
             Ok(ended) => ended.map_err(EmbeddedError::io("stop the server in", &self.dir)),
-            Err(_elapsed) => Err(EmbeddedError::Timeout {
-                doing: "stop",
-                dir: self.dir.clone(),
-                log: self.log_tail(),
-            }),
+            Err(_elapsed) => {
+                Err(EmbeddedError::Timeout { doing: "stop", dir: self.dir.clone(), log: self.log_tail() })
+            }
         }
     }
 
@@ -432,8 +404,5 @@ fn base_settings(fast: bool) -> Vec<(String, String)> {
             ("max_wal_senders", "0"),
         ]);
     }
-    settings
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

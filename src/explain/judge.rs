@@ -94,10 +94,7 @@ fn of_blurred(found: &EventWithAttempts) -> (Status, String) {
         (EventState::Skipped, _) => Status::SkippedLate,
         _ => Status::Cancelled,
     };
-    (
-        status,
-        format!("{} ({reason}){}", found.event.state, maybe_twice(found)),
-    )
+    (status, format!("{} ({reason}){}", found.event.state, maybe_twice(found)))
 }
 
 fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTime<Utc>) -> (Status, String) {
@@ -119,10 +116,7 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
         {
             let error = event.last_error.as_deref().unwrap_or("its outcome is unknown");
             let next = event.next_attempt_at.map(instant).unwrap_or_default();
-            let text = format!(
-                "attempt {} failed ({error}); the next one is at {next}",
-                event.attempts
-            );
+            let text = format!("attempt {} failed ({error}); the next one is at {next}", event.attempts);
             (Status::Retrying, text)
         }
         EventState::Pending if event.due_at > now => {
@@ -137,22 +131,14 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
             (Status::Due, text)
         }
         EventState::Queued => {
-            let since = event
-                .queued_at
-                .map_or_else(String::new, |at| format!(" since {}", span(now - at)));
+            let since = event.queued_at.map_or_else(String::new, |at| format!(" since {}", span(now - at)));
             let text = format!("on the queue{since}, for the next worker that has room");
             (Status::Queued, text)
         }
-        EventState::Delivering => (
-            Status::Delivering,
-            format!("attempt {} is under way", event.attempts),
-        ),
+        EventState::Delivering => (Status::Delivering, format!("attempt {} is under way", event.attempts)),
         EventState::Delivered => {
-            let text = format!(
-                "accepted {} after it was due, at attempt {}",
-                since_due(ended),
-                event.attempts
-            );
+            let text =
+                format!("accepted {} after it was due, at attempt {}", since_due(ended), event.attempts);
             (Status::Delivered, text + maybe_twice(found))
         }
         EventState::Dead => (Status::Dead, dead(found)),
@@ -202,20 +188,13 @@ fn dead(found: &EventWithAttempts) -> String {
         Some("worker_lost") => "the worker died during the last attempt",
         _ => "the last attempt failed",
     };
-    let error = event
-        .last_error
-        .as_deref()
-        .map(|error| format!(": {error}"))
-        .unwrap_or_default();
+    let error = event.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
     let reason = event.reason.as_deref().unwrap_or("unknown");
     let attempts = match event.attempts {
         1 => "1 attempt".to_owned(),
         n => format!("{n} attempts"),
     };
-    format!(
-        "given up after {attempts} (reason {reason}): {why}{error}{}",
-        maybe_twice(found)
-    )
+    format!("given up after {attempts} (reason {reason}): {why}{error}{}", maybe_twice(found))
 }
 
 /// What an attempt of unknown outcome means.
@@ -234,28 +213,15 @@ fn without_event(
     occasion: &Occasion,
     year: i32,
 ) -> (Status, String) {
-    let Occasion {
-        kind,
-        date,
-        time_zone,
-        known_at,
-        ..
-    } = occasion;
+    let Occasion { kind, date, time_zone, known_at, .. } = occasion;
     if !terms.schedule.kinds.contains_key(kind) {
-        return (
-            Status::KindNotConfigured,
-            format!("the configuration has no kinds.{kind}"),
-        );
+        return (Status::KindNotConfigured, format!("the configuration has no kinds.{kind}"));
     }
     if let Some(first) = first_year(kind, *date).filter(|first| *first > year) {
         return (Status::BeforeFirstYear, format!("the first one is in {first}"));
     }
     let Some(found) = terms.schedule.occurrence(occasion, year) else {
-        let whose = if occasion.leap_day.is_some() {
-            "the user's rule"
-        } else {
-            "plan.leap_day"
-        };
+        let whose = if occasion.leap_day.is_some() { "the user's rule" } else { "plan.leap_day" };
         let text = format!("{year} has no 29 February, and {whose} is leap_years_only");
         return (Status::NoOccurrence, text);
     };
@@ -267,10 +233,7 @@ fn without_event(
         } else {
             "the date was set, or last changed,"
         };
-        let text = format!(
-            "{how} at {known}, when {} was already over in {time_zone}",
-            found.local_date
-        );
+        let text = format!("{how} at {known}, when {} was already over in {time_zone}", found.local_date);
         return (Status::LearnedTooLate, text);
     }
     let nominal = nominal_date(*date, year);
@@ -289,10 +252,7 @@ fn without_event(
         return (Status::NotPlanned, text);
     }
     if facts.being_planned.contains(&nominal) {
-        return (
-            Status::NotPlanned,
-            format!("due at {due}; a planner is at its day just now"),
-        );
+        return (Status::NotPlanned, format!("due at {due}; a planner is at its day just now"));
     }
     let text = format!(
         "its day, {nominal}, was planned before the date, its kind or its rule was as it is now, or after an absence of over a year"
@@ -304,9 +264,6 @@ impl Status {
     /// Whether a greeting that should have been sent was not, and will not be.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        matches!(
-            self,
-            Self::Dead | Self::SkippedLate | Self::SkippedDayOver | Self::NeverPlanned
-        )
+        matches!(self, Self::Dead | Self::SkippedLate | Self::SkippedDayOver | Self::NeverPlanned)
     }
 }

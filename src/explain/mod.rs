@@ -105,10 +105,7 @@ impl Terms {
     /// some zone is a day ahead of UTC.
     #[must_use]
     pub fn planned_from(&self, day: NaiveDate) -> Option<DateTime<Utc>> {
-        let reached = day
-            .checked_sub_days(Days::new(1))?
-            .and_time(NaiveTime::MIN)
-            .and_utc();
+        let reached = day.checked_sub_days(Days::new(1))?.and_time(NaiveTime::MIN).and_utc();
         reached.checked_sub_signed(TimeDelta::from_std(self.horizon).ok()?)
     }
 
@@ -128,11 +125,7 @@ pub fn explain(facts: Facts, terms: &Terms, now: DateTime<Utc>) -> Explanation {
         .into_iter()
         .map(|kind| this_year(&facts, terms, now, kind, local_year))
         .collect();
-    let next = facts
-        .user
-        .as_ref()
-        .map(|user| next(user, &facts, terms, now))
-        .unwrap_or_default();
+    let next = facts.user.as_ref().map(|user| next(user, &facts, terms, now)).unwrap_or_default();
     let others = facts.events.into_iter().map(|found| found.event);
     Explanation {
         user_id: facts.user_id,
@@ -144,28 +137,16 @@ pub fn explain(facts: Facts, terms: &Terms, now: DateTime<Utc>) -> Explanation {
         }),
         this_year,
         next,
-        other_years: others
-            .filter(|event| i32::from(event.local_year) != local_year)
-            .take(EARLIER)
-            .collect(),
+        other_years: others.filter(|event| i32::from(event.local_year) != local_year).take(EARLIER).collect(),
         user: facts.user,
     }
 }
 
 /// The kinds there is something to say of: those the user has, and those with an event in that year.
 fn kinds(facts: &Facts, local_year: i32) -> BTreeSet<String> {
-    let dated = facts
-        .user
-        .iter()
-        .flat_map(|user| user.yearly_dates(|_| DateTime::UNIX_EPOCH));
-    let recorded = facts
-        .events
-        .iter()
-        .filter(|found| i32::from(found.event.local_year) == local_year);
-    dated
-        .map(|occasion| occasion.kind)
-        .chain(recorded.map(|found| found.event.kind.clone()))
-        .collect()
+    let dated = facts.user.iter().flat_map(|user| user.yearly_dates(|_| DateTime::UNIX_EPOCH));
+    let recorded = facts.events.iter().filter(|found| i32::from(found.event.local_year) == local_year);
+    dated.map(|occasion| occasion.kind).chain(recorded.map(|found| found.event.kind.clone())).collect()
 }
 
 fn this_year(facts: &Facts, terms: &Terms, now: DateTime<Utc>, kind: String, local_year: i32) -> ThisYear {
@@ -193,9 +174,7 @@ fn this_year(facts: &Facts, terms: &Terms, now: DateTime<Utc>, kind: String, loc
 }
 
 fn next(user: &User, facts: &Facts, terms: &Terms, now: DateTime<Utc>) -> Vec<Next> {
-    let until = now
-        .checked_add_months(Months::new(12 * YEARS_AHEAD))
-        .unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let until = now.checked_add_months(Months::new(12 * YEARS_AHEAD)).unwrap_or(DateTime::<Utc>::MAX_UTC);
     let ahead = terms.schedule.ahead(user, now, until);
     let next = |found: &(Occasion, Occurrence)| {
         let (occasion, occurrence) = found;

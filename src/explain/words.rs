@@ -30,9 +30,6 @@ mod tests {
     fn a_span_has_two_units_at_the_most() {
         let shown = [0, 17, 4_400, 40_000, 185_000, 11_100_000, -187_200_000];
         let shown = shown.map(|ms| span(TimeDelta::milliseconds(ms)));
-        assert_eq!(
-            shown,
-            ["0 s", "17 ms", "4.4 s", "40 s", "3 min", "3 h 05 min", "2 d 4 h"]
-        );
+        assert_eq!(shown, ["0 s", "17 ms", "4.4 s", "40 s", "3 min", "3 h 05 min", "2 d 4 h"]);
     }
 }

@@ -24,24 +24,17 @@ pub(super) fn due_at(schedule: &Schedule, occasion: &Occasion, local_year: i32) 
     if first_year(&occasion.kind, occasion.date).is_some_and(|first| first > local_year) {
         return None;
     }
-    schedule
-        .occurrence(occasion, local_year)
-        .map(|found| found.due_at)
+    schedule.occurrence(occasion, local_year).map(|found| found.due_at)
 }
 
 impl Counts {
     pub(super) fn new(from: NaiveDate, days: u32) -> Self {
-        Self {
-            from,
-            minutes: vec![0; days as usize * MINUTES_A_DAY],
-        }
+        Self { from, minutes: vec![0; days as usize * MINUTES_A_DAY] }
     }
 
     fn until(&self) -> NaiveDate {
         let days = (self.minutes.len() / MINUTES_A_DAY) as u64;
-        self.from
-            .checked_add_days(Days::new(days))
-            .unwrap_or(NaiveDate::MAX)
+        self.from.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
     }
 
     /// Counts `users` people at each instant at which `occasion` is due.
@@ -56,9 +49,7 @@ impl Counts {
                 continue;
             };
             let minute = (due_at - midnight(from)).num_seconds().div_euclid(60);
-            if let Some(count) = usize::try_from(minute)
-                .ok()
-                .and_then(|minute| self.minutes.get_mut(minute))
+            if let Some(count) = usize::try_from(minute).ok().and_then(|minute| self.minutes.get_mut(minute))
             {
                 *count = count.saturating_add(users as u32);
             }
@@ -66,15 +57,8 @@ impl Counts {
     }
 
     pub(super) fn per_day(&self) -> Vec<Day> {
-        let days = self
-            .minutes
-            .chunks(MINUTES_A_DAY)
-            .map(|day| day.iter().copied().map(u64::from).sum());
-        self.from
-            .iter_days()
-            .zip(days)
-            .map(|(date, due)| Day { date, due })
-            .collect()
+        let days = self.minutes.chunks(MINUTES_A_DAY).map(|day| day.iter().copied().map(u64::from).sum());
+        self.from.iter_days().zip(days).map(|(date, due)| Day { date, due }).collect()
     }
 
     /// The `n` busiest minutes, without zones; of two that are equal the earlier.

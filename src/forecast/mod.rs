@@ -79,9 +79,6 @@ pub struct ZoneShare {
 }
 
 /// Looks `days` ahead (at most [`MAX_DAYS`]), from the beginning of the UTC day of `now`.
-///
-/// # Errors
-/// The database refuses or is unavailable.
 pub async fn forecast(
     store: &Store,
     schedule: &Schedule,
@@ -119,16 +116,12 @@ async fn name_zones(
     from: NaiveDate,
     minutes: &mut [Minute],
 ) -> store::Result<()> {
-    let days: BTreeSet<(u32, u32)> = minutes
-        .iter()
-        .flat_map(|minute| nearby(minute.at.date_naive()))
-        .collect();
+    let days: BTreeSet<(u32, u32)> =
+        minutes.iter().flat_map(|minute| nearby(minute.at.date_naive())).collect();
     let days: Vec<(u32, u32)> = days.into_iter().collect();
     let mut shares: Vec<BTreeMap<&'static str, u64>> = vec![BTreeMap::new(); minutes.len()];
-    let years: BTreeSet<i32> = minutes
-        .iter()
-        .flat_map(|minute| minute.at.year() - 1..=minute.at.year() + 1)
-        .collect();
+    let years: BTreeSet<i32> =
+        minutes.iter().flat_map(|minute| minute.at.year() - 1..=minute.at.year() + 1).collect();
     store
         .occasion_groups(from.year() - 1, Some(&days), |occasion, users| {
             for year in &years {
@@ -146,12 +139,7 @@ async fn name_zones(
     for (minute, share) in minutes.iter_mut().zip(shares) {
         let mut zones: Vec<ZoneShare> = share
             .into_iter()
-            .filter_map(|(name, due)| {
-                Some(ZoneShare {
-                    time_zone: Zone::parse(name).ok()?,
-                    due,
-                })
-            })
+            .filter_map(|(name, due)| Some(ZoneShare { time_zone: Zone::parse(name).ok()?, due }))
             .collect();
         zones.sort_by_key(|share| std::cmp::Reverse(share.due));
         zones.truncate(ZONES);

@@ -49,10 +49,7 @@ impl Patience {
 
     /// Workers that did not go round for longer are stuck.
     fn receive(self) -> Duration {
-        self.poll
-            .max(self.request)
-            .max(self.statement())
-            .saturating_add(RECEIVE_GRACE)
+        self.poll.max(self.request).max(self.statement()).saturating_add(RECEIVE_GRACE)
     }
 }
 
@@ -165,11 +162,7 @@ impl Health {
 /// 200 as long as nothing is gained by ending this process, else 503; with a word on it.
 pub(super) fn livez(health: &Health) -> (StatusCode, String) {
     let (live, word) = health.live();
-    let status = if live {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, format!("{word}\n"))
 }
 
@@ -183,48 +176,20 @@ pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
         checks.insert(name.to_owned(), json!({ "ok": holds, "detail": detail }));
     };
     let set_up = health.set_up.load(Ordering::Relaxed);
-    note(
-        "setUp",
-        set_up,
-        json!(if set_up {
-            "done"
-        } else {
-            "waiting for the database or the queue"
-        }),
-    );
+    note("setUp", set_up, json!(if set_up { "done" } else { "waiting for the database or the queue" }));
     let (answers, sending) = ask_database(&health).await;
-    note(
-        "database",
-        answers,
-        json!(if answers {
-            "answers"
-        } else {
-            "does not answer: see the log"
-        }),
-    );
+    note("database", answers, json!(if answers { "answers" } else { "does not answer: see the log" }));
     // Neither a pause nor an open breaker makes this process unfit.
     note("sending", true, sending);
     let queue = health.queue.load(Ordering::Relaxed);
-    note(
-        "queue",
-        queue,
-        json!(if queue {
-            "answers"
-        } else {
-            "did not answer when last asked"
-        }),
-    );
+    note("queue", queue, json!(if queue { "answers" } else { "did not answer when last asked" }));
     for stage in &health.stages {
         let age = stage.beat.age();
         let alive = age.is_some_and(|age| age < stage.limit);
         let detail = json!({ "ageSecs": age.map(|age| age.as_secs()), "limitSecs": stage.limit.as_secs() });
         note(stage.name, alive, detail);
     }
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": ready, "checks": checks })))
 }
 
@@ -246,11 +211,7 @@ async fn ask_database(health: &Health) -> (bool, Value) {
     let begun_at = SystemClock.monotonic();
     let answers = health.store.ping(PING_DEADLINE).await.is_ok();
     let sending = sending(health, answers).await;
-    *last = Some(Asked {
-        begun_at,
-        answers,
-        sending: sending.clone(),
-    });
+    *last = Some(Asked { begun_at, answers, sending: sending.clone() });
     (answers, sending)
 }
 
@@ -294,36 +255,18 @@ mod tests {
     fn whoever_waits_as_long_as_is_configured_is_not_stuck() {
         let secs = Duration::from_secs;
         assert_eq!((DEFAULT.tick(), DEFAULT.receive()), (secs(150), secs(75)));
-        let slow_receiver = Patience {
-            request: secs(120),
-            ..DEFAULT
-        };
-        assert_eq!(
-            (slow_receiver.tick(), slow_receiver.receive()),
-            (secs(150), secs(160))
-        );
-        let slow_database = Patience {
-            statement: secs(300),
-            ..DEFAULT
-        };
-        assert_eq!(
-            (slow_database.tick(), slow_database.receive()),
-            (secs(365), secs(345))
-        );
+        let slow_receiver = Patience { request: secs(120), ..DEFAULT };
+        assert_eq!((slow_receiver.tick(), slow_receiver.receive()), (secs(150), secs(160)));
+        let slow_database = Patience { statement: secs(300), ..DEFAULT };
+        assert_eq!((slow_database.tick(), slow_database.receive()), (secs(365), secs(345)));
     }
 
     #[tokio::test]
     async fn a_process_that_waits_for_its_database_lives_and_one_that_is_stuck_does_not() {
         let clock = Arc::new(Stopwatch::default());
         let receive = Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
-        let health = Health::new(
-            nowhere(),
-            Beats {
-                receive: Some(receive.clone()),
-                ..Beats::default()
-            },
-            DEFAULT,
-        );
+        let health =
+            Health::new(nowhere(), Beats { receive: Some(receive.clone()), ..Beats::default() }, DEFAULT);
         let said = || health.live();
         clock.pass(Duration::from_hours(1));
         assert_eq!(said(), (true, "starting".to_owned()));
@@ -344,10 +287,7 @@ mod tests {
         let (tick, receive) = (beat(), beat());
         let health = Health::new(
             nowhere(),
-            Beats {
-                scheduler: Some((tick.clone(), tick.clone())),
-                receive: Some(receive.clone()),
-            },
+            Beats { scheduler: Some((tick.clone(), tick.clone())), receive: Some(receive.clone()) },
             DEFAULT,
         );
         for _ in 0..10 {

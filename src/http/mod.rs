@@ -30,9 +30,6 @@ pub use server::Limits;
 const BACKLOG: u32 = 1024;
 
 /// Takes an address.
-///
-/// # Errors
-/// It is taken, or not ours.
 pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -45,9 +42,6 @@ pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Listens, so that an address that is taken ends the process at its start.
-///
-/// # Errors
-/// The address is taken, or not ours.
 pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = listen(address).with_context(|| {
         format!("cannot listen on http.listen = {address}: choose another address (BDAY__HTTP__LISTEN)")
@@ -73,17 +67,8 @@ pub struct Site {
 
 impl Site {
     /// Serves until `soft` is cancelled, and then ends what is under way.
-    ///
-    /// # Errors
-    /// When the socket fails.
     pub async fn serve(self, listener: TcpListener, soft: CancellationToken) -> anyhow::Result<()> {
-        let Self {
-            health,
-            metrics,
-            api,
-            gate,
-            limits,
-        } = self;
+        let Self { health, metrics, api, gate, limits } = self;
         gate.warn_if_exposed(listener.local_addr()?);
         let render = {
             let health = Arc::clone(&health);
@@ -105,10 +90,7 @@ impl Site {
             .route("/livez", get(live))
             .route("/readyz", get(ready))
             .merge(metrics)
-            .layer(TimeoutLayer::with_status_code(
-                StatusCode::SERVICE_UNAVAILABLE,
-                limits.request,
-            ));
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request));
         if let Some(api) = api {
             router = router.merge(api.router(gate, limits.request));
         }

@@ -21,11 +21,7 @@ pub(super) struct Patient {
 
 impl Patient {
     pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self {
-            stream,
-            limit,
-            timer: None,
-        }
+        Self { stream, limit, timer: None }
     }
 
     fn in_time<T>(

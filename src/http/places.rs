@@ -31,10 +31,7 @@ struct Idle {
 
 impl Places {
     pub(super) fn new(requests: usize) -> Arc<Self> {
-        Arc::new(Self {
-            requests: Arc::new(Semaphore::new(requests)),
-            idle: Mutex::default(),
-        })
+        Arc::new(Self { requests: Arc::new(Semaphore::new(requests)), idle: Mutex::default() })
     }
 
     /// Registers a connection, idle at first.
@@ -81,10 +78,7 @@ impl Connection {
     pub(super) fn take_place(self: &Arc<Self>) -> Option<Place> {
         let permit = Arc::clone(&self.places.requests).try_acquire_owned().ok()?;
         self.wake();
-        Some(Place {
-            connection: Arc::clone(self),
-            _permit: permit,
-        })
+        Some(Place { connection: Arc::clone(self), _permit: permit })
     }
 
     fn rest(&self) {
@@ -97,8 +91,7 @@ impl Connection {
 
     fn wake(&self) {
         let mut idle = self.places.idle();
-        idle.connections
-            .remove(&self.idle_since.swap(BUSY, Ordering::Relaxed));
+        idle.connections.remove(&self.idle_since.swap(BUSY, Ordering::Relaxed));
     }
 }
 

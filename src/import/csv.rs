@@ -66,9 +66,6 @@ pub struct Parser {
 
 impl Parser {
     /// Takes the columns from the first line, in any order. A kind that `schedule` knows is a column of dates.
-    ///
-    /// # Errors
-    /// See [`HeaderError`].
     pub fn new(header: &str, schedule: &Schedule) -> Result<Self, HeaderError> {
         let mut record = StringRecord::new();
         match parse(header.trim_start_matches('\u{feff}'), &mut record) {
@@ -84,11 +81,8 @@ impl Parser {
                 }
             }
         }
-        let known: Vec<&str> = [&REQUIRED[..], &OPTIONAL]
-            .concat()
-            .into_iter()
-            .chain(schedule.other_kinds())
-            .collect();
+        let known: Vec<&str> =
+            [&REQUIRED[..], &OPTIONAL].concat().into_iter().chain(schedule.other_kinds()).collect();
         for (at, name) in names.iter().enumerate() {
             if !known.contains(name) {
                 return Err(HeaderError::Unknown {
@@ -110,35 +104,22 @@ impl Parser {
             columns: names.len(),
             required,
             optional: OPTIONAL.map(find),
-            kinds: schedule
-                .other_kinds()
-                .filter_map(|kind| Some((kind.to_owned(), find(kind)?)))
-                .collect(),
+            kinds: schedule.other_kinds().filter_map(|kind| Some((kind.to_owned(), find(kind)?))).collect(),
             record,
         })
     }
 
     /// Reads one line.
-    ///
-    /// # Errors
-    /// In words: every field that is wrong.
     pub fn person(&mut self, line: &str, schedule: &Schedule, today: NaiveDate) -> Result<Person, String> {
         parse(line, &mut self.record).map_err(|error| error.to_string())?;
         if self.record.len() != self.columns {
-            return Err(format!(
-                "has {} fields, the header names {}",
-                self.record.len(),
-                self.columns
-            ));
+            return Err(format!("has {} fields, the header names {}", self.record.len(), self.columns));
         }
         let [first_name, last_name, birth_date, time_zone] = self.required.map(|at| &self.record[at]);
         let [send_at, leap_day, external_id, id] = self.optional.map(|at| at.map(|at| &self.record[at]));
         let record = &self.record;
-        let occasions: Vec<(&str, Option<&str>)> = self
-            .kinds
-            .iter()
-            .map(|(kind, at)| (kind.as_str(), Some(&record[*at])))
-            .collect();
+        let occasions: Vec<(&str, Option<&str>)> =
+            self.kinds.iter().map(|(kind, at)| (kind.as_str(), Some(&record[*at]))).collect();
         let input = UserInput {
             first_name,
             last_name,
@@ -202,13 +183,9 @@ mod tests {
     use crate::model::{Kind, LateJoin};
 
     fn schedule() -> Schedule {
-        let kind = Kind {
-            send_at: "09:00".parse().expect("a time"),
-        };
+        let kind = Kind { send_at: "09:00".parse().expect("a time") };
         Schedule {
-            kinds: ["birthday", "work_anniversary"]
-                .map(|name| (name.to_owned(), kind.clone()))
-                .into(),
+            kinds: ["birthday", "work_anniversary"].map(|name| (name.to_owned(), kind.clone())).into(),
             leap_day: LeapDay::default(),
             late_join: LateJoin::default(),
         }
@@ -226,11 +203,7 @@ mod tests {
     fn columns_may_come_in_any_order() {
         let mut parser = parser("\u{feff}time_zone,birth_date,last_name,first_name").expect("it has all");
         let person = parser
-            .person(
-                "Asia/Tokyo,--02-29,\"O\"\"Hara, Jr\",Scarlett",
-                &schedule(),
-                today(),
-            )
+            .person("Asia/Tokyo,--02-29,\"O\"\"Hara, Jr\",Scarlett", &schedule(), today())
             .expect("it is right");
         assert_eq!(
             (person.user.first_name.as_str(), person.user.last_name.as_str()),
@@ -240,35 +213,22 @@ mod tests {
 
     #[test]
     fn a_header_without_a_column_names_it() {
-        assert_eq!(
-            parser("first_name,last_name,birth_date").err(),
-            Some(HeaderError::Missing("time_zone"))
-        );
+        assert_eq!(parser("first_name,last_name,birth_date").err(), Some(HeaderError::Missing("time_zone")));
         let error = parser("name").expect_err("it is not known").to_string();
-        assert!(
-            error.contains("time_zone") && error.contains("work_anniversary"),
-            "{error}"
-        );
+        assert!(error.contains("time_zone") && error.contains("work_anniversary"), "{error}");
         let error = parser("First Name").expect_err("it is not known").to_string();
         assert!(error.contains("did you mean first_name?"), "{error}");
         assert_eq!(
             parser("first_name;last_name;birth_date;time_zone").err(),
             Some(HeaderError::Separator("semicolons"))
         );
-        assert!(matches!(
-            parser("first_name,first_name"),
-            Err(HeaderError::Twice(_))
-        ));
+        assert!(matches!(parser("first_name,first_name"), Err(HeaderError::Twice(_))));
     }
 
     #[test]
     fn each_fault_of_a_line_is_told() {
         let mut parser = parser("first_name,last_name,birth_date,time_zone").expect("it has all");
-        let mut error = |line: &str| {
-            parser
-                .person(line, &schedule(), today())
-                .expect_err("it is wrong")
-        };
+        let mut error = |line: &str| parser.person(line, &schedule(), today()).expect_err("it is wrong");
         assert!(error("Ada,Lovelace,1815-12-10").contains("3 fields"));
         assert!(error("\"Ada,Lovelace,1815-12-10,UTC").contains("quote"));
         assert!(error("A\0da,Lovelace,1815-12-10,UTC").contains("U+0000"));
@@ -287,10 +247,7 @@ mod tests {
         for wrong in ["17", "00000000-0000-0000-0000-000000000000"] {
             let error = person(&format!("{wrong},Ada,,1815-13-10,UTC")).expect_err("it is wrong");
             let begins = format!("id: \"{wrong}\" is no id");
-            assert!(
-                error.starts_with(&begins) && error.contains("birth_date"),
-                "{error}"
-            );
+            assert!(error.starts_with(&begins) && error.contains("birth_date"), "{error}");
         }
     }
 
@@ -300,10 +257,7 @@ mod tests {
             parser("first_name,last_name,birth_date,time_zone,work_anniversary").expect("it has all");
         let mut person = |line: &str| parser.person(line, &schedule(), today());
         let ada = person("Ada,Lovelace,1815-12-10,UTC,1833-06-05").expect("it is right");
-        assert_eq!(
-            ada.user.occasions["work_anniversary"],
-            Some("1833-06-05".parse().expect("a date"))
-        );
+        assert_eq!(ada.user.occasions["work_anniversary"], Some("1833-06-05".parse().expect("a date")));
         let nobody = person("Ada,Lovelace,1815-12-10,UTC,").expect("it is right");
         assert_eq!(nobody.user.occasions["work_anniversary"], None);
         let error = person("Ada,Lovelace,1815-12-10,UTC,1833-06-31").expect_err("June has 30 days");
@@ -319,11 +273,7 @@ mod tests {
         assert!(error.to_string().contains("LF or CRLF"), "{error}");
         let mut parser = parser(HEADER).expect("it has all");
         let mut person = |line: &str| parser.person(line, &schedule(), today());
-        for line in [
-            format!("{ADA}\r{ADA}"),
-            format!("{ADA}\r,"),
-            format!("\"Ada\"{ADA}\r\r\"\""),
-        ] {
+        for line in [format!("{ADA}\r{ADA}"), format!("{ADA}\r,"), format!("\"Ada\"{ADA}\r\r\"\"")] {
             let error = person(&line).expect_err("it has two records");
             assert!(error.contains("LF or CRLF"), "{error}");
         }

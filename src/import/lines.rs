@@ -45,12 +45,7 @@ pub struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// From the beginning of `input`.
     pub fn new(input: R) -> Self {
-        Self {
-            input,
-            buffer: Vec::with_capacity(256),
-            number: 0,
-            bytes: 0,
-        }
+        Self { input, buffer: Vec::with_capacity(256), number: 0, bytes: 0 }
     }
 
     /// The number of the last line that was read, from 1.
@@ -64,9 +59,6 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The next line; none at the end.
-    ///
-    /// # Errors
-    /// When the input cannot be read.
     pub fn next_line(&mut self) -> std::io::Result<Option<Line<'_>>> {
         self.buffer.clear();
         let mut length = 0_u64;
@@ -100,11 +92,7 @@ impl<R: BufRead> Lines<R> {
             self.buffer = Vec::with_capacity(256);
             return Ok(Some(Line::TooLong(length)));
         }
-        while self
-            .buffer
-            .last()
-            .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
-        {
+        while self.buffer.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
             self.buffer.pop();
         }
         Ok(Some(match std::str::from_utf8(&self.buffer) {
@@ -125,10 +113,7 @@ mod tests {
         let text = format!("a\n{}\r\nb", "x".repeat(1_000_000));
         let mut lines = Lines::new(BufReader::new(text.as_bytes()));
         assert_eq!(lines.next_line().expect("it reads"), Some(Line::Text("a")));
-        assert_eq!(
-            lines.next_line().expect("it reads"),
-            Some(Line::TooLong(1_000_002))
-        );
+        assert_eq!(lines.next_line().expect("it reads"), Some(Line::TooLong(1_000_002)));
         assert!(lines.buffer.capacity() < 1000);
         assert_eq!(lines.next_line().expect("it reads"), Some(Line::Text("b")));
         assert_eq!(lines.next_line().expect("it reads"), None);

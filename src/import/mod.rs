@@ -67,9 +67,7 @@ impl Person {
         match (id, user) {
             (Ok(id), Ok(user)) => Ok(Self { id, user }),
             (Ok(_), Err(errors)) => Err(errors),
-            (Err(error), user) => Err(std::iter::once(error)
-                .chain(user.err().unwrap_or_default())
-                .collect()),
+            (Err(error), user) => Err(std::iter::once(error).chain(user.err().unwrap_or_default()).collect()),
         }
     }
 }
@@ -149,9 +147,6 @@ enum Item {
 }
 
 /// Imports `input`. `progress` hears of the bytes read so far. It may take hours, so what is "now" is asked for each batch.
-///
-/// # Errors
-/// See [`ImportError`].
 pub async fn run(
     store: &Store,
     schedule: &Schedule,
@@ -160,21 +155,14 @@ pub async fn run(
     input: impl BufRead + Send + 'static,
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<Report, ImportError> {
-    let key = store
-        .installation_key()
-        .await
-        .map_err(|source| ImportError::Store {
-            line: 1,
-            tries: 1,
-            done: Box::default(),
-            source,
-        })?;
+    let key = store.installation_key().await.map_err(|source| ImportError::Store {
+        line: 1,
+        tries: 1,
+        done: Box::default(),
+        source,
+    })?;
     let (items, mut taken) = mpsc::channel(BATCH);
-    let reader = Reader {
-        schedule: schedule.clone(),
-        clock: Arc::clone(clock),
-        items,
-    };
+    let reader = Reader { schedule: schedule.clone(), clock: Arc::clone(clock), items };
     let reading = tokio::task::spawn_blocking(move || reader.read(format, input, progress));
     let mut import = Importer {
         store,
@@ -262,10 +250,7 @@ impl Reader {
             };
             let item = match person {
                 Ok(person) => Item::Person(number, Box::new(person)),
-                Err(reason) => Item::Bad(BadLine {
-                    line: number,
-                    reason: bounded(reason),
-                }),
+                Err(reason) => Item::Bad(BadLine { line: number, reason: bounded(reason) }),
             };
             if number.is_multiple_of(1000) {
                 progress(lines.bytes());
@@ -319,30 +304,21 @@ impl Importer<'_> {
 
     async fn write(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), ImportError> {
         let line = batch.first().map_or(0, |(line, _)| *line);
-        self.write_all(batch)
-            .await
-            .map_err(|(tries, source)| ImportError::Store {
-                line,
-                tries,
-                done: Box::new(Report {
-                    errors: Vec::new(),
-                    ..self.report
-                }),
-                source,
-            })
+        self.write_all(batch).await.map_err(|(tries, source)| ImportError::Store {
+            line,
+            tries,
+            done: Box::new(Report { errors: Vec::new(), ..self.report }),
+            source,
+        })
     }
 
     async fn write_all(&mut self, batch: &mut Vec<(u64, Person)>) -> Result<(), (u32, StoreError)> {
         let people = batch.drain(..);
-        let (mut lines, mut rest): (Vec<u64>, Vec<Keyed>) = people
-            .map(|(line, person)| (line, (self.key(person.id, &person.user), person.user)))
-            .unzip();
+        let (mut lines, mut rest): (Vec<u64>, Vec<Keyed>) =
+            people.map(|(line, person)| (line, (self.key(person.id, &person.user), person.user))).unzip();
         while !rest.is_empty() {
             let written = self.write_part(&rest).await?;
-            let repeats = self
-                .repeats_in(&rest, &written)
-                .await
-                .map_err(|error| (1, error))?;
+            let repeats = self.repeats_in(&rest, &written).await.map_err(|error| (1, error))?;
             let (mut later_lines, mut later) = (Vec::new(), Vec::new());
             for ((line, (key, user)), (id, outcome)) in lines.into_iter().zip(rest).zip(written) {
                 let again = match outcome {
@@ -393,9 +369,7 @@ impl Importer<'_> {
             return Ok(HashSet::new());
         }
         let created_at = self.store.users_created_at(&unsure).await?;
-        let by_this_run = created_at
-            .into_iter()
-            .filter(|(_, at)| self.written_at.contains(at));
+        let by_this_run = created_at.into_iter().filter(|(_, at)| self.written_at.contains(at));
         Ok(by_this_run.map(|(id, _)| id).collect())
     }
 
@@ -437,15 +411,6 @@ impl Importer<'_> {
 
 /// The id of the person on the `n`th line like this one.
 fn line_id(key: &InstallationKey, user: &NewUser, n: u32) -> Uuid {
-    let NewUser {
-        first_name,
-        last_name,
-        birth_date,
-        time_zone,
-        ..
-    } = user;
-    key.line_id(&format!(
-        "{first_name}\0{last_name}\0{birth_date}\0{}\0{n}",
-        time_zone.name()
-    ))
+    let NewUser { first_name, last_name, birth_date, time_zone, .. } = user;
+    key.line_id(&format!("{first_name}\0{last_name}\0{birth_date}\0{}\0{n}", time_zone.name()))
 }

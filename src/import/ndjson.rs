@@ -6,9 +6,6 @@ use super::{Person, in_words};
 use crate::model::{Object, Schedule, UserDocument};
 
 /// Reads one line.
-///
-/// # Errors
-/// In words: every field that is wrong.
 pub(super) fn person(line: &str, schedule: &Schedule, today: NaiveDate) -> Result<Person, String> {
     let object: Object =
         serde_json::from_str(line).map_err(|error| format!("not a JSON object: {}", without_line(&error)))?;
@@ -50,14 +47,7 @@ mod tests {
         assert!(error("{\"firstName\"").contains("column 12"));
         let all =
             error(r#"{"id":7,"firstName":"A\u0000","birthDate":"1815-13-10","timeZone":"London","x":1}"#);
-        for part in [
-            "id: is a number",
-            "firstName",
-            "U+0000",
-            "birthDate",
-            "Europe/London",
-            "x: unknown",
-        ] {
+        for part in ["id: is a number", "firstName", "U+0000", "birthDate", "Europe/London", "x: unknown"] {
             assert!(all.contains(part), "{all}");
         }
     }

@@ -57,22 +57,14 @@ mod tests {
 
     #[test]
     fn the_first_attempts_of_an_event_fail_when_told_so_and_the_next_one_does_not() {
-        let answers = Answers {
-            fail_first: 2,
-            ..Answers::default()
-        };
-        let statuses: Vec<u16> = (1..=4)
-            .map(|attempt| answers.status_for(attempt).as_u16())
-            .collect();
+        let answers = Answers { fail_first: 2, ..Answers::default() };
+        let statuses: Vec<u16> = (1..=4).map(|attempt| answers.status_for(attempt).as_u16()).collect();
         assert_eq!(statuses, [500, 500, 200, 200]);
     }
 
     #[test]
     fn a_failure_rate_of_one_fails_everything_and_of_zero_nothing() {
-        let with_rate = |failure_rate| Answers {
-            failure_rate,
-            ..Answers::default()
-        };
+        let with_rate = |failure_rate| Answers { failure_rate, ..Answers::default() };
         assert!((0..1000).all(|_| with_rate(1.0).status_for(1) == 500));
         assert!((0..1000).all(|_| with_rate(0.0).status_for(1) == 200));
     }

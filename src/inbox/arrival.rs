@@ -84,11 +84,7 @@ impl Content {
     pub(super) fn parse(body: &[u8]) -> Self {
         match serde_json::from_slice::<Greeting>(body) {
             Ok(mut greeting) => {
-                for text in [
-                    &mut greeting.message,
-                    &mut greeting.user_id,
-                    &mut greeting.event_id,
-                ] {
+                for text in [&mut greeting.message, &mut greeting.user_id, &mut greeting.event_id] {
                     text.truncate(text.floor_char_boundary(KEPT_BYTES));
                 }
                 Self::Greeting(greeting)
@@ -103,10 +99,7 @@ impl Content {
         let start = &body[..body.len().min(KEPT_UNREADABLE_BYTES)];
         let mut reason = reason.into();
         reason.truncate(reason.floor_char_boundary(KEPT_UNREADABLE_BYTES));
-        Self::Unreadable(Unreadable {
-            reason,
-            body: String::from_utf8_lossy(start).into_owned(),
-        })
+        Self::Unreadable(Unreadable { reason, body: String::from_utf8_lossy(start).into_owned() })
     }
 
     /// The greeting, if it is one.
@@ -129,9 +122,7 @@ fn rfc3339_with_z<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime
     let text = String::deserialize(deserializer)?;
     let wrong = || {
         let shown = &text[..text.floor_char_boundary(64)];
-        serde::de::Error::custom(format!(
-            "timestamp {shown:?} is no RFC 3339 instant that ends in Z"
-        ))
+        serde::de::Error::custom(format!("timestamp {shown:?} is no RFC 3339 instant that ends in Z"))
     };
     if !text.ends_with('Z') {
         return Err(wrong());
@@ -157,10 +148,7 @@ mod tests {
         let content = Content::parse(BODY.as_bytes());
         let greeting = content.greeting().expect("a greeting");
         assert_eq!(greeting.message, "Hey, John Doe it's your birthday");
-        assert_eq!(
-            (greeting.user_id.as_str(), greeting.event_id.as_str()),
-            ("u-1", "e-1")
-        );
+        assert_eq!((greeting.user_id.as_str(), greeting.event_id.as_str()), ("u-1", "e-1"));
         assert_eq!(greeting.timestamp.to_rfc3339(), "2026-03-01T07:00:00+00:00");
     }
 
@@ -188,10 +176,7 @@ mod tests {
             "2026-02-30T07:00:00Z",
         ] {
             let reason = reason(BODY.replace("2026-03-01T07:00:00Z", wrong).as_bytes());
-            assert!(
-                reason.starts_with(&format!("timestamp {wrong:?} is no RFC 3339")),
-                "{reason}"
-            );
+            assert!(reason.starts_with(&format!("timestamp {wrong:?} is no RFC 3339")), "{reason}");
         }
     }
 
@@ -199,9 +184,7 @@ mod tests {
     fn long_texts_are_cut_at_a_character() {
         let content = Content::parse(BODY.replace("Hey", &"é".repeat(5000)).as_bytes());
         assert_eq!(content.greeting().expect("a greeting").message, "é".repeat(2048));
-        let Content::Unreadable(unreadable) = Content::parse(&[b'x'; 5000]) else {
-            panic!("read")
-        };
+        let Content::Unreadable(unreadable) = Content::parse(&[b'x'; 5000]) else { panic!("read") };
         assert_eq!(unreadable.body.len(), 512);
     }
 }

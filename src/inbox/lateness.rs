@@ -97,48 +97,21 @@ mod tests {
 
     #[test]
     fn small_values_are_exact() {
-        assert_eq!(
-            of(1..=100),
-            Quantiles {
-                p50: 50,
-                p99: 99,
-                max: 100
-            }
-        );
-        assert_eq!(
-            of([7]),
-            Quantiles {
-                p50: 7,
-                p99: 7,
-                max: 7
-            }
-        );
+        assert_eq!(of(1..=100), Quantiles { p50: 50, p99: 99, max: 100 });
+        assert_eq!(of([7]), Quantiles { p50: 7, p99: 7, max: 7 });
     }
 
     #[test]
     fn early_arrivals_count_as_not_late() {
-        assert_eq!(
-            of([-5000, i64::MIN]),
-            Quantiles {
-                p50: 0,
-                p99: 0,
-                max: 0
-            }
-        );
+        assert_eq!(of([-5000, i64::MIN]), Quantiles { p50: 0, p99: 0, max: 0 });
     }
 
     #[test]
     fn large_values_are_never_understated_and_at_most_1_6_percent_overstated() {
-        for value in (0..200_000_000_u64)
-            .step_by(9973)
-            .chain([127, 128, 129, i64::MAX as u64])
-        {
+        for value in (0..200_000_000_u64).step_by(9973).chain([127, 128, 129, i64::MAX as u64]) {
             let bound = upper_bound(bucket(value));
             assert!(bound >= value, "{value} became {bound}");
-            assert!(
-                (bound - value) as f64 <= value as f64 * 0.016,
-                "{value} became {bound}"
-            );
+            assert!((bound - value) as f64 <= value as f64 * 0.016, "{value} became {bound}");
             assert!(bucket(value) < 4096, "the histogram stays small");
         }
     }

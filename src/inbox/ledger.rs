@@ -60,10 +60,7 @@ impl std::str::FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (epoch, id) = text.rsplit_once('-').unwrap_or((text, ""));
-        Ok(Self {
-            epoch: epoch.parse()?,
-            id: id.parse()?,
-        })
+        Ok(Self { epoch: epoch.parse()?, id: id.parse()? })
     }
 }
 
@@ -153,10 +150,7 @@ impl Ledger {
         let first = state.kept.partition_point(|arrival| arrival.id <= after);
         let first = first.max(state.kept.len().saturating_sub(limit));
         Batch {
-            cursor: Cursor {
-                epoch: state.epoch,
-                id: state.last_id,
-            },
+            cursor: Cursor { epoch: state.epoch, id: state.last_id },
             reset,
             totals: state.totals(),
             arrivals: state.kept.range(first..).cloned().collect(),
@@ -214,10 +208,7 @@ impl Ledger {
             arrived_at: draft.arrived_at,
             path: draft.path,
             webhook_id: draft.webhook_id,
-            attempt: draft
-                .event
-                .filter(|_| !draft.sample)
-                .map_or(1, |(_, attempt)| attempt),
+            attempt: draft.event.filter(|_| !draft.sample).map_or(1, |(_, attempt)| attempt),
             duplicate: false,
             sample: draft.sample,
             status,
@@ -255,10 +246,7 @@ impl Ledger {
 
 impl State {
     fn totals(&self) -> Totals {
-        Totals {
-            lateness_ms: self.lateness.quantiles(),
-            ..self.totals
-        }
+        Totals { lateness_ms: self.lateness.quantiles(), ..self.totals }
     }
 
     fn count(&mut self, arrival: &Arrival) {

@@ -38,20 +38,12 @@ pub(super) async fn events(
     State(shared): State<Shared>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>> + use<>> {
-    let cursor = headers
-        .get("last-event-id")
-        .and_then(|id| id.to_str().ok()?.parse().ok());
+    let cursor = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let mut gap = tokio::time::interval(GAP);
     gap.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = shared.ledger.changes();
     changes.mark_changed();
-    let follower = Follower {
-        ledger: shared.ledger,
-        cursor,
-        changes,
-        gap,
-        stop: shared.stop,
-    };
+    let follower = Follower { ledger: shared.ledger, cursor, changes, gap, stop: shared.stop };
     let stream = futures_util::stream::unfold(follower, |mut follower| async {
         let event = follower.next().await?;
         Some((event, follower))

@@ -61,11 +61,7 @@ pub struct Options {
 impl Default for Options {
     /// A free port on loopback, 1,000 arrivals, and 200 at once for everybody.
     fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            keep: 1000,
-            answers: Answers::default(),
-        }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), keep: 1000, answers: Answers::default() }
     }
 }
 
@@ -118,13 +114,7 @@ impl Inbox {
         let listener = crate::http::listen(listen).map_err(refused)?;
         let local_addr = listener.local_addr().map_err(refused)?;
         let ledger = Arc::new(Ledger::new(options.keep, clock.now()));
-        Ok(Self {
-            listener,
-            local_addr,
-            answers: options.answers,
-            ledger,
-            clock,
-        })
+        Ok(Self { listener, local_addr, answers: options.answers, ledger, clock })
     }
 
     /// Where it listens, with the port that was chosen.

@@ -19,10 +19,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// `GET /`.
 pub(super) async fn html() -> impl IntoResponse {
-    (
-        headers("text/html; charset=utf-8"),
-        include_str!("page/inbox.html"),
-    )
+    (headers("text/html; charset=utf-8"), include_str!("page/inbox.html"))
 }
 
 /// `GET /inbox.css`.
@@ -32,10 +29,7 @@ pub(super) async fn css() -> impl IntoResponse {
 
 /// `GET /inbox.js`.
 pub(super) async fn js() -> impl IntoResponse {
-    (
-        headers("text/javascript; charset=utf-8"),
-        include_str!("page/inbox.js"),
-    )
+    (headers("text/javascript; charset=utf-8"), include_str!("page/inbox.js"))
 }
 
 /// `GET /inbox.svg`.

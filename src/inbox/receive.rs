@@ -33,28 +33,15 @@ async fn webhook(shared: &Shared, request: Request) -> Response {
         Ok(body) => (Content::parse(&body), None),
         Err(rejection) => refused(&rejection),
     };
-    let name = webhook_id
-        .as_deref()
-        .or_else(|| content.greeting().map(|greeting| greeting.event_id.as_str()));
+    let name =
+        webhook_id.as_deref().or_else(|| content.greeting().map(|greeting| greeting.event_id.as_str()));
     let sample = name.is_some_and(is_sample);
-    let event = name
-        .filter(|name| !name.is_empty())
-        .map(|name| shared.ledger.arrive(name));
-    let status = refusal.unwrap_or_else(|| {
-        shared
-            .answers
-            .status_for(event.map_or(u32::MAX, |(_, attempt)| attempt))
-    });
+    let event = name.filter(|name| !name.is_empty()).map(|name| shared.ledger.arrive(name));
+    let status =
+        refusal.unwrap_or_else(|| shared.answers.status_for(event.map_or(u32::MAX, |(_, attempt)| attempt)));
     let pending = Pending {
         ledger: Arc::clone(&shared.ledger),
-        draft: Some(Draft {
-            arrived_at,
-            path,
-            webhook_id,
-            content,
-            event,
-            sample,
-        }),
+        draft: Some(Draft { arrived_at, path, webhook_id, content, event, sample }),
     };
     let delay = shared.answers.delay();
     if !delay.is_zero() {
@@ -104,9 +91,7 @@ fn refused(rejection: &BytesRejection) -> (Content, Option<StatusCode>) {
 }
 
 fn webhook_id(headers: &HeaderMap) -> Option<String> {
-    headers
-        .get("webhook-id")
-        .map(|id| kept(&String::from_utf8_lossy(id.as_bytes())))
+    headers.get("webhook-id").map(|id| kept(&String::from_utf8_lossy(id.as_bytes())))
 }
 
 fn is_sample(event: &str) -> bool {

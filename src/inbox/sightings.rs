@@ -29,12 +29,7 @@ pub(super) struct Sightings {
 
 impl Sightings {
     pub(super) fn new(generation: usize) -> Self {
-        Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
-            generation,
-            hasher: RandomState::new(),
-        }
+        Self { young: HashMap::new(), old: HashMap::new(), generation, hasher: RandomState::new() }
     }
 
     /// Forgets everything, and keeps naming events as before.
@@ -54,9 +49,7 @@ impl Sightings {
             self.old = std::mem::take(&mut self.young);
         }
         let old = &mut self.old;
-        self.young
-            .entry(key)
-            .or_insert_with(|| old.remove(&key).unwrap_or_default())
+        self.young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_default())
     }
 }
 

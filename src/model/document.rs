@@ -45,9 +45,7 @@ impl UserDocument {
             send_at: user.send_at.map(|at| at.to_string()),
             leap_day: user.leap_day.map(|rule| rule.to_string()),
             external_id: user.external_id.clone(),
-            occasions: occasions
-                .map(|(kind, date)| (kind.clone(), date.to_string()))
-                .collect(),
+            occasions: occasions.map(|(kind, date)| (kind.clone(), date.to_string())).collect(),
             errors: Vec::new(),
         }
     }
@@ -72,8 +70,7 @@ impl UserDocument {
                 name if READ_ONLY.contains(&name) => continue,
                 name => {
                     let problem = format!("unknown field: the fields are {FIELDS}");
-                    self.errors
-                        .push(FieldError::new(shortened(name).to_owned(), problem));
+                    self.errors.push(FieldError::new(shortened(name).to_owned(), problem));
                     continue;
                 }
             };
@@ -83,9 +80,7 @@ impl UserDocument {
                     self.errors.push(FieldError::new(name.clone(), BLANK));
                 }
                 Value::String(text) => *field = Some(text.clone()),
-                other => self
-                    .errors
-                    .push(FieldError::new(name.clone(), not_a("a string", other))),
+                other => self.errors.push(FieldError::new(name.clone(), not_a("a string", other))),
             }
         }
         self
@@ -134,13 +129,8 @@ impl UserDocument {
 
     /// Checks all fields. What is not there is to be cleared: the document is the whole user, but for the dates of
     /// kinds that `schedule` does not know. `today` as in [`UserInput::check`].
-    ///
-    /// # Errors
-    /// Every wrong field.
     pub fn check(self, schedule: &Schedule, today: NaiveDate) -> Result<NewUser, Vec<FieldError>> {
-        let absent = schedule
-            .other_kinds()
-            .filter(|kind| !self.occasions.contains_key(*kind));
+        let absent = schedule.other_kinds().filter(|kind| !self.occasions.contains_key(*kind));
         let mut occasions: Vec<(&str, Option<&str>)> = absent.map(|kind| (kind, None)).collect();
         let given = self.occasions.iter();
         occasions.extend(given.map(|(kind, date)| (kind.as_str(), Some(date.as_str()))));
@@ -179,13 +169,9 @@ mod tests {
     use crate::model::{BIRTHDAY, Kind, LateJoin};
 
     fn schedule() -> Schedule {
-        let kind = Kind {
-            send_at: SendAt::default(),
-        };
+        let kind = Kind { send_at: SendAt::default() };
         Schedule {
-            kinds: [BIRTHDAY, "work_anniversary"]
-                .map(|name| (name.to_owned(), kind.clone()))
-                .into(),
+            kinds: [BIRTHDAY, "work_anniversary"].map(|name| (name.to_owned(), kind.clone())).into(),
             leap_day: LeapDay::default(),
             late_join: LateJoin::default(),
         }
@@ -215,16 +201,7 @@ mod tests {
         let errors = check(document).expect_err("all are wrong");
         let mut fields: Vec<_> = errors.iter().map(|error| error.field.as_ref()).collect();
         fields.sort_unstable();
-        assert_eq!(
-            fields,
-            [
-                "birthDate",
-                "firstName",
-                "nickname",
-                "occasions.name_day",
-                "timeZone"
-            ]
-        );
+        assert_eq!(fields, ["birthDate", "firstName", "nickname", "occasions.name_day", "timeZone"]);
     }
 
     #[test]
@@ -243,10 +220,7 @@ mod tests {
         );
         let errors = check(ada().with(&object)).expect_err("they are blank");
         let fields: Vec<_> = errors.iter().map(|error| error.field.as_ref()).collect();
-        assert_eq!(
-            fields,
-            ["sendAt", "leapDay", "externalId", "occasions.work_anniversary"]
-        );
+        assert_eq!(fields, ["sendAt", "leapDay", "externalId", "occasions.work_anniversary"]);
     }
 
     #[test]

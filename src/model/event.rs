@@ -183,9 +183,7 @@ impl FromStr for Reason {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|reason| reason.as_str() == text);
-        found.ok_or_else(|| UnknownReason {
-            given: super::input::shortened(text).to_owned(),
-        })
+        found.ok_or_else(|| UnknownReason { given: super::input::shortened(text).to_owned() })
     }
 }
 
@@ -237,13 +235,7 @@ impl Event {
     /// other event takes a year to finish.)
     #[must_use]
     pub fn is_blurred(&self) -> bool {
-        let begins = |year| {
-            Some(
-                NaiveDate::from_ymd_opt(year, 1, 1)?
-                    .and_time(NaiveTime::MIN)
-                    .and_utc(),
-            )
-        };
+        let begins = |year| Some(NaiveDate::from_ymd_opt(year, 1, 1)?.and_time(NaiveTime::MIN).and_utc());
         let year = i32::from(self.local_year);
         Some(self.due_at) == begins(year)
             && self.finished_at.is_some()

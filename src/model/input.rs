@@ -102,10 +102,7 @@ impl UserInput<'_> {
             && let Some(year) = date.year()
             && (year, date.month(), date.day()) > (today.year(), today.month(), today.day())
         {
-            errors.push(FieldError::new(
-                names.birth_date,
-                format!("{date} is in the future"),
-            ));
+            errors.push(FieldError::new(names.birth_date, format!("{date} is in the future")));
         }
         let time_zone = required::<Zone>(self.time_zone, names.time_zone, &mut errors);
         let send_at = optional::<SendAt>(self.send_at, names.send_at, &mut errors);
@@ -149,10 +146,7 @@ impl UserInput<'_> {
 impl FieldError {
     /// Of `field`.
     pub fn new(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            problem: problem.into(),
-        }
+        Self { field: field.into(), problem: problem.into() }
     }
 }
 
@@ -173,9 +167,6 @@ pub fn user_id(text: &str) -> Result<Uuid, FieldError> {
 
 impl Schedule {
     /// Whether a date of `kind` can be given beside the birthday, which goes by the name `birth_date`.
-    ///
-    /// # Errors
-    /// In words: what there is instead.
     pub fn check_kind(&self, kind: &str, birth_date: &str) -> Result<(), String> {
         if kind == BIRTHDAY {
             return Err(format!("the birthday is {birth_date}"));
@@ -185,16 +176,9 @@ impl Schedule {
         }
         let known: Vec<&str> = self.other_kinds().collect();
         Err(if known.is_empty() {
-            format!(
-                "unknown kind {:?}: the configuration names no kind but the birthday",
-                shortened(kind)
-            )
+            format!("unknown kind {:?}: the configuration names no kind but the birthday", shortened(kind))
         } else {
-            format!(
-                "unknown kind {:?}: the configuration names {}",
-                shortened(kind),
-                known.join(", ")
-            )
+            format!("unknown kind {:?}: the configuration names {}", shortened(kind), known.join(", "))
         })
     }
 }
@@ -210,15 +194,9 @@ fn name(text: &str, field: &'static str, needed: bool, errors: &mut Vec<FieldErr
     if text.is_empty() && needed {
         wrong("is missing".to_owned());
     } else if text.chars().count() > MAX_NAME_CHARS {
-        wrong(format!(
-            "has {} characters; {MAX_NAME_CHARS} is the most",
-            text.chars().count()
-        ));
+        wrong(format!("has {} characters; {MAX_NAME_CHARS} is the most", text.chars().count()));
     } else if let Some(control) = text.chars().find(|c| c.is_control()) {
-        wrong(format!(
-            "has the control character U+{:04X}; remove it",
-            u32::from(control)
-        ));
+        wrong(format!("has the control character U+{:04X}; remove it", u32::from(control)));
     }
     text.to_owned()
 }
@@ -261,13 +239,9 @@ mod tests {
     }
 
     fn schedule() -> Schedule {
-        let kind = super::super::Kind {
-            send_at: SendAt::default(),
-        };
+        let kind = super::super::Kind { send_at: SendAt::default() };
         Schedule {
-            kinds: [BIRTHDAY, "work_anniversary"]
-                .map(|name| (name.to_owned(), kind.clone()))
-                .into(),
+            kinds: [BIRTHDAY, "work_anniversary"].map(|name| (name.to_owned(), kind.clone())).into(),
             leap_day: LeapDay::default(),
             late_join: super::super::LateJoin::default(),
         }
@@ -292,9 +266,7 @@ mod tests {
             send_at: Some("25:00"),
             ..UserInput::default()
         };
-        let errors = input
-            .check(&SNAKE_CASE, &schedule(), today())
-            .expect_err("all are wrong");
+        let errors = input.check(&SNAKE_CASE, &schedule(), today()).expect_err("all are wrong");
         let fields: Vec<_> = errors.iter().map(|error| error.field.as_ref()).collect();
         assert_eq!(fields, ["first_name", "birth_date", "time_zone", "send_at"]);
         assert!(errors[2].problem.contains("Europe/Berlin"), "{}", errors[2]);
@@ -302,31 +274,16 @@ mod tests {
 
     #[test]
     fn blanks_are_trimmed_and_blank_options_are_none() {
-        let user = UserInput {
-            send_at: Some(" "),
-            external_id: Some(""),
-            ..ada()
-        };
-        let user = user
-            .check(&SNAKE_CASE, &schedule(), today())
-            .expect("it is right");
-        assert_eq!(
-            (user.first_name.as_str(), user.send_at, user.external_id),
-            ("Ada", None, None)
-        );
+        let user = UserInput { send_at: Some(" "), external_id: Some(""), ..ada() };
+        let user = user.check(&SNAKE_CASE, &schedule(), today()).expect("it is right");
+        assert_eq!((user.first_name.as_str(), user.send_at, user.external_id), ("Ada", None, None));
     }
 
     #[test]
     fn nobody_is_born_tomorrow() {
-        let input = UserInput {
-            birth_date: "2026-11-25",
-            ..ada()
-        };
+        let input = UserInput { birth_date: "2026-11-25", ..ada() };
         assert!(input.check(&SNAKE_CASE, &schedule(), today()).is_err());
-        let input = UserInput {
-            birth_date: "2026-11-24",
-            ..ada()
-        };
+        let input = UserInput { birth_date: "2026-11-24", ..ada() };
         assert!(input.check(&SNAKE_CASE, &schedule(), today()).is_ok());
     }
 
@@ -340,9 +297,7 @@ mod tests {
             ],
             ..ada()
         };
-        let errors = input
-            .check(&CAMEL_CASE, &schedule(), today())
-            .expect_err("two are wrong");
+        let errors = input.check(&CAMEL_CASE, &schedule(), today()).expect_err("two are wrong");
         let fields: Vec<_> = errors.iter().map(|error| error.field.as_ref()).collect();
         assert_eq!(fields, ["occasions.name_day", "occasions.birthday"]);
         assert!(errors[0].problem.contains("work_anniversary"), "{}", errors[0]);

@@ -11,16 +11,11 @@ use serde::Serializer;
 pub struct InvalidInstant(String);
 
 /// Reads `2026-03-01T09:00:00Z`, with any offset, or `2026-03-01`.
-///
-/// # Errors
-/// [`InvalidInstant`].
 pub fn parse_instant(text: &str) -> Result<DateTime<Utc>, InvalidInstant> {
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Ok(instant.to_utc());
     }
-    let date = (text.len() == 10)
-        .then(|| text.parse::<NaiveDate>().ok())
-        .flatten();
+    let date = (text.len() == 10).then(|| text.parse::<NaiveDate>().ok()).flatten();
     date.map(|date| date.and_time(NaiveTime::MIN).and_utc())
         .ok_or_else(|| InvalidInstant(super::input::shortened(text).to_owned()))
 }

@@ -61,9 +61,7 @@ fn fields<'de, A: MapAccess<'de>>(mut map: A) -> Result<Vec<(String, Value)>, A:
             return Err(de::Error::custom(format!("the field {name:?} comes twice")));
         }
         if fields.len() == MAX_FIELDS {
-            return Err(de::Error::custom(format!(
-                "there are more than {MAX_FIELDS} fields"
-            )));
+            return Err(de::Error::custom(format!("there are more than {MAX_FIELDS} fields")));
         }
         fields.push((name, value));
     }
@@ -153,11 +151,7 @@ mod tests {
 
     #[test]
     fn a_field_that_comes_twice_is_refused_at_any_depth() {
-        for text in [
-            r#"{"a":1,"a":2}"#,
-            r#"{"b":{"a":"x","a":"x"}}"#,
-            r#"{"b":[{"c":{"a":null,"a":1}}]}"#,
-        ] {
+        for text in [r#"{"a":1,"a":2}"#, r#"{"b":{"a":"x","a":"x"}}"#, r#"{"b":[{"c":{"a":null,"a":1}}]}"#] {
             assert!(error(text).contains("\"a\" comes twice"), "{text}");
         }
     }

@@ -62,31 +62,22 @@ impl NewEvent {
         if self.occurrence.due_at >= now {
             return self;
         }
-        Self {
-            late_from: self.late_from.max(now),
-            ..self
-        }
+        Self { late_from: self.late_from.max(now), ..self }
     }
 }
 
 impl Schedule {
     /// The kinds beside the birthday.
     pub fn other_kinds(&self) -> impl Iterator<Item = &str> {
-        self.kinds
-            .keys()
-            .map(String::as_str)
-            .filter(|kind| *kind != BIRTHDAY)
+        self.kinds.keys().map(String::as_str).filter(|kind| *kind != BIRTHDAY)
     }
 
     /// What decides when events are due, besides zone data, as it is noted in the database. What is not in it
     /// ([`LateJoin`]) changes no event that is there.
     #[must_use]
     pub fn rules(&self) -> String {
-        let kinds: Vec<String> = self
-            .kinds
-            .iter()
-            .map(|(name, kind)| format!("{name} {}", kind.send_at))
-            .collect();
+        let kinds: Vec<String> =
+            self.kinds.iter().map(|(name, kind)| format!("{name} {}", kind.send_at)).collect();
         format!("{}; 29 February {}", kinds.join(", "), self.leap_day)
     }
 
@@ -154,11 +145,7 @@ impl Schedule {
         now: DateTime<Utc>,
         through: NaiveDate,
     ) -> impl Iterator<Item = NewEvent> {
-        let from = occasion
-            .time_zone
-            .local_date(now)
-            .pred_opt()
-            .unwrap_or(NaiveDate::MIN);
+        let from = occasion.time_zone.local_date(now).pred_opt().unwrap_or(NaiveDate::MIN);
         (from.year()..=through.year())
             .filter(move |&year| (from..=through).contains(&nominal_date(occasion.date, year)))
             .filter_map(|year| self.event(occasion, year))

@@ -89,13 +89,8 @@ impl FromStr for TokenHash {
     type Err = InvalidHash;
 
     fn from_str(text: &str) -> Result<Self, InvalidHash> {
-        let digits: Option<Vec<u8>> = text
-            .chars()
-            .map(|digit| Some(digit.to_digit(16)? as u8))
-            .collect();
-        let digits: [u8; 64] = digits
-            .and_then(|digits| digits.try_into().ok())
-            .ok_or(InvalidHash)?;
+        let digits: Option<Vec<u8>> = text.chars().map(|digit| Some(digit.to_digit(16)? as u8)).collect();
+        let digits: [u8; 64] = digits.and_then(|digits| digits.try_into().ok()).ok_or(InvalidHash)?;
         let mut hash = [0; 32];
         for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
             *byte = pair[0] << 4 | pair[1];
@@ -121,9 +116,6 @@ pub struct Token(SecretString);
 
 impl Token {
     /// A new one, from the system's randomness.
-    ///
-    /// # Errors
-    /// The system gives none.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut random = String::with_capacity(RANDOM_CHARS);
         while random.len() < RANDOM_CHARS {
@@ -162,11 +154,7 @@ impl Token {
             return Err(InvalidToken::Foreign);
         }
         let (random, check) = body.split_at(RANDOM_CHARS);
-        if checksum(random) == check {
-            Ok(hash(text))
-        } else {
-            Err(InvalidToken::Checksum)
-        }
+        if checksum(random) == check { Ok(hash(text)) } else { Err(InvalidToken::Checksum) }
     }
 }
 
@@ -187,9 +175,7 @@ fn checksum(text: &str) -> String {
 /// CRC-32 as in zip files. 43 bytes need no table.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
-    !bytes
-        .iter()
-        .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
 #[cfg(test)]
@@ -204,10 +190,7 @@ mod tests {
 
     #[test]
     fn a_new_token_is_known_by_its_hash_and_no_two_are_equal() {
-        let (one, other) = (
-            Token::generate().expect("one"),
-            Token::generate().expect("another"),
-        );
+        let (one, other) = (Token::generate().expect("one"), Token::generate().expect("another"));
         assert_ne!(one.expose(), other.expose());
         assert_eq!(one.expose().len(), 54);
         assert_eq!(Token::hash_of(one.expose()), Ok(one.hash()));
@@ -219,24 +202,13 @@ mod tests {
     fn one_character_off_is_noticed() {
         let token = Token::generate().expect("a token");
         for at in 5..token.expose().len() {
-            let other = if token.expose().as_bytes()[at] == b'x' {
-                "y"
-            } else {
-                "x"
-            };
+            let other = if token.expose().as_bytes()[at] == b'x' { "y" } else { "x" };
             let mut wrong = token.expose().to_owned();
             wrong.replace_range(at..=at, other);
             assert_eq!(Token::hash_of(&wrong), Err(InvalidToken::Checksum), "{at}");
         }
         let short = &token.expose()[..53];
-        for wrong in [
-            short,
-            "",
-            "bday_",
-            "ghp_x",
-            &format!("{short}ä"),
-            &format!(" {short}"),
-        ] {
+        for wrong in [short, "", "bday_", "ghp_x", &format!("{short}ä"), &format!(" {short}")] {
             assert_eq!(Token::hash_of(wrong), Err(InvalidToken::Foreign), "{wrong}");
         }
     }

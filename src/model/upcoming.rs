@@ -74,9 +74,8 @@ impl Schedule {
     /// What is due for `user` from `now` on, within the next `years` years, in order.
     #[must_use]
     pub fn upcoming(&self, user: &User, now: DateTime<Utc>, years: u32) -> Vec<Upcoming> {
-        let until = now
-            .checked_add_months(Months::new(years.saturating_mul(12)))
-            .unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let until =
+            now.checked_add_months(Months::new(years.saturating_mul(12))).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let ahead = self.ahead(user, now, until);
         ahead.iter().map(Upcoming::from).collect()
     }

@@ -144,11 +144,7 @@ impl FromStr for Version {
             created_at_micros: i64::from_str_radix(created_at, 16).map_err(|_| InvalidVersion)?,
         };
         // A tag is compared letter by letter: only what we write is ours.
-        if version.to_string() == text {
-            Ok(version)
-        } else {
-            Err(InvalidVersion)
-        }
+        if version.to_string() == text { Ok(version) } else { Err(InvalidVersion) }
     }
 }
 
@@ -198,9 +194,8 @@ mod tests {
         assert_eq!(version.to_string().parse(), Ok(version));
         let later = DateTime::from_timestamp(1_773_565_200, 123_457_000).expect("an instant");
         assert_ne!(Version::new(7, later), version);
-        for wrong in [
-            "", "7", "-", "7-", "-1f", "+7-1f", "07-1f", "7-1F", "7-+1f", "7-01f", "7-1f-1", "x-1f",
-        ] {
+        for wrong in ["", "7", "-", "7-", "-1f", "+7-1f", "07-1f", "7-1F", "7-+1f", "7-01f", "7-1f-1", "x-1f"]
+        {
             assert_eq!(wrong.parse::<Version>(), Err(InvalidVersion), "{wrong}");
         }
     }

@@ -81,10 +81,7 @@ impl Scheduler {
                     if room <= 0 {
                         tokio::time::sleep(HIGH_WATER_PAUSE).await;
                         self.beat.touch();
-                        return Ok(Batch {
-                            packs: Vec::new(),
-                            full: true,
-                        });
+                        return Ok(Batch { packs: Vec::new(), full: true });
                     }
                 }
                 room -= i64::from(BATCH);
@@ -109,11 +106,7 @@ impl Scheduler {
     /// How many events a lane may claim before it looks again.
     async fn room(&self) -> Result<i64, TickError> {
         let queued = self.store.queued().await?;
-        Ok(if queued > HIGH_WATER / 2 {
-            0
-        } else {
-            (HIGH_WATER - queued) / LANES as i64
-        })
+        Ok(if queued > HIGH_WATER / 2 { 0 } else { (HIGH_WATER - queued) / LANES as i64 })
     }
 
     /// One statement.
@@ -138,10 +131,7 @@ impl Scheduler {
         tick.skipped += claimed.skipped;
         counter!("bday_events_skipped_total", "reason" => "late").increment(claimed.skipped);
         counter!("bday_events_queued_total").increment(queued);
-        Ok(Batch {
-            packs: claimed.packs,
-            full: queued + claimed.skipped >= u64::from(BATCH),
-        })
+        Ok(Batch { packs: claimed.packs, full: queued + claimed.skipped >= u64::from(BATCH) })
     }
 
     async fn send_claimed(&self, packs: &[Pack], tick: &mut Tick) -> Result<(), TickError> {

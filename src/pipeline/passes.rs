@@ -79,11 +79,7 @@ impl Scheduler {
         tick: &mut Tick,
     ) -> Result<bool, TickError> {
         // What the sweep makes pending is due, so it comes first; it costs a look-up.
-        let swept = if sweep {
-            self.expire_leases(now).await
-        } else {
-            Ok(())
-        };
+        let swept = if sweep { self.expire_leases(now).await } else { Ok(()) };
         let claimed = self.claim(now, extent, tick).await;
         let left = self.send_left(now).await.map(|(sent, failed)| {
             tick.enqueued += sent;
@@ -93,21 +89,13 @@ impl Scheduler {
     }
 
     /// Passes until `token` is cancelled, and beside them plans and cleans up.
-    ///
-    /// # Errors
-    /// The cron scheduler cannot be started.
     pub async fn run(&self, token: CancellationToken) -> anyhow::Result<()> {
         let wake = Arc::new(Notify::new());
         let mut cron = JobScheduler::new().await?;
         let notify = Arc::clone(&wake);
-        cron.add(Job::new("0 * * * * *", move |_, _| notify.notify_one())?)
-            .await?;
+        cron.add(Job::new("0 * * * * *", move |_, _| notify.notify_one())?).await?;
         cron.start().await?;
-        tokio::join!(
-            self.run_passes(&wake, &token),
-            self.run_planner(&token),
-            self.run_cleaner(&token)
-        );
+        tokio::join!(self.run_passes(&wake, &token), self.run_planner(&token), self.run_cleaner(&token));
         cron.shutdown().await?;
         Ok(())
     }
@@ -164,11 +152,7 @@ impl Scheduler {
             if token.run_until_cancelled(Box::pin(clean)).await.is_none() {
                 return;
             }
-            if token
-                .run_until_cancelled(tokio::time::sleep(Duration::from_mins(1)))
-                .await
-                .is_none()
-            {
+            if token.run_until_cancelled(tokio::time::sleep(Duration::from_mins(1))).await.is_none() {
                 return;
             }
         }
@@ -179,11 +163,7 @@ impl Scheduler {
         tick.elapsed_ms = elapsed.as_millis() as u64;
         histogram!("bday_tick_duration_seconds").record(elapsed.as_secs_f64());
         // Events that were not sent are sent again, but an alarm should hear of a queue that keeps refusing.
-        let outcome = if result.is_ok() && tick.failed == 0 {
-            "ok"
-        } else {
-            "error"
-        };
+        let outcome = if result.is_ok() && tick.failed == 0 { "ok" } else { "error" };
         counter!("bday_ticks_total", "outcome" => outcome).increment(1);
         if result.is_ok() {
             self.beat.touch();
@@ -200,10 +180,7 @@ impl Scheduler {
         let now = self.clock.now();
         if hint.is_ok() && now < next && minute_of(now) == minute_of(passed_at) {
             // The cron job's clock is a little ahead.
-            let left = (next - now)
-                .to_std()
-                .unwrap_or_default()
-                .min(Duration::from_secs(1));
+            let left = (next - now).to_std().unwrap_or_default().min(Duration::from_secs(1));
             tokio::time::sleep(left).await;
         }
     }
@@ -220,14 +197,7 @@ fn starts_a_minute(at: DateTime<Utc>) -> bool {
 
 /// A line a minute, and one for each pass that did something.
 fn log(tick: Tick, result: &Result<(), TickError>, minute: bool) {
-    let Tick {
-        planned: _,
-        due,
-        enqueued,
-        failed,
-        skipped,
-        elapsed_ms,
-    } = tick;
+    let Tick { planned: _, due, enqueued, failed, skipped, elapsed_ms } = tick;
     if let Err(error) = result {
         let error = chain(error);
         tracing::error!(due, enqueued, failed, skipped, elapsed_ms, error, "tick failed");

@@ -62,11 +62,7 @@ impl Scheduler {
                     RETRY * 5
                 }
             };
-            if token
-                .run_until_cancelled(tokio::time::sleep(pause))
-                .await
-                .is_none()
-            {
+            if token.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
         }
@@ -76,10 +72,7 @@ impl Scheduler {
     pub(super) async fn plan(&self, now: DateTime<Utc>) -> Result<Planned, TickError> {
         let (from, through) = self.window(now);
         let rules = self.schedule.rules();
-        let mut total = Planned {
-            complete: true,
-            ..Planned::default()
-        };
+        let mut total = Planned { complete: true, ..Planned::default() };
         for day in self.store.days_to_plan(&rules, from, through).await? {
             if day < through - LONGEST_GAP {
                 tracing::warn!(%day, "day missed over a year ago is not planned");
@@ -89,10 +82,7 @@ impl Scheduler {
             }
             total.complete &= self.plan_day(now, &rules, day, &mut total).await?;
         }
-        let again = self
-            .store
-            .plan_unreadable(&self.schedule, now, UNREADABLE)
-            .await?;
+        let again = self.store.plan_unreadable(&self.schedule, now, UNREADABLE).await?;
         metrics::gauge!("bday_unreadable_users").set(again.unreadable.len() as f64);
         total.add(&again);
         self.plan_beat.touch();
@@ -105,10 +95,7 @@ impl Scheduler {
     /// The local dates that the plan must reach: some zone is a day ahead of UTC, some a day behind.
     fn window(&self, now: DateTime<Utc>) -> (NaiveDate, NaiveDate) {
         let day = Days::new(1);
-        (
-            (now - self.options.late_max).date_naive() - day,
-            (now + self.options.horizon).date_naive() + day,
-        )
+        ((now - self.options.late_max).date_naive() - day, (now + self.options.horizon).date_naive() + day)
     }
 
     /// Returns whether the day is planned, and closed.
@@ -121,12 +108,7 @@ impl Scheduler {
     ) -> Result<bool, TickError> {
         self.store.open_day(rules, day).await?;
         // Most days have few users: one transaction over all buckets.
-        let all = PageRequest {
-            day,
-            bucket: None,
-            after: Uuid::nil(),
-            limit: PAGE,
-        };
+        let all = PageRequest { day, bucket: None, after: Uuid::nil(), limit: PAGE };
         match self.plan_page(now, all, total).await? {
             Step::Last => {
                 self.store.close_day(rules, now, day).await?;
@@ -165,12 +147,7 @@ impl Scheduler {
     ) -> Result<Step, TickError> {
         let mut after = Uuid::nil();
         loop {
-            let request = PageRequest {
-                day,
-                bucket: Some(bucket),
-                after,
-                limit: PAGE,
-            };
+            let request = PageRequest { day, bucket: Some(bucket), after, limit: PAGE };
             match self.plan_page(now, request, total).await? {
                 Step::Next(next) => after = next,
                 ended => return Ok(ended),

@@ -89,10 +89,7 @@ impl Tick {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        Self {
-            elapsed_ms: 0,
-            ..*self
-        } == Self::default()
+        Self { elapsed_ms: 0, ..*self } == Self::default()
     }
 }
 
@@ -121,16 +118,7 @@ impl Scheduler {
         (beat, plan_beat): (Beat, Beat),
     ) -> Self {
         let kinds = schedule.kinds.keys().cloned().collect();
-        Self {
-            store,
-            queue,
-            clock,
-            schedule,
-            kinds,
-            options,
-            beat,
-            plan_beat,
-        }
+        Self { store, queue, clock, schedule, kinds, options, beat, plan_beat }
     }
 
     pub(super) async fn check_clock(&self, now: DateTime<Utc>) -> Result<(), TickError> {

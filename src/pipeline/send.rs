@@ -38,14 +38,10 @@ impl Scheduler {
             return Ok(Pack::count_events(packs));
         }
         let result = self.queue.send(packs).await;
-        let confirmed: HashSet<i64> = result
-            .as_ref()
-            .map_or_else(|_| HashSet::new(), |ids| ids.iter().copied().collect());
-        let refused: Vec<i64> = packs
-            .iter()
-            .map(|pack| pack.id)
-            .filter(|id| !confirmed.contains(id))
-            .collect();
+        let confirmed: HashSet<i64> =
+            result.as_ref().map_or_else(|_| HashSet::new(), |ids| ids.iter().copied().collect());
+        let refused: Vec<i64> =
+            packs.iter().map(|pack| pack.id).filter(|id| !confirmed.contains(id)).collect();
         if !confirmed.is_empty() {
             let ids: Vec<i64> = confirmed.iter().copied().collect();
             self.store.confirm_packs(self.clock.now(), &ids).await?;
@@ -56,9 +52,7 @@ impl Scheduler {
             self.store.release_packs(self.clock.now(), &refused).await?;
         }
         result?;
-        Ok(Pack::count_events(
-            packs.iter().filter(|pack| confirmed.contains(&pack.id)),
-        ))
+        Ok(Pack::count_events(packs.iter().filter(|pack| confirmed.contains(&pack.id))))
     }
 
     /// Sends what is left in the outbox. Returns how many events were confirmed and how many were not.
@@ -68,10 +62,7 @@ impl Scheduler {
             return Ok((sent, failed));
         }
         for _ in 0..BATCHES {
-            let packs = self
-                .store
-                .take_packs(now, self.clock.now() + TAKEN_FOR, BATCH)
-                .await?;
+            let packs = self.store.take_packs(now, self.clock.now() + TAKEN_FOR, BATCH).await?;
             if packs.is_empty() {
                 break;
             }
@@ -91,22 +82,14 @@ impl Scheduler {
 
     async fn send_dead_letters(&self, now: DateTime<Utc>) -> Result<(), TickError> {
         for _ in 0..BATCHES {
-            let rows = self
-                .store
-                .take_dead_letters(now, self.clock.now() + TAKEN_FOR, BATCH)
-                .await?;
+            let rows = self.store.take_dead_letters(now, self.clock.now() + TAKEN_FOR, BATCH).await?;
             if rows.is_empty() {
                 break;
             }
-            let letters: Vec<DeadLetter> = rows
-                .iter()
-                .map(|row| DeadLetter::of_event(row.event_id, &row.reason))
-                .collect();
+            let letters: Vec<DeadLetter> =
+                rows.iter().map(|row| DeadLetter::of_event(row.event_id, &row.reason)).collect();
             let confirmed = self.queue.send_dead_letters(&letters).await?;
-            let ids: Vec<i64> = confirmed
-                .into_iter()
-                .filter_map(|at| Some(rows.get(at)?.id))
-                .collect();
+            let ids: Vec<i64> = confirmed.into_iter().filter_map(|at| Some(rows.get(at)?.id)).collect();
             self.store.delete_outbox(&ids).await?;
         }
         Ok(())

@@ -25,10 +25,7 @@ impl Scheduler {
     pub(super) async fn expire_leases(&self, now: DateTime<Utc>) -> Result<(), TickError> {
         let spread = self.options.retry_spread;
         loop {
-            let expired = self
-                .store
-                .expire_leases(now, self.options.max_attempts, spread)
-                .await?;
+            let expired = self.store.expire_leases(now, self.options.max_attempts, spread).await?;
             if expired.requeued + expired.dead == 0 {
                 return Ok(());
             }
@@ -36,11 +33,7 @@ impl Scheduler {
             counter!("bday_swept_total", "outcome" => "dead").increment(expired.dead);
             counter!("bday_swept_total", "outcome" => "requeued").increment(expired.requeued);
             counter!("bday_events_dead_total", "reason" => "worker_lost").increment(expired.dead);
-            tracing::warn!(
-                requeued = expired.requeued,
-                dead = expired.dead,
-                "expired leases swept"
-            );
+            tracing::warn!(requeued = expired.requeued, dead = expired.dead, "expired leases swept");
         }
     }
 

@@ -32,18 +32,8 @@ const CROWDED: [&str; 12] = [
     "Asia/Kathmandu",
 ];
 /// On the two sides of the date line.
-const WEST_OF_IT: [&str; 4] = [
-    "Pacific/Kiritimati",
-    "Pacific/Apia",
-    "Pacific/Auckland",
-    "Pacific/Tongatapu",
-];
-const EAST_OF_IT: [&str; 4] = [
-    "Pacific/Pago_Pago",
-    "Pacific/Honolulu",
-    "Pacific/Niue",
-    "Pacific/Midway",
-];
+const WEST_OF_IT: [&str; 4] = ["Pacific/Kiritimati", "Pacific/Apia", "Pacific/Auckland", "Pacific/Tongatapu"];
+const EAST_OF_IT: [&str; 4] = ["Pacific/Pago_Pago", "Pacific/Honolulu", "Pacific/Niue", "Pacific/Midway"];
 const ODD_SEND_TIMES: [&str; 6] = ["00:00", "00:30", "02:30", "12:00", "23:30", "23:59"];
 /// Two turns of one life are at least this far apart: whatever a turn sets off is over by then.
 const APART: TimeDelta = TimeDelta::hours(24);
@@ -97,9 +87,7 @@ impl Settings {
             time_zone: self.zone,
             send_at: self.send_at,
             leap_day: self.leap_day,
-            occasions: dates
-                .map(|(kind, date)| ((*kind).to_owned(), date))
-                .collect::<BTreeMap<_, _>>(),
+            occasions: dates.map(|(kind, date)| ((*kind).to_owned(), date)).collect::<BTreeMap<_, _>>(),
         }
     }
 }
@@ -119,13 +107,7 @@ impl Cast {
                 jumps.map(|(_, before, after)| (*zone, before, after))
             })
             .collect();
-        Self {
-            seed,
-            from,
-            until,
-            zones,
-            jumps,
-        }
+        Self { seed, from, until, zones, jumps }
     }
 
     /// The life of person `number`.
@@ -134,9 +116,7 @@ impl Cast {
         let mut now = self.settings(&mut rng, number);
         let mut at = self.from;
         if rng.u8(..100) < 15 {
-            at = self
-                .late_start(&mut rng, &now)
-                .clamp(self.from + TimeDelta::seconds(30), self.until);
+            at = self.late_start(&mut rng, &now).clamp(self.from + TimeDelta::seconds(30), self.until);
         }
         let mut turns = vec![(at, Turn::Join(now.clone()))];
         let mut alive = true;
@@ -184,10 +164,7 @@ impl Cast {
             zone,
             send_at,
             leap_day: (rng.u8(..100) < 15).then(|| LeapDay::ALL[rng.usize(..3)]),
-            dates: [
-                birthday,
-                (rng.u8(..100) < 25).then(|| self.anniversary(rng)).flatten(),
-            ],
+            dates: [birthday, (rng.u8(..100) < 25).then(|| self.anniversary(rng)).flatten()],
         }
     }
 
@@ -214,10 +191,8 @@ impl Cast {
     }
 
     fn some_moment(&self, rng: &mut Rng, year: i32) -> DateTime<Utc> {
-        let start = NaiveDate::from_ymd_opt(year, 1, 1)
-            .unwrap_or_default()
-            .and_time(NaiveTime::MIN)
-            .and_utc();
+        let start =
+            NaiveDate::from_ymd_opt(year, 1, 1).unwrap_or_default().and_time(NaiveTime::MIN).and_utc();
         let at = start + TimeDelta::minutes(rng.i64(0..365 * 24 * 60)) + TimeDelta::seconds(30);
         at.max(self.from + TimeDelta::seconds(30))
     }
@@ -271,15 +246,11 @@ fn named(rng: &mut Rng, names: &[&str]) -> Zone {
 }
 
 fn parsed(rng: &mut Rng, send_times: &[&str]) -> SendAt {
-    send_times[rng.usize(..send_times.len())]
-        .parse()
-        .unwrap_or_default()
+    send_times[rng.usize(..send_times.len())].parse().unwrap_or_default()
 }
 
 fn some_day() -> AnnualDate {
-    "2000-01-01"
-        .parse()
-        .unwrap_or_else(|_| unreachable!("it is a date"))
+    "2000-01-01".parse().unwrap_or_else(|_| unreachable!("it is a date"))
 }
 
 /// A date with a year between two, mostly; one in twenty is 29 February, as many are at New Year.
@@ -305,9 +276,7 @@ fn another_date(rng: &mut Rng, now: &Settings, at: DateTime<Utc>) -> Option<Annu
         return some_date(rng, 1930, at.year() - 1);
     }
     let today = now.zone.local_date(at);
-    let day = today
-        .checked_add_days(Days::new(rng.u64(..7)))?
-        .checked_sub_days(Days::new(2))?;
+    let day = today.checked_add_days(Days::new(rng.u64(..7)))?.checked_sub_days(Days::new(2))?;
     AnnualDate::new(None, day.month(), day.day()).ok()
 }
 
@@ -316,12 +285,7 @@ mod tests {
     use super::*;
 
     fn cast(seed: u64) -> Cast {
-        let at = |year| {
-            NaiveDate::from_ymd_opt(year, 1, 1)
-                .unwrap()
-                .and_time(NaiveTime::MIN)
-                .and_utc()
-        };
+        let at = |year| NaiveDate::from_ymd_opt(year, 1, 1).unwrap().and_time(NaiveTime::MIN).and_utc();
         Cast::new(seed, at(2026), at(2028))
     }
 

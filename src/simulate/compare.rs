@@ -16,9 +16,7 @@ pub(super) async fn compare(store: &Store, ledger: &Mutex<Ledger>, last_year: i3
     let mut after = None;
     let mut seen = 0;
     loop {
-        let page = store
-            .list_events(&EventFilter::default(), Order::Ascending, after, 1000)
-            .await?;
+        let page = store.list_events(&EventFilter::default(), Order::Ascending, after, 1000).await?;
         let Some(last) = page.last() else { break };
         after = Some(EventCursor::from(last));
         for event in &page {
@@ -26,17 +24,11 @@ pub(super) async fn compare(store: &Store, ledger: &Mutex<Ledger>, last_year: i3
         }
     }
     let mut ledger = lock(ledger);
-    let finished = |fate: &Fate| {
-        !matches!(
-            fate,
-            Fate::Nothing | Fate::Owed(_) | Fate::Cancelled { tried: false }
-        )
-    };
+    let finished =
+        |fate: &Fate| !matches!(fate, Fate::Nothing | Fate::Owed(_) | Fate::Cancelled { tried: false });
     let entries = || ledger.people.values().flat_map(|person| person.entries.values());
     let expected = entries().filter(|entry| finished(&entry.fate)).count() as u64;
-    let trying = entries()
-        .filter(|entry| matches!(entry.fate, Fate::Trying(_)))
-        .count();
+    let trying = entries().filter(|entry| matches!(entry.fate, Fate::Trying(_))).count();
     if seen != expected {
         ledger.complain(
             last_year,

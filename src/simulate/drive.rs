@@ -108,29 +108,16 @@ impl Drive {
         };
         let clock = Arc::new(SettableClock::new(from));
         let shared = || Arc::clone(&clock) as SharedClock;
-        let queue: Arc<dyn Queue> = Arc::new(PostgresQueue::new(
-            store.clone(),
-            shared(),
-            config.queue.visibility(),
-        ));
+        let queue: Arc<dyn Queue> =
+            Arc::new(PostgresQueue::new(store.clone(), shared(), config.queue.visibility()));
         let ledger = Arc::new(Mutex::new(Ledger::new(rules)));
-        let receiver = Arc::new(Receiver {
-            ledger: Arc::clone(&ledger),
-            clock: shared(),
-            seed: options.seed,
-        });
+        let receiver =
+            Arc::new(Receiver { ledger: Arc::clone(&ledger), clock: shared(), seed: options.seed });
         let scheduler = || app::scheduler_for_command(config, store.clone(), Arc::clone(&queue), shared());
         let pool = || {
             let queue = Arc::clone(&queue);
             let channel = Arc::clone(&receiver) as Arc<dyn Channel>;
-            app::pool(
-                config,
-                store.clone(),
-                queue,
-                channel,
-                shared(),
-                Beat::new(shared()),
-            )
+            app::pool(config, store.clone(), queue, channel, shared(), Beat::new(shared()))
         };
         let cast = Cast::new(options.seed, from, until);
         let absences = absences(options.seed, from, until);
@@ -158,9 +145,7 @@ impl Drive {
             ids: vec![Uuid::nil(); options.users as usize],
             deleted_at: HashMap::new(),
             alive: 0,
-            years: (from.year()..last_year)
-                .map(|year| (year, Year::default()))
-                .collect(),
+            years: (from.year()..last_year).map(|year| (year, Year::default())).collect(),
             ticks: 0,
             ticked_at: DateTime::UNIX_EPOCH,
         })
@@ -178,10 +163,8 @@ impl Drive {
             first.push((number, settings));
         }
         for batch in first.chunks(BATCH) {
-            let users: Vec<_> = batch
-                .iter()
-                .map(|(number, settings)| (UserKey::External, settings.user(*number)))
-                .collect();
+            let users: Vec<_> =
+                batch.iter().map(|(number, settings)| (UserKey::External, settings.user(*number))).collect();
             let written = self.store.write_users(&self.schedule, now, &users).await?;
             for ((number, settings), (id, _)) in batch.iter().zip(written) {
                 self.joined(*number, id, settings, now);
@@ -211,24 +194,11 @@ impl Drive {
             let action = self.actions.last().map(|(at, ..)| *at);
             let owed = self.ledger().next_owed();
             // Ticks are at whole minutes, and one a minute is enough.
-            let tick = [pending, owed, Some(day)]
-                .into_iter()
-                .flatten()
-                .map(next_tick)
-                .min()
-                .unwrap_or(end);
-            let again = if self.ticked_at == next_tick(now) {
-                TimeDelta::minutes(1)
-            } else {
-                TimeDelta::zero()
-            };
+            let tick = [pending, owed, Some(day)].into_iter().flatten().map(next_tick).min().unwrap_or(end);
+            let again =
+                if self.ticked_at == next_tick(now) { TimeDelta::minutes(1) } else { TimeDelta::zero() };
             let tick = tick.max(next_tick(now) + again);
-            let next = [Some(tick), action, pack]
-                .into_iter()
-                .flatten()
-                .min()
-                .unwrap_or(end)
-                .max(now);
+            let next = [Some(tick), action, pack].into_iter().flatten().min().unwrap_or(end).max(now);
             if next > end {
                 break;
             }
@@ -284,10 +254,7 @@ impl Drive {
     async fn act(&mut self, now: DateTime<Utc>) -> anyhow::Result<()> {
         while let Some((_, number, turn)) = self.actions.pop_if(|(at, ..)| *at == now) {
             let id = self.ids[number as usize];
-            let row = self
-                .years
-                .entry(now.year().min(self.until.year() - 1))
-                .or_default();
+            let row = self.years.entry(now.year().min(self.until.year() - 1)).or_default();
             match turn {
                 Turn::Join(settings) => {
                     row.returned += u64::from(!id.is_nil());
@@ -332,13 +299,9 @@ impl Drive {
         let user = settings.user(number);
         if number.is_multiple_of(2) {
             let edit = |_: &_| Ok::<_, std::convert::Infallible>(user);
-            self.store
-                .edit_user(&self.schedule, now, UserRef::External(&external_id(number)), edit)
-                .await?;
+            self.store.edit_user(&self.schedule, now, UserRef::External(&external_id(number)), edit).await?;
         } else {
-            self.store
-                .write_users(&self.schedule, now, &[(UserKey::External, user)])
-                .await?;
+            self.store.write_users(&self.schedule, now, &[(UserKey::External, user)]).await?;
         }
         let moved = self.ledger().edit(id, settings, now);
         if let Some(row) = self.years.get_mut(&now.year()) {
@@ -370,10 +333,6 @@ fn absences(seed: u64, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<(DateTi
 }
 
 fn after_absences(absences: &[(DateTime<Utc>, DateTime<Utc>)], at: DateTime<Utc>) -> DateTime<Utc> {
-    let mut during = absences
-        .iter()
-        .filter(|(from, until)| *from <= at && at <= *until);
-    during
-        .next()
-        .map_or(at, |(_, until)| *until + TimeDelta::seconds(30))
+    let mut during = absences.iter().filter(|(from, until)| *from <= at && at <= *until);
+    during.next().map_or(at, |(_, until)| *until + TimeDelta::seconds(30))
 }

@@ -80,13 +80,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            people: HashMap::new(),
-            owed: BTreeSet::new(),
-            absence: None,
-            violations: Vec::new(),
-        }
+        Self { rules, people: HashMap::new(), owed: BTreeSet::new(), absence: None, violations: Vec::new() }
     }
 
     /// Somebody new, or who was deleted and is back.
@@ -149,13 +143,7 @@ impl Ledger {
                 if let Fate::Owed(at) = new.fate {
                     self.owed.insert((at, id, kind, year));
                     let was = old.and_then(|old| old.due).map(|due| due.at);
-                    let was_owed = matches!(
-                        old,
-                        Some(Entry {
-                            fate: Fate::Owed(_),
-                            ..
-                        })
-                    );
+                    let was_owed = matches!(old, Some(Entry { fate: Fate::Owed(_), .. }));
                     moved += u32::from(was_owed && was != new.due.map(|due| due.at));
                 }
                 person.entries.insert((kind, year), new);
@@ -206,18 +194,13 @@ impl Ledger {
             let Some((_, id, kind, year)) = self.owed.pop_first() else {
                 return;
             };
-            let Some(entry) = self
-                .people
-                .get_mut(&id)
-                .and_then(|person| person.entries.get_mut(&(kind, year)))
+            let Some(entry) =
+                self.people.get_mut(&id).and_then(|person| person.entries.get_mut(&(kind, year)))
             else {
                 continue;
             };
             entry.fate = Fate::Nothing;
-            let what = format!(
-                "the {} of {year}, owed at {at}, had not come at {now}",
-                KINDS[kind]
-            );
+            let what = format!("the {} of {year}, owed at {at}, had not come at {now}", KINDS[kind]);
             self.complain_of(id, year, Violation::Missing, &what);
         }
     }
@@ -233,12 +216,7 @@ impl Ledger {
     ) -> Option<(u32, i32, u32)> {
         let name = KINDS[kind];
         let Some(person) = self.people.get(&id) else {
-            self.complain_of(
-                id,
-                now.year(),
-                Violation::Wrong,
-                "is greeted, and was never there",
-            );
+            self.complain_of(id, now.year(), Violation::Wrong, "is greeted, and was never there");
             return None;
         };
         let number = person.number;
@@ -251,19 +229,13 @@ impl Ledger {
             self.complain_of(id, due_at.year(), Violation::Wrong, &what);
             return None;
         };
-        let on_return = |at| {
-            self.absence
-                .is_some_and(|(from, to)| from <= at && at <= to && now == to)
-        };
+        let on_return = |at| self.absence.is_some_and(|(from, to)| from <= at && at <= to && now == to);
         let (violation, what) = match fate {
             Fate::Owed(at) if at == now || on_return(at) => return Some((number, year, 1)),
             Fate::Trying(failed) => return Some((number, year, failed + 1)),
             Fate::Owed(at) => (Violation::Wrong, format!("is owed at {at} and came at {now}")),
             Fate::Sent => (Violation::Twice, format!("came again at {now}")),
-            _ => (
-                Violation::Wrong,
-                format!("came at {now}, but its fate is {fate:?}"),
-            ),
+            _ => (Violation::Wrong, format!("came at {now}, but its fate is {fate:?}")),
         };
         self.complain_of(id, year, violation, &format!("the {name} of {year} {what}"));
         matches!(fate, Fate::Owed(_)).then_some((number, year, 1))
@@ -271,10 +243,7 @@ impl Ledger {
 
     /// How that attempt ended.
     pub(super) fn settle(&mut self, id: Uuid, kind: usize, year: i32, fate: Fate) {
-        let Some(entry) = self
-            .people
-            .get_mut(&id)
-            .and_then(|person| person.entries.get_mut(&(kind, year)))
+        let Some(entry) = self.people.get_mut(&id).and_then(|person| person.entries.get_mut(&(kind, year)))
         else {
             return;
         };
@@ -290,12 +259,7 @@ impl Ledger {
         let due = person.entries.get(&(kind, year))?.due?;
         let years = person.settings.dates[kind]?.years_by(due.local_date.year());
         let years = years.map_or_else(|| "-".to_owned(), |years| years.to_string());
-        Some(super::receiver::text(
-            person.number,
-            KINDS[kind],
-            due.local_date,
-            &years,
-        ))
+        Some(super::receiver::text(person.number, KINDS[kind], due.local_date, &years))
     }
 
     /// Something is wrong with a person's greeting.
@@ -336,22 +300,13 @@ mod tests {
             years: 2026..=2026,
         });
         let dates = [Some("1990-05-02".parse().unwrap()), None];
-        let settings = Settings {
-            zone: Zone::UTC,
-            send_at: None,
-            leap_day: None,
-            dates,
-        };
+        let settings = Settings { zone: Zone::UTC, send_at: None, leap_day: None, dates };
         ledger.add(ID, 7, settings, instant("2026-05-01T09:00:30Z"));
         ledger
     }
 
     fn found(ledger: &Ledger) -> Vec<Violation> {
-        ledger
-            .violations
-            .iter()
-            .map(|(_, violation, _)| *violation)
-            .collect()
+        ledger.violations.iter().map(|(_, violation, _)| *violation).collect()
     }
 
     #[test]

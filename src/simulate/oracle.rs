@@ -60,18 +60,12 @@ pub(super) fn due(
         if let Some(at) = shown.next() {
             let clock_rule = shown.next().map(|_| Rule::Overlap);
             let moved = rule.filter(|rule| *rule == Rule::MissingDate);
-            return Some(Due {
-                at,
-                local_date: day,
-                rule: moved.or(clock_rule).or(rule),
-            });
+            return Some(Due { at, local_date: day, rule: moved.or(clock_rule).or(rule) });
         }
         let jump = stretches.windows(2).find_map(|pair| {
             let [before, after] = pair else { return None };
-            let (last, first) = (
-                (before.until + before.offset).naive_utc(),
-                (after.from + after.offset).naive_utc(),
-            );
+            let (last, first) =
+                ((before.until + before.offset).naive_utc(), (after.from + after.offset).naive_utc());
             (last <= wanted && wanted < first).then_some((before.until, last, first))
         });
         let (at, last, first) = jump?;
@@ -82,11 +76,7 @@ pub(super) fn due(
         }
         let at = at + (wanted - last);
         let moved = rule.filter(|rule| *rule == Rule::MissingDate);
-        return Some(Due {
-            at,
-            local_date: zone.local(at).date(),
-            rule: moved.or(Some(Rule::Gap)),
-        });
+        return Some(Due { at, local_date: zone.local(at).date(), rule: moved.or(Some(Rule::Gap)) });
     }
 }
 
@@ -126,21 +116,14 @@ pub(super) fn jumps(
     let days: Vec<_> = days.collect();
     let changing = days.windows(2).filter(|pair| pair[0].1 != pair[1].1);
     let parts = changing.flat_map(|pair| {
-        stretches(zone, pair[0].0, pair[1].0)
-            .windows(2)
-            .filter_map(jump)
-            .collect::<Vec<_>>()
+        stretches(zone, pair[0].0, pair[1].0).windows(2).filter_map(jump).collect::<Vec<_>>()
     });
     parts.collect()
 }
 
 fn stretches(zone: Zone, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Stretch> {
     let offset = |at: DateTime<Utc>| zone.local(at) - at.naive_utc();
-    let mut found = vec![Stretch {
-        from,
-        until,
-        offset: offset(from),
-    }];
+    let mut found = vec![Stretch { from, until, offset: offset(from) }];
     let mut at = from;
     while at < until {
         let next = at + TimeDelta::hours(1);
@@ -149,16 +132,10 @@ fn stretches(zone: Zone, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Stret
             && now != last.offset
         {
             // Jumps are at whole minutes, and hours apart.
-            let jump = (1..=60)
-                .map(|n| at + TimeDelta::minutes(n))
-                .find(|at| offset(*at) == now);
+            let jump = (1..=60).map(|n| at + TimeDelta::minutes(n)).find(|at| offset(*at) == now);
             let jump = jump.unwrap_or(next);
             last.until = jump;
-            found.push(Stretch {
-                from: jump,
-                until,
-                offset: now,
-            });
+            found.push(Stretch { from: jump, until, offset: now });
         }
         at = next;
     }
@@ -180,9 +157,7 @@ mod tests {
         let mut rules = 0;
         for zone in Zone::all() {
             let jumps = jumps(zone, from, until);
-            let days = jumps
-                .iter()
-                .flat_map(|(_, before, after)| [before.date(), after.date()]);
+            let days = jumps.iter().flat_map(|(_, before, after)| [before.date(), after.date()]);
             for day in days.chain([plain]) {
                 let date = AnnualDate::new(None, day.month(), day.day()).unwrap();
                 for send_at in
@@ -199,11 +174,7 @@ mod tests {
                     );
                     rules += usize::from(found.rule.is_some());
                 }
-                assert_eq!(
-                    day_over(zone, day),
-                    zone.local_day_ends_at(day),
-                    "{zone} on {day}"
-                );
+                assert_eq!(day_over(zone, day), zone.local_day_ends_at(day), "{zone} on {day}");
             }
         }
         assert!(rules > 500, "{rules}");
@@ -212,14 +183,8 @@ mod tests {
     #[test]
     fn samoas_lost_day_is_the_day_after() {
         let date = "1990-12-30".parse().unwrap();
-        let found = due(
-            date,
-            2011,
-            SendAt::default(),
-            "Pacific/Apia".parse().unwrap(),
-            LeapDay::Feb28,
-        )
-        .unwrap();
+        let found =
+            due(date, 2011, SendAt::default(), "Pacific/Apia".parse().unwrap(), LeapDay::Feb28).unwrap();
         assert_eq!(
             (found.local_date.to_string().as_str(), found.rule),
             ("2011-12-31", Some(Rule::MissingDate))

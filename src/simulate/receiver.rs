@@ -53,10 +53,7 @@ impl Channel for Receiver {
             Mood::Failing if attempt >= max_attempts => {
                 (Fate::Dead, failed(Verdict::Retry(None), Reason::Status))
             }
-            Mood::Failing => (
-                Fate::Trying(attempt),
-                failed(Verdict::Retry(None), Reason::Status),
-            ),
+            Mood::Failing => (Fate::Trying(attempt), failed(Verdict::Retry(None), Reason::Status)),
         };
         ledger.settle(user, kind, year, fate);
         sent
@@ -75,10 +72,7 @@ impl Receiver {
     fn mood(&self, number: u32, kind: usize, year: i32, attempt: u32) -> Mood {
         let hour = self.clock.now().timestamp() / 3600;
         let bad_hour = draw(self.seed, &[hour as u64]) < 0.005;
-        let drawn = draw(
-            self.seed,
-            &[u64::from(number), kind as u64, year as u64, u64::from(attempt)],
-        );
+        let drawn = draw(self.seed, &[u64::from(number), kind as u64, year as u64, u64::from(attempt)]);
         match drawn {
             0.0..0.0003 if attempt == 1 => Mood::Gone,
             0.0..0.01 => Mood::Failing,
@@ -89,12 +83,8 @@ impl Receiver {
 }
 
 fn failed(verdict: Verdict, reason: Reason) -> Sent {
-    let mut sent = Sent::failed(
-        AttemptOutcome::Failed,
-        verdict,
-        reason,
-        "the simulated receiver fails".to_owned(),
-    );
+    let mut sent =
+        Sent::failed(AttemptOutcome::Failed, verdict, reason, "the simulated receiver fails".to_owned());
     sent.status = Some(if reason == Reason::Gone { 410 } else { 503 });
     sent
 }

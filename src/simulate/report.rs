@@ -77,10 +77,7 @@ impl Report {
     #[must_use]
     pub fn is_right(&self) -> bool {
         self.violations.is_empty()
-            && self
-                .years
-                .values()
-                .all(|year| year.wrong + year.twice + year.missing == 0)
+            && self.years.values().all(|year| year.wrong + year.twice + year.missing == 0)
     }
 
     /// All years together; its people are those of the last.
@@ -195,6 +192,5 @@ pub(super) fn finish(years: &mut BTreeMap<i32, Year>, ledger: &Ledger) -> Vec<St
         }
     }
     let told = ledger.violations.iter().take(TOLD);
-    told.map(|(_, wrong, text)| format!("{}: {text}", format!("{wrong:?}").to_lowercase()))
-        .collect()
+    told.map(|(_, wrong, text)| format!("{}: {text}", format!("{wrong:?}").to_lowercase())).collect()
 }

@@ -47,20 +47,12 @@ pub(super) fn judge(
     cause: Cause,
 ) -> Entry {
     let fate = old.map_or(Fate::Nothing, |old| old.fate);
-    let keep = old.unwrap_or(Entry {
-        due: None,
-        fate: Fate::Nothing,
-        late_join: false,
-        failures: 0,
-    });
+    let keep = old.unwrap_or(Entry { due: None, fate: Fate::Nothing, late_join: false, failures: 0 });
     let removed = person.settings.dates[kind].is_none();
     match fate {
         // The next request finds that the date is gone.
         Fate::Trying(_) if removed => {
-            return Entry {
-                fate: Fate::Cancelled { tried: true },
-                ..keep
-            };
+            return Entry { fate: Fate::Cancelled { tried: true }, ..keep };
         }
         Fate::Sent
         | Fate::Dead
@@ -73,26 +65,15 @@ pub(super) fn judge(
     let skipped = matches!(fate, Fate::Late { .. } | Fate::LateJoin);
     let nothing = |due| {
         // A row that is cancelled stays where it is.
-        let fate = if matches!(fate, Fate::Cancelled { .. }) {
-            fate
-        } else {
-            Fate::Nothing
-        };
-        if skipped {
-            keep
-        } else {
-            Entry { due, fate, ..keep }
-        }
+        let fate = if matches!(fate, Fate::Cancelled { .. }) { fate } else { Fate::Nothing };
+        if skipped { keep } else { Entry { due, fate, ..keep } }
     };
     let settings = &person.settings;
     let Some(date) = settings.dates[kind] else {
         return nothing(None);
     };
     // The day of birth is the first birthday; an anniversary of 0 years is none.
-    if date
-        .year()
-        .is_some_and(|since| since + i32::from(kind > 0) > year)
-    {
+    if date.year().is_some_and(|since| since + i32::from(kind > 0) > year) {
         return nothing(None);
     }
     let send_at = settings.send_at.unwrap_or(rules.send_at[kind]);
@@ -101,24 +82,14 @@ pub(super) fn judge(
         return nothing(None);
     };
     if due.at > now && due.at >= person.known_at[kind] {
-        return Entry {
-            due: Some(due),
-            fate: Fate::Owed(due.at),
-            late_join: false,
-            ..keep
-        };
+        return Entry { due: Some(due), fate: Fate::Owed(due.at), late_join: false, ..keep };
     }
     if skipped {
         return keep;
     }
     // It is past: what was open is owed at once; what was not is no older than yesterday.
     let open = matches!(fate, Fate::Owed(_));
-    let yesterday = settings
-        .zone
-        .local(now)
-        .date()
-        .pred_opt()
-        .unwrap_or(NaiveDate::MIN);
+    let yesterday = settings.zone.local(now).date().pred_opt().unwrap_or(NaiveDate::MIN);
     if !open && nominal(date, year) < yesterday {
         return nothing(Some(due));
     }
@@ -132,20 +103,13 @@ pub(super) fn judge(
     } else {
         Fate::Owed(next_tick(now).max(due.at))
     };
-    Entry {
-        due: Some(due),
-        fate,
-        late_join,
-        ..keep
-    }
+    Entry { due: Some(due), fate, late_join, ..keep }
 }
 
 /// The date under which it is planned.
 fn nominal(date: AnnualDate, year: i32) -> NaiveDate {
     let in_year = NaiveDate::from_ymd_opt(year, date.month(), date.day());
-    in_year
-        .or_else(|| NaiveDate::from_ymd_opt(year, 2, 28))
-        .unwrap_or(NaiveDate::MIN)
+    in_year.or_else(|| NaiveDate::from_ymd_opt(year, 2, 28)).unwrap_or(NaiveDate::MIN)
 }
 
 /// The first whole minute at or after `now`.

@@ -32,10 +32,7 @@ impl Aws {
                 .operation_timeout(Duration::from_secs(10))
                 .operation_attempt_timeout(Duration::from_secs(5))
                 .build();
-            aws_config::defaults(aws_config::BehaviorVersion::latest())
-                .timeout_config(timeouts)
-                .load()
-                .await
+            aws_config::defaults(aws_config::BehaviorVersion::latest()).timeout_config(timeouts).load().await
         };
         self.0.get_or_init(load).await
     }
@@ -51,11 +48,7 @@ pub(super) struct Parameter {
 
 impl Parameter {
     pub(super) fn new(aws: Aws, name: String) -> Self {
-        Self {
-            aws,
-            client: OnceCell::new(),
-            name,
-        }
+        Self { aws, client: OnceCell::new(), name }
     }
 }
 
@@ -65,21 +58,14 @@ impl Source for Parameter {
         let client = || async { aws_sdk_ssm::Client::new(self.aws.config().await) };
         let client = self.client.get_or_init(client).await;
         let missing = || SourceError::Missing(format!("parameter {}", self.name));
-        let answer = client
-            .get_parameter()
-            .name(&self.name)
-            .with_decryption(true)
-            .send()
-            .await
-            .map_err(|error| match error.as_service_error() {
-                Some(GetParameterError::ParameterNotFound(_)) => missing(),
-                _ => SourceError::Aws(DisplayErrorContext(error).to_string()),
+        let answer =
+            client.get_parameter().name(&self.name).with_decryption(true).send().await.map_err(|error| {
+                match error.as_service_error() {
+                    Some(GetParameterError::ParameterNotFound(_)) => missing(),
+                    _ => SourceError::Aws(DisplayErrorContext(error).to_string()),
+                }
             })?;
-        answer
-            .parameter
-            .and_then(|parameter| parameter.value)
-            .map(SecretString::from)
-            .ok_or_else(missing)
+        answer.parameter.and_then(|parameter| parameter.value).map(SecretString::from).ok_or_else(missing)
     }
 }
 
@@ -94,12 +80,7 @@ pub(super) struct Secret {
 
 impl Secret {
     pub(super) fn new(aws: Aws, id: String, key: Option<String>) -> Self {
-        Self {
-            aws,
-            client: OnceCell::new(),
-            id,
-            key,
-        }
+        Self { aws, client: OnceCell::new(), id, key }
     }
 }
 
@@ -108,16 +89,14 @@ impl Source for Secret {
     async fn fetch(&self) -> Result<SecretString, SourceError> {
         let client = || async { aws_sdk_secretsmanager::Client::new(self.aws.config().await) };
         let client = self.client.get_or_init(client).await;
-        let answer = client
-            .get_secret_value()
-            .secret_id(&self.id)
-            .send()
-            .await
-            .map_err(|error| match error.as_service_error() {
-                Some(GetSecretValueError::ResourceNotFoundException(_)) => {
-                    SourceError::Missing(format!("secret {}", self.id))
+        let answer =
+            client.get_secret_value().secret_id(&self.id).send().await.map_err(|error| {
+                match error.as_service_error() {
+                    Some(GetSecretValueError::ResourceNotFoundException(_)) => {
+                        SourceError::Missing(format!("secret {}", self.id))
+                    }
+                    _ => SourceError::Aws(DisplayErrorContext(error).to_string()),
                 }
-                _ => SourceError::Aws(DisplayErrorContext(error).to_string()),
             })?;
         let whole = answer.secret_string.ok_or(SourceError::Binary)?;
         match &self.key {

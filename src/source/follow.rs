@@ -39,13 +39,7 @@ impl<T: PartialEq> Follow<T> {
         let value = fetch(&*source, parse)
             .await
             .map_err(|error| anyhow::anyhow!("{key} (from {reference}): {error}"))?;
-        Ok(Self {
-            key,
-            reference: reference.clone(),
-            source,
-            parse,
-            current: watch::Sender::new(value),
-        })
+        Ok(Self { key, reference: reference.clone(), source, parse, current: watch::Sender::new(value) })
     }
 
     /// Where the value of each moment can be seen.
@@ -109,19 +103,15 @@ mod tests {
         let sources = Sources::new(Arc::new(SystemClock));
 
         write("secret-word");
-        let error = Follow::start(&sources, "some.key", &reference, number)
-            .await
-            .expect_err("no number")
-            .to_string();
+        let error =
+            Follow::start(&sources, "some.key", &reference, number).await.expect_err("no number").to_string();
         assert!(
             error.starts_with("some.key (from file:") && error.ends_with("): is not a number"),
             "{error}"
         );
 
         write("1");
-        let followed = Follow::start(&sources, "some.key", &reference, number)
-            .await
-            .expect("a number");
+        let followed = Follow::start(&sources, "some.key", &reference, number).await.expect("a number");
         let mut seen = followed.watch();
         assert_eq!(*seen.borrow_and_update(), 1);
         followed.refresh().await;

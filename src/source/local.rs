@@ -25,9 +25,7 @@ pub(super) struct EnvVariable(pub(super) String);
 #[async_trait]
 impl Source for EnvVariable {
     async fn fetch(&self) -> Result<SecretString, SourceError> {
-        std::env::var(&self.0)
-            .map(SecretString::from)
-            .map_err(|_| SourceError::NoVariable(self.0.clone()))
+        std::env::var(&self.0).map(SecretString::from).map_err(|_| SourceError::NoVariable(self.0.clone()))
     }
 }
 
@@ -40,10 +38,7 @@ impl Source for FileContent {
     async fn fetch(&self) -> Result<SecretString, SourceError> {
         let mut text = tokio::fs::read_to_string(&self.0)
             .await
-            .map_err(|cause| SourceError::File {
-                path: self.0.display().to_string(),
-                cause,
-            })?;
+            .map_err(|cause| SourceError::File { path: self.0.display().to_string(), cause })?;
         // Editors and `echo` put a line break there. Only that goes: a blank may be part of a password.
         text.truncate(text.trim_end_matches(['\r', '\n']).len());
         Ok(text.into())
@@ -69,13 +64,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_variable_is_named() {
-        let error = EnvVariable("BDAY_NO_SUCH_VARIABLE".to_owned())
-            .fetch()
-            .await
-            .expect_err("no variable");
-        assert_eq!(
-            error.to_string(),
-            "the environment has no variable BDAY_NO_SUCH_VARIABLE"
-        );
+        let error = EnvVariable("BDAY_NO_SUCH_VARIABLE".to_owned()).fetch().await.expect_err("no variable");
+        assert_eq!(error.to_string(), "the environment has no variable BDAY_NO_SUCH_VARIABLE");
     }
 }

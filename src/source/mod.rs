@@ -59,9 +59,6 @@ pub enum SourceError {
 #[async_trait]
 pub trait Source: std::fmt::Debug + Send + Sync + 'static {
     /// The value as it is now.
-    ///
-    /// # Errors
-    /// See [`SourceError`]. All of them may heal.
     async fn fetch(&self) -> Result<SecretString, SourceError>;
 }
 
@@ -76,10 +73,7 @@ impl Sources {
     /// Nothing is fetched, and AWS is not asked for anything, before it is needed.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self {
-            aws: Aws::default(),
-            clock,
-        }
+        Self { aws: Aws::default(), clock }
     }
 
     /// The source that `reference` names.

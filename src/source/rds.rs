@@ -34,13 +34,7 @@ pub struct IamToken {
 
 impl IamToken {
     pub(super) fn new(aws: Aws, clock: SharedClock, host: &str, port: u16, user: &str) -> Self {
-        Self {
-            aws,
-            clock,
-            host: host.to_owned(),
-            port,
-            user: user.to_owned(),
-        }
+        Self { aws, clock, host: host.to_owned(), port, user: user.to_owned() }
     }
 }
 
@@ -49,12 +43,8 @@ impl Source for IamToken {
     async fn fetch(&self) -> Result<SecretString, SourceError> {
         let refuse = |error: &dyn std::fmt::Display| SourceError::Aws(error.to_string());
         let config = self.aws.config().await;
-        let region = config
-            .region()
-            .ok_or_else(|| refuse(&"no region is set (AWS_REGION)"))?;
-        let provider = config
-            .credentials_provider()
-            .ok_or_else(|| refuse(&"there are no credentials"))?;
+        let region = config.region().ok_or_else(|| refuse(&"no region is set (AWS_REGION)"))?;
+        let provider = config.credentials_provider().ok_or_else(|| refuse(&"there are no credentials"))?;
         let credentials = provider
             .provide_credentials()
             .await
@@ -76,14 +66,10 @@ impl Source for IamToken {
             .into();
         let mut url =
             Url::parse(&format!("https://{}:{}/", self.host, self.port)).map_err(|error| refuse(&error))?;
-        url.query_pairs_mut()
-            .append_pair("Action", "connect")
-            .append_pair("DBUser", &self.user);
+        url.query_pairs_mut().append_pair("Action", "connect").append_pair("DBUser", &self.user);
         let request = SignableRequest::new("GET", url.as_str(), std::iter::empty(), SignableBody::Bytes(&[]))
             .map_err(|error| refuse(&error))?;
-        let (instructions, _) = sign(request, &parameters)
-            .map_err(|error| refuse(&error))?
-            .into_parts();
+        let (instructions, _) = sign(request, &parameters).map_err(|error| refuse(&error))?.into_parts();
         for (name, value) in instructions.params() {
             url.query_pairs_mut().append_pair(name, value);
         }
@@ -116,10 +102,7 @@ mod tests {
             .region(Region::from_static("eu-central-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();
-        let now = Utc
-            .with_ymd_and_hms(2026, 11, 24, 9, 0, 0)
-            .single()
-            .expect("a time");
+        let now = Utc.with_ymd_and_hms(2026, 11, 24, 9, 0, 0).single().expect("a time");
         let clock = Arc::new(SettableClock::new(now));
         let host = "db.example.eu-central-1.rds.amazonaws.com";
         let source = IamToken::new(Aws::given(config), clock, host, 5432, "bday_app");

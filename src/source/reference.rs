@@ -75,14 +75,8 @@ impl FromStr for Reference {
                 Some(("", _)) => refuse("secretsmanager:", "a secret's name"),
                 None if secret.is_empty() => refuse("secretsmanager:", "a secret's name"),
                 Some((_, "")) => refuse("secretsmanager:…#", "a key"),
-                Some((id, key)) => Ok(Self::Secret {
-                    id: id.to_owned(),
-                    key: Some(key.to_owned()),
-                }),
-                None => Ok(Self::Secret {
-                    id: secret.to_owned(),
-                    key: None,
-                }),
+                Some((id, key)) => Ok(Self::Secret { id: id.to_owned(), key: Some(key.to_owned()) }),
+                None => Ok(Self::Secret { id: secret.to_owned(), key: None }),
             },
             _ => Ok(Self::Literal(text.into())),
         }
@@ -111,9 +105,7 @@ impl fmt::Debug for Reference {
 impl<'de> Deserialize<'de> for Reference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The error names a prefix at the most.
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -141,14 +133,8 @@ mod tests {
 
     #[test]
     fn another_prefix_is_the_beginning_of_a_value_and_is_not_shown() {
-        for text in [
-            "",
-            "https://example.org/hook",
-            "postgres://u:p@db/bday",
-            "sesame:open",
-            "Env:x",
-            "p#w",
-        ] {
+        for text in ["", "https://example.org/hook", "postgres://u:p@db/bday", "sesame:open", "Env:x", "p#w"]
+        {
             let reference: Reference = text.parse().expect("a literal");
             assert_eq!(reference.literal(), Some(text));
             assert_eq!(format!("{reference:?}"), "Reference(the configuration)");
@@ -157,14 +143,7 @@ mod tests {
 
     #[test]
     fn a_prefix_with_nothing_behind_it_is_refused() {
-        for text in [
-            "env:",
-            "file:",
-            "ssm:",
-            "secretsmanager:",
-            "secretsmanager:#x",
-            "secretsmanager:x#",
-        ] {
+        for text in ["env:", "file:", "ssm:", "secretsmanager:", "secretsmanager:#x", "secretsmanager:x#"] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }

@@ -96,28 +96,18 @@ impl ApiWrite {
         status: i16,
     ) -> Result<()> {
         let (target_id, status) = (Some(target), Some(status));
-        let row = Self {
-            target_id,
-            status,
-            ..self.clone()
-        };
+        let row = Self { target_id, status, ..self.clone() };
         row.execute(&mut **transaction).await
     }
 }
 
 impl Store {
     /// Writes the row of a request, or the status of one that has a row without it.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn write_api_write(&self, write: &ApiWrite) -> Result<()> {
         self.in_time(write.execute(&self.pool)).await
     }
 
     /// Up to `limit` requests, the newest first.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn api_writes(&self, filter: &ApiWriteFilter, limit: i64) -> Result<Vec<ApiWrite>> {
         self.in_time(async {
             Ok(sqlx::query_as(
@@ -136,9 +126,6 @@ impl Store {
     }
 
     /// Deletes the requests from before `before`, in batches, up to the limit of one round.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn forget_api_writes(&self, before: DateTime<Utc>) -> Result<()> {
         self.forget(
             before,

@@ -82,9 +82,6 @@ type Pending = (DateTime<Utc>, Uuid, Uuid, DateTime<Utc>);
 
 impl Store {
     /// What pending events were computed with; none before the first scheduler.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn planning_basis(&self) -> Result<Option<Basis>> {
         self.in_time(async {
             Ok(sqlx::query_as("SELECT zone_data, rules FROM planning_basis")
@@ -137,25 +134,17 @@ impl Store {
     }
 
     /// The zones in use, with the number of users in each.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn zones_in_use(&self) -> Result<Vec<(String, i64)>> {
         self.in_time(async {
-            Ok(
-                sqlx::query_as("SELECT time_zone, count(*) FROM users GROUP BY time_zone ORDER BY time_zone")
-                    .fetch_all(&self.pool)
-                    .await?,
-            )
+            Ok(sqlx::query_as("SELECT time_zone, count(*) FROM users GROUP BY time_zone ORDER BY time_zone")
+                .fetch_all(&self.pool)
+                .await?)
         })
         .await
     }
 
     /// Local times by the *database's* zone data, for each pair of `time_zones` and `instants`. Zones that the database does not
     /// know are left out.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn clock_readings(
         &self,
         time_zones: &[&str],
@@ -230,10 +219,7 @@ async fn note(
          ON CONFLICT (only_row) DO UPDATE
          SET next_zone_data = $1, next_rules = $2, after_at = $4, after_id = $5, progress_at = $3"
     };
-    let query = sqlx::query(statement)
-        .bind(&basis.zone_data)
-        .bind(&basis.rules)
-        .bind(now);
+    let query = sqlx::query(statement).bind(&basis.zone_data).bind(&basis.rules).bind(now);
     let query = match place {
         None => query,
         Some((at, id)) => query.bind(at).bind(id),
@@ -284,10 +270,8 @@ async fn moved(transaction: &mut Transaction<'_, Postgres>, before: &[Pending]) 
             .fetch_all(&mut **transaction)
             .await?;
     let after: HashMap<Uuid, DateTime<Utc>> = after.into_iter().collect();
-    let changed: Vec<&Pending> = before
-        .iter()
-        .filter(|(_, id, _, due_at)| after.get(id) != Some(due_at))
-        .collect();
+    let changed: Vec<&Pending> =
+        before.iter().filter(|(_, id, _, due_at)| after.get(id) != Some(due_at)).collect();
     let users: Vec<Uuid> = changed.iter().map(|(_, _, user, _)| *user).collect();
     let zones: Vec<(Uuid, String)> = sqlx::query_as("SELECT id, time_zone FROM users WHERE id = ANY($1)")
         .bind(&users)

@@ -120,9 +120,6 @@ impl Store {
     }
 
     /// When the next pending event may be claimed (UTC).
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>> {
         self.in_time(async {
             Ok(sqlx::query_scalar(

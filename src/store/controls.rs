@@ -21,38 +21,25 @@ pub struct Pause {
 
 impl Store {
     /// The pause that holds, if one does.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn pause(&self) -> Result<Option<Pause>> {
         self.in_time(async {
-            Ok(sqlx::query_as("SELECT since, reason FROM pauses")
-                .fetch_optional(&self.pool)
-                .await?)
+            Ok(sqlx::query_as("SELECT since, reason FROM pauses").fetch_optional(&self.pool).await?)
         })
         .await
     }
 
     /// The database's clock, for comparison only, and since when sending is paused (both UTC).
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn clock_and_pause(&self) -> Result<(DateTime<Utc>, Option<DateTime<Utc>>)> {
         self.in_time(async {
-            Ok(
-                sqlx::query_as("SELECT clock_timestamp(), (SELECT since FROM pauses)")
-                    .fetch_one(&self.pool)
-                    .await?,
-            )
+            Ok(sqlx::query_as("SELECT clock_timestamp(), (SELECT since FROM pauses)")
+                .fetch_one(&self.pool)
+                .await?)
         })
         .await
     }
 
     /// Pauses sending, in all processes, at once: nothing is leased from here on. What is in flight ends. Gives whether
     /// that is new; a pause that holds keeps its time and reason.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn set_pause(&self, now: DateTime<Utc>, reason: &str) -> Result<bool> {
         self.in_time(async {
             let done =
@@ -67,16 +54,9 @@ impl Store {
     }
 
     /// Ends the pause; gives whether there was one. What became due meanwhile obeys the late rule.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn end_pause(&self) -> Result<bool> {
         self.in_time(async {
-            Ok(sqlx::query("DELETE FROM pauses")
-                .execute(&self.pool)
-                .await?
-                .rows_affected()
-                > 0)
+            Ok(sqlx::query("DELETE FROM pauses").execute(&self.pool).await?.rows_affected() > 0)
         })
         .await
     }

@@ -59,10 +59,7 @@ impl DeadFilter {
             query.push(" AND e.reason = ANY(").push_bind(names).push(")");
         }
         if !self.kinds.is_empty() {
-            query
-                .push(" AND e.kind = ANY(")
-                .push_bind(self.kinds.clone())
-                .push(")");
+            query.push(" AND e.kind = ANY(").push_bind(self.kinds.clone()).push(")");
         }
         if let Some(since) = self.since {
             query.push(" AND e.finished_at >= ").push_bind(since);
@@ -71,21 +68,14 @@ impl DeadFilter {
             query.push(" AND e.finished_at < ").push_bind(until);
         }
         if !self.ids.is_empty() {
-            query
-                .push(" AND e.id = ANY(")
-                .push_bind(self.ids.clone())
-                .push(")");
+            query.push(" AND e.id = ANY(").push_bind(self.ids.clone()).push(")");
         }
     }
 
     /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self
-            == Self {
-                day_over: self.day_over,
-                ..Self::default()
-            }
+        *self == Self { day_over: self.day_over, ..Self::default() }
     }
 
     /// The same for the event of a message, dead or not.
@@ -98,19 +88,13 @@ impl DeadFilter {
         (self.ids.is_empty() || self.ids.contains(&letter.id))
             && (self.kinds.is_empty() || self.kinds.contains(&letter.kind))
             && (self.reasons.is_empty()
-                || self
-                    .reasons
-                    .iter()
-                    .any(|reason| letter.reason.as_deref() == Some(reason.as_str())))
+                || self.reasons.iter().any(|reason| letter.reason.as_deref() == Some(reason.as_str())))
             && (!timed || letter.finished_at.is_some_and(within))
     }
 }
 
 impl Store {
     /// Up to `limit` dead events before `before`, those due last first.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn dead_events(
         &self,
         filter: &DeadFilter,
@@ -121,12 +105,7 @@ impl Store {
             let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
             filter.push(&mut query);
             if let Some(EventCursor { due_at, id }) = before {
-                query
-                    .push(" AND (e.due_at, e.id) < (")
-                    .push_bind(due_at)
-                    .push(", ")
-                    .push_bind(id)
-                    .push(")");
+                query.push(" AND (e.due_at, e.id) < (").push_bind(due_at).push(", ").push_bind(id).push(")");
             }
             query.push(" ORDER BY e.due_at DESC, e.id DESC LIMIT ");
             query.push_bind(i64::from(limit));
@@ -136,9 +115,6 @@ impl Store {
     }
 
     /// How many dead events there are.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn count_dead(&self, filter: &DeadFilter) -> Result<u64> {
         self.in_time(async {
             let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM events e WHERE ");
@@ -150,17 +126,12 @@ impl Store {
     }
 
     /// The events that messages in the dead-letter queue name; unknown ones are not among them.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<LetterEvent>> {
         self.in_time(async {
-            Ok(
-                sqlx::query_as("SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)")
-                    .bind(event_ids)
-                    .fetch_all(&self.pool)
-                    .await?,
-            )
+            Ok(sqlx::query_as("SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)")
+                .bind(event_ids)
+                .fetch_all(&self.pool)
+                .await?)
         })
         .await
     }
@@ -190,9 +161,7 @@ mod tests {
             assert!(!filter.is_empty());
             filter.holds_for(&letter())
         };
-        assert!(narrow(
-            |filter| filter.reasons = vec![Reason::Gone, Reason::Status]
-        ));
+        assert!(narrow(|filter| filter.reasons = vec![Reason::Gone, Reason::Status]));
         assert!(!narrow(|filter| filter.reasons = vec![Reason::Gone]));
         assert!(!narrow(|filter| filter.kinds = vec!["work_anniversary".into()]));
         assert!(narrow(|filter| filter.since = Some(DateTime::UNIX_EPOCH)));

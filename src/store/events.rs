@@ -50,10 +50,7 @@ pub struct EventCursor {
 
 impl From<&Event> for EventCursor {
     fn from(event: &Event) -> Self {
-        Self {
-            due_at: event.due_at,
-            id: event.id,
-        }
+        Self { due_at: event.due_at, id: event.id }
     }
 }
 
@@ -75,9 +72,6 @@ const GROUPS: [(&[EventState], &str); 4] = [
 
 impl Store {
     /// One event.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn event(&self, id: Uuid) -> Result<Option<Event>> {
         self.in_time(async {
             let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
@@ -88,9 +82,6 @@ impl Store {
     }
 
     /// Up to `limit` events past `after`, by the instant at which they are due, then by id.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn list_events(
         &self,
         filter: &EventFilter,
@@ -123,40 +114,26 @@ impl Store {
                 }
                 query.push(") AS e");
             }
-            query
-                .push(ordered(order))
-                .push(" LIMIT ")
-                .push_bind(i64::from(limit));
+            query.push(ordered(order)).push(" LIMIT ").push_bind(i64::from(limit));
             Ok(query.build_query_as().fetch_all(&self.pool).await?)
         })
         .await
     }
 
     /// The attempts of one event, first to last.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn attempts(&self, event: Uuid) -> Result<Vec<Attempt>> {
         self.in_time(async {
-            Ok(sqlx::query_as(ATTEMPTS)
-                .bind([event].as_slice())
-                .fetch_all(&self.pool)
-                .await?)
+            Ok(sqlx::query_as(ATTEMPTS).bind([event].as_slice()).fetch_all(&self.pool).await?)
         })
         .await
     }
 
     /// How many events there are in each state.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn count_by_state(&self) -> Result<Vec<(EventState, i64)>> {
         self.in_time(async {
-            Ok(
-                sqlx::query_as("SELECT state, count(*) FROM events GROUP BY state ORDER BY state")
-                    .fetch_all(&self.pool)
-                    .await?,
-            )
+            Ok(sqlx::query_as("SELECT state, count(*) FROM events GROUP BY state ORDER BY state")
+                .fetch_all(&self.pool)
+                .await?)
         })
         .await
     }
@@ -171,10 +148,7 @@ fn arm(
     condition: Option<&'static str>,
     states: Option<Vec<&EventState>>,
 ) {
-    query
-        .push(COLUMNS)
-        .push(" WHERE ")
-        .push(condition.unwrap_or("true"));
+    query.push(COLUMNS).push(" WHERE ").push(condition.unwrap_or("true"));
     if let Some(states) = states {
         let names: Vec<&'static str> = states.into_iter().map(|state| state.as_str()).collect();
         query.push(" AND state::text = ANY(").push_bind(names).push(")");

@@ -32,9 +32,6 @@ impl Store {
     ///
     /// One pass over all users, grouped by the server: what comes over the wire is bounded by dates times zones in use,
     /// and none of it is kept.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn occasion_groups(
         &self,
         first_year: i32,

@@ -51,9 +51,6 @@ impl Server {
 
 impl Store {
     /// Who answers.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn server(&self) -> Result<Server> {
         self.in_time(async {
             let (version, version_number, user, tls) = sqlx::query_as(
@@ -70,9 +67,6 @@ impl Store {
 
     /// What our role lacks, as `UPDATE on events`. With `migrate`, to create tables as well. Tables that are not there
     /// yet are left out.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn missing_privileges(&self, migrate: bool) -> Result<Vec<String>> {
         let (mut tables, mut privileges) = (Vec::new(), Vec::new());
         for (table, uses) in USES {

@@ -50,15 +50,11 @@ impl InstallationKey {
 
 impl Store {
     /// The key of the installation, read once in a process.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn installation_key(&self) -> Result<&InstallationKey> {
         let read = || {
             self.in_time(async {
-                let key: Vec<u8> = sqlx::query_scalar("SELECT key FROM installation")
-                    .fetch_one(&self.pool)
-                    .await?;
+                let key: Vec<u8> =
+                    sqlx::query_scalar("SELECT key FROM installation").fetch_one(&self.pool).await?;
                 let mac = Hmac::new_from_slice(&key);
                 let mac =
                     mac.map_err(|error| StoreError::Unreadable(format!("installation.key: {error}")))?;

@@ -110,9 +110,6 @@ impl Store {
 
     /// Why events were not leased; ends those that can no longer be sent. Events that are missing in the answer are not queued
     /// any more.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn not_leased(&self, request: LeaseRequest<'_>, event_ids: &[Uuid]) -> Result<NotLeased> {
         self.in_time(async {
             let looks: Vec<Look> = sqlx::query_as(LOOK)
@@ -146,9 +143,6 @@ impl Store {
     }
 
     /// Extends `leases` to `until` (UTC); returns those that are still there.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn extend_leases(&self, until: DateTime<Utc>, leases: &[Uuid]) -> Result<HashSet<Uuid>> {
         self.in_time(async {
             // Never shortened: a statement that arrives late must not end a newer lease.

@@ -53,18 +53,11 @@ pub(super) struct Access {
 
 impl Access {
     pub(super) fn known() -> Self {
-        Self {
-            known: AtomicBool::new(true),
-            denied: Notify::new(),
-        }
+        Self { known: AtomicBool::new(true), denied: Notify::new() }
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        if self.known.load(Ordering::Acquire) {
-            Ok(())
-        } else {
-            Err(StoreError::NoLogin)
-        }
+        if self.known.load(Ordering::Acquire) { Ok(()) } else { Err(StoreError::NoLogin) }
     }
 
     /// Wakes whoever can get a newer login, when this error asks for one.
@@ -79,15 +72,7 @@ impl Login {
     pub(super) fn connect_options(&self) -> Result<PgConnectOptions> {
         let connect = match self {
             Self::Url(url) => PgConnectOptions::from_str(url.expose_secret()).map_err(StoreError::BadUrl)?,
-            Self::Parts {
-                host,
-                port,
-                name,
-                user,
-                password,
-                tls,
-                tls_root_cert,
-            } => {
+            Self::Parts { host, port, name, user, password, tls, tls_root_cert } => {
                 let mut connect = PgConnectOptions::new_without_pgpass()
                     .host(host)
                     .port(*port)
@@ -122,9 +107,7 @@ pub(super) async fn configure(
         "SET statement_timeout = {}; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'",
         statement_timeout.as_millis()
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(settings))
-        .execute(connection)
-        .await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(connection).await?;
     Ok(())
 }
 
@@ -136,9 +119,6 @@ impl Store {
     }
 
     /// From now on, new connections log in so. Those that are open stay.
-    ///
-    /// # Errors
-    /// [`StoreError::BadUrl`].
     pub fn log_in_as(&self, login: &Login) -> Result<()> {
         self.pool.set_connect_options(login.connect_options()?);
         self.access.known.store(true, Ordering::Release);
@@ -163,17 +143,12 @@ impl Store {
         let options: Arc<PgConnectOptions> = self.pool.connect_options();
         let login = async {
             let connection: PgConnection = options.connect().await.map_err(|error| match error {
-                sqlx::Error::Io(source) => StoreError::Unreachable {
-                    place: place(&options),
-                    source,
-                },
+                sqlx::Error::Io(source) => StoreError::Unreachable { place: place(&options), source },
                 error => error.into(),
             })?;
             Ok(connection.close().await?)
         };
-        tokio::time::timeout(deadline, login)
-            .await
-            .unwrap_or(Err(StoreError::Timeout(deadline)))
+        tokio::time::timeout(deadline, login).await.unwrap_or(Err(StoreError::Timeout(deadline)))
     }
 
     /// Whether anybody listens at the database's address. For those who would rather fail at once than wait as the pool
@@ -206,10 +181,7 @@ impl Store {
     pub(super) fn is_local(&self) -> bool {
         let options = self.pool.connect_options();
         let host = options.get_host();
-        let ip = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>();
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         options.get_socket().is_some()
             || host.starts_with('/')
             || host.eq_ignore_ascii_case("localhost")

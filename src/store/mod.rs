@@ -198,9 +198,6 @@ pub struct Store {
 
 impl Store {
     /// Does not connect yet: the database may be away.
-    ///
-    /// # Errors
-    /// [`StoreError::BadUrl`].
     pub fn new(url: &str, options: &Options) -> Result<Self> {
         let connect = Login::Url(url.into()).connect_options()?;
         Ok(Self::build(connect, options, login::Access::known()))
@@ -263,9 +260,6 @@ impl Store {
 
     /// Brings the schema up to date, forward only. Several processes may do so at once. A schema that is newer than
     /// this binary is left as it is.
-    ///
-    /// # Errors
-    /// When the database is unavailable or a migration fails.
     pub async fn migrate(&self) -> Result<()> {
         self.access.check()?;
         // On a connection of its own: a statement over a large table takes its time. What waits for a lock still gives up.
@@ -293,23 +287,16 @@ impl Store {
             if table.is_none() {
                 return Ok(Vec::new());
             }
-            Ok(
-                sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
-                    .fetch_all(&self.pool)
-                    .await?,
-            )
+            Ok(sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+                .fetch_all(&self.pool)
+                .await?)
         });
         let found: Vec<i64> = found.await?;
         // Not by the newest alone: two that were written side by side may have landed in either order.
-        let lacking = MIGRATIONS
-            .iter()
-            .map(|migration| migration.version)
-            .find(|version| !found.contains(version));
+        let lacking =
+            MIGRATIONS.iter().map(|migration| migration.version).find(|version| !found.contains(version));
         match lacking {
-            Some(lacking) => Err(StoreError::Schema {
-                found: found.into_iter().max().unwrap_or(0),
-                lacking,
-            }),
+            Some(lacking) => Err(StoreError::Schema { found: found.into_iter().max().unwrap_or(0), lacking }),
             None => Ok(()),
         }
     }
@@ -319,9 +306,6 @@ impl Store {
     /// Where the caller gives up while `BEGIN` is on its way, sqlx 0.9.0 puts the connection back inside a transaction
     /// that nobody knows of: what the next statement there writes is never committed (transact-rs/sqlx#4393). So
     /// `BEGIN` runs to its end even if nobody waits for it any more, and a transaction that nobody takes is rolled back.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub(crate) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.begin_with("BEGIN").await
     }
@@ -346,22 +330,14 @@ impl Store {
     }
 
     /// What time the database has, UTC. For comparing only.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
         self.in_time(async {
-            Ok(sqlx::query_scalar("SELECT clock_timestamp()")
-                .fetch_one(&self.pool)
-                .await?)
+            Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await?)
         })
         .await
     }
 
     /// Whether the database answers, within `deadline`.
-    ///
-    /// # Errors
-    /// It does not.
     pub async fn ping(&self, deadline: Duration) -> Result<()> {
         self.access.check()?;
         let ping = async {
@@ -369,8 +345,7 @@ impl Store {
             Ok(())
         };
         let answer = self.within(deadline, ping).await;
-        self.watched(answer.unwrap_or(Err(StoreError::Timeout(deadline))))
-            .await
+        self.watched(answer.unwrap_or(Err(StoreError::Timeout(deadline)))).await
     }
 
     /// Closes the connections, after the statements that run.
@@ -385,8 +360,7 @@ impl Store {
             Ok(_place) => self.within(self.deadline, work).await,
             Err(error) => Ok(Err(error)),
         };
-        self.watched(answer.unwrap_or(Err(StoreError::Timeout(self.deadline))))
-            .await
+        self.watched(answer.unwrap_or(Err(StoreError::Timeout(self.deadline)))).await
     }
 
     /// Runs `work` on the pool until `deadline`. All that has a deadline of ours goes through here: a connection that is left

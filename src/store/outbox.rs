@@ -47,9 +47,6 @@ pub struct Deferred {
 impl Store {
     /// Takes up to `limit` packs that are available at `now`, oldest first, and hides them from others until `until` (UTC):
     /// to send them, or, where the outbox is the queue, to work on them.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn take_packs(
         &self,
         now: DateTime<Utc>,
@@ -73,9 +70,6 @@ impl Store {
     }
 
     /// The same for messages to the dead-letter queue.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn take_dead_letters(
         &self,
         now: DateTime<Utc>,
@@ -139,10 +133,8 @@ impl Store {
     /// # Errors
     /// The database is unavailable; then they are received again, and deleted then.
     pub async fn delete_packs(&self, packs: &[Pack]) -> Result<()> {
-        let (ids, event_ids): (Vec<i64>, Vec<Uuid>) = packs
-            .iter()
-            .flat_map(|pack| pack.event_ids.iter().map(|event| (pack.id, *event)))
-            .unzip();
+        let (ids, event_ids): (Vec<i64>, Vec<Uuid>) =
+            packs.iter().flat_map(|pack| pack.event_ids.iter().map(|event| (pack.id, *event))).unzip();
         self.in_time(async {
             sqlx::query(
                 "WITH received AS (
@@ -208,9 +200,6 @@ impl Store {
 
     /// Makes packs available again that were confirmed before `before` and that no worker has deleted since: the queue lost
     /// them. Returns how many.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn resend_packs(&self, now: DateTime<Utc>, before: DateTime<Utc>, limit: usize) -> Result<u64> {
         self.in_time(async {
             let done = sqlx::query(
@@ -228,9 +217,6 @@ impl Store {
     }
 
     /// When the next pack is available (UTC).
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn next_pack_at(&self) -> Result<Option<DateTime<Utc>>> {
         self.in_time(async {
             Ok(sqlx::query_scalar(
@@ -244,9 +230,6 @@ impl Store {
 
     /// Packs that no worker has taken, packs that one has (both only where the outbox is the queue), and messages for the
     /// dead-letter queue.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn outbox_depth(&self, now: DateTime<Utc>) -> Result<(i64, i64, i64)> {
         self.in_time(async {
             Ok(sqlx::query_as(
@@ -263,9 +246,6 @@ impl Store {
     }
 
     /// Messages for the dead-letter queue behind `after`, in order: where the outbox is the queue, they stay here.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn kept_dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetterRow>> {
         self.in_time(async {
             Ok(sqlx::query_as(

@@ -23,10 +23,7 @@ impl Store {
     #[must_use]
     pub fn reserving(&self, reserved: u32) -> Self {
         let most = self.options.max_connections.saturating_sub(reserved).max(LEAST);
-        Self {
-            places: Some(Places(Arc::new(Semaphore::new(most as usize)))),
-            ..self.clone()
-        }
+        Self { places: Some(Places(Arc::new(Semaphore::new(most as usize)))), ..self.clone() }
     }
 
     /// A place, where they are counted.
@@ -41,10 +38,7 @@ impl Store {
             return Ok(Some(place));
         }
         // Rare, and every statement would carry the room for it.
-        let waited = Box::pin(tokio::time::timeout(
-            self.options.acquire_timeout,
-            places.acquire(),
-        ));
+        let waited = Box::pin(tokio::time::timeout(self.options.acquire_timeout, places.acquire()));
         match waited.await {
             Ok(Ok(place)) => Ok(Some(place)),
             _ => Err(sqlx::Error::PoolTimedOut.into()),

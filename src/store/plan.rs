@@ -62,9 +62,6 @@ pub struct PageRequest {
 impl Store {
     /// The local dates through `through` that are not planned under `rules`, in order. Dates before `from` are among them only
     /// if nothing planned them, as after an outage.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn days_to_plan(
         &self,
         rules: &str,
@@ -93,9 +90,6 @@ impl Store {
 
     /// Opens `day`: from then on, every write of a user also plans that day. The planner waits for earlier writers bucket by
     /// bucket.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn open_day(&self, rules: &str, day: NaiveDate) -> Result<()> {
         self.in_time(async {
             sqlx::query(
@@ -112,9 +106,6 @@ impl Store {
 
     /// Plans one page of the users whose day it is. The bucket stays locked until the page is committed: an edit waits, and then
     /// moves what was planned here. No user row is locked or written.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn plan_page(
         &self,
         schedule: &Schedule,
@@ -139,10 +130,7 @@ impl Store {
             // A page must not end between two occasions of one user: the rest of them come with the next page.
             let last = rows.last().map(|row| row.user_id);
             let next = if full {
-                rows.iter()
-                    .map(|row| row.user_id)
-                    .rfind(|id| Some(*id) != last)
-                    .or(last)
+                rows.iter().map(|row| row.user_id).rfind(|id| Some(*id) != last).or(last)
             } else {
                 None
             };
@@ -186,9 +174,6 @@ impl Store {
     }
 
     /// Tries a page of the users whom a planner could not read: those that can be read by now are planned.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn plan_unreadable(
         &self,
         schedule: &Schedule,
@@ -220,12 +205,7 @@ impl Store {
             note_unreadable(&mut transaction, now, &unreadable).await?;
             transaction.commit().await?;
             written.count();
-            Ok(PlanPage {
-                next: None,
-                planned: written.planned,
-                skipped: written.skipped,
-                unreadable,
-            })
+            Ok(PlanPage { next: None, planned: written.planned, skipped: written.skipped, unreadable })
         })
         .await
     }
@@ -233,9 +213,8 @@ impl Store {
 
 /// Waits a moment for the writers of `bucket`, or of all; returns whether they have ended. If not, the transaction is over.
 async fn lock_bucket(transaction: &mut Transaction<'_, Postgres>, bucket: Option<i16>) -> Result<bool> {
-    let usual: String = sqlx::query_scalar("SELECT current_setting('lock_timeout')")
-        .fetch_one(&mut **transaction)
-        .await?;
+    let usual: String =
+        sqlx::query_scalar("SELECT current_setting('lock_timeout')").fetch_one(&mut **transaction).await?;
     set_lock_timeout(transaction, BUCKET_PATIENCE).await?;
     let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2, $3) AS b")
         .bind(BUCKET_LOCKS)
@@ -270,14 +249,8 @@ async fn occasions_of_page(
     let day = request.day;
     // In a common year the 28th stands for the 29th as well, whatever it means to each user.
     let leap_day_too = (day.month(), day.day()) == (2, 28) && !day.leap_year();
-    let days: &[i16] = if leap_day_too {
-        &[28, 29]
-    } else {
-        &[day.day() as i16]
-    };
-    let buckets: Vec<i16> = request
-        .bucket
-        .map_or_else(|| (0..BUCKETS).collect(), |bucket| vec![bucket]);
+    let days: &[i16] = if leap_day_too { &[28, 29] } else { &[day.day() as i16] };
+    let buckets: Vec<i16> = request.bucket.map_or_else(|| (0..BUCKETS).collect(), |bucket| vec![bucket]);
     Ok(sqlx::query_as(
         "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
          FROM occasions o JOIN users u ON u.id = o.user_id
@@ -383,32 +356,16 @@ async fn write_events(
 ) -> Result<Vec<bool>> {
     let ids: Vec<Uuid> = events.iter().map(|_| Uuid::now_v7()).collect();
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
-    let years: Vec<i16> = events
-        .iter()
-        .map(|event| event.occurrence.local_year as i16)
-        .collect();
+    let years: Vec<i16> = events.iter().map(|event| event.occurrence.local_year as i16).collect();
     let states: Vec<&str> = events.iter().map(|event| event.state.as_str()).collect();
-    let reasons: Vec<Option<&str>> = events
-        .iter()
-        .map(|event| event.reason.map(Reason::as_str))
-        .collect();
+    let reasons: Vec<Option<&str>> = events.iter().map(|event| event.reason.map(Reason::as_str)).collect();
     Ok(sqlx::query_scalar(statement)
         .bind(ids)
         .bind(events.iter().map(|event| event.user_id).collect::<Vec<_>>())
         .bind(kinds)
         .bind(years)
-        .bind(
-            events
-                .iter()
-                .map(|event| event.occurrence.local_date)
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            events
-                .iter()
-                .map(|event| event.occurrence.due_at)
-                .collect::<Vec<_>>(),
-        )
+        .bind(events.iter().map(|event| event.occurrence.local_date).collect::<Vec<_>>())
+        .bind(events.iter().map(|event| event.occurrence.due_at).collect::<Vec<_>>())
         .bind(events.iter().map(|event| event.late_from).collect::<Vec<_>>())
         .bind(states)
         .bind(reasons)

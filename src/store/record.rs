@@ -183,11 +183,7 @@ impl Store {
         let mut result = self.recorded(recorded, &ids, &leases, &attempts).await?;
         if result.events.len() + result.locked.len() < deliveries.len() {
             let done = |id: &Uuid| result.events.contains(id) || result.locked.contains(id);
-            let late: Vec<Delivery> = deliveries
-                .iter()
-                .filter(|one| !done(&one.event_id))
-                .copied()
-                .collect();
+            let late: Vec<Delivery> = deliveries.iter().filter(|one| !done(&one.event_id)).copied().collect();
             result.events.extend(self.record_late_deliveries(&late).await?);
         }
         Ok(result)
@@ -201,10 +197,7 @@ impl Store {
         leases: &[Uuid],
         attempts: &[i16],
     ) -> Result<Recorded> {
-        let mut recorded = Recorded {
-            events: events.into_iter().collect(),
-            locked: HashSet::new(),
-        };
+        let mut recorded = Recorded { events: events.into_iter().collect(), locked: HashSet::new() };
         if recorded.events.len() == ids.len() {
             return Ok(recorded);
         }
@@ -231,12 +224,7 @@ impl Store {
             Ok(sqlx::query_scalar(DELIVERED_LATE)
                 .bind(deliveries.iter().map(|one| one.event_id).collect::<Vec<_>>())
                 .bind(deliveries.iter().map(|one| one.attempt).collect::<Vec<_>>())
-                .bind(
-                    deliveries
-                        .iter()
-                        .map(|one| one.status.map(|status| status as i16))
-                        .collect::<Vec<_>>(),
-                )
+                .bind(deliveries.iter().map(|one| one.status.map(|status| status as i16)).collect::<Vec<_>>())
                 .bind(deliveries.iter().map(|one| one.started_at).collect::<Vec<_>>())
                 .bind(deliveries.iter().map(|one| one.finished_at).collect::<Vec<_>>())
                 .fetch_all(&self.pool)
@@ -266,17 +254,9 @@ impl Store {
                     .bind(&ids)
                     .bind(&leases)
                     .bind(&attempts)
+                    .bind(failures.iter().map(|one| one.outcome.as_str()).collect::<Vec<_>>())
                     .bind(
-                        failures
-                            .iter()
-                            .map(|one| one.outcome.as_str())
-                            .collect::<Vec<_>>(),
-                    )
-                    .bind(
-                        failures
-                            .iter()
-                            .map(|one| one.status.map(|status| status as i16))
-                            .collect::<Vec<_>>(),
+                        failures.iter().map(|one| one.status.map(|status| status as i16)).collect::<Vec<_>>(),
                     )
                     .bind(failures.iter().map(|one| one.reason.as_str()).collect::<Vec<_>>())
                     .bind(texts(|one| one.error.as_deref()))

@@ -92,16 +92,9 @@ impl Store {
             );
             filter.push(&mut query);
             if let Some(EventCursor { due_at, id }) = after {
-                query
-                    .push(" AND (e.due_at, e.id) > (")
-                    .push_bind(due_at)
-                    .push(", ")
-                    .push_bind(id)
-                    .push(")");
+                query.push(" AND (e.due_at, e.id) > (").push_bind(due_at).push(", ").push_bind(id).push(")");
             }
-            query
-                .push(" ORDER BY e.due_at, e.id LIMIT ")
-                .push_bind(i64::from(limit));
+            query.push(" ORDER BY e.due_at, e.id LIMIT ").push_bind(i64::from(limit));
             if !dry_run {
                 query.push(" FOR UPDATE OF e");
             }
@@ -124,19 +117,13 @@ impl Store {
             }
             transaction.commit().await?;
             // Where two wait for each other, the second finds fewer than there are: only an empty part is the last.
-            let next = found.last().map(|last| EventCursor {
-                due_at: last.due_at,
-                id: last.id,
-            });
+            let next = found.last().map(|last| EventCursor { due_at: last.due_at, id: last.id });
             Ok(RedrivePage { fates, letters, next })
         })
         .await
     }
 
     /// Cancels an event of which no request is in flight. Its pack, if there is one, is received without it.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn cancel_event(&self, now: DateTime<Utc>, id: Uuid) -> Result<Cancelled> {
         self.in_time(async {
             let state: Option<EventState> = sqlx::query_scalar(CANCEL)

@@ -68,11 +68,7 @@ pub(super) async fn replan_readable(
         }
     }
     occasions.retain(|occasion| !unreadable.contains_key(&occasion.user_id));
-    let users: Vec<Uuid> = users
-        .iter()
-        .copied()
-        .filter(|user| !unreadable.contains_key(user))
-        .collect();
+    let users: Vec<Uuid> = users.iter().copied().filter(|user| !unreadable.contains_key(user)).collect();
     let written = move_and_add(transaction, schedule, now, through, &users, &occasions).await?;
     Ok((written, unreadable.into_iter().collect()))
 }
@@ -110,11 +106,8 @@ async fn move_and_add(
     if let Some(through) = through {
         let mut missing = Vec::new();
         for occasion in occasions {
-            missing.extend(
-                schedule
-                    .events_through(occasion, now, through)
-                    .map(|event| event.learned_at(now)),
-            );
+            missing
+                .extend(schedule.events_through(occasion, now, through).map(|event| event.learned_at(now)));
         }
         let WrittenEvents { planned, skipped } = insert_events(transaction, now, &missing).await?;
         written.planned += planned;
@@ -134,9 +127,8 @@ async fn move_events(
     let mut moved: Vec<(Uuid, NewEvent)> = Vec::new();
     let mut gone = Vec::new();
     for old in movable {
-        let occasion = occasions
-            .iter()
-            .find(|occasion| occasion.user_id == old.user_id && occasion.kind == old.kind);
+        let occasion =
+            occasions.iter().find(|occasion| occasion.user_id == old.user_id && occasion.kind == old.kind);
         // Of a kind that this process does not know it cannot say when it is due, and who does know it has planned that day.
         if occasion.is_some_and(|occasion| schedule.send_at(occasion).is_none()) {
             continue;
@@ -156,10 +148,7 @@ async fn move_events(
         }
     }
     if !gone.is_empty() {
-        sqlx::query("DELETE FROM events WHERE id = ANY($1)")
-            .bind(gone)
-            .execute(&mut **transaction)
-            .await?;
+        sqlx::query("DELETE FROM events WHERE id = ANY($1)").bind(gone).execute(&mut **transaction).await?;
     }
     if moved.is_empty() {
         return Ok(0);
@@ -189,7 +178,5 @@ async fn move_events(
     .bind(now)
     .execute(&mut **transaction)
     .await?;
-    Ok(events()
-        .filter(|event| event.state == EventState::Skipped)
-        .count() as u64)
+    Ok(events().filter(|event| event.state == EventState::Skipped).count() as u64)
 }

@@ -30,9 +30,6 @@ impl Backlog {
 
 impl Store {
     /// The backlog at `now`. Reads due events, packs and leases; no other event.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog> {
         self.in_time(async {
             Ok(sqlx::query_as(
@@ -53,9 +50,6 @@ impl Store {
     }
 
     /// Events in packs that no worker has leased yet.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn queued(&self) -> Result<i64> {
         self.in_time(async {
             Ok(sqlx::query_scalar(
@@ -68,9 +62,6 @@ impl Store {
     }
 
     /// Whether this database has no table yet.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn is_empty(&self) -> Result<bool> {
         self.in_time(async {
             Ok(sqlx::query_scalar(

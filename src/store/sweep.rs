@@ -64,9 +64,6 @@ DELETE FROM events WHERE id IN (SELECT id FROM old)";
 
 impl Store {
     /// Ends leases that expired before `now`. Rows that another transaction holds are left for the next call.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn expire_leases(
         &self,
         now: DateTime<Utc>,
@@ -96,9 +93,6 @@ impl Store {
     }
 
     /// Deletes a batch of events that finished before `before` (UTC), with their attempts. Returns how many.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn forget_events(&self, before: DateTime<Utc>, limit: u32) -> Result<u64> {
         let bound = first_id_of(before);
         self.in_time(async {
@@ -114,9 +108,6 @@ impl Store {
     }
 
     /// Deletes the records of days that were planned for dates before `before`.
-    ///
-    /// # Errors
-    /// The database is unavailable.
     pub async fn forget_planned_days(&self, before: DateTime<Utc>) -> Result<()> {
         self.in_time(async {
             // The last day says how far the plan reaches, however long ago that was.

@@ -150,9 +150,6 @@ impl Store {
     }
 
     /// Ends the live token of this name; gives whether there was one.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn revoke_token(&self, now: DateTime<Utc>, name: &str) -> Result<bool> {
         self.in_time(async {
             let done =
@@ -167,9 +164,6 @@ impl Store {
     }
 
     /// All tokens that there ever were, the newest first.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn tokens(&self) -> Result<Vec<ApiToken>> {
         self.in_time(async {
             let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
@@ -181,9 +175,6 @@ impl Store {
     }
 
     /// Those that may be used at `now`, by what they are found by.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn live_tokens(&self, now: DateTime<Utc>) -> Result<Vec<(TokenHash, ApiToken)>> {
         self.in_time(async {
             let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
@@ -196,9 +187,6 @@ impl Store {
     }
 
     /// Notes that a token was used.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn note_token_use(&self, id: Uuid, now: DateTime<Utc>) -> Result<()> {
         self.in_time(async {
             sqlx::query("UPDATE api_tokens SET last_used_at = greatest(last_used_at, $2) WHERE id = $1")

@@ -13,22 +13,10 @@ pub fn render() -> String {
     let read = |file| fs::read_to_string(file).ok();
     let bytes = read("/proc/self/status").and_then(|status| resident_bytes(&status));
     let seconds = read("/proc/self/stat").and_then(|stat| cpu_seconds(&stat));
-    let bytes = bytes.map(|bytes| {
-        family(
-            "process_resident_memory_bytes",
-            "gauge",
-            "Resident memory",
-            bytes as f64,
-        )
-    });
-    let seconds = seconds.map(|seconds| {
-        family(
-            "process_cpu_seconds_total",
-            "counter",
-            "CPU time, user and system",
-            seconds,
-        )
-    });
+    let bytes =
+        bytes.map(|bytes| family("process_resident_memory_bytes", "gauge", "Resident memory", bytes as f64));
+    let seconds = seconds
+        .map(|seconds| family("process_cpu_seconds_total", "counter", "CPU time, user and system", seconds));
     bytes.into_iter().chain(seconds).collect()
 }
 

@@ -49,9 +49,6 @@ pub enum What {
 
 /// Compares the zones in use from `now` on for a year: each day at noon UTC, and every hour of the days on which this
 /// binary's clocks change. So a change on another day, or at another hour, is seen.
-///
-/// # Errors
-/// The database refuses or is unavailable.
 pub async fn differences(store: &Store, now: DateTime<Utc>) -> store::Result<Vec<Difference>> {
     let in_use = store.zones_in_use().await?;
     let mut found = Vec::new();
@@ -61,11 +58,7 @@ pub async fn differences(store: &Store, now: DateTime<Utc>) -> store::Result<Vec
         for (name, users) in zones {
             let users = *users as u64;
             let Ok(zone) = Zone::parse(name) else {
-                found.push(Difference {
-                    time_zone: name.clone(),
-                    users,
-                    what: What::UnknownToBinary,
-                });
+                found.push(Difference { time_zone: name.clone(), users, what: What::UnknownToBinary });
                 continue;
             };
             let samples = samples(zone, now);
@@ -82,16 +75,8 @@ pub async fn differences(store: &Store, now: DateTime<Utc>) -> store::Result<Vec
             }
         }
         for (name, (zone, users, differing, seen)) in known {
-            let what = if seen {
-                offset(zone, &differing)
-            } else {
-                Some(What::UnknownToDatabase)
-            };
-            found.extend(what.map(|what| Difference {
-                time_zone: name.to_owned(),
-                users,
-                what,
-            }));
+            let what = if seen { offset(zone, &differing) } else { Some(What::UnknownToDatabase) };
+            found.extend(what.map(|what| Difference { time_zone: name.to_owned(), users, what }));
         }
     }
     Ok(found)
@@ -129,18 +114,10 @@ mod tests {
 
     #[test]
     fn a_zone_with_two_changes_a_year_is_looked_at_hourly_on_those_days() {
-        let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z")
-            .unwrap()
-            .to_utc();
+        let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
         let berlin = samples("Europe/Berlin".parse().unwrap(), now);
         assert_eq!(berlin.len(), 366 + 2 * 24);
-        assert!(
-            berlin.contains(
-                &DateTime::parse_from_rfc3339("2026-03-29T01:00:00Z")
-                    .unwrap()
-                    .to_utc()
-            )
-        );
+        assert!(berlin.contains(&DateTime::parse_from_rfc3339("2026-03-29T01:00:00Z").unwrap().to_utc()));
         assert_eq!(samples(Zone::UTC, now).len(), 366);
     }
 }

@@ -65,11 +65,7 @@ pub struct Report {
 /// The zone data of this binary, as it is noted in the database.
 #[must_use]
 pub fn version() -> String {
-    format!(
-        "{}, before 2020 {}",
-        Zone::tzdb_version(),
-        Zone::tzdb_history_version()
-    )
+    format!("{}, before 2020 {}", Zone::tzdb_version(), Zone::tzdb_history_version())
 }
 
 /// Computes all pending events again if they were computed with other data than `version` or by other rules than those of
@@ -77,9 +73,6 @@ pub fn version() -> String {
 /// continued by the next one.
 ///
 /// Users whom this version cannot read are named in the log, and their events stay.
-///
-/// # Errors
-/// The database is unavailable.
 pub async fn recompute(
     store: &Store,
     schedule: &Schedule,
@@ -87,10 +80,7 @@ pub async fn recompute(
     version: &str,
     progress: impl Fn(),
 ) -> store::Result<Outcome> {
-    let basis = Basis {
-        zone_data: version.to_owned(),
-        rules: schedule.rules(),
-    };
+    let basis = Basis { zone_data: version.to_owned(), rules: schedule.rules() };
     let before = store.planning_basis().await?;
     let new_data = before.as_ref().is_none_or(|before| before.zone_data != version);
     let (mut report, mut named) = (Report::default(), 0);
@@ -98,12 +88,7 @@ pub async fn recompute(
         match store.recompute_page(schedule, clock.now(), &basis, PAGE).await? {
             Recomputed::Current => return Ok(Outcome::Current),
             Recomputed::Elsewhere => return Ok(Outcome::Elsewhere),
-            Recomputed::Page {
-                looked_at,
-                moved,
-                unreadable,
-                last,
-            } => {
+            Recomputed::Page { looked_at, moved, unreadable, last } => {
                 progress();
                 report.looked_at += looked_at;
                 if let Some((user_id, error)) = unreadable.first() {
@@ -126,10 +111,7 @@ pub async fn recompute(
 
 fn log(before: Option<&Basis>, after: &Basis, report: &Report) {
     let was = |of: fn(&Basis) -> &String| {
-        before
-            .map(of)
-            .filter(|text| !text.is_empty())
-            .map_or("none", String::as_str)
+        before.map(of).filter(|text| !text.is_empty()).map_or("none", String::as_str)
     };
     let (zone_data, rules) = (was(|basis| &basis.zone_data), was(|basis| &basis.rules));
     if zone_data != after.zone_data {
@@ -147,13 +129,7 @@ fn log(before: Option<&Basis>, after: &Basis, report: &Report) {
 }
 
 fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
-    for Moved {
-        event_id,
-        time_zone,
-        from,
-        to,
-    } in moved
-    {
+    for Moved { event_id, time_zone, from, to } in moved {
         report.moved += 1;
         if *named < NAMED {
             *named += 1;
@@ -185,18 +161,11 @@ pub async fn until_current(
                 tracing::info!("waiting for another process that recomputes pending events");
             }
             Some(Err(error)) => {
-                tracing::warn!(
-                    error = crate::telemetry::chain(&error),
-                    "recomputing pending events failed"
-                );
+                tracing::warn!(error = crate::telemetry::chain(&error), "recomputing pending events failed");
             }
         }
         beats.iter().for_each(Beat::turn);
-        if token
-            .run_until_cancelled(tokio::time::sleep(PAUSE))
-            .await
-            .is_none()
-        {
+        if token.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
             return;
         }
     }

@@ -16,10 +16,7 @@ const NINE: &str = "2026-05-02T09:00:00Z";
 
 /// One event is due, and answers are waited for for a second.
 async fn due() -> World {
-    let settings = [
-        ("webhook.timeout_secs", "1"),
-        ("webhook.connect_timeout_secs", "1"),
-    ];
+    let settings = [("webhook.timeout_secs", "1"), ("webhook.connect_timeout_secs", "1")];
     let world = World::with("2026-05-02T00:00:00Z", &settings).await;
     world.write("u", "1990-05-02", "UTC").await;
     world.tick().await;
@@ -47,28 +44,12 @@ async fn one_attempt(behaviour: Behaviour) -> (World, (String, Option<String>, O
 async fn what_a_receiver_does_after_its_2xx_changes_nothing() {
     let answers = [
         ("no content", Behaviour::Status(204), 204),
-        (
-            "a body that is no JSON",
-            Behaviour::Answer(200, String::new(), b"ok".to_vec()),
-            200,
-        ),
-        (
-            "a body of a megabyte",
-            Behaviour::Answer(201, String::new(), vec![b'x'; 1 << 20]),
-            201,
-        ),
+        ("a body that is no JSON", Behaviour::Answer(200, String::new(), b"ok".to_vec()), 200),
+        ("a body of a megabyte", Behaviour::Answer(201, String::new(), vec![b'x'; 1 << 20]), 201),
         ("a body that does not end", Behaviour::EndlessBody, 200),
-        (
-            "a body that comes byte by byte",
-            Behaviour::SlowBody(Duration::from_millis(20)),
-            200,
-        ),
+        ("a body that comes byte by byte", Behaviour::SlowBody(Duration::from_millis(20)), 200),
         ("a reset in the body", Behaviour::ResetAfterHead, 200),
-        (
-            "a body shorter than it says",
-            bytes("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nok"),
-            200,
-        ),
+        ("a body shorter than it says", bytes("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nok"), 200),
         (
             "a broken chunk",
             bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n"),
@@ -100,32 +81,16 @@ async fn what_a_receiver_does_after_its_2xx_changes_nothing() {
 async fn an_answer_that_is_no_2xx_is_a_failure_with_its_status_and_goes_again() {
     let location = |to: &str| format!("location: {to}\r\n");
     let answers = [
-        (
-            "a redirect to itself",
-            Behaviour::Answer(307, location("/hook"), Vec::new()),
-            307,
-        ),
+        ("a redirect to itself", Behaviour::Answer(307, location("/hook"), Vec::new()), 307),
         ("a redirect without an address", Behaviour::Status(308), 308),
         ("not modified", Behaviour::Status(304), 304),
-        (
-            "a switch of protocols",
-            Behaviour::Answer(101, "upgrade: x\r\n".to_owned(), Vec::new()),
-            101,
-        ),
+        ("a switch of protocols", Behaviour::Answer(101, "upgrade: x\r\n".to_owned(), Vec::new()), 101),
         ("the last status there is", Behaviour::Status(999), 999),
-        (
-            "an endless page about an error",
-            Behaviour::Answer(500, String::new(), vec![b'x'; 1 << 20]),
-            500,
-        ),
+        ("an endless page about an error", Behaviour::Answer(500, String::new(), vec![b'x'; 1 << 20]), 500),
     ];
     for (what, behaviour, status) in answers {
         let (world, attempt) = one_attempt(behaviour).await;
-        assert_eq!(
-            attempt,
-            ("failed".to_owned(), Some("status".to_owned()), Some(status)),
-            "{what}"
-        );
+        assert_eq!(attempt, ("failed".to_owned(), Some("status".to_owned()), Some(status)), "{what}");
         assert_eq!(world.count(Pending).await, 1, "{what}");
     }
 }
@@ -135,26 +100,14 @@ async fn where_no_whole_answer_comes_the_outcome_is_unknown_and_goes_again() {
     let head = b"HTTP/1.1 200 OK\r\n".to_vec();
     let answers = [
         ("silence", Behaviour::Hang, "timeout"),
-        (
-            "a byte now and then",
-            Behaviour::SlowBytes(Duration::from_millis(100)),
-            "timeout",
-        ),
+        ("a byte now and then", Behaviour::SlowBytes(Duration::from_millis(100)), "timeout"),
         ("a reset", Behaviour::Reset, "broken"),
         ("a closed connection", Behaviour::Bytes(Vec::new()), "broken"),
         ("half a head", bytes("HTTP/1.1 200 OK\r\ncontent-le"), "broken"),
         ("another protocol", bytes("SSH-2.0-OpenSSH_9.2\r\n"), "broken"),
         ("no status", bytes("HTTP/1.1 yes OK\r\n\r\n"), "broken"),
-        (
-            "headers without end",
-            Behaviour::Flood(head.clone(), b"x-more: and more\r\n".to_vec()),
-            "broken",
-        ),
-        (
-            "one header without end",
-            Behaviour::Flood(head, vec![b'x'; 4096]),
-            "broken",
-        ),
+        ("headers without end", Behaviour::Flood(head.clone(), b"x-more: and more\r\n".to_vec()), "broken"),
+        ("one header without end", Behaviour::Flood(head, vec![b'x'; 4096]), "broken"),
         (
             "a lying length",
             bytes("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx"),
@@ -168,22 +121,13 @@ async fn where_no_whole_answer_comes_the_outcome_is_unknown_and_goes_again() {
     ];
     for (what, behaviour, reason) in answers {
         let (world, attempt) = one_attempt(behaviour).await;
-        assert_eq!(
-            attempt,
-            ("unknown".to_owned(), Some(reason.to_owned()), None),
-            "{what}"
-        );
+        assert_eq!(attempt, ("unknown".to_owned(), Some(reason.to_owned()), None), "{what}");
         assert_eq!(world.count(Pending).await, 1, "{what}");
         // The next one carries the same id, so the receiver can tell.
         world.receiver.script([]);
         world.set("2026-05-02T09:00:31Z");
         world.minute().await;
-        let ids: Vec<String> = world
-            .receiver
-            .records()
-            .into_iter()
-            .map(|record| record.event_id)
-            .collect();
+        let ids: Vec<String> = world.receiver.records().into_iter().map(|record| record.event_id).collect();
         assert_eq!(ids, [ids[0].as_str(); 2], "{what}");
         assert_eq!(world.count(Delivered).await, 1, "{what}");
     }
@@ -192,9 +136,7 @@ async fn where_no_whole_answer_comes_the_outcome_is_unknown_and_goes_again() {
 #[tokio::test]
 async fn two_copies_a_moment_apart_make_one_request() {
     let world = due().await;
-    world
-        .receiver
-        .script([Behaviour::slow(Duration::from_millis(300))]);
+    world.receiver.script([Behaviour::slow(Duration::from_millis(300))]);
     world.tick().await;
     // The first is in flight, at one worker, when the copy comes to another.
     let (first, second) = (world.pool(), world.pool());
@@ -229,10 +171,7 @@ async fn a_greeting_that_hangs_delays_no_other() {
     let pool = world.pool();
     // The others are recorded while that one still hangs, which it does until the timeout of a second.
     let others = async {
-        eventually("the others", async || {
-            (world.count(Delivered).await == 30).then_some(())
-        })
-        .await;
+        eventually("the others", async || (world.count(Delivered).await == 30).then_some(())).await;
         world.count(Delivering).await
     };
     let (worked, hanging) = tokio::join!(pool.run_once(), others);
@@ -245,9 +184,7 @@ async fn a_greeting_that_hangs_delays_no_other() {
 async fn a_receiver_that_wants_less_is_asked_again_later_and_not_given_up() {
     let world = due().await;
     let later = "retry-after: 7200\r\n".to_owned();
-    world
-        .receiver
-        .script([Behaviour::Answer(429, later, Vec::new()), Behaviour::Status(200)]);
+    world.receiver.script([Behaviour::Answer(429, later, Vec::new()), Behaviour::Status(200)]);
     world.minute().await;
     world.set("2026-05-02T10:59:59Z");
     world.minute().await;
@@ -278,11 +215,8 @@ fn foreign() -> impl Strategy<Value = String> {
         Just(Value::Null),
         Just(json!({ "id": [] })),
     ];
-    let version = prop_oneof![
-        Just(json!(1)),
-        any::<u64>().prop_map(Value::from),
-        ".{0,3}".prop_map(Value::from)
-    ];
+    let version =
+        prop_oneof![Just(json!(1)), any::<u64>().prop_map(Value::from), ".{0,3}".prop_map(Value::from)];
     let near = (version, event, any::<bool>()).prop_map(|(v, event, more)| {
         let mut message = json!({ "v": v, "events": [event] });
         if more {
@@ -291,20 +225,11 @@ fn foreign() -> impl Strategy<Value = String> {
         message.to_string()
     });
     let cut = (0_usize..60).prop_map(|at| {
-        let message = bday::pipeline::queue::Message {
-            pack: Some(1),
-            event_ids: vec![Uuid::from_u128(7)],
-        };
+        let message = bday::pipeline::queue::Message { pack: Some(1), event_ids: vec![Uuid::from_u128(7)] };
         let whole = bday::pipeline::queue::encode(&message);
         whole[..at.min(whole.len())].to_owned()
     });
-    prop_oneof![
-        near,
-        cut,
-        ".{0,200}",
-        Just("[".repeat(4000)),
-        Just("x".repeat(300_000))
-    ]
+    prop_oneof![near, cut, ".{0,200}", Just("[".repeat(4000)), Just("x".repeat(300_000))]
 }
 
 proptest! {

@@ -19,10 +19,7 @@ fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         ("BDAY__QUEUE__KIND", "postgres"),
         ("BDAY__WEBHOOK__URL", "https://example.org/"),
     ];
-    let all = all
-        .iter()
-        .chain(variables)
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let all = all.iter().chain(variables).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     config::load(None, all.collect())
 }
 
@@ -33,10 +30,7 @@ fn error(variables: &[(&str, &str)]) -> String {
 #[test]
 fn the_names_that_stay_fixed_are_known() {
     let config = load(&[
-        (
-            "BDAY__QUEUE__SQS__URL",
-            "http://localhost:4566/000000000000/bday-messages",
-        ),
+        ("BDAY__QUEUE__SQS__URL", "http://localhost:4566/000000000000/bday-messages"),
         ("BDAY__QUEUE__CREATE", "true"),
         ("BDAY__WEBHOOK__TIMEOUT_SECS", "7"),
         ("BDAY__WORKER__MAX_IN_FLIGHT", "1000"),
@@ -46,10 +40,7 @@ fn the_names_that_stay_fixed_are_known() {
     let config = config.unwrap();
     assert_eq!(config.retry.schedule_secs, [1, 2, 3, 4]);
     assert!(config.queue.create);
-    assert_eq!(
-        (config.webhook.timeout_secs, config.worker.max_in_flight),
-        (7, 1000)
-    );
+    assert_eq!((config.webhook.timeout_secs, config.worker.max_in_flight), (7, 1000));
     assert_eq!(load(&[]).unwrap().http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(load(&[]).unwrap().retry.schedule_secs, [30, 120, 600, 1800]);
 }
@@ -58,19 +49,13 @@ fn the_names_that_stay_fixed_are_known() {
 fn a_typo_in_a_key_is_refused_with_the_key_that_was_meant() {
     let error = error(&[("BDAY__WEBHOOK__TIMOUT_SECS", "5")]);
     assert!(error.contains("BDAY__WEBHOOK__TIMOUT_SECS"), "{error}");
-    assert!(
-        error.contains("did you mean BDAY__WEBHOOK__TIMEOUT_SECS"),
-        "{error}"
-    );
+    assert!(error.contains("did you mean BDAY__WEBHOOK__TIMEOUT_SECS"), "{error}");
 }
 
 #[test]
 fn a_value_of_the_wrong_type_names_its_key() {
     let error = error(&[("BDAY__WORKER__MAX_IN_FLIGHT", "many")]);
-    assert!(
-        error.contains("worker.max_in_flight") && error.contains("many"),
-        "{error}"
-    );
+    assert!(error.contains("worker.max_in_flight") && error.contains("many"), "{error}");
 }
 
 #[test]
@@ -80,11 +65,7 @@ fn values_that_contradict_each_other_are_all_named_at_once() {
         ("BDAY__RETRY__SCHEDULE_SECS", "30"),
         ("BDAY__QUEUE__WAIT_SECS", "60"),
     ]);
-    for key in [
-        "webhook.timeout_secs is 30",
-        "retry.schedule_secs has 1 waits",
-        "queue.wait_secs is 60",
-    ] {
+    for key in ["webhook.timeout_secs is 30", "retry.schedule_secs has 1 waits", "queue.wait_secs is 60"] {
         assert!(error.contains(key), "{key} is missing in {error}");
     }
 }
@@ -97,11 +78,7 @@ fn seconds_of_ages_are_refused_with_their_bound() {
         ("BDAY__LATE__MAX_SECS", "late.max_secs", "60 to 2592000"),
         ("BDAY__PLAN__HORIZON_SECS", "plan.horizon_secs", "0 to 2592000"),
         ("BDAY__QUEUE__VISIBILITY_SECS", "queue.visibility_secs", "43200"),
-        (
-            "BDAY__WEBHOOK__TIMEOUT_SECS",
-            "webhook.timeout_secs",
-            "queue.visibility_secs is 30",
-        ),
+        ("BDAY__WEBHOOK__TIMEOUT_SECS", "webhook.timeout_secs", "queue.visibility_secs is 30"),
     ] {
         let error = error(&[(variable, &ages)]);
         for part in [key, &ages, bound] {
@@ -117,11 +94,7 @@ fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
         ("BDAY__DATABASE__TLS", "database.tls", "verify-full"),
         ("BDAY__HTTP__AUTH", "http.auth", "`required` or `off`"),
         ("BDAY__LOG__FORMAT", "log.format", "json"),
-        (
-            "BDAY__WEBHOOK__ADDRESSES",
-            "webhook.addresses",
-            "`any` or `public`",
-        ),
+        ("BDAY__WEBHOOK__ADDRESSES", "webhook.addresses", "`any` or `public`"),
         ("BDAY__PLAN__LATE_JOIN", "plan.late_join", "`send` or `skip`"),
     ] {
         let error = error(&[(variable, "rabbit")]);
@@ -130,20 +103,12 @@ fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
         }
     }
     let error = error(&[("BDAY__HTTP__LISTEN", "8080")]);
-    assert!(
-        error.contains("http.listen") && error.contains("127.0.0.1:8080"),
-        "{error}"
-    );
+    assert!(error.contains("http.listen") && error.contains("127.0.0.1:8080"), "{error}");
 }
 
 #[test]
 fn a_level_that_would_silence_the_log_is_refused() {
-    for level in [
-        "loud",
-        "info,bday::pipeline::worker",
-        "info,bday::pipeline::worker=loud",
-        "",
-    ] {
+    for level in ["loud", "info,bday::pipeline::worker", "info,bday::pipeline::worker=loud", ""] {
         let error = error(&[("BDAY__LOG__LEVEL", level)]);
         assert!(error.contains("log.level"), "{level}: {error}");
     }
@@ -155,10 +120,7 @@ fn a_level_that_would_silence_the_log_is_refused() {
 #[test]
 fn a_key_that_is_like_no_other_gets_no_wild_guess() {
     let error = error(&[("BDAY__FOO__A", "1")]);
-    assert!(
-        error.contains("BDAY__FOO__A") && !error.contains("did you mean"),
-        "{error}"
-    );
+    assert!(error.contains("BDAY__FOO__A") && !error.contains("did you mean"), "{error}");
 }
 
 #[tokio::test]
@@ -178,10 +140,8 @@ async fn all_that_is_missing_is_named_at_once_and_only_by_who_needs_it() {
 async fn what_the_database_says_is_told_once_and_without_its_source() {
     let database = Database::empty().await;
     let (server, _) = database.url().rsplit_once('/').unwrap();
-    let listed = Bday::new(["user", "list"])
-        .env("BDAY__DATABASE__URL", format!("{server}/nowhere"))
-        .finish()
-        .await;
+    let listed =
+        Bday::new(["user", "list"]).env("BDAY__DATABASE__URL", format!("{server}/nowhere")).finish().await;
     assert_eq!(listed.status.code(), Some(1), "{listed:?}");
     assert_eq!(listed.stderr.matches("does not exist").count(), 1, "{listed:?}");
     assert!(!listed.stderr.contains("at line"), "{listed:?}");
@@ -211,10 +171,7 @@ async fn the_daemon_says_why_the_database_is_away_and_goes_on_trying() {
         .env("BDAY__QUEUE__KIND", "postgres")
         .env("BDAY__WEBHOOK__URL", "http://127.0.0.1:9/")
         .env("BDAY__HTTP__LISTEN", "127.0.0.1:0")
-        .env(
-            "BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE",
-            "{{ years }} years, {{ first_name }}!",
-        )
+        .env("BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE", "{{ years }} years, {{ first_name }}!")
         .start();
     let tries = eventually("two tries", async || {
         let logs = daemon.logs();
@@ -227,31 +184,19 @@ async fn the_daemon_says_why_the_database_is_away_and_goes_on_trying() {
         assert!(error.contains("127.0.0.1:1: Connection refused"), "{error}");
     }
     let logs = daemon.logs();
-    let gaps: Vec<_> = logs
-        .iter()
-        .filter(|line| line["kinds"] == "work_anniversary")
-        .collect();
-    assert!(
-        gaps.len() == 1 && gaps[0]["message"].as_str().unwrap().contains("{% if years %}"),
-        "{logs:?}"
-    );
+    let gaps: Vec<_> = logs.iter().filter(|line| line["kinds"] == "work_anniversary").collect();
+    assert!(gaps.len() == 1 && gaps[0]["message"].as_str().unwrap().contains("{% if years %}"), "{logs:?}");
     daemon.terminate();
     assert!(daemon.exit().await.success());
 }
 
 #[test]
 fn a_further_kind_needs_no_code_and_a_typo_in_it_is_found() {
-    let kind = (
-        "BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE",
-        "{{ years }} years, {{ first_name }}!",
-    );
+    let kind = ("BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE", "{{ years }} years, {{ first_name }}!");
     let complete = [kind, ("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")];
     assert!(load(&complete).unwrap().kinds.contains_key("work_anniversary"));
     let like_the_birthday = load(&[kind, ("BDAY__KINDS__BIRTHDAY__SEND_AT", "07:30")]).unwrap();
-    assert_eq!(
-        like_the_birthday.kinds["work_anniversary"].send_at,
-        "07:30".parse().unwrap()
-    );
+    assert_eq!(like_the_birthday.kinds["work_anniversary"].send_at, "07:30".parse().unwrap());
     let silent = error(&[("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")]);
     assert!(
         silent.contains("kinds.work_anniversary.message is missing") && silent.contains("{{ full_name }}"),
@@ -310,10 +255,7 @@ async fn the_configuration_is_shown_with_where_it_comes_from_and_without_secrets
     let find = |key: &str| keys.iter().find(|shown| shown["key"] == key).unwrap();
     assert_eq!(find("queue.kind")["origin"], "environment");
     assert_eq!(find("worker.max_in_flight")["origin"], "default");
-    assert_eq!(
-        find("webhook.url")["value"],
-        "https://hooks.example.org/[redacted]"
-    );
+    assert_eq!(find("webhook.url")["value"], "https://hooks.example.org/[redacted]");
 }
 
 #[tokio::test]
@@ -333,13 +275,7 @@ async fn a_bad_line_is_reported_with_its_number_and_the_rest_goes_in() {
     assert_eq!(imported.status.code(), Some(1), "{imported:?}");
     let report: Value = serde_json::from_str(&imported.stdout).unwrap();
     assert_eq!((&report["created"], &report["failed"]), (&2.into(), &5.into()));
-    let expected = [
-        (3, "birth_date"),
-        (4, "Europe/Istanbul"),
-        (5, "U+0000"),
-        (6, "3 fields"),
-        (7, "quote"),
-    ];
+    let expected = [(3, "birth_date"), (4, "Europe/Istanbul"), (5, "U+0000"), (6, "3 fields"), (7, "quote")];
     for (error, (line, reason)) in report["errors"].as_array().unwrap().iter().zip(expected) {
         assert_eq!(error["line"], line);
         assert!(error["reason"].as_str().unwrap().contains(reason), "{error}");
@@ -369,10 +305,7 @@ async fn a_file_whose_line_ends_are_cr_alone_is_refused_and_one_such_line_is_rep
     assert_eq!((&report["created"], &report["failed"]), (&2.into(), &1.into()));
     let error = &report["errors"][0];
     assert_eq!(error["line"], 3);
-    assert!(
-        error["reason"].as_str().unwrap().contains("LF or CRLF"),
-        "{error}"
-    );
+    assert!(error["reason"].as_str().unwrap().contains("LF or CRLF"), "{error}");
 }
 
 #[tokio::test]
@@ -383,11 +316,7 @@ async fn a_hundred_megabytes_on_one_line_are_one_bad_line() {
     let imported = import(&csv).await;
     let report: Value = serde_json::from_str(&imported.stdout).unwrap();
     assert_eq!(
-        (
-            &report["created"],
-            &report["failed"],
-            &report["errors"][0]["line"]
-        ),
+        (&report["created"], &report["failed"], &report["errors"][0]["line"]),
         (&2.into(), &1.into(), &3.into())
     );
 }
@@ -439,10 +368,7 @@ struct Temporary(PathBuf);
 impl Temporary {
     fn with(content: &[u8]) -> Self {
         let path = std::env::temp_dir().join(format!("bday-test-{}.csv", uuid::Uuid::now_v7()));
-        std::fs::File::create_new(&path)
-            .unwrap()
-            .write_all(content)
-            .unwrap();
+        std::fs::File::create_new(&path).unwrap().write_all(content).unwrap();
         Self(path)
     }
 }

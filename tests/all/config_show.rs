@@ -44,12 +44,8 @@ async fn a_secret_under_a_key_that_does_not_exist_is_not_shown() {
             .finish()
             .await;
         refused(&shown);
-        for key in [
-            "database.pasword",
-            "database.credentials.password",
-            "webhook.signing",
-            "webhook.secret",
-        ] {
+        for key in ["database.pasword", "database.credentials.password", "webhook.signing", "webhook.secret"]
+        {
             assert!(shown.stdout.contains(key), "{key}: {shown:?}");
         }
         assert!(shown.stderr.contains("BDAY__WEBHOOK__SECRET"), "{shown:?}");
@@ -60,16 +56,8 @@ async fn a_secret_under_a_key_that_does_not_exist_is_not_shown() {
 async fn a_line_that_is_no_toml_is_named_and_not_repeated() {
     for (content, place, problem) in [
         ("[database]\npassword = hunter2\n", "line 2, column 12", "quoted"),
-        (
-            "[database]\npassword = \"hunter2\n",
-            "line 2, column",
-            "basic string",
-        ),
-        (
-            "[database]\r\npassword = \"hunter2\" x\r\n",
-            "line 2, column 22",
-            "expected newline",
-        ),
+        ("[database]\npassword = \"hunter2\n", "line 2, column", "basic string"),
+        ("[database]\r\npassword = \"hunter2\" x\r\n", "line 2, column 22", "expected newline"),
         (
             "database.password = \"hunter2\"\ndatabase.password = \"hunter2\"\n",
             "line 2, column",
@@ -79,9 +67,7 @@ async fn a_line_that_is_no_toml_is_named_and_not_repeated() {
     ] {
         let file = File::with(content);
         for command in [["config", "show"], ["user", "list"]] {
-            let shown = Bday::new(["--config", file.path()].into_iter().chain(command))
-                .finish()
-                .await;
+            let shown = Bday::new(["--config", file.path()].into_iter().chain(command)).finish().await;
             refused(&shown);
             for part in [file.path(), place, problem] {
                 assert!(shown.stderr.contains(part), "{part}: {shown:?}");
@@ -92,9 +78,7 @@ async fn a_line_that_is_no_toml_is_named_and_not_repeated() {
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_named() {
-    let shown = Bday::new(["--config", "/nowhere/bday.toml", "config", "show"])
-        .finish()
-        .await;
+    let shown = Bday::new(["--config", "/nowhere/bday.toml", "config", "show"]).finish().await;
     refused(&shown);
     assert!(shown.stderr.contains("/nowhere/bday.toml"), "{shown:?}");
 }

@@ -54,10 +54,7 @@ async fn a_recomputation_that_is_given_up_at_any_moment_leaves_no_transaction_be
     let world = World::at("2026-05-02T00:00:00Z").await;
     let (store, schedule) = (small_store(&world), world.config.schedule());
     give_up_again_and_again(&world, &store, async || {
-        let basis = Basis {
-            zone_data: "2026z".to_owned(),
-            rules: schedule.rules(),
-        };
+        let basis = Basis { zone_data: "2026z".to_owned(), rules: schedule.rules() };
         drop(store.recompute_page(&schedule, instant(NINE), &basis, 10).await);
     })
     .await;
@@ -137,10 +134,7 @@ async fn requests_that_hang_leave_connections_to_the_stages() {
     let (asked, everybody) = (store.reserving(5), UserFilter::default());
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     let mut lock = other.begin().await.unwrap();
-    sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
     let list = || asked.list_users(&everybody, Uuid::nil(), 10);
     let mut requests: Vec<_> = (0..50).map(|_| Box::pin(list())).collect();
     let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
@@ -189,10 +183,7 @@ async fn connections_that_fell_silent_are_replaced() {
     let store = Store::new(url.as_str(), &options).unwrap();
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     let mut lock = other.begin().await.unwrap();
-    sqlx::query("LOCK TABLE planned_days IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    sqlx::query("LOCK TABLE planned_days IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
     let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     let day = instant(NINE).date_naive();
     let silent = eventually("both connections to be in use", async || {
@@ -206,10 +197,7 @@ async fn connections_that_fell_silent_are_replaced() {
     });
     let (one, two, ()) = tokio::join!(store.open_day("r", day), store.open_day("r", day), silent);
     assert!(one.is_err() && two.is_err());
-    eventually("the database to be reached again", async || {
-        store.clock().await.ok()
-    })
-    .await;
+    eventually("the database to be reached again", async || store.clock().await.ok()).await;
 }
 
 /// With one connection.

@@ -75,11 +75,7 @@ async fn delivers(world: &World, delivery: Delivery) -> bool {
 
 /// The sweep `secs` after nine, with this many attempts allowed.
 async fn sweep(world: &World, secs: i64, max_attempts: u32) -> Expired {
-    world
-        .store
-        .expire_leases(after(secs), max_attempts, Duration::from_secs(30))
-        .await
-        .unwrap()
+    world.store.expire_leases(after(secs), max_attempts, Duration::from_secs(30)).await.unwrap()
 }
 
 /// Claims what is pending, `secs` after nine.
@@ -94,11 +90,7 @@ async fn one_worker_holds_a_lease_until_it_expires() {
     let first = lease(&world, event, 0).await;
     assert_eq!(first.1, 1);
     assert!(world.lease(&[event]).await.1.is_empty());
-    assert_eq!(
-        sweep(&world, 30, 5).await,
-        Expired::default(),
-        "it lasts for 30 s"
-    );
+    assert_eq!(sweep(&world, 30, 5).await, Expired::default(), "it lasts for 30 s");
     assert_eq!(sweep(&world, 31, 5).await, Expired { requeued: 1, dead: 0 });
     claim(&world, 31).await;
     assert_eq!(lease(&world, event, 31).await.1, 2);
@@ -118,10 +110,7 @@ async fn a_worker_whose_lease_was_taken_over_changes_nothing() {
     let recorded = world.store.record_failures(&failed, &[]).await.unwrap();
     assert!(recorded.events.is_empty() && recorded.locked.is_empty());
     assert!(delivers(&world, delivery(event, second, 33)).await);
-    assert_eq!(
-        world.outcomes(event).await,
-        [(1, "failed".to_owned()), (2, "delivered".to_owned())]
-    );
+    assert_eq!(world.outcomes(event).await, [(1, "failed".to_owned()), (2, "delivered".to_owned())]);
 }
 
 #[tokio::test]
@@ -187,10 +176,7 @@ async fn an_event_that_lost_a_worker_is_alone_in_its_pack() {
             .unwrap()
     };
     assert_eq!(packs().await.iter().sum::<i32>(), 40);
-    let lost: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events LIMIT 2")
-        .fetch_all(&pool)
-        .await
-        .unwrap();
+    let lost: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events LIMIT 2").fetch_all(&pool).await.unwrap();
     world.lease(&lost).await;
     sqlx::query("DELETE FROM outbox").execute(&pool).await.unwrap();
     sweep(&world, 31, 5).await;
@@ -239,11 +225,7 @@ async fn a_delivery_counts_though_the_sweep_came_first() {
         }
         let found = world.store.event(event).await.unwrap().unwrap();
         assert_eq!((found.state, found.reason), (Delivered, None));
-        assert_eq!(
-            world.outcomes(event).await,
-            [(1, "delivered".to_owned())],
-            "{swept_to:?}"
-        );
+        assert_eq!(world.outcomes(event).await, [(1, "delivered".to_owned())], "{swept_to:?}");
         assert_eq!(world.dead_messages().await, 0);
         world.clock.set(after(120));
         world.minute().await;
@@ -270,11 +252,7 @@ async fn a_failure_told_after_the_sweep_changes_no_state() {
         let first = lease(&world, event, 0).await;
         sweep(&world, 100, max_attempts).await;
         for next in [NextStep::Retry(after(7200)), NextStep::Dead] {
-            let recorded = world
-                .store
-                .record_failures(&[failure(event, first, next)], &[])
-                .await
-                .unwrap();
+            let recorded = world.store.record_failures(&[failure(event, first, next)], &[]).await.unwrap();
             assert_eq!((recorded.events.len(), world.count(swept_to).await), (0, 1));
         }
         // But how the attempt ended is known now.
@@ -312,10 +290,7 @@ async fn after_a_crash_the_greeting_goes_out_when_the_lease_expires() {
     world.clock.set(after(31));
     world.minute().await;
     assert_eq!(world.greetings(), 1);
-    assert_eq!(
-        world.outcomes(event).await,
-        [(1, "unknown".to_owned()), (2, "delivered".to_owned())]
-    );
+    assert_eq!(world.outcomes(event).await, [(1, "unknown".to_owned()), (2, "delivered".to_owned())]);
 }
 
 #[tokio::test]
@@ -325,10 +300,7 @@ async fn a_worker_that_dies_in_the_last_attempt_leaves_a_dead_letter() {
     world.clock.set(after(31));
     world.minute().await;
     let found = world.store.event(event).await.unwrap().unwrap();
-    assert_eq!(
-        (found.state, found.reason.as_deref()),
-        (Dead, Some("worker_lost"))
-    );
+    assert_eq!((found.state, found.reason.as_deref()), (Dead, Some("worker_lost")));
     assert_eq!(world.outcomes(event).await, [(1, "unknown".to_owned())]);
     assert_eq!((world.dead_messages().await, world.greetings()), (1, 0));
 }
@@ -342,10 +314,7 @@ async fn a_lease_of_many_is_swept_as_a_whole() {
     world.set(NINE);
     world.tick().await;
     let pool = world.database.pool().await;
-    let all: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events")
-        .fetch_all(&pool)
-        .await
-        .unwrap();
+    let all: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events").fetch_all(&pool).await.unwrap();
     world.lease(&all).await;
     // One of them is held by another transaction: it is left for the next sweep, and delays no other.
     let mut other = pool.begin().await.unwrap();
@@ -357,9 +326,6 @@ async fn a_lease_of_many_is_swept_as_a_whole() {
     assert_eq!(sweep(&world, 31, 5).await.requeued, 29);
     other.rollback().await.unwrap();
     assert_eq!(sweep(&world, 31, 5).await.requeued, 1);
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM leases")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM leases").fetch_one(&pool).await.unwrap();
     assert_eq!((left, world.count(Pending).await), (0, 30));
 }

@@ -61,14 +61,10 @@ async fn greeted(world: &World, api: &Server) -> Uuid {
         "firstName": NAME, "lastName": "Quetzal", "birthDate": "1987-05-10", "timeZone": "Asia/Kolkata",
         "externalId": EXTERNAL_ID,
     });
-    let created = api
-        .json_with("POST", "/v1/users", &[("idempotency-key", "once-only")], &body)
-        .await
-        .expect(201);
+    let created =
+        api.json_with("POST", "/v1/users", &[("idempotency-key", "once-only")], &body).await.expect(201);
     let answer = format!("{NAME} is no pupil of ours");
-    world
-        .receiver
-        .next([Behaviour::Answer(500, String::new(), answer.into_bytes())]);
+    world.receiver.next([Behaviour::Answer(500, String::new(), answer.into_bytes())]);
     world.set("2026-05-08T00:00:00Z");
     world.minute().await;
     world.set(DUE);
@@ -85,12 +81,8 @@ async fn delete(world: &World, api: &Server) {
 /// Nothing of the user but its id, and no date but those of the requests and the year of its event.
 async fn assert_forgotten(world: &World, user: Uuid) {
     let rows = dump(world).await;
-    let hash = |text: &str| {
-        format!(
-            "{:032x}",
-            u128::from_be_bytes(Sha256::digest(text)[..16].try_into().unwrap())
-        )
-    };
+    let hash =
+        |text: &str| format!("{:032x}", u128::from_be_bytes(Sha256::digest(text)[..16].try_into().unwrap()));
     let (id_hash, key_hash) = (hash(EXTERNAL_ID), hash(" once-only"));
     for private in [
         NAME,
@@ -109,17 +101,12 @@ async fn assert_forgotten(world: &World, user: Uuid) {
         let found: Vec<_> = rows.iter().filter(|(_, row)| row.contains(private)).collect();
         assert!(found.is_empty(), "{private:?} is in {found:?}");
     }
-    let of_events = rows
-        .iter()
-        .filter(|(table, _)| table == "public.events" || table == "public.attempts");
+    let of_events = rows.iter().filter(|(table, _)| table == "public.events" || table == "public.attempts");
     let mut events = 0;
     for (table, row) in of_events {
         let row = row.replace(&user.to_string(), "");
         let years: BTreeSet<String> = dates(&row);
-        assert!(
-            years.iter().all(|date| date.ends_with("-01-01")),
-            "{years:?} in {table} {row}"
-        );
+        assert!(years.iter().all(|date| date.ends_with("-01-01")), "{years:?} in {table} {row}");
         events += 1;
     }
     assert!(events >= 2, "an event and its attempts stay on record");
@@ -171,12 +158,7 @@ async fn a_deleted_user_is_explained_without_dates() {
     let user = greeted(&world, &api).await;
     world.minute().await;
     delete(&world, &api).await;
-    let facts = world
-        .store
-        .facts(UserRef::External(EXTERNAL_ID))
-        .await
-        .unwrap()
-        .unwrap();
+    let facts = world.store.facts(UserRef::External(EXTERNAL_ID)).await.unwrap().unwrap();
     assert_eq!(facts.user_id, user);
     let told = explain(facts, &world.config.terms(), world.clock.now());
     let (status, why) = (told.this_year[0].status, told.this_year[0].why.as_str());
@@ -187,16 +169,9 @@ async fn a_deleted_user_is_explained_without_dates() {
         .await
         .succeeded();
     assert!(text.contains("2026") && text.contains("delivered"), "{text}");
-    let ids: Vec<&str> = text
-        .split_whitespace()
-        .filter(|word| Uuid::try_parse(word).is_ok())
-        .collect();
+    let ids: Vec<&str> = text.split_whitespace().filter(|word| Uuid::try_parse(word).is_ok()).collect();
     let without_ids = ids.iter().fold(text.clone(), |text, id| text.replace(id, ""));
-    assert_eq!(
-        dates(&without_ids),
-        BTreeSet::from(["2026-05-20".to_owned()]),
-        "{text}"
-    );
+    assert_eq!(dates(&without_ids), BTreeSet::from(["2026-05-20".to_owned()]), "{text}");
 }
 
 #[tokio::test]
@@ -209,16 +184,10 @@ async fn a_returning_user_is_known_by_its_events_of_before() {
     let path = format!("/v1/users/by-external-id/{EXTERNAL_ID}");
     api.call("DELETE", &path, &[], Body::empty()).await.expect(204);
     let back = json!({ "firstName": NAME, "birthDate": "1987-05-10", "timeZone": "Asia/Kolkata" });
-    assert_eq!(
-        api.json("PUT", &path, &back).await.expect(201)["id"],
-        user.to_string()
-    );
+    assert_eq!(api.json("PUT", &path, &back).await.expect(201)["id"], user.to_string());
     world.minute().await;
     assert_eq!(world.greetings(), 1);
     let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
     let told = explain(facts, &world.config.terms(), instant(DUE));
-    assert_eq!(
-        (told.this_year[0].status, told.this_year[0].why.as_str()),
-        (Status::Delivered, "delivered")
-    );
+    assert_eq!((told.this_year[0].status, told.this_year[0].why.as_str()), (Status::Delivered, "delivered"));
 }

@@ -33,12 +33,7 @@ impl Home {
         let processes = Path::new("/proc").read_dir().unwrap().flatten();
         let commands = processes.filter_map(|it| std::fs::read_to_string(it.path().join("cmdline")).ok());
         let running = commands.filter(|command| command.contains(self.0.to_str().unwrap()));
-        let files = self
-            .0
-            .read_dir()
-            .unwrap()
-            .flatten()
-            .map(|it| it.path().display().to_string());
+        let files = self.0.read_dir().unwrap().flatten().map(|it| it.path().display().to_string());
         running.chain(files).collect()
     }
 }
@@ -51,13 +46,8 @@ impl Drop for Home {
 
 /// The addresses of the inbox and of the daemon.
 fn addresses<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<SocketAddr> {
-    let after_scheme = lines
-        .into_iter()
-        .filter_map(|line| Some(line.split_once(" http://")?.1));
-    after_scheme
-        .map(|it| it.split('/').next().unwrap().parse().unwrap())
-        .take(2)
-        .collect()
+    let after_scheme = lines.into_iter().filter_map(|line| Some(line.split_once(" http://")?.1));
+    after_scheme.map(|it| it.split('/').next().unwrap().parse().unwrap()).take(2).collect()
 }
 
 fn is_greeting(line: &str) -> bool {
@@ -81,23 +71,13 @@ async fn a_demo_that_runs_once_delivers_what_is_due_and_ends_with_success() {
     assert!(!done.stdout.contains('\x1b'), "{}", done.stdout);
 
     let lines: Vec<&str> = done.stdout.lines().collect();
-    assert!(
-        lines[0].starts_with("Inbox    http://127.0.0.1:"),
-        "{}",
-        done.stdout
-    );
+    assert!(lines[0].starts_with("Inbox    http://127.0.0.1:"), "{}", done.stdout);
     assert!(lines.contains(&"Imported 9 people in 9 time zones. 4 have their birthday today, each at a send time of their own:"), "{}", done.stdout);
     let greetings: Vec<_> = lines.iter().filter(|line| is_greeting(line)).collect();
     assert_eq!(greetings.len(), 4, "{}", done.stdout);
     for greeting in greetings {
-        let cells: Vec<&str> = greeting
-            .split("  ")
-            .map(str::trim)
-            .filter(|cell| !cell.is_empty())
-            .collect();
-        let [_name, zone, local, utc, lateness, _] = cells[..] else {
-            panic!("{greeting}")
-        };
+        let cells: Vec<&str> = greeting.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let [_name, zone, local, utc, lateness, _] = cells[..] else { panic!("{greeting}") };
         Zone::parse(zone).unwrap();
         let shown: DateTime<FixedOffset> = DateTime::parse_from_str(local, "%Y-%m-%d %H:%M %:z").unwrap();
         assert_eq!(shown.to_utc().format("%H:%M:%S").to_string(), utc, "{greeting}");
@@ -120,30 +100,11 @@ async fn a_demo_stays_up_until_ctrl_c_and_leaves_nothing_running() {
         panic!("{lines:#?}");
     };
     let client = reqwest::Client::new();
-    let totals = client
-        .get(format!("http://{inbox}/arrivals"))
-        .send()
-        .await
-        .unwrap();
-    assert!(
-        totals
-            .error_for_status()
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
-            .contains("it's your birthday")
-    );
+    let totals = client.get(format!("http://{inbox}/arrivals")).send().await.unwrap();
+    assert!(totals.error_for_status().unwrap().text().await.unwrap().contains("it's your birthday"));
     let url = format!("http://{daemon}/readyz");
     eventually("the daemon to be ready", async || {
-        client
-            .get(&url)
-            .send()
-            .await
-            .ok()?
-            .error_for_status()
-            .ok()
-            .map(drop)
+        client.get(&url).send().await.ok()?.error_for_status().ok().map(drop)
     })
     .await;
     assert_ne!(home.remains(), [""; 0]);
@@ -158,10 +119,7 @@ async fn a_demo_stays_up_until_ctrl_c_and_leaves_nothing_running() {
 async fn a_demo_that_is_terminated_while_it_starts_leaves_nothing_behind() {
     let home = Home::new();
     let mut demo = home.demo(&["--minutes", "0"]).start();
-    eventually("the first line", async || {
-        (!demo.lines().is_empty()).then_some(())
-    })
-    .await;
+    eventually("the first line", async || (!demo.lines().is_empty()).then_some(())).await;
     demo.terminate();
     assert!(demo.exit().await.success(), "{:#?}", demo.lines());
     assert_eq!(home.remains(), [""; 0]);
@@ -175,15 +133,9 @@ async fn a_demo_that_runs_once_and_is_interrupted_before_its_end_fails() {
     demo.interrupt();
     assert_eq!(demo.exit().await.code(), Some(1));
     let lines = demo.lines();
-    assert!(
-        lines.iter().any(|line| line.starts_with("accepted ")),
-        "{lines:#?}"
-    );
+    assert!(lines.iter().any(|line| line.starts_with("accepted ")), "{lines:#?}");
     // The ninth is due in the minute after the next.
-    assert!(
-        lines.iter().any(|line| line.starts_with("missing: ")),
-        "{lines:#?}"
-    );
+    assert!(lines.iter().any(|line| line.starts_with("missing: ")), "{lines:#?}");
     assert_eq!(home.remains(), [""; 0]);
 }
 
@@ -194,20 +146,13 @@ async fn a_demo_that_is_killed_leaves_nothing_running() {
     greeted(&demo).await;
     demo.kill();
     demo.exit().await;
-    eventually("the database to go with it", async || {
-        home.remains().is_empty().then_some(())
-    })
-    .await;
+    eventually("the database to go with it", async || home.remains().is_empty().then_some(())).await;
 }
 
 #[tokio::test]
 async fn without_a_server_the_demo_says_what_to_install() {
     let home = Home::new();
-    let done = home
-        .demo(&["--once"])
-        .env("BDAY_PG_BIN", "/nowhere")
-        .finish()
-        .await;
+    let done = home.demo(&["--once"]).env("BDAY_PG_BIN", "/nowhere").finish().await;
     assert_eq!(done.status.code(), Some(1));
     assert!(done.stderr.contains("BDAY_PG_BIN"), "{}", done.stderr);
 }

@@ -16,10 +16,7 @@ async fn examine(bday: Bday) -> (Option<i32>, BTreeMap<String, (String, String)>
     let findings = findings.iter().map(|finding| {
         let advised = finding["advice"].is_string();
         assert_eq!(advised, finding["grade"] != "ok", "{finding}");
-        (
-            text(finding, "check"),
-            (text(finding, "grade"), text(finding, "found")),
-        )
+        (text(finding, "check"), (text(finding, "grade"), text(finding, "found")))
     });
     (finished.status.code(), findings.collect())
 }
@@ -43,29 +40,15 @@ async fn where_all_is_well_every_line_is_ok() {
     assert!(place.bday(&["migrate"]).finish().await.status.success());
     let (code, findings) = examine(place.bday(&["doctor", "--json"])).await;
     assert_eq!(code, Some(0), "{findings:?}");
-    let not_ok: Vec<&String> = findings
-        .iter()
-        .filter(|(_, (grade, _))| grade != "ok")
-        .map(|(check, _)| check)
-        .collect();
+    let not_ok: Vec<&String> =
+        findings.iter().filter(|(_, (grade, _))| grade != "ok").map(|(check, _)| check).collect();
     assert!(not_ok.is_empty(), "{findings:?}");
     let (_, found) = &findings["database.tls"];
     assert!(found.contains("on this machine"), "{found}");
-    assert!(
-        place
-            .receiver
-            .records()
-            .iter()
-            .all(|record| record.method == "HEAD")
-    );
-    for check in [
-        "clock",
-        "zones",
-        "planning.rules",
-        "queue.redrive",
-        "queue.retention",
-        "database.privileges",
-    ] {
+    assert!(place.receiver.records().iter().all(|record| record.method == "HEAD"));
+    for check in
+        ["clock", "zones", "planning.rules", "queue.redrive", "queue.retention", "database.privileges"]
+    {
         assert_eq!(grade(&findings, check), "ok", "{check}");
     }
 }
@@ -88,15 +71,10 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert_eq!(grade_of, "warning");
     assert!(found.contains("http.auth is off"), "{found}");
 
-    let hasty = place
-        .bday(&["doctor", "--json"])
-        .env("BDAY__WORKER__DRAIN_SECS", "12");
+    let hasty = place.bday(&["doctor", "--json"]).env("BDAY__WORKER__DRAIN_SECS", "12");
     let (grade_of, found) = &examine(hasty).await.1["worker.drain"];
     assert_eq!(grade_of, "warning");
-    assert!(
-        found.contains("worker.drain_secs is 12, webhook.timeout_secs is 10"),
-        "{found}"
-    );
+    assert!(found.contains("worker.drain_secs is 12, webhook.timeout_secs is 10"), "{found}");
 
     let gap = place
         .bday(&["doctor", "--json"])
@@ -107,15 +85,10 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert!(found.contains("of work prints years"), "{found}");
 
     assert!(place.bday(&["tick"]).finish().await.status.success());
-    let other = place
-        .bday(&["doctor", "--json"])
-        .env("BDAY__KINDS__BIRTHDAY__SEND_AT", "10:30");
+    let other = place.bday(&["doctor", "--json"]).env("BDAY__KINDS__BIRTHDAY__SEND_AT", "10:30");
     let (grade_of, found) = examine(other).await.1["planning.rules"].clone();
     assert_eq!(grade_of, "warning");
-    assert!(
-        found.contains("birthday 09:00") && found.contains("birthday 10:30"),
-        "{found}"
-    );
+    assert!(found.contains("birthday 09:00") && found.contains("birthday 10:30"), "{found}");
 
     let pause = ["pause", "--reason", "the receiver moves"];
     assert!(place.bday(&pause).finish().await.status.success());
@@ -126,11 +99,7 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     assert!(found.contains("the receiver moves"), "{found}");
     assert!(place.bday(&["resume"]).finish().await.status.success());
 
-    let guarded = || {
-        place
-            .bday(&["doctor", "--json"])
-            .env("BDAY__HTTP__AUTH", "required")
-    };
+    let guarded = || place.bday(&["doctor", "--json"]).env("BDAY__HTTP__AUTH", "required");
     let (grade_of, found) = examine(guarded()).await.1["http.listen"].clone();
     assert_eq!(grade_of, "warning");
     assert!(found.contains("there is no token"), "{found}");
@@ -157,9 +126,7 @@ async fn a_database_that_is_away_and_a_secret_that_is_missing_do_not_hide_the_re
     assert_eq!(grade(&findings, "http.listen"), "ok");
     assert!(!format!("{findings:?}").contains("hunter2"));
 
-    let secret = place
-        .bday(&["doctor", "--json"])
-        .env("BDAY__DATABASE__URL", "env:NO_SUCH_VARIABLE");
+    let secret = place.bday(&["doctor", "--json"]).env("BDAY__DATABASE__URL", "env:NO_SUCH_VARIABLE");
     let (code, findings) = examine(secret).await;
     assert_eq!(code, Some(1));
     assert_eq!(grade(&findings, "database.login"), "failure");
@@ -187,12 +154,8 @@ async fn an_empty_database_and_a_missing_queue_are_no_mystery() {
 async fn of_another_schema_what_was_not_looked_at_is_not_called_ok() {
     let place = Place::new().await;
     let empty = crate::support::database::Database::empty().await;
-    let (_, findings) = examine(
-        place
-            .bday(&["doctor", "--json"])
-            .env("BDAY__DATABASE__URL", empty.url()),
-    )
-    .await;
+    let (_, findings) =
+        examine(place.bday(&["doctor", "--json"]).env("BDAY__DATABASE__URL", empty.url())).await;
     for check in ["sending", "events"] {
         let (grade_of, found) = &findings[check];
         assert_eq!(grade_of, "warning", "{check}");
@@ -210,16 +173,11 @@ async fn a_role_that_may_not_read_which_migrations_there_are_is_told_that() {
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"),
         format!("REVOKE ALL ON _sqlx_migrations FROM {role}"),
     ] {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
     }
     let (_, server) = place.database.url().rsplit_once('@').unwrap();
     let doctor = || {
-        place
-            .bday(&["doctor", "--json"])
-            .env("BDAY__DATABASE__URL", format!("postgres://{role}:x@{server}"))
+        place.bday(&["doctor", "--json"]).env("BDAY__DATABASE__URL", format!("postgres://{role}:x@{server}"))
     };
     let (code, findings) = examine(doctor()).await;
     assert_eq!(code, Some(1));
@@ -231,9 +189,6 @@ async fn a_role_that_may_not_read_which_migrations_there_are_is_told_that() {
     assert!(!advised.contains("database.migrate"), "{advised}");
     // A role stays behind a database that is dropped, and grants hold it.
     for statement in [format!("DROP OWNED BY {role}"), format!("DROP ROLE {role}")] {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
     }
 }

@@ -48,10 +48,7 @@ fn tests_named_in(table: &str) -> BTreeSet<&str> {
         .skip(1)
         .step_by(2)
         .filter(|word| word.matches('_').count() > 1 || word.starts_with("test_"))
-        .filter(|word| {
-            word.chars()
-                .all(|sign| sign.is_ascii_lowercase() || "_0123456789".contains(sign))
-        })
+        .filter(|word| word.chars().all(|sign| sign.is_ascii_lowercase() || "_0123456789".contains(sign)))
         .collect()
 }
 
@@ -63,10 +60,7 @@ fn every_test_that_the_documents_name_exists() {
     let named = tests_named_in(seed);
     assert!(named.len() > 20, "{named:?}");
     let missing: Vec<&&str> = named.iter().filter(|name| !functions.contains(**name)).collect();
-    assert!(
-        missing.is_empty(),
-        "docs/operations.md names tests that do not exist: {missing:?}"
-    );
+    assert!(missing.is_empty(), "docs/operations.md names tests that do not exist: {missing:?}");
 }
 
 #[test]
@@ -74,17 +68,10 @@ fn every_test_file_that_the_documents_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for page in ["docs/operations.md", "docs/guarantees.md", "docs/decisions.md"] {
         let text = read(page);
-        let named: BTreeSet<&str> = text
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .filter(|word| word.starts_with("tests/"))
-            .collect();
+        let named: BTreeSet<&str> =
+            text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("tests/")).collect();
         assert!(!named.is_empty(), "{page}");
         let missing: Vec<&&str> = named.iter().filter(|path| !root.join(path).exists()).collect();
-        assert!(
-            missing.is_empty(),
-            "{page} names test files that do not exist: {missing:?}"
-        );
+        assert!(missing.is_empty(), "{page} names test files that do not exist: {missing:?}");
     }
 }

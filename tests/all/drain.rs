@@ -25,10 +25,7 @@ async fn a_stop_with_a_thousand_requests_in_flight_loses_and_repeats_none() {
     place.people_who_are_due(1000).await;
     // Long enough for the last to be sent before the first is answered, on a busy machine, too.
     place.receiver.script([Behaviour::slow(Duration::from_secs(4))]);
-    let mut daemon = place
-        .bday(&["serve"])
-        .env("BDAY__WORKER__MAX_IN_FLIGHT", "1000")
-        .start();
+    let mut daemon = place.bday(&["serve"]).env("BDAY__WORKER__MAX_IN_FLIGHT", "1000").start();
     place.receiver.until_received(1000).await;
     let answered = place.receiver.accepted().len();
     let stopped_at = SystemClock.monotonic();
@@ -55,11 +52,7 @@ async fn a_message_that_comes_while_it_stops_is_there_for_the_next_at_once() {
     daemon.terminate();
     let event = &place.receiver.records()[0].event_id;
     let body = format!(r#"{{"v":1,"events":["{event}"]}}"#);
-    let send = place
-        .sqs
-        .client()
-        .send_message()
-        .queue_url(place.sqs.queue_url(QUEUE));
+    let send = place.sqs.client().send_message().queue_url(place.sqs.queue_url(QUEUE));
     send.message_body(body).send().await.unwrap();
     assert!(daemon.exit().await.success());
     let counts = place.sqs.counts(QUEUE);
@@ -74,11 +67,7 @@ async fn a_queue_that_is_away_for_two_ticks_strands_nobody() {
     place.people_who_are_due(250).await;
     place.sqs.refuse().await;
     for _ in 0..2 {
-        let tick = place
-            .bday(&["tick"])
-            .env("BDAY__QUEUE__CREATE", "false")
-            .finish()
-            .await;
+        let tick = place.bday(&["tick"]).env("BDAY__QUEUE__CREATE", "false").finish().await;
         assert!(!tick.status.success());
         // Claimed, and in the outbox.
         assert_eq!(place.count(Queued).await, 250);
@@ -110,15 +99,9 @@ async fn an_outage_of_the_database_spends_no_receives() {
     server.freeze().unwrap();
     // A message comes, whosever it is: it can be leased only once the database answers.
     let body = r#"{"v":1,"events":["0197d5a0-0000-7000-8000-000000000000"]}"#;
-    let send = place
-        .sqs
-        .client()
-        .send_message()
-        .queue_url(place.sqs.queue_url(QUEUE));
+    let send = place.sqs.client().send_message().queue_url(place.sqs.queue_url(QUEUE));
     send.message_body(body).send().await.unwrap();
-    daemon
-        .logged("leasing stopped: the database does not answer")
-        .await;
+    daemon.logged("leasing stopped: the database does not answer").await;
     // From here on nothing is received, however often the message is visible again.
     for _ in 0..10 {
         place.sqs.skip(Duration::from_secs(6));
@@ -127,10 +110,8 @@ async fn an_outage_of_the_database_spends_no_receives() {
     place.until_quiet().await;
     let metrics = format!("http://{}/metrics", daemon.address().await);
     let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
-    let received = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("bday_messages_received_total "))
-        .unwrap();
+    let received =
+        metrics.lines().find_map(|line| line.strip_prefix("bday_messages_received_total ")).unwrap();
     // Once before the lease fails, once by the poll that was waiting at that moment, and once by the end.
     assert!(received.parse::<u32>().unwrap() <= 3, "{received}");
     assert_eq!(place.sqs.counts(&format!("{QUEUE}-dlq")).visible, 0);
@@ -156,10 +137,8 @@ async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_tak
     running.spawn(async move { pool.run(until, CancellationToken::new()).await });
     for _ in 0..3 {
         watch.pass(Duration::from_mins(2));
-        eventually("it to go round", async || {
-            (beat.turned_age() < Duration::from_mins(1)).then_some(())
-        })
-        .await;
+        eventually("it to go round", async || (beat.turned_age() < Duration::from_mins(1)).then_some(()))
+            .await;
     }
     soft.cancel();
     running.join_next().await.unwrap().unwrap().unwrap();
@@ -180,10 +159,7 @@ async fn an_outage_of_the_receiver_kills_no_greeting_and_ends_in_a_ramp() {
     let says = async |what: &str| {
         let wanted = what.to_owned();
         let line = daemon.log(what, move |line| {
-            line["message"]
-                .as_str()
-                .is_some_and(|text| text.starts_with(&wanted))
-                .then_some(())
+            line["message"].as_str().is_some_and(|text| text.starts_with(&wanted)).then_some(())
         });
         line.await;
     };
@@ -193,11 +169,7 @@ async fn an_outage_of_the_receiver_kills_no_greeting_and_ends_in_a_ramp() {
     let (before, outage) = (place.receiver.records().len(), SystemClock.monotonic());
     place.receiver.until_received(before as u64 + 1).await;
     let probes = place.receiver.records().len() - before;
-    assert!(
-        probes <= 3,
-        "{probes} requests in {:.1?} of an outage",
-        outage.elapsed()
-    );
+    assert!(probes <= 3, "{probes} requests in {:.1?} of an outage", outage.elapsed());
     place.receiver.script([]);
     let back = SystemClock.monotonic();
     for accepted in (DUE / 10..=DUE).step_by(DUE as usize / 10) {
@@ -209,15 +181,9 @@ async fn an_outage_of_the_receiver_kills_no_greeting_and_ends_in_a_ramp() {
     );
     place.until_quiet().await;
     place.assert_each_once(DUE as usize);
-    assert_eq!(
-        (place.count(Dead).await, place.count(Delivered).await),
-        (0, DUE as i64)
-    );
+    assert_eq!((place.count(Dead).await, place.count(Delivered).await), (0, DUE as i64));
     // The attempts that an outage costs are bounded: those in flight when the breaker became suspect, and a few more.
-    assert!(
-        before <= 20 + 256 + 10,
-        "{before} requests failed before the breaker opened"
-    );
+    assert!(before <= 20 + 256 + 10, "{before} requests failed before the breaker opened");
     says("breaker ramping up").await;
     says("breaker closed").await;
     // The ramp: each success admits two more, so the first requests after the outage are few at a time.

@@ -44,52 +44,25 @@ async fn a_greeting_is_explained_from_the_calendar_to_its_acceptance() {
         &world,
         user,
         Status::NotPlanned,
-        &[
-            "2026-05-12T07:00:00Z",
-            "2026-05-09T00:00:00Z",
-            "plan.horizon_secs",
-        ],
+        &["2026-05-12T07:00:00Z", "2026-05-09T00:00:00Z", "plan.horizon_secs"],
     )
     .await;
     world.set("2026-05-09T00:00:00Z");
     world.minute().await;
-    assert_says(
-        &world,
-        user,
-        Status::NotDue,
-        &["due in 3 d 7 h", "2026-05-12T07:00:00Z"],
-    )
-    .await;
+    assert_says(&world, user, Status::NotDue, &["due in 3 d 7 h", "2026-05-12T07:00:00Z"]).await;
     world.set("2026-05-12T07:00:30Z");
-    assert_says(
-        &world,
-        user,
-        Status::Due,
-        &["due since 30 s", "2026-05-14T07:00:00Z", "late.max_secs"],
-    )
-    .await;
+    assert_says(&world, user, Status::Due, &["due since 30 s", "2026-05-14T07:00:00Z", "late.max_secs"])
+        .await;
     world.tick().await;
     assert_says(&world, user, Status::Queued, &["on the queue since 0 s"]).await;
-    world
-        .receiver
-        .script([Behaviour::Status(503), Behaviour::Status(200)]);
+    world.receiver.script([Behaviour::Status(503), Behaviour::Status(200)]);
     world.pool().run_once().await.unwrap();
     assert_says(&world, user, Status::Retrying, &["attempt 1 failed", "503"]).await;
     world.set("2026-05-12T07:02:00Z");
     world.minute().await;
-    assert_says(
-        &world,
-        user,
-        Status::Delivered,
-        &["accepted 2 min after it was due", "attempt 2"],
-    )
-    .await;
+    assert_says(&world, user, Status::Delivered, &["accepted 2 min after it was due", "attempt 2"]).await;
     let event = birthday(&world, user).await.event.unwrap();
-    let attempts: Vec<_> = event
-        .attempts
-        .iter()
-        .map(|a| (a.number, a.outcome.as_str(), a.status))
-        .collect();
+    let attempts: Vec<_> = event.attempts.iter().map(|a| (a.number, a.outcome.as_str(), a.status)).collect();
     assert_eq!(attempts, [(1, "failed", Some(503)), (2, "delivered", Some(200))]);
 }
 
@@ -110,26 +83,13 @@ async fn what_is_ahead_names_its_rule() {
     let user = world.write("u", "2000-02-29", "America/New_York").await;
     world.minute().await;
     let explanation = explained(&world, user).await;
-    let years: Vec<i32> = explanation
-        .next
-        .iter()
-        .map(|next| next.occurrence.local_date.year())
-        .collect();
+    let years: Vec<i32> = explanation.next.iter().map(|next| next.occurrence.local_date.year()).collect();
     assert_eq!(years, [2026, 2027, 2028, 2029, 2030]);
     let first = &explanation.next[0];
     assert_eq!(first.occurrence.offset, "-05:00");
-    assert_eq!(
-        first.rule_in_words.as_deref(),
-        Some("2026 has no 29 February: the 28th (feb28)")
-    );
+    assert_eq!(first.rule_in_words.as_deref(), Some("2026 has no 29 February: the 28th (feb28)"));
     assert!(first.event_id.is_some());
-    assert_eq!(
-        (
-            explanation.next[2].rule_in_words.as_deref(),
-            explanation.next[2].event_id
-        ),
-        (None, None)
-    );
+    assert_eq!((explanation.next[2].rule_in_words.as_deref(), explanation.next[2].event_id), (None, None));
 }
 
 #[tokio::test]
@@ -145,13 +105,7 @@ async fn each_reason_for_not_sending_is_told() {
     let leap = world.write_user(leap).await;
     let after = world.write("after", "1990-04-30", "UTC").await;
     world.minute().await;
-    assert_says(
-        &world,
-        leap,
-        Status::NoOccurrence,
-        &["2026 has no 29 February", "the user's rule"],
-    )
-    .await;
+    assert_says(&world, leap, Status::NoOccurrence, &["2026 has no 29 February", "the user's rule"]).await;
     assert_says(&world, born_later, Status::BeforeFirstYear, &["2027"]).await;
     assert_says(
         &world,
@@ -162,22 +116,12 @@ async fn each_reason_for_not_sending_is_told() {
     .await;
 
     world.set("2026-05-04T08:00:00Z");
-    world
-        .store
-        .delete_user(instant("2026-05-04T08:00:00Z"), UserRef::Id(gone), None)
-        .await
-        .unwrap();
+    world.store.delete_user(instant("2026-05-04T08:00:00Z"), UserRef::Id(gone), None).await.unwrap();
     assert_says(&world, gone, Status::Cancelled, &["cancelled (user_deleted)"]).await;
 
     world.set("2026-05-04T10:00:00Z");
     world.minute().await;
-    assert_says(
-        &world,
-        late,
-        Status::SkippedLate,
-        &["2 d 1 h after it was due", "late.max_secs"],
-    )
-    .await;
+    assert_says(&world, late, Status::SkippedLate, &["2 d 1 h after it was due", "late.max_secs"]).await;
     let joined = world.write("joined", "1990-05-04", "UTC").await;
     world.minute().await;
     assert_says(
@@ -207,44 +151,22 @@ async fn the_history_of_a_deleted_user_stays_by_id_and_by_external_id() {
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
     let now = instant("2026-05-03T00:00:00Z");
-    world
-        .store
-        .delete_user(now, UserRef::Id(user), None)
-        .await
-        .unwrap();
+    world.store.delete_user(now, UserRef::Id(user), None).await.unwrap();
     world.set("2026-05-03T00:00:00Z");
     assert_says(&world, user, Status::Delivered, &["delivered"]).await;
-    let by_external = world
-        .store
-        .facts(UserRef::External("hr-17"))
-        .await
-        .unwrap()
-        .unwrap();
+    let by_external = world.store.facts(UserRef::External("hr-17")).await.unwrap().unwrap();
     assert_eq!(
-        (
-            by_external.user_id,
-            by_external.deleted_at,
-            by_external.user.is_none()
-        ),
+        (by_external.user_id, by_external.deleted_at, by_external.user.is_none()),
         (user, Some(now), true)
     );
     assert!(explained(&world, user).await.next.is_empty());
-    assert!(
-        world
-            .store
-            .facts(UserRef::Id(Uuid::nil()))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(world.store.facts(UserRef::Id(Uuid::nil())).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn a_kind_that_is_not_configured_is_named() {
-    let settings = [
-        ("kinds.work_anniversary.message", "{{ kind }}"),
-        ("kinds.work_anniversary.send_at", "10:00"),
-    ];
+    let settings =
+        [("kinds.work_anniversary.message", "{{ kind }}"), ("kinds.work_anniversary.send_at", "10:00")];
     let mut world = World::with("2026-05-01T00:00:00Z", &settings).await;
     let mut user = person("u", "1990-06-02", "UTC");
     user.occasions = [("work_anniversary".to_owned(), Some("2020-05-02".parse().unwrap()))].into();
@@ -261,19 +183,11 @@ async fn a_pause_is_the_reason_while_it_holds() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.minute().await;
-    world
-        .store
-        .set_pause(instant("2026-05-01T12:00:00Z"), "new receiver")
-        .await
-        .unwrap();
+    world.store.set_pause(instant("2026-05-01T12:00:00Z"), "new receiver").await.unwrap();
     assert_says(&world, user, Status::NotDue, &["due in 1 d 9 h"]).await;
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
-    let words = [
-        "paused since 2026-05-01T12:00:00Z",
-        "new receiver",
-        "2026-05-04T09:00:00Z",
-    ];
+    let words = ["paused since 2026-05-01T12:00:00Z", "new receiver", "2026-05-04T09:00:00Z"];
     assert_says(&world, user, Status::Paused, &words).await;
     world.store.end_pause().await.unwrap();
     world.minute().await;
@@ -292,22 +206,14 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
     let count = |name: &str, reason: &str| {
         let line = format!("bday_events_{name}_total{{reason=\"{reason}\"}} ");
         let text = metrics.render();
-        text.lines()
-            .find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok())
-            .unwrap_or(0)
+        text.lines().find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok()).unwrap_or(0)
     };
 
     // By the planner: somebody who was there before the first plan.
     world.set("2026-05-01T10:00:00Z");
     let planner = world.write("planner", "1990-05-01", "UTC").await;
     world.tick().await;
-    assert_says(
-        &world,
-        planner,
-        Status::SkippedLateJoin,
-        &["plan.late_join is skip"],
-    )
-    .await;
+    assert_says(&world, planner, Status::SkippedLateJoin, &["plan.late_join is skip"]).await;
     assert_eq!(count("skipped", "late_join"), 1);
 
     // By whoever writes: an import, a new user, an edit.
@@ -321,24 +227,12 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
         })
         .await
         .unwrap();
-    let Saved::Created(created) = saved else {
-        panic!("{saved:?}")
-    };
+    let Saved::Created(created) = saved else { panic!("{saved:?}") };
     let edited = world.write("edited", "1990-05-03", "UTC").await;
     let edit = |_: &_| Ok::<_, Infallible>(person("edited", "1990-05-01", "UTC"));
-    world
-        .store
-        .edit_user(&schedule, now, UserRef::Id(edited), edit)
-        .await
-        .unwrap();
+    world.store.edit_user(&schedule, now, UserRef::Id(edited), edit).await.unwrap();
     for user in [import, created.id, edited] {
-        assert_says(
-            &world,
-            user,
-            Status::SkippedLateJoin,
-            &["1 h 00 min after it was due"],
-        )
-        .await;
+        assert_says(&world, user, Status::SkippedLateJoin, &["1 h 00 min after it was due"]).await;
     }
     assert_eq!(count("skipped", "late_join"), 4);
 
@@ -356,11 +250,7 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
 
     // By a deletion.
     let gone = world.write("gone", "1990-05-06", "UTC").await;
-    world
-        .store
-        .delete_user(instant("2026-05-05T09:00:01Z"), UserRef::Id(gone), None)
-        .await
-        .unwrap();
+    world.store.delete_user(instant("2026-05-05T09:00:01Z"), UserRef::Id(gone), None).await.unwrap();
     assert_says(&world, gone, Status::Cancelled, &["user_deleted"]).await;
     assert_eq!(count("cancelled", "user_deleted"), 1);
     assert_eq!(world.greetings(), 0);

@@ -7,10 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::support::world::{World, instant, person};
 
 async fn world() -> World {
-    let settings = [
-        ("kinds.work_anniversary.message", "{{ kind }}"),
-        ("kinds.work_anniversary.send_at", "10:00"),
-    ];
+    let settings =
+        [("kinds.work_anniversary.message", "{{ kind }}"), ("kinds.work_anniversary.send_at", "10:00")];
     World::with("2026-12-20T13:00:00Z", &settings).await
 }
 
@@ -22,47 +20,21 @@ async fn indias_new_year_is_the_busiest_minute_and_names_its_zones() {
     }
     world.write("alias", "1991-01-01", "Asia/Calcutta").await;
     world.write("de", "1990-01-01", "Europe/Berlin").await;
-    let found = forecast(
-        &world.store,
-        &world.config.schedule(),
-        instant("2026-12-20T13:00:00Z"),
-        366,
-    )
-    .await
-    .unwrap();
+    let found =
+        forecast(&world.store, &world.config.schedule(), instant("2026-12-20T13:00:00Z"), 366).await.unwrap();
     assert_eq!((found.dates, found.due, found.per_day.len()), (7, 7, 366));
     let busiest = &found.busiest_minutes[0];
     assert_eq!((busiest.at, busiest.due), (instant("2027-01-01T03:30:00Z"), 6));
-    let zones: Vec<_> = busiest
-        .zones
-        .iter()
-        .map(|share| (share.time_zone.name(), share.due))
-        .collect();
+    let zones: Vec<_> = busiest.zones.iter().map(|share| (share.time_zone.name(), share.due)).collect();
     assert_eq!(zones, [("Asia/Kolkata", 5), ("Asia/Calcutta", 1)]);
 }
 
 #[tokio::test]
 async fn the_forecast_is_what_the_planner_plans() {
     let world = world().await;
-    let born = [
-        "1990-12-25",
-        "--02-29",
-        "2000-02-29",
-        "1970-01-01",
-        "2027-01-03",
-        "2026-12-31",
-    ];
-    let zones = [
-        "Pacific/Kiritimati",
-        "Pacific/Pago_Pago",
-        "America/New_York",
-        "Asia/Kathmandu",
-    ];
-    for (n, (birth_date, zone)) in born
-        .iter()
-        .flat_map(|date| zones.map(|zone| (date, zone)))
-        .enumerate()
-    {
+    let born = ["1990-12-25", "--02-29", "2000-02-29", "1970-01-01", "2027-01-03", "2026-12-31"];
+    let zones = ["Pacific/Kiritimati", "Pacific/Pago_Pago", "America/New_York", "Asia/Kathmandu"];
+    for (n, (birth_date, zone)) in born.iter().flat_map(|date| zones.map(|zone| (date, zone))).enumerate() {
         let anniversary = if n % 2 == 0 { "2020-01-02" } else { "2027-01-02" };
         let occasions = [("work_anniversary".to_owned(), Some(anniversary.parse().unwrap()))].into();
         let user = NewUser {
@@ -74,9 +46,7 @@ async fn the_forecast_is_what_the_planner_plans() {
         world.write_user(user).await;
     }
     let now = instant("2026-12-20T13:00:00Z");
-    let found = forecast(&world.store, &world.config.schedule(), now, 90)
-        .await
-        .unwrap();
+    let found = forecast(&world.store, &world.config.schedule(), now, 90).await.unwrap();
     // All that the planner writes in those days, whatever becomes of it.
     for day in 0..92 {
         world.clock.set(now + TimeDelta::days(day));

@@ -22,10 +22,7 @@ async fn check(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String)
 async fn a_daemon_whose_database_is_away_is_not_ready_but_lives() {
     let place = Place::new().await;
     let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
-    let daemon = place
-        .bday(&["serve"])
-        .env("BDAY__DATABASE__URL", server.url())
-        .start();
+    let daemon = place.bday(&["serve"]).env("BDAY__DATABASE__URL", server.url()).start();
     let address = daemon.ready().await;
     for arguments in [&[][..], &["--live"]] {
         assert_eq!(check(address, arguments).await, (Some(0), String::new()));
@@ -33,10 +30,7 @@ async fn a_daemon_whose_database_is_away_is_not_ready_but_lives() {
     server.freeze().unwrap();
     let (code, said) = check(address, &[]).await;
     assert_eq!(code, Some(1));
-    assert!(
-        said.contains("not ready: ") && said.contains("database"),
-        "{said}"
-    );
+    assert!(said.contains("not ready: ") && said.contains("database"), "{said}");
     assert_eq!(check(address, &["--live"]).await.0, Some(0));
     server.thaw().unwrap();
 }
@@ -45,10 +39,8 @@ async fn a_daemon_whose_database_is_away_is_not_ready_but_lives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_was_never_set_up_is_alive_and_passes_no_health_check() {
     let place = Place::new().await;
-    let daemon = place
-        .bday(&["serve"])
-        .env("BDAY__DATABASE__URL", "postgres://bday@127.0.0.1:1/bday")
-        .start();
+    let daemon =
+        place.bday(&["serve"]).env("BDAY__DATABASE__URL", "postgres://bday@127.0.0.1:1/bday").start();
     let address = daemon.address().await;
     let answer = reqwest::get(format!("http://{address}/livez")).await.unwrap();
     assert_eq!(answer.status(), 200);

@@ -32,17 +32,10 @@ async fn a_greeting_is_accepted_and_listed_with_how_late_it_came() {
 async fn a_name_that_was_made_to_point_here_is_shown_nothing_and_may_be_posted_to() {
     let inbox = RunningInbox::answering(Answers::default());
     let status = async |method: Method, path: &str, host: &str| {
-        let request = inbox
-            .http
-            .request(method, format!("{}{path}", inbox.base))
-            .header("host", host);
+        let request = inbox.http.request(method, format!("{}{path}", inbox.base)).header("host", host);
         request.send().await.unwrap().status().as_u16()
     };
-    for host in [
-        "rebound.example:8025",
-        "127.0.0.1.example",
-        "localhost.example:80",
-    ] {
+    for host in ["rebound.example:8025", "127.0.0.1.example", "localhost.example:80"] {
         for path in ["/", "/inbox.js", "/events", "/arrivals"] {
             assert_eq!(status(Method::GET, path, host).await, 403, "{path} as {host}");
         }
@@ -50,13 +43,7 @@ async fn a_name_that_was_made_to_point_here_is_shown_nothing_and_may_be_posted_t
         assert_eq!(status(Method::POST, "/", host).await, 200, "{host}");
         assert_eq!(status(Method::GET, "/healthz", host).await, 200, "{host}");
     }
-    for host in [
-        "localhost:8025",
-        "127.0.0.1:8025",
-        "[::1]:8025",
-        "10.0.0.7",
-        "inbox:8025",
-    ] {
+    for host in ["localhost:8025", "127.0.0.1:8025", "[::1]:8025", "10.0.0.7", "inbox:8025"] {
         assert_eq!(status(Method::GET, "/arrivals", host).await, 200, "{host}");
     }
     assert_eq!(inbox.ledger.totals().received, 3);
@@ -82,39 +69,24 @@ async fn a_second_ctrl_c_ends_it_at_once() {
     sender.read_exact(&mut go_on).await.unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100");
     inbox.interrupt();
-    eventually("it to take no more", async || {
-        TcpStream::connect(address).await.err()
-    })
-    .await;
+    eventually("it to take no more", async || TcpStream::connect(address).await.err()).await;
     inbox.interrupt();
     assert_eq!(inbox.exit().await.code(), Some(1));
 }
 
 #[tokio::test]
 async fn a_repeat_after_a_failure_is_an_attempt_and_after_an_acceptance_a_duplicate() {
-    let mut inbox = RunningInbox::answering(Answers {
-        fail_first: 2,
-        ..Answers::default()
-    });
+    let mut inbox = RunningInbox::answering(Answers { fail_first: 2, ..Answers::default() });
     let mut seen = Vec::new();
     for _ in 0..4 {
         let status = inbox.post("e-1", body("e-1")).await;
         let arrival = inbox.next().await;
         seen.push((status, arrival.attempt, arrival.duplicate));
     }
-    assert_eq!(
-        seen,
-        [(500, 1, false), (500, 2, false), (200, 3, false), (200, 4, true)]
-    );
+    assert_eq!(seen, [(500, 1, false), (500, 2, false), (200, 3, false), (200, 4, true)]);
     let totals = inbox.ledger.totals();
     assert_eq!(
-        (
-            totals.received,
-            totals.events,
-            totals.accepted,
-            totals.failed,
-            totals.duplicates
-        ),
+        (totals.received, totals.events, totals.accepted, totals.failed, totals.duplicates),
         (4, 1, 2, 2, 1)
     );
 }
@@ -124,36 +96,22 @@ async fn a_second_sample_is_another_sample_and_no_duplicate() {
     let inbox = RunningInbox::answering(Answers::default());
     let arguments = ["webhook", "test", "--url", &format!("{}/hook", inbox.base)];
     for _ in 0..2 {
-        let sent = Bday::new(arguments)
-            .env("BDAY__QUEUE__KIND", "postgres")
-            .finish()
-            .await;
+        let sent = Bday::new(arguments).env("BDAY__QUEUE__KIND", "postgres").finish().await;
         assert!(sent.status.success(), "{sent:?}");
     }
     let arrivals = inbox.ledger.after(0);
-    let seen: Vec<_> = arrivals
-        .iter()
-        .map(|arrival| (arrival.sample, arrival.attempt, arrival.duplicate))
-        .collect();
+    let seen: Vec<_> =
+        arrivals.iter().map(|arrival| (arrival.sample, arrival.attempt, arrival.duplicate)).collect();
     assert_eq!(seen, [(true, 1, false); 2]);
     let totals = inbox.ledger.totals();
-    assert_eq!(
-        (totals.received, totals.duplicates, totals.lateness_ms),
-        (2, 0, None)
-    );
+    assert_eq!((totals.received, totals.duplicates, totals.lateness_ms), (2, 0, None));
 }
 
 #[tokio::test]
 async fn two_events_are_no_duplicates_of_each_other_and_the_body_names_one_that_has_no_header() {
     let inbox = RunningInbox::answering(Answers::default());
     for event in ["e-1", "e-2", "e-2"] {
-        inbox
-            .http
-            .post(&inbox.base)
-            .body(body(event))
-            .send()
-            .await
-            .unwrap();
+        inbox.http.post(&inbox.base).body(body(event)).send().await.unwrap();
     }
     let totals = inbox.ledger.totals();
     assert_eq!((totals.received, totals.events, totals.duplicates), (3, 2, 1));
@@ -161,35 +119,14 @@ async fn two_events_are_no_duplicates_of_each_other_and_the_body_names_one_that_
 
 #[tokio::test]
 async fn every_path_takes_a_post_those_of_the_page_included() {
-    let inbox = RunningInbox::answering(Answers {
-        status: StatusCode::ACCEPTED,
-        ..Answers::default()
-    });
-    for path in [
-        "/",
-        "/hook",
-        "/events",
-        "/arrivals",
-        "/healthz",
-        "/inbox.js",
-        "/a/b?c=d",
-    ] {
-        let response = inbox
-            .http
-            .post(format!("{}{path}", inbox.base))
-            .body(body(path))
-            .send()
-            .await
-            .unwrap();
+    let inbox = RunningInbox::answering(Answers { status: StatusCode::ACCEPTED, ..Answers::default() });
+    for path in ["/", "/hook", "/events", "/arrivals", "/healthz", "/inbox.js", "/a/b?c=d"] {
+        let response =
+            inbox.http.post(format!("{}{path}", inbox.base)).body(body(path)).send().await.unwrap();
         assert_eq!(response.status(), 202, "{path}");
     }
     assert_eq!(inbox.ledger.totals().accepted, 7);
-    let other = inbox
-        .http
-        .get(format!("{}/hook", inbox.base))
-        .send()
-        .await
-        .unwrap();
+    let other = inbox.http.get(format!("{}/hook", inbox.base)).send().await.unwrap();
     assert_eq!(other.status(), 404);
     let other = inbox.http.put(format!("{}/", inbox.base)).send().await.unwrap();
     assert_eq!(other.status(), 404);
@@ -199,20 +136,11 @@ async fn every_path_takes_a_post_those_of_the_page_included() {
 #[tokio::test]
 async fn what_is_no_greeting_is_shown_as_unreadable_and_answered_all_the_same() {
     let mut inbox = RunningInbox::answering(Answers::default());
-    let bodies: [&[u8]; 5] = [
-        b"",
-        b"<script>",
-        b"\xff\x00",
-        br#"{"message":"Hey"}"#,
-        br#"{"hello":1}"#,
-    ];
+    let bodies: [&[u8]; 5] = [b"", b"<script>", b"\xff\x00", br#"{"message":"Hey"}"#, br#"{"hello":1}"#];
     for body in bodies {
         assert_eq!(inbox.post("e-1", body.to_vec()).await, 200);
         let arrival = inbox.next().await;
-        assert!(
-            arrival.content.greeting().is_none() && arrival.lateness_ms.is_none(),
-            "{arrival:?}"
-        );
+        assert!(arrival.content.greeting().is_none() && arrival.lateness_ms.is_none(), "{arrival:?}");
     }
     assert_eq!(inbox.ledger.totals().unreadable, 5);
     let listed = inbox.get("/arrivals").await;
@@ -229,57 +157,32 @@ async fn a_body_over_64_kib_is_refused_and_shown() {
     assert_eq!(inbox.next().await.status, Some(200));
     assert_eq!(inbox.post("e-2", greeting("e-2", &"x".repeat(70_000))).await, 413);
     assert_eq!(inbox.next().await.status, Some(413));
-    assert_eq!(
-        inbox.get("/arrivals?after=1").await[0]["unreadable"],
-        "the body is over 64 KiB"
-    );
+    assert_eq!(inbox.get("/arrivals?after=1").await[0]["unreadable"], "the body is over 64 KiB");
 }
 
 #[tokio::test]
 async fn a_sender_that_hangs_up_before_the_answer_counts_as_unanswered_and_may_try_again() {
-    let slow = Answers {
-        latency: Duration::from_hours(1),
-        ..Answers::default()
-    };
+    let slow = Answers { latency: Duration::from_hours(1), ..Answers::default() };
     let mut inbox = RunningInbox::answering(slow);
     for attempt in 1..=2 {
-        let mut sender = TcpStream::connect(inbox.base.trim_start_matches("http://"))
-            .await
-            .unwrap();
+        let mut sender = TcpStream::connect(inbox.base.trim_start_matches("http://")).await.unwrap();
         let body = body("e-1");
         let head = format!(
             "POST / HTTP/1.1\r\nhost: x\r\nwebhook-id: e-1\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        sender
-            .write_all(format!("{head}{body}").as_bytes())
-            .await
-            .unwrap();
+        sender.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
         drop(sender);
         let arrival = inbox.next().await;
-        assert_eq!(
-            (arrival.attempt, arrival.status, arrival.duplicate),
-            (attempt, None, false)
-        );
+        assert_eq!((arrival.attempt, arrival.status, arrival.duplicate), (attempt, None, false));
     }
     let totals = inbox.ledger.totals();
-    assert_eq!(
-        (
-            totals.received,
-            totals.unanswered,
-            totals.accepted,
-            totals.lateness_ms
-        ),
-        (2, 2, 0, None)
-    );
+    assert_eq!((totals.received, totals.unanswered, totals.accepted, totals.lateness_ms), (2, 2, 0, None));
 }
 
 #[tokio::test]
 async fn only_the_last_arrivals_are_kept_and_all_are_counted() {
-    let inbox = RunningInbox::with(Options {
-        keep: 3,
-        ..Options::default()
-    });
+    let inbox = RunningInbox::with(Options { keep: 3, ..Options::default() });
     for n in 1..=10 {
         inbox.post(&format!("e-{n}"), body(&format!("e-{n}"))).await;
     }
@@ -293,12 +196,7 @@ async fn only_the_last_arrivals_are_kept_and_all_are_counted() {
 async fn a_question_that_makes_no_sense_is_refused() {
     let inbox = RunningInbox::answering(Answers::default());
     for query in ["after=x", "after=-1", "before=3"] {
-        let response = inbox
-            .http
-            .get(format!("{}/arrivals?{query}", inbox.base))
-            .send()
-            .await
-            .unwrap();
+        let response = inbox.http.get(format!("{}/arrivals?{query}", inbox.base)).send().await.unwrap();
         assert_eq!(response.status(), 400, "{query}");
     }
 }
@@ -307,12 +205,7 @@ async fn a_question_that_makes_no_sense_is_refused() {
 async fn clearing_forgets_arrivals_totals_and_events_but_never_reuses_an_id() {
     let inbox = RunningInbox::answering(Answers::default());
     inbox.post("e-1", body("e-1")).await;
-    let cleared = inbox
-        .http
-        .delete(format!("{}/arrivals", inbox.base))
-        .send()
-        .await
-        .unwrap();
+    let cleared = inbox.http.delete(format!("{}/arrivals", inbox.base)).send().await.unwrap();
     assert_eq!(cleared.status(), 204);
     assert_eq!(inbox.get("/arrivals").await, json!([]));
     inbox.post("e-1", body("e-1")).await;
@@ -334,19 +227,11 @@ async fn early_arrivals_are_counted_apart() {
 async fn an_address_that_is_taken_is_named_with_what_to_do() {
     let inbox = RunningInbox::answering(Answers::default());
     let listen = inbox.base.trim_start_matches("http://").parse().unwrap();
-    let refused = Inbox::bind(
-        Options {
-            listen,
-            ..Options::default()
-        },
-        inbox.clock.clone(),
-    );
+    let refused = Inbox::bind(Options { listen, ..Options::default() }, inbox.clock.clone());
     let error = refused.err().unwrap();
     assert!(matches!(error, Error::Listen { .. }));
     assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot listen on {listen}; give a free address")),
+        error.to_string().starts_with(&format!("cannot listen on {listen}; give a free address")),
         "{error}"
     );
 }

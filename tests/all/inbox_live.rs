@@ -15,32 +15,20 @@ async fn the_page_hears_of_each_arrival_once_and_resumes_where_it_was() {
     inbox.post("e-1", body("e-1")).await;
     let mut events = Events::open(&inbox, None).await;
     let (_, first) = events.next().await;
-    assert_eq!(
-        (ids(&first["arrivals"]), &first["totals"]["received"]),
-        (vec![1], &json!(1))
-    );
+    assert_eq!((ids(&first["arrivals"]), &first["totals"]["received"]), (vec![1], &json!(1)));
     inbox.post("e-2", body("e-2")).await;
     let (cursor, second) = events.next().await;
-    assert_eq!(
-        (ids(&second["arrivals"]), &second["reset"]),
-        (vec![2], &json!(false))
-    );
+    assert_eq!((ids(&second["arrivals"]), &second["reset"]), (vec![2], &json!(false)));
     drop(events);
 
     inbox.post("e-3", body("e-3")).await;
     let (cursor, resumed) = Events::open(&inbox, Some(&cursor)).await.next().await;
-    assert_eq!(
-        (ids(&resumed["arrivals"]), &resumed["reset"]),
-        (vec![3], &json!(false))
-    );
+    assert_eq!((ids(&resumed["arrivals"]), &resumed["reset"]), (vec![3], &json!(false)));
 
     inbox.ledger.clear();
     inbox.post("e-4", body("e-4")).await;
     let (_, cleared) = Events::open(&inbox, Some(&cursor)).await.next().await;
-    assert_eq!(
-        (ids(&cleared["arrivals"]), &cleared["reset"]),
-        (vec![4], &json!(true))
-    );
+    assert_eq!((ids(&cleared["arrivals"]), &cleared["reset"]), (vec![4], &json!(true)));
 
     let (_, unknown) = Events::open(&inbox, Some("nonsense")).await.next().await;
     assert_eq!(ids(&unknown["arrivals"]), [4]);
@@ -76,27 +64,16 @@ async fn a_burst_of_thousands_is_counted_once_each_and_reaches_the_page_in_few_m
 
 #[tokio::test]
 async fn open_pages_and_slow_answers_do_not_hold_up_the_stop() {
-    let slow = Answers {
-        latency: Duration::from_hours(1),
-        ..Answers::default()
-    };
+    let slow = Answers { latency: Duration::from_hours(1), ..Answers::default() };
     let inbox = RunningInbox::answering(slow);
     let mut events = Events::open(&inbox, None).await;
     events.next().await;
     let ledger = inbox.ledger.clone();
     let url = inbox.base.clone();
-    let request = inbox
-        .http
-        .post(url)
-        .header("webhook-id", "e-1")
-        .body(body("e-1"))
-        .send();
+    let request = inbox.http.post(url).header("webhook-id", "e-1").body(body("e-1")).send();
     let stop = async {
         // The event is known as soon as its request has been read, and counts as received with its answer.
-        eventually("the request", async || {
-            (ledger.totals().events == 1).then_some(())
-        })
-        .await;
+        eventually("the request", async || (ledger.totals().events == 1).then_some(())).await;
         inbox.stop().await;
     };
     let (response, ()) = tokio::join!(request, stop);
@@ -107,27 +84,12 @@ async fn open_pages_and_slow_answers_do_not_hold_up_the_stop() {
 #[tokio::test]
 async fn the_page_needs_nothing_from_elsewhere_and_runs_nothing_inline() {
     let inbox = RunningInbox::answering(Answers::default());
-    for (path, kind) in [
-        ("/", "text/html"),
-        ("/inbox.css", "text/css"),
-        ("/inbox.js", "text/javascript"),
-    ] {
-        let response = inbox
-            .http
-            .get(format!("{}{path}", inbox.base))
-            .send()
-            .await
-            .unwrap();
+    for (path, kind) in [("/", "text/html"), ("/inbox.css", "text/css"), ("/inbox.js", "text/javascript")] {
+        let response = inbox.http.get(format!("{}{path}", inbox.base)).send().await.unwrap();
         let headers = response.headers().clone();
-        assert!(
-            headers["content-type"].to_str().unwrap().starts_with(kind),
-            "{headers:?}"
-        );
+        assert!(headers["content-type"].to_str().unwrap().starts_with(kind), "{headers:?}");
         let policy = headers["content-security-policy"].to_str().unwrap();
-        assert!(
-            policy.contains("default-src 'none'") && !policy.contains("unsafe"),
-            "{policy}"
-        );
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         let text = response.text().await.unwrap();
         for foreign in [
             "http://",
@@ -142,16 +104,7 @@ async fn the_page_needs_nothing_from_elsewhere_and_runs_nothing_inline() {
             assert!(!text.contains(foreign), "{path} holds {foreign}");
         }
     }
-    assert_eq!(
-        inbox
-            .http
-            .get(format!("{}/healthz", inbox.base))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(inbox.http.get(format!("{}/healthz", inbox.base)).send().await.unwrap().status(), 200);
 }
 
 /// An open event stream, as a browser reads it.
@@ -168,25 +121,16 @@ impl Events {
         }
         let response = request.send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self {
-            response,
-            unread: String::new(),
-        }
+        Self { response, unread: String::new() }
     }
 
     /// The next message: its id, and its data.
     async fn next(&mut self) -> (String, Value) {
         loop {
             while let Some((message, rest)) = self.unread.split_once("\n\n") {
-                let field = |name| {
-                    message
-                        .lines()
-                        .find_map(|line| line.strip_prefix(name))
-                        .map(str::trim)
-                };
-                let read = field("id:")
-                    .zip(field("data:"))
-                    .map(|(id, data)| (id.to_owned(), data.to_owned()));
+                let field = |name| message.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                let read =
+                    field("id:").zip(field("data:")).map(|(id, data)| (id.to_owned(), data.to_owned()));
                 let rest = rest.to_owned();
                 self.unread = rest;
                 if let Some((id, data)) = read {

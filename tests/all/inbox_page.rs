@@ -14,9 +14,7 @@ async fn arrivals_appear_by_themselves_newest_first_and_a_duplicate_is_marked() 
     inbox.post("e-1", body("e-1")).await;
     let mut page = Page::open(&inbox.base).await;
     page.run(&format!("{ROWS} === 1")).await;
-    inbox
-        .post("e-2", greeting("e-2", "Hey, Zoë Ångström it's your birthday"))
-        .await;
+    inbox.post("e-2", greeting("e-2", "Hey, Zoë Ångström it's your birthday")).await;
     inbox.post("e-1", body("e-1")).await;
     page.run(&format!("{ROWS} === 3")).await;
     let text = page.run("[...document.querySelectorAll('#rows tr')].map((row) => row.innerText.replaceAll(/\\s+/g, ' ').trim())").await;
@@ -46,11 +44,7 @@ async fn markup_in_a_message_is_shown_as_text_and_never_runs() {
         .await;
     assert_eq!(made, "0");
     assert_eq!(page.run("document.title").await, "2 · bday inbox");
-    assert_eq!(
-        page.run("document.querySelector('#rows tr:nth-child(2) .text').textContent")
-            .await,
-        message
-    );
+    assert_eq!(page.run("document.querySelector('#rows tr:nth-child(2) .text').textContent").await, message);
     page.close().await;
 }
 
@@ -58,12 +52,7 @@ async fn markup_in_a_message_is_shown_as_text_and_never_runs() {
 async fn the_filter_the_pause_and_the_clearing_do_what_they_say() {
     let inbox = RunningInbox::answering(Answers::default());
     for n in 1..=150 {
-        inbox
-            .post(
-                &format!("e-{n}"),
-                greeting(&format!("e-{n}"), &format!("Hey, Person {n}!")),
-            )
-            .await;
+        inbox.post(&format!("e-{n}"), greeting(&format!("e-{n}"), &format!("Hey, Person {n}!"))).await;
     }
     let mut page = Page::open(&inbox.base).await;
     page.run(&format!("{ROWS} === 100")).await;
@@ -72,11 +61,8 @@ async fn the_filter_the_pause_and_the_clearing_do_what_they_say() {
     page.run("(() => { const filter = document.getElementById('filter'); filter.value = 'PERSON 14'; return filter.dispatchEvent(new Event('input')); })()").await;
     page.run(&format!("{ROWS} === 11")).await; // 14 and 140 to 149
     page.run("document.getElementById('pause').click() || true").await;
-    inbox
-        .post("e-151", greeting("e-151", "Hey, Person 14 the second!"))
-        .await;
-    page.run("document.getElementById('pause').textContent === 'Resume (1 new)'")
-        .await;
+    inbox.post("e-151", greeting("e-151", "Hey, Person 14 the second!")).await;
+    page.run("document.getElementById('pause').textContent === 'Resume (1 new)'").await;
     page.run(&format!("{ROWS} === 11")).await;
     page.run("document.getElementById('pause').click() || true").await;
     page.run(&format!("{ROWS} === 12")).await;

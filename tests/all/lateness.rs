@@ -51,16 +51,12 @@ async fn so_is_somebody_whose_zone_or_date_is_corrected_on_the_day_and_a_new_nam
         let user = world.write("moved", "1990-03-15", "Etc/UTC").await;
         world.set("2026-03-15T16:00:00Z");
         let schedule = world.config.schedule();
-        let renamed = world.store.edit_user(
-            &schedule,
-            instant("2026-03-15T16:00:00Z"),
-            UserRef::Id(user),
-            |_| {
+        let renamed =
+            world.store.edit_user(&schedule, instant("2026-03-15T16:00:00Z"), UserRef::Id(user), |_| {
                 let mut new = person("moved", "1990-03-15", "Etc/UTC");
                 "Grace".clone_into(&mut new.first_name);
                 Ok::<_, ()>(new)
-            },
-        );
+            });
         renamed.await.unwrap();
         assert_eq!(lateness(&world).await, (7 * HOUR, HOUR), "{birth_date} {zone}");
     }
@@ -71,11 +67,7 @@ async fn somebody_who_was_deleted_and_comes_back_in_the_afternoon_is_late_from_t
     let world = World::at("2026-03-15T00:00:00Z").await;
     world.tick().await;
     let user = world.write("back", "1990-03-15", "Etc/UTC").await;
-    world
-        .store
-        .delete_user(instant("2026-03-15T08:00:00Z"), UserRef::Id(user), None)
-        .await
-        .unwrap();
+    world.store.delete_user(instant("2026-03-15T08:00:00Z"), UserRef::Id(user), None).await.unwrap();
     world.set("2026-03-15T15:00:00Z");
     world.write("back", "1990-03-15", "Etc/UTC").await;
     world.set("2026-03-15T16:00:00Z");
@@ -89,11 +81,7 @@ async fn an_outage_is_late_from_the_due_instant_however_late_it_was_planned() {
     world.tick().await;
     world.set("2026-03-15T15:00:00Z");
     // The first tick after two weeks plans the day, and claims nothing yet that this test would miss.
-    world
-        .store
-        .set_pause(instant("2026-03-15T15:00:00Z"), "a test")
-        .await
-        .unwrap();
+    world.store.set_pause(instant("2026-03-15T15:00:00Z"), "a test").await.unwrap();
     world.tick().await;
     world.store.end_pause().await.unwrap();
     assert_eq!(lateness(&world).await, (6 * HOUR, 6 * HOUR));
@@ -123,10 +111,6 @@ async fn the_late_rule_counts_from_when_it_was_learned_before_and_after_the_queu
         }
         world.set("2026-03-15T16:00:01Z");
         world.minute().await;
-        assert_eq!(
-            (world.greetings(), world.count(Skipped).await),
-            (0, 1),
-            "{claimed}"
-        );
+        assert_eq!((world.greetings(), world.count(Skipped).await), (0, 1), "{claimed}");
     }
 }

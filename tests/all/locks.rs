@@ -11,10 +11,7 @@ use crate::support::wait::eventually;
 use crate::support::world::World;
 
 async fn any_event(pool: &PgPool) -> Uuid {
-    sqlx::query_scalar("SELECT id FROM events LIMIT 1")
-        .fetch_one(pool)
-        .await
-        .unwrap()
+    sqlx::query_scalar("SELECT id FROM events LIMIT 1").fetch_one(pool).await.unwrap()
 }
 
 /// A lock as an import, an edit or an operator's session holds it.
@@ -62,17 +59,13 @@ async fn an_outcome_whose_event_is_locked_delays_no_other_and_is_recorded_later(
     world.tick().await;
     let pool = world.database.pool().await;
     let locked = any_event(&pool).await;
-    world
-        .receiver
-        .script_for(&locked.to_string(), [Behaviour::slow(Duration::from_millis(300))]);
+    world.receiver.script_for(&locked.to_string(), [Behaviour::slow(Duration::from_millis(300))]);
     let worker = world.pool();
     let record_the_others = async {
         world.receiver.until_received(20).await;
         let other = lock(&pool, locked).await;
-        eventually("the others to be recorded", async || {
-            (world.count(Delivered).await == 19).then_some(())
-        })
-        .await;
+        eventually("the others to be recorded", async || (world.count(Delivered).await == 19).then_some(()))
+            .await;
         world.receiver.until_accepted(20).await;
         other.rollback().await.unwrap();
     };

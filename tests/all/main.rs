@@ -1,10 +1,7 @@
 //! Every integration test, in one binary: each further one would link the whole crate and its dependencies again
 //! (tens of seconds and some 200 MB), and could not share the one database server.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on panics, and says where"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and says where")]
 
 #[path = "../support/mod.rs"]
 mod support;

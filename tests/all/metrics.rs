@@ -8,9 +8,7 @@ use crate::serve::Place;
 /// The words behind `# HELP` or `# TYPE`, by metric.
 fn comments<'a>(text: &'a str, kind: &str) -> BTreeMap<&'a str, &'a str> {
     let start = format!("# {kind} ");
-    text.lines()
-        .filter_map(|line| line.strip_prefix(start.as_str())?.split_once(' '))
-        .collect()
+    text.lines().filter_map(|line| line.strip_prefix(start.as_str())?.split_once(' ')).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,25 +25,15 @@ async fn every_metric_served_has_a_help_text_and_a_type_that_fits_its_name() {
         std::fs::write(path, &text).unwrap();
     }
     let (help, types) = (comments(&text, "HELP"), comments(&text, "TYPE"));
-    let samples = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty());
-    let names: BTreeSet<&str> = samples
-        .map(|line| line.split(['{', ' ']).next().unwrap())
-        .collect();
+    let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let names: BTreeSet<&str> = samples.map(|line| line.split(['{', ' ']).next().unwrap()).collect();
     assert!(names.len() > 30, "{names:?}");
     for name in names {
         let family = ["_bucket", "_sum", "_count"]
             .into_iter()
-            .find_map(|suffix| {
-                name.strip_suffix(suffix)
-                    .filter(|family| types.contains_key(family))
-            })
+            .find_map(|suffix| name.strip_suffix(suffix).filter(|family| types.contains_key(family)))
             .unwrap_or(name);
-        assert!(
-            help.get(family).is_some_and(|help| !help.is_empty()),
-            "{family} has no help"
-        );
+        assert!(help.get(family).is_some_and(|help| !help.is_empty()), "{family} has no help");
         let type_of = types.get(family).copied();
         let expected = match type_of {
             Some("histogram") => "histogram",

@@ -18,10 +18,7 @@ impl Shell {
             .env("BDAY__DATABASE__URL", self.0.url())
             .env("BDAY__QUEUE__KIND", "postgres")
             .env("BDAY__WEBHOOK__URL", "http://127.0.0.1:9/")
-            .env(
-                "BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE",
-                "{{ years }} years, {{ full_name }}",
-            )
+            .env("BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE", "{{ years }} years, {{ full_name }}")
             .env("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")
             .finish()
             .await
@@ -61,26 +58,13 @@ const ADA: [&str; 9] = [
 #[tokio::test]
 async fn a_person_is_added_shown_changed_listed_and_deleted() {
     let shell = Shell(Database::new().await);
-    let add = [
-        &[
-            "user",
-            "add",
-            "--json",
-            "--occasion",
-            "work_anniversary=2019-05-02",
-        ],
-        &ADA[..],
-    ]
-    .concat();
+    let add = [&["user", "add", "--json", "--occasion", "work_anniversary=2019-05-02"], &ADA[..]].concat();
     let added = shell.json(&add).await;
     assert_eq!(added["result"], "created");
     let id = added["id"].as_str().unwrap();
     for name in ["hr-1", id] {
         let shown = shell.json(&["user", "show", name, "--json"]).await;
-        assert_eq!(
-            (&shown["id"], &shown["lastName"]),
-            (&added["id"], &Value::from("Lovelace"))
-        );
+        assert_eq!((&shown["id"], &shown["lastName"]), (&added["id"], &Value::from("Lovelace")));
     }
     let table = shell.ok(&["user", "show", "hr-1"]).await;
     for part in ["Europe/London", "next birthday", "next work_anniversary"] {
@@ -88,40 +72,19 @@ async fn a_person_is_added_shown_changed_listed_and_deleted() {
     }
 
     let changed = shell
-        .json(&[
-            "user",
-            "update",
-            "hr-1",
-            "--last-name",
-            "King",
-            "--occasion",
-            "work_anniversary=",
-            "--json",
-        ])
+        .json(&["user", "update", "hr-1", "--last-name", "King", "--occasion", "work_anniversary=", "--json"])
         .await;
-    assert_eq!(
-        (&changed["lastName"], &changed["occasions"]),
-        (&Value::from("King"), &serde_json::json!({}))
-    );
+    assert_eq!((&changed["lastName"], &changed["occasions"]), (&Value::from("King"), &serde_json::json!({})));
     let table = shell.ok(&["user", "list", "--search", "king"]).await;
     assert!(table.contains("Ada King") && table.starts_with("ID"), "{table}");
-    assert_eq!(
-        shell.ok(&["user", "list", "--time-zone", "UTC", "--json"]).await,
-        ""
-    );
+    assert_eq!(shell.ok(&["user", "list", "--time-zone", "UTC", "--json"]).await, "");
     let said = shell.ok(&["user", "update", "hr-1", "--last-name", ""]).await;
     assert!(said.ends_with(": Ada, 1815-12-10, Europe/London\n"), "{said}");
 
-    assert_eq!(
-        shell.ok(&["user", "delete", "hr-1"]).await,
-        format!("deleted {id}\n")
-    );
+    assert_eq!(shell.ok(&["user", "delete", "hr-1"]).await, format!("deleted {id}\n"));
     for command in ["delete", "show", "update"] {
         let error = shell.fails(1, &["user", command, "hr-1"]).await;
-        assert!(
-            error.contains("no user has the id or external id \"hr-1\""),
-            "{error}"
-        );
+        assert!(error.contains("no user has the id or external id \"hr-1\""), "{error}");
     }
 }
 
@@ -145,17 +108,11 @@ async fn every_wrong_option_is_named_at_once() {
             ],
         )
         .await;
-    for part in [
-        "--birth-date ",
-        "--time-zone ",
-        "--occasion wedding: unknown kind",
-    ] {
+    for part in ["--birth-date ", "--time-zone ", "--occasion wedding: unknown kind"] {
         assert!(error.contains(part), "{error}");
     }
     shell.ok(&[&["user", "add"], &ADA[..]].concat()).await;
-    let error = shell
-        .fails(2, &["user", "update", "hr-1", "--first-name", ""])
-        .await;
+    let error = shell.fails(2, &["user", "update", "hr-1", "--first-name", ""]).await;
     assert!(error.contains("--first-name is missing"), "{error}");
     let added = shell
         .json(&[
@@ -171,36 +128,22 @@ async fn every_wrong_option_is_named_at_once() {
         ])
         .await;
     let eve = added["id"].as_str().unwrap();
-    let error = shell
-        .fails(1, &["user", "update", eve, "--external-id", "hr-1"])
-        .await;
+    let error = shell.fails(1, &["user", "update", eve, "--external-id", "hr-1"]).await;
     assert!(error.contains("--external-id belongs to another user"), "{error}");
 }
 
 #[tokio::test]
 async fn people_go_out_and_come_back_in_either_format() {
     let shell = Shell(Database::new().await);
-    shell
-        .ok(&[
-            &["user", "add", "--occasion", "work_anniversary=--02-29"],
-            &ADA[..],
-        ]
-        .concat())
-        .await;
+    shell.ok(&[&["user", "add", "--occasion", "work_anniversary=--02-29"], &ADA[..]].concat()).await;
     let folder = std::env::temp_dir().join(format!("bday-export-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     for format in ["csv", "ndjson"] {
         let path = folder.join(format!("people.{format}"));
         let path = path.to_str().unwrap();
-        shell
-            .ok(&["user", "export", "--format", format, "--output", path])
-            .await;
+        shell.ok(&["user", "export", "--format", format, "--output", path]).await;
         let report = shell.json(&["user", "import", path, "--json"]).await;
-        assert_eq!(
-            (&report["unchanged"], &report["failed"]),
-            (&Value::from(1), &Value::from(0)),
-            "{format}"
-        );
+        assert_eq!((&report["unchanged"], &report["failed"]), (&Value::from(1), &Value::from(0)), "{format}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
     let csv = shell.ok(&["user", "export"]).await;
@@ -221,14 +164,7 @@ async fn an_event_is_listed_and_shown() {
     shell.ok(&["migrate"]).await;
     shell.ok(&["tick"]).await;
     // Whoever is added on the day itself is planned at once.
-    let today = shell
-        .0
-        .store()
-        .clock()
-        .await
-        .unwrap()
-        .format("--%m-%d")
-        .to_string();
+    let today = shell.0.store().clock().await.unwrap().format("--%m-%d").to_string();
     let birth_date = format!("--birth-date={today}");
     shell
         .ok(&[
@@ -245,19 +181,11 @@ async fn an_event_is_listed_and_shown() {
         ])
         .await;
     let event: Value = shell.json(&["event", "list", "--json"]).await;
-    assert_eq!(
-        (&event["state"], &event["attemptCount"]),
-        (&Value::from("pending"), &Value::from(0))
-    );
+    assert_eq!((&event["state"], &event["attemptCount"]), (&Value::from("pending"), &Value::from(0)));
     let id = event["id"].as_str().unwrap();
-    let table = shell
-        .ok(&["event", "list", "--state", "pending", "--from", "2020-01-01"])
-        .await;
+    let table = shell.ok(&["event", "list", "--state", "pending", "--from", "2020-01-01"]).await;
     assert!(table.contains(id), "{table}");
-    assert_eq!(
-        shell.ok(&["event", "list", "--state", "dead", "--json"]).await,
-        ""
-    );
+    assert_eq!(shell.ok(&["event", "list", "--state", "dead", "--json"]).await, "");
     let of_user = ["event", "list", "--json", "--user"];
     for user in ["hr-7", event["userId"].as_str().unwrap()] {
         assert_eq!(shell.json(&[&of_user[..], &[user]].concat()).await["id"], id);
@@ -265,30 +193,12 @@ async fn an_event_is_listed_and_shown() {
     let nobody = [&of_user[..], &["hr-8"]].concat();
     assert!(shell.fails(1, &nobody).await.contains("hr-8"));
     let shown = shell.json(&["event", "show", id, "--json"]).await;
-    assert_eq!(
-        (&shown["id"], &shown["attempts"]),
-        (&event["id"], &serde_json::json!([]))
-    );
+    assert_eq!((&shown["id"], &shown["attempts"]), (&event["id"], &serde_json::json!([])));
     assert!(shell.ok(&["event", "show", id]).await.contains("birthday"));
     let unknown = "0198f0c0-0000-7000-8000-000000000000";
-    assert!(
-        shell
-            .fails(1, &["event", "show", unknown])
-            .await
-            .contains(unknown)
-    );
-    assert!(
-        shell
-            .fails(2, &["event", "show", "hr-7"])
-            .await
-            .contains("expected the id of an event")
-    );
-    assert!(
-        shell
-            .fails(2, &["event", "list", "--state", "lost"])
-            .await
-            .contains("skipped")
-    );
+    assert!(shell.fails(1, &["event", "show", unknown]).await.contains(unknown));
+    assert!(shell.fails(2, &["event", "show", "hr-7"]).await.contains("expected the id of an event"));
+    assert!(shell.fails(2, &["event", "list", "--state", "lost"]).await.contains("skipped"));
 }
 
 #[tokio::test]
@@ -310,20 +220,13 @@ async fn a_list_of_everybody_stops_reading_when_its_reader_has_gone() {
         .unwrap();
     let mut reader = BufReader::new(listing.stdout.take().unwrap());
     let mut first = String::new();
-    within("the first line", reader.read_line(&mut first))
-        .await
-        .unwrap();
+    within("the first line", reader.read_line(&mut first)).await.unwrap();
     assert!(first.starts_with("{\"id\":"), "{first}");
     // The first page does not fit into the pipe, so the second has not been asked for yet. It never comes:
     let mut transaction = shell.0.pool().await.begin().await.unwrap();
-    sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
+    sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
     drop(reader);
-    let ended = within("the list to end", listing.wait_with_output())
-        .await
-        .unwrap();
+    let ended = within("the list to end", listing.wait_with_output()).await.unwrap();
     assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
 }
 
@@ -340,12 +243,6 @@ async fn names_of_fields_in_a_file_cannot_steer_the_terminal() {
         .await;
     assert_eq!(imported.status.code(), Some(1), "{imported:?}");
     assert!(!imported.stderr.contains(['\x1b', '\x07']), "{imported:?}");
-    assert!(
-        imported.stderr.contains("line 1: \\u{1b}[2J: unknown field"),
-        "{imported:?}"
-    );
-    assert!(
-        imported.stderr.contains("occasions.\\u{1b}]0;x\\u{7}"),
-        "{imported:?}"
-    );
+    assert!(imported.stderr.contains("line 1: \\u{1b}[2J: unknown field"), "{imported:?}");
+    assert!(imported.stderr.contains("occasions.\\u{1b}]0;x\\u{7}"), "{imported:?}");
 }

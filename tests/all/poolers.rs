@@ -49,25 +49,17 @@ async fn transaction_mode_is_refused_with_the_reason() {
     };
     let through = store(pooler.url());
     let refused = through.check_sessions().await;
-    assert!(
-        matches!(refused, Err(StoreError::TransactionPooling)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StoreError::TransactionPooling)), "{refused:?}");
     let bday = |arguments: &[&str]| place.bday(arguments).env("BDAY__DATABASE__URL", pooler.url());
 
     let examined = bday(&["doctor", "--json"]).finish().await;
     assert_eq!(examined.status.code(), Some(1));
     let report: Value = serde_json::from_str(&examined.stdout).unwrap();
     let findings = report["findings"].as_array().unwrap();
-    let finding = findings
-        .iter()
-        .find(|finding| finding["check"] == "database.sessions");
+    let finding = findings.iter().find(|finding| finding["check"] == "database.sessions");
     let finding = finding.unwrap_or_else(|| panic!("{report}"));
     assert_eq!(finding["grade"], "failure");
-    assert!(
-        finding["advice"].as_str().unwrap().contains("session"),
-        "{finding}"
-    );
+    assert!(finding["advice"].as_str().unwrap().contains("session"), "{finding}");
 
     let migrated = bday(&["migrate"]).finish().await;
     assert_eq!(migrated.status.code(), Some(1));
@@ -75,10 +67,7 @@ async fn transaction_mode_is_refused_with_the_reason() {
 
     let daemon = bday(&["serve"]).start();
     let line = daemon.logged("not ready yet").await;
-    assert!(
-        line["error"].as_str().unwrap().contains("transaction mode"),
-        "{line}"
-    );
+    assert!(line["error"].as_str().unwrap().contains("transaction mode"), "{line}");
     let address = daemon.address().await;
     let ready = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);

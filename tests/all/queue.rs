@@ -26,28 +26,17 @@ struct Place {
 
 async fn sqs() -> Place {
     let sqs = Sqs::start().await;
-    let options = Options {
-        url: sqs.queue_url("greetings"),
-        dead_letter_url: String::new(),
-        visibility: VISIBILITY,
-    };
+    let options =
+        Options { url: sqs.queue_url("greetings"), dead_letter_url: String::new(), visibility: VISIBILITY };
     let queue = Arc::new(SqsQueue::new(sqs.client(), options));
-    Place {
-        queue,
-        sqs: Some(sqs),
-        database: None,
-    }
+    Place { queue, sqs: Some(sqs), database: None }
 }
 
 async fn postgres() -> Place {
     let database = Database::new().await;
     let queue = PostgresQueue::new(database.store(), Arc::new(SystemClock), VISIBILITY);
     let pool = database.pool().await;
-    Place {
-        queue: Arc::new(queue),
-        sqs: None,
-        database: Some((database, pool)),
-    }
+    Place { queue: Arc::new(queue), sqs: None, database: Some((database, pool)) }
 }
 
 impl Place {
@@ -56,10 +45,7 @@ impl Place {
         let mut sent = Vec::new();
         for (at, size) in packs.iter().enumerate() {
             let event_ids: Vec<Uuid> = (0..*size).map(|_| Uuid::now_v7()).collect();
-            let mut pack = Pack {
-                id: at as i64 + 1,
-                event_ids,
-            };
+            let mut pack = Pack { id: at as i64 + 1, event_ids };
             if let Some((_, pool)) = &self.database {
                 let insert = sqlx::query_scalar(
                     "INSERT INTO outbox (event_ids, created_at, available_at) VALUES ($1, now(), now()) RETURNING id",
@@ -80,12 +66,8 @@ impl Place {
     /// Acknowledges messages, as a worker that has leased their events does.
     async fn ack(&self, received: &[Received]) {
         if let Some((database, _)) = &self.database {
-            let pack = |message: &Message| {
-                Some(Pack {
-                    id: message.pack?,
-                    event_ids: message.event_ids.clone(),
-                })
-            };
+            let pack =
+                |message: &Message| Some(Pack { id: message.pack?, event_ids: message.event_ids.clone() });
             let packs: Vec<Pack> = received.iter().filter_map(|one| pack(message(one))).collect();
             database.store().delete_packs(&packs).await.unwrap();
         }
@@ -109,10 +91,7 @@ impl Place {
             }
         }
         if !self.queue.is_outbox() {
-            let letters: Vec<_> = events
-                .iter()
-                .map(|event| DeadLetter::of_event(*event, "gone"))
-                .collect();
+            let letters: Vec<_> = events.iter().map(|event| DeadLetter::of_event(*event, "gone")).collect();
             assert_eq!(self.queue.send_dead_letters(&letters).await.unwrap().len(), n);
         }
         events
@@ -136,10 +115,7 @@ fn message(received: &Received) -> &Message {
 }
 
 fn events(received: &[Received]) -> Vec<Uuid> {
-    let mut events: Vec<Uuid> = received
-        .iter()
-        .flat_map(|one| message(one).event_ids.clone())
-        .collect();
+    let mut events: Vec<Uuid> = received.iter().flat_map(|one| message(one).event_ids.clone()).collect();
     events.sort_unstable();
     events
 }
@@ -208,11 +184,7 @@ async fn dead_letters_are_read_with_their_reason_and_stay(place: Place) {
     assert_eq!(read.len(), 1);
     assert_eq!(decode(&read[0].body).unwrap().event_ids, buried);
     assert_eq!(read[0].reason.as_deref(), Some("gone"));
-    let more = place
-        .queue
-        .dead_letters(read.last(), 10, VISIBILITY)
-        .await
-        .unwrap();
+    let more = place.queue.dead_letters(read.last(), 10, VISIBILITY).await.unwrap();
     assert!(more.is_empty());
     assert_eq!(place.queue.depth().await.unwrap().dead_letters, 1);
 }
@@ -221,11 +193,7 @@ async fn deleted_dead_letters_are_gone(place: Place) {
     place.bury(23).await;
     let mut read = Vec::new();
     loop {
-        let some = place
-            .queue
-            .dead_letters(read.last(), 100, VISIBILITY)
-            .await
-            .unwrap();
+        let some = place.queue.dead_letters(read.last(), 100, VISIBILITY).await.unwrap();
         if some.is_empty() {
             break;
         }
@@ -233,10 +201,7 @@ async fn deleted_dead_letters_are_gone(place: Place) {
     }
     assert_eq!(read.len(), 23);
     let receipts: Vec<Receipt> = read.into_iter().map(|message| message.receipt).collect();
-    assert_eq!(
-        place.queue.delete_dead_letters(&receipts[..21]).await.unwrap(),
-        21
-    );
+    assert_eq!(place.queue.delete_dead_letters(&receipts[..21]).await.unwrap(), 21);
     assert_eq!(place.queue.depth().await.unwrap().dead_letters, 2);
     assert_eq!(place.queue.delete_dead_letters(&[]).await.unwrap(), 0);
 }
@@ -278,20 +243,10 @@ async fn entries_that_sqs_refuses_inside_a_200_are_not_confirmed() {
     place.queue.create().await.unwrap();
     let sqs = place.sqs.as_ref().unwrap();
     sqs.faults(|faults| faults.fail_send_entry_every = 3);
-    let packs: Vec<Pack> = (0..30)
-        .map(|id| Pack {
-            id,
-            event_ids: vec![Uuid::now_v7()],
-        })
-        .collect();
+    let packs: Vec<Pack> = (0..30).map(|id| Pack { id, event_ids: vec![Uuid::now_v7()] }).collect();
     let mut confirmed = place.queue.send(&packs).await.unwrap();
     assert_eq!(confirmed.len(), 20);
-    let mut received: Vec<i64> = place
-        .all()
-        .await
-        .iter()
-        .map(|one| message(one).pack.unwrap())
-        .collect();
+    let mut received: Vec<i64> = place.all().await.iter().map(|one| message(one).pack.unwrap()).collect();
     received.sort_unstable();
     confirmed.sort_unstable();
     assert_eq!(received, confirmed);
@@ -333,12 +288,7 @@ async fn a_created_sqs_queue_has_the_attributes_of_the_design() {
     assert_eq!(attributes[&Name::MessageRetentionPeriod], "1209600");
     let redrive: serde_json::Value = serde_json::from_str(&attributes[&Name::RedrivePolicy]).unwrap();
     assert_eq!(redrive["maxReceiveCount"].to_string().trim_matches('"'), "5");
-    assert!(
-        redrive["deadLetterTargetArn"]
-            .as_str()
-            .unwrap()
-            .ends_with(":greetings-dlq")
-    );
+    assert!(redrive["deadLetterTargetArn"].as_str().unwrap().ends_with(":greetings-dlq"));
 }
 
 #[tokio::test]

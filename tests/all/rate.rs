@@ -14,11 +14,7 @@ use crate::support::world::{World, person};
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_than_the_cap_is_sent_per_second() {
     const DUE: usize = 50;
-    let world = World::with(
-        &SystemClock.now().to_rfc3339(),
-        &[("worker.max_per_second", "100")],
-    )
-    .await;
+    let world = World::with(&SystemClock.now().to_rfc3339(), &[("worker.max_per_second", "100")]).await;
     let now = world.clock.now();
     let born = now.date_naive().format("--%m-%d").to_string();
     world.tick().await;
@@ -47,10 +43,7 @@ async fn no_more_than_the_cap_is_sent_per_second() {
         let least = (9 + 10 * tenth).min(DUE);
         world.receiver.until_received(least as u64).await;
         let received = world.receiver.records().len();
-        assert!(
-            received <= 10 + 10 * tenth,
-            "{received} after {tenth} tenths of a second"
-        );
+        assert!(received <= 10 + 10 * tenth, "{received} after {tenth} tenths of a second");
         if least == DUE {
             break;
         }

@@ -14,16 +14,8 @@ use crate::support::world::World;
 /// One of PostgreSQL's own programs, of the server's version.
 fn run(program: &str, arguments: &[&str]) {
     let path: PathBuf = Binaries::find().unwrap().postgres.with_file_name(program);
-    let done = Command::new(path)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    let done = Command::new(path).args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// The statement as the document has it.
@@ -42,12 +34,7 @@ async fn who_moves_west_on_the_day_of_a_restore_is_not_greeted_for_a_second_time
     world.tick().await;
     // Greeted at seven, as a database says that is lost.
     world.set("2025-05-02T08:00:00Z");
-    let closed = world
-        .database
-        .pool()
-        .await
-        .execute(AssertSqlSafe(step_two()))
-        .await;
+    let closed = world.database.pool().await.execute(AssertSqlSafe(step_two())).await;
     assert_eq!(closed.unwrap().rows_affected(), 1);
     world.write("u", "1990-05-02", "America/Los_Angeles").await;
     for now in ["2025-05-02T08:00:00Z", "2025-05-02T16:00:00Z"] {
@@ -64,10 +51,7 @@ async fn after_a_restore_nobody_is_greeted_twice() {
     assert!(place.bday(&["tick"]).finish().await.status.success());
     let dump = std::env::temp_dir().join(format!("bday-{}.dump", uuid::Uuid::now_v7()));
     let dump = dump.to_str().unwrap();
-    run(
-        "pg_dump",
-        &["--format=custom", "--file", dump, place.database.url()],
-    );
+    run("pg_dump", &["--format=custom", "--file", dump, place.database.url()]);
 
     // After the backup, everybody is greeted, and the old database is lost.
     let mut before = place.serve();
@@ -83,28 +67,11 @@ async fn after_a_restore_nobody_is_greeted_twice() {
     let closed = pool.execute(AssertSqlSafe(step_two())).await.unwrap();
     assert_eq!(closed.rows_affected(), 20);
 
-    let mut after = place
-        .bday(&["serve"])
-        .env("BDAY__DATABASE__URL", restored.url())
-        .start();
+    let mut after = place.bday(&["serve"]).env("BDAY__DATABASE__URL", restored.url()).start();
     after.ready().await;
     let born = date.format("2000-%m-%d").to_string();
-    let add = [
-        "user",
-        "add",
-        "--first-name",
-        "Grace",
-        "--birth-date",
-        &born,
-        "--time-zone",
-        &zone,
-    ];
-    let new = |arguments: &[&str]| {
-        place
-            .bday(arguments)
-            .env("BDAY__DATABASE__URL", restored.url())
-            .finish()
-    };
+    let add = ["user", "add", "--first-name", "Grace", "--birth-date", &born, "--time-zone", &zone];
+    let new = |arguments: &[&str]| place.bday(arguments).env("BDAY__DATABASE__URL", restored.url()).finish();
     assert!(new(&add).await.status.success());
     assert!(new(&["tick"]).await.status.success());
     place.receiver.until_accepted(21).await;
@@ -112,8 +79,5 @@ async fn after_a_restore_nobody_is_greeted_twice() {
     assert!(after.exit().await.success());
     place.assert_each_once(21);
     let counts = restored.store().count_by_state().await.unwrap();
-    assert!(
-        counts.contains(&(Delivered, 1)) && counts.contains(&(Cancelled, 20)),
-        "{counts:?}"
-    );
+    assert!(counts.contains(&(Delivered, 1)) && counts.contains(&(Cancelled, 20)), "{counts:?}");
 }

@@ -26,11 +26,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) async fn new() -> Self {
         let (database, sqs, receiver) = tokio::join!(Database::new(), Sqs::start(), Receiver::start());
-        Self {
-            database,
-            sqs,
-            receiver,
-        }
+        Self { database, sqs, receiver }
     }
 
     pub(crate) fn bday(&self, arguments: &[&str]) -> Bday {
@@ -57,10 +53,7 @@ impl Place {
         let now: DateTime<Utc> = self.database.store().clock().await.unwrap();
         let people = people(numbers, now, TimeDelta::minutes(-5));
         let file = file("people.csv", people.csv.as_bytes());
-        let imported = self
-            .bday(&["user", "import", file.path(), "--json"])
-            .finish()
-            .await;
+        let imported = self.bday(&["user", "import", file.path(), "--json"]).finish().await;
         assert!(imported.status.success(), "{imported:?}");
         let report: Value = serde_json::from_str(&imported.stdout).unwrap();
         assert_eq!(report["created"], n);
@@ -69,18 +62,13 @@ impl Place {
 
     pub(crate) async fn count(&self, state: EventState) -> i64 {
         let counts = self.database.store().count_by_state().await.unwrap();
-        counts
-            .into_iter()
-            .find(|(found, _)| *found == state)
-            .map_or(0, |(_, n)| n)
+        counts.into_iter().find(|(found, _)| *found == state).map_or(0, |(_, n)| n)
     }
 
     /// Nothing is left on the queue once what was done is acked.
     pub(crate) async fn until_quiet(&self) {
         self.sqs
-            .until("empty", QUEUE, |counts| {
-                counts.visible + counts.in_flight + counts.delayed == 0
-            })
+            .until("empty", QUEUE, |counts| counts.visible + counts.in_flight + counts.delayed == 0)
             .await;
     }
 
@@ -114,11 +102,7 @@ pub(crate) fn people(numbers: Range<usize>, now: DateTime<Utc>, due_in: TimeDelt
     for n in numbers {
         writeln!(csv, "John,Doe {n},{born},{zone},{send_at}").unwrap();
     }
-    People {
-        csv,
-        zone,
-        date: local.date_naive(),
-    }
+    People { csv, zone, date: local.date_naive() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,9 +125,8 @@ async fn a_thousand_due_users_get_one_exact_greeting_each() {
             body["message"].as_str().unwrap().to_owned()
         })
         .collect();
-    let expected: BTreeSet<String> = (0..1000)
-        .map(|n| format!("Hey, John Doe {n} it's your birthday"))
-        .collect();
+    let expected: BTreeSet<String> =
+        (0..1000).map(|n| format!("Hey, John Doe {n} it's your birthday")).collect();
     assert_eq!(messages, expected);
     daemon.logged("tick").await;
     daemon.terminate();
@@ -181,17 +164,9 @@ async fn a_receiver_that_always_fails_gets_five_attempts_and_then_there_is_a_dea
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     place.receiver.script([Behaviour::Status(500)]);
-    let daemon = place
-        .bday(&["serve"])
-        .env("BDAY__RETRY__SCHEDULE_SECS", "0,0,0,0")
-        .start();
+    let daemon = place.bday(&["serve"]).env("BDAY__RETRY__SCHEDULE_SECS", "0,0,0,0").start();
     daemon.ready().await;
-    place
-        .sqs
-        .until("dead letters", &format!("{QUEUE}-dlq"), |counts| {
-            counts.visible == 3
-        })
-        .await;
+    place.sqs.until("dead letters", &format!("{QUEUE}-dlq"), |counts| counts.visible == 3).await;
     place.until_quiet().await;
     assert_eq!(place.receiver.records().len(), 15);
     assert_eq!(place.count(Dead).await, 3);
@@ -202,13 +177,8 @@ async fn a_receiver_that_always_fails_gets_five_attempts_and_then_there_is_a_dea
 async fn a_receiver_that_fails_twice_accepts_at_the_third_attempt() {
     let place = Place::new().await;
     place.people_who_are_due(2).await;
-    place
-        .receiver
-        .script([Behaviour::Status(500), Behaviour::Reset, Behaviour::Status(200)]);
-    let daemon = place
-        .bday(&["serve"])
-        .env("BDAY__RETRY__SCHEDULE_SECS", "0,0,0,0")
-        .start();
+    place.receiver.script([Behaviour::Status(500), Behaviour::Reset, Behaviour::Status(200)]);
+    let daemon = place.bday(&["serve"]).env("BDAY__RETRY__SCHEDULE_SECS", "0,0,0,0").start();
     place.receiver.until_accepted(2).await;
     place.until_quiet().await;
     assert_eq!(place.receiver.records().len(), 6);
@@ -220,23 +190,15 @@ async fn a_receiver_that_fails_twice_accepts_at_the_third_attempt() {
 async fn with_the_database_away_it_says_so_and_waits_and_is_not_ready() {
     let place = Place::new().await;
     place.people_who_are_due(1).await;
-    let daemon = place
-        .bday(&["serve"])
-        .env("BDAY__DATABASE__URL", "postgres://bday:secret@127.0.0.1:1/bday")
-        .start();
+    let daemon =
+        place.bday(&["serve"]).env("BDAY__DATABASE__URL", "postgres://bday:secret@127.0.0.1:1/bday").start();
     let address = daemon.address().await;
     let line = daemon.logged("not ready yet").await;
     assert!(line["error"].as_str().unwrap().contains("refused"), "{line}");
     assert!(!line.to_string().contains("secret"));
     let answer = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
     assert_eq!(answer.status(), 503);
-    assert_eq!(
-        reqwest::get(format!("http://{address}/livez"))
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(reqwest::get(format!("http://{address}/livez")).await.unwrap().status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,12 +242,7 @@ async fn the_metrics_tell_what_happened_and_who_was_added_late_is_not_late() {
     let address = daemon.ready().await;
     place.receiver.until_accepted(7).await;
     place.until_quiet().await;
-    let metrics = reqwest::get(format!("http://{address}/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
     for line in [
         "bday_events_queued_total 7",
         "bday_events_delivered_total{kind=\"birthday\"} 7",
@@ -333,10 +290,7 @@ async fn a_stop_lets_what_is_in_flight_end_and_gives_back_the_rest() {
     let place = Place::new().await;
     place.people_who_are_due(300).await;
     place.receiver.script([Behaviour::slow(Duration::from_secs(1))]);
-    let mut daemon = place
-        .bday(&["serve"])
-        .env("BDAY__WORKER__MAX_IN_FLIGHT", "100")
-        .start();
+    let mut daemon = place.bday(&["serve"]).env("BDAY__WORKER__MAX_IN_FLIGHT", "100").start();
     place.receiver.until_received(50).await;
     daemon.terminate();
     assert!(daemon.exit().await.success());
@@ -379,10 +333,7 @@ async fn a_hanging_receiver_does_not_delay_the_tick() {
     let place = Place::new().await;
     place.people_who_are_due(50).await;
     place.receiver.script([Behaviour::Hang]);
-    let daemon = place
-        .bday(&["serve"])
-        .env("BDAY__WORKER__MAX_IN_FLIGHT", "10")
-        .start();
+    let daemon = place.bday(&["serve"]).env("BDAY__WORKER__MAX_IN_FLIGHT", "10").start();
     place.receiver.until_received(10).await;
     let tick = place.bday(&["tick"]).finish().await;
     assert!(tick.status.success(), "{tick:?}");
@@ -409,11 +360,7 @@ async fn every_place_is_used_even_if_messages_come_in_odd_numbers() {
         assert!(tick.status.success(), "{tick:?}");
         place.receiver.until_received(all).await;
     }
-    assert_eq!(
-        place.receiver.accepted().len(),
-        0,
-        "the last waited for the first"
-    );
+    assert_eq!(place.receiver.accepted().len(), 0, "the last waited for the first");
     daemon.kill();
     daemon.exit().await;
 }

@@ -9,16 +9,8 @@ use crate::support::database::Database;
 async fn simulated(users: u32, from: &str, years: u32, seed: u64, late_join: LateJoin) -> Report {
     let database = Database::empty().await;
     let from = from.parse().unwrap();
-    let options = Options {
-        users,
-        from,
-        years,
-        seed,
-        late_join,
-    };
-    let report = run(&options, database.url(), &SystemClock, &|_| {})
-        .await
-        .unwrap();
+    let options = Options { users, from, years, seed, late_join };
+    let report = run(&options, database.url(), &SystemClock, &|_| {}).await.unwrap();
     assert!(report.is_right(), "seed {seed}: {:#?}", report.violations);
     report
 }
@@ -28,10 +20,7 @@ async fn in_two_years_with_a_leap_day_everybody_is_greeted_once_at_the_right_tim
     let total = simulated(300, "2027-01-01", 2, 1, LateJoin::Send).await.total();
     assert!(total.sent > 500, "{total:?}");
     assert!(total.leap > 0 && total.gap + total.overlap > 0, "{total:?}");
-    assert!(
-        total.late_joins > 0 && total.moved > 0 && total.deleted > 0,
-        "{total:?}"
-    );
+    assert!(total.late_joins > 0 && total.moved > 0 && total.deleted > 0, "{total:?}");
 }
 
 #[tokio::test]
@@ -44,15 +33,7 @@ async fn on_samoas_lost_day_and_with_late_joins_skipped_too() {
 async fn a_database_with_something_in_it_is_refused() {
     let database = Database::new().await;
     let from = "2026-01-01".parse().unwrap();
-    let options = Options {
-        users: 1,
-        from,
-        years: 1,
-        seed: 1,
-        late_join: LateJoin::Send,
-    };
-    let error = run(&options, database.url(), &SystemClock, &|_| {})
-        .await
-        .unwrap_err();
+    let options = Options { users: 1, from, years: 1, seed: 1, late_join: LateJoin::Send };
+    let error = run(&options, database.url(), &SystemClock, &|_| {}).await.unwrap_err();
     assert!(error.to_string().contains("nothing in it"), "{error}");
 }

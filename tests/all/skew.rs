@@ -28,11 +28,7 @@ struct Jumped {
 
 impl Clock for Jumped {
     fn now(&self) -> DateTime<Utc> {
-        let by = if self.over.swap(true, Ordering::Relaxed) {
-            TimeDelta::zero()
-        } else {
-            self.by
-        };
+        let by = if self.over.swap(true, Ordering::Relaxed) { TimeDelta::zero() } else { self.by };
         SystemClock.now() + by
     }
 }
@@ -43,10 +39,7 @@ async fn ticked(by: TimeDelta) -> World {
     let world = World::at(&now.to_rfc3339()).await;
     let born = (now.date_naive() + Days::new(5)).format("--%m-%d").to_string();
     world.write("u", &born, "UTC").await;
-    let clock: SharedClock = Arc::new(Jumped {
-        by,
-        over: AtomicBool::new(false),
-    });
+    let clock: SharedClock = Arc::new(Jumped { by, over: AtomicBool::new(false) });
     let beats = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
     let queue = Arc::clone(&world.queue);
     let scheduler = app::scheduler(&world.config, world.store.clone(), queue, clock, beats.clone());
@@ -75,10 +68,7 @@ async fn a_clock_that_jumps_while_the_daemon_runs_plans_and_ends_nothing() {
         let (first, last) = planned(&world).await;
         let today = SystemClock.now().date_naive();
         let week = Days::new(7);
-        assert!(
-            first > today - week && last < today + week,
-            "{by}: {first} to {last}"
-        );
+        assert!(first > today - week && last < today + week, "{by}: {first} to {last}");
         let scheduler = world.scheduler();
         let off = SystemClock.now() + by;
         let (tick, result) = scheduler.tick(off).await;

@@ -51,10 +51,7 @@ impl Role {
             admin: place.database.pool().await,
         };
         let name = &role.name;
-        role.run(format!(
-            "CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{password}'"
-        ))
-        .await;
+        role.run(format!("CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{password}'")).await;
         role
     }
 
@@ -63,8 +60,7 @@ impl Role {
     }
 
     async fn set_password(&self, password: &str) {
-        self.run(format!("ALTER ROLE {} PASSWORD '{password}'", self.name))
-            .await;
+        self.run(format!("ALTER ROLE {} PASSWORD '{password}'", self.name)).await;
     }
 
     async fn cut_all_connections(&self) {
@@ -91,21 +87,15 @@ async fn a_password_that_is_rotated_under_load_costs_no_event_and_no_restart() {
     let role = Role::new(&place, FIRST).await;
     let secret = Note::new(&format!("{FIRST}\n"));
     place.people_who_are_due(2000).await;
-    place
-        .receiver
-        .script([Behaviour::slow(Duration::from_millis(300))]);
-    let daemon = role
-        .env(place.bday(&["serve"]), &place)
-        .env("BDAY__DATABASE__PASSWORD", secret.reference());
+    place.receiver.script([Behaviour::slow(Duration::from_millis(300))]);
+    let daemon = role.env(place.bday(&["serve"]), &place).env("BDAY__DATABASE__PASSWORD", secret.reference());
     let mut daemon = daemon.start();
     place.receiver.until_received(300).await;
 
     // The database has the new password, the secret does not yet: there is always such a time.
     role.set_password(SECOND).await;
     role.cut_all_connections().await;
-    daemon
-        .logged("the database does not take the newest login yet")
-        .await;
+    daemon.logged("the database does not take the newest login yet").await;
     secret.write(SECOND);
     daemon.logged("the database takes the new login").await;
 
@@ -132,9 +122,7 @@ async fn the_webhook_url_is_followed_and_a_wrong_one_changes_nothing() {
     daemon.ready().await;
 
     url.write("hunter2");
-    daemon
-        .logged("no newer value; the last good one stays in force")
-        .await;
+    daemon.logged("no newer value; the last good one stays in force").await;
     let (zone, date) = place.people_who_are_due(1).await;
     assert!(place.bday(&["tick"]).finish().await.status.success());
     place.receiver.until_accepted(1).await;
@@ -142,16 +130,7 @@ async fn the_webhook_url_is_followed_and_a_wrong_one_changes_nothing() {
     url.write(&other.url());
     daemon.logged("a value changed, and is in force").await;
     let born = date.format("2000-%m-%d").to_string();
-    let add = [
-        "user",
-        "add",
-        "--first-name",
-        "Grace",
-        "--birth-date",
-        &born,
-        "--time-zone",
-        &zone,
-    ];
+    let add = ["user", "add", "--first-name", "Grace", "--birth-date", &born, "--time-zone", &zone];
     assert!(place.bday(&add).finish().await.status.success());
     assert!(place.bday(&["tick"]).finish().await.status.success());
     other.until_accepted(1).await;
@@ -190,24 +169,12 @@ async fn a_value_that_is_not_there_yet_is_waited_for() {
 
 #[tokio::test]
 async fn what_is_wrong_in_the_configuration_itself_ends_the_process_at_once() {
-    let right = [
-        ("BDAY__QUEUE__KIND", "postgres"),
-        ("BDAY__WEBHOOK__URL", "https://example.org/hook"),
-    ];
+    let right = [("BDAY__QUEUE__KIND", "postgres"), ("BDAY__WEBHOOK__URL", "https://example.org/hook")];
     for (variables, expected) in [
+        (vec![("BDAY__DATABASE__URL", "mysql://u:hunter2@db/bday")], "not a postgres:// URL"),
+        (vec![("BDAY__DATABASE__URL", "postgres://u:hunter2@db:port/bday")], "database.url cannot be used"),
         (
-            vec![("BDAY__DATABASE__URL", "mysql://u:hunter2@db/bday")],
-            "not a postgres:// URL",
-        ),
-        (
-            vec![("BDAY__DATABASE__URL", "postgres://u:hunter2@db:port/bday")],
-            "database.url cannot be used",
-        ),
-        (
-            vec![
-                ("BDAY__DATABASE__URL", "ssm:/bday/database"),
-                ("BDAY__DATABASE__PASSWORD", "hunter2"),
-            ],
+            vec![("BDAY__DATABASE__URL", "ssm:/bday/database"), ("BDAY__DATABASE__PASSWORD", "hunter2")],
             "database.url and database.password are both given",
         ),
         (
@@ -218,19 +185,13 @@ async fn what_is_wrong_in_the_configuration_itself_ends_the_process_at_once() {
             ],
             "set database.tls to verify-full",
         ),
-        (
-            vec![("BDAY__DATABASE__HOST", "db"), ("BDAY__WEBHOOK__URL", "hunter2")],
-            "webhook.url is not a URL",
-        ),
+        (vec![("BDAY__DATABASE__HOST", "db"), ("BDAY__WEBHOOK__URL", "hunter2")], "webhook.url is not a URL"),
         (
             vec![("BDAY__DATABASE__HOST", "db"), ("BDAY__WEBHOOK__URL", "ssm:")],
             "ssm: must be followed by a parameter's name",
         ),
     ] {
-        let variables = right
-            .iter()
-            .chain(&variables)
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let variables = right.iter().chain(&variables).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let finished = Bday::new(["serve"]).envs(variables).finish().await;
         assert_eq!(finished.status.code(), Some(2), "{finished:?}");
         assert!(finished.stderr.contains(expected), "{finished:?}");

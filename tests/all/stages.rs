@@ -54,27 +54,15 @@ async fn the_body_has_four_keys_and_the_rest_is_in_headers() {
     assert_eq!(body, expected);
     assert_eq!(record.method, "POST");
     assert_eq!(record.headers["content-type"], "application/json");
-    assert_eq!(
-        record.headers["webhook-timestamp"],
-        instant("2026-12-10T09:00:00Z").timestamp().to_string()
-    );
-    assert_eq!(
-        record.headers["user-agent"],
-        format!("bday/{}", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(record.headers["webhook-timestamp"], instant("2026-12-10T09:00:00Z").timestamp().to_string());
+    assert_eq!(record.headers["user-agent"], format!("bday/{}", env!("CARGO_PKG_VERSION")));
 }
 
 #[tokio::test]
 async fn after_a_day_of_absence_everything_due_is_sent_and_nothing_twice() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     for n in 0..30 {
-        world
-            .write(
-                &format!("u{n}"),
-                &format!("1990-05-{:02}", 2 + n % 3),
-                "Europe/Berlin",
-            )
-            .await;
+        world.write(&format!("u{n}"), &format!("1990-05-{:02}", 2 + n % 3), "Europe/Berlin").await;
     }
     world.set("2026-05-02T12:00:00Z");
     world.minute().await;
@@ -97,10 +85,7 @@ async fn what_is_over_two_days_late_is_skipped_with_its_reason_even_if_it_was_ne
     world.minute().await;
     world.set("2026-05-30T06:59:00Z");
     let tick = world.minute().await;
-    assert_eq!(
-        (tick.planned, tick.due, tick.skipped, world.greetings()),
-        (2, 1, 1, 1)
-    );
+    assert_eq!((tick.planned, tick.due, tick.skipped, world.greetings()), (2, 1, 1, 1));
     assert_eq!((world.count(Skipped).await, world.count(Delivered).await), (1, 1));
 }
 
@@ -130,9 +115,8 @@ async fn a_day_that_a_planner_left_half_done_is_finished_by_the_next() {
 #[tokio::test]
 async fn two_processes_that_tick_at_once_send_each_event_once() {
     let world = World::at("2026-05-01T00:00:00Z").await;
-    let people: Vec<_> = (0..1300)
-        .map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC")))
-        .collect();
+    let people: Vec<_> =
+        (0..1300).map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
     let schedule = world.config.schedule();
     let now = instant("2026-05-01T00:00:00Z");
     world.store.write_users(&schedule, now, &people).await.unwrap();
@@ -154,30 +138,15 @@ async fn a_pack_is_small_when_little_is_due_and_bounded_when_much_is() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let sizes = async || -> Vec<i32> {
         let pool = world.database.pool().await;
-        sqlx::query_scalar("SELECT cardinality(event_ids) FROM outbox")
-            .fetch_all(&pool)
-            .await
-            .unwrap()
+        sqlx::query_scalar("SELECT cardinality(event_ids) FROM outbox").fetch_all(&pool).await.unwrap()
     };
-    for (due, most, birth_date) in [
-        (10, 1, "1990-05-02"),
-        (160, 10, "1990-05-03"),
-        (1600, 32, "1990-05-04"),
-    ] {
+    for (due, most, birth_date) in [(10, 1, "1990-05-02"), (160, 10, "1990-05-03"), (1600, 32, "1990-05-04")]
+    {
         let people: Vec<_> = (0..due)
-            .map(|n| {
-                (
-                    UserKey::External,
-                    person(&format!("u{due}-{n}"), birth_date, "UTC"),
-                )
-            })
+            .map(|n| (UserKey::External, person(&format!("u{due}-{n}"), birth_date, "UTC")))
             .collect();
         let schedule = world.config.schedule();
-        world
-            .store
-            .write_users(&schedule, world.clock.now(), &people)
-            .await
-            .unwrap();
+        world.store.write_users(&schedule, world.clock.now(), &people).await.unwrap();
         world.tick().await;
         world.set(&format!("2026{}T09:00:00Z", &birth_date[4..]));
         world.tick().await;
@@ -192,11 +161,7 @@ async fn a_pack_is_small_when_little_is_due_and_bounded_when_much_is() {
 async fn a_receiver_that_fails_twice_gets_the_greeting_at_the_third_attempt() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
-    world.receiver.script([
-        Behaviour::Status(500),
-        Behaviour::Status(429),
-        Behaviour::Status(204),
-    ]);
+    world.receiver.script([Behaviour::Status(500), Behaviour::Status(429), Behaviour::Status(204)]);
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
     assert_eq!((world.greetings(), world.count(Pending).await), (0, 1));
@@ -209,30 +174,12 @@ async fn a_receiver_that_fails_twice_gets_the_greeting_at_the_third_attempt() {
     assert_eq!(world.greetings(), 1);
     let records = world.receiver.records();
     assert_eq!(records.len(), 3);
-    assert!(
-        records
-            .iter()
-            .all(|record| record.event_id == records[0].event_id),
-        "one webhook-id"
-    );
+    assert!(records.iter().all(|record| record.event_id == records[0].event_id), "one webhook-id");
     let event = records[0].event_id.parse().unwrap();
-    let outcomes: Vec<_> = world
-        .store
-        .attempts(event)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|a| (a.outcome, a.status))
-        .collect();
-    let expected = [
-        ("failed", Some(500)),
-        ("failed", Some(429)),
-        ("delivered", Some(204)),
-    ];
-    assert_eq!(
-        outcomes,
-        expected.map(|(outcome, status)| (outcome.to_owned(), status))
-    );
+    let outcomes: Vec<_> =
+        world.store.attempts(event).await.unwrap().into_iter().map(|a| (a.outcome, a.status)).collect();
+    let expected = [("failed", Some(500)), ("failed", Some(429)), ("delivered", Some(204))];
+    assert_eq!(outcomes, expected.map(|(outcome, status)| (outcome.to_owned(), status)));
 }
 
 #[tokio::test]
@@ -246,17 +193,9 @@ async fn after_five_failed_attempts_the_event_is_dead_and_has_a_dead_letter() {
     }
     assert_eq!((world.receiver.records().len(), world.count(Dead).await), (5, 1));
     assert_eq!(world.dead_messages().await, 1);
-    let event = world
-        .store
-        .event(world.only_event().await)
-        .await
-        .unwrap()
-        .unwrap();
+    let event = world.store.event(world.only_event().await).await.unwrap().unwrap();
     assert_eq!(event.reason.as_deref(), Some("status"));
-    assert_eq!(
-        event.last_error.as_deref(),
-        Some("the receiver answered 503 Service Unavailable")
-    );
+    assert_eq!(event.last_error.as_deref(), Some("the receiver answered 503 Service Unavailable"));
 }
 
 #[tokio::test]
@@ -276,15 +215,10 @@ async fn a_redirect_is_not_followed() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     let elsewhere = format!("location: {}elsewhere\r\n", world.receiver.url());
-    world
-        .receiver
-        .script([Behaviour::Answer(302, elsewhere, Vec::new())]);
+    world.receiver.script([Behaviour::Answer(302, elsewhere, Vec::new())]);
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
-    assert_eq!(
-        (world.receiver.records().len(), world.count(Pending).await),
-        (1, 1)
-    );
+    assert_eq!((world.receiver.records().len(), world.count(Pending).await), (1, 1));
 }
 
 #[tokio::test]
@@ -303,10 +237,7 @@ async fn a_pack_that_is_received_twice_makes_one_request() {
     world.set("2026-05-02T09:00:31Z");
     world.pool().run_once().await.unwrap();
     assert_eq!((world.receiver.records().len(), world.greetings()), (1, 1));
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox").fetch_one(&pool).await.unwrap();
     assert_eq!(left, 0);
 }
 
@@ -334,16 +265,10 @@ async fn a_message_of_another_database_does_not_touch_the_pack_whose_id_it_has()
     world.tick().await;
     let pool = world.database.pool().await;
     let packs = async || -> Vec<Pack> {
-        sqlx::query_as("SELECT id, event_ids FROM outbox")
-            .fetch_all(&pool)
-            .await
-            .unwrap()
+        sqlx::query_as("SELECT id, event_ids FROM outbox").fetch_all(&pool).await.unwrap()
     };
     let before = packs().await;
-    let foreign = Pack {
-        id: before[0].id,
-        event_ids: vec![Uuid::now_v7()],
-    };
+    let foreign = Pack { id: before[0].id, event_ids: vec![Uuid::now_v7()] };
     let deferred = Deferred {
         later: foreign.event_ids.clone(),
         pack: foreign.clone(),
@@ -359,10 +284,8 @@ async fn a_message_of_another_database_does_not_touch_the_pack_whose_id_it_has()
 #[tokio::test]
 async fn a_user_who_is_deleted_is_not_greeted_wherever_the_event_is() {
     let world = World::at("2026-05-01T00:00:00Z").await;
-    let (pending, queued) = (
-        world.write("a", "1990-05-03", "UTC").await,
-        world.write("b", "1990-05-02", "UTC").await,
-    );
+    let (pending, queued) =
+        (world.write("a", "1990-05-03", "UTC").await, world.write("b", "1990-05-02", "UTC").await);
     world.set("2026-05-02T09:00:00Z");
     world.tick().await;
     for user in [pending, queued] {

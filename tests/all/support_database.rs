@@ -14,15 +14,10 @@ async fn two_databases_have_the_schema_and_nothing_in_common() {
     one.store().check_schema().await.unwrap();
     assert_ne!(one.url(), other.url());
     let pool = one.pool().await;
-    sqlx::query("CREATE TABLE mine (n int)")
-        .execute(&pool)
-        .await
-        .unwrap();
+    sqlx::query("CREATE TABLE mine (n int)").execute(&pool).await.unwrap();
     let there = |pool| async move {
-        let there: bool = sqlx::query_scalar("SELECT to_regclass('mine') IS NOT NULL")
-            .fetch_one(&pool)
-            .await
-            .unwrap();
+        let there: bool =
+            sqlx::query_scalar("SELECT to_regclass('mine') IS NOT NULL").fetch_one(&pool).await.unwrap();
         there
     };
     assert!(there(pool).await);
@@ -39,10 +34,7 @@ async fn an_empty_database_has_no_schema() {
 async fn a_database_goes_with_its_last_user_even_while_others_are_connected() {
     let (database, other) = (Database::new().await, Database::new().await);
     let pool = database.pool().await;
-    let name: String = sqlx::query_scalar("SELECT current_database()")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&pool).await.unwrap();
     drop(database);
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_database WHERE datname = $1")
         .bind(name)

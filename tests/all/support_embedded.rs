@@ -22,10 +22,7 @@ async fn one(url: &str) -> Result<i32, sqlx::Error> {
 /// The folder above `data`.
 async fn directory(url: &str) -> PathBuf {
     let mut connection = PgConnection::connect(url).await.unwrap();
-    let data: String = sqlx::query_scalar("SHOW data_directory")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let data: String = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
     Path::new(&data).parent().unwrap().to_owned()
 }
 
@@ -50,36 +47,24 @@ async fn a_wrong_password_is_refused() {
 #[tokio::test]
 async fn committed_rows_survive_a_restart_and_a_crash_on_the_same_port() {
     let settings = vec![("synchronous_commit".to_owned(), "on".to_owned())];
-    let options = Options {
-        settings,
-        ..Options::throwaway()
-    };
+    let options = Options { settings, ..Options::throwaway() };
     let mut server = EmbeddedPostgres::start(options).await.unwrap();
     let url = server.url();
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    sqlx::query("CREATE TABLE kept (n int)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::query("CREATE TABLE kept (n int)").execute(&mut connection).await.unwrap();
 
     server.restart().await.unwrap();
     assert_eq!(server.url(), url);
     connection.ping().await.unwrap_err();
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    sqlx::query("INSERT INTO kept VALUES (7)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::query("INSERT INTO kept VALUES (7)").execute(&mut connection).await.unwrap();
 
     server.kill_immediate().await.unwrap();
     assert!(server.pid().is_none());
     one(&url).await.unwrap_err();
     server.restart().await.unwrap();
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    let n: i32 = sqlx::query_scalar("SELECT n FROM kept")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let n: i32 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut connection).await.unwrap();
     assert_eq!(n, 7);
 }
 
@@ -91,9 +76,7 @@ async fn a_frozen_server_answers_nothing_until_it_is_thawed() {
     {
         let ping = connection.ping();
         tokio::pin!(ping);
-        tokio::time::timeout(Duration::from_millis(100), &mut ping)
-            .await
-            .unwrap_err();
+        tokio::time::timeout(Duration::from_millis(100), &mut ping).await.unwrap_err();
         server.thaw().unwrap();
         within("the thawed server's answer", ping).await.unwrap();
     }
@@ -106,17 +89,11 @@ async fn a_directory_given_by_name_keeps_its_data_and_its_password() {
     let home = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
     // A folder inside another server's: it is writable for the server's user, and goes away by itself.
     let dir = directory(&home.url()).await.join("named");
-    let options = Options {
-        dir: Some(dir.clone()),
-        ..Options::throwaway()
-    };
+    let options = Options { dir: Some(dir.clone()), ..Options::throwaway() };
 
     let server = EmbeddedPostgres::start(options.clone()).await.unwrap();
     let mut connection = PgConnection::connect(&server.url()).await.unwrap();
-    sqlx::query("CREATE DATABASE kept")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::query("CREATE DATABASE kept").execute(&mut connection).await.unwrap();
     server.stop().await.unwrap();
 
     let server = EmbeddedPostgres::start(options).await.unwrap();
@@ -126,22 +103,14 @@ async fn a_directory_given_by_name_keeps_its_data_and_its_password() {
 #[tokio::test]
 async fn a_setting_that_is_wrong_shows_in_the_error() {
     let settings = vec![("shared_buffers".to_owned(), "lots".to_owned())];
-    let error = EmbeddedPostgres::start(Options {
-        settings,
-        ..Options::throwaway()
-    })
-    .await
-    .unwrap_err();
+    let error = EmbeddedPostgres::start(Options { settings, ..Options::throwaway() }).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::Start { .. }), "{error:?}");
     assert!(error.to_string().contains("shared_buffers"), "{error}");
 }
 
 #[tokio::test]
 async fn a_folder_without_binaries_is_named_in_the_error() {
-    let options = Options {
-        bin_dir: Some("/nowhere".into()),
-        ..Options::throwaway()
-    };
+    let options = Options { bin_dir: Some("/nowhere".into()), ..Options::throwaway() };
     let error = EmbeddedPostgres::start(options).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -158,10 +127,7 @@ async fn a_server_that_is_too_old_is_refused_with_its_version() {
         std::fs::write(dir.join(name), says("14.9")).unwrap();
         std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let options = Options {
-        bin_dir: Some(dir.clone()),
-        ..Options::throwaway()
-    };
+    let options = Options { bin_dir: Some(dir.clone()), ..Options::throwaway() };
     let error = EmbeddedPostgres::start(options).await.unwrap_err().to_string();
     assert!(error.contains("is PostgreSQL 14.9, and bday needs 15"), "{error}");
     for version in ["15.0", "18beta1"] {
@@ -185,18 +151,14 @@ async fn a_server_dies_with_an_owner_that_is_killed_even_when_frozen() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
-    let line = lines
-        .find_map(|line| line.unwrap().split_once("holding ").map(|(_, it)| it.to_owned()))
-        .unwrap();
+    let line =
+        lines.find_map(|line| line.unwrap().split_once("holding ").map(|(_, it)| it.to_owned())).unwrap();
     let (pid, dir) = line.split_once(' ').unwrap();
     assert!(Path::new(dir).exists());
 
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("the directory to go", async || {
-        (!Path::new(dir).exists()).then_some(())
-    })
-    .await;
+    eventually("the directory to go", async || (!Path::new(dir).exists()).then_some(())).await;
     assert!(!Path::new("/proc").join(pid).exists());
 }
 
@@ -214,21 +176,14 @@ async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_stops() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
-    let line = lines
-        .find_map(|line| line.unwrap().split_once("holding ").map(|(_, it)| it.to_owned()))
-        .unwrap();
+    let line =
+        lines.find_map(|line| line.unwrap().split_once("holding ").map(|(_, it)| it.to_owned())).unwrap();
     let (pid, dir) = line.split_once(' ').unwrap();
     // The server is gone, and its directory is being removed: that takes a while, as there is much in it.
-    eventually("the server to end", async || {
-        (!Path::new("/proc").join(pid).exists()).then_some(())
-    })
-    .await;
+    eventually("the server to end", async || (!Path::new("/proc").join(pid).exists()).then_some(())).await;
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("the directory to go", async || {
-        (!Path::new(dir).exists()).then_some(())
-    })
-    .await;
+    eventually("the directory to go", async || (!Path::new(dir).exists()).then_some(())).await;
 }
 
 #[tokio::test]
@@ -238,32 +193,17 @@ async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_is_made() {
     std::fs::create_dir(&root).unwrap();
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "support_embedded::holds_a_frozen_server_until_it_is_killed",
-            "--ignored",
-        ])
+        .args(["--exact", "support_embedded::holds_a_frozen_server_until_it_is_killed", "--ignored"])
         .env(HOLD, "1")
         .env("TMPDIR", &root)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let entries = || {
-        std::fs::read_dir(&root)
-            .unwrap()
-            .flatten()
-            .map(|entry| entry.path())
-    };
-    eventually("initdb to begin", async || {
-        entries().find(|dir| dir.join("data.unfinished").exists())
-    })
-    .await;
+    let entries = || std::fs::read_dir(&root).unwrap().flatten().map(|entry| entry.path());
+    eventually("initdb to begin", async || entries().find(|dir| dir.join("data.unfinished").exists())).await;
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("the directory to go", async || {
-        entries().next().is_none().then_some(())
-    })
-    .await;
+    eventually("the directory to go", async || entries().next().is_none().then_some(())).await;
     std::fs::remove_dir(&root).unwrap();
 }
 

@@ -35,10 +35,7 @@ async fn a_process_tells_how_it_ended() {
     polite.logged("bye").await;
     polite.terminate();
 
-    for end in [
-        crate::support::process::Running::kill,
-        crate::support::process::Running::interrupt,
-    ] {
+    for end in [crate::support::process::Running::kill, crate::support::process::Running::interrupt] {
         let mut killed = shell("echo '{\"message\":\"up\"}'; exec sleep 60").start();
         killed.logged("up").await;
         end(&killed);

@@ -10,10 +10,7 @@ use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::wait::within;
 
 async fn post(receiver: &Receiver, event_id: &str) -> Result<StatusCode, reqwest::Error> {
-    let request = reqwest::Client::new()
-        .post(receiver.url())
-        .header("webhook-id", event_id)
-        .body("{}");
+    let request = reqwest::Client::new().post(receiver.url()).header("webhook-id", event_id).body("{}");
     let answer = request.timeout(Duration::from_secs(5)).send().await?;
     Ok(answer.status())
 }
@@ -21,19 +18,12 @@ async fn post(receiver: &Receiver, event_id: &str) -> Result<StatusCode, reqwest
 #[tokio::test]
 async fn a_request_is_kept_as_it_came() {
     let receiver = Receiver::start().await;
-    let sent = reqwest::Client::new()
-        .post(receiver.url())
-        .header("Webhook-Id", "a")
-        .body(r#"{"x":1}"#)
-        .send();
+    let sent =
+        reqwest::Client::new().post(receiver.url()).header("Webhook-Id", "a").body(r#"{"x":1}"#).send();
     assert_eq!(sent.await.unwrap().status(), 200);
     let records = receiver.records();
     assert_eq!(
-        (
-            records[0].event_id.as_str(),
-            records[0].method.as_str(),
-            records[0].path.as_str()
-        ),
+        (records[0].event_id.as_str(), records[0].method.as_str(), records[0].path.as_str()),
         ("a", "POST", "/hook")
     );
     assert_eq!(records[0].body, br#"{"x":1}"#);
@@ -45,21 +35,14 @@ async fn a_request_is_kept_as_it_came() {
 #[tokio::test]
 async fn a_script_holds_for_each_event_by_itself() {
     let receiver = Receiver::start().await;
-    receiver.script([
-        Behaviour::Status(500),
-        Behaviour::Status(503),
-        Behaviour::Status(204),
-    ]);
+    receiver.script([Behaviour::Status(500), Behaviour::Status(503), Behaviour::Status(204)]);
     receiver.script_for("b", [Behaviour::Status(410)]);
     let mut answers = Vec::new();
     for event_id in ["a", "b", "a", "c", "a", "a", "b"] {
         answers.push(post(&receiver, event_id).await.unwrap().as_u16());
     }
     assert_eq!(answers, [500, 410, 503, 500, 204, 204, 410]);
-    assert_eq!(
-        receiver.accepted().into_iter().collect::<Vec<_>>(),
-        [("a".to_owned(), 2)]
-    );
+    assert_eq!(receiver.accepted().into_iter().collect::<Vec<_>>(), [("a".to_owned(), 2)]);
     assert_eq!((receiver.tally().accepted, receiver.tally().repeats), (2, 1));
 }
 
@@ -72,15 +55,7 @@ async fn a_counting_receiver_tells_events_from_repeats() {
     }
     receiver.until_accepted(3).await;
     let tally = receiver.tally();
-    assert_eq!(
-        (
-            tally.accepted,
-            tally.events(),
-            tally.repeats,
-            tally.arrivals.len()
-        ),
-        (3, 2, 1, 3)
-    );
+    assert_eq!((tally.accepted, tally.events(), tally.repeats, tally.arrivals.len()), (3, 2, 1, 3));
     assert!(receiver.records().is_empty());
     receiver.clear();
     assert_eq!(receiver.tally().accepted, 0);
@@ -107,18 +82,12 @@ async fn every_way_to_break_an_answer_shows_at_the_client() {
     }
     drop(answer);
 
-    receiver.next([
-        Behaviour::SlowBytes(Duration::from_millis(1)),
-        Behaviour::slow(Duration::from_millis(1)),
-    ]);
+    receiver
+        .next([Behaviour::SlowBytes(Duration::from_millis(1)), Behaviour::slow(Duration::from_millis(1))]);
     assert_eq!(post(&receiver, "a").await.unwrap(), 200);
     assert_eq!(post(&receiver, "a").await.unwrap(), 200);
 
-    receiver.next([Behaviour::Answer(
-        429,
-        "retry-after: 7\r\n".to_owned(),
-        b"slow down".to_vec(),
-    )]);
+    receiver.next([Behaviour::Answer(429, "retry-after: 7\r\n".to_owned(), b"slow down".to_vec())]);
     let answer = reqwest::Client::new().post(receiver.url()).send().await.unwrap();
     assert_eq!(answer.headers()["retry-after"], "7");
     assert_eq!(answer.text().await.unwrap(), "slow down");
@@ -134,10 +103,7 @@ async fn a_sender_that_hangs_up_has_not_been_accepted() {
     let receiver = Receiver::start().await;
     receiver.next([Behaviour::Hang, Behaviour::slow(Duration::from_hours(1))]);
     for n in 1..=2 {
-        let request = reqwest::Client::new()
-            .post(receiver.url())
-            .header("webhook-id", "a")
-            .send();
+        let request = reqwest::Client::new().post(receiver.url()).header("webhook-id", "a").send();
         tokio::select! {
             answer = request => panic!("it was answered: {answer:?}"),
             () = receiver.until_received(n) => {}

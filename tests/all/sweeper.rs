@@ -24,9 +24,8 @@ async fn queued(n: usize) -> (World, Sqs) {
     };
     world.queue = Arc::new(SqsQueue::new(sqs.client(), options)) as Arc<dyn Queue>;
     world.queue.create().await.unwrap();
-    let people: Vec<_> = (0..n)
-        .map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC")))
-        .collect();
+    let people: Vec<_> =
+        (0..n).map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
     let schedule = world.config.schedule();
     let now = instant("2026-05-02T00:00:00Z");
     world.store.write_users(&schedule, now, &people).await.unwrap();
@@ -80,11 +79,7 @@ async fn packs_that_a_crash_left_unsent_are_sent_by_another_process() {
     let (world, sqs) = queued(40).await;
     world.pool().run_once().await.unwrap();
     let packs = async |statement| {
-        sqlx::query(statement)
-            .execute(&world.database.pool().await)
-            .await
-            .unwrap()
-            .rows_affected()
+        sqlx::query(statement).execute(&world.database.pool().await).await.unwrap().rows_affected()
     };
     for n in 0..40 {
         world.write(&format!("v{n}"), "1990-05-02", "UTC").await;
@@ -99,11 +94,7 @@ async fn packs_that_a_crash_left_unsent_are_sent_by_another_process() {
     assert!(taken > 0);
     sqs.accept().await;
     world.set("2026-05-02T09:00:15Z");
-    assert_eq!(
-        world.tick().await.enqueued,
-        0,
-        "the other one may still be sending"
-    );
+    assert_eq!(world.tick().await.enqueued, 0, "the other one may still be sending");
     world.set("2026-05-02T09:00:16Z");
     assert_eq!(world.tick().await.enqueued, 40);
     world.pool().run_once().await.unwrap();
@@ -113,10 +104,8 @@ async fn packs_that_a_crash_left_unsent_are_sent_by_another_process() {
 #[tokio::test]
 async fn finished_events_are_deleted_after_their_retention() {
     let world = World::at("2026-05-02T00:00:00Z").await;
-    let (old, recent) = (
-        world.write("old", "1990-05-02", "UTC").await,
-        world.write("recent", "1990-05-02", "UTC").await,
-    );
+    let (old, recent) =
+        (world.write("old", "1990-05-02", "UTC").await, world.write("recent", "1990-05-02", "UTC").await);
     world.set(NINE);
     world.minute().await;
     assert_eq!(world.count(Delivered).await, 2);
@@ -129,12 +118,7 @@ async fn finished_events_are_deleted_after_their_retention() {
         "UPDATE events SET id = $2, finished_at = '2024-02-20T09:00:00Z' WHERE id = $1",
         "INSERT INTO attempts (event_id, number, outcome, reason) SELECT $2, 1, 'failed', 'status' WHERE $1 IS NOT NULL",
     ] {
-        sqlx::query(statement)
-            .bind(old)
-            .bind(ago)
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::query(statement).bind(old).bind(ago).execute(&pool).await.unwrap();
     }
     let before = instant("2024-02-22T09:00:00Z");
     assert_eq!(world.store.forget_events(before, 100).await.unwrap(), 1);

@@ -32,33 +32,17 @@ async fn due(world: &World) -> Vec<DateTime<Utc>> {
 }
 
 async fn recomputed(world: &World, version: &str) -> Outcome {
-    recompute(
-        &world.store,
-        &world.config.schedule(),
-        &*world.clock,
-        version,
-        || {},
-    )
-    .await
-    .unwrap()
+    recompute(&world.store, &world.config.schedule(), &*world.clock, version, || {}).await.unwrap()
 }
 
 #[tokio::test]
 async fn pending_events_move_to_where_the_new_data_puts_them_and_the_moves_are_told_by_zone() {
     let world = world(3).await;
-    let Outcome::Done(report) = recomputed(&world, "2026z").await else {
-        panic!("it was not done")
-    };
+    let Outcome::Done(report) = recomputed(&world, "2026z").await else { panic!("it was not done") };
     assert_eq!((report.looked_at, report.moved), (4, 3));
     assert_eq!(report.by_zone, [("Europe/Berlin".to_owned(), 3)].into());
-    assert_eq!(
-        due(&world).await,
-        [instant("2026-05-03T00:00:00Z"), instant("2026-05-03T07:00:00Z")]
-    );
-    assert_eq!(
-        world.store.planning_basis().await.unwrap().unwrap().zone_data,
-        "2026z"
-    );
+    assert_eq!(due(&world).await, [instant("2026-05-03T00:00:00Z"), instant("2026-05-03T07:00:00Z")]);
+    assert_eq!(world.store.planning_basis().await.unwrap().unwrap().zone_data, "2026z");
     assert_eq!(recomputed(&world, "2026z").await, Outcome::Current);
 }
 
@@ -73,11 +57,7 @@ async fn more_than_a_page_is_recomputed_and_what_was_sent_stays() {
             )
         })
         .collect();
-    world
-        .store
-        .write_users(&world.config.schedule(), instant(NOW), &users)
-        .await
-        .unwrap();
+    world.store.write_users(&world.config.schedule(), instant(NOW), &users).await.unwrap();
     world.set("2026-05-03T00:00:00Z");
     world.minute().await;
     assert_eq!(world.count(Delivered).await, 1201);
@@ -89,18 +69,12 @@ async fn more_than_a_page_is_recomputed_and_what_was_sent_stays() {
             )
         })
         .collect();
-    world
-        .store
-        .write_users(&world.config.schedule(), instant("2026-05-03T00:00:00Z"), &later)
-        .await
-        .unwrap();
+    world.store.write_users(&world.config.schedule(), instant("2026-05-03T00:00:00Z"), &later).await.unwrap();
     sqlx::query("UPDATE events SET due_at = due_at - interval '30 minutes', next_attempt_at = next_attempt_at - interval '30 minutes'")
         .execute(&world.database.pool().await)
         .await
         .unwrap();
-    let Outcome::Done(report) = recomputed(&world, "2026z").await else {
-        panic!("it was not done")
-    };
+    let Outcome::Done(report) = recomputed(&world, "2026z").await else { panic!("it was not done") };
     assert_eq!((report.moved, world.count(Pending).await), (1200, 1200));
     let due = due(&world).await;
     assert_eq!(due.last(), Some(&instant("2026-05-04T09:00:00Z")));
@@ -110,16 +84,10 @@ async fn more_than_a_page_is_recomputed_and_what_was_sent_stays() {
 #[tokio::test]
 async fn of_processes_that_start_at_once_one_does_it_and_the_others_see_that() {
     let world = world(20).await;
-    let outcomes = tokio::join!(
-        recomputed(&world, "2026z"),
-        recomputed(&world, "2026z"),
-        recomputed(&world, "2026z")
-    );
+    let outcomes =
+        tokio::join!(recomputed(&world, "2026z"), recomputed(&world, "2026z"), recomputed(&world, "2026z"));
     let outcomes = [outcomes.0, outcomes.1, outcomes.2];
-    let done = outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome, Outcome::Done(_)))
-        .count();
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Done(_))).count();
     assert_eq!(done, 1, "{outcomes:?}");
     assert_eq!(recomputed(&world, "2026z").await, Outcome::Current);
     assert_eq!(due(&world).await.len(), 2);
@@ -148,10 +116,7 @@ async fn zones_about_which_the_database_thinks_otherwise_are_named_with_both_off
         .await
         .unwrap();
     let found = differences(&world.store, instant(NOW)).await.unwrap();
-    let mars = found
-        .iter()
-        .find(|found| found.time_zone == "Mars/Olympus_Mons")
-        .unwrap();
+    let mars = found.iter().find(|found| found.time_zone == "Mars/Olympus_Mons").unwrap();
     assert_eq!((mars.users, &mars.what), (1, &What::UnknownToBinary));
     assert!(
         found
@@ -160,13 +125,7 @@ async fn zones_about_which_the_database_thinks_otherwise_are_named_with_both_off
     );
     // Each difference is one, by the database's own word.
     for found in found {
-        let What::Offset {
-            from,
-            binary,
-            database,
-            instants,
-        } = found.what
-        else {
+        let What::Offset { from, binary, database, instants } = found.what else {
             continue;
         };
         let local: chrono::NaiveDateTime = sqlx::query_scalar("SELECT timezone($1, $2::timestamptz)")
@@ -175,16 +134,8 @@ async fn zones_about_which_the_database_thinks_otherwise_are_named_with_both_off
             .fetch_one(&pool)
             .await
             .unwrap();
-        let ours = found
-            .time_zone
-            .parse::<bday::calendar::Zone>()
-            .unwrap()
-            .local(from);
-        assert!(
-            ours != local && binary != database && instants > 0,
-            "{} at {from}",
-            found.time_zone
-        );
+        let ours = found.time_zone.parse::<bday::calendar::Zone>().unwrap().local(from);
+        assert!(ours != local && binary != database && instants > 0, "{} at {from}", found.time_zone);
         assert!((ours - local).abs() <= TimeDelta::hours(2));
     }
 }
@@ -201,23 +152,14 @@ async fn start_with(world: &mut World, settings: &[(&str, &str)]) {
 /// A scheduler starts.
 async fn start(world: &World) -> Outcome {
     let version = bday::tzguard::version();
-    recompute(
-        &world.store,
-        &world.config.schedule(),
-        &*world.clock,
-        &version,
-        || {},
-    )
-    .await
-    .unwrap()
+    recompute(&world.store, &world.config.schedule(), &*world.clock, &version, || {}).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_kind_that_is_configured_late_reaches_the_days_that_were_planned_without_it() {
     let mut world = World::at("2026-05-09T00:00:00Z").await;
     let mut user = person("u", "1990-01-01", "UTC");
-    user.occasions
-        .insert("work_anniversary".to_owned(), Some("2019-05-10".parse().unwrap()));
+    user.occasions.insert("work_anniversary".to_owned(), Some("2019-05-10".parse().unwrap()));
     world.write_user(user).await;
     world.minute().await;
     start(&world).await;
@@ -253,8 +195,5 @@ async fn another_send_time_reaches_events_that_are_planned_days_and_months_ahead
     world.write("far", "1990-08-10", "UTC").await;
     start(&world).await;
     start_with(&mut world, &[("kinds.birthday.send_at", "10:30")]).await;
-    assert_eq!(
-        due(&world).await,
-        [instant("2026-05-10T10:30:00Z"), instant("2026-08-10T10:30:00Z")]
-    );
+    assert_eq!(due(&world).await, [instant("2026-05-10T10:30:00Z"), instant("2026-08-10T10:30:00Z")]);
 }

@@ -9,15 +9,12 @@ use crate::support::world::{World, person};
 /// One process that knows name days, one that does not, and a planned name day.
 async fn processes() -> (World, World) {
     let settings = [("kinds.name_day.message", "Happy name day, {{ full_name }}")];
-    let (knows, mut lacks) = tokio::join!(
-        World::with("2026-05-01T00:00:00Z", &settings),
-        World::at("2026-05-01T00:00:00Z")
-    );
+    let (knows, mut lacks) =
+        tokio::join!(World::with("2026-05-01T00:00:00Z", &settings), World::at("2026-05-01T00:00:00Z"));
     lacks.store = knows.store.clone();
     lacks.queue = Arc::clone(&knows.queue);
     let mut user = person("u", "1990-08-02", "UTC");
-    user.occasions
-        .insert("name_day".to_owned(), Some("--05-02".parse().unwrap()));
+    user.occasions.insert("name_day".to_owned(), Some("--05-02".parse().unwrap()));
     knows.write_user(user).await;
     knows.tick().await;
     (knows, lacks)
@@ -29,11 +26,7 @@ async fn events_of_unknown_kinds_are_left_to_processes_that_know_them() {
     for world in [&knows, &lacks] {
         world.set("2026-05-02T09:00:00Z");
     }
-    assert_eq!(
-        lacks.tick().await.due,
-        0,
-        "a scheduler that does not know it does not claim it"
-    );
+    assert_eq!(lacks.tick().await.due, 0, "a scheduler that does not know it does not claim it");
     assert_eq!(knows.tick().await.due, 1);
     lacks.pool().run_once().await.unwrap();
     assert_eq!((lacks.greetings(), knows.count(Queued).await), (0, 1));

@@ -66,16 +66,9 @@ async fn lists_exports_and_forecasts_are_there_without_one_who_cannot_be_read() 
     for limit in [1, 2, 3] {
         let (mut names, mut cursor) = (Vec::new(), String::new());
         for _ in 0..4 {
-            let page = server
-                .get(&format!("/v1/users?limit={limit}{cursor}"))
-                .await
-                .expect(200);
+            let page = server.get(&format!("/v1/users?limit={limit}{cursor}")).await.expect(200);
             let users = page["items"].as_array().unwrap();
-            names.extend(
-                users
-                    .iter()
-                    .map(|user| user["externalId"].as_str().unwrap().to_owned()),
-            );
+            names.extend(users.iter().map(|user| user["externalId"].as_str().unwrap().to_owned()));
             match page["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => break,
@@ -103,10 +96,7 @@ async fn who_cannot_be_read_can_be_replaced_and_deleted() {
     let server = Server::on(&world);
     let [by_id, other] = ids.map(|id| format!("/v1/users/{id}"));
     let body = json!({"firstName": "Mars", "birthDate": "1990-05-02", "timeZone": "Asia/Tokyo", "externalId": "mars"});
-    server
-        .json("PATCH", &by_id, &json!({"lastName": "x"}))
-        .await
-        .expect(500);
+    server.json("PATCH", &by_id, &json!({"lastName": "x"})).await.expect(500);
     let old = [("if-match", "\"1\"")];
     server.json_with("PUT", &by_id, &old, &body).await.expect(412);
     for path in [by_id.as_str(), "/v1/users/by-external-id/mars"] {
@@ -115,10 +105,7 @@ async fn who_cannot_be_read_can_be_replaced_and_deleted() {
         assert_eq!(user["timeZone"], "Asia/Tokyo");
         assert_eq!(server.get(&by_id).await.expect(200), user);
     }
-    server
-        .call("DELETE", &other, &[], Body::empty())
-        .await
-        .expect(204);
+    server.call("DELETE", &other, &[], Body::empty()).await.expect(204);
     assert_eq!(world.count(Pending).await, 1);
     world.set("2026-05-02T00:00:00Z");
     world.minute().await;
@@ -136,17 +123,8 @@ async fn new_zone_data_moves_the_others() {
         .await
         .unwrap();
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
-    let outcome = recompute(
-        &world.store,
-        &world.config.schedule(),
-        &*world.clock,
-        "2026z",
-        || {},
-    )
-    .await;
-    let Outcome::Done(report) = outcome.unwrap() else {
-        panic!("it was not done")
-    };
+    let outcome = recompute(&world.store, &world.config.schedule(), &*world.clock, "2026z", || {}).await;
+    let Outcome::Done(report) = outcome.unwrap() else { panic!("it was not done") };
     assert_eq!((report.looked_at, report.moved), (2, 1));
     // Nobody knows where to: so it stays.
     let facts = world.store.facts(UserRef::Id(mars)).await;

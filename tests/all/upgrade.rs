@@ -28,15 +28,9 @@ async fn a_migration_that_lands_after_a_newer_one_is_not_passed_over() {
     let undo = "DROP TABLE leases; DELETE FROM _sqlx_migrations WHERE version = 10";
     let pool = place.database.pool().await;
     pool.execute(undo).await.unwrap();
-    let waits = place
-        .bday(&["serve"])
-        .env("BDAY__DATABASE__MIGRATE", "false")
-        .start();
+    let waits = place.bday(&["serve"]).env("BDAY__DATABASE__MIGRATE", "false").start();
     let line = waits.logged("not ready yet").await;
-    assert!(
-        line["error"].as_str().unwrap().contains("lacks migration 10"),
-        "{line}"
-    );
+    assert!(line["error"].as_str().unwrap().contains("lacks migration 10"), "{line}");
     place.serve().ready().await;
     pool.execute("SELECT id FROM leases").await.unwrap();
 }

@@ -29,10 +29,7 @@ struct Script {
 impl Script {
     fn new(answers: &[&[&str]]) -> Arc<Self> {
         let parse = |answer: &&[&str]| answer.iter().map(|ip| ip.parse().unwrap()).collect();
-        Arc::new(Self {
-            answers: Mutex::new(answers.iter().map(parse).collect()),
-            asked: Mutex::default(),
-        })
+        Arc::new(Self { answers: Mutex::new(answers.iter().map(parse).collect()), asked: Mutex::default() })
     }
 
     fn asked(&self) -> usize {
@@ -55,11 +52,7 @@ impl Resolve for Script {
 
 fn guard(public_only: bool, allow: &[&str], deny: &[&str]) -> Guard {
     let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    Guard {
-        public_only,
-        allow: ranges(allow),
-        deny: ranges(deny),
-    }
+    Guard { public_only, allow: ranges(allow), deny: ranges(deny) }
 }
 
 fn options(guard: Guard) -> Options {
@@ -127,32 +120,14 @@ async fn a_name_that_leads_to_a_forbidden_address_is_refused() {
     let receiver = Receiver::start().await;
     let url = format!("http://receiver.example:{}/hook", receiver.address().port());
     for (answer, allow, deny, refused) in [
-        (
-            &["127.0.0.1"][..],
-            &[][..],
-            &[][..],
-            Some(("127.0.0.1 is a loopback", "webhook.allow_ranges")),
-        ),
-        (
-            &["169.254.169.254"],
-            &[],
-            &[],
-            Some(("169.254.169.254 is a link-local", "webhook.allow_ranges")),
-        ),
-        (
-            &["::ffff:10.0.0.1"],
-            &[],
-            &[],
-            Some(("::ffff:10.0.0.1 is a private", "webhook.allow_ranges")),
-        ),
+        (&["127.0.0.1"][..], &[][..], &[][..], Some(("127.0.0.1 is a loopback", "webhook.allow_ranges"))),
+        (&["169.254.169.254"], &[], &[], Some(("169.254.169.254 is a link-local", "webhook.allow_ranges"))),
+        (&["::ffff:10.0.0.1"], &[], &[], Some(("::ffff:10.0.0.1 is a private", "webhook.allow_ranges"))),
         (
             &["127.0.0.1"],
             &["127.0.0.0/8"],
             &["127.0.0.1/32"],
-            Some((
-                "127.0.0.1 is in webhook.deny_ranges (127.0.0.1/32)",
-                "webhook.deny_ranges",
-            )),
+            Some(("127.0.0.1 is in webhook.deny_ranges (127.0.0.1/32)", "webhook.deny_ranges")),
         ),
         (&["127.0.0.1"], &["127.0.0.0/8"], &[], None),
         // The forbidden one is passed over.
@@ -166,11 +141,7 @@ async fn a_name_that_leads_to_a_forbidden_address_is_refused() {
             Some((address, key)) => assert_refused(&sent, address, key),
             None => assert_eq!(sent, Sent::delivered(200), "{answer:?}"),
         }
-        assert_eq!(
-            receiver.records().len(),
-            usize::from(refused.is_none()),
-            "{answer:?}"
-        );
+        assert_eq!(receiver.records().len(), usize::from(refused.is_none()), "{answer:?}");
     }
 }
 
@@ -213,17 +184,11 @@ async fn a_refused_address_is_a_failed_attempt_with_its_own_reason() {
     world.minute().await;
     assert!(world.receiver.records().is_empty());
     assert_eq!(world.count(Pending).await, 1);
-    let events: Vec<uuid::Uuid> = sqlx::query_scalar("SELECT id FROM events")
-        .fetch_all(&world.database.pool().await)
-        .await
-        .unwrap();
+    let events: Vec<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM events").fetch_all(&world.database.pool().await).await.unwrap();
     let attempt = world.store.attempts(events[0]).await.unwrap().remove(0);
     assert_eq!(
-        (
-            attempt.outcome.as_str(),
-            attempt.reason.as_deref(),
-            attempt.status
-        ),
+        (attempt.outcome.as_str(), attempt.reason.as_deref(), attempt.status),
         ("failed", Some("address_refused"), None)
     );
     let error = attempt.error.unwrap();

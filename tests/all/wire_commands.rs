@@ -30,22 +30,10 @@ async fn a_test_shows_the_whole_exchange_and_no_secret() {
 
     // What is shown is what came, header by header, but for the password.
     let headers = exchange["requestHeaders"].as_array().unwrap();
-    assert_eq!(
-        headers.len(),
-        record.headers.len(),
-        "{headers:?} {:?}",
-        record.headers
-    );
+    assert_eq!(headers.len(), record.headers.len(), "{headers:?} {:?}", record.headers);
     for header in headers {
-        let (name, value) = (
-            header["name"].as_str().unwrap(),
-            header["value"].as_str().unwrap(),
-        );
-        let expected = if name == "authorization" {
-            "[hidden]"
-        } else {
-            &*record.headers[name]
-        };
+        let (name, value) = (header["name"].as_str().unwrap(), header["value"].as_str().unwrap());
+        let expected = if name == "authorization" { "[hidden]" } else { &*record.headers[name] };
         assert_eq!(value, expected, "{name}");
     }
     assert_eq!(exchange["body"].as_str().unwrap().as_bytes(), record.body);
@@ -54,21 +42,14 @@ async fn a_test_shows_the_whole_exchange_and_no_secret() {
     assert_eq!(body["eventId"], "00000000-0000-7000-8000-7e5700000001");
     assert_eq!(exchange["status"], 202);
     assert_eq!(exchange["address"], receiver.address().to_string());
-    assert_eq!(
-        (&exchange["tls"], &exchange["accepted"]),
-        (&false.into(), &true.into())
-    );
+    assert_eq!((&exchange["tls"], &exchange["accepted"]), (&false.into(), &true.into()));
     assert!(exchange["responseHeaders"].to_string().contains("set-cookie"));
 
     let finished = test(&receiver, &[]).await;
     assert_eq!(finished.status.code(), Some(0), "{finished:?}");
-    for expected in [
-        "POST http://127.0.0.1:",
-        "webhook-signature: v1,",
-        "202 Accepted after ",
-        "; no TLS",
-        "Accepted: ",
-    ] {
+    for expected in
+        ["POST http://127.0.0.1:", "webhook-signature: v1,", "202 Accepted after ", "; no TLS", "Accepted: "]
+    {
         assert!(finished.stdout.contains(expected), "{expected}: {finished:?}");
     }
     assert!(!finished.stdout.contains('\u{9b}'), "{finished:?}");
@@ -85,30 +66,19 @@ async fn a_test_that_fails_says_what_would_become_of_a_greeting() {
         let finished = test(&receiver, &[]).await;
         assert_eq!(finished.status.code(), Some(1), "{finished:?}");
         assert!(finished.stdout.contains(again), "{finished:?}");
-        assert!(
-            finished
-                .stdout
-                .contains(&format!("the receiver answered {status}")),
-            "{finished:?}"
-        );
+        assert!(finished.stdout.contains(&format!("the receiver answered {status}")), "{finished:?}");
     }
     let records = receiver.records().len();
     let elsewhere = test(&receiver, &["--url", "http://127.0.0.1:1/"]).await;
     assert_eq!(elsewhere.status.code(), Some(1), "{elsewhere:?}");
-    assert!(
-        elsewhere.stdout.contains("FAILED: no connection"),
-        "{elsewhere:?}"
-    );
+    assert!(elsewhere.stdout.contains("FAILED: no connection"), "{elsewhere:?}");
     let in_clear = test(&receiver, &["--url", "http://192.0.2.1/"]).await;
     assert_eq!(in_clear.status.code(), Some(2), "{in_clear:?}");
     assert!(in_clear.stderr.contains("webhook.allow_http"), "{in_clear:?}");
     for wrong in ["foo", "ftp://example.org/", "env:NOWHERE"] {
         let told = test(&receiver, &["--url", wrong]).await;
         assert!(!told.status.success(), "{told:?}");
-        assert!(
-            told.stderr.contains("--url ") && !told.stderr.contains("webhook.url"),
-            "{told:?}"
-        );
+        assert!(told.stderr.contains("--url ") && !told.stderr.contains("webhook.url"), "{told:?}");
     }
     assert_eq!(receiver.records().len(), records);
 }
@@ -117,12 +87,10 @@ async fn verify(record: &Record, arguments: &[&str], body: &[u8]) -> Finished {
     Bday::new(["webhook", "verify"].iter().chain(arguments))
         .env("THE_SECRET", OLD)
         .env("NO_SECRET", "hunter2")
-        .envs(["id", "timestamp", "signature"].map(|name| {
-            (
-                name.to_owned(),
-                record.headers[&format!("webhook-{name}")].clone(),
-            )
-        }))
+        .envs(
+            ["id", "timestamp", "signature"]
+                .map(|name| (name.to_owned(), record.headers[&format!("webhook-{name}")].clone())),
+        )
         .finish_with(body)
         .await
 }
@@ -135,65 +103,26 @@ async fn what_a_test_sent_verifies_and_what_does_not_is_told_why() {
     let header = |name: &str| record.headers[&format!("webhook-{name}")].clone();
     let (id, timestamp, signature) = (header("id"), header("timestamp"), header("signature"));
     let claim = |secret: [&str; 2], id: &str, timestamp: &str, signature: &str| {
-        [
-            secret[0],
-            secret[1],
-            "--id",
-            id,
-            "--timestamp",
-            timestamp,
-            "--signature",
-            signature,
-        ]
-        .map(str::to_owned)
+        [secret[0], secret[1], "--id", id, "--timestamp", timestamp, "--signature", signature]
+            .map(str::to_owned)
     };
     let by_variable = ["--secret-env", "THE_SECRET"];
     let early = (timestamp.parse::<i64>().unwrap() - 301).to_string();
     let with_line_break = [&record.body[..], b"\n"].concat();
     let other = format!("v1,{}=", "A".repeat(43));
     for (claim, body, code, expected) in [
-        (
-            claim(by_variable, &id, &timestamp, &signature),
-            &record.body,
-            0,
-            "It verifies.",
-        ),
-        (
-            claim(["--secret", "env:THE_SECRET"], &id, &timestamp, &signature),
-            &record.body,
-            0,
-            "It verifies.",
-        ),
-        (
-            claim(["--secret", NEW], &id, &timestamp, &signature),
-            &record.body,
-            0,
-            "It verifies.",
-        ),
+        (claim(by_variable, &id, &timestamp, &signature), &record.body, 0, "It verifies."),
+        (claim(["--secret", "env:THE_SECRET"], &id, &timestamp, &signature), &record.body, 0, "It verifies."),
+        (claim(["--secret", NEW], &id, &timestamp, &signature), &record.body, 0, "It verifies."),
         (
             claim(by_variable, "another", &timestamp, &signature),
             &record.body,
             1,
             "it fits none of the secrets",
         ),
-        (
-            claim(by_variable, &id, &early, &signature),
-            &record.body,
-            1,
-            "s old, and 300 s are tolerated",
-        ),
-        (
-            claim(by_variable, &id, "soon", &signature),
-            &record.body,
-            1,
-            "not a whole number of seconds",
-        ),
-        (
-            claim(by_variable, &id, &timestamp, &other),
-            &record.body,
-            1,
-            "it fits none of the secrets",
-        ),
+        (claim(by_variable, &id, &early, &signature), &record.body, 1, "s old, and 300 s are tolerated"),
+        (claim(by_variable, &id, "soon", &signature), &record.body, 1, "not a whole number of seconds"),
+        (claim(by_variable, &id, &timestamp, &other), &record.body, 1, "it fits none of the secrets"),
         (
             claim(by_variable, &id, &timestamp, "sha256=00"),
             &record.body,
@@ -236,10 +165,7 @@ async fn what_a_test_sent_verifies_and_what_does_not_is_told_why() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(["--json"]).collect();
     let finished = verify(&record, &arguments, &record.body).await;
     let report: Value = serde_json::from_str(&finished.stdout).unwrap();
-    assert_eq!(
-        (&report["verifies"], &report["timestamp"]["ok"]),
-        (&false.into(), &false.into())
-    );
+    assert_eq!((&report["verifies"], &report["timestamp"]["ok"]), (&false.into(), &false.into()));
 }
 
 #[tokio::test]

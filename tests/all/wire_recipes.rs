@@ -35,10 +35,7 @@ async fn send(port: u16, secrets: &str) -> Option<i32> {
 async fn greet(port: u16, id: &str) -> u16 {
     let body = format!("{{\"message\":\"Hey, {id}\"}}");
     let at = SystemClock.now().timestamp();
-    let signature = standardwebhooks::Webhook::new(OLD)
-        .unwrap()
-        .sign(id, at, body.as_bytes())
-        .unwrap();
+    let signature = standardwebhooks::Webhook::new(OLD).unwrap().sign(id, at, body.as_bytes()).unwrap();
     let request = reqwest::Client::new()
         .post(format!("http://127.0.0.1:{port}/"))
         .header("webhook-id", id)
@@ -60,9 +57,7 @@ async fn begin(port: u16, headers: &str, body: &str) -> TcpStream {
 async fn refusal(port: u16, headers: &str) -> String {
     let mut stream = begin(port, headers, "").await;
     let mut answer = String::new();
-    within("the refusal", stream.read_to_string(&mut answer))
-        .await
-        .unwrap();
+    within("the refusal", stream.read_to_string(&mut answer)).await.unwrap();
     let status = answer.split_whitespace().nth(1);
     status.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
@@ -73,11 +68,7 @@ async fn works(language: &str, program: &str, name: &str) {
     let file = folder.join(name);
     std::fs::write(&file, recipe(language)).unwrap();
     // Free a moment ago; the recipes listen where they are told.
-    let port = TcpListener::bind(("127.0.0.1", 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let mut receiver = Command::new(program)
         .arg(Path::new(&file))
         .env("WEBHOOK_SECRETS", OLD)
@@ -86,10 +77,7 @@ async fn works(language: &str, program: &str, name: &str) {
         .kill_on_drop(true)
         .spawn()
         .unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
-    eventually("the receiver to listen", async || {
-        TcpStream::connect(("127.0.0.1", port)).await.ok()
-    })
-    .await;
+    eventually("the receiver to listen", async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
 
     // Whoever hangs up in the middle ends nothing but that.
     drop(begin(port, "content-length: 99\r\n", "{").await);
@@ -99,11 +87,7 @@ async fn works(language: &str, program: &str, name: &str) {
     assert_eq!(send(port, NEW).await, Some(1), "another secret");
     assert_eq!(send(port, "").await, Some(1), "no signature");
     assert_eq!(send(port, OLD).await, Some(0));
-    assert_eq!(
-        send(port, &format!("{NEW},{OLD}")).await,
-        Some(0),
-        "a second sample, in a rotation"
-    );
+    assert_eq!(send(port, &format!("{NEW},{OLD}")).await, Some(0), "a second sample, in a rotation");
     for id in ["Ada", "Ada", "Bob"] {
         assert_eq!(greet(port, id).await, 204, "{id}");
     }
@@ -136,11 +120,7 @@ fn the_example_in_the_docs_is_signed_as_it_says() {
     let body = format!("{{\"message\"{}", after("{\"message\""));
     let signed = standardwebhooks::Webhook::new(after("of this example is `").split('`').next().unwrap())
         .unwrap()
-        .sign(
-            after("webhook-id: "),
-            after("webhook-timestamp: ").parse().unwrap(),
-            body.as_bytes(),
-        )
+        .sign(after("webhook-id: "), after("webhook-timestamp: ").parse().unwrap(), body.as_bytes())
         .unwrap();
     assert_eq!(signed, after("webhook-signature: "));
 }

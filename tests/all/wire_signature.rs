@@ -17,14 +17,8 @@ pub(crate) const NEW: &str = "whsec_Zm9yIHRlc3RzLCBhbmQgZm9yIG5vdGhpbmcgZWxzZSE=
 
 /// Whether a receiver that knows `secret` takes the request.
 pub(crate) fn verifies(record: &Record, secret: &str) -> bool {
-    let headers = record
-        .headers
-        .iter()
-        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-    Webhook::new(secret)
-        .unwrap()
-        .verify(&record.body, &headers.collect())
-        .is_ok()
+    let headers = record.headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    Webhook::new(secret).unwrap().verify(&record.body, &headers.collect()).is_ok()
 }
 
 fn signatures(record: &Record) -> usize {
@@ -59,9 +53,7 @@ async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
     place.receiver.until_accepted(more).await;
     // and what is no secret changes nothing.
     secret.write("hunter2");
-    let line = daemon
-        .logged("no newer value; the last good one stays in force")
-        .await;
+    let line = daemon.logged("no newer value; the last good one stays in force").await;
     assert_eq!(line["key"], "webhook.secrets");
     // Until here it may stay with the old one.
     let until = place.receiver.records().len();
@@ -80,10 +72,7 @@ async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
     assert!(daemon.exit().await.success());
     let log = daemon.lines().join("\n");
     let keys = [OLD, NEW].map(|secret| secret.trim_start_matches("whsec_"));
-    assert!(
-        !keys.iter().any(|key| log.contains(key)) && !log.contains("hunter2"),
-        "{log}"
-    );
+    assert!(!keys.iter().any(|key| log.contains(key)) && !log.contains("hunter2"), "{log}");
     assert!(!log.contains("unsigned"), "{log}");
 }
 
@@ -98,9 +87,7 @@ async fn without_a_secret_nothing_is_signed_and_the_log_says_so_once() {
     daemon.terminate();
     assert!(daemon.exit().await.success());
     let lines = daemon.lines();
-    let said = lines
-        .iter()
-        .filter(|line| line.contains("greetings go out unsigned"));
+    let said = lines.iter().filter(|line| line.contains("greetings go out unsigned"));
     assert_eq!(said.count(), 1);
 }
 
@@ -108,15 +95,9 @@ async fn without_a_secret_nothing_is_signed_and_the_log_says_so_once() {
 async fn what_is_no_secret_ends_the_process_at_once_and_is_not_repeated() {
     let (long, many) = (format!("{OLD},whsec_aHVudGVyMg=="), [OLD; 5].join(","));
     for (secrets, expected) in [
-        (
-            "hunter2",
-            "webhook.secrets, number 1 of 1, does not begin with whsec_",
-        ),
+        ("hunter2", "webhook.secrets, number 1 of 1, does not begin with whsec_"),
         (&long, "webhook.secrets, number 2 of 2, holds 7 bytes"),
-        (
-            "env:OLD,whsec_hunter2!",
-            "webhook.secrets, number 2 of 2, is not base64",
-        ),
+        ("env:OLD,whsec_hunter2!", "webhook.secrets, number 2 of 2, is not base64"),
         (&many, "webhook.secrets has 5 entries; 4 at the most"),
         ("file:", "webhook.secrets: file: must be followed by a path"),
     ] {
@@ -139,10 +120,7 @@ async fn what_is_no_secret_ends_the_process_at_once_and_is_not_repeated() {
 async fn a_secret_that_is_not_there_yet_is_waited_for() {
     let place = Place::new().await;
     let secret = Note::new("hunter2");
-    let mut daemon = place
-        .bday(&["serve"])
-        .env("BDAY__WEBHOOK__SECRETS", secret.reference())
-        .start();
+    let mut daemon = place.bday(&["serve"]).env("BDAY__WEBHOOK__SECRETS", secret.reference()).start();
     let line = daemon.logged("not ready yet").await;
     let error = line["error"].as_str().unwrap();
     assert!(error.starts_with("webhook.secrets (from file:"), "{error}");
@@ -157,24 +135,15 @@ async fn a_secret_that_is_not_there_yet_is_waited_for() {
 fn secrets_and_ranges_are_lists_in_a_file_and_in_a_variable() {
     let load = |variables: &[(&str, &str)], file: Option<&std::path::Path>| {
         let variables = [("BDAY__QUEUE__KIND", "postgres")].iter().chain(variables);
-        let variables: HashMap<String, String> = variables
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+        let variables: HashMap<String, String> =
+            variables.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let config = config::load(file, variables.clone()).unwrap();
         let shown = config::show(file, variables).unwrap();
         let shown = |key: &str| shown.iter().find(|shown| shown.key == key).unwrap().value.clone();
         let webhook = config.webhook;
         (
-            webhook
-                .secrets
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>(),
-            webhook
-                .allow_ranges
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>(),
+            webhook.secrets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            webhook.allow_ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
             webhook.deny_ranges.len(),
             (shown("webhook.secrets"), shown("webhook.allow_ranges")),
         )
@@ -230,9 +199,6 @@ async fn doctor_knows_whether_greetings_are_signed() {
         assert!(signed["found"].as_str().unwrap().contains(found), "{signed}");
         let reachable = find("webhook.reachable");
         assert_eq!(reachable["grade"], "failure", "{reachable}");
-        assert!(
-            reachable["found"].as_str().unwrap().contains("webhook.addresses"),
-            "{reachable}"
-        );
+        assert!(reachable["found"].as_str().unwrap().contains("webhook.addresses"), "{reachable}");
     }
 }

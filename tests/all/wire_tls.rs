@@ -11,9 +11,7 @@ use crate::support::world::World;
 
 /// `bday webhook test` against `url`: its exit code, and what it says.
 async fn try_out(url: &str, settings: &[(&str, &str)]) -> (Option<i32>, Value) {
-    let settings = settings
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let finished = Bday::new(["webhook", "test", "--json", "--url", url])
         .env("BDAY__QUEUE__KIND", "postgres")
         .envs(settings)
@@ -29,55 +27,13 @@ async fn a_certificate_counts_by_its_authority_its_name_and_its_time() {
     let (ours, another) = (Authority::new(), Authority::new());
     let trusted = [("BDAY__WEBHOOK__TLS_ROOT_CERT", ours.file())];
     for (what, certified, host, settings, accepted) in [
-        (
-            "as it should be",
-            ours.certify("localhost", 2100),
-            "localhost",
-            &trusted[..],
-            true,
-        ),
-        (
-            "for an address",
-            ours.certify("127.0.0.1", 2100),
-            "127.0.0.1",
-            &trusted,
-            true,
-        ),
-        (
-            "for another name",
-            ours.certify("example.org", 2100),
-            "localhost",
-            &trusted,
-            false,
-        ),
-        (
-            "for the name, not the address",
-            ours.certify("localhost", 2100),
-            "127.0.0.1",
-            &trusted,
-            false,
-        ),
-        (
-            "expired",
-            ours.certify("localhost", 2021),
-            "localhost",
-            &trusted,
-            false,
-        ),
-        (
-            "of another authority",
-            another.certify("localhost", 2100),
-            "localhost",
-            &trusted,
-            false,
-        ),
-        (
-            "of an authority nobody trusts",
-            ours.certify("localhost", 2100),
-            "localhost",
-            &[],
-            false,
-        ),
+        ("as it should be", ours.certify("localhost", 2100), "localhost", &trusted[..], true),
+        ("for an address", ours.certify("127.0.0.1", 2100), "127.0.0.1", &trusted, true),
+        ("for another name", ours.certify("example.org", 2100), "localhost", &trusted, false),
+        ("for the name, not the address", ours.certify("localhost", 2100), "127.0.0.1", &trusted, false),
+        ("expired", ours.certify("localhost", 2021), "localhost", &trusted, false),
+        ("of another authority", another.certify("localhost", 2100), "localhost", &trusted, false),
+        ("of an authority nobody trusts", ours.certify("localhost", 2100), "localhost", &[], false),
     ] {
         receiver.clear();
         let front = TlsFront::before(&receiver, certified).await;
@@ -124,37 +80,21 @@ async fn what_makes_the_wire_unsafe_is_refused_at_the_start() {
     let nothing = Note::new("no certificate");
     let no_certificate = nothing.reference().replace("file:", "");
     for (key, value, expected) in [
-        (
-            "BDAY__WEBHOOK__URL",
-            "http://192.0.2.1/hunter2",
-            "set webhook.allow_http = true",
-        ),
-        (
-            "BDAY__WEBHOOK__URL",
-            "http://inbox:8025/hunter2",
-            "names and birthdays would travel in clear",
-        ),
+        ("BDAY__WEBHOOK__URL", "http://192.0.2.1/hunter2", "set webhook.allow_http = true"),
+        ("BDAY__WEBHOOK__URL", "http://inbox:8025/hunter2", "names and birthdays would travel in clear"),
         (
             "BDAY__WEBHOOK__TLS_ROOT_CERT",
             "/nowhere/ca.pem",
             "webhook.tls_root_cert is \"/nowhere/ca.pem\": it cannot be read",
         ),
-        (
-            "BDAY__WEBHOOK__TLS_ROOT_CERT",
-            &no_certificate,
-            "it holds no certificate",
-        ),
+        ("BDAY__WEBHOOK__TLS_ROOT_CERT", &no_certificate, "it holds no certificate"),
         ("BDAY__WEBHOOK__ADDRESSES", "private", "webhook.addresses"),
         (
             "BDAY__WEBHOOK__DENY_RANGES",
             "10.0.0.0/8,10.0.0.0/33",
             "webhook.deny_ranges: \"10.0.0.0/33\" is not a range",
         ),
-        (
-            "BDAY__WEBHOOK__ALLOW_RANGES",
-            "localhost",
-            "webhook.allow_ranges: \"localhost\" is not a range",
-        ),
+        ("BDAY__WEBHOOK__ALLOW_RANGES", "localhost", "webhook.allow_ranges: \"localhost\" is not a range"),
     ] {
         let finished = Bday::new(["serve"])
             .env("BDAY__QUEUE__KIND", "postgres")
@@ -180,14 +120,9 @@ async fn a_url_that_turns_to_http_elsewhere_changes_nothing() {
         .start();
     daemon.ready().await;
     url.write("http://192.0.2.1/hunter2");
-    let line = daemon
-        .logged("no newer value; the last good one stays in force")
-        .await;
+    let line = daemon.logged("no newer value; the last good one stays in force").await;
     assert_eq!(line["key"], "webhook.url");
-    assert!(
-        line["error"].as_str().unwrap().contains("webhook.allow_http"),
-        "{line}"
-    );
+    assert!(line["error"].as_str().unwrap().contains("webhook.allow_http"), "{line}");
     place.people_who_are_due(1).await;
     assert!(place.bday(&["tick"]).finish().await.status.success());
     place.receiver.until_accepted(1).await;
@@ -205,9 +140,7 @@ async fn a_redirect_is_never_followed_wherever_it_leads() {
     world.set("2026-05-02T09:00:00Z");
     for (n, status) in [301, 302, 303, 307, 308].into_iter().enumerate() {
         let location = format!("location: {}\r\n", elsewhere.url());
-        world
-            .receiver
-            .next([Behaviour::Answer(status, location, Vec::new())]);
+        world.receiver.next([Behaviour::Answer(status, location, Vec::new())]);
         world.minute().await;
         assert_eq!(world.receiver.records().len(), n + 1, "{status}");
         world.clock.advance(chrono::TimeDelta::hours(1));

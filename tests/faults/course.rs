@@ -69,10 +69,7 @@ async fn database(place: &Place, faults: &Timed<DatabaseFault>) {
     for (time, fault) in faults {
         at(place, *time).await;
         place.journal.note(format!("database: {fault:?}"));
-        place
-            .journal
-            .during(Cause::Database, break_database(place, *fault))
-            .await;
+        place.journal.during(Cause::Database, break_database(place, *fault)).await;
         place.journal.note("database: well again");
     }
 }
@@ -127,68 +124,29 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
             return place.sqs.accept().await;
         }
         QueueFault::Purged => {
-            let purge = place
-                .sqs
-                .client()
-                .purge_queue()
-                .queue_url(place.sqs.queue_url(QUEUE));
+            let purge = place.sqs.client().purge_queue().queue_url(place.sqs.queue_url(QUEUE));
             drop(purge.send().await);
             return age_packs(place).await;
         }
         QueueFault::Strangers(n) => {
             for n in 0..n as usize {
-                let send = place
-                    .sqs
-                    .client()
-                    .send_message()
-                    .queue_url(place.sqs.queue_url(QUEUE));
+                let send = place.sqs.client().send_message().queue_url(place.sqs.queue_url(QUEUE));
                 drop(send.message_body(STRANGERS[n % STRANGERS.len()]).send().await);
             }
             return;
         }
-        QueueFault::Refusing(long) => (
-            Faults {
-                unavailable: true,
-                ..Faults::default()
-            },
-            long,
-        ),
-        QueueFault::Slow(delay, long) => (
-            Faults {
-                delay,
-                ..Faults::default()
-            },
-            long,
-        ),
+        QueueFault::Refusing(long) => (Faults { unavailable: true, ..Faults::default() }, long),
+        QueueFault::Slow(delay, long) => (Faults { delay, ..Faults::default() }, long),
         QueueFault::FailingEntries(every, long) => {
-            let faults = Faults {
-                fail_send_entry_every: every,
-                fail_delete_entry_every: every,
-                ..Faults::default()
-            };
+            let faults =
+                Faults { fail_send_entry_every: every, fail_delete_entry_every: every, ..Faults::default() };
             (faults, long)
         }
-        QueueFault::LosingAnswers(every, long) => (
-            Faults {
-                lose_answer_every: every,
-                ..Faults::default()
-            },
-            long,
-        ),
-        QueueFault::Duplicates(every, long) => (
-            Faults {
-                duplicate_every: every,
-                ..Faults::default()
-            },
-            long,
-        ),
-        QueueFault::Shuffled(long) => (
-            Faults {
-                shuffle: true,
-                ..Faults::default()
-            },
-            long,
-        ),
+        QueueFault::LosingAnswers(every, long) => {
+            (Faults { lose_answer_every: every, ..Faults::default() }, long)
+        }
+        QueueFault::Duplicates(every, long) => (Faults { duplicate_every: every, ..Faults::default() }, long),
+        QueueFault::Shuffled(long) => (Faults { shuffle: true, ..Faults::default() }, long),
     };
     place.sqs.faults(|now| *now = faults);
     tokio::time::sleep(long).await;
@@ -245,9 +203,7 @@ async fn break_outbox(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
         }
         QueueFault::Away(long) | QueueFault::Refusing(long) => {
             let mut transaction = pool.begin().await?;
-            sqlx::query("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await?;
             tokio::time::sleep(long).await;
             transaction.rollback().await?;
         }
@@ -312,9 +268,7 @@ async fn clock(place: &Place, jumps: &Timed<i64>) {
         place.journal.note(format!("clock: {offset} ms off"));
         turn(place, *offset);
         if offset.abs() > MOST_SKEW_MS {
-            let next = jumps
-                .get(number + 1)
-                .map_or(*time + LONGEST_WRONG, |(next, _)| *next);
+            let next = jumps.get(number + 1).map_or(*time + LONGEST_WRONG, |(next, _)| *next);
             let until = next.min(*time + LONGEST_WRONG);
             place.journal.during(Cause::Clock, at(place, until)).await;
             turn(place, 0);
@@ -343,9 +297,7 @@ async fn work(place: &Place, work: &Timed<Work>) {
                 let _written = seed::unplanned(place, *n, number).await;
             }
             Work::Edit(user) => {
-                let send_at = (seed::minute_over() - TimeDelta::minutes(1))
-                    .format("%H:%M")
-                    .to_string();
+                let send_at = (seed::minute_over() - TimeDelta::minutes(1)).format("%H:%M").to_string();
                 let arguments = ["user", "update", &format!("u{user}"), "--send-at", &send_at];
                 // It may be deleted, or the database away.
                 let _edited = place.bday(&arguments, "/none").finish().await;
@@ -381,12 +333,7 @@ async fn import(place: &Place, number: usize, n: u32, killed_after: Option<u64>)
 }
 
 async fn pause(place: &Place, long: Duration) {
-    if place
-        .store
-        .set_pause(SystemClock.now(), "the fault suite")
-        .await
-        .is_ok()
-    {
+    if place.store.set_pause(SystemClock.now(), "the fault suite").await.is_ok() {
         tokio::time::sleep(long).await;
     }
     while place.store.end_pause().await.is_err() {

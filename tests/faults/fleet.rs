@@ -23,14 +23,8 @@ pub(crate) struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     pub(crate) fn start(place: &'a Place, number: usize) -> Self {
-        let mut daemon = Self {
-            place,
-            number,
-            generation: 0,
-            running: None,
-            logs: Vec::new(),
-            complaints: Vec::new(),
-        };
+        let mut daemon =
+            Self { place, number, generation: 0, running: None, logs: Vec::new(), complaints: Vec::new() };
         daemon.launch();
         daemon
     }
@@ -110,14 +104,9 @@ impl<'a> Daemon<'a> {
             self.complain(format!("ended badly after SIGTERM: {status}"));
         }
         if status.signal().is_some() {
-            self.place
-                .journal
-                .during(Cause::Killed(self.path()), async {})
-                .await;
+            self.place.journal.during(Cause::Killed(self.path()), async {}).await;
         }
-        self.place
-            .journal
-            .note(format!("daemon {} stopped in {took:.2?}", self.path()));
+        self.place.journal.note(format!("daemon {} stopped in {took:.2?}", self.path()));
         self.logs.push((self.path(), running.lines()));
     }
 

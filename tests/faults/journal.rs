@@ -85,9 +85,7 @@ impl Journal {
 
     /// How long the plan has been followed.
     pub(crate) fn in_plan(&self) -> Duration {
-        self.begun
-            .get()
-            .map_or(Duration::ZERO, |begun| self.now().saturating_sub(*begun))
+        self.begun.get().map_or(Duration::ZERO, |begun| self.now().saturating_sub(*begun))
     }
 
     /// `cause` acts as long as `work` takes.
@@ -96,27 +94,18 @@ impl Journal {
         let done = work.await;
         let to = self.now();
         let entry = Entry { cause, from, to };
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(entry);
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         done
     }
 
     /// For the story.
     pub(crate) fn note(&self, what: impl Into<String>) {
         let note = (self.now(), what.into());
-        self.notes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(note);
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn notes(&self) -> Vec<(Duration, String)> {

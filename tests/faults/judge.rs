@@ -157,9 +157,7 @@ pub(crate) async fn judge(place: &Place) -> Verdict {
         .collect();
     for record in &records {
         let body: serde_json::Value = serde_json::from_slice(&record.body).unwrap_or_default();
-        let is_birthday = body["message"]
-            .as_str()
-            .is_some_and(|text| text.contains("birthday"));
+        let is_birthday = body["message"].as_str().is_some_and(|text| text.contains("birthday"));
         let kind = if is_birthday { BIRTHDAY } else { ADDED_KIND };
         let user = body["userId"].as_str().unwrap_or_default().to_owned();
         if let Some(id) = blurred.get(&(user, kind)) {
@@ -168,24 +166,17 @@ pub(crate) async fn judge(place: &Place) -> Verdict {
         }
         match record.event_id.parse::<Uuid>() {
             Ok(id) => requests.entry(id).or_default().push(record),
-            Err(_) => verdict
-                .violations
-                .push(format!("a request has the webhook-id {:?}", record.event_id)),
+            Err(_) => verdict.violations.push(format!("a request has the webhook-id {:?}", record.event_id)),
         }
     }
     verdict.counts.events = events.len() as u64;
     verdict.counts.requests = records.len() as u64;
-    let forgotten: Vec<String> = sqlx::query_scalar(FORGOTTEN)
-        .fetch_all(&place.pool)
-        .await
-        .unwrap();
+    let forgotten: Vec<String> = sqlx::query_scalar(FORGOTTEN).fetch_all(&place.pool).await.unwrap();
     let forgotten = forgotten.iter().map(|who| format!("{who} has no event"));
     verdict.violations.extend(forgotten);
     let known: BTreeSet<Uuid> = events.iter().map(|event| event.id).collect();
     for stranger in requests.keys().filter(|id| !known.contains(id)) {
-        verdict
-            .violations
-            .push(format!("{stranger} was sent and is no event"));
+        verdict.violations.push(format!("{stranger} was sent and is no event"));
     }
     let entries = place.journal.entries();
     for event in &events {
@@ -202,13 +193,7 @@ fn one(
     entries: &[Entry],
     started_at: DateTime<Utc>,
 ) {
-    let Event {
-        id,
-        state,
-        reason,
-        attempts,
-        ..
-    } = event;
+    let Event { id, state, reason, attempts, .. } = event;
     let reason = reason.as_deref().unwrap_or("");
     let end = format!("{state} {reason}");
     *verdict.counts.ends.entry(end.trim_end().to_owned()).or_default() += 1;
@@ -222,11 +207,7 @@ fn one(
     // The same id, and the body that belongs to it.
     for record in requests {
         let body: serde_json::Value = serde_json::from_slice(&record.body).unwrap_or_default();
-        let sent_as = if event.blurred {
-            requests[0].event_id.clone()
-        } else {
-            id.to_string()
-        };
+        let sent_as = if event.blurred { requests[0].event_id.clone() } else { id.to_string() };
         if body["eventId"] != sent_as || body["userId"] != event.user_id.to_string() {
             verdict.broken(*id, format!("{id} was sent with the body {body}"));
         }
@@ -236,42 +217,27 @@ fn one(
         }
         let knows = record.path.contains(&format!("/{ADDS_A_KIND}-"));
         if event.kind == ADDED_KIND && !knows {
-            verdict.broken(
-                *id,
-                format!("{id} was sent by {} that does not know its kind", record.path),
-            );
+            verdict.broken(*id, format!("{id} was sent by {} that does not know its kind", record.path));
         }
     }
     // Attempts are counted before a request leaves, and each is on record.
     if requests.len() > usize::from(attempts.unsigned_abs()) {
-        verdict.broken(
-            *id,
-            format!("{id} was sent {} times in {attempts} attempts", requests.len()),
-        );
+        verdict.broken(*id, format!("{id} was sent {} times in {attempts} attempts", requests.len()));
     }
     if *state == "delivered" && !event.recorded.iter().copied().eq(1..=*attempts) {
         let recorded = &event.recorded;
-        verdict.broken(
-            *id,
-            format!("{id} has had {attempts} attempts; on record are {recorded:?}"),
-        );
+        verdict.broken(*id, format!("{id} has had {attempts} attempts; on record are {recorded:?}"));
     }
     // Delivered if and only if accepted, and once: an acceptance too many must have gone unheard for a reason.
     let accepted: Vec<&&Record> = requests.iter().filter(|record| record.accepted).collect();
     let heard = usize::from(*state == "delivered");
     if accepted.len() < heard {
-        verdict.broken(
-            *id,
-            format!("{id} is delivered, and the receiver does not have it"),
-        );
+        verdict.broken(*id, format!("{id} is delivered, and the receiver does not have it"));
     }
     if !event.blurred {
         late(verdict, event, &accepted, entries, started_at);
     }
-    let mut excuses: Vec<String> = accepted
-        .iter()
-        .filter_map(|record| excuse(record, entries))
-        .collect();
+    let mut excuses: Vec<String> = accepted.iter().filter_map(|record| excuse(record, entries)).collect();
     let explained = excuses.len().min(event.unknown.unsigned_abs() as usize);
     if accepted.len() > heard + explained {
         verdict.broken(
@@ -339,12 +305,7 @@ fn late(
     if accepted_at.saturating_sub(sendable_at) <= LATE_AFTER {
         return;
     }
-    let overlap = |entry: &Entry| {
-        entry
-            .to
-            .min(accepted_at)
-            .saturating_sub(entry.from.max(sendable_at))
-    };
+    let overlap = |entry: &Entry| entry.to.min(accepted_at).saturating_sub(entry.from.max(sendable_at));
     let meets = |entry: &&Entry| {
         let after = match entry.cause {
             Cause::Queue | Cause::Database => PAUSES,
@@ -358,10 +319,8 @@ fn late(
         None if event.kind == ADDED_KIND => "the kind is unknown to two daemons".to_owned(),
         None => {
             let secs = accepted_at.saturating_sub(sendable_at).as_secs_f64();
-            return verdict.broken(
-                event.id,
-                format!("{} is {secs:.1} s late, and no fault explains it", event.id),
-            );
+            return verdict
+                .broken(event.id, format!("{} is {secs:.1} s late, and no fault explains it", event.id));
         }
     };
     *verdict.counts.late.entry(excuse).or_default() += 1;

@@ -19,10 +19,7 @@
 //!
 //! `cargo test` runs a short form, `make faults` the long one.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on panics, and says where"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and says where")]
 
 mod course;
 mod fleet;
@@ -52,11 +49,7 @@ const SHORT: [(&str, Queue); 2] = [
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let Some(Role::Daemon { offset }) = cli.role {
         return runtime.block_on(turned_clock::serve(offset));
     }
@@ -73,20 +66,14 @@ fn main() -> ExitCode {
             None => &[Queue::Sqs, Queue::Postgres],
         };
         let seeds: Vec<u64> = seeds.collect();
-        queues
-            .iter()
-            .all(|queue| runtime.block_on(series(*queue, &seeds, cli.scale(), cli.verbose)))
+        queues.iter().all(|queue| runtime.block_on(series(*queue, &seeds, cli.scale(), cli.verbose)))
     } else {
         SHORT
             .iter()
             .filter(|(name, _)| cli.wants(name))
             .all(|(_, queue)| runtime.block_on(series(*queue, &[1, 2], Scale::SHORT, false)))
     };
-    if held {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs each seed on one server, and tells whether every rule held.

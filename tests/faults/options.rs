@@ -16,10 +16,7 @@ Exit code 1 when a rule was broken; the run's seed and story are printed.";
 /// Break everything while greetings fall due, and check that none is lost or repeated
 #[derive(Debug, clap::Parser)]
 #[command(name = "faults", after_help = EXAMPLES, max_term_width = 110)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
@@ -101,18 +98,12 @@ impl Cli {
     }
 
     pub(crate) fn scale(&self) -> Scale {
-        Scale {
-            faults: Duration::from_secs(self.duration),
-            events: self.events,
-        }
+        Scale { faults: Duration::from_secs(self.duration), events: self.events }
     }
 
     /// Whether a test runner that gave these names means the test `name`.
     pub(crate) fn wants(&self, name: &str) -> bool {
         let Runner { names, exact, .. } = &self.runner;
-        names.is_empty()
-            || names
-                .iter()
-                .any(|wish| name == wish || (!exact && name.contains(wish.as_str())))
+        names.is_empty() || names.iter().any(|wish| name == wish || (!exact && name.contains(wish.as_str())))
     }
 }

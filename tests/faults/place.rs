@@ -56,20 +56,9 @@ pub(crate) struct Place {
 /// A server for all runs of a series. A crash of the server loses nothing that was committed; only a crash of the
 /// machine could, and there is none here.
 pub(crate) async fn server() -> EmbeddedPostgres {
-    let settings = [
-        ("synchronous_commit", "on"),
-        ("shared_buffers", "32MB"),
-        ("autovacuum", "off"),
-    ];
-    let settings = settings
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
-    EmbeddedPostgres::start(Options {
-        settings,
-        ..Options::throwaway()
-    })
-    .await
-    .unwrap()
+    let settings = [("synchronous_commit", "on"), ("shared_buffers", "32MB"), ("autovacuum", "off")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    EmbeddedPostgres::start(Options { settings, ..Options::throwaway() }).await.unwrap()
 }
 
 impl Place {

@@ -28,14 +28,8 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    pub(crate) const SHORT: Self = Self {
-        faults: Duration::from_secs(8),
-        events: 200,
-    };
-    pub(crate) const LONG: Self = Self {
-        faults: Duration::from_secs(15),
-        events: 400,
-    };
+    pub(crate) const SHORT: Self = Self { faults: Duration::from_secs(8), events: 200 };
+    pub(crate) const LONG: Self = Self { faults: Duration::from_secs(15), events: 400 };
 }
 
 /// How a daemon is treated.
@@ -155,10 +149,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(seed: u64, queue: Queue, scale: Scale) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut dice = Dice {
-            rng: &mut rng,
-            end: scale.faults,
-        };
+        let mut dice = Dice { rng: &mut rng, end: scale.faults };
         Self {
             daemons: std::array::from_fn(|_| dice.track(1.5, 9.0, daemon)),
             database: dice.track(1.5, 8.0, database),
@@ -276,31 +267,17 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines: Vec<(Duration, String)> = Vec::new();
         for (number, track) in self.daemons.iter().enumerate() {
-            lines.extend(
-                track
-                    .iter()
-                    .map(|(at, fault)| (*at, format!("daemon {number}: {fault:?}"))),
-            );
+            lines.extend(track.iter().map(|(at, fault)| (*at, format!("daemon {number}: {fault:?}"))));
         }
-        lines.extend(
-            self.database
-                .iter()
-                .map(|(at, fault)| (*at, format!("database: {fault:?}"))),
-        );
-        lines.extend(
-            self.queue
-                .iter()
-                .map(|(at, fault)| (*at, format!("queue: {fault:?}"))),
-        );
+        lines.extend(self.database.iter().map(|(at, fault)| (*at, format!("database: {fault:?}"))));
+        lines.extend(self.queue.iter().map(|(at, fault)| (*at, format!("queue: {fault:?}"))));
         lines.extend(
             self.receiver
                 .iter()
                 .map(|(at, (fault, long))| (*at, format!("receiver: {fault:?} for {long:?}"))),
         );
         lines.extend(
-            self.clock
-                .iter()
-                .map(|(at, by)| (*at, format!("clock of daemon {TURNED}: {by} ms off"))),
+            self.clock.iter().map(|(at, by)| (*at, format!("clock of daemon {TURNED}: {by} ms off"))),
         );
         lines.extend(self.work.iter().map(|(at, work)| (*at, format!("{work:?}"))));
         lines.sort();

@@ -86,17 +86,11 @@ async fn attempt(
     let stop = CancellationToken::new();
     let course = async {
         Box::pin(course::run(&place, &plan, &mut daemons)).await;
-        place
-            .journal
-            .note(format!("all faults are over, at {}", SystemClock.now()));
+        place.journal.note(format!("all faults are over, at {}", SystemClock.now()));
         let (from, amid_faults) = (place.journal.now(), place.receiver.records().len());
         let stuck = until_quiet(&place).await;
         stop.cancel();
-        (
-            stuck,
-            place.journal.now().saturating_sub(from),
-            amid_faults as u64,
-        )
+        (stuck, place.journal.now().saturating_sub(from), amid_faults as u64)
     };
     let ((stuck, healed_in, amid_faults), ()) = tokio::join!(course, course::ticks(&place, &plan, &stop));
     for daemon in &mut daemons {
@@ -113,11 +107,7 @@ async fn attempt(
     }
     let mut story = story(&place, &verdict.suspects, &logs);
     if !verdict.violations.is_empty() {
-        let _infallible = writeln!(
-            story,
-            "logs of the daemons: {}",
-            keep(&logs, queue, seed).display()
-        );
+        let _infallible = writeln!(story, "logs of the daemons: {}", keep(&logs, queue, seed).display());
     }
     let outcome = Outcome {
         seed,
@@ -161,12 +151,7 @@ fn story(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<Str
     for event in suspects.iter().take(5) {
         let event = event.to_string();
         let _infallible = writeln!(text, "event {event}");
-        for record in place
-            .receiver
-            .records()
-            .iter()
-            .filter(|record| record.event_id == event)
-        {
+        for record in place.receiver.records().iter().filter(|record| record.event_id == event) {
             let _infallible = writeln!(
                 text,
                 "  {:6.2} s  request from {}, accepted at {:?}",
@@ -201,14 +186,7 @@ impl Outcome {
 
     /// The run on one line.
     pub(crate) fn line(&self) -> String {
-        let Self {
-            seed,
-            queue,
-            counts,
-            took,
-            healed_in,
-            ..
-        } = self;
+        let Self { seed, queue, counts, took, healed_in, .. } = self;
         let verdict = if self.holds() { "ok" } else { "BROKEN" };
         format!(
             "seed {seed} on {}: {verdict}: {counts}; {:.1} s, healed in {:.1} s",
@@ -220,14 +198,7 @@ impl Outcome {
 
     /// All that one needs to find out why.
     pub(crate) fn story(&self) -> String {
-        let Self {
-            seed,
-            queue,
-            plan,
-            violations,
-            story,
-            ..
-        } = self;
+        let Self { seed, queue, plan, violations, story, .. } = self;
         format!(
             "plan of seed {seed}:\n{plan}\nwhat happened:\n{story}\nbroken rules:\n  - {}\nreplay: cargo test --test \
              faults -- --queue {} --seed {seed} --verbose",
@@ -260,10 +231,6 @@ impl Totals {
 
     pub(crate) fn line(&self, queue: Queue) -> String {
         let Self { runs, broken, counts } = self;
-        format!(
-            "{runs} runs on {}, {} broken {broken:?}: {counts}",
-            queue.as_str(),
-            broken.len()
-        )
+        format!("{runs} runs on {}, {} broken {broken:?}: {counts}", queue.as_str(), broken.len())
     }
 }

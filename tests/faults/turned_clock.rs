@@ -19,9 +19,7 @@ struct TurnedClock {
 impl Clock for TurnedClock {
     fn now(&self) -> DateTime<Utc> {
         // A file that is being written just now reads as empty: that is a clock that jumps back for a moment.
-        let offset = std::fs::read_to_string(&self.offset)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let offset = std::fs::read_to_string(&self.offset).ok().and_then(|text| text.trim().parse().ok());
         SystemClock.now() + TimeDelta::milliseconds(offset.unwrap_or(0))
     }
 }

@@ -53,10 +53,7 @@ impl Server {
             ("BDAY__DATABASE__URL", database.url()),
             ("BDAY__QUEUE__KIND", "postgres"),
             ("BDAY__WEBHOOK__URL", "http://127.0.0.1:9/"),
-            (
-                "BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE",
-                "{{ full_name }}: {{ years }} years",
-            ),
+            ("BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE", "{{ full_name }}: {{ years }} years"),
             ("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00"),
         ];
         let variables = variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -78,11 +75,7 @@ impl Server {
         let shared = Arc::clone(&clock) as SharedClock;
         let letters = world.dead_letters();
         let api = Api::new(world.store.clone(), world.config.terms(), letters, shared);
-        Self {
-            router: api.router(gate(&world.store, &clock), PATIENCE),
-            database: None,
-            clock,
-        }
+        Self { router: api.router(gate(&world.store, &clock), PATIENCE), database: None, clock }
     }
 
     /// What the API works on.
@@ -114,8 +107,7 @@ impl Server {
         body: &Value,
     ) -> Answer {
         let headers = [&[("content-type", "application/json")], headers].concat();
-        self.call(method, path, &headers, Body::from(body.to_string()))
-            .await
+        self.call(method, path, &headers, Body::from(body.to_string())).await
     }
 
     /// Any request.
@@ -131,18 +123,9 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self
-            .router
-            .clone()
-            .oneshot(request.body(body).unwrap())
-            .await
-            .unwrap();
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            body: to_bytes(body, usize::MAX).await.unwrap(),
-        }
+        Answer { status: head.status, headers: head.headers, body: to_bytes(body, usize::MAX).await.unwrap() }
     }
 }
 
@@ -178,10 +161,8 @@ impl Answer {
     pub(crate) fn fields(&self) -> Vec<String> {
         let body = self.json();
         let errors = body["errors"].as_array().unwrap();
-        let mut fields: Vec<String> = errors
-            .iter()
-            .map(|error| error["field"].as_str().unwrap().to_owned())
-            .collect();
+        let mut fields: Vec<String> =
+            errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect();
         fields.sort();
         fields
     }

@@ -28,10 +28,7 @@ pub(crate) struct Page {
 impl Page {
     /// Opens an address and waits until it has loaded.
     pub(crate) async fn open(url: &str) -> Self {
-        let installed = std::process::Command::new("chromium")
-            .arg("--version")
-            .output()
-            .is_ok();
+        let installed = std::process::Command::new("chromium").arg("--version").output().is_ok();
         assert!(
             installed,
             "this test looks at the page with a real browser: install chromium (apt-get install chromium)"
@@ -48,25 +45,10 @@ impl Page {
             .unwrap();
         let commands = browser.stdin.take().unwrap();
         let answers = BufReader::new(browser.stdout.take().unwrap());
-        let mut page = Self {
-            browser,
-            commands,
-            answers,
-            session: Value::Null,
-            asked: 0,
-            loaded: false,
-            profile,
-        };
-        let target = page
-            .ask("Target.createTarget", json!({"url": "about:blank"}))
-            .await["targetId"]
-            .clone();
-        let attached = page
-            .ask(
-                "Target.attachToTarget",
-                json!({"targetId": target, "flatten": true}),
-            )
-            .await;
+        let mut page =
+            Self { browser, commands, answers, session: Value::Null, asked: 0, loaded: false, profile };
+        let target = page.ask("Target.createTarget", json!({"url": "about:blank"})).await["targetId"].clone();
+        let attached = page.ask("Target.attachToTarget", json!({"targetId": target, "flatten": true})).await;
         page.session = attached["sessionId"].clone();
         page.ask("Page.enable", json!({})).await;
         page.ask("Page.navigate", json!({"url": url})).await;
@@ -115,10 +97,7 @@ impl Page {
         if !self.session.is_null() {
             command["sessionId"] = self.session.clone();
         }
-        self.commands
-            .write_all(format!("{command}\0").as_bytes())
-            .await
-            .unwrap();
+        self.commands.write_all(format!("{command}\0").as_bytes()).await.unwrap();
         loop {
             let message = self.hear(method).await;
             if message["id"] == self.asked {
@@ -131,13 +110,8 @@ impl Page {
     /// The next message: an answer, or an event of which only one matters here.
     async fn hear(&mut self, what: &str) -> Value {
         let mut message = Vec::new();
-        within(what, self.answers.read_until(0, &mut message))
-            .await
-            .unwrap();
-        assert!(
-            message.pop().is_some(),
-            "the browser ended while waiting for: {what}"
-        );
+        within(what, self.answers.read_until(0, &mut message)).await.unwrap();
+        assert!(message.pop().is_some(), "the browser ended while waiting for: {what}");
         let message: Value = serde_json::from_slice(&message).unwrap();
         self.loaded |= message["method"] == "Page.loadEventFired";
         message

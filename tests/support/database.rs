@@ -62,9 +62,7 @@ impl Database {
 
     /// A few connections, for the test's own statements.
     pub(crate) async fn pool(&self) -> PgPool {
-        PgPool::connect_with(PgConnectOptions::from_str(&self.url).unwrap())
-            .await
-            .unwrap()
+        PgPool::connect_with(PgConnectOptions::from_str(&self.url).unwrap()).await.unwrap()
     }
 
     /// As the daemon opens it.
@@ -78,10 +76,7 @@ impl Drop for Database {
         let (server, name) = (self.server.clone(), self.name.clone());
         // Dropping is not async, and the test's runtime may be gone.
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(run(&server, &format!("DROP DATABASE {name} WITH (FORCE)")));
         });
         // A database that stays goes with the server, and a panic here would hide the test's own.
@@ -115,12 +110,7 @@ fn server_of_this_run() -> String {
     };
     let base = std::env::temp_dir().join(format!("bday-test-{run}"));
     // Held until this function returns: one test starts the server, the others wait for it.
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .read(true)
-        .open(base.with_extension("url"))
-        .unwrap();
+    let file = File::options().create(true).append(true).read(true).open(base.with_extension("url")).unwrap();
     file.lock().unwrap();
     let path = base.with_extension("url");
     let url = std::fs::read_to_string(&path).unwrap();
@@ -132,10 +122,7 @@ fn server_of_this_run() -> String {
     url
 }
 
-#[expect(
-    clippy::zombie_processes,
-    reason = "it outlives this test, and waits for the run's end instead"
-)]
+#[expect(clippy::zombie_processes, reason = "it outlives this test, and waits for the run's end instead")]
 fn start_keeper(base: &Path, owner: u32) -> String {
     let mut keeper = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", KEEPER, "--ignored", "--nocapture"])
@@ -149,10 +136,7 @@ fn start_keeper(base: &Path, owner: u32) -> String {
         .spawn()
         .unwrap();
     let mut said = String::new();
-    for line in BufReader::new(keeper.stderr.take().unwrap())
-        .lines()
-        .map_while(Result::ok)
-    {
+    for line in BufReader::new(keeper.stderr.take().unwrap()).lines().map_while(Result::ok) {
         if let Some(url) = line.strip_prefix("serving ") {
             return url.to_owned();
         }
@@ -167,40 +151,19 @@ pub(crate) async fn keep_the_server() {
     let (owner, base) = order.split_once(' ').unwrap();
     let base = PathBuf::from(base);
     // First of all, so that the process id still is the owner's.
-    let owner = pidfd_open(
-        Pid::from_raw(owner.parse().unwrap()).unwrap(),
-        PidfdFlags::empty(),
-    )
-    .unwrap();
+    let owner = pidfd_open(Pid::from_raw(owner.parse().unwrap()).unwrap(), PidfdFlags::empty()).unwrap();
 
-    let settings = [
-        ("max_connections", "300"),
-        ("shared_buffers", "64MB"),
-        ("autovacuum", "off"),
-    ];
-    let settings = settings
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
-    let server = EmbeddedPostgres::start(Options {
-        settings,
-        ..Options::throwaway()
-    })
-    .await
-    .unwrap();
+    let settings = [("max_connections", "300"), ("shared_buffers", "64MB"), ("autovacuum", "off")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let server = EmbeddedPostgres::start(Options { settings, ..Options::throwaway() }).await.unwrap();
     run(&server.url(), &format!("CREATE DATABASE {TEMPLATE}")).await;
     let template = store(&server.url_of(TEMPLATE));
     template.migrate().await.unwrap();
     template.close().await;
-    run(
-        &server.url(),
-        &format!("ALTER DATABASE {TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false"),
-    )
-    .await;
+    run(&server.url(), &format!("ALTER DATABASE {TEMPLATE} IS_TEMPLATE true ALLOW_CONNECTIONS false")).await;
     eprintln!("serving {}", server.url());
 
-    tokio::task::spawn_blocking(move || wait_for_exit(&owner))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || wait_for_exit(&owner)).await.unwrap();
     drop(std::fs::remove_file(base.with_extension("url")));
     server.stop().await.unwrap();
 }

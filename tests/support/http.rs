@@ -28,10 +28,7 @@ pub(crate) struct Request<'a> {
 impl Request<'_> {
     /// The first header of that name, where it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let header = self
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name))?;
+        let header = self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
         str::from_utf8(header.value).ok()
     }
 }
@@ -39,11 +36,7 @@ impl Request<'_> {
 /// What is sent back.
 pub(crate) enum Reply {
     /// A whole answer. `headers` are lines that end in `\r\n`.
-    Whole {
-        status: u16,
-        headers: String,
-        body: Vec<u8>,
-    },
+    Whole { status: u16, headers: String, body: Vec<u8> },
     /// Bytes and pauses as listed; the connection closes after the last.
     Steps(Vec<Step>),
 }
@@ -92,11 +85,7 @@ impl<S: Service> Server<S> {
     pub(crate) async fn start(build: impl FnOnce(SocketAddr) -> S) -> Self {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = listener.local_addr().unwrap();
-        let server = Self {
-            address,
-            service: Arc::new(build(address)),
-            open: Mutex::new(None),
-        };
+        let server = Self { address, service: Arc::new(build(address)), open: Mutex::new(None) };
         server.accept_on(listener);
         server
     }
@@ -173,11 +162,7 @@ async fn serve<S: Service>(mut stream: TcpStream, service: &S) -> io::Result<()>
             () = closed(&stream) => return Ok(()),
         };
         match reply {
-            Reply::Whole {
-                status,
-                headers,
-                body,
-            } => {
+            Reply::Whole { status, headers, body } => {
                 out.clear();
                 head_of(&mut out, status, &headers, Some(body.len()));
                 out.extend_from_slice(&body);
@@ -192,9 +177,7 @@ async fn serve<S: Service>(mut stream: TcpStream, service: &S) -> io::Result<()>
 /// The status line and headers of an answer; without a length it ends with the connection.
 pub(crate) fn head_of(out: &mut Vec<u8>, status: u16, headers: &str, length: Option<usize>) {
     use std::io::Write;
-    let length = length
-        .map(|n| format!("content-length: {n}\r\n"))
-        .unwrap_or_default();
+    let length = length.map(|n| format!("content-length: {n}\r\n")).unwrap_or_default();
     // Writing to memory does not fail.
     let _written = write!(out, "HTTP/1.1 {status} -\r\n{headers}{length}\r\n");
 }
@@ -223,12 +206,7 @@ fn ends_of(buffer: &[u8]) -> io::Result<Option<(usize, usize)>> {
     let httparse::Status::Complete(head) = request.parse(buffer).map_err(io::Error::other)? else {
         return Ok(None);
     };
-    let header = |name| {
-        request
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name))
-    };
+    let header = |name| request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
     if header("transfer-encoding").is_some() {
         return Err(io::Error::other("a request body must come with a content-length"));
     }

@@ -30,10 +30,7 @@ pub(crate) struct RunningInbox {
 impl RunningInbox {
     /// Starts one that answers so.
     pub(crate) fn answering(answers: Answers) -> Self {
-        Self::with(Options {
-            answers,
-            ..Options::default()
-        })
+        Self::with(Options { answers, ..Options::default() })
     }
 
     pub(crate) fn with(options: Options) -> Self {
@@ -43,34 +40,18 @@ impl RunningInbox {
         let (ledger, arrivals, stop) = (inbox.ledger(), inbox.subscribe(), CancellationToken::new());
         let mut running = JoinSet::new();
         running.spawn(inbox.run(stop.clone()));
-        Self {
-            base,
-            clock,
-            ledger,
-            arrivals,
-            http: reqwest::Client::new(),
-            stop,
-            running,
-        }
+        Self { base, clock, ledger, arrivals, http: reqwest::Client::new(), stop, running }
     }
 
     /// Posts a body under a `webhook-id`, and gives the status answered.
     pub(crate) async fn post(&self, webhook_id: &str, body: impl Into<reqwest::Body>) -> u16 {
-        let request = self
-            .http
-            .post(format!("{}/hook", self.base))
-            .header("webhook-id", webhook_id);
+        let request = self.http.post(format!("{}/hook", self.base)).header("webhook-id", webhook_id);
         request.body(body).send().await.unwrap().status().as_u16()
     }
 
     /// `GET` something that answers with JSON.
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let response = self
-            .http
-            .get(format!("{}{path}", self.base))
-            .send()
-            .await
-            .unwrap();
+        let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
         response.error_for_status().unwrap().json().await.unwrap()
     }
 
@@ -82,11 +63,7 @@ impl RunningInbox {
     /// Stops it and waits until it has ended.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        within("the inbox to end", self.running.join_next())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        within("the inbox to end", self.running.join_next()).await.unwrap().unwrap().unwrap();
     }
 }
 
@@ -102,10 +79,5 @@ pub(crate) fn greeting(event: &str, message: &str) -> String {
 
 /// The ids of a JSON list of arrivals.
 pub(crate) fn ids(arrivals: &Value) -> Vec<u64> {
-    arrivals
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|arrival| arrival["id"].as_u64().unwrap())
-        .collect()
+    arrivals.as_array().unwrap().iter().map(|arrival| arrival["id"].as_u64().unwrap()).collect()
 }

@@ -52,16 +52,9 @@ impl PgBouncer {
             arguments.extend(["-u", "postgres"].map(str::to_owned));
         }
         let running = Bday::program(Path::new(PROGRAM), arguments).start();
-        eventually("PgBouncer to listen", async || {
-            TcpStream::connect(free).await.ok()
-        })
-        .await;
+        eventually("PgBouncer to listen", async || TcpStream::connect(free).await.ok()).await;
         url.set_port(Some(free.port())).unwrap();
-        Some(Self {
-            url: url.into(),
-            folder,
-            _running: running,
-        })
+        Some(Self { url: url.into(), folder, _running: running })
     }
 
     /// For `BDAY__DATABASE__URL`.
@@ -78,9 +71,6 @@ impl Drop for PgBouncer {
 
 fn postgres_uid() -> u32 {
     let users = std::fs::read_to_string("/etc/passwd").unwrap();
-    let entry = users
-        .lines()
-        .find_map(|line| line.strip_prefix("postgres:x:"))
-        .unwrap();
+    let entry = users.lines().find_map(|line| line.strip_prefix("postgres:x:")).unwrap();
     entry.split(':').next().unwrap().parse().unwrap()
 }

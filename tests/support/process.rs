@@ -47,9 +47,7 @@ impl Finished {
 
 /// One JSON value a line.
 pub(crate) fn json_lines(text: &str) -> Vec<Value> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A process that runs. It is killed when this is dropped; when that is because the test failed, what it said last is
@@ -118,10 +116,7 @@ impl Bday {
 
     /// Gives it `input`, and waits for its end.
     pub(crate) async fn finish_with(mut self, input: &[u8]) -> Finished {
-        self.command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let output = async {
@@ -135,29 +130,15 @@ impl Bday {
 
     /// Starts it and goes on.
     pub(crate) fn start(mut self) -> Running {
-        self.command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
-        let pid = i32::try_from(child.id().unwrap())
-            .ok()
-            .and_then(Pid::from_raw)
-            .unwrap();
-        let output = Arc::new(Said {
-            lines: Mutex::default(),
-            count: watch::Sender::new(0),
-        });
+        let pid = i32::try_from(child.id().unwrap()).ok().and_then(Pid::from_raw).unwrap();
+        let output = Arc::new(Said { lines: Mutex::default(), count: watch::Sender::new(0) });
         let readers = TaskTracker::new();
         readers.spawn(read(child.stdout.take().unwrap(), Arc::clone(&output)));
         readers.spawn(read(child.stderr.take().unwrap(), Arc::clone(&output)));
         readers.close();
-        Running {
-            child,
-            pid,
-            readers,
-            output,
-        }
+        Running { child, pid, readers, output }
     }
 }
 
@@ -177,11 +158,7 @@ impl Drop for Running {
 async fn read(stream: impl AsyncRead + Unpin, output: Arc<Said>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        output
-            .lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(line);
+        output.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         output.count.send_modify(|count| *count += 1);
     }
 }
@@ -194,19 +171,12 @@ impl Running {
 
     /// Every line so far, of stdout and stderr alike.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.output
-            .lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.output.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Every log line so far.
     pub(crate) fn logs(&self) -> Vec<Value> {
-        self.lines()
-            .iter()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        self.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Waits for a log line of which `pick` makes something; earlier lines count. When the process ends without it,
@@ -218,9 +188,7 @@ impl Running {
             loop {
                 count.borrow_and_update();
                 let lines = self.lines();
-                let new = lines[seen..]
-                    .iter()
-                    .filter_map(|line| serde_json::from_str(line).ok());
+                let new = lines[seen..].iter().filter_map(|line| serde_json::from_str(line).ok());
                 if let Some(found) = new.into_iter().find_map(|line: Value| pick(&line)) {
                     return found;
                 }
@@ -238,10 +206,7 @@ impl Running {
 
     /// Waits for a log line with this message.
     pub(crate) async fn logged(&self, message: &str) -> Value {
-        self.log(message, |line| {
-            (text_of(line) == Some(message)).then(|| line.clone())
-        })
-        .await
+        self.log(message, |line| (text_of(line) == Some(message)).then(|| line.clone())).await
     }
 
     /// Where it serves HTTP, as soon as it does.
@@ -257,14 +222,7 @@ impl Running {
         let client = reqwest::Client::new();
         let url = format!("http://{address}/readyz");
         eventually("the process to be ready", async || {
-            client
-                .get(&url)
-                .send()
-                .await
-                .ok()?
-                .error_for_status()
-                .ok()
-                .map(drop)
+            client.get(&url).send().await.ok()?.error_for_status().ok().map(drop)
         })
         .await;
         address
@@ -312,7 +270,5 @@ impl Running {
 
 /// The message of a log line, flattened or not.
 fn text_of(line: &Value) -> Option<&str> {
-    line.get("message")
-        .or_else(|| line.pointer("/fields/message"))?
-        .as_str()
+    line.get("message").or_else(|| line.pointer("/fields/message"))?.as_str()
 }

@@ -67,27 +67,15 @@ impl Behaviour {
     fn reply(self) -> Reply {
         let mut head = Vec::new();
         match self {
-            Self::Status(status) => Reply::Whole {
-                status,
-                headers: String::new(),
-                body: Vec::new(),
-            },
-            Self::Answer(status, headers, body) => Reply::Whole {
-                status,
-                headers,
-                body,
-            },
+            Self::Status(status) => Reply::Whole { status, headers: String::new(), body: Vec::new() },
+            Self::Answer(status, headers, body) => Reply::Whole { status, headers, body },
             Self::After(_, then) => then.reply(),
             Self::Hang => Reply::Steps(vec![Step::Hang]),
             Self::Reset => Reply::Steps(vec![Step::Reset]),
             Self::ResetAfterHead => {
                 head_of(&mut head, 200, "", Some(1000));
                 // Long enough for the head to be read: a reset discards what the peer has not taken yet.
-                Reply::Steps(vec![
-                    Step::Write(head),
-                    Step::Wait(Duration::from_millis(50)),
-                    Step::Reset,
-                ])
+                Reply::Steps(vec![Step::Write(head), Step::Wait(Duration::from_millis(50)), Step::Reset])
             }
             Self::EndlessBody => {
                 head_of(&mut head, 200, "", None);
@@ -95,9 +83,7 @@ impl Behaviour {
             }
             Self::SlowBytes(pause) => {
                 head_of(&mut head, 200, "", Some(0));
-                let steps = head
-                    .into_iter()
-                    .flat_map(|byte| [Step::Write(vec![byte]), Step::Wait(pause)]);
+                let steps = head.into_iter().flat_map(|byte| [Step::Write(vec![byte]), Step::Wait(pause)]);
                 Reply::Steps(steps.collect())
             }
             Self::SlowBody(pause) => {
@@ -208,9 +194,7 @@ impl Receiver {
             accepted: watch::Sender::new(0),
             received: watch::Sender::new(0),
         };
-        Self {
-            server: Server::start(inbox).await,
-        }
+        Self { server: Server::start(inbox).await }
     }
 
     /// Where it listens.
@@ -234,9 +218,7 @@ impl Receiver {
     pub(crate) fn script_for(&self, event_id: &str, script: impl IntoIterator<Item = Behaviour>) {
         let mut state = self.state();
         state.attempts.remove(event_id);
-        state
-            .scripts
-            .insert(event_id.to_owned(), script.into_iter().collect());
+        state.scripts.insert(event_id.to_owned(), script.into_iter().collect());
     }
 
     /// For the next requests, whatever their event; afterwards the scripts hold again.
@@ -384,10 +366,7 @@ impl Service for Inbox {
 
 fn headers(request: &Request<'_>) -> BTreeMap<String, String> {
     let text = |header: &httparse::Header<'_>| {
-        (
-            header.name.to_ascii_lowercase(),
-            String::from_utf8_lossy(header.value).into_owned(),
-        )
+        (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())
     };
     request.headers.iter().map(text).collect()
 }

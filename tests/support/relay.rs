@@ -31,11 +31,7 @@ impl Relay {
                 connections.spawn(hand_on(client, server, silence.subscribe()));
             }
         });
-        Self {
-            address,
-            silences,
-            _until_dropped: relaying,
-        }
+        Self { address, silences, _until_dropped: relaying }
     }
 
     /// Where it listens.

@@ -30,10 +30,7 @@ impl Authority {
         let certificate = params.self_signed(&key).unwrap();
         let pem = std::env::temp_dir().join(format!("bday-ca-{}.pem", uuid::Uuid::now_v7()));
         std::fs::write(&pem, in_pem(certificate.der())).unwrap();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
+        Self { issuer: Issuer::new(params, key), pem }
     }
 
     /// The file with its certificate.
@@ -48,10 +45,7 @@ impl Authority {
         params.not_after = date_time_ymd(until, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Certified {
-            certificate: certificate.der().clone(),
-            key: key.into(),
-        }
+        Certified { certificate: certificate.der().clone(), key: key.into() }
     }
 }
 
@@ -100,10 +94,7 @@ impl TlsFront {
                 });
             }
         });
-        Self {
-            address,
-            _stop: stop.drop_guard(),
-        }
+        Self { address, _stop: stop.drop_guard() }
     }
 
     /// Where to send to, under the name of `host`.
@@ -114,13 +105,6 @@ impl TlsFront {
 
 fn in_pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| str::from_utf8(line).unwrap())
-        .collect();
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    )
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

@@ -47,10 +47,7 @@ impl World {
         let variables = settings
             .iter()
             .map(|(key, value)| {
-                (
-                    format!("BDAY__{}", key.replace('.', "__").to_uppercase()),
-                    (*value).to_owned(),
-                )
+                (format!("BDAY__{}", key.replace('.', "__").to_uppercase()), (*value).to_owned())
             })
             .chain([
                 ("BDAY__DATABASE__URL".to_owned(), database.url().to_owned()),
@@ -60,19 +57,9 @@ impl World {
             .collect();
         let config = config::load(None, variables).unwrap();
         let store = database.store();
-        let queue = PostgresQueue::new(
-            store.clone(),
-            Arc::clone(&clock) as SharedClock,
-            config.queue.visibility(),
-        );
-        Self {
-            store,
-            database,
-            clock,
-            queue: Arc::new(queue),
-            receiver,
-            config,
-        }
+        let queue =
+            PostgresQueue::new(store.clone(), Arc::clone(&clock) as SharedClock, config.queue.visibility());
+        Self { store, database, clock, queue: Arc::new(queue), receiver, config }
     }
 
     pub(crate) fn set(&self, now: &str) {
@@ -81,21 +68,11 @@ impl World {
 
     /// Another process would have its own of each of these.
     pub(crate) fn scheduler(&self) -> Scheduler {
-        app::scheduler_for_command(
-            &self.config,
-            self.store.clone(),
-            Arc::clone(&self.queue),
-            self.clock(),
-        )
+        app::scheduler_for_command(&self.config, self.store.clone(), Arc::clone(&self.queue), self.clock())
     }
 
     pub(crate) fn dead_letters(&self) -> DeadLetters {
-        app::dead_letters(
-            &self.config,
-            self.store.clone(),
-            Arc::clone(&self.queue),
-            self.clock(),
-        )
+        app::dead_letters(&self.config, self.store.clone(), Arc::clone(&self.queue), self.clock())
     }
 
     pub(crate) fn pool(&self) -> Pool {
@@ -113,15 +90,7 @@ impl World {
         let wire = app::wire(&self.config).unwrap();
         let webhook = Webhook::new(wire, url, Signer::default(), Arc::clone(&clock));
         let queue = Arc::clone(&self.queue);
-        app::pool(
-            &self.config,
-            self.store.clone(),
-            queue,
-            Arc::new(webhook),
-            clock,
-            beat,
-        )
-        .unwrap()
+        app::pool(&self.config, self.store.clone(), queue, Arc::new(webhook), clock, beat).unwrap()
     }
 
     fn clock(&self) -> SharedClock {
@@ -151,10 +120,7 @@ impl World {
 
     /// The only event there is.
     pub(crate) async fn only_event(&self) -> Uuid {
-        sqlx::query_scalar("SELECT id FROM events")
-            .fetch_one(&self.database.pool().await)
-            .await
-            .unwrap()
+        sqlx::query_scalar("SELECT id FROM events").fetch_one(&self.database.pool().await).await.unwrap()
     }
 
     /// The event of this user.
@@ -169,10 +135,7 @@ impl World {
     /// The attempts of an event that have ended: number and outcome.
     pub(crate) async fn outcomes(&self, event: Uuid) -> Vec<(i16, String)> {
         let attempts = self.store.attempts(event).await.unwrap();
-        attempts
-            .into_iter()
-            .map(|attempt| (attempt.number, attempt.outcome))
-            .collect()
+        attempts.into_iter().map(|attempt| (attempt.number, attempt.outcome)).collect()
     }
 
     /// Messages in the dead-letter queue.
@@ -184,10 +147,7 @@ impl World {
     pub(crate) async fn tick(&self) -> Tick {
         let (tick, result) = self.scheduler().run_once(self.clock.now()).await;
         result.unwrap();
-        Tick {
-            elapsed_ms: 0,
-            ..tick
-        }
+        Tick { elapsed_ms: 0, ..tick }
     }
 
     /// One tick, and all that it put on the queue is worked off.
@@ -205,31 +165,22 @@ impl World {
 
     pub(crate) async fn write_user(&self, user: NewUser) -> Uuid {
         let users = [(UserKey::External, user)];
-        let written = self
-            .store
-            .write_users(&self.config.schedule(), self.clock.now(), &users)
-            .await
-            .unwrap();
+        let written =
+            self.store.write_users(&self.config.schedule(), self.clock.now(), &users).await.unwrap();
         written[0].0
     }
 
     /// How many greetings the receiver has accepted so far, and that none came twice.
     pub(crate) fn greetings(&self) -> usize {
         let accepted = self.receiver.accepted();
-        assert!(
-            accepted.values().all(|times| *times == 1),
-            "a greeting came twice: {accepted:?}"
-        );
+        assert!(accepted.values().all(|times| *times == 1), "a greeting came twice: {accepted:?}");
         accepted.len()
     }
 
     /// How many events there are in `state`.
     pub(crate) async fn count(&self, state: EventState) -> i64 {
         let counts = self.store.count_by_state().await.unwrap();
-        counts
-            .into_iter()
-            .find(|(found, _)| *found == state)
-            .map_or(0, |(_, n)| n)
+        counts.into_iter().find(|(found, _)| *found == state).map_or(0, |(_, n)| n)
     }
 }
 

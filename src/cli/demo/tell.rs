@@ -89,21 +89,13 @@ impl Teller {
         ];
         if late > 0 {
             let were = plural(late, "was", "were");
-            lines.push(format!(
-                "  {were} due in the last minutes, before bday was there: greeted at once"
-            ));
+            lines.push(format!("  {were} due in the last minutes, before bday was there: greeted at once"));
         }
         lines.extend(ahead.into_iter().map(|(due_at, count)| {
             let (are, left) = (plural(count, "is", "are"), (due_at - now).num_seconds());
             format!("  {are} due at {} UTC, in {left} s", due_at.format(TIME))
         }));
-        let head = self.row(
-            "NAME",
-            "TIME ZONE",
-            "DUE WHERE THEY LIVE",
-            "DUE (UTC)",
-            "LATENESS",
-        );
+        let head = self.row("NAME", "TIME ZONE", "DUE WHERE THEY LIVE", "DUE (UTC)", "LATENESS");
         lines.push(format!("\n{}", self.paint(Style::new().bold(), &head)));
         self.say(&lines.join("\n"))
     }
@@ -119,12 +111,7 @@ impl Teller {
             return self.say(&self.row(&harmless(&greeting.user_id), "", "", &due_utc, &lateness));
         };
         let due = guest.due;
-        let local = format!(
-            "{} {} {}",
-            due.local_date,
-            due.local_time().format("%H:%M"),
-            due.offset()
-        );
+        let local = format!("{} {} {}", due.local_date, due.local_time().format("%H:%M"), due.offset());
         let (colour, note) = match arrival.status {
             _ if arrival.duplicate => (AnsiColor::Red, "  a second time".to_owned()),
             Some(_) if arrival.accepted() && guest.on_time => (AnsiColor::Green, String::new()),
@@ -145,20 +132,12 @@ impl Teller {
     /// What comes next, and when.
     pub(super) fn countdown(&self, account: &Account, now: DateTime<Utc>) {
         let missing = account.missing();
-        let text = match missing
-            .iter()
-            .map(|guest| guest.due.due_at)
-            .find(|due_at| *due_at > now)
-        {
+        let text = match missing.iter().map(|guest| guest.due.due_at).find(|due_at| *due_at > now) {
             Some(due_at) => {
                 let count = missing.iter().filter(|guest| guest.due.due_at == due_at).count();
                 // Rounded up, so that it is 0 only when it is time.
                 let left = (due_at - now).num_milliseconds().unsigned_abs().div_ceil(1000);
-                format!(
-                    "{} due at {} UTC, in {left} s",
-                    plural(count, "is", "are"),
-                    due_at.format(TIME)
-                )
+                format!("{} due at {} UTC, in {left} s", plural(count, "is", "are"), due_at.format(TIME))
             }
             None => format!("{} due", plural(missing.len(), "is", "are")),
         };
@@ -175,18 +154,11 @@ impl Teller {
             (repeated, wrong) => format!("{repeated} more than once, {wrong} that were not expected"),
         };
         let line = format!("accepted {} of {}, {how}", verdict.accepted, verdict.expected);
-        let colour = if verdict.holds() {
-            AnsiColor::Green
-        } else {
-            AnsiColor::Red
-        };
+        let colour = if verdict.holds() { AnsiColor::Green } else { AnsiColor::Red };
         let mut lines = vec![String::new(), self.paint(colour.on_default().bold(), &line)];
         if let Some((p50, p99)) = verdict.lateness_ms {
             let (p50, p99) = (duration(p50), duration(p99));
-            lines.push(format!(
-                "on time ({}): lateness p50 {p50}, p99 {p99}",
-                verdict.on_time
-            ));
+            lines.push(format!("on time ({}): lateness p50 {p50}, p99 {p99}", verdict.on_time));
         }
         if let Some(after_ms) = verdict.caught_up_ms {
             let after = duration(after_ms);
@@ -197,10 +169,7 @@ impl Teller {
         }
         lines.extend(account.missing().into_iter().map(|guest| {
             let (name, zone) = (guest.person.full_name(), guest.person.time_zone);
-            format!(
-                "missing: {name}, {zone}, due {} UTC",
-                guest.due.due_at.format(TIME)
-            )
+            format!("missing: {name}, {zone}, due {} UTC", guest.due.due_at.format(TIME))
         }));
         lines.push(format!("page: {}", self.page));
         self.say(&lines.join("\n"))
@@ -224,11 +193,7 @@ impl Teller {
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
-        if self.colour {
-            format!("{style}{text}{style:#}")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
     /// A pipe that nobody reads any more is an error here: the demo is for being watched.

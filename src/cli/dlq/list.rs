@@ -40,26 +40,12 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let Args {
-        filter,
-        limit,
-        peek,
-        json,
-    } = args;
+    let Args { filter, limit, peek, json } = args;
     let filter = filter.build();
     let narrow = !filter.is_empty();
     let mut left = if limit == 0 { u64::MAX } else { limit };
     let mut before = None;
-    let head = [
-        "EVENT",
-        "DUE",
-        "DIED",
-        "KIND",
-        "REASON",
-        "ATTEMPTS",
-        "STATUS",
-        "ANSWER OR ERROR",
-    ];
+    let head = ["EVENT", "DUE", "DIED", "KIND", "REASON", "ATTEMPTS", "STATUS", "ANSWER OR ERROR"];
     let mut table = (!json && limit != 0).then(|| Table::new(&head));
     let mut listed = 0_u64;
     while left > 0 && !output::reader_is_gone() {
@@ -122,11 +108,7 @@ async fn strays(context: &Context, peek: u64, json: bool) -> anyhow::Result<()> 
 }
 
 fn cells(dead: &DeadEvent) -> [String; 8] {
-    let DeadEvent {
-        event,
-        last_status,
-        last_response,
-    } = dead;
+    let DeadEvent { event, last_status, last_response } = dead;
     let said = last_response.as_deref().or(event.last_error.as_deref());
     [
         event.id.to_string(),

@@ -38,11 +38,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let order = Purge {
-        filter: args.filter.build(),
-        strays: args.strays,
-        dry_run: args.dry_run,
-    };
+    let order = Purge { filter: args.filter.build(), strays: args.strays, dry_run: args.dry_run };
     let all = context.letters.messages().await?;
     if !args.yes && !args.dry_run && !confirmed(&order, all)? {
         return Ok(ExitCode::from(2));
@@ -73,11 +69,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             println!("the dead-letter queue was not looked at to its end: run it again");
         }
     }
-    Ok(if report.complete {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Whether somebody at a terminal says yes.

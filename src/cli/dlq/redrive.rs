@@ -46,29 +46,13 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let Args {
-        filter,
-        limit,
-        anyway,
-        dry_run,
-        max_per_second,
-        json,
-    } = args;
+    let Args { filter, limit, anyway, dry_run, max_per_second, json } = args;
     let asked: HashSet<Uuid> = filter.events().iter().copied().collect();
-    let order = Redrive {
-        filter: filter.build(),
-        limit,
-        anyway,
-        dry_run,
-        max_per_second,
-        ..Redrive::default()
-    };
+    let order =
+        Redrive { filter: filter.build(), limit, anyway, dry_run, max_per_second, ..Redrive::default() };
     let bar = if json { None } else { output::progress() };
     if let Some(bar) = &bar {
-        let filter = DeadFilter {
-            day_over: anyway,
-            ..order.filter.clone()
-        };
+        let filter = DeadFilter { day_over: anyway, ..order.filter.clone() };
         let all = context.store.count_dead(&filter).await?;
         bar.set_length(limit.map_or(all, |limit| limit.min(all)));
     }
@@ -91,10 +75,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     }
     let mut code = ExitCode::SUCCESS;
     if let Err(error) = &result {
-        eprintln!(
-            "bday: {}; what was done stays done: run it again for the rest",
-            chain(error)
-        );
+        eprintln!("bday: {}; what was done stays done: run it again for the rest", chain(error));
         code = ExitCode::FAILURE;
     }
     let left = (asked.len() as u64).saturating_sub(report.handled());

@@ -64,14 +64,8 @@ fn message(seen: &Seen) -> std::io::Result<()> {
     let rows = [
         ("message", seen.message.id.clone()),
         ("stands for", output::snake_case(&seen.standing)),
-        (
-            "event",
-            seen.event_id.map(|id| id.to_string()).unwrap_or_default(),
-        ),
-        (
-            "state",
-            event.map(|event| event.state.to_string()).unwrap_or_default(),
-        ),
+        ("event", seen.event_id.map(|id| id.to_string()).unwrap_or_default()),
+        ("state", event.map(|event| event.state.to_string()).unwrap_or_default()),
         ("reason", seen.message.reason.clone().unwrap_or_default()),
         ("text", excerpt(seen.message.body.as_bytes())),
     ];

@@ -47,29 +47,11 @@ pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
         Some(name) => Some(user(store, name).await?),
         None => None,
     };
-    let filter = EventFilter {
-        states: args.state,
-        from: args.from,
-        to: args.to,
-        user_id,
-    };
-    let order = if args.ascending {
-        Order::Ascending
-    } else {
-        Order::Descending
-    };
+    let filter = EventFilter { states: args.state, from: args.from, to: args.to, user_id };
+    let order = if args.ascending { Order::Ascending } else { Order::Descending };
     let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
     let mut after = None;
-    let head = [
-        "ID",
-        "DUE",
-        "LOCAL DATE",
-        "KIND",
-        "STATE",
-        "REASON",
-        "ATTEMPTS",
-        "USER",
-    ];
+    let head = ["ID", "DUE", "LOCAL DATE", "KIND", "STATE", "REASON", "ATTEMPTS", "USER"];
     let mut table = (!args.json && args.limit != 0).then(|| Table::new(&head));
     while left > 0 && !output::reader_is_gone() {
         let wanted = left.min(u64::from(PAGE)) as u32;

@@ -26,10 +26,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
-    let event = store
-        .event(args.id)
-        .await?
-        .with_context(|| format!("no event has the id {}", args.id))?;
+    let event = store.event(args.id).await?.with_context(|| format!("no event has the id {}", args.id))?;
     let attempts = store.attempts(event.id).await?;
     print(&EventWithAttempts { event, attempts }, args.json)?;
     Ok(ExitCode::SUCCESS)
@@ -54,9 +51,7 @@ pub(in crate::cli) fn print(found: &EventWithAttempts, json: bool) -> std::io::R
         }
         table.print()?;
     }
-    let answers = attempts
-        .iter()
-        .filter_map(|attempt| Some((attempt.number, attempt.response.as_ref()?)));
+    let answers = attempts.iter().filter_map(|attempt| Some((attempt.number, attempt.response.as_ref()?)));
     for (at, (number, response)) in answers.enumerate() {
         if at == 0 {
             println!();
@@ -93,10 +88,7 @@ fn cells(attempt: &Attempt) -> [String; 7] {
         attempt.started_at.map(output::instant).unwrap_or_default(),
         took,
         attempt.outcome.clone(),
-        attempt
-            .status
-            .map(|status| status.to_string())
-            .unwrap_or_default(),
+        attempt.status.map(|status| status.to_string()).unwrap_or_default(),
         attempt.reason.clone().unwrap_or_default(),
         attempt.error.clone().unwrap_or_default(),
     ]

@@ -54,31 +54,23 @@ impl Style {
     fn missed(self, count: u64) -> String {
         match self {
             Self::Json => json!({"missed": count}).to_string(),
-            Self::Plain | Self::Coloured => self.paint(
-                "33",
-                &format!("({count} arrivals not shown: the terminal is too slow for them)"),
-            ),
+            Self::Plain | Self::Coloured => {
+                self.paint("33", &format!("({count} arrivals not shown: the terminal is too slow for them)"))
+            }
         }
     }
 
     fn line(self, arrival: &Arrival) -> String {
         let status = match arrival.status {
             None => self.paint("33", "hung up"),
-            Some(status) => self.paint(
-                if arrival.accepted() { "32" } else { "31" },
-                &format!("{status:<7}"),
-            ),
+            Some(status) => self.paint(if arrival.accepted() { "32" } else { "31" }, &format!("{status:<7}")),
         };
         let mut line = format!("{}  {status}", arrival.arrived_at.format("%H:%M:%S%.3f"));
         match &arrival.content {
             Content::Greeting(greeting) => {
                 let due = greeting.timestamp.to_rfc3339_opts(SecondsFormat::AutoSi, true);
                 let lateness = arrival.lateness_ms.map(duration).unwrap_or_default();
-                let _ = write!(
-                    line,
-                    "  due {due}  {lateness:>9}  {}",
-                    harmless(&greeting.message)
-                );
+                let _ = write!(line, "  due {due}  {lateness:>9}  {}", harmless(&greeting.message));
             }
             Content::Unreadable(unreadable) => {
                 let reason = format!("unreadable: {}", harmless(&unreadable.reason));
@@ -89,11 +81,7 @@ impl Style {
             let _ = write!(line, "  {}", self.paint("36", "sample"));
         }
         if arrival.attempt > 1 {
-            let _ = write!(
-                line,
-                "  {}",
-                self.paint("33", &format!("attempt {}", arrival.attempt))
-            );
+            let _ = write!(line, "  {}", self.paint("33", &format!("attempt {}", arrival.attempt)));
         }
         if arrival.duplicate {
             let _ = write!(line, "  {}", self.paint("1;31", "DUPLICATE"));

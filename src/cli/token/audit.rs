@@ -35,10 +35,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
-    let filter = ApiWriteFilter {
-        since: args.since,
-        token: args.token,
-    };
+    let filter = ApiWriteFilter { since: args.since, token: args.token };
     let writes = store.api_writes(&filter, i64::from(args.limit)).await?;
     let mut table = Table::new(&["AT", "TOKEN", "STATUS", "METHOD", "PATH", "FROM", "REQUEST"]);
     for write in &writes {

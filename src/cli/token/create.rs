@@ -53,20 +53,10 @@ pub(super) async fn run(args: Args, store: &Store, now: DateTime<Utc>) -> anyhow
         Some(_) => None,
         None => Some(Token::generate().context("the system gives no randomness")?),
     };
-    let hash = args
-        .sha256
-        .or_else(|| made.as_ref().map(Token::hash))
-        .context("no token")?;
-    let expires_at = args
-        .expires_in_days
-        .map(|days| now + TimeDelta::days(days.into()));
+    let hash = args.sha256.or_else(|| made.as_ref().map(Token::hash)).context("no token")?;
+    let expires_at = args.expires_in_days.map(|days| now + TimeDelta::days(days.into()));
     let Args { name, scope, .. } = args;
-    let token = NewToken {
-        name: &name,
-        scope,
-        hash,
-        expires_at,
-    };
+    let token = NewToken { name: &name, scope, hash, expires_at };
     match store.create_token(now, token).await? {
         TokenCreated::Done => {}
         TokenCreated::NameTaken => bail!(

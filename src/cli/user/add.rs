@@ -37,15 +37,9 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             return Ok(ExitCode::from(2));
         }
     };
-    let key = if user.external_id.is_some() {
-        UserKey::External
-    } else {
-        UserKey::Id(Uuid::now_v7())
-    };
-    let written = context
-        .store
-        .write_users(&context.schedule, context.clock.now(), &[(key, user.clone())])
-        .await?;
+    let key = if user.external_id.is_some() { UserKey::External } else { UserKey::Id(Uuid::now_v7()) };
+    let written =
+        context.store.write_users(&context.schedule, context.clock.now(), &[(key, user.clone())]).await?;
     for (id, outcome) in written {
         let outcome = match outcome {
             Written::Created => "created",
@@ -57,12 +51,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             output::json(&serde_json::json!({ "id": id, "result": outcome }))?;
         } else {
             let name = output::harmless(&format!("{} {}", user.first_name, user.last_name));
-            println!(
-                "{outcome} {id}: {}, {}, {}",
-                name.trim_end(),
-                user.birth_date,
-                user.time_zone.name()
-            );
+            println!("{outcome} {id}: {}, {}, {}", name.trim_end(), user.birth_date, user.time_zone.name());
         }
     }
     Ok(ExitCode::SUCCESS)

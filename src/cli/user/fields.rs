@@ -51,9 +51,7 @@ impl Fields {
             "" => Value::Null,
             text => Value::from(text),
         };
-        let given = texts
-            .into_iter()
-            .filter_map(|(name, text)| Some((name, text.as_deref()?)));
+        let given = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
         let mut fields: Vec<(String, Value)> =
             given.map(|(name, text)| (name.to_owned(), value(text))).collect();
         let mut occasions = Map::new();
@@ -112,9 +110,6 @@ mod tests {
     #[test]
     fn a_field_is_called_by_its_option() {
         assert_eq!(option("birthDate"), "--birth-date");
-        assert_eq!(
-            option("occasions.work_anniversary"),
-            "--occasion work_anniversary:"
-        );
+        assert_eq!(option("occasions.work_anniversary"), "--occasion work_anniversary:");
     }
 }

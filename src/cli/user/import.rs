@@ -81,21 +81,14 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             eprintln!("line {}: {}", bad.line, output::harmless(&bad.reason));
         }
         if report.failed > report.errors.len() as u64 {
-            eprintln!(
-                "… and {} more bad lines",
-                report.failed - report.errors.len() as u64
-            );
+            eprintln!("… and {} more bad lines", report.failed - report.errors.len() as u64);
         }
         println!(
             "created {}, updated {}, unchanged {}, failed {}",
             report.created, report.updated, report.unchanged, report.failed
         );
     }
-    Ok(if report.failed > 0 {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if report.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn by_name(file: &Path) -> import::Format {

@@ -54,11 +54,7 @@ pub(super) async fn run(
     let config = source.load()?;
     let store = app::store(&config).await?;
     store.check_schema().await?;
-    let context = Context {
-        store,
-        schedule: config.schedule(),
-        clock,
-    };
+    let context = Context { store, schedule: config.schedule(), clock };
     let code = match command {
         Command::Add(args) => add::run(args, &context).await,
         Command::Show(args) => show::run(args, &context).await,

@@ -38,10 +38,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     for next in &ahead {
         if !kinds.contains(&next.kind.as_str()) {
             kinds.push(&next.kind);
-            let rule = next
-                .rule
-                .map(|rule| format!(" ({})", rule.as_str()))
-                .unwrap_or_default();
+            let rule = next.rule.map(|rule| format!(" ({})", rule.as_str())).unwrap_or_default();
             table.row([
                 format!("next {}", next.kind),
                 format!("{}, due {}{rule}", next.local_date, output::instant(next.due_at)),
@@ -62,16 +59,11 @@ fn rows(user: &User) -> Vec<(String, String)> {
         ("birth date", user.birth_date.to_string()),
         ("time zone", user.time_zone.name().to_owned()),
         ("send at", user.send_at.map_or_else(default, |at| at.to_string())),
-        (
-            "leap day",
-            user.leap_day.map_or_else(default, |rule| rule.to_string()),
-        ),
+        ("leap day", user.leap_day.map_or_else(default, |rule| rule.to_string())),
     ];
     let dates = user.occasions.iter();
     rows.extend(dates.map(|(kind, date)| (kind.as_str(), date.to_string())));
     rows.push(("created", output::instant(user.created_at)));
     rows.push(("updated", output::instant(user.updated_at)));
-    rows.into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -29,15 +29,10 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     let found = context.find(&args.user).await?;
     let edited = context
         .store
-        .edit_user(
-            &context.schedule,
-            context.clock.now(),
-            UserRef::Id(found.id),
-            |user| {
-                let document = UserDocument::of(user, &context.schedule);
-                args.fields.over(document, context)
-            },
-        )
+        .edit_user(&context.schedule, context.clock.now(), UserRef::Id(found.id), |user| {
+            let document = UserDocument::of(user, &context.schedule);
+            args.fields.over(document, context)
+        })
         .await;
     let user = match edited {
         Ok(Edited::Done(user)) => user.known_to(&context.schedule),
@@ -57,13 +52,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         println!("unchanged {}", user.id);
     } else {
         let name = output::harmless(&format!("{} {}", user.first_name, user.last_name));
-        println!(
-            "updated {}: {}, {}, {}",
-            user.id,
-            name.trim_end(),
-            user.birth_date,
-            user.time_zone.name()
-        );
+        println!("updated {}: {}, {}, {}", user.id, name.trim_end(), user.birth_date, user.time_zone.name());
     }
     Ok(ExitCode::SUCCESS)
 }

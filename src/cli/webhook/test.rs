@@ -54,11 +54,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
     } else {
         show(&exchange, &config.webhook.tls_root_cert);
     }
-    Ok(if exchange.accepted {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if exchange.accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn show(exchange: &Exchange, roots: &str) {
@@ -70,11 +66,7 @@ fn show(exchange: &Exchange, roots: &str) {
     println!("POST {}", exchange.url);
     heads(&exchange.request_headers);
     println!("\n  {}\n", exchange.body);
-    if !exchange
-        .request_headers
-        .iter()
-        .any(|header| header.name == "webhook-signature")
-    {
+    if !exchange.request_headers.iter().any(|header| header.name == "webhook-signature") {
         println!("Not signed: webhook.secrets is empty.");
     }
     if let (Some(address), Some(status)) = (exchange.address, exchange.status_line()) {

@@ -69,31 +69,20 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
         .read_to_end(&mut body)
         .await
         .context("the body cannot be read from standard input")?;
-    let claim = Claim {
-        id: &args.id,
-        timestamp: &args.timestamp,
-        signature: &args.signature,
-        body: &body,
-    };
+    let claim = Claim { id: &args.id, timestamp: &args.timestamp, signature: &args.signature, body: &body };
     let examination = verify::examine(&secrets, &claim, clock.now().timestamp(), args.tolerance_secs);
     if args.json {
         output::json(&as_json(&examination))?;
     } else {
         show(&examination, secrets.len());
     }
-    Ok(if examination.verifies() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if examination.verifies() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn secrets(args: &Args, source: &ConfigSource, sources: &Sources) -> anyhow::Result<Vec<Secret>> {
     let given = args.secret.iter().cloned().map(|place| ("--secret", place));
     let variables = args.secret_env.iter().cloned().map(Reference::Env);
-    let mut places: Vec<_> = given
-        .chain(variables.map(|place| ("--secret-env", place)))
-        .collect();
+    let mut places: Vec<_> = given.chain(variables.map(|place| ("--secret-env", place))).collect();
     if places.is_empty() {
         let configured = source.load()?.webhook.secrets;
         if configured.is_empty() {

@@ -57,14 +57,7 @@ pub(super) fn answer(
             }
             Err(Fault { error, field }) => {
                 code = ExitCode::FAILURE;
-                serde_json::to_writer(
-                    &mut out,
-                    &Refusal {
-                        error,
-                        field,
-                        line: number,
-                    },
-                )
+                serde_json::to_writer(&mut out, &Refusal { error, field, line: number })
             }
         }
         .map_err(io::Error::from)?;
@@ -107,18 +100,13 @@ impl Fault {
     }
 
     fn field(field: &str, error: impl fmt::Display) -> Self {
-        Self {
-            error: error.to_string(),
-            field: Some(field.to_owned()),
-        }
+        Self { error: error.to_string(), field: Some(field.to_owned()) }
     }
 }
 
 fn parse(line: &[u8], defaults: &Defaults) -> Result<Request, Fault> {
     if line.trim_ascii().is_empty() {
-        return Err(Fault::line(
-            "the line is empty: expected a JSON object".to_owned(),
-        ));
+        return Err(Fault::line("the line is empty: expected a JSON object".to_owned()));
     }
     let Fields(fields) = serde_json::from_slice(line).map_err(|error| Fault::line(not_an_object(&error)))?;
     let mut defaults = *defaults;
@@ -137,10 +125,7 @@ fn parse(line: &[u8], defaults: &Defaults) -> Result<Request, Fault> {
             "from" => defaults.from = read(name, value)?.map(|Day(day)| day).or(defaults.from),
             "years" => defaults.years = read(name, value)?.map_or(defaults.years, |Years(years)| years),
             _ => {
-                return Err(Fault::field(
-                    name,
-                    format!("unknown field: the fields are {FIELDS}"),
-                ));
+                return Err(Fault::field(name, format!("unknown field: the fields are {FIELDS}")));
             }
         }
     }
@@ -153,9 +138,7 @@ fn parse(line: &[u8], defaults: &Defaults) -> Result<Request, Fault> {
 /// serde's text ends with a position whose line is always 1, beside our `line` a contradiction.
 fn not_an_object(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let what = text
-        .split_once(" at line ")
-        .map_or(text.as_str(), |(what, _)| what);
+    let what = text.split_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     format!("not a JSON object: {what} (column {})", error.column())
 }
 

@@ -15,10 +15,7 @@ struct Row {
 }
 
 pub(super) fn write(out: &mut impl Write, request: &Request, colour: bool) -> io::Result<()> {
-    let mut rows: Vec<Row> = request
-        .occurrences()
-        .map(|occurrence| row(&occurrence, request))
-        .collect();
+    let mut rows: Vec<Row> = request.occurrences().map(|occurrence| row(&occurrence, request)).collect();
     if rows.is_empty() {
         let why = if request.date.is_leap_day() && request.leap_day == LeapDay::LeapYearsOnly {
             "No 29 February in these years, and the rule is leap_years_only."
@@ -28,33 +25,19 @@ pub(super) fn write(out: &mut impl Write, request: &Request, colour: bool) -> io
         return writeln!(out, "{why}");
     }
     let titles = ["DATE", "DAY", "LOCAL", "OFFSET", "DUE (UTC)", "TURNS"];
-    rows.insert(
-        0,
-        Row {
-            cells: titles.map(String::from).to_vec(),
-            note: String::new(),
-        },
-    );
+    rows.insert(0, Row { cells: titles.map(String::from).to_vec(), note: String::new() });
     if request.date.year().is_none() {
         for row in &mut rows {
             row.cells.pop();
         }
     }
     let widths: Vec<usize> = (0..rows[0].cells.len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row.cells[column].len())
-                .max()
-                .unwrap_or_default()
-        })
+        .map(|column| rows.iter().map(|row| row.cells[column].len()).max().unwrap_or_default())
         .collect();
     let (bold, yellow) = (Style::new().bold(), AnsiColor::Yellow.on_default());
     for (index, Row { cells, note }) in rows.iter().enumerate() {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:<width$}"))
-            .collect();
+        let padded: Vec<String> =
+            cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
         let text = padded.join("  ");
         match (colour, index) {
             (true, 0) => writeln!(out, "{bold}{}{bold:#}", text.trim_end())?,
@@ -77,14 +60,11 @@ fn row(occurrence: &Occurrence, request: &Request) -> Row {
     ];
     Row {
         cells,
-        note: occurrence
-            .in_words(request.date, request.send_at, request.leap_day)
-            .unwrap_or_default(),
+        note: occurrence.in_words(request.date, request.send_at, request.leap_day).unwrap_or_default(),
     }
 }
 
 /// To the minute, unless local mean time left seconds.
 fn clock_face(time: NaiveTime) -> String {
-    time.format(if time.second() == 0 { "%H:%M" } else { "%H:%M:%S" })
-        .to_string()
+    time.format(if time.second() == 0 { "%H:%M" } else { "%H:%M:%S" }).to_string()
 }

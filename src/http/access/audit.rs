@@ -80,10 +80,8 @@ impl Allowance {
     fn take(&mut self, now: DateTime<Utc>) -> bool {
         let grown = (now - self.grown_at).num_seconds().max(0) / REFUSED_EVERY.num_seconds();
         if grown > 0 || now < self.grown_at {
-            self.left = self
-                .left
-                .saturating_add(u32::try_from(grown).unwrap_or(REFUSED_BURST))
-                .min(REFUSED_BURST);
+            self.left =
+                self.left.saturating_add(u32::try_from(grown).unwrap_or(REFUSED_BURST)).min(REFUSED_BURST);
             self.grown_at = now;
         }
         let some = self.left > 0;
@@ -94,15 +92,8 @@ impl Allowance {
 
 impl Audit {
     pub(super) fn new(store: Store, clock: SharedClock) -> Self {
-        let refused = Mutex::new(Allowance {
-            left: REFUSED_BURST,
-            grown_at: clock.now(),
-        });
-        Self {
-            store,
-            clock,
-            refused,
-        }
+        let refused = Mutex::new(Allowance { left: REFUSED_BURST, grown_at: clock.now() });
+        Self { store, clock, refused }
     }
 
     pub(super) fn now(&self) -> DateTime<Utc> {
@@ -134,12 +125,7 @@ impl Audit {
     pub(super) async fn refused(&self, asked: Asked, token: Option<&Known>, status: StatusCode) {
         counter!("bday_api_refused_total", "status" => status.as_str().to_owned()).increment(1);
         let write = asked.with(token);
-        if self
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(write.at)
-        {
+        if self.refused.lock().unwrap_or_else(PoisonError::into_inner).take(write.at) {
             self.end_with(write, status, None).await;
         }
     }
@@ -192,10 +178,7 @@ mod tests {
     #[test]
     fn refused_writes_are_recorded_up_to_a_bound_that_grows_slowly() {
         let at = |secs| DateTime::UNIX_EPOCH + TimeDelta::seconds(secs);
-        let mut allowance = Allowance {
-            left: REFUSED_BURST,
-            grown_at: at(0),
-        };
+        let mut allowance = Allowance { left: REFUSED_BURST, grown_at: at(0) };
         let mut kept = |from: i64, to: i64| (from..to).filter(|ms| allowance.take(at(ms / 1000))).count();
         assert_eq!(kept(0, 5000), 100, "a burst");
         assert_eq!(kept(5000, 65_000), 10, "a minute of many more");
@@ -205,10 +188,7 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_makes_the_bound_no_wider() {
         let at = |secs| DateTime::UNIX_EPOCH + TimeDelta::seconds(secs);
-        let mut allowance = Allowance {
-            left: 0,
-            grown_at: at(1000),
-        };
+        let mut allowance = Allowance { left: 0, grown_at: at(1000) };
         assert!(!allowance.take(at(0)));
         assert!(!allowance.take(at(5)));
         assert!(allowance.take(at(6)));

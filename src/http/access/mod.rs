@@ -85,8 +85,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
         (Method::DELETE, &mut item.delete),
         (Method::PATCH, &mut item.patch),
     ];
-    all.into_iter()
-        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 /// The sender of a request.
@@ -144,16 +143,9 @@ impl Gate {
         let Some(value) = given.next() else {
             return self.without_token().await;
         };
-        let token = if given.next().is_some() {
-            None
-        } else {
-            bearer(value)
-        };
+        let token = if given.next().is_some() { None } else { bearer(value) };
         let token = token.ok_or_else(|| {
-            Refusal::unknown(
-                "the header Authorization must be one, and be: Bearer bday_…",
-                INVALID,
-            )
+            Refusal::unknown("the header Authorization must be one, and be: Bearer bday_…", INVALID)
         })?;
         let hash = Token::hash_of(token)
             .map_err(|error| Refusal::unknown(format!("the token cannot be one: {error}"), INVALID))?;
@@ -189,9 +181,7 @@ const INVALID: &str = "Bearer realm=\"bday\", error=\"invalid_token\"";
 /// The token of `Bearer TOKEN`; the scheme's case does not matter (RFC 9110 section 11.1).
 fn bearer(value: &HeaderValue) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim_start_matches(' '))
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
 /// Why somebody does not come in, and who it is, if that is known.
@@ -204,10 +194,7 @@ struct Refusal {
 impl Refusal {
     fn unknown(detail: impl Into<String>, challenge: &'static str) -> Self {
         let challenge = HeaderValue::from_static(challenge);
-        Self {
-            problem: Problem::unauthenticated(detail).with(WWW_AUTHENTICATE, challenge),
-            caller: None,
-        }
+        Self { problem: Problem::unauthenticated(detail).with(WWW_AUTHENTICATE, challenge), caller: None }
     }
 
     fn forbidden(caller: Arc<Known>, need: Scope) -> Self {
@@ -227,10 +214,7 @@ impl Refusal {
     }
 
     fn unavailable() -> Self {
-        Self {
-            problem: Problem::no_tokens(),
-            caller: None,
-        }
+        Self { problem: Problem::no_tokens(), caller: None }
     }
 }
 
@@ -241,10 +225,8 @@ fn commits_row(need: Scope, path: &str) -> bool {
 
 /// Guards the routes of the API. A handler that writes gets its row of the audit log as an extension.
 pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let path = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(String::new, |path| path.as_str().to_owned());
+    let path =
+        request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
     let need = needs(request.method(), &path);
     let admitted = gate.admit(request.headers(), need, Freshness::Recent).await;
     if need == Scope::Read {
@@ -259,9 +241,7 @@ pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Ne
     match admitted {
         Err(refusal) => {
             let response = refusal.problem.into_response();
-            audit
-                .refused(asked, refusal.caller.as_deref(), response.status())
-                .await;
+            audit.refused(asked, refusal.caller.as_deref(), response.status()).await;
             response
         }
         Ok(caller) => {
@@ -277,10 +257,7 @@ pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Ne
 
 /// Guards the metrics. They must be there when the database is not, so the tokens known last hold.
 pub(super) async fn metrics(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    match gate
-        .admit(request.headers(), Scope::Read, Freshness::LastKnown)
-        .await
-    {
+    match gate.admit(request.headers(), Scope::Read, Freshness::LastKnown).await {
         Ok(_) => next.run(request).await,
         Err(refusal) => refusal.problem.into_response(),
     }

@@ -73,11 +73,7 @@ struct Latest {
 
 impl Tokens {
     pub(super) fn new(store: Store, clock: SharedClock) -> Self {
-        Self {
-            store,
-            clock,
-            latest: Mutex::default(),
-        }
+        Self { store, clock, latest: Mutex::default() }
     }
 
     /// The token with this hash, if it is live.
@@ -165,9 +161,7 @@ impl Tokens {
             return;
         }
         // Of many at once one writes.
-        let swapped = known
-            .used_at
-            .compare_exchange(before, secs, Ordering::Relaxed, Ordering::Relaxed);
+        let swapped = known.used_at.compare_exchange(before, secs, Ordering::Relaxed, Ordering::Relaxed);
         if swapped.is_err() {
             return;
         }

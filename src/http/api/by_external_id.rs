@@ -102,6 +102,5 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     given.finish()?;
-    api.delete(UserRef::External(external_id(&id)?), &write, &headers)
-        .await
+    api.delete(UserRef::External(external_id(&id)?), &write, &headers).await
 }

@@ -103,17 +103,13 @@ pub(super) async fn list(
         ..DeadFilter::default()
     };
     let limit = given.number("limit", DEFAULT_LIMIT, MAX_LIMIT);
-    let before = given.optional("cursor", |text| {
-        cursor(text).ok_or_else(|| "is none that came from here".to_owned())
-    });
+    let before =
+        given.optional("cursor", |text| cursor(text).ok_or_else(|| "is none that came from here".to_owned()));
     given.finish()?;
     let mut items = api.store.dead_events(&filter, before, limit + 1).await?;
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
-    let next = items
-        .last()
-        .filter(|_| more)
-        .map(|dead| mark(EventCursor::from(&dead.event)));
+    let next = items.last().filter(|_| more).map(|dead| mark(EventCursor::from(&dead.event)));
     Ok(Json(Page { items, next }))
 }
 
@@ -172,10 +168,8 @@ pub(super) async fn redrive(
     match result {
         Ok(()) => Ok(Json(report)),
         Err(error) if report.handled() == 0 => Err(error.into()),
-        Err(error) => Err(Problem::from(error).adding(&format!(
-            "{} events were dealt with until then, and that stays so",
-            report.handled()
-        ))),
+        Err(error) => Err(Problem::from(error)
+            .adding(&format!("{} events were dealt with until then, and that stays so", report.handled()))),
     }
 }
 
@@ -190,17 +184,8 @@ impl FromStr for Text {
     }
 }
 
-const FIELDS: [&str; 9] = [
-    "reasons",
-    "kinds",
-    "since",
-    "until",
-    "eventIds",
-    "limit",
-    "dryRun",
-    "maxPerSecond",
-    "anyway",
-];
+const FIELDS: [&str; 9] =
+    ["reasons", "kinds", "since", "until", "eventIds", "limit", "dryRun", "maxPerSecond", "anyway"];
 
 fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
     let mut order = Redrive {
@@ -241,9 +226,7 @@ fn set(order: &mut Redrive, name: &str, value: &Value) -> Result<(), String> {
 }
 
 fn texts<T: FromStr<Err: std::fmt::Display>>(value: &Value) -> Result<Vec<T>, String> {
-    let items = value
-        .as_array()
-        .ok_or("must be a list of texts; leave it out for all")?;
+    let items = value.as_array().ok_or("must be a list of texts; leave it out for all")?;
     if items.len() > MOST_NAMES {
         return Err(format!("has {} items; {MOST_NAMES} is the most", items.len()));
     }
@@ -263,12 +246,7 @@ fn number(value: &Value, least: u64, most: u64) -> Result<u64, String> {
     let number = value
         .as_u64()
         // 1.0 is a whole number to JSON Schema.
-        .or_else(|| {
-            value
-                .as_f64()
-                .filter(|n| n.fract() == 0.0 && *n >= 0.0)
-                .map(|n| n as u64)
-        });
+        .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && *n >= 0.0).map(|n| n as u64));
     number
         .filter(|n| (least..=most).contains(n))
         .ok_or_else(|| format!("must be a whole number from {least} to {most}"))
@@ -289,10 +267,7 @@ mod tests {
     #[test]
     fn an_empty_body_means_all_up_to_the_limit() {
         let all = read(r#"{"reasons": null}"#).expect("it is fine");
-        assert_eq!(
-            (all.limit, all.filter.is_empty(), all.dry_run),
-            (Some(1000), true, false)
-        );
+        assert_eq!((all.limit, all.filter.is_empty(), all.dry_run), (Some(1000), true, false));
     }
 
     #[test]
@@ -302,9 +277,6 @@ mod tests {
         )
         .expect_err("all of it is wrong");
         let named: Vec<&str> = errors.iter().map(|error| &*error.field).collect();
-        assert_eq!(
-            named,
-            ["reasons", "kinds", "eventIds", "since", "limit", "dryRun", "more"]
-        );
+        assert_eq!(named, ["reasons", "kinds", "eventIds", "since", "limit", "dryRun", "more"]);
     }
 }

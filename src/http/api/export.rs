@@ -43,13 +43,11 @@ pub(super) async fn export(
     });
     given.finish()?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let format = asked.unwrap_or(
-        if accept.is_some_and(|accept| accept.trim().starts_with("text/csv")) {
-            Format::Csv
-        } else {
-            Format::Ndjson
-        },
-    );
+    let format = asked.unwrap_or(if accept.is_some_and(|accept| accept.trim().starts_with("text/csv")) {
+        Format::Csv
+    } else {
+        Format::Ndjson
+    });
     let writer = Writer::new(format, &api.schedule);
     let first = next_page(&api, &writer, writer.head(), Uuid::nil()).await?;
     let pages = stream::try_unfold(Some(first), move |page| {

@@ -28,10 +28,7 @@ pub(super) struct Latest {
 
 impl Default for Latest {
     fn default() -> Self {
-        Self {
-            places: Semaphore::new(MAX_FORECASTS),
-            computed: Mutex::default(),
-        }
+        Self { places: Semaphore::new(MAX_FORECASTS), computed: Mutex::default() }
     }
 }
 
@@ -60,11 +57,8 @@ pub(super) async fn forecast(
 ) -> Result<Json<Arc<Forecast>>, Problem> {
     let wanted = given.number("days", DEFAULT_DAYS, MAX_DAYS);
     given.finish()?;
-    let _place = api
-        .forecasts
-        .places
-        .try_acquire()
-        .map_err(|_| Problem::too_many_forecasts(MAX_FORECASTS))?;
+    let _place =
+        api.forecasts.places.try_acquire().map_err(|_| Problem::too_many_forecasts(MAX_FORECASTS))?;
     let mut latest = api.forecasts.computed.lock().await;
     let now = api.clock.now();
     if let Some(Computed { at, days, found }) = &*latest
@@ -75,10 +69,6 @@ pub(super) async fn forecast(
         return Ok(Json(Arc::clone(found)));
     }
     let found = Arc::new(forecast::forecast(&api.store, &api.schedule, now, wanted).await?);
-    *latest = Some(Computed {
-        at: now,
-        days: wanted,
-        found: Arc::clone(&found),
-    });
+    *latest = Some(Computed { at: now, days: wanted, found: Arc::clone(&found) });
     Ok(Json(found))
 }

@@ -55,9 +55,8 @@ pub(super) async fn import(
     };
     let reader = StreamReader::new(Box::pin(with_patience(body, api.patience)));
     let input = io::BufReader::with_capacity(64 * 1024, SyncIoBridge::new(reader));
-    let place = Arc::clone(&api.imports)
-        .try_acquire_owned()
-        .map_err(|_| Problem::too_many_imports(MAX_IMPORTS))?;
+    let place =
+        Arc::clone(&api.imports).try_acquire_owned().map_err(|_| Problem::too_many_imports(MAX_IMPORTS))?;
     // The reading side has a thread of its own, which may outlive this request: the place is free when both are done.
     let place = Arc::new(place);
     let reading = Arc::clone(&place);

@@ -108,9 +108,7 @@ impl Api {
         self.patience = patience;
         let (routes, mut description) = routes(patience).split_for_parts();
         access::describe(&mut description);
-        let v1 = routes
-            .with_state(self)
-            .route_layer(from_fn_with_state(gate, access::api));
+        let v1 = routes.with_state(self).route_layer(from_fn_with_state(gate, access::api));
         v1.merge(docs::router(&description))
             .fallback(no_such_address)
             .method_not_allowed_fallback(no_such_method)
@@ -121,11 +119,7 @@ fn routes(patience: Duration) -> OpenApiRouter<Api> {
     let quick = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::get, users::replace, users::patch, users::delete))
-        .routes(routes!(
-            by_external_id::get,
-            by_external_id::put,
-            by_external_id::delete
-        ))
+        .routes(routes!(by_external_id::get, by_external_id::put, by_external_id::delete))
         .routes(routes!(export::export))
         .routes(routes!(upcoming::upcoming))
         .routes(routes!(explain::explain))
@@ -161,9 +155,7 @@ async fn no_such_address(request: Request) -> Problem {
 /// For every method that an address does not have.
 async fn no_such_method(method: Method) -> Problem {
     let method: String = method.as_str().chars().take(20).collect();
-    Problem::method_not_allowed(format!(
-        "{method} is not possible here: the header Allow has what is"
-    ))
+    Problem::method_not_allowed(format!("{method} is not possible here: the header Allow has what is"))
 }
 
 /// How often a write is tried that concurrent writes get in the way of.

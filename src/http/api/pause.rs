@@ -19,10 +19,7 @@ use crate::store::{MAX_REASON_CHARS, Pause};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PauseInput)]
-#[expect(
-    dead_code,
-    reason = "it describes the body, which is read by hand, as all are"
-)]
+#[expect(dead_code, reason = "it describes the body, which is read by hand, as all are")]
 pub(super) struct PauseBody {
     /// Why, for those who ask later.
     #[schema(max_length = 500, example = "the receiver is being moved")]
@@ -74,10 +71,7 @@ pub(super) async fn put(
                 errors.push(FieldError::new(name, "has a control character: remove it"));
             }
             ("reason", Value::String(text)) if text.chars().count() > MAX_REASON_CHARS => {
-                errors.push(FieldError::new(
-                    name,
-                    format!("has over {MAX_REASON_CHARS} characters"),
-                ));
+                errors.push(FieldError::new(name, format!("has over {MAX_REASON_CHARS} characters")));
             }
             ("reason", Value::String(text)) => text.trim().clone_into(&mut reason),
             ("reason", _) => errors.push(FieldError::new(name, "must be a string")),
@@ -110,11 +104,7 @@ pub(super) async fn put(
 )]
 pub(super) async fn delete(State(api): State<Api>, given: Parameters) -> Result<StatusCode, Problem> {
     given.finish()?;
-    if api.store.end_pause().await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(not_paused())
-    }
+    if api.store.end_pause().await? { Ok(StatusCode::NO_CONTENT) } else { Err(not_paused()) }
 }
 
 fn not_paused() -> Problem {

@@ -247,10 +247,7 @@ impl From<StoreError> for Problem {
 impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {
         if error.is_contention() {
-            return Self::unavailable(
-                "others are writing the same users at this moment: try again",
-                SOON,
-            );
+            return Self::unavailable("others are writing the same users at this moment: try again", SOON);
         }
         let field = match error.constraint() {
             Some("external_ids_are_unique") => return Self::external_id_taken(),

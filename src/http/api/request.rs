@@ -69,18 +69,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let RawQuery(query) = RawQuery::from_request_parts(parts, state)
-            .await
-            .unwrap_or_else(|never| match never {});
+        let RawQuery(query) =
+            RawQuery::from_request_parts(parts, state).await.unwrap_or_else(|never| match never {});
         let query = query.unwrap_or_default();
         let given = form_urlencoded::parse(query.as_bytes())
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
-        Ok(Self {
-            given,
-            known: Vec::new(),
-            errors: Vec::new(),
-        })
+        Ok(Self { given, known: Vec::new(), errors: Vec::new() })
     }
 }
 
@@ -94,14 +89,8 @@ impl Parameters {
         self.known.push(name);
         let mut values = self.given.iter().filter(|(given, _)| given == name);
         let (_, text) = values.next()?;
-        let result = if values.next().is_some() {
-            Err("comes twice".to_owned())
-        } else {
-            read(text)
-        };
-        result
-            .map_err(|problem| self.errors.push(FieldError::new(name, problem)))
-            .ok()
+        let result = if values.next().is_some() { Err("comes twice".to_owned()) } else { read(text) };
+        result.map_err(|problem| self.errors.push(FieldError::new(name, problem))).ok()
     }
 
     /// The values of `name`, which may come more than once, or as a list with commas.
@@ -142,11 +131,7 @@ impl Parameters {
                 self.errors.push(FieldError::new(name, problem));
             }
         }
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::bad_parameters(self.errors))
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::bad_parameters(self.errors)) }
     }
 }
 
@@ -253,11 +238,7 @@ impl Tags {
                 if tag == "*" {
                     return Some(Self::Any);
                 }
-                let tag = if weak {
-                    tag.strip_prefix("W/").unwrap_or(tag)
-                } else {
-                    tag
-                };
+                let tag = if weak { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
                 let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
                 versions.extend(version.and_then(|version| version.parse::<Version>().ok()));
             }
@@ -284,11 +265,7 @@ impl Preconditions {
     /// # Errors
     /// A user at `version` may not be changed; none means that there is no user.
     pub(super) fn check(&self, version: Option<Version>) -> Result<(), Problem> {
-        if self.hold(version) {
-            Ok(())
-        } else {
-            Err(Problem::other_version())
-        }
+        if self.hold(version) { Ok(()) } else { Err(Problem::other_version()) }
     }
 
     fn hold(&self, version: Option<Version>) -> bool {

@@ -113,9 +113,7 @@ enum LeapDay {
     )
 )]
 pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Result<Json<Page<User>>, Problem> {
-    let zone = given.optional("timeZone", |text| {
-        text.parse::<Zone>().map_err(|error| error.to_string())
-    });
+    let zone = given.optional("timeZone", |text| text.parse::<Zone>().map_err(|error| error.to_string()));
     let search = given.optional("search", request::text);
     let limit = given.number("limit", DEFAULT_LIMIT, MAX_LIMIT);
     let after = given.optional("cursor", |text| {
@@ -131,17 +129,11 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
     } else {
         let filter = UserFilter { time_zone: zone };
         let page = api.store.list_users(&filter, after.id, limit).await?;
-        let next = page.next.map(|id| SearchCursor {
-            id,
-            ..SearchCursor::default()
-        });
+        let next = page.next.map(|id| SearchCursor { id, ..SearchCursor::default() });
         (page.users, next)
     };
     let next = next.map(|cursor| request::write_user_cursor(&cursor));
-    let items = users
-        .into_iter()
-        .map(|user| user.known_to(&api.schedule))
-        .collect();
+    let items = users.into_iter().map(|user| user.known_to(&api.schedule)).collect();
     Ok(Json(Page { items, next }))
 }
 
@@ -175,10 +167,8 @@ pub(super) async fn create(
     let key = request::idempotency_key(&headers)?;
     let (bytes, object) = request::object(&headers, body, &[JSON]).await?;
     let user = api.check(UserDocument::default().with(&object))?;
-    let request = ApiRequest {
-        write: &write,
-        idempotency: key.map(|key| Idempotency { key, request: &bytes }),
-    };
+    let request =
+        ApiRequest { write: &write, idempotency: key.map(|key| Idempotency { key, request: &bytes }) };
     let who = user.external_id.as_deref().map(UserRef::External);
     api.save(who, &request, |current| match current {
         None => Ok(user.clone()),
@@ -325,9 +315,7 @@ impl Api {
 
     /// All fields of `document`, checked.
     pub(super) fn check(&self, document: UserDocument) -> Result<NewUser, Problem> {
-        document
-            .check(&self.schedule, self.latest_today())
-            .map_err(Problem::invalid)
+        document.check(&self.schedule, self.latest_today()).map_err(Problem::invalid)
     }
 
     pub(super) async fn read(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -348,10 +336,7 @@ impl Api {
         edit: impl Fn(Option<Current>) -> Result<NewUser, Problem>,
     ) -> Result<Response, Problem> {
         let now = self.clock.now();
-        let saved = persist(|| {
-            self.store
-                .save_user(&self.schedule, now, who, Some(request), &edit)
-        });
+        let saved = persist(|| self.store.save_user(&self.schedule, now, who, Some(request), &edit));
         match saved.await? {
             Saved::Created(user) => Ok(created(&user.known_to(&self.schedule))),
             Saved::Changed(user) => Ok((Extension(Committed(user.id)), self.shown(*user)).into_response()),
@@ -393,22 +378,12 @@ pub(super) fn no_such_user() -> Problem {
 
 fn created(user: &User) -> Response {
     let headers = [(LOCATION, location(user.id)), (ETAG, etag(user.version()))];
-    (
-        StatusCode::CREATED,
-        Extension(Committed(user.id)),
-        headers,
-        Json(user),
-    )
-        .into_response()
+    (StatusCode::CREATED, Extension(Committed(user.id)), headers, Json(user)).into_response()
 }
 
 /// What was created is at its first version, whatever became of it since.
 fn created_before(before: Before) -> Response {
-    let Before {
-        id,
-        created_at,
-        answer,
-    } = before;
+    let Before { id, created_at, answer } = before;
     let headers = [
         (LOCATION, location(id)),
         (ETAG, etag(Version::new(1, created_at))),
@@ -430,9 +405,6 @@ pub(super) fn external_id(text: &str) -> Result<&str, Problem> {
     let text = text.trim();
     match request::text(text) {
         Ok(_) => Ok(text),
-        Err(problem) => Err(Problem::bad_parameters(vec![FieldError::new(
-            "externalId",
-            problem,
-        )])),
+        Err(problem) => Err(Problem::bad_parameters(vec![FieldError::new("externalId", problem)])),
     }
 }

@@ -46,10 +46,7 @@ mod tests {
 
     #[test]
     fn text_stays_as_it_is_and_controls_are_escaped() {
-        assert_eq!(
-            excerpt("{\"error\":\"zu groß\"}".as_bytes()),
-            "{\"error\":\"zu groß\"}"
-        );
+        assert_eq!(excerpt("{\"error\":\"zu groß\"}".as_bytes()), "{\"error\":\"zu groß\"}");
         assert_eq!(excerpt(b"a\r\n\tb\0\x1b[31m"), "a\\r\\n\\tb\\u{0}\\u{1b}[31m");
         assert_eq!(excerpt("a\u{202e}b".as_bytes()), "a\\u{202e}b");
         assert_eq!(excerpt(b"caf\xe9 x"), "caf\u{fffd} x");

@@ -84,10 +84,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, why } = self;
         match why {
-            Why::Denied(range) => write!(
-                f,
-                "{address} is in webhook.deny_ranges ({range}): nothing is sent there"
-            ),
+            Why::Denied(range) => {
+                write!(f, "{address} is in webhook.deny_ranges ({range}): nothing is sent there")
+            }
             Why::Special(kind) => write!(
                 f,
                 "{address} is {kind} address, and webhook.addresses is \"public\": if greetings may go there, put it \
@@ -112,9 +111,6 @@ pub struct Guard {
 
 impl Guard {
     /// Whether a connection may be made to `address`.
-    ///
-    /// # Errors
-    /// It may not.
     pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
         let refuse = |why| Err(Refused { address, why });
         let canonical = address.to_canonical();
@@ -127,11 +123,7 @@ impl Guard {
             return refuse(Why::Denied(range));
         }
         // An address that carries another is allowed by its own range only: the translator is part of the way.
-        if !self.public_only
-            || within(&self.allow, address)
-                .or(within(&self.allow, canonical))
-                .is_some()
-        {
+        if !self.public_only || within(&self.allow, address).or(within(&self.allow, canonical)).is_some() {
             return Ok(());
         }
         special(canonical).map_or(Ok(()), |kind| refuse(Why::Special(kind)))
@@ -157,18 +149,17 @@ fn carried(address: IpAddr) -> Option<Ipv4Addr> {
 /// What a canonical address is, where it is not on the public Internet.
 fn special(address: IpAddr) -> Option<&'static str> {
     match address {
-        IpAddr::V4(address) => SPECIAL_V4
-            .iter()
-            .find(|(range, _)| range.contains(&address))
-            .map(|(_, kind)| *kind),
-        IpAddr::V6(v6) => SPECIAL_V6
-            .iter()
-            .find(|(range, _)| range.contains(&v6))
-            .map(|(_, kind)| *kind)
-            .or_else(|| match carried(address) {
-                Some(inner) if !COMPATIBLE.contains(&v6) => special(inner.into()),
-                _ => (!GLOBAL_V6.contains(&v6)).then_some("no global"),
-            }),
+        IpAddr::V4(address) => {
+            SPECIAL_V4.iter().find(|(range, _)| range.contains(&address)).map(|(_, kind)| *kind)
+        }
+        IpAddr::V6(v6) => {
+            SPECIAL_V6.iter().find(|(range, _)| range.contains(&v6)).map(|(_, kind)| *kind).or_else(|| {
+                match carried(address) {
+                    Some(inner) if !COMPATIBLE.contains(&v6) => special(inner.into()),
+                    _ => (!GLOBAL_V6.contains(&v6)).then_some("no global"),
+                }
+            })
+        }
     }
 }
 
@@ -179,10 +170,7 @@ mod tests {
     use super::*;
 
     fn public() -> Guard {
-        Guard {
-            public_only: true,
-            ..Guard::default()
-        }
+        Guard { public_only: true, ..Guard::default() }
     }
 
     fn ranges(texts: &[&str]) -> Vec<IpNet> {
@@ -325,34 +313,19 @@ mod tests {
         ] {
             assert!(guard.check(ip(text)).is_err(), "{text}");
         }
-        let any = Guard {
-            public_only: false,
-            ..guard
-        };
+        let any = Guard { public_only: false, ..guard };
         assert_eq!(any.check(ip("10.2.0.1")), Ok(()));
         assert!(any.check(ip("::ffff:10.1.2.1")).is_err());
     }
 
     #[test]
     fn a_refusal_names_the_address_and_the_key() {
-        let special = public()
-            .check(ip("169.254.169.254"))
-            .expect_err("refused")
-            .to_string();
-        assert!(
-            special.starts_with("169.254.169.254 is a link-local address"),
-            "{special}"
-        );
+        let special = public().check(ip("169.254.169.254")).expect_err("refused").to_string();
+        assert!(special.starts_with("169.254.169.254 is a link-local address"), "{special}");
         assert!(special.contains("webhook.allow_ranges"), "{special}");
-        let guard = Guard {
-            deny: ranges(&["10.0.0.0/8"]),
-            ..Guard::default()
-        };
+        let guard = Guard { deny: ranges(&["10.0.0.0/8"]), ..Guard::default() };
         let denied = guard.check(ip("10.0.0.7")).expect_err("refused").to_string();
-        assert!(
-            denied.starts_with("10.0.0.7 is in webhook.deny_ranges (10.0.0.0/8)"),
-            "{denied}"
-        );
+        assert!(denied.starts_with("10.0.0.7 is in webhook.deny_ranges (10.0.0.0/8)"), "{denied}");
     }
 
     proptest! {

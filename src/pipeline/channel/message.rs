@@ -58,14 +58,8 @@ impl Template {
             }
             escape_formatter(out, state, value)
         });
-        environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| problem(&error))?;
-        let mut template = Self {
-            environment,
-            names_years: source.contains("years"),
-            prints_unknown: false,
-        };
+        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| problem(&error))?;
+        let mut template = Self { environment, names_years: source.contains("years"), prints_unknown: false };
         template.try_out(Some(30)).map_err(|error| problem(&error))?;
         let unknown = template.try_out(None).map_err(|error| problem(&error))?;
         template.prints_unknown = printed.load(Ordering::Relaxed);
@@ -101,9 +95,7 @@ impl Template {
             first_name => "Ada", last_name => "Lovelace", full_name => "Ada Lovelace", kind => "birthday",
             local_date => "2026-12-10",
         };
-        let text = lenient
-            .get_template(NAME)
-            .and_then(|template| template.render(person));
+        let text = lenient.get_template(NAME).and_then(|template| template.render(person));
         text.is_ok_and(|text| !text.contains(NONE))
     }
 
@@ -129,9 +121,6 @@ pub struct Messages(BTreeMap<String, Template>);
 
 impl Messages {
     /// Compiles `templates`, by kind.
-    ///
-    /// # Errors
-    /// The first that cannot be used.
     pub fn new<'a>(templates: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, TemplateError> {
         templates
             .map(|(kind, source)| Ok((kind.to_owned(), Template::new(source)?)))
@@ -157,26 +146,15 @@ impl Messages {
     }
 
     /// The text for the event that `lease` is for.
-    ///
-    /// # Errors
-    /// In words: the kind is not configured, or its template fails for this user.
     pub fn text(&self, lease: &Lease) -> Result<String, String> {
         use chrono::Datelike as _;
         let template = self
             .0
             .get(&lease.kind)
             .ok_or_else(|| format!("kinds.{} is not in the configuration", lease.kind))?;
-        let years = lease
-            .since_year
-            .map(|year| lease.local_date.year() - i32::from(year));
+        let years = lease.since_year.map(|year| lease.local_date.year() - i32::from(year));
         template
-            .fill(
-                &lease.first_name,
-                &lease.last_name,
-                &lease.kind,
-                &lease.local_date.to_string(),
-                years,
-            )
+            .fill(&lease.first_name, &lease.last_name, &lease.kind, &lease.local_date.to_string(), years)
             .map_err(|error| format!("kinds.{}.message: {error}", lease.kind))
     }
 }
@@ -187,9 +165,7 @@ mod tests {
 
     #[test]
     fn a_template_that_names_something_unknown_is_refused() {
-        let error = Template::new("Hi {{ nickname }}")
-            .expect_err("nickname is not known")
-            .to_string();
+        let error = Template::new("Hi {{ nickname }}").expect_err("nickname is not known").to_string();
         assert!(error.contains("first_name"), "{error}");
     }
 
@@ -211,27 +187,15 @@ mod tests {
     #[test]
     fn somebody_with_one_name_is_greeted_without_a_gap() {
         let template = Template::new("Hey, {{ full_name }} it's your birthday").expect("it compiles");
-        let text = template
-            .fill("Björk", "", "birthday", "2026-11-21", None)
-            .expect("it renders");
+        let text = template.fill("Björk", "", "birthday", "2026-11-21", None).expect("it renders");
         assert_eq!(text, "Hey, Björk it's your birthday");
     }
 
     #[test]
     fn the_age_is_known_only_with_the_year() {
         let template = Template::new("{% if years %}{{ years }}{% else %}?{% endif %}").expect("it compiles");
-        assert_eq!(
-            template
-                .fill("A", "B", "birthday", "2026-01-01", Some(30))
-                .expect("it renders"),
-            "30"
-        );
-        assert_eq!(
-            template
-                .fill("A", "B", "birthday", "2026-01-01", None)
-                .expect("it renders"),
-            "?"
-        );
+        assert_eq!(template.fill("A", "B", "birthday", "2026-01-01", Some(30)).expect("it renders"), "30");
+        assert_eq!(template.fill("A", "B", "birthday", "2026-01-01", None).expect("it renders"), "?");
     }
 
     #[test]

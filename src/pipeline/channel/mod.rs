@@ -82,14 +82,7 @@ impl Sent {
     /// It did not work.
     #[must_use]
     pub fn failed(outcome: AttemptOutcome, verdict: Verdict, reason: Reason, error: String) -> Self {
-        Self {
-            outcome,
-            verdict,
-            status: None,
-            reason: Some(reason),
-            error: Some(error),
-            response: None,
-        }
+        Self { outcome, verdict, status: None, reason: Some(reason), error: Some(error), response: None }
     }
 }
 

@@ -72,19 +72,12 @@ impl Header {
             let text = text.chars().take(MAX_VALUE);
             text.flat_map(|c| {
                 let plain = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
-                let (plain, escaped) = if plain {
-                    (Some(c), None)
-                } else {
-                    (None, Some(c.escape_unicode()))
-                };
+                let (plain, escaped) = if plain { (Some(c), None) } else { (None, Some(c.escape_unicode())) };
                 plain.into_iter().chain(escaped.into_iter().flatten())
             })
             .collect()
         };
-        Self {
-            name: name.as_str().to_owned(),
-            value,
-        }
+        Self { name: name.as_str().to_owned(), value }
     }
 }
 
@@ -132,10 +125,7 @@ impl Exchange {
 
     fn begin(request: &Request) -> Self {
         let url = request.url();
-        let body = request
-            .body()
-            .and_then(reqwest::Body::as_bytes)
-            .unwrap_or_default();
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         let headers = added(url, body.len());
         let headers = request.headers().iter().chain(&headers).map(Header::new);
         Self {
@@ -169,8 +159,5 @@ fn added(url: &Url, length: usize) -> HeaderMap {
         (ACCEPT, "*/*".to_owned()),
         (CONTENT_LENGTH, length.to_string()),
     ];
-    texts
-        .into_iter()
-        .filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?)))
-        .collect()
+    texts.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?))).collect()
 }

@@ -53,9 +53,6 @@ pub struct Secret {
 
 impl Secret {
     /// Reads one secret.
-    ///
-    /// # Errors
-    /// See [`SecretError`].
     pub fn parse(text: &str) -> Result<Self, SecretError> {
         if text.is_empty() {
             return Err(SecretError::Empty);
@@ -66,10 +63,7 @@ impl Secret {
             return Err(SecretError::Length(key.len()));
         }
         let webhook = standardwebhooks::Webhook::from_bytes(key.clone()).map_err(|_| SecretError::Base64)?;
-        Ok(Self {
-            key: key.into(),
-            webhook,
-        })
+        Ok(Self { key: key.into(), webhook })
     }
 
     pub(super) fn key(&self) -> &SecretSlice<u8> {
@@ -96,9 +90,6 @@ impl PartialEq for Secret {
 }
 
 /// Reads what one place holds: a secret, or several with blanks, line breaks or commas between them.
-///
-/// # Errors
-/// See [`SecretError`].
 pub fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
     let secrets = text
         .split([',', ' ', '\t', '\r', '\n'])
@@ -113,9 +104,6 @@ pub fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
 }
 
 /// A new secret, from the randomness of the system.
-///
-/// # Errors
-/// When the system has none to give.
 pub fn new_secret() -> Result<String, getrandom::Error> {
     let mut key = [0; NEW_KEY_BYTES];
     getrandom::fill(&mut key)?;
@@ -146,10 +134,7 @@ impl Signer {
         for place in &self.0 {
             let secrets = place.borrow();
             header.reserve(secrets.len() * (SIGNATURE_LEN + 1));
-            for signature in secrets
-                .iter()
-                .filter_map(|secret| secret.sign(id, timestamp, body))
-            {
+            for signature in secrets.iter().filter_map(|secret| secret.sign(id, timestamp, body)) {
                 if !header.is_empty() {
                     header.push(' ');
                 }
@@ -157,9 +142,7 @@ impl Signer {
             }
         }
         // Base64, commas and blanks: always a header.
-        (!header.is_empty())
-            .then(|| HeaderValue::try_from(header).ok())
-            .flatten()
+        (!header.is_empty()).then(|| HeaderValue::try_from(header).ok()).flatten()
     }
 }
 
@@ -177,9 +160,7 @@ mod tests {
     }
 
     fn sign(places: &[&str]) -> String {
-        let header = signer(places)
-            .sign("msg_1", 1_700_000_000, BODY)
-            .expect("a signature");
+        let header = signer(places).sign("msg_1", 1_700_000_000, BODY).expect("a signature");
         header.to_str().expect("text").to_owned()
     }
 

@@ -143,30 +143,22 @@ pub fn examine(secrets: &[Secret], claim: &Claim<'_>, now: i64, tolerance: u32) 
 }
 
 fn timestamp(text: &str, now: i64, tolerance: u32) -> Result<i64, TimestampError> {
-    let at: i64 = text
-        .parse()
-        .map_err(|_| TimestampError::Unreadable(text.chars().take(40).collect()))?;
+    let at: i64 = text.parse().map_err(|_| TimestampError::Unreadable(text.chars().take(40).collect()))?;
     let age = now.saturating_sub(at);
     if at >= MILLISECONDS {
         Err(TimestampError::Milliseconds(at))
     } else if age > tolerance.into() {
         Err(TimestampError::Old { age, tolerance })
     } else if -age > tolerance.into() {
-        Err(TimestampError::Ahead {
-            ahead: -age,
-            tolerance,
-        })
+        Err(TimestampError::Ahead { ahead: -age, tolerance })
     } else {
         Ok(age)
     }
 }
 
 fn signature(secrets: &[Secret], claim: &Claim<'_>) -> Result<usize, SignatureError> {
-    let entries: Vec<&str> = claim
-        .signature
-        .split_ascii_whitespace()
-        .filter_map(|entry| entry.strip_prefix(VERSION))
-        .collect();
+    let entries: Vec<&str> =
+        claim.signature.split_ascii_whitespace().filter_map(|entry| entry.strip_prefix(VERSION)).collect();
     if entries.is_empty() {
         return Err(SignatureError::NoEntry);
     }
@@ -190,14 +182,8 @@ fn fits(secret: &Secret, claim: &Claim<'_>, given: &[Vec<u8>]) -> bool {
 }
 
 fn fits_key(key: &[u8], claim: &Claim<'_>, given: &[Vec<u8>]) -> bool {
-    let Claim {
-        id, timestamp, body, ..
-    } = claim;
-    fits_parts(
-        key,
-        &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body],
-        given,
-    )
+    let Claim { id, timestamp, body, .. } = claim;
+    fits_parts(key, &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body], given)
 }
 
 /// Compared in constant time.
@@ -259,19 +245,11 @@ mod tests {
     }
 
     fn right() -> String {
-        entry(
-            secret(SECRET).key().expose_secret(),
-            &[b"msg_1.1700000000.", BODY.as_bytes()],
-        )
+        entry(secret(SECRET).key().expose_secret(), &[b"msg_1.1700000000.", BODY.as_bytes()])
     }
 
     fn judge(signature: &str, body: &str) -> Result<usize, SignatureError> {
-        let claim = Claim {
-            id: "msg_1",
-            timestamp: "1700000000",
-            signature,
-            body: body.as_bytes(),
-        };
+        let claim = Claim { id: "msg_1", timestamp: "1700000000", signature, body: body.as_bytes() };
         examine(&[secret(OTHER), secret(SECRET)], &claim, NOW, 300).signature
     }
 
@@ -303,10 +281,7 @@ mod tests {
         assert_eq!(near(&entry(key, &[BODY.as_bytes()]), BODY), Some(Near::BodyAlone));
         let without_id = entry(key, &[b"1700000000.", BODY.as_bytes()]);
         assert_eq!(near(&without_id, BODY), Some(Near::WithoutId));
-        for (text, mistake) in [
-            (SECRET, Near::TextAsKey),
-            (&SECRET[PREFIX.len()..], Near::UndecodedKey),
-        ] {
+        for (text, mistake) in [(SECRET, Near::TextAsKey), (&SECRET[PREFIX.len()..], Near::UndecodedKey)] {
             let signature = entry(text.as_bytes(), &[b"msg_1.1700000000.", BODY.as_bytes()]);
             assert_eq!(near(&signature, BODY), Some(mistake));
         }
@@ -317,30 +292,12 @@ mod tests {
         let judge = |text: &str| timestamp(text, NOW, 300);
         assert_eq!(judge("1699999700"), Ok(300));
         assert_eq!(judge("1700000300"), Ok(-300));
-        assert_eq!(
-            judge("1699999699"),
-            Err(TimestampError::Old {
-                age: 301,
-                tolerance: 300
-            })
-        );
-        assert_eq!(
-            judge("1700000301"),
-            Err(TimestampError::Ahead {
-                ahead: 301,
-                tolerance: 300
-            })
-        );
-        assert_eq!(
-            judge("1700000000000"),
-            Err(TimestampError::Milliseconds(1_700_000_000_000))
-        );
+        assert_eq!(judge("1699999699"), Err(TimestampError::Old { age: 301, tolerance: 300 }));
+        assert_eq!(judge("1700000301"), Err(TimestampError::Ahead { ahead: 301, tolerance: 300 }));
+        assert_eq!(judge("1700000000000"), Err(TimestampError::Milliseconds(1_700_000_000_000)));
         assert_eq!(judge("-9223372036854775808").map_err(drop), Err(()));
         for text in ["", "now", "1700000000.5", " 1700000000"] {
-            assert!(
-                matches!(judge(text), Err(TimestampError::Unreadable(_))),
-                "{text:?}"
-            );
+            assert!(matches!(judge(text), Err(TimestampError::Unreadable(_))), "{text:?}");
         }
     }
 }

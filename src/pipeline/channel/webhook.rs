@@ -47,9 +47,6 @@ pub enum UrlError {
 }
 
 /// Reads a webhook URL. The error does not repeat it: it may hold a secret. `allow_http` is for other machines than this.
-///
-/// # Errors
-/// See [`UrlError`].
 pub fn parse_url(text: &str, allow_http: bool) -> Result<Url, UrlError> {
     if text.trim().is_empty() {
         return Err(UrlError::Empty);
@@ -86,12 +83,7 @@ impl Webhook {
     /// Posts over `wire`, signed by `signer`.
     #[must_use]
     pub fn new(wire: Wire, url: watch::Receiver<Url>, signer: Signer, clock: SharedClock) -> Self {
-        Self {
-            wire,
-            url,
-            signer,
-            clock,
-        }
+        Self { wire, url, signer, clock }
     }
 
     /// The request for `greeting`, as it goes out now.
@@ -147,29 +139,13 @@ impl Webhook {
             WireError::Http(error) => error,
         };
         let (outcome, reason, text) = if error.is_builder() {
-            (
-                Failed,
-                Reason::BadUrl,
-                "the webhook URL cannot be used".to_owned(),
-            )
+            (Failed, Reason::BadUrl, "the webhook URL cannot be used".to_owned())
         } else if error.is_connect() {
-            (
-                Failed,
-                Reason::Connect,
-                format!("no connection: {}", root_cause(error)),
-            )
+            (Failed, Reason::Connect, format!("no connection: {}", root_cause(error)))
         } else if error.is_timeout() {
-            (
-                Unknown,
-                Reason::Timeout,
-                format!("no answer within {} s", self.wire.timeout().as_secs()),
-            )
+            (Unknown, Reason::Timeout, format!("no answer within {} s", self.wire.timeout().as_secs()))
         } else {
-            (
-                Unknown,
-                Reason::Broken,
-                format!("the connection broke: {}", root_cause(error)),
-            )
+            (Unknown, Reason::Broken, format!("the connection broke: {}", root_cause(error)))
         };
         Sent::failed(outcome, Verdict::Retry(None), reason, text)
     }
@@ -182,20 +158,11 @@ impl Webhook {
         let (verdict, reason) = if status == StatusCode::GONE {
             (Verdict::GiveUp, Reason::Gone)
         } else {
-            let after = response
-                .headers()
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok());
-            (
-                Verdict::Retry(after.and_then(|text| retry_after(text, self.clock.now()))),
-                Reason::Status,
-            )
+            let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            (Verdict::Retry(after.and_then(|text| retry_after(text, self.clock.now()))), Reason::Status)
         };
         let text = format!("the receiver answered {status}");
-        Sent {
-            status: Some(status.as_u16()),
-            ..Sent::failed(AttemptOutcome::Failed, verdict, reason, text)
-        }
+        Sent { status: Some(status.as_u16()), ..Sent::failed(AttemptOutcome::Failed, verdict, reason, text) }
     }
 }
 
@@ -210,11 +177,7 @@ impl Channel for Webhook {
             Ok(response) => {
                 let mut sent = self.judge_answer(&response);
                 // The status has decided. The rest is read only to free the connection, and for the record.
-                let keep = if sent.verdict == Verdict::Done {
-                    0
-                } else {
-                    MOST_BYTES
-                };
+                let keep = if sent.verdict == Verdict::Done { 0 } else { MOST_BYTES };
                 let kept = drain(response, keep).await;
                 sent.response = (!kept.is_empty()).then(|| excerpt(&kept));
                 sent
@@ -252,11 +215,7 @@ fn root_cause(error: &reqwest::Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    if error.source().is_none() {
-        "no further reason given".to_owned()
-    } else {
-        cause.to_string()
-    }
+    if error.source().is_none() { "no further reason given".to_owned() } else { cause.to_string() }
 }
 
 #[cfg(test)]
@@ -268,20 +227,13 @@ mod tests {
         let parse = |text| parse_url(text, false);
         assert_eq!(parse("  "), Err(UrlError::Empty));
         assert!(matches!(parse("example.org/hook"), Err(UrlError::Invalid(_))));
-        assert_eq!(
-            parse("ftp://example.org"),
-            Err(UrlError::Scheme("ftp".to_owned()))
-        );
+        assert_eq!(parse("ftp://example.org"), Err(UrlError::Scheme("ftp".to_owned())));
         assert!(parse("https://example.org/hook").is_ok());
     }
 
     #[test]
     fn to_other_machines_http_must_be_allowed() {
-        for url in [
-            "http://example.org/hook",
-            "http://10.0.0.1/",
-            "http://inbox:8025/",
-        ] {
+        for url in ["http://example.org/hook", "http://10.0.0.1/", "http://inbox:8025/"] {
             assert_eq!(parse_url(url, false), Err(UrlError::Plain), "{url}");
             assert!(parse_url(url, true).is_ok(), "{url}");
         }
@@ -292,18 +244,10 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let now = DateTime::parse_from_rfc3339("2026-11-24T09:00:00Z")
-            .expect("a time")
-            .with_timezone(&Utc);
+        let now = DateTime::parse_from_rfc3339("2026-11-24T09:00:00Z").expect("a time").with_timezone(&Utc);
         assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(
-            retry_after("Tue, 24 Nov 2026 09:01:00 GMT", now),
-            Some(Duration::from_secs(60))
-        );
-        assert_eq!(
-            retry_after("Tue, 24 Nov 2026 08:00:00 GMT", now),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(retry_after("Tue, 24 Nov 2026 09:01:00 GMT", now), Some(Duration::from_secs(60)));
+        assert_eq!(retry_after("Tue, 24 Nov 2026 08:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", now), None);
         assert_eq!(retry_after("-5", now), None);
     }

@@ -51,17 +51,11 @@ pub struct Wire {
 
 impl Wire {
     /// Names are resolved as the system does.
-    ///
-    /// # Errors
-    /// When no TLS can be set up.
     pub fn new(options: Options) -> Result<Self, reqwest::Error> {
         Self::with_names(options, Arc::new(SystemNames))
     }
 
     /// Names are resolved by `names`.
-    ///
-    /// # Errors
-    /// When no TLS can be set up.
     pub fn with_names(options: Options, names: Arc<dyn Resolve>) -> Result<Self, reqwest::Error> {
         let guard = Arc::new(options.guard);
         let client = Client::builder()
@@ -78,16 +72,9 @@ impl Wire {
             .pool_idle_timeout(Duration::from_secs(20))
             .tcp_nodelay(true)
             .tls_certs_merge(options.roots)
-            .dns_resolver(GuardedNames {
-                names,
-                guard: Arc::clone(&guard),
-            })
+            .dns_resolver(GuardedNames { names, guard: Arc::clone(&guard) })
             .build()?;
-        Ok(Self {
-            client,
-            guard,
-            timeout: options.timeout,
-        })
+        Ok(Self { client, guard, timeout: options.timeout })
     }
 
     /// What requests are made with.
@@ -103,21 +90,15 @@ impl Wire {
     }
 
     /// Sends `request`, unless its address is refused.
-    ///
-    /// # Errors
-    /// There is no answer.
     pub async fn send(&self, request: Request) -> Result<Response, WireError> {
         // An address in the place of a name is connected to without asking for names.
         if let Some(address) = literal_address(request.url()) {
             self.guard.check(address).map_err(WireError::Refused)?;
         }
-        self.client
-            .execute(request)
-            .await
-            .map_err(|error| match refusal(&error) {
-                Some(refused) => WireError::Refused(refused.clone()),
-                None => WireError::Http(error),
-            })
+        self.client.execute(request).await.map_err(|error| match refusal(&error) {
+            Some(refused) => WireError::Refused(refused.clone()),
+            None => WireError::Http(error),
+        })
     }
 }
 

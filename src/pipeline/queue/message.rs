@@ -77,10 +77,7 @@ pub fn decode(body: &str) -> Result<Message, MessageError> {
         Ok(body) if body.events.is_empty() || body.events.len() > MAX_EVENTS => {
             Err(malformed(&format!("it has {} events", body.events.len())))
         }
-        Ok(body) => Ok(Message {
-            pack: body.pack,
-            event_ids: body.events,
-        }),
+        Ok(body) => Ok(Message { pack: body.pack, event_ids: body.events }),
         Err(error) => match serde_json::from_str::<Envelope>(body) {
             Ok(Envelope { v }) if v != 1 => Err(MessageError::Version(v)),
             _ => Err(malformed(&error.to_string())),
@@ -95,35 +92,20 @@ mod tests {
     use super::*;
 
     fn message(n: u128, pack: Option<i64>) -> Message {
-        Message {
-            pack,
-            event_ids: (0..n).map(Uuid::from_u128).collect(),
-        }
+        Message { pack, event_ids: (0..n).map(Uuid::from_u128).collect() }
     }
 
     #[test]
     fn a_message_reads_as_it_was_written() {
-        for written in [
-            message(1, None),
-            message(2, Some(7)),
-            message(MAX_EVENTS as u128, Some(i64::MAX)),
-        ] {
+        for written in [message(1, None), message(2, Some(7)), message(MAX_EVENTS as u128, Some(i64::MAX))] {
             assert_eq!(decode(&encode(&written)), Ok(written));
         }
     }
 
     #[test]
     fn every_kind_of_foreign_message_is_named() {
-        for malformed in [
-            "hello",
-            r#"{"v":1}"#,
-            r#"{"v":1,"events":[7]}"#,
-            r#"{"v":1,"events":[]}"#,
-        ] {
-            assert!(
-                matches!(decode(malformed), Err(MessageError::Malformed(_))),
-                "{malformed}"
-            );
+        for malformed in ["hello", r#"{"v":1}"#, r#"{"v":1,"events":[7]}"#, r#"{"v":1,"events":[]}"#] {
+            assert!(matches!(decode(malformed), Err(MessageError::Malformed(_))), "{malformed}");
         }
         assert_eq!(decode(r#"{"v":2,"to":[]}"#), Err(MessageError::Version(2)));
         assert_eq!(decode(&"x".repeat(9000)), Err(MessageError::TooLong(9000)));

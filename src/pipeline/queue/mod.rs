@@ -64,13 +64,7 @@ impl DeadLetter {
     /// The message for a dead event.
     #[must_use]
     pub fn of_event(event_id: Uuid, reason: &str) -> Self {
-        Self {
-            body: encode(&Message {
-                pack: None,
-                event_ids: vec![event_id],
-            }),
-            reason: reason.to_owned(),
-        }
+        Self { body: encode(&Message { pack: None, event_ids: vec![event_id] }), reason: reason.to_owned() }
     }
 }
 
@@ -102,9 +96,6 @@ pub struct Depth {
 #[async_trait]
 pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     /// Creates the queue and its dead-letter queue if they are missing. For local use.
-    ///
-    /// # Errors
-    /// The queue is unavailable.
     async fn create(&self) -> Result<()>;
 
     /// Whether workers take packs from the outbox itself, so that nothing has to be sent.
@@ -113,34 +104,19 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     }
 
     /// Sends a message for each pack; returns the packs that the queue confirmed.
-    ///
-    /// # Errors
-    /// None was confirmed.
     async fn send(&self, packs: &[Pack]) -> Result<Vec<i64>>;
 
     /// Receives up to `max` messages, and waits up to `wait` for the first. Each is then hidden from others for some time.
-    ///
-    /// # Errors
-    /// The queue is unavailable.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>>;
 
     /// Deletes messages. One that stays is received again, and its events are found leased.
-    ///
-    /// # Errors
-    /// The queue is unavailable.
     async fn ack(&self, receipts: &[Receipt]) -> Result<()>;
 
     /// Puts messages into the dead-letter queue; returns the positions of those that were confirmed.
-    ///
-    /// # Errors
-    /// None was confirmed.
     async fn send_dead_letters(&self, letters: &[DeadLetter]) -> Result<Vec<usize>>;
 
     /// Reads up to `max` messages of the dead-letter queue behind `after`, the last one that this reader has seen. They stay
     /// where they are, and may be hidden from other readers for `hidden`. Empty: there are no others at this moment.
-    ///
-    /// # Errors
-    /// The queue is unavailable.
     async fn dead_letters(
         &self,
         after: Option<&DeadMessage>,
@@ -163,15 +139,9 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     }
 
     /// How many messages there are.
-    ///
-    /// # Errors
-    /// The queue is unavailable.
     async fn depth(&self) -> Result<Depth>;
 
     /// How the queue is set up, where another program may have done that.
-    ///
-    /// # Errors
-    /// The queue is unavailable.
     async fn settings(&self) -> Result<Option<Settings>> {
         Ok(None)
     }

@@ -33,12 +33,7 @@ impl PostgresQueue {
     /// A pack that was received is hidden from others for `visibility`.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, visibility: Duration) -> Self {
-        Self {
-            store,
-            clock,
-            visibility,
-            claimed: Arc::default(),
-        }
+        Self { store, clock, visibility, claimed: Arc::default() }
     }
 
     async fn take(&self, max: usize) -> Result<Vec<Received>> {
@@ -46,10 +41,7 @@ impl PostgresQueue {
         let packs = self.store.take_packs(now, now + self.visibility, max).await?;
         let received = packs.into_iter().map(|pack| Received {
             receipt: Receipt(pack.id.to_string()),
-            message: Ok(Message {
-                pack: Some(pack.id),
-                event_ids: pack.event_ids,
-            }),
+            message: Ok(Message { pack: Some(pack.id), event_ids: pack.event_ids }),
         });
         Ok(received.collect())
     }
@@ -114,20 +106,14 @@ impl Queue for PostgresQueue {
         let message = |row: crate::store::DeadLetterRow| DeadMessage {
             receipt: Receipt(row.id.to_string()),
             id: row.id.to_string(),
-            body: encode(&Message {
-                pack: None,
-                event_ids: vec![row.event_id],
-            }),
+            body: encode(&Message { pack: None, event_ids: vec![row.event_id] }),
             reason: Some(row.reason),
         };
         Ok(rows.into_iter().map(message).collect())
     }
 
     async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64> {
-        let ids: Vec<i64> = receipts
-            .iter()
-            .filter_map(|receipt| receipt.0.parse().ok())
-            .collect();
+        let ids: Vec<i64> = receipts.iter().filter_map(|receipt| receipt.0.parse().ok()).collect();
         Ok(self.store.delete_outbox(&ids).await?)
     }
 

@@ -79,11 +79,7 @@ impl SqsQueue {
             .disable_operation_attempt_timeout()
             .build();
         let polling = client.config().to_builder().timeout_config(no_deadline).build();
-        Self {
-            client,
-            polling: Client::from_conf(polling),
-            options,
-        }
+        Self { client, polling: Client::from_conf(polling), options }
     }
 
     /// Sends one batch; returns the positions of the entries that were confirmed.
@@ -91,14 +87,10 @@ impl SqsQueue {
         let mut call = self.client.send_message_batch().queue_url(url);
         for (at, (body, reason)) in entries.into_iter().enumerate() {
             // The position is the entry's id: two equal ids would have the whole batch refused.
-            let mut entry = SendMessageBatchRequestEntry::builder()
-                .id(at.to_string())
-                .message_body(body);
+            let mut entry = SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body);
             if let Some(reason) = reason {
-                let attribute = MessageAttributeValue::builder()
-                    .data_type("String")
-                    .string_value(reason)
-                    .build();
+                let attribute =
+                    MessageAttributeValue::builder().data_type("String").string_value(reason).build();
                 entry = entry.message_attributes("reason", attribute.map_err(|error| invalid(&error))?);
             }
             call = call.entries(entry.build().map_err(|error| invalid(&error))?);
@@ -108,11 +100,7 @@ impl SqsQueue {
             tracing::warn!(code = failed.code, reason = failed.message, "queue entry refused");
         }
         // An HTTP 200 can hold entries that failed: only what is listed as successful is confirmed.
-        Ok(answer
-            .successful
-            .iter()
-            .filter_map(|entry| entry.id.parse().ok())
-            .collect())
+        Ok(answer.successful.iter().filter_map(|entry| entry.id.parse().ok()).collect())
     }
 
     /// Sends `entries` in batches, several at once; returns the positions of those that were confirmed.
@@ -219,14 +207,9 @@ fn deletions(receipts: &[Receipt]) -> Result<Vec<DeleteMessageBatchRequestEntry>
 #[async_trait]
 impl Queue for SqsQueue {
     async fn create(&self) -> Result<()> {
-        let dead = HashMap::from([(
-            QueueAttributeName::MessageRetentionPeriod,
-            RETENTION_SECS.to_owned(),
-        )]);
+        let dead = HashMap::from([(QueueAttributeName::MessageRetentionPeriod, RETENTION_SECS.to_owned())]);
         self.create_one(&self.options.dead_letter_url, dead).await?;
-        let arn = self
-            .attributes(&self.options.dead_letter_url, &[QueueAttributeName::QueueArn])
-            .await?;
+        let arn = self.attributes(&self.options.dead_letter_url, &[QueueAttributeName::QueueArn]).await?;
         let arn = arn
             .get(&QueueAttributeName::QueueArn)
             .ok_or_else(|| QueueError::Unavailable("the dead-letter queue has no ARN".to_owned()))?;
@@ -235,14 +218,8 @@ impl Queue for SqsQueue {
             "maxReceiveCount": MAX_RECEIVES.to_string(),
         });
         let attributes = HashMap::from([
-            (
-                QueueAttributeName::MessageRetentionPeriod,
-                RETENTION_SECS.to_owned(),
-            ),
-            (
-                QueueAttributeName::VisibilityTimeout,
-                self.options.visibility.as_secs().to_string(),
-            ),
+            (QueueAttributeName::MessageRetentionPeriod, RETENTION_SECS.to_owned()),
+            (QueueAttributeName::VisibilityTimeout, self.options.visibility.as_secs().to_string()),
             (QueueAttributeName::RedrivePolicy, redrive.to_string()),
         ]);
         self.create_one(&self.options.url, attributes).await
@@ -250,19 +227,11 @@ impl Queue for SqsQueue {
 
     async fn send(&self, packs: &[Pack]) -> Result<Vec<i64>> {
         let text = |pack: &Pack| {
-            let message = Message {
-                pack: Some(pack.id),
-                event_ids: pack.event_ids.clone(),
-            };
+            let message = Message { pack: Some(pack.id), event_ids: pack.event_ids.clone() };
             (encode(&message), None)
         };
-        let confirmed = self
-            .send_all(&self.options.url, packs.iter().map(text).collect())
-            .await?;
-        Ok(confirmed
-            .into_iter()
-            .filter_map(|at| Some(packs.get(at)?.id))
-            .collect())
+        let confirmed = self.send_all(&self.options.url, packs.iter().map(text).collect()).await?;
+        Ok(confirmed.into_iter().filter_map(|at| Some(packs.get(at)?.id)).collect())
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
@@ -279,17 +248,13 @@ impl Queue for SqsQueue {
             .await
             .map_err(|_| QueueError::Timeout(deadline))?
             .map_err(|error| self.refused(error))?;
-        let received = answer
-            .messages
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|message| {
-                let body = message.body.unwrap_or_default();
-                Some(Received {
-                    receipt: Receipt(message.receipt_handle?),
-                    message: decode(&body).map_err(|error| (body, error)),
-                })
-            });
+        let received = answer.messages.unwrap_or_default().into_iter().filter_map(|message| {
+            let body = message.body.unwrap_or_default();
+            Some(Received {
+                receipt: Receipt(message.receipt_handle?),
+                message: decode(&body).map_err(|error| (body, error)),
+            })
+        });
         Ok(received.collect())
     }
 
@@ -307,11 +272,8 @@ impl Queue for SqsQueue {
     }
 
     async fn send_dead_letters(&self, letters: &[DeadLetter]) -> Result<Vec<usize>> {
-        let entries = letters
-            .iter()
-            .map(|letter| (letter.body.clone(), Some(letter.reason.as_str())));
-        self.send_all(&self.options.dead_letter_url, entries.collect())
-            .await
+        let entries = letters.iter().map(|letter| (letter.body.clone(), Some(letter.reason.as_str())));
+        self.send_all(&self.options.dead_letter_url, entries.collect()).await
     }
 
     async fn dead_letters(
@@ -336,15 +298,10 @@ impl Queue for SqsQueue {
             ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesNotVisible as InFlight,
         };
         let figure = |attributes: &HashMap<QueueAttributeName, String>, name: &QueueAttributeName| {
-            attributes
-                .get(name)
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0)
+            attributes.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
         };
         let main = self.attributes(&self.options.url, &[Visible, InFlight]).await?;
-        let dead = self
-            .attributes(&self.options.dead_letter_url, &[Visible, InFlight])
-            .await?;
+        let dead = self.attributes(&self.options.dead_letter_url, &[Visible, InFlight]).await?;
         Ok(Depth {
             visible: figure(&main, &Visible),
             in_flight: figure(&main, &InFlight),
@@ -356,9 +313,7 @@ impl Queue for SqsQueue {
         use QueueAttributeName::{MessageRetentionPeriod, RedrivePolicy, VisibilityTimeout};
         let wanted = [VisibilityTimeout, RedrivePolicy, MessageRetentionPeriod];
         let main = self.attributes(&self.options.url, &wanted).await?;
-        let dead = self
-            .attributes(&self.options.dead_letter_url, &[MessageRetentionPeriod])
-            .await?;
+        let dead = self.attributes(&self.options.dead_letter_url, &[MessageRetentionPeriod]).await?;
         let secs = |attributes: &HashMap<QueueAttributeName, String>, name: &QueueAttributeName| {
             let text = attributes.get(name).and_then(|text| text.parse().ok());
             Duration::from_secs(text.unwrap_or(0))
@@ -376,8 +331,5 @@ impl Queue for SqsQueue {
 fn max_receives(policy: &str) -> Option<u32> {
     let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
     let count = &policy["maxReceiveCount"];
-    count
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .or_else(|| count.as_u64()?.try_into().ok())
+    count.as_str().and_then(|text| text.parse().ok()).or_else(|| count.as_u64()?.try_into().ok())
 }

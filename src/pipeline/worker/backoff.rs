@@ -13,15 +13,8 @@ const LONGEST: Duration = Duration::from_hours(12);
 #[must_use]
 pub(super) fn wait(schedule: &[Duration], attempt: u32, asked: Option<Duration>, random: f64) -> Duration {
     let step = (attempt.max(1) - 1) as usize;
-    let longest = schedule
-        .get(step)
-        .or(schedule.last())
-        .copied()
-        .unwrap_or_default();
-    longest
-        .mul_f64(f64::midpoint(1.0, random.clamp(0.0, 1.0)))
-        .max(asked.unwrap_or_default())
-        .min(LONGEST)
+    let longest = schedule.get(step).or(schedule.last()).copied().unwrap_or_default();
+    longest.mul_f64(f64::midpoint(1.0, random.clamp(0.0, 1.0))).max(asked.unwrap_or_default()).min(LONGEST)
 }
 
 #[cfg(test)]
@@ -48,10 +41,7 @@ mod tests {
     fn a_retry_after_is_a_minimum_within_the_limit() {
         let hour = Duration::from_secs(3600);
         assert_eq!(wait(&SCHEDULE, 1, Some(hour), 0.5), hour);
-        assert_eq!(
-            wait(&SCHEDULE, 4, Some(Duration::from_secs(5)), 1.0),
-            Duration::from_secs(1800)
-        );
+        assert_eq!(wait(&SCHEDULE, 4, Some(Duration::from_secs(5)), 1.0), Duration::from_secs(1800));
         assert_eq!(wait(&SCHEDULE, 1, Some(Duration::MAX), 0.0), LONGEST);
     }
 
@@ -62,15 +52,9 @@ mod tests {
 
     #[test]
     fn the_four_waits_last_21_to_43_minutes() {
-        let total = |random| -> Duration {
-            (1..=4)
-                .map(|attempt| wait(&SCHEDULE, attempt, None, random))
-                .sum()
-        };
-        assert_eq!(
-            [total(0.0), total(1.0)].map(|total| total.as_secs()),
-            [1275, 2550]
-        );
+        let total =
+            |random| -> Duration { (1..=4).map(|attempt| wait(&SCHEDULE, attempt, None, random)).sum() };
+        assert_eq!([total(0.0), total(1.0)].map(|total| total.as_secs()), [1275, 2550]);
     }
 
     proptest! {

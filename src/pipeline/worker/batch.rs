@@ -17,19 +17,13 @@ pub(super) struct Batches<T> {
 
 impl<T> Clone for Batches<T> {
     fn clone(&self) -> Self {
-        Self {
-            receiver: Arc::clone(&self.receiver),
-            patience: self.patience,
-        }
+        Self { receiver: Arc::clone(&self.receiver), patience: self.patience }
     }
 }
 
 impl<T> Batches<T> {
     pub(super) fn new(receiver: mpsc::Receiver<T>, patience: Duration) -> Self {
-        Self {
-            receiver: Arc::new(Mutex::new(receiver)),
-            patience,
-        }
+        Self { receiver: Arc::new(Mutex::new(receiver)), patience }
     }
 
     /// Takes what has gathered, up to a statement's worth; none when the channel is closed and empty.

@@ -107,17 +107,8 @@ impl Drop for Ticket {
 
 impl Breaker {
     pub(super) fn new(options: Options, places: usize, clock: SharedClock) -> Self {
-        let state = Mutex::new(State::Closed {
-            failures: 0,
-            since: None,
-        });
-        Self {
-            state,
-            changed: Notify::new(),
-            options,
-            places,
-            clock,
-        }
+        let state = Mutex::new(State::Closed { failures: 0, since: None });
+        Self { state, changed: Notify::new(), options, places, clock }
     }
 
     /// Waits until messages may be received, and gives a ticket for each, up to `most`. Tickets that are not needed are
@@ -163,12 +154,7 @@ impl Breaker {
     }
 
     fn tickets(self: &Arc<Self>, n: usize) -> Vec<Ticket> {
-        (0..n)
-            .map(|_| Ticket {
-                breaker: Arc::clone(self),
-                used: false,
-            })
-            .collect()
+        (0..n).map(|_| Ticket { breaker: Arc::clone(self), used: false }).collect()
     }
 
     fn look(&self, most: usize) -> (usize, Option<Duration>) {
@@ -177,10 +163,7 @@ impl Breaker {
         match *state {
             State::Closed { .. } => (most, None),
             State::Suspect { since, next } if next <= now => {
-                *state = State::Suspect {
-                    since,
-                    next: now + SUSPECT_PAUSE,
-                };
+                *state = State::Suspect { since, next: now + SUSPECT_PAUSE };
                 (1, None)
             }
             State::Suspect { next, .. } => (0, Some(next.duration_since(now))),
@@ -190,17 +173,9 @@ impl Breaker {
             }
             State::Open { until, .. } => (0, Some(until.duration_since(now))),
             State::Probe { .. } => (0, None),
-            State::Ramp {
-                room,
-                successes,
-                failures,
-            } => {
+            State::Ramp { room, successes, failures } => {
                 let admitted = room.min(most);
-                *state = State::Ramp {
-                    room: room - admitted,
-                    successes,
-                    failures,
-                };
+                *state = State::Ramp { room: room - admitted, successes, failures };
                 (admitted, None)
             }
         }
@@ -219,18 +194,14 @@ impl Breaker {
     /// The state machine, without its surroundings.
     fn after(&self, state: State, success: bool, now: Instant) -> State {
         match (state, success) {
-            (State::Closed { .. } | State::Suspect { .. }, true) => State::Closed {
-                failures: 0,
-                since: None,
-            },
+            (State::Closed { .. } | State::Suspect { .. }, true) => {
+                State::Closed { failures: 0, since: None }
+            }
             (State::Closed { failures, since }, false) => {
                 let since = since.unwrap_or(now);
                 let failures = failures.saturating_add(1);
                 if self.options.failures == 0 || failures < self.options.failures {
-                    State::Closed {
-                        failures,
-                        since: Some(since),
-                    }
+                    State::Closed { failures, since: Some(since) }
                 } else {
                     self.suspected(since, now, now + SUSPECT_PAUSE)
                 }
@@ -238,50 +209,22 @@ impl Breaker {
             (State::Suspect { since, next }, false) => self.suspected(since, now, next),
             (State::Probe { pause }, false) => {
                 let pause = (pause * 2).min(LONGEST_PAUSE);
-                State::Open {
-                    until: now + pause,
-                    pause,
-                }
+                State::Open { until: now + pause, pause }
             }
-            (State::Probe { .. }, true) => State::Ramp {
-                room: 2,
-                successes: 1,
-                failures: 0,
-            },
+            (State::Probe { .. }, true) => State::Ramp { room: 2, successes: 1, failures: 0 },
             (State::Ramp { room, successes, .. }, true) => {
                 if successes + 1 >= self.places {
-                    State::Closed {
-                        failures: 0,
-                        since: None,
-                    }
+                    State::Closed { failures: 0, since: None }
                 } else {
-                    State::Ramp {
-                        room: room + 2,
-                        successes: successes + 1,
-                        failures: 0,
-                    }
+                    State::Ramp { room: room + 2, successes: successes + 1, failures: 0 }
                 }
             }
-            (
-                State::Ramp {
-                    room,
-                    successes,
-                    failures,
-                },
-                false,
-            ) => {
+            (State::Ramp { room, successes, failures }, false) => {
                 let failures = failures + 1;
                 if failures >= self.options.failures.clamp(1, RELAPSE) {
-                    State::Open {
-                        until: now + FIRST_PAUSE,
-                        pause: FIRST_PAUSE,
-                    }
+                    State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE }
                 } else {
-                    State::Ramp {
-                        room: room + 1,
-                        successes,
-                        failures,
-                    }
+                    State::Ramp { room: room + 1, successes, failures }
                 }
             }
             // The last of those that were under way when it opened.
@@ -294,10 +237,7 @@ impl Breaker {
         if now.duration_since(since) < self.options.after {
             return State::Suspect { since, next };
         }
-        State::Open {
-            until: now + FIRST_PAUSE,
-            pause: FIRST_PAUSE,
-        }
+        State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE }
     }
 
     fn give_back(&self) {
@@ -306,16 +246,8 @@ impl Breaker {
         match *state {
             // There was no message to try with: the next poll may try at once.
             State::Probe { pause } => *state = State::Open { until: now, pause },
-            State::Ramp {
-                room,
-                successes,
-                failures,
-            } => {
-                *state = State::Ramp {
-                    room: room + 1,
-                    successes,
-                    failures,
-                }
+            State::Ramp { room, successes, failures } => {
+                *state = State::Ramp { room: room + 1, successes, failures }
             }
             State::Suspect { since, .. } => *state = State::Suspect { since, next: now },
             State::Closed { .. } | State::Open { .. } => return,
@@ -327,10 +259,7 @@ impl Breaker {
     fn tell(&self, before: State, after: State) {
         match (before, after) {
             (State::Closed { .. }, State::Suspect { .. }) => {
-                tracing::warn!(
-                    failures = self.options.failures,
-                    "breaker suspects the receiver to be down"
-                );
+                tracing::warn!(failures = self.options.failures, "breaker suspects the receiver to be down");
             }
             (State::Closed { .. } | State::Suspect { .. }, State::Open { pause, .. }) => {
                 tracing::warn!(
@@ -343,10 +272,7 @@ impl Breaker {
                 tracing::warn!(pause_secs = pause.as_secs(), "breaker opened again");
             }
             (State::Probe { .. }, State::Open { pause, .. }) => {
-                tracing::warn!(
-                    pause_secs = pause.as_secs(),
-                    "breaker stays open: the probe failed"
-                );
+                tracing::warn!(pause_secs = pause.as_secs(), "breaker stays open: the probe failed");
             }
             (State::Probe { .. }, State::Ramp { .. }) => {
                 tracing::info!("breaker ramping up");

@@ -52,11 +52,7 @@ impl Buffer {
                 let messages = (room / usual).clamp(1, most);
                 let events = (messages * usual).min(room);
                 self.events.fetch_add(events, Ordering::Relaxed);
-                return Reserved {
-                    buffer: self,
-                    events,
-                    messages,
-                };
+                return Reserved { buffer: self, events, messages };
             }
             changed.await;
         }
@@ -108,9 +104,7 @@ impl Reserved<'_> {
     pub(super) fn used(&self, messages: usize, events: usize) {
         self.buffer.events.fetch_add(events, Ordering::Relaxed);
         if messages > 0 {
-            self.buffer
-                .usual_pack
-                .store(events.div_ceil(messages), Ordering::Relaxed);
+            self.buffer.usual_pack.store(events.div_ceil(messages), Ordering::Relaxed);
         }
     }
 }
@@ -241,12 +235,8 @@ mod tests {
     #[test]
     fn a_pack_is_settled_with_its_last_event() {
         let wait = Duration::from_secs(5);
-        let pack = OpenPack::new(
-            Some(7),
-            vec![Uuid::nil(); 3],
-            Receipt("r".to_owned()),
-            SystemClock.monotonic(),
-        );
+        let pack =
+            OpenPack::new(Some(7), vec![Uuid::nil(); 3], Receipt("r".to_owned()), SystemClock.monotonic());
         assert!(pack.done().is_none());
         assert!(pack.later(Uuid::from_u128(2), wait).is_none());
         let settled = pack.done().expect("it was the last");
@@ -255,12 +245,8 @@ mod tests {
 
     #[test]
     fn a_pack_with_an_event_of_unknown_state_is_not_settled() {
-        let pack = OpenPack::new(
-            Some(7),
-            vec![Uuid::nil(); 2],
-            Receipt("r".to_owned()),
-            SystemClock.monotonic(),
-        );
+        let pack =
+            OpenPack::new(Some(7), vec![Uuid::nil(); 2], Receipt("r".to_owned()), SystemClock.monotonic());
         assert!(pack.unknown().is_none());
         assert!(pack.done().is_none());
     }

@@ -37,10 +37,7 @@ pub(super) struct Gate {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self {
-            state: watch::Sender::new(State::Unchecked),
-            last_pause: Mutex::default(),
-        }
+        Self { state: watch::Sender::new(State::Unchecked), last_pause: Mutex::default() }
     }
 }
 
@@ -48,11 +45,7 @@ impl Gate {
     /// Waits until events may be leased.
     pub(super) async fn opened(&self) {
         // The sender lives as long as the pool.
-        let _ = self
-            .state
-            .subscribe()
-            .wait_for(|state| *state == State::Open)
-            .await;
+        let _ = self.state.subscribe().wait_for(|state| *state == State::Open).await;
     }
 
     /// The current instant, unless the machine's clock jumped since it was found right.
@@ -129,11 +122,7 @@ async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
         }
         return gate.set(State::WrongClock);
     }
-    gate.set(if since.is_some() {
-        State::Paused
-    } else {
-        State::Open
-    });
+    gate.set(if since.is_some() { State::Paused } else { State::Open });
 }
 
 #[cfg(test)]
@@ -159,10 +148,7 @@ mod tests {
     #[test]
     fn a_clock_that_jumped_since_its_check_leases_nothing() {
         let machine = Arc::new(SettableClock::new(DateTime::UNIX_EPOCH));
-        let (gate, clock) = (
-            Gate::default(),
-            SteadyClock::new(Arc::clone(&machine) as SharedClock),
-        );
+        let (gate, clock) = (Gate::default(), SteadyClock::new(Arc::clone(&machine) as SharedClock));
         clock.agreed(clock.reading(), clock.monotonic());
         let now = |secs| {
             machine.set(DateTime::UNIX_EPOCH + TimeDelta::seconds(secs));

@@ -58,21 +58,14 @@ enum Work {
 impl IncomingState {
     fn push(&mut self, pack: &Arc<OpenPack>) {
         let events = pack.event_ids.iter();
-        self.waiting
-            .extend(events.map(|event| (Arc::clone(pack), *event)));
+        self.waiting.extend(events.map(|event| (Arc::clone(pack), *event)));
     }
 }
 
 impl Incoming {
     pub(super) fn new(packs: mpsc::Receiver<Arc<OpenPack>>, polling: Polling) -> Arc<Self> {
-        let state = IncomingState {
-            packs,
-            waiting: VecDeque::new(),
-        };
-        Arc::new(Self {
-            state: Mutex::new(state),
-            polling,
-        })
+        let state = IncomingState { packs, waiting: VecDeque::new() };
+        Arc::new(Self { state: Mutex::new(state), polling })
     }
 
     /// The next work; none when all polls have ended and nothing waits. One lane at a time: the other waits behind it.
@@ -87,10 +80,7 @@ impl Incoming {
                 state.push(&pack);
                 continue;
             };
-            let waited = shared
-                .clock
-                .monotonic()
-                .saturating_duration_since(first.received_at);
+            let waited = shared.clock.monotonic().saturating_duration_since(first.received_at);
             let left = (shared.options.visibility / 3).saturating_sub(waited);
             if soft.is_cancelled() || left.is_zero() {
                 let old = Arc::clone(first);
@@ -116,10 +106,7 @@ fn take_old(waiting: &mut VecDeque<Event>, old: &Arc<OpenPack>, all: bool) -> Ve
     if all {
         return waiting.drain(..).collect();
     }
-    let n = waiting
-        .iter()
-        .take_while(|(pack, _)| Arc::ptr_eq(pack, old))
-        .count();
+    let n = waiting.iter().take_while(|(pack, _)| Arc::ptr_eq(pack, old)).count();
     waiting.drain(..n).collect()
 }
 
@@ -181,9 +168,7 @@ pub(super) async fn run(
         match work {
             Work::Return(events) => {
                 shared.buffer.left(events.len());
-                let packs = events
-                    .iter()
-                    .filter_map(|(pack, id)| pack.later(*id, Duration::ZERO));
+                let packs = events.iter().filter_map(|(pack, id)| pack.later(*id, Duration::ZERO));
                 settle(packs, &settled).await?;
             }
             Work::Lease(events, places, tickets) => {
@@ -304,16 +289,9 @@ async fn settle_others(shared: &Shared, packs: Packs, soft: &CancellationToken, 
     let ids: Vec<Uuid> = packs.keys().copied().collect();
     let looked = match request(shared, Uuid::nil()).filter(|_| !soft.is_cancelled()) {
         Some(request) => shared.store.not_leased(request, &ids).await,
-        None => Ok(NotLeased {
-            locked: ids,
-            ..NotLeased::default()
-        }),
+        None => Ok(NotLeased { locked: ids, ..NotLeased::default() }),
     };
-    let NotLeased {
-        ended,
-        locked,
-        unknown_kind,
-    } = match looked {
+    let NotLeased { ended, locked, unknown_kind } = match looked {
         Ok(looked) => looked,
         Err(error) => {
             tracing::warn!(error = chain(&error), events = packs.len(), "lease check failed");
@@ -322,11 +300,7 @@ async fn settle_others(shared: &Shared, packs: Packs, soft: &CancellationToken, 
         }
     };
     note(&ended);
-    let wait = if soft.is_cancelled() {
-        Duration::ZERO
-    } else {
-        LOCKED_FOR
-    };
+    let wait = if soft.is_cancelled() { Duration::ZERO } else { LOCKED_FOR };
     let mut left: HashMap<Uuid, Duration> = locked.into_iter().map(|id| (id, wait)).collect();
     left.extend(unknown_kind.into_iter().map(|id| (id, UNKNOWN_FOR)));
     counter!("bday_events_deferred_total").increment(left.len() as u64);
@@ -340,11 +314,7 @@ async fn settle_others(shared: &Shared, packs: Packs, soft: &CancellationToken, 
 
 fn note(ended: &[(Uuid, EventState)]) {
     for (event_id, state) in ended {
-        let reason = if *state == EventState::Cancelled {
-            Reason::UserDeleted
-        } else {
-            Reason::Late
-        };
+        let reason = if *state == EventState::Cancelled { Reason::UserDeleted } else { Reason::Late };
         counter!(format!("bday_events_{state}_total"), "reason" => reason.as_str()).increment(1);
         tracing::info!(%event_id, %state, %reason, "event ended without an attempt");
     }
@@ -370,9 +340,7 @@ async fn deliver(
                 message: text,
                 due_at: lease.due_at,
             };
-            hard.run_until_cancelled(shared.channel.send(&greeting))
-                .await
-                .unwrap_or_else(broken_off)
+            hard.run_until_cancelled(shared.channel.send(&greeting)).await.unwrap_or_else(broken_off)
         }
         Err(text) => Sent::failed(AttemptOutcome::Failed, Verdict::GiveUp, Reason::Template, text),
     };
@@ -382,13 +350,7 @@ async fn deliver(
         Some(Reason::Shutdown | Reason::Template) => drop(ticket),
         _ => ticket.note(sent.verdict == Verdict::Done),
     }
-    let outcome = Finished {
-        lease,
-        lease_id,
-        sent,
-        started_at,
-        finished_at: shared.clock.now(),
-    };
+    let outcome = Finished { lease, lease_id, sent, started_at, finished_at: shared.clock.now() };
     // Where recording is behind, this waits and holds its place, so that polling stops too.
     let _ = finished.send(outcome).await;
     drop(place);

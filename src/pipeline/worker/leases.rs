@@ -90,11 +90,7 @@ pub(super) async fn extend(shared: &Shared, ids: &[Uuid]) -> bool {
     let kept = match tokio::time::timeout(shared.options.visibility / BEATS, extended).await {
         Ok(Ok(kept)) => kept,
         Ok(Err(error)) => {
-            tracing::warn!(
-                error = chain(&error),
-                leases = ids.len(),
-                "extending leases failed"
-            );
+            tracing::warn!(error = chain(&error), leases = ids.len(), "extending leases failed");
             return false;
         }
         Err(_) => {
@@ -104,10 +100,7 @@ pub(super) async fn extend(shared: &Shared, ids: &[Uuid]) -> bool {
     };
     counter!("bday_leases_extended_total").increment(kept.len() as u64);
     let still_open = shared.leases.ids();
-    for id in ids
-        .iter()
-        .filter(|id| !kept.contains(id) && still_open.contains(id))
-    {
+    for id in ids.iter().filter(|id| !kept.contains(id) && still_open.contains(id)) {
         tracing::warn!(lease_id = %id, "lease lost");
         shared.leases.forget(*id);
     }

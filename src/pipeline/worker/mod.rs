@@ -167,28 +167,17 @@ impl Pool {
 
     /// Works until `soft` is cancelled, then ends what is in flight, and returns when all of it is recorded. `hard` breaks off the
     /// requests that are still in flight; they are recorded as unknown and retried.
-    ///
-    /// # Errors
-    /// A part panicked or ended by itself.
     pub async fn run(&self, soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
         self.operate(Polling::UntilStopped, soft, hard).await
     }
 
     /// Works on what the queue has at this moment, and returns when all of it is recorded: for simulated years and for tests,
     /// which drive the work.
-    ///
-    /// # Errors
-    /// A part panicked.
     pub async fn run_once(&self) -> anyhow::Result<()> {
         if self.0.store.pause().await?.is_some() {
             return Ok(());
         }
-        self.operate(
-            Polling::UntilEmpty,
-            CancellationToken::new(),
-            CancellationToken::new(),
-        )
-        .await
+        self.operate(Polling::UntilEmpty, CancellationToken::new(), CancellationToken::new()).await
     }
 
     async fn operate(
@@ -259,14 +248,7 @@ impl Pool {
         let busy = Arc::new(tokio::sync::Notify::new());
         for number in 0..polls {
             let (shared, packs) = (Arc::clone(shared), packs_in.clone());
-            parts.spawn(receive::run(
-                shared,
-                number,
-                polling,
-                Arc::clone(&busy),
-                packs,
-                soft.clone(),
-            ));
+            parts.spawn(receive::run(shared, number, polling, Arc::clone(&busy), packs, soft.clone()));
         }
         for _ in 0..LANES {
             parts.spawn(lanes::run(

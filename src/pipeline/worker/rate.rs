@@ -19,12 +19,7 @@ impl Rate {
     /// Admits `per_second`, and at once what fills the bucket in `burst`, but at least one. 0 is no limit.
     pub(super) fn new(per_second: u32, burst: Duration, clock: SharedClock) -> Self {
         let capacity = (f64::from(per_second) * burst.as_secs_f64()).max(1.0);
-        Self {
-            per_second,
-            capacity,
-            bucket: Mutex::new((capacity, clock.monotonic())),
-            clock,
-        }
+        Self { per_second, capacity, bucket: Mutex::new((capacity, clock.monotonic())), clock }
     }
 
     /// Waits until at least one request is admitted, and takes up to `most`.
@@ -104,14 +99,8 @@ mod tests {
                 watch.pass(TENTH / 4);
                 passed.push(rate.try_take(usize::MAX, watch.monotonic()).unwrap_or(0));
             }
-            let most = passed
-                .windows(40)
-                .map(|second| second.iter().sum::<usize>())
-                .max();
-            assert!(
-                most <= Some(per_second as usize + at_once),
-                "{per_second}: {most:?}"
-            );
+            let most = passed.windows(40).map(|second| second.iter().sum::<usize>()).max();
+            assert!(most <= Some(per_second as usize + at_once), "{per_second}: {most:?}");
             let all: usize = passed.iter().sum();
             assert!(all >= per_second as usize * 10, "{per_second}: {all} in 10 s");
         }

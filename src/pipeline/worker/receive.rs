@@ -121,12 +121,7 @@ fn open(shared: &Shared, messages: Vec<Received>) -> (Vec<Arc<OpenPack>>, Vec<(R
     let (mut opened, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
     for Received { receipt, message } in messages {
         match message {
-            Ok(message) => opened.push(OpenPack::new(
-                message.pack,
-                message.event_ids,
-                receipt,
-                received_at,
-            )),
+            Ok(message) => opened.push(OpenPack::new(message.pack, message.event_ids, receipt, received_at)),
             Err((body, error)) => {
                 tracing::warn!(%error, "unreadable message moved to the dead-letter queue");
                 counter!("bday_messages_unreadable_total").increment(1);
@@ -149,10 +144,7 @@ async fn bury(shared: &Shared, messages: Vec<(Receipt, DeadLetter)>) {
         Ok(moved) => moved,
         Err(error) => return tracing::warn!(%error, "dead letters not sent"),
     };
-    let moved: Vec<Receipt> = moved
-        .into_iter()
-        .filter_map(|at| receipts.get(at).cloned())
-        .collect();
+    let moved: Vec<Receipt> = moved.into_iter().filter_map(|at| receipts.get(at).cloned()).collect();
     if let Err(error) = shared.queue.ack(&moved).await {
         tracing::warn!(%error, "ack failed");
     }

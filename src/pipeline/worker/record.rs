@@ -50,9 +50,8 @@ pub(super) async fn run(
 async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken) -> Vec<Finished> {
     let now = shared.clock.now();
     let mut locked = Vec::new();
-    let (delivered, failed): (Vec<Finished>, Vec<Finished>) = batch
-        .into_iter()
-        .partition(|one| one.sent.verdict == Verdict::Done);
+    let (delivered, failed): (Vec<Finished>, Vec<Finished>) =
+        batch.into_iter().partition(|one| one.sent.verdict == Verdict::Done);
     if !delivered.is_empty() {
         let outcomes = Outcomes::Delivered(delivered.iter().map(delivery).collect());
         if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
@@ -82,14 +81,12 @@ fn split(
     recorded: &Recorded,
     locked: &mut Vec<Finished>,
 ) -> Vec<Finished> {
-    let (mut held, ended): (Vec<Finished>, Vec<Finished>) = batch
-        .into_iter()
-        .partition(|one| recorded.locked.contains(&one.lease.event_id));
+    let (mut held, ended): (Vec<Finished>, Vec<Finished>) =
+        batch.into_iter().partition(|one| recorded.locked.contains(&one.lease.event_id));
     locked.append(&mut held);
     shared.leases.recorded(ended.iter().map(|one| one.lease_id));
-    let (recorded, lost): (Vec<Finished>, Vec<Finished>) = ended
-        .into_iter()
-        .partition(|one| recorded.events.contains(&one.lease.event_id));
+    let (recorded, lost): (Vec<Finished>, Vec<Finished>) =
+        ended.into_iter().partition(|one| recorded.events.contains(&one.lease.event_id));
     for one in lost {
         counter!("bday_leases_lost_total").increment(1);
         tracing::warn!(event_id = %one.lease.event_id, attempt = one.lease.attempt, "lease lost before the record");
@@ -136,11 +133,7 @@ async fn until_recorded(shared: &Shared, hard: &CancellationToken, outcomes: &Ou
                 tracing::warn!(error = chain(&error), "recording failed");
             }
         }
-        if hard
-            .run_until_cancelled(tokio::time::sleep(PAUSE))
-            .await
-            .is_none()
-        {
+        if hard.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
             tracing::error!("shut down before recording outcomes; the events will be retried");
             return None;
         }
@@ -160,13 +153,7 @@ fn delivery(finished: &Finished) -> Delivery {
 
 /// The one place where a failed attempt decides what becomes of its event.
 fn failure(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Failure {
-    let Finished {
-        lease,
-        lease_id,
-        sent,
-        started_at,
-        finished_at,
-    } = finished;
+    let Finished { lease, lease_id, sent, started_at, finished_at } = finished;
     let reason = sent.reason.unwrap_or(Reason::Status);
     let last = u32::try_from(lease.tries).unwrap_or(0) >= shared.options.max_attempts;
     let next = match sent.verdict {

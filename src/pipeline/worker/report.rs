@@ -27,13 +27,7 @@ struct Minute {
 
 impl Default for Minute {
     fn default() -> Self {
-        Self {
-            delivered: 0,
-            failed: 0,
-            dead: 0,
-            longest: Duration::ZERO,
-            lateness: Box::new([0; BUCKETS]),
-        }
+        Self { delivered: 0, failed: 0, dead: 0, longest: Duration::ZERO, lateness: Box::new([0; BUCKETS]) }
     }
 }
 
@@ -78,10 +72,8 @@ impl Figures {
         if self.recent.len() > RATE_MINUTES {
             self.recent.pop_front();
         }
-        let (delivered, failed) = self
-            .recent
-            .iter()
-            .fold((0, 0), |sum, minute| (sum.0 + minute.0, sum.1 + minute.1));
+        let (delivered, failed) =
+            self.recent.iter().fold((0, 0), |sum, minute| (sum.0 + minute.0, sum.1 + minute.1));
         let attempts = (delivered + failed).max(1);
         (minute, failed as f64 * 100.0 / attempts as f64)
     }
@@ -163,11 +155,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(per_mille(&mut figures), 1);
         }
-        assert_eq!(
-            per_mille(&mut figures),
-            1000,
-            "the crowd is over five minutes ago"
-        );
+        assert_eq!(per_mille(&mut figures), 1000, "the crowd is over five minutes ago");
         assert_eq!(per_mille(&mut figures), 0, "and so is the failure");
     }
 

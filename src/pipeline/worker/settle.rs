@@ -22,10 +22,7 @@ async fn settle(shared: &Shared, batch: Vec<Settled>) {
     let (mut done, mut deferred) = (Vec::with_capacity(batch.len()), Vec::new());
     let mut receipts: Vec<Receipt> = Vec::with_capacity(batch.len());
     for one in batch {
-        let pack = one.pack.map(|id| Pack {
-            id,
-            event_ids: one.event_ids,
-        });
+        let pack = one.pack.map(|id| Pack { id, event_ids: one.event_ids });
         match (pack, one.later.is_empty()) {
             (Some(pack), true) => done.push(pack),
             (Some(pack), false) => deferred.push(Deferred {

@@ -52,9 +52,6 @@ impl Store {
     }
 
     /// The same for a request of the API, whose row in the audit log is committed together with the deletion.
-    ///
-    /// # Errors
-    /// As [`Store::delete_user`].
     pub async fn delete_user_by(
         &self,
         now: DateTime<Utc>,
@@ -77,10 +74,7 @@ impl Store {
                 return Ok(Deleted::OtherVersion);
             }
             forget_answers(&mut transaction, id).await?;
-            sqlx::query("DELETE FROM users WHERE id = $1")
-                .bind(id)
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query("DELETE FROM users WHERE id = $1").bind(id).execute(&mut *transaction).await?;
             let cancelled = forget_events(&mut transaction, now, &[id]).await?;
             remember(&mut transaction, key, now, id, user.external_id.as_deref()).await?;
             if let Some(write) = write {
@@ -94,9 +88,6 @@ impl Store {
     }
 
     /// Blurs the events of deleted users that were being delivered at the deletion and have ended, up to the limit of one pass.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn blur_events(&self, now: DateTime<Utc>) -> Result<()> {
         self.in_time(async {
             let mut transaction = self.begin().await?;
@@ -129,9 +120,6 @@ impl Store {
     }
 
     /// Forgets users who were deleted long ago, in batches, up to the limit of one round.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn forget_former_users(&self, now: DateTime<Utc>) -> Result<()> {
         self.forget(
             now - REMEMBERED,

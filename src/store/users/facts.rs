@@ -38,16 +38,11 @@ pub struct Facts {
 
 impl Store {
     /// What is on record about `who`; none for a name that no user has, or had and left a trace.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable, or a row holds what this binary cannot read.
     pub async fn facts(&self, who: UserRef<'_>) -> Result<Option<Facts>> {
         let key = self.installation_key().await?;
         self.in_time(async {
             // One moment for all of it: otherwise an event could be missing in the one part and there in the other.
-            let mut transaction = self
-                .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                .await?;
+            let mut transaction = self.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             let user = one_user(&mut *transaction, who).await?;
             let former = match user {
                 None => former(&mut transaction, key, who).await?,
@@ -76,9 +71,8 @@ impl Store {
             )
             .fetch_all(&mut *transaction)
             .await?;
-            let pause = sqlx::query_as("SELECT since, reason FROM pauses")
-                .fetch_optional(&mut *transaction)
-                .await?;
+            let pause =
+                sqlx::query_as("SELECT since, reason FROM pauses").fetch_optional(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(Some(Facts {
                 user_id,
@@ -126,10 +120,7 @@ async fn events(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Resu
     .fetch_all(&mut **transaction)
     .await?;
     let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
-    let attempts: Vec<Attempt> = sqlx::query_as(ATTEMPTS)
-        .bind(ids)
-        .fetch_all(&mut **transaction)
-        .await?;
+    let attempts: Vec<Attempt> = sqlx::query_as(ATTEMPTS).bind(ids).fetch_all(&mut **transaction).await?;
     let mut by_event: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
     for attempt in attempts {
         by_event.entry(attempt.event_id).or_default().push(attempt);

@@ -46,9 +46,6 @@ pub(super) struct Reserved([u8; 32]);
 
 impl Store {
     /// Deletes expired keys with their answers, in batches, up to the limit of one round.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn forget_idempotency_keys(&self, now: DateTime<Utc>) -> Result<()> {
         self.forget(
             now - KEY_LIFE,
@@ -98,11 +95,7 @@ pub(super) async fn reserve(
         .fetch_one(&mut **transaction)
         .await?;
     Ok(Err(match (id, answer) {
-        (Some(id), Some(answer)) if same == Some(true) => Repeated::Before(Before {
-            id,
-            created_at,
-            answer,
-        }),
+        (Some(id), Some(answer)) if same == Some(true) => Repeated::Before(Before { id, created_at, answer }),
         (Some(_), Some(_)) => Repeated::KeyTaken,
         // The hash of the request was deleted as well.
         _ => Repeated::DeletedSince,

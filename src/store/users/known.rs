@@ -48,9 +48,7 @@ impl Known {
             if former {
                 known.former.extend(external_id.map(|name| (name, id)));
             } else {
-                known
-                    .by_external_id
-                    .extend(external_id.clone().map(|name| (name, id)));
+                known.by_external_id.extend(external_id.clone().map(|name| (name, id)));
                 known.external_ids.insert(id, external_id);
             }
         }
@@ -67,11 +65,7 @@ impl Known {
     /// [`StoreError::Overtaken`]: one of `ids` was written since the lookup.
     pub(super) fn check(&self, locked: &HashMap<Uuid, Locked>, ids: &[Uuid]) -> Result<()> {
         let same = |id| self.external_ids.get(id) == locked.get(id).map(|row| &row.external_id);
-        if ids.iter().all(same) {
-            Ok(())
-        } else {
-            Err(StoreError::Overtaken)
-        }
+        if ids.iter().all(same) { Ok(()) } else { Err(StoreError::Overtaken) }
     }
 }
 

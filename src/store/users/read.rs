@@ -30,18 +30,12 @@ pub struct UserPage {
 
 impl Store {
     /// One user.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable, or the row holds what this binary cannot read.
     pub async fn user(&self, who: UserRef<'_>) -> Result<Option<User>> {
         self.in_time(one_user(&self.pool, who)).await
     }
 
     /// Up to `limit` users with an id over `after`, by id. Whom this binary cannot read is passed over, and named in the log:
     /// the trouble of one person must not be everybody's.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn list_users(&self, filter: &UserFilter, after: Uuid, limit: u32) -> Result<UserPage> {
         self.in_time(async {
             let mut query = users_with_dates(|query| {
@@ -59,9 +53,6 @@ impl Store {
     }
 
     /// When each of `ids` was created, UTC.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn users_created_at(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, DateTime<Utc>>> {
         self.in_time(async {
             let rows: Vec<(Uuid, DateTime<Utc>)> =

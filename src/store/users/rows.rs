@@ -68,8 +68,7 @@ pub(super) async fn one_user(executor: impl PgExecutor<'_>, who: UserRef<'_>) ->
 /// The rows of [`users_with_dates`], those of each user together with its id.
 pub(super) fn by_user(rows: &[PgRow]) -> impl Iterator<Item = (Uuid, &[PgRow])> {
     let id = |row: &PgRow| row.try_get::<Uuid, _>(0).ok();
-    rows.chunk_by(move |one, next| id(one) == id(next))
-        .filter_map(move |rows| Some((id(&rows[0])?, rows)))
+    rows.chunk_by(move |one, next| id(one) == id(next)).filter_map(move |rows| Some((id(&rows[0])?, rows)))
 }
 
 /// The user in the rows of one. By position: to look each name up takes longer than all else.
@@ -109,11 +108,7 @@ pub(super) fn user(rows: &[PgRow]) -> Result<User> {
 type DateColumns = (Option<i16>, i16, i16);
 
 pub(super) fn date_columns(date: AnnualDate) -> DateColumns {
-    (
-        date.year().map(|year| year as i16),
-        date.month() as i16,
-        date.day() as i16,
-    )
+    (date.year().map(|year| year as i16), date.month() as i16, date.day() as i16)
 }
 
 fn date(year: Option<i16>, month: i16, day: i16) -> Result<AnnualDate> {
@@ -135,9 +130,6 @@ fn send_at(user: Uuid, time: Option<NaiveTime>) -> Result<Option<SendAt>> {
 }
 
 fn leap_day(user: Uuid, rule: Option<&str>) -> Result<Option<LeapDay>> {
-    rule.map(|rule| {
-        rule.parse()
-            .map_err(|error| StoreError::Unreadable(format!("user {user}: {error}")))
-    })
-    .transpose()
+    rule.map(|rule| rule.parse().map_err(|error| StoreError::Unreadable(format!("user {user}: {error}"))))
+        .transpose()
 }

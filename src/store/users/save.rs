@@ -27,10 +27,7 @@ impl<'a> ApiRequest<'a> {
     /// A request without a name.
     #[must_use]
     pub fn of(write: &'a ApiWrite) -> Self {
-        Self {
-            write,
-            idempotency: None,
-        }
+        Self { write, idempotency: None }
     }
 }
 
@@ -116,59 +113,32 @@ impl Store {
             };
             let current = match locked.get(&id) {
                 None => None,
-                Some(row) => Some(Current {
-                    version: row.version,
-                    user: read(&mut transaction, id).await?,
-                }),
+                Some(row) => Some(Current { version: row.version, user: read(&mut transaction, id).await? }),
             };
             let new = match edit(current) {
                 Ok(new) => new,
                 Err(refusal) => return Ok(Saved::Refused(refusal)),
             };
-            let row = Row {
-                id,
-                external_id: new.external_id.as_deref(),
-                user: &new,
-            };
+            let row = Row { id, external_id: new.external_id.as_deref(), user: &new };
             let through = planned_through(&mut transaction, schedule, now).await?;
-            let terms = Terms {
-                key,
-                schedule,
-                now,
-                through,
-            };
+            let terms = Terms { key, schedule, now, through };
             let result = upsert(&mut transaction, terms, &[row], &locked).await;
             let new_user = locked.is_empty();
-            let (written, events) = result.map_err(|error| {
-                if new_user {
-                    error.taken_is_overtaken()
-                } else {
-                    error
-                }
-            })?;
+            let (written, events) =
+                result.map_err(|error| if new_user { error.taken_is_overtaken() } else { error })?;
             let created = written.get(&id) == Some(&Written::Created);
-            let user = if created {
-                new.created(id, now)
-            } else {
-                read(&mut transaction, id).await??
-            };
+            let user = if created { new.created(id, now) } else { read(&mut transaction, id).await?? };
             if let Some(reserved) = reserved {
                 let answer = serde_json::to_string(&user.clone().known_to(schedule)).unwrap_or_default();
                 reserved.answer(&mut transaction, id, answer).await?;
             }
             if let Some(write) = write {
-                write
-                    .insert(&mut transaction, id, if created { CREATED } else { CHANGED })
-                    .await?;
+                write.insert(&mut transaction, id, if created { CREATED } else { CHANGED }).await?;
             }
             transaction.commit().await?;
             events.count();
             let user = Box::new(user);
-            Ok(if created {
-                Saved::Created(user)
-            } else {
-                Saved::Changed(user)
-            })
+            Ok(if created { Saved::Created(user) } else { Saved::Changed(user) })
         }))
         .await
     }

@@ -59,9 +59,6 @@ struct Match {
 impl Store {
     /// Up to `limit` users behind `after` of whom "first name, blank, last name", the last name or the external id begins with
     /// `search`, in any case; only those in `zone`, if one is given.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable.
     pub async fn search_users(
         &self,
         search: &str,
@@ -133,10 +130,7 @@ fn statement(at_once: u32) -> String {
         let union = if at > 0 { " UNION ALL " } else { "" };
         let _ = write!(statement, "{union}(SELECT {key} AS key, u.id, u.time_zone, true");
         for other in SEARCHED.iter().filter(|other| *other != key) {
-            let _ = write!(
-                statement,
-                " AND NOT coalesce({other} >= lower($1) AND {other} < {key}, false)"
-            );
+            let _ = write!(statement, " AND NOT coalesce({other} >= lower($1) AND {other} < {key}, false)");
         }
         let _ = write!(
             statement,

@@ -46,12 +46,7 @@ pub(super) async fn upsert(
     rows: &[Row<'_>],
     locked: &HashMap<Uuid, Locked>,
 ) -> Result<(HashMap<Uuid, Written>, WrittenEvents)> {
-    let Terms {
-        schedule,
-        now,
-        through,
-        ..
-    } = terms;
+    let Terms { schedule, now, through, .. } = terms;
     let mut changed = Vec::new();
     if !locked.is_empty() {
         note_leap_day_rules(transaction, schedule, now, rows).await?;
@@ -62,43 +57,25 @@ pub(super) async fn upsert(
         .fetch_all(&mut **transaction)
         .await?;
     // An id that was free at the lock was taken by another transaction.
-    if written
-        .iter()
-        .any(|(id, created)| *created == locked.contains_key(id))
-    {
+    if written.iter().any(|(id, created)| *created == locked.contains_key(id)) {
         return Err(StoreError::Overtaken);
     }
     let outcome = |created| {
-        if created {
-            Written::Created
-        } else {
-            Written::Updated
-        }
+        if created { Written::Created } else { Written::Updated }
     };
-    let written: HashMap<Uuid, Written> = written
-        .into_iter()
-        .map(|(id, created)| (id, outcome(created)))
-        .collect();
-    let created = || {
-        rows.iter()
-            .filter(|row| written.get(&row.id) == Some(&Written::Created))
-    };
+    let written: HashMap<Uuid, Written> =
+        written.into_iter().map(|(id, created)| (id, outcome(created))).collect();
+    let created = || rows.iter().filter(|row| written.get(&row.id) == Some(&Written::Created));
     check_former_ids(transaction, terms.key, created()).await?;
     let mut events = WrittenEvents::default();
     if let Some(through) = through {
         let occasions = created().flat_map(|row| occasions_of(row, now));
         let new: Vec<_> = occasions
-            .flat_map(|occasion| {
-                schedule
-                    .events_through(&occasion, now, through)
-                    .collect::<Vec<_>>()
-            })
+            .flat_map(|occasion| schedule.events_through(&occasion, now, through).collect::<Vec<_>>())
             .collect();
         events = insert_events(transaction, now, &new).await?;
     }
-    let updated = written
-        .iter()
-        .filter(|(_, outcome)| **outcome == Written::Updated);
+    let updated = written.iter().filter(|(_, outcome)| **outcome == Written::Updated);
     let updated: Vec<Uuid> = updated.map(|(id, _)| *id).collect();
     if !updated.is_empty() {
         let moved = replan(transaction, schedule, now, through, &updated).await?;
@@ -163,16 +140,8 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn of(rows: &[Row<'a>], changed: Vec<Uuid>) -> Self {
-        let mut all = Self {
-            changed,
-            ..Self::default()
-        };
-        for Row {
-            id,
-            external_id,
-            user,
-        } in rows
-        {
+        let mut all = Self { changed, ..Self::default() };
+        for Row { id, external_id, user } in rows {
             all.ids.push(*id);
             all.external_ids.push(*external_id);
             all.first_names.push(&user.first_name);
@@ -286,11 +255,7 @@ async fn check_former_ids<'a>(
     .bind(hashes.iter().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())
     .fetch_one(&mut **transaction)
     .await?;
-    if overlooked {
-        Err(StoreError::Overtaken)
-    } else {
-        Ok(())
-    }
+    if overlooked { Err(StoreError::Overtaken) } else { Ok(()) }
 }
 
 /// The birthday and the others.

@@ -35,10 +35,8 @@ impl Store {
         // Boxed: a large future is copied at each await around it.
         self.in_time(Box::pin(async {
             let ids: Vec<Uuid> = users.iter().filter_map(|(key, _)| own_id(*key)).collect();
-            let external_ids: Vec<&str> = users
-                .iter()
-                .filter_map(|(_, user)| user.external_id.as_deref())
-                .collect();
+            let external_ids: Vec<&str> =
+                users.iter().filter_map(|(_, user)| user.external_id.as_deref()).collect();
             let known = Known::of(self, key, &ids, &external_ids).await?;
             let targets = targets(&known, users);
             let rows = targets.iter().filter_map(|target| match target {
@@ -50,12 +48,7 @@ impl Store {
             let (mut transaction, locked) = begin(self, &ids, false).await?;
             known.check(&locked, &ids)?;
             let through = planned_through(&mut transaction, schedule, now).await?;
-            let terms = Terms {
-                key,
-                schedule,
-                now,
-                through,
-            };
+            let terms = Terms { key, schedule, now, through };
             let written = upsert(&mut transaction, terms, &rows, &locked).await;
             let (written, events) = written.map_err(StoreError::taken_is_overtaken)?;
             transaction.commit().await?;
@@ -84,31 +77,17 @@ fn targets<'a>(known: &'a Known, users: &'a [(UserKey, NewUser)]) -> Vec<Target<
         Target::Write(Row { id, external_id, .. }) => {
             let new = ids.insert(id);
             let new = external_id.is_none_or(|name| external_ids.insert(name)) && new;
-            if new {
-                target
-            } else {
-                Target::Not(id, Written::Later)
-            }
+            if new { target } else { Target::Not(id, Written::Later) }
         }
         Target::Not(..) => target,
     };
-    users
-        .iter()
-        .map(|(key, user)| target(known, *key, user))
-        .map(later)
-        .collect()
+    users.iter().map(|(key, user)| target(known, *key, user)).map(later).collect()
 }
 
 fn target<'a>(known: &'a Known, key: UserKey, user: &'a NewUser) -> Target<'a> {
     let given = user.external_id.as_deref();
     let by_name = || given.and_then(|name| known.id(name));
-    let write = |id, external_id| {
-        Target::Write(Row {
-            id,
-            external_id,
-            user,
-        })
-    };
+    let write = |id, external_id| Target::Write(Row { id, external_id, user });
     let id = own_id(key).unwrap_or_else(Uuid::now_v7);
     let there = known.external_ids.get(&id).map(Option::as_deref);
     match (key, there) {

@@ -12,11 +12,7 @@ use crate::support::world::instant;
 
 /// All rows, the oldest first.
 async fn kept(door: &Door) -> Vec<ApiWrite> {
-    let mut rows = door
-        .store
-        .api_writes(&ApiWriteFilter::default(), 10_000)
-        .await
-        .unwrap();
+    let mut rows = door.store.api_writes(&ApiWriteFilter::default(), 10_000).await.unwrap();
     rows.sort_by_key(|row| row.id);
     rows
 }
@@ -32,18 +28,12 @@ async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
     let door = Door::guarded().await;
     let writer = door.token("hr", Scope::Write).await;
     let user = ada();
-    let created = door
-        .call(Method::POST, "/v1/users", Some(&writer), Some(user.clone()))
-        .await;
+    let created = door.call(Method::POST, "/v1/users", Some(&writer), Some(user.clone())).await;
     let id = created.body["id"].as_str().unwrap().to_owned();
     let one = format!("/v1/users/{id}");
     let other = "/v1/users/by-external-id/ada.lovelace@example.com";
     for (method, path, body) in [
-        (
-            Method::PATCH,
-            one.as_str(),
-            Some(json!({ "firstName": "Augusta" })),
-        ),
+        (Method::PATCH, one.as_str(), Some(json!({ "firstName": "Augusta" }))),
         (Method::PATCH, &one, Some(json!({ "birthDate": "no date" }))),
         (Method::PUT, other, Some(user)),
         (Method::DELETE, other, None),
@@ -66,17 +56,12 @@ async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
             "hr DELETE /v1/users/{id} 404",
         ]
     );
-    let targets: Vec<bool> = rows
-        .iter()
-        .map(|row| row.target_id.is_some_and(|target| target.to_string() == id))
-        .collect();
+    let targets: Vec<bool> =
+        rows.iter().map(|row| row.target_id.is_some_and(|target| target.to_string() == id)).collect();
     assert_eq!(targets, [true, true, true, false, false, true, true]);
     assert!(rows[3].target_id.is_some() && rows[3].target_id == rows[4].target_id);
     assert_eq!(created.header("x-request-id"), rows[0].id.to_string());
-    assert!(
-        rows.iter()
-            .all(|row| row.remote.0.is_some_and(|ip| ip.is_loopback()))
-    );
+    assert!(rows.iter().all(|row| row.remote.0.is_some_and(|ip| ip.is_loopback())));
     let all = serde_json::to_string(&rows).unwrap().to_lowercase();
     // Nothing that an id could have in it by chance, which is of hexadecimal digits.
     for private in ["\"ada\"", "lovelace", "augusta", "1815-12-", "example.com"] {
@@ -88,47 +73,25 @@ async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
 async fn refused_writes_leave_a_row_too_and_reads_leave_none() {
     let door = Door::guarded().await;
     let reader = door.token("looker", Scope::Read).await;
-    door.call(Method::POST, "/v1/users", None, Some(ada()))
-        .await
-        .expect_problem(401);
-    door.call(Method::POST, "/v1/users", Some(&reader), Some(ada()))
-        .await
-        .expect_problem(403);
-    door.call(Method::PUT, "/v1/pause", Some(&reader), None)
-        .await
-        .expect_problem(403);
+    door.call(Method::POST, "/v1/users", None, Some(ada())).await.expect_problem(401);
+    door.call(Method::POST, "/v1/users", Some(&reader), Some(ada())).await.expect_problem(403);
+    door.call(Method::PUT, "/v1/pause", Some(&reader), None).await.expect_problem(403);
     door.get("/v1/users", None).await.expect_problem(401);
     let rows: Vec<String> = kept(&door).await.iter().map(short).collect();
-    assert_eq!(
-        rows,
-        [
-            "- POST /v1/users 401",
-            "looker POST /v1/users 403",
-            "looker PUT /v1/pause 403"
-        ]
-    );
+    assert_eq!(rows, ["- POST /v1/users 401", "looker POST /v1/users 403", "looker PUT /v1/pause 403"]);
 }
 
 #[tokio::test]
 async fn a_write_that_cannot_be_kept_does_not_happen() {
     let door = Door::open().await;
     let pool = door.database.pool().await;
-    pool.execute("ALTER TABLE api_writes RENAME TO elsewhere")
-        .await
-        .unwrap();
+    pool.execute("ALTER TABLE api_writes RENAME TO elsewhere").await.unwrap();
     let answer = door.call(Method::POST, "/v1/users", None, Some(ada())).await;
     answer.expect_problem(503);
     let users = door.get("/v1/users", None).await.body;
     assert_eq!(users["items"], json!([]));
-    pool.execute("ALTER TABLE elsewhere RENAME TO api_writes")
-        .await
-        .unwrap();
-    assert_eq!(
-        door.call(Method::POST, "/v1/users", None, Some(ada()))
-            .await
-            .status,
-        201
-    );
+    pool.execute("ALTER TABLE elsewhere RENAME TO api_writes").await.unwrap();
+    assert_eq!(door.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
 }
 
 #[tokio::test]
@@ -146,21 +109,14 @@ async fn a_change_and_its_row_are_committed_together() {
     .execute(&pool)
     .await
     .unwrap();
-    for (method, path, body) in [
-        (Method::POST, "/v1/users", Some(ada())),
-        (Method::DELETE, &one, None),
-    ] {
+    for (method, path, body) in [(Method::POST, "/v1/users", Some(ada())), (Method::DELETE, &one, None)] {
         door.call(method, path, None, body).await.expect_problem(503);
     }
     let users = door.get("/v1/users", None).await.body;
     assert_eq!(users["items"].as_array().unwrap().len(), 1);
     assert_eq!(
         kept(&door).await.iter().map(short).collect::<Vec<_>>(),
-        [
-            "- POST /v1/users 201",
-            "- POST /v1/users 503",
-            "- DELETE /v1/users/{id} 503"
-        ]
+        ["- POST /v1/users 201", "- POST /v1/users 503", "- DELETE /v1/users/{id} 503"]
     );
 }
 
@@ -169,9 +125,7 @@ async fn an_import_has_its_row_before_it_begins() {
     let door = Door::open().await;
     let pool = door.database.pool().await;
     let mut lock = pool.begin().await.unwrap();
-    lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        .await
-        .unwrap();
+    lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let watch = async {
         let row = crate::support::wait::eventually("its row", async || kept(&door).await.pop()).await;
         assert_eq!(short(&row), "- POST /v1/users/import -", "in flight");
@@ -193,16 +147,12 @@ async fn an_import_has_its_row_before_it_begins() {
 async fn whoever_has_no_token_cannot_fill_the_database() {
     let door = Door::guarded().await;
     for _ in 0..150 {
-        door.call(Method::DELETE, "/v1/pause", None, None)
-            .await
-            .expect_problem(401);
+        door.call(Method::DELETE, "/v1/pause", None, None).await.expect_problem(401);
     }
     assert_eq!(kept(&door).await.len(), 100);
     door.clock.advance(TimeDelta::seconds(6));
     for _ in 0..5 {
-        door.call(Method::DELETE, "/v1/pause", None, None)
-            .await
-            .expect_problem(401);
+        door.call(Method::DELETE, "/v1/pause", None, None).await.expect_problem(401);
     }
     assert_eq!(kept(&door).await.len(), 101);
 }
@@ -218,46 +168,25 @@ async fn old_rows_go_in_batches_and_young_ones_stay() {
     )
     .await
     .unwrap();
-    assert_eq!(
-        door.call(Method::POST, "/v1/users", None, Some(ada()))
-            .await
-            .status,
-        201
-    );
-    door.store
-        .forget_api_writes(instant("2026-08-26T12:00:00Z"))
-        .await
-        .unwrap();
+    assert_eq!(door.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
+    door.store.forget_api_writes(instant("2026-08-26T12:00:00Z")).await.unwrap();
     assert_eq!(kept(&door).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_list_can_be_narrowed() {
     let door = Door::guarded().await;
-    let (one, two) = (
-        door.token("one", Scope::Admin).await,
-        door.token("two", Scope::Admin).await,
-    );
+    let (one, two) = (door.token("one", Scope::Admin).await, door.token("two", Scope::Admin).await);
     for (token, secs) in [(&one, 0), (&two, 60), (&one, 60)] {
         door.clock.advance(TimeDelta::seconds(secs));
-        door.call(Method::PUT, "/v1/pause", Some(token), Some(json!({})))
-            .await;
+        door.call(Method::PUT, "/v1/pause", Some(token), Some(json!({}))).await;
     }
     let list = async |since: Option<&str>, token: Option<&str>| {
-        let filter = ApiWriteFilter {
-            since: since.map(instant),
-            token: token.map(str::to_owned),
-        };
+        let filter = ApiWriteFilter { since: since.map(instant), token: token.map(str::to_owned) };
         let rows = door.store.api_writes(&filter, 10).await.unwrap();
-        rows.iter()
-            .map(|row| json!(row)["at"].clone())
-            .collect::<Vec<Value>>()
+        rows.iter().map(|row| json!(row)["at"].clone()).collect::<Vec<Value>>()
     };
-    let (zero, first, second) = (
-        "2026-11-24T12:00:00Z",
-        "2026-11-24T12:01:00Z",
-        "2026-11-24T12:02:00Z",
-    );
+    let (zero, first, second) = ("2026-11-24T12:00:00Z", "2026-11-24T12:01:00Z", "2026-11-24T12:02:00Z");
     assert_eq!(list(None, None).await, [second, first, zero]);
     assert_eq!(list(Some(first), None).await, [second, first]);
     assert_eq!(list(None, Some("one")).await, [second, zero]);

@@ -56,33 +56,18 @@ async fn the_daemon_asks_for_a_token_from_the_command_line_and_forgets_it_when_i
     let token = shell.ok(&["token", "create", "hr", "--scope", "write"]).await;
     let token = token.trim_end();
     assert_eq!(token.lines().count(), 1, "nothing else on standard output");
-    assert_eq!(
-        (get("/v1/users", token).await, get("/metrics", token).await),
-        (200, 200)
-    );
+    assert_eq!((get("/v1/users", token).await, get("/metrics", token).await), (200, 200));
     let body =
         serde_json::json!({ "firstName": "Ada", "birthDate": "1815-12-10", "timeZone": "Europe/London" });
     let url = format!("http://{address}/v1/users");
-    let created = client
-        .post(&url)
-        .bearer_auth(token)
-        .json(&body)
-        .send()
-        .await
-        .unwrap();
+    let created = client.post(&url).bearer_auth(token).json(&body).send().await.unwrap();
     assert_eq!(created.status(), 201);
     let logged = daemon.logged("api write").await;
     assert_eq!((&logged["token"], &logged["status"]), (&"hr".into(), &201.into()));
-    assert_eq!(
-        logged["request_id"].as_str(),
-        created.headers()["x-request-id"].to_str().ok()
-    );
+    assert_eq!(logged["request_id"].as_str(), created.headers()["x-request-id"].to_str().ok());
 
     shell.ok(&["token", "revoke", "hr"]).await;
-    eventually("it to end", async || {
-        (get("/v1/users", token).await == 401).then_some(())
-    })
-    .await;
+    eventually("it to end", async || (get("/v1/users", token).await == 401).then_some(())).await;
     let said = daemon.lines().join("\n");
     assert!(!said.contains(&token[5..]) && !said.contains("Ada"), "{said}");
 
@@ -99,27 +84,11 @@ async fn the_daemon_asks_for_a_token_from_the_command_line_and_forgets_it_when_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_shown_once_and_listed_without_its_secret() {
     let shell = Shell::new().await;
-    let made = shell
-        .run(&[
-            "token",
-            "create",
-            "hr",
-            "--scope",
-            "read",
-            "--expires-in-days",
-            "30",
-        ])
-        .await;
+    let made = shell.run(&["token", "create", "hr", "--scope", "read", "--expires-in-days", "30"]).await;
     let token = made.stdout.trim_end();
-    assert!(
-        token.starts_with("bday_") && !made.stderr.contains(token),
-        "{made:?}"
-    );
+    assert!(token.starts_with("bday_") && !made.stderr.contains(token), "{made:?}");
     let list = shell.lines(&["token", "list", "--json"]).await;
-    assert_eq!(
-        (list.len(), &list[0]["name"], &list[0]["state"]),
-        (1, &"hr".into(), &"live".into())
-    );
+    assert_eq!((list.len(), &list[0]["name"], &list[0]["state"]), (1, &"hr".into(), &"live".into()));
     assert!(list[0]["expiresAt"].is_string());
     let table = shell.ok(&["token", "list"]).await;
     assert!(!format!("{list:?}{table}").contains(&token[5..]), "{table}");
@@ -142,20 +111,13 @@ async fn a_token_that_was_made_elsewhere_comes_in_by_its_hash() {
     let made = Bday::new(["token", "generate", "--json"]).finish().await;
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
     let (token, hash) = (made["token"].as_str().unwrap(), made["sha256"].as_str().unwrap());
-    let registered = shell
-        .run(&["token", "create", "hr", "--scope", "read", "--sha256", hash])
-        .await;
-    assert!(
-        registered.status.success() && registered.stdout.is_empty(),
-        "{registered:?}"
-    );
+    let registered = shell.run(&["token", "create", "hr", "--scope", "read", "--sha256", hash]).await;
+    assert!(registered.status.success() && registered.stdout.is_empty(), "{registered:?}");
     let daemon = shell.bday(&["serve", "--role", "api"]).start();
     let address = daemon.ready().await;
     let request = reqwest::Client::new().get(format!("http://{address}/v1/users"));
     assert_eq!(request.bearer_auth(token).send().await.unwrap().status(), 200);
-    let again = shell
-        .run(&["token", "create", "hr2", "--scope", "read", "--sha256", hash])
-        .await;
+    let again = shell.run(&["token", "create", "hr2", "--scope", "read", "--sha256", hash]).await;
     assert_eq!(again.status.code(), Some(1), "{again:?}");
 }
 
@@ -166,14 +128,8 @@ async fn a_call_that_is_wrong_says_what_to_do() {
         (&["create", "no blanks", "--scope", "read"][..], "letters, digits"),
         (&["create", "hr"], "--scope"),
         (&["create", "hr", "--scope", "root"], "admin"),
-        (
-            &["create", "hr", "--scope", "read", "--sha256", "12"],
-            "64 hexadecimal",
-        ),
-        (
-            &["create", "hr", "--scope", "read", "--expires-in-days", "0"],
-            "1",
-        ),
+        (&["create", "hr", "--scope", "read", "--sha256", "12"], "64 hexadecimal"),
+        (&["create", "hr", "--scope", "read", "--expires-in-days", "0"], "1"),
         (&["audit", "--since", "yesterday"], "yesterday"),
     ] {
         let finished = shell.run(&[&["token"], arguments].concat()).await;
@@ -189,10 +145,7 @@ async fn ready_says_what_the_breaker_does() {
     let address = daemon.ready().await;
     let ready = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
     let ready: Value = ready.json().await.unwrap();
-    assert_eq!(
-        ready["checks"]["sending"]["detail"]["breaker"], "closed",
-        "{ready}"
-    );
+    assert_eq!(ready["checks"]["sending"]["detail"]["breaker"], "closed", "{ready}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,10 +159,7 @@ async fn the_daemon_forgets_what_is_older_than_the_audit_log_goes_back() {
     let daemon = shell.bday(&["serve", "--role", "scheduler"]).start();
     daemon.ready().await;
     eventually("the old row to go", async || {
-        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM api_writes")
-            .fetch_one(&pool)
-            .await
-            .unwrap();
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM api_writes").fetch_one(&pool).await.unwrap();
         (rows == 0).then_some(())
     })
     .await;

@@ -12,10 +12,7 @@ async fn while_there_is_no_token_the_refusal_says_how_to_create_one() {
     let door = Door::guarded().await;
     let answer = door.get("/v1/users", None).await;
     answer.expect_problem(401);
-    assert!(
-        answer.detail().contains("bday token create NAME --scope admin"),
-        "{answer:?}"
-    );
+    assert!(answer.detail().contains("bday token create NAME --scope admin"), "{answer:?}");
     door.token("hr", Scope::Read).await;
     door.clock.advance(chrono::TimeDelta::seconds(1));
     let answer = door.get("/v1/users", None).await;
@@ -30,11 +27,8 @@ async fn a_daemon_on_loopback_with_default_settings_requires_a_token() {
     let daemon = place.bday(&["serve"]).env_remove("BDAY__HTTP__AUTH").start();
     let address = daemon.ready().await;
     let client = reqwest::Client::new();
-    for (method, path) in [
-        (Method::GET, "/v1/users"),
-        (Method::PUT, "/v1/pause"),
-        (Method::GET, "/metrics"),
-    ] {
+    for (method, path) in [(Method::GET, "/v1/users"), (Method::PUT, "/v1/pause"), (Method::GET, "/metrics")]
+    {
         let request = client.request(method, format!("http://{address}{path}"));
         let request = request.header("host", "127.0.0.1:8080");
         assert_eq!(request.send().await.unwrap().status(), 401, "{path}");
@@ -48,16 +42,8 @@ async fn a_daemon_on_loopback_with_default_settings_requires_a_token() {
 #[tokio::test]
 async fn with_auth_off_no_token_is_needed_from_anywhere() {
     let door = Door::open().await;
-    assert_eq!(
-        door.call(Method::POST, "/v1/users", None, Some(ada()))
-            .await
-            .status,
-        201
-    );
-    assert_eq!(
-        door.call(Method::DELETE, "/v1/pause", None, None).await.status,
-        404
-    );
+    assert_eq!(door.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
+    assert_eq!(door.call(Method::DELETE, "/v1/pause", None, None).await.status, 404);
     assert_eq!(door.get("/metrics", None).await.status, 200);
     let url = format!("http://{}/v1/users", door.address);
     let proxied = door.client.get(&url).header("x-forwarded-for", "10.0.0.7");
@@ -68,13 +54,9 @@ async fn with_auth_off_no_token_is_needed_from_anywhere() {
 async fn with_auth_off_a_token_is_still_limited_to_its_scope() {
     let door = Door::open().await;
     let token = door.token("reader", Scope::Read).await;
-    let answer = door
-        .call(Method::POST, "/v1/users", Some(&token), Some(ada()))
-        .await;
+    let answer = door.call(Method::POST, "/v1/users", Some(&token), Some(ada())).await;
     answer.expect_problem(403);
-    door.get("/v1/users", Some("bday_wrong"))
-        .await
-        .expect_problem(401);
+    door.get("/v1/users", Some("bday_wrong")).await.expect_problem(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,12 +69,8 @@ async fn a_daemon_that_other_machines_reach_without_a_token_warns_at_its_start()
             .env("BDAY__HTTP__LISTEN", listen)
             .start()
     };
-    let warned = |line: &serde_json::Value| {
-        line["message"]
-            .as_str()?
-            .contains("http.auth is off")
-            .then_some(())
-    };
+    let warned =
+        |line: &serde_json::Value| line["message"].as_str()?.contains("http.auth is off").then_some(());
     daemon("0.0.0.0:0").log("the warning", warned).await;
     let local = daemon("127.0.0.1:0");
     local.ready().await;
@@ -113,14 +91,8 @@ fn a_token_is_required_unless_auth_is_off_whatever_the_listener() {
     ] {
         let mut variables = vec![("BDAY__QUEUE__KIND", "postgres"), ("BDAY__HTTP__LISTEN", listen)];
         variables.extend(auth.map(|auth| ("BDAY__HTTP__AUTH", auth)));
-        let variables = variables
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let variables = variables.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
         let http = config::load(None, variables.collect()).unwrap().http;
-        assert_eq!(
-            (http.needs_token(), http.is_exposed()),
-            (required, exposed),
-            "{listen} {auth:?}"
-        );
+        assert_eq!((http.needs_token(), http.is_exposed()), (required, exposed), "{listen} {auth:?}");
     }
 }

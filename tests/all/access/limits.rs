@@ -15,11 +15,7 @@ const SHORT: Duration = Duration::from_millis(400);
 
 /// Short limits; no token is needed.
 async fn impatient() -> Door {
-    let limits = Limits {
-        connections: 64,
-        head: SHORT,
-        request: SHORT,
-    };
+    let limits = Limits { connections: 64, head: SHORT, request: SHORT };
     Door::new(false, limits).await
 }
 
@@ -69,10 +65,7 @@ fn status(answer: &str) -> &str {
 async fn a_head_that_comes_byte_by_byte_is_cut_off() {
     let door = impatient().await;
     let mut stream = connect(&door).await;
-    stream
-        .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
     let answer = drip(&mut stream, "x-a: b\r\n").await;
     assert!(["none", "408"].contains(&status(&answer)), "{answer}");
 }
@@ -83,9 +76,7 @@ async fn a_connection_without_a_request_is_closed_first_or_later() {
     let mut silent = connect(&door).await;
     assert!(["none", "408"].contains(&status(&rest(&mut silent).await)));
     let mut once = connect(&door).await;
-    once.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .await
-        .unwrap();
+    once.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     assert_eq!(status(&rest(&mut once).await), "200");
 }
 
@@ -105,17 +96,12 @@ async fn an_import_that_stops_coming_is_answered_and_one_that_is_slow_is_not() {
     let door = impatient().await;
     let head = "POST /v1/users/import HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: ";
     let mut stuck = connect(&door).await;
-    stuck
-        .write_all(format!("{head}9999\r\n\r\n ").as_bytes())
-        .await
-        .unwrap();
+    stuck.write_all(format!("{head}9999\r\n\r\n ").as_bytes()).await.unwrap();
     let answer = rest(&mut stuck).await;
     assert_eq!(status(&answer), "400", "{answer}");
     // Twenty parts with 50 ms between them take over twice the limit.
     let mut slow = connect(&door).await;
-    slow.write_all(format!("{head}20\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
+    slow.write_all(format!("{head}20\r\n\r\n").as_bytes()).await.unwrap();
     let answer = drip(&mut slow, "\n").await;
     assert_eq!(status(&answer), "200", "{answer}");
 }
@@ -131,17 +117,11 @@ async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
         // It may be answered before all of it was sent.
         let _sent = stream.write_all(head.as_bytes()).await;
         let answer = rest(&mut stream).await;
-        assert!(
-            ["431", "none"].contains(&status(&answer)),
-            "{}: {answer}",
-            &headers[..10]
-        );
+        assert!(["431", "none"].contains(&status(&answer)), "{}: {answer}", &headers[..10]);
     }
     let mut stream = connect(&door).await;
     let path = "/x".repeat(50_000);
-    let _sent = stream
-        .write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes())
-        .await;
+    let _sent = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await;
     let answer = rest(&mut stream).await;
     assert!(["414", "431", "none"].contains(&status(&answer)), "{answer}");
 }
@@ -158,9 +138,7 @@ async fn a_body_that_is_too_long_is_refused_however_it_is_sent() {
     assert!(answer.contains("65536 bytes"), "{answer}");
     let mut stream = connect(&door).await;
     let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000)).repeat(5);
-    let _sent = stream
-        .write_all(format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}").as_bytes())
-        .await;
+    let _sent = stream.write_all(format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}").as_bytes()).await;
     assert_eq!(status(&rest(&mut stream).await), "413");
 }
 
@@ -183,14 +161,7 @@ async fn timed(door: &Door, path: &str) -> (u16, Duration) {
 }
 
 async fn few(connections: usize) -> Door {
-    Door::new(
-        false,
-        Limits {
-            connections,
-            ..LIMITS
-        },
-    )
-    .await
+    Door::new(false, Limits { connections, ..LIMITS }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,10 +173,7 @@ async fn idle_connections_give_way_to_requests() {
         match n % 3 {
             0 => {}
             1 => stream.write_all(b"GET /livez HTTP/1.1\r\nhost: ").await.unwrap(),
-            _ => stream
-                .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                .await
-                .unwrap(),
+            _ => stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap(),
         }
         idle.push(stream);
     }
@@ -217,9 +185,7 @@ async fn idle_connections_give_way_to_requests() {
     // The first one made room; the last one is still served.
     rest(&mut idle[0]).await;
     let last = idle.last_mut().unwrap();
-    last.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     assert!(rest(last).await.contains("200 OK"));
 }
 
@@ -233,10 +199,8 @@ async fn health_answers_while_every_place_has_a_request() {
         stream.write_all(head.as_bytes()).await.unwrap();
         slow.push(stream);
     }
-    eventually("every place to be taken", async || {
-        (timed(&door, "/v1/users").await.0 == 503).then_some(())
-    })
-    .await;
+    eventually("every place to be taken", async || (timed(&door, "/v1/users").await.0 == 503).then_some(()))
+        .await;
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(connect(&door).await);
@@ -254,19 +218,13 @@ async fn health_answers_while_every_place_has_a_request() {
         assert!(early.is_err(), "it was closed");
     }
     drop(slow);
-    eventually("a place to be free again", async || {
-        (timed(&door, "/v1/users").await.0 == 200).then_some(())
-    })
-    .await;
+    eventually("a place to be free again", async || (timed(&door, "/v1/users").await.0 == 200).then_some(()))
+        .await;
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answers_is_cut_off_and_delays_nobody() {
-    let limits = Limits {
-        connections: 1,
-        head: Duration::from_secs(30),
-        request: SHORT,
-    };
+    let limits = Limits { connections: 1, head: Duration::from_secs(30), request: SHORT };
     let door = Door::new(false, limits).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();

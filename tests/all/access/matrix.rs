@@ -11,10 +11,7 @@ use super::Door;
 async fn operations(door: &Door) -> Vec<(Method, String, Scope)> {
     let description = door.get("/openapi.json", None).await.body;
     let scheme = &description["components"]["securitySchemes"]["token"];
-    assert_eq!(
-        (&scheme["type"], &scheme["scheme"]),
-        (&"http".into(), &"bearer".into())
-    );
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&"http".into(), &"bearer".into()));
     let mut operations = Vec::new();
     for (path, item) in description["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -33,8 +30,7 @@ async fn operations(door: &Door) -> Vec<(Method, String, Scope)> {
 
 /// A path to somebody who is not there.
 fn somewhere(path: &str) -> String {
-    path.replace("{id}", "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f")
-        .replace("{externalId}", "nobody")
+    path.replace("{id}", "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f").replace("{externalId}", "nobody")
 }
 
 #[tokio::test]
@@ -47,9 +43,7 @@ async fn every_route_lets_in_who_may_and_nobody_else() {
     for (method, path, need) in operations(&door).await {
         for (scope, token) in &callers {
             let what = format!("{method} {path} with {scope:?}");
-            let answer = door
-                .call(method.clone(), &somewhere(&path), token.as_deref(), None)
-                .await;
+            let answer = door.call(method.clone(), &somewhere(&path), token.as_deref(), None).await;
             let challenge = answer.header("www-authenticate");
             match scope {
                 None => {
@@ -58,14 +52,8 @@ async fn every_route_lets_in_who_may_and_nobody_else() {
                 }
                 Some(scope) if *scope < need => {
                     answer.expect_problem(403);
-                    assert!(
-                        challenge.contains(&format!("scope=\"{need}\"")),
-                        "{what}: {challenge}"
-                    );
-                    assert!(
-                        answer.detail().contains(&format!("scope {need}")),
-                        "{what}: {answer:?}"
-                    );
+                    assert!(challenge.contains(&format!("scope=\"{need}\"")), "{what}: {challenge}");
+                    assert!(answer.detail().contains(&format!("scope {need}")), "{what}: {answer:?}");
                 }
                 Some(_) => assert!(![401, 403].contains(&answer.status), "{what}: {answer:?}"),
             }
@@ -86,9 +74,8 @@ async fn the_description_says_what_the_gate_does() {
         assert_eq!(*scope == Scope::Read, *method == Method::GET, "{method} {path}");
     }
     for admin in [(Method::PUT, "/v1/pause"), (Method::DELETE, "/v1/pause")] {
-        let found = operations
-            .iter()
-            .find(|(method, path, _)| (method, path.as_str()) == (&admin.0, admin.1));
+        let found =
+            operations.iter().find(|(method, path, _)| (method, path.as_str()) == (&admin.0, admin.1));
         assert_eq!(found.map(|(.., scope)| *scope), Some(Scope::Admin), "{admin:?}");
     }
 }

@@ -29,11 +29,8 @@ use crate::support::world::instant;
 
 const NOON: &str = "2026-11-24T12:00:00Z";
 
-const LIMITS: Limits = Limits {
-    connections: 256,
-    head: Duration::from_secs(30),
-    request: Duration::from_secs(30),
-};
+const LIMITS: Limits =
+    Limits { connections: 256, head: Duration::from_secs(30), request: Duration::from_secs(30) };
 
 /// The HTTP of the daemon in this process, on a real socket, under a clock that the test sets.
 struct Door {
@@ -88,14 +85,7 @@ impl Door {
         let address = listener.local_addr().unwrap();
         let mut serving = JoinSet::new();
         serving.spawn(site.serve(listener, CancellationToken::new()));
-        Self {
-            database,
-            store,
-            clock,
-            address,
-            client: reqwest::Client::new(),
-            _serving: serving,
-        }
+        Self { database, store, clock, address, client: reqwest::Client::new(), _serving: serving }
     }
 
     /// A new token that does not end by itself.
@@ -105,12 +95,7 @@ impl Door {
 
     async fn token_until(&self, name: &str, scope: Scope, end: Option<&str>) -> String {
         let token = Token::generate().unwrap();
-        let new = NewToken {
-            name,
-            scope,
-            hash: token.hash(),
-            expires_at: end.map(instant),
-        };
+        let new = NewToken { name, scope, hash: token.hash(), expires_at: end.map(instant) };
         let created = self.store.create_token(instant(NOON), new).await.unwrap();
         assert_eq!(created, TokenCreated::Done);
         token.expose().to_owned()
@@ -121,9 +106,7 @@ impl Door {
     }
 
     async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> Answer {
-        let mut request = self
-            .client
-            .request(method, format!("http://{}{path}", self.address));
+        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -138,11 +121,7 @@ impl Door {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.unwrap();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answer {
-            status,
-            headers,
-            body,
-        }
+        Answer { status, headers, body }
     }
 }
 

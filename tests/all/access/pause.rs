@@ -19,25 +19,17 @@ async fn a_pause_is_set_read_kept_and_ended() {
     let again = json!({ "reason": "another" });
     assert_eq!(server.json("PUT", "/v1/pause", &again).await.expect(200), pause);
     assert_eq!(server.get("/v1/pause").await.expect(200), pause);
-    server
-        .call("DELETE", "/v1/pause", &[], Body::empty())
-        .await
-        .expect(204);
-    server
-        .call("DELETE", "/v1/pause", &[], Body::empty())
-        .await
-        .expect(404);
+    server.call("DELETE", "/v1/pause", &[], Body::empty()).await.expect(204);
+    server.call("DELETE", "/v1/pause", &[], Body::empty()).await.expect(404);
     server.json("PUT", "/v1/pause", &json!({})).await.expect(201);
 }
 
 #[tokio::test]
 async fn a_reason_that_cannot_be_kept_is_refused_by_name() {
     let server = Server::start().await;
-    for wrong in [
-        json!({ "reason": 7 }),
-        json!({ "reason": "x".repeat(501) }),
-        json!({ "reason": "a\u{0}b" }),
-    ] {
+    for wrong in
+        [json!({ "reason": 7 }), json!({ "reason": "x".repeat(501) }), json!({ "reason": "a\u{0}b" })]
+    {
         let answer = server.json("PUT", "/v1/pause", &wrong).await;
         answer.expect(422);
         assert_eq!(answer.fields(), ["reason"], "{wrong}");
@@ -60,10 +52,7 @@ async fn while_it_is_paused_by_http_nothing_is_sent_and_then_all_is() {
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 0);
-    server
-        .call("DELETE", "/v1/pause", &[], Body::empty())
-        .await
-        .expect(204);
+    server.call("DELETE", "/v1/pause", &[], Body::empty()).await.expect(204);
     world.set("2026-05-02T10:00:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 1);
@@ -77,10 +66,7 @@ async fn ready_says_whether_sending_is_paused() {
     let body = Some(json!({ "reason": "a secret plan" }));
     assert_eq!(door.call(Method::PUT, "/v1/pause", None, body).await.status, 201);
     let paused = sending().await;
-    assert_eq!(
-        (&paused["ok"], &paused["detail"]["paused"]),
-        (&json!(true), &json!(true))
-    );
+    assert_eq!((&paused["ok"], &paused["detail"]["paused"]), (&json!(true), &json!(true)));
     assert_eq!(paused["detail"]["since"], "2026-11-24T12:00:00Z");
     // Anybody may ask.
     assert!(!paused.to_string().contains("secret"));

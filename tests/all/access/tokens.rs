@@ -16,9 +16,7 @@ async fn status(door: &Door, token: &str) -> u16 {
 #[tokio::test]
 async fn a_token_that_runs_out_is_refused_from_that_moment_on() {
     let door = Door::guarded().await;
-    let token = door
-        .token_until("hr", Scope::Read, Some("2026-11-24T12:00:03Z"))
-        .await;
+    let token = door.token_until("hr", Scope::Read, Some("2026-11-24T12:00:03Z")).await;
     assert_eq!(status(&door, &token).await, 200);
     door.clock.set(instant("2026-11-24T12:00:02.999Z"));
     assert_eq!(status(&door, &token).await, 200);
@@ -27,22 +25,13 @@ async fn a_token_that_runs_out_is_refused_from_that_moment_on() {
     assert_eq!(status(&door, &token).await, 401);
     // Its name is free again.
     door.clock.set(instant("2026-11-24T12:10:00Z"));
-    assert!(
-        door.store
-            .live_tokens(instant("2026-11-24T12:10:00Z"))
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(door.store.live_tokens(instant("2026-11-24T12:10:00Z")).await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn an_idempotency_key_is_that_of_the_token_that_sent_it() {
     let door = Door::open().await;
-    let (one, two) = (
-        door.token("one", Scope::Write).await,
-        door.token("two", Scope::Write).await,
-    );
+    let (one, two) = (door.token("one", Scope::Write).await, door.token("two", Scope::Write).await);
     let create = async |token: Option<&str>, name: &str| {
         let mut body = ada();
         body["firstName"] = name.into();
@@ -50,9 +39,7 @@ async fn an_idempotency_key_is_that_of_the_token_that_sent_it() {
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        let answer = door
-            .send(request.header("idempotency-key", "1").json(&body))
-            .await;
+        let answer = door.send(request.header("idempotency-key", "1").json(&body)).await;
         (answer.status, answer.body["id"].clone())
     };
     let (status, first) = create(Some(&one), "Ada").await;
@@ -140,26 +127,15 @@ async fn what_cannot_be_a_token_is_told_why() {
         let answer = door.get(USERS, Some(given)).await;
         answer.expect_problem(401);
         assert!(answer.detail().contains(reason), "{given}: {answer:?}");
-        assert!(
-            !answer.body.to_string().contains(given),
-            "it is repeated: {answer:?}"
-        );
-        assert_eq!(
-            answer.header("www-authenticate"),
-            "Bearer realm=\"bday\", error=\"invalid_token\""
-        );
+        assert!(!answer.body.to_string().contains(given), "it is repeated: {answer:?}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"bday\", error=\"invalid_token\"");
     }
     let url = format!("http://{}{USERS}", door.address);
-    let basic = door
-        .send(door.client.get(&url).basic_auth("hr", Some(&token)))
-        .await;
+    let basic = door.send(door.client.get(&url).basic_auth("hr", Some(&token))).await;
     basic.expect_problem(401);
     let twice = door.client.get(&url).bearer_auth(&token).bearer_auth(&token);
     door.send(twice).await.expect_problem(401);
-    let lower = door
-        .client
-        .get(&url)
-        .header("authorization", format!("bearer {token}"));
+    let lower = door.client.get(&url).header("authorization", format!("bearer {token}"));
     assert_eq!(door.send(lower).await.status, 200);
 }
 
@@ -195,7 +171,5 @@ async fn while_the_database_is_away_nobody_writes_and_the_metrics_are_there() {
     assert_eq!(door.get("/metrics", Some(&token)).await.status, 200);
     door.clock.advance(TimeDelta::seconds(10));
     door.get(USERS, Some(&token)).await.expect_problem(503);
-    door.get("/metrics", Some(Token::generate().unwrap().expose()))
-        .await
-        .expect_problem(401);
+    door.get("/metrics", Some(Token::generate().unwrap().expose())).await.expect_problem(401);
 }

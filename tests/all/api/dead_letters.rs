@@ -31,10 +31,7 @@ async fn post(server: &Server, path: &str) -> crate::support::api::Answer {
 async fn dead_letters_are_listed_in_pages_filtered_and_shown_with_the_answer() {
     let (_world, server) = world().await;
     let first = server.get("/v1/dead-letters?limit=1").await.expect(200);
-    let path = format!(
-        "/v1/dead-letters?limit=1&cursor={}",
-        first["next"].as_str().unwrap()
-    );
+    let path = format!("/v1/dead-letters?limit=1&cursor={}", first["next"].as_str().unwrap());
     let second = server.get(&path).await.expect(200);
     assert_eq!(second["next"], Value::Null);
     assert_ne!(first["items"][0]["id"], second["items"][0]["id"]);
@@ -63,18 +60,13 @@ async fn dead_letters_are_listed_in_pages_filtered_and_shown_with_the_answer() {
 async fn a_redrive_says_what_it_would_do_and_does_it() {
     let (world, server) = world().await;
     let redrive = async |body: Value| server.json("POST", "/v1/dead-letters/redrive", &body).await;
-    let dry = redrive(json!({"dryRun": true, "kinds": ["birthday"]}))
-        .await
-        .expect(200);
+    let dry = redrive(json!({"dryRun": true, "kinds": ["birthday"]})).await.expect(200);
     assert_eq!((&dry["redriven"], &dry["dryRun"]), (&json!(2), &json!(true)));
     let one = redrive(json!({"limit": 1})).await.expect(200);
     assert_eq!((&one["redriven"], &one["more"]), (&json!(1), &json!(true)));
     world.set("2026-05-02T00:00:00Z");
     let late = redrive(json!({"reasons": ["gone"]})).await.expect(200);
-    assert_eq!(
-        (&late["redriven"], &late["skipped"], &late["more"]),
-        (&json!(0), &json!(1), &json!(false))
-    );
+    assert_eq!((&late["redriven"], &late["skipped"], &late["more"]), (&json!(0), &json!(1), &json!(false)));
     assert_eq!(redrive(json!({"anyway": true})).await.expect(200)["redriven"], 1);
     world.minute().await;
     assert_eq!(world.greetings(), 2);
@@ -90,34 +82,19 @@ async fn an_event_is_retried_if_it_is_dead_and_cancelled_if_it_waits() {
     let events = server.get("/v1/events").await.expect(200);
     let id = |at: usize| events["items"][at]["id"].as_str().unwrap().to_owned();
     let (dead, pending) = (id(0), id(2));
-    let retried = post(&server, &format!("/v1/events/{dead}/retry"))
-        .await
-        .expect(200);
+    let retried = post(&server, &format!("/v1/events/{dead}/retry")).await.expect(200);
     assert_eq!(retried["state"], "queued");
     assert_eq!(retried["redrivenAt"], "2026-05-01T09:00:00Z");
-    let problem = post(&server, &format!("/v1/events/{dead}/retry?anyway=true"))
-        .await
-        .expect(409);
+    let problem = post(&server, &format!("/v1/events/{dead}/retry?anyway=true")).await.expect(409);
     assert_eq!(problem["type"], "urn:bday:problem:wrong-state");
-    post(&server, &format!("/v1/events/{dead}/retry?anyway=yes"))
-        .await
-        .expect(400);
-    let cancelled = post(&server, &format!("/v1/events/{pending}/cancel"))
-        .await
-        .expect(200);
-    assert_eq!(
-        (&cancelled["state"], &cancelled["reason"]),
-        (&json!("cancelled"), &json!("operator"))
-    );
-    post(&server, &format!("/v1/events/{pending}/cancel"))
-        .await
-        .expect(409);
+    post(&server, &format!("/v1/events/{dead}/retry?anyway=yes")).await.expect(400);
+    let cancelled = post(&server, &format!("/v1/events/{pending}/cancel")).await.expect(200);
+    assert_eq!((&cancelled["state"], &cancelled["reason"]), (&json!("cancelled"), &json!("operator")));
+    post(&server, &format!("/v1/events/{pending}/cancel")).await.expect(409);
     server.get(&format!("/v1/dead-letters/{dead}")).await.expect(404);
     let nobody = "0198f0c0-0000-7000-8000-000000000000";
     for action in ["retry", "cancel"] {
-        post(&server, &format!("/v1/events/{nobody}/{action}"))
-            .await
-            .expect(404);
+        post(&server, &format!("/v1/events/{nobody}/{action}")).await.expect(404);
     }
     world.minute().await;
     assert_eq!(world.greetings(), 1);

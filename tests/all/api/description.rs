@@ -9,10 +9,7 @@ async fn every_response_has_a_description_and_every_operation_a_token() {
     let description = Server::start().await.get("/openapi.json").await.json();
     assert!(description["openapi"].as_str().unwrap().starts_with("3.1."));
     let scheme = &description["components"]["securitySchemes"]["token"];
-    assert_eq!(
-        (&scheme["type"], &scheme["scheme"]),
-        (&"http".into(), &"bearer".into())
-    );
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&"http".into(), &"bearer".into()));
     let mut ids = Vec::new();
     for (path, item) in description["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -41,13 +38,9 @@ fn assert_no_dangling_reference(part: &Value, whole: &Value) {
                 let pointer = reference.strip_prefix('#').unwrap();
                 assert!(whole.pointer(pointer).is_some(), "{reference} leads nowhere");
             }
-            fields
-                .values()
-                .for_each(|field| assert_no_dangling_reference(field, whole));
+            fields.values().for_each(|field| assert_no_dangling_reference(field, whole));
         }
-        Value::Array(items) => items
-            .iter()
-            .for_each(|item| assert_no_dangling_reference(item, whole)),
+        Value::Array(items) => items.iter().for_each(|item| assert_no_dangling_reference(item, whole)),
         _ => {}
     }
 }

@@ -12,16 +12,9 @@ async fn ids(server: &Server, path: &str) -> Vec<String> {
     let mut cursor = String::new();
     loop {
         let mark = if path.contains('?') { '&' } else { '?' };
-        let page = server
-            .get(&format!("{path}{mark}limit=1{cursor}"))
-            .await
-            .expect(200);
+        let page = server.get(&format!("{path}{mark}limit=1{cursor}")).await.expect(200);
         ids.extend(
-            page["items"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|event| event["id"].as_str().unwrap().to_owned()),
+            page["items"].as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap().to_owned()),
         );
         match &page["next"] {
             Value::Null => return ids,
@@ -75,11 +68,7 @@ async fn events_are_listed_by_state_time_and_user_and_shown_with_their_attempts(
     );
     let attempts = event["attempts"].as_array().unwrap();
     assert_eq!(
-        (
-            &attempts[0]["outcome"],
-            &attempts[0]["status"],
-            &attempts[1]["outcome"]
-        ),
+        (&attempts[0]["outcome"], &attempts[0]["status"], &attempts[1]["outcome"]),
         (&json!("failed"), &json!(500), &json!("delivered"))
     );
     server.get(&format!("/v1/events/{gone}")).await.expect(404);

@@ -11,14 +11,7 @@ use crate::support::api::{Answer, Server};
 use crate::support::wait::{eventually, within};
 
 async fn import(server: &Server, types: &str, body: impl Into<Body>) -> Answer {
-    server
-        .call(
-            "POST",
-            "/v1/users/import",
-            &[("content-type", types)],
-            body.into(),
-        )
-        .await
+    server.call("POST", "/v1/users/import", &[("content-type", types)], body.into()).await
 }
 
 #[tokio::test]
@@ -33,10 +26,7 @@ async fn a_csv_file_goes_in_but_for_its_bad_lines() {
     assert_eq!(counts, [2, 0, 0, 1]);
     assert_eq!(report["errors"][0]["line"], 3);
     let reason = report["errors"][0]["reason"].as_str().unwrap();
-    assert!(
-        reason.contains("birth_date") && reason.contains("time_zone"),
-        "{reason}"
-    );
+    assert!(reason.contains("birth_date") && reason.contains("time_zone"), "{reason}");
     let user = server.get("/v1/users/by-external-id/1").await.expect(200);
     assert_eq!(user["occasions"], json!({ "work_anniversary": "2019-05-02" }));
 
@@ -51,10 +41,7 @@ async fn a_csv_file_goes_in_but_for_its_bad_lines() {
     let file = "first_name,last_name,birth_date,time_zone,external_id,work_anniversary\nAda,King,1815-12-10,Europe/London,1,\n";
     let report = import(&server, "text/csv; charset=utf-8", file).await.expect(200);
     assert_eq!((&report["updated"], &report["unchanged"]), (&json!(1), &json!(0)));
-    assert_eq!(
-        import(&server, "text/csv", file).await.expect(200)["unchanged"],
-        1
-    );
+    assert_eq!(import(&server, "text/csv", file).await.expect(200)["unchanged"], 1);
 }
 
 #[tokio::test]
@@ -69,9 +56,7 @@ async fn an_ndjson_file_goes_in_but_for_its_bad_lines() {
 #[tokio::test]
 async fn a_report_stays_small_however_much_is_wrong_with_each_line() {
     let server = Server::start().await;
-    let dates: Vec<String> = (0..100)
-        .map(|n| format!("\"kind{n}\":\"{}\"", "x".repeat(500)))
-        .collect();
+    let dates: Vec<String> = (0..100).map(|n| format!("\"kind{n}\":\"{}\"", "x".repeat(500))).collect();
     let many = format!("{{\"occasions\":{{{}}}}}\n", dates.join(","));
     let beyond: Vec<String> = (0..6000).map(|n| format!("\"{n}\":1")).collect();
     let beyond = format!("{{\"occasions\":{{{}}}}}\n", beyond.join(","));
@@ -94,14 +79,9 @@ async fn what_is_no_file_is_refused() {
     let server = Server::start().await;
     import(&server, "application/json", "{}").await.expect(415);
     import(&server, "text/csv", "").await.expect(422);
-    let answer = import(&server, "text/csv", "first_name,wedding\n")
-        .await
-        .expect(422);
+    let answer = import(&server, "text/csv", "first_name,wedding\n").await.expect(422);
     let detail = answer["detail"].as_str().unwrap();
-    assert!(
-        detail.contains("wedding") && detail.contains("work_anniversary"),
-        "{detail}"
-    );
+    assert!(detail.contains("wedding") && detail.contains("work_anniversary"), "{detail}");
     import(&server, "application/x-ndjson", "").await.expect(200);
 }
 
@@ -135,17 +115,13 @@ async fn a_long_import_goes_by_the_clock_as_it_is_when_a_line_goes_in() {
     let later = async {
         put.send(HEADER.to_owned() + &a_batch()).unwrap();
         eventually("the first to be in", async || {
-            let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
-                .fetch_one(&pool)
-                .await
-                .unwrap();
+            let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&pool).await.unwrap();
             (users == 2000).then_some(())
         })
         .await;
         server.clock.advance(chrono::TimeDelta::hours(30));
         // Born on a day that was to come when the import began, and one who is there already as another line of this file.
-        put.send("Zoe,,2026-11-26,UTC\nn7,,1990-01-01,UTC\n".to_owned())
-            .unwrap();
+        put.send("Zoe,,2026-11-26,UTC\nn7,,1990-01-01,UTC\n".to_owned()).unwrap();
         drop(put);
     };
     let (answer, ()) = tokio::join!(import(&server, "text/csv", body), later);
@@ -163,10 +139,7 @@ async fn a_database_that_fails_in_an_import_leaves_the_line_and_the_counts_in_th
         .execute(&pool)
         .await
         .unwrap();
-    let file = format!(
-        "{HEADER}{}\nBob,,1990-02-30,UTC\nNobody,,1990-01-01,UTC\n",
-        a_batch()
-    );
+    let file = format!("{HEADER}{}\nBob,,1990-02-30,UTC\nNobody,,1990-01-01,UTC\n", a_batch());
     let problem = import(&server, "text/csv", file).await.expect(503);
     let detail = problem["detail"].as_str().unwrap();
     // The header is line 1, and line 2002 is blank.
@@ -196,14 +169,8 @@ async fn an_import_that_keeps_meeting_locks_ends_with_an_error_after_six_tries()
     let began = SystemClock.monotonic();
     let problem = import(&server, "text/csv", file).await.expect(503);
     let detail = problem["detail"].as_str().unwrap();
-    assert!(
-        detail.contains("line 2 and") && detail.contains("after 6 tries"),
-        "{detail}"
-    );
-    let tries: i64 = sqlx::query_scalar("SELECT last_value FROM tries")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    assert!(detail.contains("line 2 and") && detail.contains("after 6 tries"), "{detail}");
+    let tries: i64 = sqlx::query_scalar("SELECT last_value FROM tries").fetch_one(&pool).await.unwrap();
     assert_eq!(tries, 6);
     assert!(began.elapsed().as_secs() >= 3, "the pauses do not grow");
 }
@@ -220,10 +187,7 @@ async fn the_id_of_a_line_is_the_same_in_one_installation_and_another_elsewhere(
     let mut ids = Vec::new();
     for server in [&server, &elsewhere] {
         for expected in [[1, 0, 0, 0], [0, 0, 1, 0]] {
-            assert_eq!(
-                counts(&import(server, "text/csv", file.clone()).await.expect(200)),
-                expected
-            );
+            assert_eq!(counts(&import(server, "text/csv", file.clone()).await.expect(200)), expected);
             server.clock.advance(chrono::TimeDelta::seconds(1));
         }
         let users = server.get("/v1/users").await.expect(200);
@@ -262,9 +226,7 @@ async fn slow_imports_take_eight_threads_and_no_more() {
 async fn a_body_that_breaks_off_leaves_in_what_came_before() {
     let server = Server::start().await;
     let parts = [
-        Ok(Bytes::from_static(
-            b"first_name,last_name,birth_date,time_zone\nAda,,1815-12-10,UTC\nBob",
-        )),
+        Ok(Bytes::from_static(b"first_name,last_name,birth_date,time_zone\nAda,,1815-12-10,UTC\nBob")),
         Err(std::io::Error::other("cut")),
     ];
     let body = Body::from_stream(futures_util::stream::iter(parts));
@@ -276,11 +238,7 @@ async fn a_body_that_breaks_off_leaves_in_what_came_before() {
 #[tokio::test]
 async fn an_export_goes_back_in_and_changes_nothing() {
     let server = Server::start().await;
-    for (first, last, id) in [
-        ("Ada", "O\"Hara, Jr", "1"),
-        ("Björk", "", "2"),
-        ("=1+1", "x", "3"),
-    ] {
+    for (first, last, id) in [("Ada", "O\"Hara, Jr", "1"), ("Björk", "", "2"), ("=1+1", "x", "3")] {
         let fields = json!({
             "firstName": first, "lastName": last, "externalId": id, "sendAt": "07:30", "leapDay": "mar1",
             "birthDate": "--02-29", "occasions": { "work_anniversary": "2019-05-02" },
@@ -292,26 +250,11 @@ async fn an_export_goes_back_in_and_changes_nothing() {
         ("/v1/users/export?format=csv", "text/csv; charset=utf-8"),
     ] {
         let export = server.get(path).await;
-        assert_eq!(
-            (export.status.as_u16(), export.header("content-type")),
-            (200, types)
-        );
+        assert_eq!((export.status.as_u16(), export.header("content-type")), (200, types));
         let report = import(&server, types, export.body.clone()).await.expect(200);
-        assert_eq!(
-            (&report["unchanged"], &report["failed"]),
-            (&json!(3), &json!(0)),
-            "{}",
-            export.text()
-        );
+        assert_eq!((&report["unchanged"], &report["failed"]), (&json!(3), &json!(0)), "{}", export.text());
     }
-    let csv = server
-        .call(
-            "GET",
-            "/v1/users/export",
-            &[("accept", "text/csv")],
-            Body::empty(),
-        )
-        .await;
+    let csv = server.call("GET", "/v1/users/export", &[("accept", "text/csv")], Body::empty()).await;
     assert!(csv.text().starts_with(
         "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n"
     ));
@@ -322,13 +265,9 @@ async fn an_export_goes_back_in_and_changes_nothing() {
 async fn an_export_has_everybody_over_many_pages() {
     let server = Server::start().await;
     let lines = (0..2500).map(|n| format!("n{n},,1990-01-01,UTC\n"));
-    let file: String = std::iter::once("first_name,last_name,birth_date,time_zone\n".to_owned())
-        .chain(lines)
-        .collect();
-    assert_eq!(
-        import(&server, "text/csv", file).await.expect(200)["created"],
-        2500
-    );
+    let file: String =
+        std::iter::once("first_name,last_name,birth_date,time_zone\n".to_owned()).chain(lines).collect();
+    assert_eq!(import(&server, "text/csv", file).await.expect(200)["created"], 2500);
     let export = server.get("/v1/users/export").await;
     let ids: std::collections::BTreeSet<&str> = export.text().lines().map(|line| &line[..43]).collect();
     assert_eq!((export.text().lines().count(), ids.len()), (2500, 2500));
@@ -356,18 +295,13 @@ async fn an_export_of_people_without_external_ids_changes_nothing_here_and_recre
     let (csv, ndjson) = (&exports[0], &exports[1]);
     let report = import(&elsewhere, csv.0, csv.1.body.clone()).await.expect(200);
     assert_eq!(counts(&report), [4, 0, 0, 0]);
-    let report = import(&elsewhere, ndjson.0, ndjson.1.body.clone())
-        .await
-        .expect(200);
+    let report = import(&elsewhere, ndjson.0, ndjson.1.body.clone()).await.expect(200);
     assert_eq!(counts(&report), [0, 0, 4, 0]);
     let again = elsewhere.get("/v1/users/export?format=csv").await;
     assert_eq!(again.text(), csv.1.text());
 
     // Who was deleted comes back under the same id.
-    server
-        .call("DELETE", &format!("/v1/users/{gone}"), &[], Body::empty())
-        .await
-        .expect(204);
+    server.call("DELETE", &format!("/v1/users/{gone}"), &[], Body::empty()).await.expect(204);
     let report = import(&server, csv.0, csv.1.body.clone()).await.expect(200);
     assert_eq!(counts(&report), [1, 0, 3, 0]);
     server.get(&format!("/v1/users/{gone}")).await.expect(200);
@@ -396,21 +330,12 @@ async fn a_line_with_an_id_is_that_person_and_a_clash_is_the_lines_error() {
     let report = go(&lines).await;
     assert_eq!(counts(&report), [1, 2, 2, 0], "{report}");
     for (name, id) in [("a", &ada), ("b", &bob)] {
-        let user = server
-            .get(&format!("/v1/users/by-external-id/{name}"))
-            .await
-            .expect(200);
+        let user = server.get(&format!("/v1/users/by-external-id/{name}")).await.expect(200);
         assert_eq!(user["id"], **id, "{user}");
     }
     let bob_now = server.get(&format!("/v1/users/{bob}")).await.expect(200);
-    assert_eq!(
-        (&bob_now["lastName"], &bob_now["leapDay"]),
-        (&json!("Ross"), &json!("mar1"))
-    );
-    assert_eq!(
-        server.get(&format!("/v1/users/{new}")).await.expect(200)["firstName"],
-        "Cid"
-    );
+    assert_eq!((&bob_now["lastName"], &bob_now["leapDay"]), (&json!("Ross"), &json!("mar1")));
+    assert_eq!(server.get(&format!("/v1/users/{new}")).await.expect(200)["firstName"], "Cid");
     assert_eq!(counts(&go(&lines).await), [0, 0, 5, 0]);
 
     // An id of elsewhere, and an external id that is known here.

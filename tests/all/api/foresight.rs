@@ -24,16 +24,9 @@ async fn a_user_is_explained_as_on_the_command_line_and_stays_so_when_deleted() 
     let pending = world.write("hr-18", "1990-05-03", "UTC").await;
     world.minute().await;
     let path = format!("/v1/users/{pending}/explain");
-    assert_eq!(
-        api.get(&path).await.expect(200)["thisYear"][0]["status"],
-        "not_due"
-    );
+    assert_eq!(api.get(&path).await.expect(200)["thisYear"][0]["status"], "not_due");
     let now = instant("2026-05-02T08:00:00Z");
-    world
-        .store
-        .delete_user(now, UserRef::Id(pending), None)
-        .await
-        .unwrap();
+    world.store.delete_user(now, UserRef::Id(pending), None).await.unwrap();
     let answer = api.get(&path).await.expect(200);
     assert_eq!(
         (&answer["user"], &answer["deletedAt"]),
@@ -45,9 +38,7 @@ async fn a_user_is_explained_as_on_the_command_line_and_stays_so_when_deleted() 
 #[tokio::test]
 async fn nobody_is_not_explained() {
     let api = Server::start().await;
-    api.get("/v1/users/0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f/explain")
-        .await
-        .expect(404);
+    api.get("/v1/users/0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f/explain").await.expect(404);
     api.get("/v1/users/x/explain").await.expect(400);
 }
 
@@ -67,18 +58,8 @@ async fn the_forecast_has_a_count_for_each_day_asked_for() {
         ],
     });
     assert_eq!(answer, expected);
-    assert_eq!(
-        api.get("/v1/forecast").await.expect(200)["perDay"]
-            .as_array()
-            .unwrap()
-            .len(),
-        366
-    );
-    for wrong in [
-        "/v1/forecast?days=0",
-        "/v1/forecast?days=1831",
-        "/v1/forecast?day=3",
-    ] {
+    assert_eq!(api.get("/v1/forecast").await.expect(200)["perDay"].as_array().unwrap().len(), 366);
+    for wrong in ["/v1/forecast?days=0", "/v1/forecast?days=1831", "/v1/forecast?day=3"] {
         api.get(wrong).await.expect(400);
     }
 }
@@ -89,9 +70,7 @@ async fn few_forecasts_wait_for_a_slow_database_and_more_are_refused() {
     let server = Server::start().await;
     let pool = server.pool().await;
     let mut lock = pool.begin().await.unwrap();
-    lock.execute("LOCK TABLE occasions IN ACCESS EXCLUSIVE MODE")
-        .await
-        .unwrap();
+    lock.execute("LOCK TABLE occasions IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let paths: Vec<String> = (1..=20).map(|days| format!("/v1/forecast?days={days}")).collect();
     let mut requests: Vec<_> = paths.iter().map(|path| Box::pin(server.get(path))).collect();
     let mut refused = 0;

@@ -10,17 +10,10 @@ async fn names(server: &Server, query: &str, limit: usize) -> Vec<String> {
     let mut names = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = server
-            .get(&format!("/v1/users?limit={limit}{query}{cursor}"))
-            .await
-            .expect(200);
+        let page = server.get(&format!("/v1/users?limit={limit}{query}{cursor}")).await.expect(200);
         let items = page["items"].as_array().unwrap();
         assert!(items.len() <= limit);
-        names.extend(
-            items
-                .iter()
-                .map(|user| user["firstName"].as_str().unwrap().to_owned()),
-        );
+        names.extend(items.iter().map(|user| user["firstName"].as_str().unwrap().to_owned()));
         match &page["next"] {
             Value::Null => return names,
             next => cursor = format!("&cursor={}", next.as_str().unwrap()),
@@ -32,10 +25,7 @@ async fn names(server: &Server, query: &str, limit: usize) -> Vec<String> {
 #[tokio::test]
 async fn pages_have_everybody_once() {
     let server = Server::start().await;
-    assert_eq!(
-        server.get("/v1/users").await.expect(200),
-        json!({ "items": [], "next": null })
-    );
+    assert_eq!(server.get("/v1/users").await.expect(200), json!({ "items": [], "next": null }));
     for n in 0..5 {
         create(&server, &json!({ "firstName": format!("n{n}") })).await;
     }
@@ -85,11 +75,7 @@ async fn a_search_finds_a_user_once_however_many_of_its_texts_match() {
         ("Li", "", None),
         ("Ann", "Li", Some("lj")),
     ] {
-        create(
-            &server,
-            &json!({ "firstName": first, "lastName": last, "externalId": id }),
-        )
-        .await;
+        create(&server, &json!({ "firstName": first, "lastName": last, "externalId": id })).await;
     }
     for limit in 1..8 {
         let found = names(&server, "&search=li", limit).await;
@@ -134,10 +120,7 @@ async fn a_cursor_of_a_search_is_none_of_a_list() {
         page["next"].as_str().unwrap().to_owned()
     };
     let (of_list, of_search) = (next("").await, next("&search=n").await);
-    for wrong in [
-        format!("cursor={of_search}"),
-        format!("search=n&cursor={of_list}"),
-    ] {
+    for wrong in [format!("cursor={of_search}"), format!("search=n&cursor={of_list}")] {
         let answer = server.get(&format!("/v1/users?{wrong}")).await;
         answer.expect(400);
         assert_eq!(answer.fields(), ["cursor"], "{wrong}");
@@ -147,14 +130,10 @@ async fn a_cursor_of_a_search_is_none_of_a_list() {
 #[tokio::test]
 async fn every_wrong_parameter_is_named_at_once() {
     let server = Server::start().await;
-    let answer = server
-        .get("/v1/users?limit=501&timeZone=Mars&search=%00&cursor=7&q=x&limit=2")
-        .await;
+    let answer = server.get("/v1/users?limit=501&timeZone=Mars&search=%00&cursor=7&q=x&limit=2").await;
     answer.expect(400);
     assert_eq!(answer.fields(), ["cursor", "limit", "q", "search", "timeZone"]);
-    let answer = server
-        .get("/v1/events?state=lost,dead&from=9:00&to=x&userId=1&order=up")
-        .await;
+    let answer = server.get("/v1/events?state=lost,dead&from=9:00&to=x&userId=1&order=up").await;
     answer.expect(400);
     assert_eq!(answer.fields(), ["from", "order", "state", "to", "userId"]);
 }

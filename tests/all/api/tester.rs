@@ -36,9 +36,7 @@ impl Subject {
                 .env("BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE", "{{ full_name }}")
                 .env("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")
         };
-        let token = bday(&["token", "create", "tester", "--scope", "admin"])
-            .finish()
-            .await;
+        let token = bday(&["token", "create", "tester", "--scope", "admin"]).finish().await;
         let daemon = bday(&["serve", "--role", "api"]).start();
         let address = daemon.ready().await;
         Self {
@@ -87,15 +85,7 @@ async fn the_api_tester_finds_nothing() {
         .arg("--config-file")
         .arg(folder().join("schemathesis.toml"))
         .args(["run", &format!("{}/openapi.json", subject.url)])
-        .args([
-            "--max-examples",
-            &examples,
-            "--seed",
-            &seed,
-            "--no-color",
-            "--warnings",
-            "off",
-        ])
+        .args(["--max-examples", &examples, "--seed", &seed, "--no-color", "--warnings", "off"])
         .args(["--request-timeout", "10"])
         .args(["--header", &format!("Authorization: Bearer {}", subject.token)])
         .env("PYTHONPATH", folder())

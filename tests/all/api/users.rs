@@ -12,10 +12,7 @@ async fn a_user_is_created_read_changed_replaced_and_deleted() {
     let answer = server.json("POST", "/v1/users", &ada()).await;
     let created = answer.expect(201);
     let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
-    assert_eq!(
-        (answer.header("location"), answer.header("etag")),
-        (path.as_str(), tag(1).as_str())
-    );
+    assert_eq!((answer.header("location"), answer.header("etag")), (path.as_str(), tag(1).as_str()));
     let expected = json!({
         "id": created["id"], "externalId": null, "firstName": "Ada", "lastName": "Lovelace",
         "birthDate": "1815-12-10", "timeZone": "Europe/London", "sendAt": null, "leapDay": null, "occasions": {},
@@ -33,10 +30,7 @@ async fn a_user_is_created_read_changed_replaced_and_deleted() {
     let replaced = server.json("PUT", &path, &ada()).await.expect(200);
     assert_eq!(replaced["sendAt"], Value::Null);
 
-    assert_eq!(
-        server.call("DELETE", &path, &[], Body::empty()).await.expect(204),
-        Value::Null
-    );
+    assert_eq!(server.call("DELETE", &path, &[], Body::empty()).await.expect(204), Value::Null);
     for method in ["DELETE", "GET"] {
         server.call(method, &path, &[], Body::empty()).await.expect(404);
     }
@@ -84,27 +78,14 @@ async fn a_body_that_cannot_be_read_is_told_apart() {
             server.call("POST", "/v1/users", &headers, Body::from(body)).await
         }
     };
-    for body in [
-        "",
-        "{",
-        "[]",
-        "null",
-        "{\"a\":1,\"a\":1}",
-        "{\"occasions\":{\"a\":null,\"a\":null}}",
-        "\u{feff}{}",
-    ] {
+    for body in
+        ["", "{", "[]", "null", "{\"a\":1,\"a\":1}", "{\"occasions\":{\"a\":null,\"a\":null}}", "\u{feff}{}"]
+    {
         call("application/json", body.to_owned()).await.expect(400);
     }
     call("text/plain", ada().to_string()).await.expect(415);
-    call("Application/JSON; charset=utf-8", ada().to_string())
-        .await
-        .expect(201);
-    call(
-        "application/json",
-        format!("{{\"firstName\":\"{}\"}}", "x".repeat(70_000)),
-    )
-    .await
-    .expect(413);
+    call("Application/JSON; charset=utf-8", ada().to_string()).await.expect(201);
+    call("application/json", format!("{{\"firstName\":\"{}\"}}", "x".repeat(70_000))).await.expect(413);
 }
 
 #[tokio::test]
@@ -114,10 +95,7 @@ async fn an_external_id_belongs_to_one() {
     let second = create(&server, &json!({})).await;
     let mut body = ada();
     body["externalId"] = json!("hr-1");
-    for (method, path) in [
-        ("POST", "/v1/users".to_owned()),
-        ("PUT", format!("/v1/users/{second}")),
-    ] {
+    for (method, path) in [("POST", "/v1/users".to_owned()), ("PUT", format!("/v1/users/{second}"))] {
         let answer = server.json(method, &path, &body).await;
         answer.expect(409);
         assert_eq!(answer.fields(), ["externalId"]);
@@ -132,15 +110,9 @@ async fn by_external_id_a_user_can_be_pushed_every_day() {
     let answer = server.json("PUT", path, &ada()).await;
     let created = answer.expect(201);
     assert_eq!(created["externalId"], "hr/1");
-    assert_eq!(
-        answer.header("location"),
-        format!("/v1/users/{}", created["id"].as_str().unwrap())
-    );
+    assert_eq!(answer.header("location"), format!("/v1/users/{}", created["id"].as_str().unwrap()));
     let again = server.json("PUT", path, &ada()).await;
-    assert_eq!(
-        (again.expect(200), again.header("etag")),
-        (created.clone(), tag(1).as_str())
-    );
+    assert_eq!((again.expect(200), again.header("etag")), (created.clone(), tag(1).as_str()));
     let mut moved = ada();
     moved["timeZone"] = json!("Asia/Tokyo");
     moved["externalId"] = json!("hr/1");
@@ -153,10 +125,7 @@ async fn by_external_id_a_user_can_be_pushed_every_day() {
     server.call("DELETE", path, &[], Body::empty()).await.expect(204);
     server.call("DELETE", path, &[], Body::empty()).await.expect(404);
     // Who comes back is the same person.
-    assert_eq!(
-        server.json("PUT", path, &ada()).await.expect(201)["id"],
-        created["id"]
-    );
+    assert_eq!(server.json("PUT", path, &ada()).await.expect(201)["id"], created["id"]);
 }
 
 #[tokio::test]
@@ -183,21 +152,14 @@ async fn blanks_around_an_external_id_in_an_address_are_not_part_of_it() {
             assert_eq!(server.get(path).await.expect(200), created);
         }
     }
-    server
-        .call("DELETE", padded, &[], Body::empty())
-        .await
-        .expect(204);
+    server.call("DELETE", padded, &[], Body::empty()).await.expect(204);
     server.get("/v1/users/by-external-id/hr-17").await.expect(404);
 }
 
 #[tokio::test]
 async fn a_date_of_another_kind_is_set_kept_and_taken_away() {
     let server = Server::start().await;
-    let id = create(
-        &server,
-        &json!({ "occasions": { "work_anniversary": "2019-05-02" } }),
-    )
-    .await;
+    let id = create(&server, &json!({ "occasions": { "work_anniversary": "2019-05-02" } })).await;
     let path = format!("/v1/users/{id}");
     let occasions =
         async |patch: Value| server.json("PATCH", &path, &patch).await.expect(200)["occasions"].clone();
@@ -209,25 +171,10 @@ async fn a_date_of_another_kind_is_set_kept_and_taken_away() {
         occasions(json!({ "occasions": { "work_anniversary": "--05-03" } })).await,
         json!({ "work_anniversary": "--05-03" })
     );
-    assert_eq!(
-        occasions(json!({ "occasions": { "work_anniversary": null } })).await,
-        json!({})
-    );
-    server
-        .json(
-            "PATCH",
-            &path,
-            &json!({ "occasions": { "work_anniversary": "--05-03" } }),
-        )
-        .await
-        .expect(200);
-    assert_eq!(
-        server.json("PUT", &path, &ada()).await.expect(200)["occasions"],
-        json!({})
-    );
-    let answer = server
-        .json("PATCH", &path, &json!({ "occasions": { "wedding": "--05-03" } }))
-        .await;
+    assert_eq!(occasions(json!({ "occasions": { "work_anniversary": null } })).await, json!({}));
+    server.json("PATCH", &path, &json!({ "occasions": { "work_anniversary": "--05-03" } })).await.expect(200);
+    assert_eq!(server.json("PUT", &path, &ada()).await.expect(200)["occasions"], json!({}));
+    let answer = server.json("PATCH", &path, &json!({ "occasions": { "wedding": "--05-03" } })).await;
     answer.expect(422);
     assert!(answer.text().contains("work_anniversary"), "{}", answer.text());
 }
@@ -274,10 +221,7 @@ async fn an_address_or_a_method_that_is_none_is_a_problem_too() {
     let answer = server.call("PUT", "/v1/users", &[], Body::empty()).await;
     answer.expect(405);
     assert_eq!(answer.header("allow"), "GET,HEAD,POST");
-    server
-        .call("GET", "/v1/users/import", &[], Body::empty())
-        .await
-        .expect(405);
+    server.call("GET", "/v1/users/import", &[], Body::empty()).await.expect(405);
 }
 
 #[tokio::test]
@@ -299,12 +243,7 @@ async fn the_description_has_every_address_and_the_page_needs_nothing_else() {
         "/v1/forecast",
         "/v1/pause",
     ];
-    assert!(
-        expected
-            .iter()
-            .all(|path| paths.iter().any(|found| found == path)),
-        "{paths:?}"
-    );
+    assert!(expected.iter().all(|path| paths.iter().any(|found| found == path)), "{paths:?}");
     let root = server.get("/").await;
     assert_eq!((root.status.as_u16(), root.header("location")), (303, "/docs"));
     let page = server.get("/docs").await;

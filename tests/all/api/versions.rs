@@ -22,31 +22,13 @@ async fn who_knows_an_old_version_changes_nothing() {
     let answer = server.json_with("PATCH", &path, &with(&one), &change).await;
     answer.expect(200);
     assert_eq!(answer.header("etag"), two);
-    server
-        .json_with("PATCH", &path, &with(&one), &change)
-        .await
-        .expect(412);
-    server
-        .json_with("PUT", &path, &with(&list), &ada())
-        .await
-        .expect(412);
-    server
-        .call("DELETE", &path, &with(&one), Body::empty())
-        .await
-        .expect(412);
+    server.json_with("PATCH", &path, &with(&one), &change).await.expect(412);
+    server.json_with("PUT", &path, &with(&list), &ada()).await.expect(412);
+    server.call("DELETE", &path, &with(&one), Body::empty()).await.expect(412);
     assert_eq!(server.get(&path).await.expect(200)["lastName"], "King");
-    server
-        .json_with("PATCH", &path, &with("*"), &change)
-        .await
-        .expect(200);
-    server
-        .call("DELETE", &path, &with(&two), Body::empty())
-        .await
-        .expect(204);
-    server
-        .call("DELETE", &path, &with(&two), Body::empty())
-        .await
-        .expect(404);
+    server.json_with("PATCH", &path, &with("*"), &change).await.expect(200);
+    server.call("DELETE", &path, &with(&two), Body::empty()).await.expect(204);
+    server.call("DELETE", &path, &with(&two), Body::empty()).await.expect(404);
 }
 
 #[tokio::test]
@@ -56,14 +38,7 @@ async fn an_edit_that_changes_nothing_keeps_the_version() {
     assert_eq!(server.json("PUT", &path, &ada()).await.header("etag"), tag(1));
     let change = json!({ "occasions": { "work_anniversary": "2019-05-02" } });
     assert_eq!(server.json("PATCH", &path, &change).await.header("etag"), tag(2));
-    let read = server
-        .call(
-            "GET",
-            &path,
-            &[("if-none-match", &format!("W/{}", tag(2)))],
-            Body::empty(),
-        )
-        .await;
+    let read = server.call("GET", &path, &[("if-none-match", &format!("W/{}", tag(2)))], Body::empty()).await;
     assert_eq!((read.status.as_u16(), read.body.len()), (304, 0));
 }
 
@@ -83,54 +58,28 @@ async fn who_comes_back_has_no_version_of_who_was_deleted() {
     assert_eq!(user["id"], first.json()["id"]);
     assert_ne!(second.header("etag"), before);
 
-    let read = server
-        .call("GET", path, &[("if-none-match", before)], Body::empty())
-        .await;
+    let read = server.call("GET", path, &[("if-none-match", before)], Body::empty()).await;
     assert_eq!(read.expect(200), user);
     let only_before = [("if-match", before)];
     let by_id = format!("/v1/users/{}", user["id"].as_str().unwrap());
     for path in [path, &by_id] {
-        server
-            .json_with("PUT", path, &only_before, &ada())
-            .await
-            .expect(412);
-        server
-            .call("DELETE", path, &only_before, Body::empty())
-            .await
-            .expect(412);
+        server.json_with("PUT", path, &only_before, &ada()).await.expect(412);
+        server.call("DELETE", path, &only_before, Body::empty()).await.expect(412);
     }
     let change = json!({ "lastName": "King" });
-    server
-        .json_with("PATCH", &by_id, &only_before, &change)
-        .await
-        .expect(412);
+    server.json_with("PATCH", &by_id, &only_before, &change).await.expect(412);
     let now = [("if-match", second.header("etag"))];
-    server
-        .call("DELETE", &by_id, &now, Body::empty())
-        .await
-        .expect(204);
+    server.call("DELETE", &by_id, &now, Body::empty()).await.expect(204);
 }
 
 #[tokio::test]
 async fn create_only_and_update_only_by_external_id() {
     let server = Server::start().await;
     let path = "/v1/users/by-external-id/hr-1";
-    server
-        .json_with("PUT", path, &[("if-match", "*")], &ada())
-        .await
-        .expect(412);
-    server
-        .json_with("PUT", path, &[("if-none-match", "*")], &ada())
-        .await
-        .expect(201);
-    server
-        .json_with("PUT", path, &[("if-none-match", "*")], &ada())
-        .await
-        .expect(412);
-    server
-        .json_with("PUT", path, &[("if-match", &tag(1))], &ada())
-        .await
-        .expect(200);
+    server.json_with("PUT", path, &[("if-match", "*")], &ada()).await.expect(412);
+    server.json_with("PUT", path, &[("if-none-match", "*")], &ada()).await.expect(201);
+    server.json_with("PUT", path, &[("if-none-match", "*")], &ada()).await.expect(412);
+    server.json_with("PUT", path, &[("if-match", &tag(1))], &ada()).await.expect(200);
 }
 
 #[tokio::test]
@@ -140,30 +89,18 @@ async fn a_repeated_request_gets_the_first_answer_again() {
     let mut first = server.json_with("POST", "/v1/users", &key, &ada()).await;
     let created = first.expect(201);
     let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
-    server
-        .json("PATCH", &path, &json!({ "lastName": "King" }))
-        .await
-        .expect(200);
+    server.json("PATCH", &path, &json!({ "lastName": "King" })).await.expect(200);
     let mut again = server.json_with("POST", "/v1/users", &key, &ada()).await;
     assert_eq!(again.expect(201), created);
     // It is another request all the same.
     let own = |headers: &mut HeaderMap| headers.remove("x-request-id").unwrap();
     assert_ne!(own(&mut again.headers), own(&mut first.headers));
     assert_eq!(again.headers, first.headers);
-    assert_eq!(
-        server.get("/v1/users").await.expect(200)["items"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(server.get("/v1/users").await.expect(200)["items"].as_array().unwrap().len(), 1);
     // The key stands for one request, not for any.
     let mut other = ada();
     other["firstName"] = json!("Eve");
-    let taken = server
-        .json_with("POST", "/v1/users", &key, &other)
-        .await
-        .expect(422);
+    let taken = server.json_with("POST", "/v1/users", &key, &other).await.expect(422);
     assert_eq!(taken["type"], "urn:bday:problem:idempotency-key-taken");
 }
 
@@ -174,20 +111,11 @@ async fn a_request_that_failed_does_not_use_its_key_up() {
     let key = [("idempotency-key", "k")];
     let mut body = ada();
     body["externalId"] = json!("hr-1");
-    server
-        .json_with("POST", "/v1/users", &key, &body)
-        .await
-        .expect(409);
+    server.json_with("POST", "/v1/users", &key, &body).await.expect(409);
     body["externalId"] = json!("hr-2");
-    server
-        .json_with("POST", "/v1/users", &key, &body)
-        .await
-        .expect(201);
+    server.json_with("POST", "/v1/users", &key, &body).await.expect(201);
     for wrong in ["", "ä", &"x".repeat(256)] {
-        server
-            .json_with("POST", "/v1/users", &[("idempotency-key", wrong)], &ada())
-            .await
-            .expect(400);
+        server.json_with("POST", "/v1/users", &[("idempotency-key", wrong)], &ada()).await.expect(400);
     }
 }
 
@@ -195,36 +123,18 @@ async fn a_request_that_failed_does_not_use_its_key_up() {
 async fn a_key_is_forgotten_after_a_day() {
     let server = Server::start().await;
     let key = [("idempotency-key", "k")];
-    let first = server
-        .json_with("POST", "/v1/users", &key, &ada())
-        .await
-        .expect(201);
+    let first = server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201);
     server.clock.advance(chrono::TimeDelta::hours(23));
-    assert_eq!(
-        server
-            .json_with("POST", "/v1/users", &key, &ada())
-            .await
-            .expect(201),
-        first
-    );
+    assert_eq!(server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201), first);
     server.clock.advance(chrono::TimeDelta::hours(2));
-    assert_ne!(
-        server
-            .json_with("POST", "/v1/users", &key, &ada())
-            .await
-            .expect(201)["id"],
-        first["id"]
-    );
+    assert_ne!(server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201)["id"], first["id"]);
     // And what the table has of it goes by itself, also if no other key ever comes.
     let pool = server.pool().await;
     let forgotten = async |hours| -> i64 {
         server.clock.advance(chrono::TimeDelta::hours(hours));
         let store = server.store();
         store.forget_idempotency_keys(server.clock.now()).await.unwrap();
-        sqlx::query_scalar("SELECT count(*) FROM idempotency_keys")
-            .fetch_one(&pool)
-            .await
-            .unwrap()
+        sqlx::query_scalar("SELECT count(*) FROM idempotency_keys").fetch_one(&pool).await.unwrap()
     };
     assert_eq!(forgotten(23).await, 1);
     assert_eq!(forgotten(2).await, 0);
@@ -236,16 +146,10 @@ async fn who_is_deleted_is_in_no_answer_that_is_kept_and_a_repeat_creates_nobody
     let key = [("idempotency-key", "k")];
     let mut body = ada();
     body["externalId"] = json!("hr-1");
-    let created = server
-        .json_with("POST", "/v1/users", &key, &body)
-        .await
-        .expect(201);
+    let created = server.json_with("POST", "/v1/users", &key, &body).await.expect(201);
     // Somebody else's answer stays.
     let other = [("idempotency-key", "l")];
-    let eve = server
-        .json_with("POST", "/v1/users", &other, &ada())
-        .await
-        .expect(201);
+    let eve = server.json_with("POST", "/v1/users", &other, &ada()).await.expect(201);
     let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
     server.call("DELETE", &path, &[], Body::empty()).await.expect(204);
 
@@ -261,20 +165,14 @@ async fn who_is_deleted_is_in_no_answer_that_is_kept_and_a_repeat_creates_nobody
     let mut others = ada();
     others["firstName"] = json!("Bob");
     for body in [&body, &others] {
-        let gone = server
-            .json_with("POST", "/v1/users", &key, body)
-            .await
-            .expect(410);
+        let gone = server.json_with("POST", "/v1/users", &key, body).await.expect(410);
         assert_eq!(gone["type"], "urn:bday:problem:deleted-since");
     }
     server.get(&path).await.expect(404);
     let again = server.json_with("POST", "/v1/users", &other, &ada()).await;
     assert_eq!(again.expect(201), eve);
     // Another key means it.
-    let back = server
-        .json_with("POST", "/v1/users", &[("idempotency-key", "m")], &body)
-        .await
-        .expect(201);
+    let back = server.json_with("POST", "/v1/users", &[("idempotency-key", "m")], &body).await.expect(201);
     assert_eq!(back["id"], created["id"]);
 }
 
@@ -285,10 +183,7 @@ async fn the_same_request_many_times_at_once_makes_one_user() {
     let user = ada();
     let requests = (0..8).map(|_| server.json_with("POST", "/v1/users", &key, &user));
     let answers = futures_util::future::join_all(requests).await;
-    let ids: Vec<Value> = answers
-        .iter()
-        .map(|answer| answer.expect(201)["id"].clone())
-        .collect();
+    let ids: Vec<Value> = answers.iter().map(|answer| answer.expect(201)["id"].clone()).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
@@ -330,10 +225,7 @@ async fn who_waited_for_a_lock_in_vain_does_not_wait_again_and_who_met_a_deadloc
                 "ALTER SEQUENCE tries RESTART;
                  CREATE OR REPLACE TRIGGER refuse BEFORE {event} ON users FOR EACH ROW EXECUTE FUNCTION refuse('{code}')"
             );
-            sqlx::raw_sql(sqlx::AssertSqlSafe(refuse))
-                .execute(&pool)
-                .await
-                .unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(&pool).await.unwrap();
             let answer = if event == "UPDATE" {
                 server.json("PATCH", &path, &json!({ "lastName": "King" })).await
             } else {
@@ -341,10 +233,8 @@ async fn who_waited_for_a_lock_in_vain_does_not_wait_again_and_who_met_a_deadloc
             };
             answer.expect(503);
             assert_eq!(answer.header("retry-after"), "1");
-            let tried: i64 = sqlx::query_scalar("SELECT last_value FROM tries")
-                .fetch_one(&pool)
-                .await
-                .unwrap();
+            let tried: i64 =
+                sqlx::query_scalar("SELECT last_value FROM tries").fetch_one(&pool).await.unwrap();
             assert_eq!(tried, tries, "{code} {event}");
         }
     }
@@ -379,24 +269,14 @@ async fn who_comes_with_many_others_is_created_as_if_alone() {
     let answers = users.iter().map(|user| server.json("POST", "/v1/users", user));
     let answers = futures_util::future::join_all(answers).await;
     let with = |status: u16| answers.iter().filter(move |answer| answer.status == status);
-    assert_eq!(
-        (with(201).count(), with(409).count(), with(503).count()),
-        (50, 9, 1)
-    );
+    assert_eq!((with(201).count(), with(409).count(), with(503).count()), (50, 9, 1));
     assert_eq!(answers[3].status, 503);
     assert!(answers[10..20].iter().all(|answer| answer.status != 503));
 
-    for (user, answer) in users
-        .iter()
-        .zip(&answers)
-        .filter(|(_, answer)| answer.status == 201)
-    {
+    for (user, answer) in users.iter().zip(&answers).filter(|(_, answer)| answer.status == 201) {
         let path = answer.header("location").to_owned();
         let there = server.get(&path).await.expect(200);
-        assert_eq!(
-            there["externalId"],
-            *user.get("externalId").unwrap_or(&Value::Null)
-        );
+        assert_eq!(there["externalId"], *user.get("externalId").unwrap_or(&Value::Null));
         assert_eq!(there, answer.json());
         let events = server.get(&format!("{path}/events")).await.expect(200);
         assert_eq!(events["items"][0]["localDate"], "2026-11-25");

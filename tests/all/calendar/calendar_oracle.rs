@@ -32,12 +32,7 @@ const FAR: Timestamp = Timestamp::constant(4_449_513_600, 0);
 const CORRECTED_HISTORY: &[(&[&str], Date, Date)] = &[
     (&["Europe/Dublin", "Eire"], date(1925, 9, 20), date(1925, 10, 4)),
     (
-        &[
-            "America/Tijuana",
-            "America/Ensenada",
-            "America/Santa_Isabel",
-            "Mexico/BajaNorte",
-        ],
+        &["America/Tijuana", "America/Ensenada", "America/Santa_Isabel", "Mexico/BajaNorte"],
         date(1953, 1, 1),
         date(1975, 12, 31),
     ),
@@ -73,12 +68,8 @@ const BRAZIL: &[&str] = &[
 
 /// The calendar's answer in the oracle's terms.
 pub(crate) fn answer(zone: Zone, day: Date, minutes: i16) -> Expected {
-    let date = AnnualDate::new(
-        None,
-        day.month().cast_unsigned().into(),
-        day.day().cast_unsigned().into(),
-    )
-    .unwrap();
+    let date =
+        AnnualDate::new(None, day.month().cast_unsigned().into(), day.day().cast_unsigned().into()).unwrap();
     let send_at = SendAt::from_minutes(minutes).unwrap();
     let found = occurrence(date, day.year().into(), send_at, zone, LeapDay::LeapYearsOnly).unwrap();
     assert_eq!(found.local_year, i32::from(day.year()));
@@ -144,17 +135,9 @@ fn compare_all<D: IntoIterator<Item = Date>>(days: impl Fn(&TimeZone) -> D + Syn
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .fold(Tally::default(), Tally::merge)
+        workers.into_iter().map(|worker| worker.join().unwrap()).fold(Tally::default(), Tally::merge)
     });
-    println!(
-        "{} zones, {} comparisons, {:?}",
-        zones.len(),
-        tally.compared,
-        tally.by_rule
-    );
+    println!("{} zones, {} comparisons, {:?}", zones.len(), tally.compared, tally.by_rule);
     tally
 }
 
@@ -168,12 +151,7 @@ fn every_name_in_the_database_is_a_zone() {
         .filter(|name| name != "Factory" && Zone::parse(name).is_err())
         .collect();
     assert_eq!(refused, [""; 0]);
-    assert_eq!(
-        Zone::all()
-            .filter(|zone| oracle::zone(zone.name()).is_none())
-            .count(),
-        0
-    );
+    assert_eq!(Zone::all().filter(|zone| oracle::zone(zone.name()).is_none()).count(), 0);
 }
 
 #[test]
@@ -189,13 +167,8 @@ fn a_clock_that_skips_a_day_skips_whole_dates() {
     for zone in Zone::all() {
         let theirs = oracle::zone(zone.name()).unwrap();
         let dawn: Timestamp = "1800-01-01T00:00:00Z".parse().unwrap();
-        for change in theirs
-            .following(dawn)
-            .take_while(|change| change.timestamp() < FAR)
-        {
-            let before = theirs
-                .to_offset(change.timestamp() - 1.second())
-                .to_datetime(change.timestamp());
+        for change in theirs.following(dawn).take_while(|change| change.timestamp() < FAR) {
+            let before = theirs.to_offset(change.timestamp() - 1.second()).to_datetime(change.timestamp());
             let after = change.offset().to_datetime(change.timestamp());
             if before + 24.hours() <= after {
                 assert_eq!(
@@ -234,11 +207,7 @@ fn every_day_of_twelve_years_agrees_in_every_zone() {
 
 #[test]
 fn every_month_to_2110_agrees_in_every_zone() {
-    let tally = compare_all(|_| {
-        date(2032, 1, 15)
-            .series(1.month())
-            .take_while(|day| day.year() <= 2110)
-    });
+    let tally = compare_all(|_| date(2032, 1, 15).series(1.month()).take_while(|day| day.year() <= 2110));
     assert_eq!(tally.differences, []);
 }
 
@@ -257,20 +226,10 @@ fn the_days_around_every_change_of_a_clock_agree_but_for_corrected_history() {
             None => unexplained.push(difference),
         }
     }
-    println!(
-        "{} differences, explained: {explained:?}",
-        tally.differences.len()
-    );
+    println!("{} differences, explained: {explained:?}", tally.differences.len());
     assert!(unexplained.is_empty(), "{unexplained:#?}");
-    assert!(
-        explained.iter().all(|count| *count > 0),
-        "an explanation is no longer needed: {explained:?}"
-    );
-    assert_eq!(
-        tally.by_rule["missing_date"],
-        12 * 4,
-        "the twelve zones that skipped a date"
-    );
+    assert!(explained.iter().all(|count| *count > 0), "an explanation is no longer needed: {explained:?}");
+    assert_eq!(tally.by_rule["missing_date"], 12 * 4, "the twelve zones that skipped a date");
 }
 
 /// Two days before to two days after each change that the oracle knows, from local mean time to 2110.

@@ -24,11 +24,7 @@ fn cases() -> impl Strategy<Value = Case> {
     )
         .prop_flat_map(move |(zone, year, ordinal, change, near)| {
             let any_day = date(year, 1, 1) + (i64::from(ordinal) - 1).days();
-            let day = if near {
-                near_a_change(zone, change).unwrap_or(any_day)
-            } else {
-                any_day
-            };
+            let day = if near { near_a_change(zone, change).unwrap_or(any_day) } else { any_day };
             (Just(zone), Just(day), minutes(), minutes())
         })
 }
@@ -46,12 +42,7 @@ fn near_a_change(zone: Zone, pick: prop::sample::Index) -> Option<Date> {
 }
 
 fn annual(day: Date) -> AnnualDate {
-    AnnualDate::new(
-        None,
-        day.month().cast_unsigned().into(),
-        day.day().cast_unsigned().into(),
-    )
-    .unwrap()
+    AnnualDate::new(None, day.month().cast_unsigned().into(), day.day().cast_unsigned().into()).unwrap()
 }
 
 fn civil(day: Date) -> NaiveDate {

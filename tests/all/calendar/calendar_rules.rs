@@ -6,83 +6,39 @@ use chrono::NaiveDate;
 /// The occasion of `--MM-DD` in the year of `day`, as `due_at local_date offset rule`.
 fn due(zone: &str, day: &str, send_at: &str) -> String {
     let (year, month_day) = day.split_at(4);
-    show(
-        &found(
-            zone,
-            &format!("-{month_day}"),
-            year.parse().unwrap(),
-            send_at,
-            LeapDay::Feb28,
-        )
-        .unwrap(),
-    )
+    show(&found(zone, &format!("-{month_day}"), year.parse().unwrap(), send_at, LeapDay::Feb28).unwrap())
 }
 
 fn found(zone: &str, date: &str, year: i32, send_at: &str, leap_day: LeapDay) -> Option<Occurrence> {
     let date: AnnualDate = date.parse().unwrap();
-    occurrence(
-        date,
-        year,
-        send_at.parse().unwrap(),
-        zone.parse().unwrap(),
-        leap_day,
-    )
+    occurrence(date, year, send_at.parse().unwrap(), zone.parse().unwrap(), leap_day)
 }
 
 fn show(occurrence: &Occurrence) -> String {
     let due_at = occurrence.due_at.format("%Y-%m-%dT%H:%M:%SZ");
     let rule = occurrence.rule.map_or("-", Rule::as_str);
-    format!(
-        "{due_at} {} {} {rule}",
-        occurrence.local_date,
-        occurrence.offset()
-    )
+    format!("{due_at} {} {} {rule}", occurrence.local_date, occurrence.offset())
 }
 
 fn ends(zone: &str, date: &str) -> String {
     let zone: Zone = zone.parse().unwrap();
-    zone.local_day_ends_at(date.parse().unwrap())
-        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    zone.local_day_ends_at(date.parse().unwrap()).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 #[test]
 fn nine_o_clock_is_nine_o_clock_in_winter_and_in_summer() {
-    assert_eq!(
-        due("Europe/Berlin", "2026-01-15", "09:00"),
-        "2026-01-15T08:00:00Z 2026-01-15 +01:00 -"
-    );
-    assert_eq!(
-        due("Europe/Berlin", "2026-07-15", "09:00"),
-        "2026-07-15T07:00:00Z 2026-07-15 +02:00 -"
-    );
-    assert_eq!(
-        due("Asia/Kathmandu", "2026-01-15", "09:00"),
-        "2026-01-15T03:15:00Z 2026-01-15 +05:45 -"
-    );
-    assert_eq!(
-        due("Pacific/Auckland", "2026-01-15", "09:00"),
-        "2026-01-14T20:00:00Z 2026-01-15 +13:00 -"
-    );
+    assert_eq!(due("Europe/Berlin", "2026-01-15", "09:00"), "2026-01-15T08:00:00Z 2026-01-15 +01:00 -");
+    assert_eq!(due("Europe/Berlin", "2026-07-15", "09:00"), "2026-07-15T07:00:00Z 2026-07-15 +02:00 -");
+    assert_eq!(due("Asia/Kathmandu", "2026-01-15", "09:00"), "2026-01-15T03:15:00Z 2026-01-15 +05:45 -");
+    assert_eq!(due("Pacific/Auckland", "2026-01-15", "09:00"), "2026-01-14T20:00:00Z 2026-01-15 +13:00 -");
 }
 
 #[test]
 fn inside_a_gap_it_is_as_far_after_its_start_as_the_clock_says() {
-    assert_eq!(
-        due("Europe/Berlin", "2026-03-29", "01:59"),
-        "2026-03-29T00:59:00Z 2026-03-29 +01:00 -"
-    );
-    assert_eq!(
-        due("Europe/Berlin", "2026-03-29", "02:00"),
-        "2026-03-29T01:00:00Z 2026-03-29 +02:00 gap"
-    );
-    assert_eq!(
-        due("Europe/Berlin", "2026-03-29", "02:30"),
-        "2026-03-29T01:30:00Z 2026-03-29 +02:00 gap"
-    );
-    assert_eq!(
-        due("Europe/Berlin", "2026-03-29", "03:00"),
-        "2026-03-29T01:00:00Z 2026-03-29 +02:00 -"
-    );
+    assert_eq!(due("Europe/Berlin", "2026-03-29", "01:59"), "2026-03-29T00:59:00Z 2026-03-29 +01:00 -");
+    assert_eq!(due("Europe/Berlin", "2026-03-29", "02:00"), "2026-03-29T01:00:00Z 2026-03-29 +02:00 gap");
+    assert_eq!(due("Europe/Berlin", "2026-03-29", "02:30"), "2026-03-29T01:30:00Z 2026-03-29 +02:00 gap");
+    assert_eq!(due("Europe/Berlin", "2026-03-29", "03:00"), "2026-03-29T01:00:00Z 2026-03-29 +02:00 -");
 }
 
 #[test]
@@ -95,30 +51,15 @@ fn a_gap_may_last_half_an_hour_or_two() {
 
 #[test]
 fn a_gap_may_take_midnight() {
-    assert_eq!(
-        due("Africa/Cairo", "2026-04-24", "00:00"),
-        "2026-04-23T22:00:00Z 2026-04-24 +03:00 gap"
-    );
-    assert_eq!(
-        due("Asia/Beirut", "2026-03-29", "00:30"),
-        "2026-03-28T22:30:00Z 2026-03-29 +03:00 gap"
-    );
-    assert_eq!(
-        due("America/Sao_Paulo", "2018-11-04", "00:00"),
-        "2018-11-04T03:00:00Z 2018-11-04 -02:00 gap"
-    );
+    assert_eq!(due("Africa/Cairo", "2026-04-24", "00:00"), "2026-04-23T22:00:00Z 2026-04-24 +03:00 gap");
+    assert_eq!(due("Asia/Beirut", "2026-03-29", "00:30"), "2026-03-28T22:30:00Z 2026-03-29 +03:00 gap");
+    assert_eq!(due("America/Sao_Paulo", "2018-11-04", "00:00"), "2018-11-04T03:00:00Z 2018-11-04 -02:00 gap");
 }
 
 #[test]
 fn a_gap_over_midnight_carries_the_last_minutes_into_the_next_day() {
-    assert_eq!(
-        due("America/Toronto", "1919-03-30", "23:45"),
-        "1919-03-31T04:45:00Z 1919-03-31 -04:00 gap"
-    );
-    assert_eq!(
-        due("America/Toronto", "1919-03-31", "00:15"),
-        "1919-03-31T05:15:00Z 1919-03-31 -04:00 gap"
-    );
+    assert_eq!(due("America/Toronto", "1919-03-30", "23:45"), "1919-03-31T04:45:00Z 1919-03-31 -04:00 gap");
+    assert_eq!(due("America/Toronto", "1919-03-31", "00:15"), "1919-03-31T05:15:00Z 1919-03-31 -04:00 gap");
 }
 
 #[test]
@@ -132,36 +73,12 @@ fn of_two_readings_the_first_counts() {
 #[test]
 fn a_date_that_was_skipped_becomes_the_next_one_at_the_same_time() {
     let rows = [
-        (
-            "Pacific/Apia",
-            "2011-12-30",
-            "2011-12-30T19:00:00Z 2011-12-31 +14:00 missing_date",
-        ),
-        (
-            "Pacific/Fakaofo",
-            "2011-12-30",
-            "2011-12-30T20:00:00Z 2011-12-31 +13:00 missing_date",
-        ),
-        (
-            "Pacific/Kwajalein",
-            "1993-08-21",
-            "1993-08-21T21:00:00Z 1993-08-22 +12:00 missing_date",
-        ),
-        (
-            "Pacific/Kiritimati",
-            "1994-12-31",
-            "1994-12-31T19:00:00Z 1995-01-01 +14:00 missing_date",
-        ),
-        (
-            "Pacific/Enderbury",
-            "1994-12-31",
-            "1994-12-31T20:00:00Z 1995-01-01 +13:00 missing_date",
-        ),
-        (
-            "Asia/Manila",
-            "1844-12-31",
-            "1845-01-01T00:56:08Z 1845-01-01 +08:03:52 missing_date",
-        ),
+        ("Pacific/Apia", "2011-12-30", "2011-12-30T19:00:00Z 2011-12-31 +14:00 missing_date"),
+        ("Pacific/Fakaofo", "2011-12-30", "2011-12-30T20:00:00Z 2011-12-31 +13:00 missing_date"),
+        ("Pacific/Kwajalein", "1993-08-21", "1993-08-21T21:00:00Z 1993-08-22 +12:00 missing_date"),
+        ("Pacific/Kiritimati", "1994-12-31", "1994-12-31T19:00:00Z 1995-01-01 +14:00 missing_date"),
+        ("Pacific/Enderbury", "1994-12-31", "1994-12-31T20:00:00Z 1995-01-01 +13:00 missing_date"),
+        ("Asia/Manila", "1844-12-31", "1845-01-01T00:56:08Z 1845-01-01 +08:03:52 missing_date"),
     ];
     for (zone, day, expected) in rows {
         assert_eq!(due(zone, day, "09:00"), expected, "{zone}");
@@ -182,21 +99,14 @@ fn a_date_pushed_over_new_year_counts_for_the_year_it_was_due_in() {
     let expected = [(1844, "1845-01-01"), (1845, "1845-12-31"), (1846, "1846-12-31")];
     assert_eq!(years, expected.map(|(year, date)| (year, date.to_owned())));
     let new_year_1845 = NaiveDate::from_ymd_opt(1845, 1, 1).unwrap();
-    let first = occurrences_from(date, new_year_1845, SendAt::default(), manila, LeapDay::Feb28)
-        .next()
-        .unwrap();
-    assert_eq!(
-        first.local_year, 1844,
-        "it is still to come on the first of January 1845"
-    );
+    let first =
+        occurrences_from(date, new_year_1845, SendAt::default(), manila, LeapDay::Feb28).next().unwrap();
+    assert_eq!(first.local_year, 1844, "it is still to come on the first of January 1845");
 }
 
 #[test]
 fn on_the_day_after_a_skipped_one_both_its_own_and_the_other_birthday_are_due_once() {
-    assert_eq!(
-        due("Pacific/Apia", "2011-12-31", "09:00"),
-        "2011-12-30T19:00:00Z 2011-12-31 +14:00 -"
-    );
+    assert_eq!(due("Pacific/Apia", "2011-12-31", "09:00"), "2011-12-30T19:00:00Z 2011-12-31 +14:00 -");
     let date: AnnualDate = "--12-30".parse().unwrap();
     let from = NaiveDate::from_ymd_opt(2011, 1, 1).unwrap();
     let apia = "Pacific/Apia".parse().unwrap();
@@ -242,11 +152,7 @@ fn where_two_rules_apply_the_one_that_chose_the_reading_is_named() {
 #[test]
 fn a_year_that_no_date_can_be_written_with_has_no_occurrence() {
     for year in [i32::MIN, 0, 10_000, i32::MAX] {
-        assert_eq!(
-            found("UTC", "--01-01", year, "09:00", LeapDay::Feb28),
-            None,
-            "{year}"
-        );
+        assert_eq!(found("UTC", "--01-01", year, "09:00", LeapDay::Feb28), None, "{year}");
     }
     let last = found("Pacific/Kiritimati", "--12-31", 9999, "23:59", LeapDay::Feb28).unwrap();
     assert_eq!(show(&last), "9999-12-31T09:59:00Z 9999-12-31 +14:00 -");
@@ -254,48 +160,23 @@ fn a_year_that_no_date_can_be_written_with_has_no_occurrence() {
 
 #[test]
 fn changes_made_by_governments_since_2025_are_known() {
-    assert_eq!(
-        due("America/Vancouver", "2026-12-01", "09:00"),
-        "2026-12-01T16:00:00Z 2026-12-01 -07:00 -"
-    );
-    assert_eq!(
-        due("America/Edmonton", "2027-01-01", "09:00"),
-        "2027-01-01T15:00:00Z 2027-01-01 -06:00 -"
-    );
-    assert_eq!(
-        due("America/Winnipeg", "2027-01-01", "09:00"),
-        "2027-01-01T14:00:00Z 2027-01-01 -05:00 -"
-    );
-    assert_eq!(
-        due("America/Havana", "2026-12-01", "09:00"),
-        "2026-12-01T13:00:00Z 2026-12-01 -04:00 -"
-    );
-    assert_eq!(
-        due("America/Havana", "2027-12-01", "09:00"),
-        "2027-12-01T14:00:00Z 2027-12-01 -05:00 -"
-    );
+    assert_eq!(due("America/Vancouver", "2026-12-01", "09:00"), "2026-12-01T16:00:00Z 2026-12-01 -07:00 -");
+    assert_eq!(due("America/Edmonton", "2027-01-01", "09:00"), "2027-01-01T15:00:00Z 2027-01-01 -06:00 -");
+    assert_eq!(due("America/Winnipeg", "2027-01-01", "09:00"), "2027-01-01T14:00:00Z 2027-01-01 -05:00 -");
+    assert_eq!(due("America/Havana", "2026-12-01", "09:00"), "2026-12-01T13:00:00Z 2026-12-01 -04:00 -");
+    assert_eq!(due("America/Havana", "2027-12-01", "09:00"), "2027-12-01T14:00:00Z 2027-12-01 -05:00 -");
     assert_eq!(
         due("Africa/Casablanca", "2026-09-20", "01:30"),
         "2026-09-20T00:30:00Z 2026-09-20 +01:00 overlap"
     );
-    assert_eq!(
-        due("Africa/Casablanca", "2026-12-01", "09:00"),
-        "2026-12-01T09:00:00Z 2026-12-01 +00:00 -"
-    );
-    assert_eq!(
-        due("Europe/Chisinau", "2027-03-28", "03:30"),
-        "2027-03-28T01:30:00Z 2027-03-28 +03:00 gap"
-    );
+    assert_eq!(due("Africa/Casablanca", "2026-12-01", "09:00"), "2026-12-01T09:00:00Z 2026-12-01 +00:00 -");
+    assert_eq!(due("Europe/Chisinau", "2027-03-28", "03:30"), "2027-03-28T01:30:00Z 2027-03-28 +03:00 gap");
 }
 
 #[test]
 fn a_day_ends_at_the_next_midnight() {
     assert_eq!(ends("UTC", "2026-12-31"), "2027-01-01T00:00:00Z");
-    assert_eq!(
-        ends("America/New_York", "2026-11-01"),
-        "2026-11-02T05:00:00Z",
-        "a day of 25 hours"
-    );
+    assert_eq!(ends("America/New_York", "2026-11-01"), "2026-11-02T05:00:00Z", "a day of 25 hours");
 }
 
 #[test]
@@ -316,16 +197,8 @@ fn a_day_before_a_skipped_date_ends_where_the_date_after_it_begins() {
 
 #[test]
 fn a_day_whose_midnight_comes_twice_ends_with_the_last_that_leads_out_of_it() {
-    assert_eq!(
-        ends("America/St_Johns", "2010-11-06"),
-        "2010-11-07T03:30:00Z",
-        "00:01 went back to 23:01"
-    );
-    assert_eq!(
-        ends("America/Havana", "2028-11-04"),
-        "2028-11-05T04:00:00Z",
-        "01:00 went back to 00:00"
-    );
+    assert_eq!(ends("America/St_Johns", "2010-11-06"), "2010-11-07T03:30:00Z", "00:01 went back to 23:01");
+    assert_eq!(ends("America/Havana", "2028-11-04"), "2028-11-05T04:00:00Z", "01:00 went back to 00:00");
 }
 
 #[test]

@@ -36,10 +36,7 @@ pub(crate) fn expected(zone: &TimeZone, date: Date, time: Time) -> Expected {
             while !exists(zone, next) {
                 next = next.tomorrow().expect("a date after a missing one");
             }
-            Expected {
-                rule: Some("missing_date"),
-                ..expected(zone, next, time)
-            }
+            Expected { rule: Some("missing_date"), ..expected(zone, next, time) }
         }
     }
 }
@@ -56,9 +53,7 @@ fn offsets(zone: &TimeZone, local: DateTime) -> AmbiguousOffset {
 }
 
 fn shows(zone: &TimeZone, local: DateTime, offset: Offset) -> bool {
-    offset
-        .to_timestamp(local)
-        .is_ok_and(|at| zone.to_offset(at) == offset)
+    offset.to_timestamp(local).is_ok_and(|at| zone.to_offset(at) == offset)
 }
 
 /// Whether a calendar there ever shows that date: not if its first and its last second fall into one gap.

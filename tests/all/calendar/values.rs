@@ -22,26 +22,11 @@ fn a_birth_date_may_lack_its_year() {
 
 #[test]
 fn a_date_that_never_was_is_refused_with_what_the_month_has() {
-    assert_eq!(
-        date_error("2001-02-29"),
-        r#"invalid date "2001-02-29": 2001-02 has the days 01 to 28"#
-    );
-    assert_eq!(
-        date_error("1900-02-29"),
-        r#"invalid date "1900-02-29": 1900-02 has the days 01 to 28"#
-    );
-    assert_eq!(
-        date_error("--02-30"),
-        r#"invalid date "--02-30": month 02 has the days 01 to 29"#
-    );
-    assert_eq!(
-        date_error("2000-00-01"),
-        r#"invalid date "2000-00-01": expected a month from 01 to 12"#
-    );
-    assert_eq!(
-        date_error("0000-01-01"),
-        r#"invalid date "0000-01-01": expected a year from 0001 to 9999"#
-    );
+    assert_eq!(date_error("2001-02-29"), r#"invalid date "2001-02-29": 2001-02 has the days 01 to 28"#);
+    assert_eq!(date_error("1900-02-29"), r#"invalid date "1900-02-29": 1900-02 has the days 01 to 28"#);
+    assert_eq!(date_error("--02-30"), r#"invalid date "--02-30": month 02 has the days 01 to 29"#);
+    assert_eq!(date_error("2000-00-01"), r#"invalid date "2000-00-01": expected a month from 01 to 12"#);
+    assert_eq!(date_error("0000-01-01"), r#"invalid date "0000-01-01": expected a year from 0001 to 9999"#);
 }
 
 #[test]
@@ -67,10 +52,7 @@ fn a_date_in_any_other_shape_is_refused() {
     ];
     for text in shapes {
         let error = date_error(text);
-        assert!(
-            error.ends_with("expected YYYY-MM-DD, or --MM-DD when the year is not known"),
-            "{error}"
-        );
+        assert!(error.ends_with("expected YYYY-MM-DD, or --MM-DD when the year is not known"), "{error}");
     }
 }
 
@@ -97,9 +79,7 @@ fn a_send_time_is_to_the_minute() {
 
 #[test]
 fn any_other_send_time_is_refused() {
-    for text in [
-        "", "9:00", "09:00:00", "24:00", "23:60", "09.00", "+9:00", "09:0a", "9am", " 09:00",
-    ] {
+    for text in ["", "9:00", "09:00:00", "24:00", "23:60", "09.00", "+9:00", "09:0a", "9am", " 09:00"] {
         let error = text.parse::<SendAt>().unwrap_err().to_string();
         let expected =
             format!("invalid send time {text:?}: expected HH:MM, from 00:00 to 23:59, without seconds");
@@ -113,10 +93,7 @@ fn a_leap_day_rule_goes_by_its_name() {
         assert_eq!(rule.to_string().parse(), Ok(rule));
     }
     let error = "Feb28".parse::<LeapDay>().unwrap_err().to_string();
-    assert_eq!(
-        error,
-        r#"unknown leap day rule "Feb28": expected feb28, mar1 or leap_years_only"#
-    );
+    assert_eq!(error, r#"unknown leap day rule "Feb28": expected feb28, mar1 or leap_years_only"#);
 }
 
 #[test]
@@ -129,14 +106,9 @@ fn every_value_is_a_string_in_json() {
 
 #[test]
 fn an_alias_stays_the_name_it_was_given() {
-    for name in [
-        "America/Argentina/Buenos_Aires",
-        "Asia/Calcutta",
-        "US/Pacific",
-        "UTC",
-        "Etc/GMT+5",
-        "EST5EDT",
-    ] {
+    for name in
+        ["America/Argentina/Buenos_Aires", "Asia/Calcutta", "US/Pacific", "UTC", "Etc/GMT+5", "EST5EDT"]
+    {
         assert_eq!(Zone::parse(name).unwrap().name(), name);
     }
 }
@@ -151,17 +123,11 @@ fn an_unknown_zone_suggests_the_nearest() {
         ("America/New York", "America/New_York"),
         ("new york", "America/New_York"),
         ("Torotno", "America/Toronto"),
-        (
-            "Indianapolis",
-            "America/Indiana/Indianapolis, America/Indianapolis",
-        ),
+        ("Indianapolis", "America/Indiana/Indianapolis, America/Indianapolis"),
         ("etc/gmt+5", "Etc/GMT+5"),
     ];
     for (given, names) in suggestions {
-        assert_eq!(
-            zone_error(given),
-            format!("unknown time zone {given:?}: did you mean {names}?")
-        );
+        assert_eq!(zone_error(given), format!("unknown time zone {given:?}: did you mean {names}?"));
     }
 }
 

@@ -28,10 +28,7 @@ fn run(arguments: &[&str]) -> (String, bool) {
 }
 
 fn refusal(arguments: &[&str]) -> String {
-    Command::try_parse_from([&["when"], arguments].concat())
-        .err()
-        .unwrap()
-        .to_string()
+    Command::try_parse_from([&["when"], arguments].concat()).err().unwrap().to_string()
 }
 
 /// A file that goes when the test does.
@@ -60,13 +57,7 @@ fn batch(name: &str, lines: &[u8], options: &[&str]) -> (Vec<String>, bool) {
 
 #[test]
 fn json_is_an_array_with_one_object_a_year() {
-    let new_york = [
-        "--birth-date",
-        "2000-02-29",
-        "--time-zone",
-        "America/New_York",
-        "--json",
-    ];
+    let new_york = ["--birth-date", "2000-02-29", "--time-zone", "America/New_York", "--json"];
     let (out, success) = run(&[&new_york[..], &["--from", "2026-01-01", "--years", "3"]].concat());
     assert!(success);
     assert_eq!(
@@ -118,35 +109,16 @@ fn by_default_it_looks_five_years_ahead_from_today_in_the_persons_zone() {
         let dates: Vec<String> = out.lines().skip(1).map(|line| line[..10].to_owned()).collect();
         (dates.len(), dates[0].clone())
     };
-    assert_eq!(
-        dates("UTC"),
-        (5, "2026-12-31".to_owned()),
-        "today counts, even after nine"
-    );
-    assert_eq!(
-        dates("Pacific/Kiritimati"),
-        (5, "2027-12-31".to_owned()),
-        "there it was yesterday"
-    );
+    assert_eq!(dates("UTC"), (5, "2026-12-31".to_owned()), "today counts, even after nine");
+    assert_eq!(dates("Pacific/Kiritimati"), (5, "2027-12-31".to_owned()), "there it was yesterday");
 }
 
 #[test]
 fn a_year_without_its_29_february_is_one_of_the_years() {
-    let leap = [
-        "--birth-date",
-        "2000-02-29",
-        "--time-zone",
-        "UTC",
-        "--leap-day",
-        "leap_years_only",
-    ];
+    let leap = ["--birth-date", "2000-02-29", "--time-zone", "UTC", "--leap-day", "leap_years_only"];
     let from = ["--from", "2025-01-01", "--years"];
     assert_eq!(run(&[&leap[..], &from, &["3", "--json"]].concat()).0, "[]\n");
-    assert!(
-        run(&[&leap[..], &from, &["3"]].concat())
-            .0
-            .starts_with("No 29 February in these years")
-    );
+    assert!(run(&[&leap[..], &from, &["3"]].concat()).0.starts_with("No 29 February in these years"));
     assert_eq!(run(&[&leap[..], &from, &["4"]].concat()).0.lines().count(), 2);
 }
 
@@ -161,12 +133,9 @@ fn a_wrong_option_is_named_with_what_would_be_right() {
         no_such_day.contains("'--birth-date <DATE>'")
             && no_such_day.contains("2001-02 has the days 01 to 28")
     );
-    for (option, value) in [
-        ("--send-at", "9:00"),
-        ("--leap-day", "x"),
-        ("--from", "2026-2-1"),
-        ("--years", "401"),
-    ] {
+    for (option, value) in
+        [("--send-at", "9:00"), ("--leap-day", "x"), ("--from", "2026-2-1"), ("--years", "401")]
+    {
         let error = refusal(&["--birth-date", "2000-01-01", "--time-zone", "UTC", option, value]);
         assert!(error.contains(option) && error.contains(value), "{error}");
     }
@@ -210,10 +179,7 @@ nonsense
         r#"[{"localDate":"2027-01-01","dueAt":"2027-01-01T09:00:00Z","offset":"+00:00","rule":null}]"#,
     ];
     assert_eq!(answers, expected);
-    assert!(
-        !success,
-        "a line that could not be answered makes the exit code 1"
-    );
+    assert!(!success, "a line that could not be answered makes the exit code 1");
 }
 
 #[test]
@@ -237,23 +203,14 @@ fn a_line_too_long_or_not_utf_8_is_answered_and_the_next_one_too() {
     let (answers, success) = batch("long", &lines, &[]);
     assert!(!success);
     assert_eq!(answers.len(), 3);
-    assert_eq!(
-        answers[0],
-        r#"{"error":"a line has at most 65536 bytes","field":null,"line":1}"#
-    );
+    assert_eq!(answers[0], r#"{"error":"a line has at most 65536 bytes","field":null,"line":1}"#);
     assert!(answers[1].contains("invalid unicode"), "{}", answers[1]);
-    assert!(
-        answers[2].starts_with(r#"[{"localDate":"2027-07-01""#),
-        "{}",
-        answers[2]
-    );
+    assert!(answers[2].starts_with(r#"[{"localDate":"2027-07-01""#), "{}", answers[2]);
 }
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let command = Command::try_parse_from(["when", "--input", "/no/such/file"])
-        .ok()
-        .unwrap();
+    let command = Command::try_parse_from(["when", "--input", "/no/such/file"]).ok().unwrap();
     let error = command.when.run(&clock(), &mut Vec::new(), false).unwrap_err();
     assert_eq!(error.to_string(), "cannot open /no/such/file");
 }
@@ -266,14 +223,7 @@ fn an_empty_answer_says_why_it_is_empty() {
     let rule = ["--leap-day", "leap_years_only"];
     let late = why(&[&["--birth-date", "2000-01-01", "--from", "9999-06-01"], &rule[..]].concat());
     assert!(late.contains("ends with the year 9999"), "{late}");
-    let common = [
-        "--birth-date",
-        "2000-02-29",
-        "--from",
-        "2026-01-01",
-        "--years",
-        "1",
-    ];
+    let common = ["--birth-date", "2000-02-29", "--from", "2026-01-01", "--years", "1"];
     let never = why(&[&common[..], &rule].concat());
     assert!(never.contains("leap_years_only"), "{never}");
 }

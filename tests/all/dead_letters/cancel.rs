@@ -19,10 +19,7 @@ async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
     assert_eq!(world.count(Queued).await, 1);
     let letters = world.dead_letters();
     assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Done);
-    assert_eq!(
-        letters.cancel(event).await.unwrap(),
-        Cancelled::Refused(EventState::Cancelled)
-    );
+    assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Refused(EventState::Cancelled));
     place.work().await;
     assert_eq!((world.receiver.records().len(), place.messages().await), (0, 0));
     let depth = world.queue.depth().await.unwrap();
@@ -30,11 +27,7 @@ async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
     let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
     let told = explain(facts, &world.config.terms(), instant(NINE));
     assert_eq!(told.this_year[0].status, Status::Cancelled);
-    assert!(
-        told.this_year[0].why.starts_with("somebody cancelled it"),
-        "{:?}",
-        told.this_year[0].why
-    );
+    assert!(told.this_year[0].why.starts_with("somebody cancelled it"), "{:?}", told.this_year[0].why);
 }
 
 #[tokio::test]
@@ -50,10 +43,7 @@ async fn what_is_cancelled_ahead_is_not_planned_again() {
         world.set(day);
         world.minute().await;
     }
-    assert_eq!(
-        (world.greetings(), world.count(EventState::Cancelled).await),
-        (0, 1)
-    );
+    assert_eq!((world.greetings(), world.count(EventState::Cancelled).await), (0, 1));
 }
 
 #[tokio::test]
@@ -66,16 +56,10 @@ async fn what_is_on_its_way_or_finished_cannot_be_cancelled() {
     world.tick().await;
     world.lease(&[event]).await;
     let letters = world.dead_letters();
-    assert_eq!(
-        letters.cancel(event).await.unwrap(),
-        Cancelled::Refused(Delivering)
-    );
+    assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Refused(Delivering));
     world.set("2026-05-02T09:00:31Z");
     world.minute().await;
-    assert_eq!(
-        letters.cancel(event).await.unwrap(),
-        Cancelled::Refused(Delivered)
-    );
+    assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Refused(Delivered));
     assert_eq!(letters.cancel(Uuid::now_v7()).await.unwrap(), Cancelled::Unknown);
     assert_eq!(world.greetings(), 1);
 }

@@ -70,10 +70,7 @@ async fn on_postgres_three_that_died_are_listed_shown_and_redriven_while_the_dae
 }
 
 async fn redriven_while_a_daemon_runs(kind: &'static str) {
-    let shell = Shell {
-        place: Place::new().await,
-        kind,
-    };
+    let shell = Shell { place: Place::new().await, kind };
     let place = &shell.place;
     place.people_who_are_due(3).await;
     let answer = Behaviour::Answer(410, String::new(), b"no such secret-in-the-answer".to_vec());
@@ -87,98 +84,41 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
     let listed = shell.lines(&["dlq", "list", "--json"]).await;
     assert_eq!(listed.len(), 3);
     for dead in &listed {
-        assert_eq!(
-            (&dead["reason"], &dead["lastStatus"]),
-            (&"gone".into(), &410.into())
-        );
+        assert_eq!((&dead["reason"], &dead["lastStatus"]), (&"gone".into(), &410.into()));
         assert_eq!(dead["lastResponse"], "no such secret-in-the-answer");
     }
     let table = shell.ok(&["dlq", "list"]).await;
     assert!(table.contains("3 of 3 dead events"), "{table}");
     assert!(table.contains("0 of the 3 messages looked at"), "{table}");
-    assert!(
-        shell
-            .lines(&["dlq", "list", "--reason", "status", "--json"])
-            .await
-            .is_empty()
-    );
+    assert!(shell.lines(&["dlq", "list", "--reason", "status", "--json"]).await.is_empty());
     let id = listed[0]["id"].as_str().unwrap();
     let shown = shell.ok(&["dlq", "show", id]).await;
-    assert!(
-        shown.contains("answer to attempt 1: no such secret-in-the-answer"),
-        "{shown}"
-    );
+    assert!(shown.contains("answer to attempt 1: no such secret-in-the-answer"), "{shown}");
     let user = listed[0]["userId"].as_str().unwrap();
     assert!(shell.ok(&["explain", user]).await.contains("answer: no such"));
 
-    assert!(
-        shell
-            .fails(2, &["dlq", "purge"])
-            .await
-            .contains("--yes is needed")
-    );
+    assert!(shell.fails(2, &["dlq", "purge"]).await.contains("--yes is needed"));
     let purge = shell.lines(&["dlq", "purge", "--dry-run", "--json"]).await;
-    assert_eq!(
-        (&purge[0]["purged"], &purge[0]["dryRun"]),
-        (&3.into(), &true.into())
-    );
+    assert_eq!((&purge[0]["purged"], &purge[0]["dryRun"]), (&3.into(), &true.into()));
     assert!(
-        shell
-            .ok(&["dlq", "redrive", "--dry-run"])
-            .await
-            .contains("3 would be redriven, 0 would be skipped")
+        shell.ok(&["dlq", "redrive", "--dry-run"]).await.contains("3 would be redriven, 0 would be skipped")
     );
     let unknown = "0198f0c0-0000-7000-8000-000000000000";
     let error = shell.fails(1, &["dlq", "redrive", "--event", unknown]).await;
     assert!(error.contains("1 are not dead"), "{error}");
-    assert!(
-        shell
-            .fails(1, &["event", "retry", unknown])
-            .await
-            .contains(unknown)
-    );
-    assert!(
-        shell
-            .fails(2, &["dlq", "list", "--reason", "bad"])
-            .await
-            .contains("worker_lost")
-    );
+    assert!(shell.fails(1, &["event", "retry", unknown]).await.contains(unknown));
+    assert!(shell.fails(2, &["dlq", "list", "--reason", "bad"]).await.contains("worker_lost"));
 
     place.receiver.script([Behaviour::Status(200)]);
-    assert!(
-        shell
-            .ok(&["event", "retry", id])
-            .await
-            .contains("is on its way again")
-    );
+    assert!(shell.ok(&["event", "retry", id]).await.contains("is on its way again"));
     place.receiver.until_accepted(1).await;
-    eventually("it to be recorded", async || {
-        (place.count(Delivered).await == 1).then_some(())
-    })
-    .await;
-    assert!(
-        shell
-            .fails(1, &["event", "retry", id])
-            .await
-            .contains("is delivered")
-    );
-    assert!(
-        shell
-            .fails(1, &["event", "cancel", id])
-            .await
-            .contains("is delivered")
-    );
-    assert!(
-        shell
-            .fails(1, &["dlq", "show", id])
-            .await
-            .contains("is delivered, not dead")
-    );
+    eventually("it to be recorded", async || (place.count(Delivered).await == 1).then_some(())).await;
+    assert!(shell.fails(1, &["event", "retry", id]).await.contains("is delivered"));
+    assert!(shell.fails(1, &["event", "cancel", id]).await.contains("is delivered"));
+    assert!(shell.fails(1, &["dlq", "show", id]).await.contains("is delivered, not dead"));
 
     if kind == "sqs" {
-        let redriven = shell
-            .lines(&["dlq", "redrive", "--json", "--max-per-second", "1000"])
-            .await;
+        let redriven = shell.lines(&["dlq", "redrive", "--json", "--max-per-second", "1000"]).await;
         assert_eq!(redriven[0]["redriven"], 2, "{redriven:?}");
         assert_eq!(redriven[0]["messagesDeleted"], 2, "{redriven:?}");
     } else {
@@ -192,38 +132,20 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
             .json()
             .await
             .unwrap();
-        assert_eq!(
-            (&report["redriven"], &report["messagesDeleted"]),
-            (&2.into(), &2.into())
-        );
-        let metrics = client
-            .get(format!("http://{address}/metrics"))
-            .send()
-            .await
-            .unwrap();
+        assert_eq!((&report["redriven"], &report["messagesDeleted"]), (&2.into(), &2.into()));
+        let metrics = client.get(format!("http://{address}/metrics")).send().await.unwrap();
         let metrics = metrics.text().await.unwrap();
-        for line in [
-            "bday_events_redriven_total 2",
-            "bday_dead_letters_deleted_total{by=\"redrive\"} 2",
-        ] {
+        for line in ["bday_events_redriven_total 2", "bday_dead_letters_deleted_total{by=\"redrive\"} 2"] {
             assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
         }
     }
     // Without a tick: what was redriven is on the queue at once.
     place.receiver.until_accepted(3).await;
     place.assert_each_once(3);
-    let ids: BTreeSet<String> = place
-        .receiver
-        .records()
-        .into_iter()
-        .map(|record| record.event_id)
-        .collect();
+    let ids: BTreeSet<String> = place.receiver.records().into_iter().map(|record| record.event_id).collect();
     assert_eq!((ids.len(), place.receiver.records().len()), (3, 6));
     shell.until_messages(0).await;
     assert!(shell.lines(&["dlq", "list", "--json"]).await.is_empty());
     let lines = daemon.lines().join("\n");
-    assert!(
-        !lines.contains("secret-in-the-answer"),
-        "an answer is never logged"
-    );
+    assert!(!lines.contains("secret-in-the-answer"), "an answer is never logged");
 }

@@ -16,9 +16,8 @@ use crate::support::world::person;
 async fn died(n: i32) -> Place {
     let place = super::on_postgres().await;
     let world = &place.world;
-    let people: Vec<_> = (0..n)
-        .map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC")))
-        .collect();
+    let people: Vec<_> =
+        (0..n).map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
     let (schedule, now) = (world.config.schedule(), world_now(&place));
     world.store.write_users(&schedule, now, &people).await.unwrap();
     world.set(NINE);
@@ -66,20 +65,12 @@ async fn a_redrive_of_many_goes_on_to_the_end_or_to_its_limit() {
     let place = died(1234).await;
     let world = &place.world;
     world.store.set_pause(world_now(&place), "").await.unwrap();
-    let report = place
-        .redrive_as(Redrive {
-            limit: Some(700),
-            ..Redrive::default()
-        })
-        .await;
+    let report = place.redrive_as(Redrive { limit: Some(700), ..Redrive::default() }).await;
     assert_eq!((report.redriven, report.more), (700, true));
     assert_eq!((world.count(Pending).await, world.count(Dead).await), (700, 534));
     world.store.end_pause().await.unwrap();
     let heard = AtomicU64::new(0);
-    let exact = Redrive {
-        limit: Some(534),
-        ..Redrive::default()
-    };
+    let exact = Redrive { limit: Some(534), ..Redrive::default() };
     let (report, result) = world
         .dead_letters()
         .redrive(&exact, |n| {
@@ -101,11 +92,8 @@ fn world_now(place: &Place) -> chrono::DateTime<chrono::Utc> {
 #[tokio::test(flavor = "multi_thread")]
 async fn under_a_cap_no_more_than_it_allows_goes_on_its_way() {
     let place = died(20).await;
-    let capped = Redrive {
-        max_per_second: 7,
-        patience: Some(Duration::from_millis(900)),
-        ..Redrive::default()
-    };
+    let capped =
+        Redrive { max_per_second: 7, patience: Some(Duration::from_millis(900)), ..Redrive::default() };
     // A second's worth; the next would have to wait for longer than there is patience.
     let report = place.redrive_as(capped).await;
     assert_eq!((report.redriven, report.more), (7, true));
@@ -137,10 +125,7 @@ async fn a_list_has_pages_and_filters() {
     assert_eq!(count(|filter| filter.kinds = vec!["wedding".into()]).await, 0);
     let nine = |filter: &mut DeadFilter| filter.since = "2026-05-02T09:00:00Z".parse().ok();
     assert_eq!(count(nine).await, 25);
-    assert_eq!(
-        count(|filter| filter.until = "2026-05-02T09:00:00Z".parse().ok()).await,
-        0
-    );
+    assert_eq!(count(|filter| filter.until = "2026-05-02T09:00:00Z".parse().ok()).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,19 +32,13 @@ const SETTINGS: [(&str, &str); 2] = [("retry.schedule_secs", "0,0,0,0"), ("late.
 
 async fn on_sqs() -> Place {
     let (mut world, sqs) = tokio::join!(World::with("2026-05-02T00:00:00Z", &SETTINGS), Sqs::start());
-    let options = Options {
-        url: sqs.queue_url("greetings"),
-        dead_letter_url: String::new(),
-        visibility: VISIBILITY,
-    };
+    let options =
+        Options { url: sqs.queue_url("greetings"), dead_letter_url: String::new(), visibility: VISIBILITY };
     world.queue = Arc::new(SqsQueue::new(sqs.client(), options));
     world.queue.create().await.unwrap();
     // From here on whoever is written is planned.
     world.tick().await;
-    Place {
-        world,
-        sqs: Some(sqs),
-    }
+    Place { world, sqs: Some(sqs) }
 }
 
 async fn on_postgres() -> Place {
@@ -94,9 +88,7 @@ impl Place {
 
     /// The receiver accepts `event` from now on.
     fn heal(&self, event: Uuid) {
-        self.world
-            .receiver
-            .script_for(&event.to_string(), [Behaviour::Status(200)]);
+        self.world.receiver.script_for(&event.to_string(), [Behaviour::Status(200)]);
     }
 
     /// Passes until all attempts there are have been made, and what is dead has its message.

@@ -19,10 +19,7 @@ fn purge() -> Purge {
 async fn a_purge_deletes_messages_and_the_events_stay_dead_and_can_be_redriven(place: Place) {
     let world = &place.world;
     let event = place.dead("u").await;
-    let dry = Purge {
-        dry_run: true,
-        ..purge()
-    };
+    let dry = Purge { dry_run: true, ..purge() };
     let letters = world.dead_letters();
     let report = letters.purge(&dry, |_| {}).await.unwrap();
     assert_eq!((report.purged, place.messages().await), (1, 1));
@@ -42,13 +39,7 @@ async fn an_unreadable_message_is_a_stray_that_only_a_purge_deletes() {
     let world = &place.world;
     let event = place.dead("u").await;
     let sqs = place.sqs.as_ref().unwrap();
-    for foreign in [
-        "hello\u{1b}",
-        "{}",
-        r#"{"v":1,"events":["x"]}"#,
-        r#"{"v":9}"#,
-        &"x".repeat(200_000),
-    ] {
+    for foreign in ["hello\u{1b}", "{}", r#"{"v":1,"events":["x"]}"#, r#"{"v":9}"#, &"x".repeat(200_000)] {
         let call = sqs.client().send_message().queue_url(sqs.queue_url("greetings"));
         call.message_body(foreign).send().await.unwrap();
     }
@@ -58,28 +49,16 @@ async fn an_unreadable_message_is_a_stray_that_only_a_purge_deletes() {
     let (strays, read) = letters.strays(100).await.unwrap();
     assert_eq!((strays.len(), read), (5, 6));
     assert!(strays.iter().all(|stray| stray.standing == Standing::Unreadable));
-    assert!(strays.iter().all(|stray| {
-        stray
-            .message
-            .reason
-            .as_deref()
-            .unwrap()
-            .starts_with("unreadable: ")
-    }));
-    let again = letters
-        .message(&strays[0].message.id, 100)
-        .await
-        .unwrap()
-        .unwrap();
+    assert!(
+        strays.iter().all(|stray| { stray.message.reason.as_deref().unwrap().starts_with("unreadable: ") })
+    );
+    let again = letters.message(&strays[0].message.id, 100).await.unwrap().unwrap();
     assert_eq!(again.message.body, strays[0].message.body);
     assert_eq!(letters.message("nobody", 100).await.unwrap(), None);
     place.heal(event);
     let report = place.redrive().await;
     assert_eq!((report.messages_deleted, report.messages_kept), (1, 5));
-    let strays = Purge {
-        strays: true,
-        ..purge()
-    };
+    let strays = Purge { strays: true, ..purge() };
     assert_eq!(letters.purge(&strays, |_| {}).await.unwrap().purged, 5);
     assert_eq!(place.messages().await, 0);
 }
@@ -99,24 +78,13 @@ async fn a_purge_filters_by_the_event_of_a_message() {
     world.queue.send_dead_letters(&[unknown]).await.unwrap();
     assert_eq!(place.messages().await, 3);
     let letters = world.dead_letters();
-    let gone = Purge {
-        filter: DeadFilter {
-            reasons: vec![Reason::Gone],
-            ..DeadFilter::default()
-        },
-        ..purge()
-    };
+    let gone =
+        Purge { filter: DeadFilter { reasons: vec![Reason::Gone], ..DeadFilter::default() }, ..purge() };
     let report = letters.purge(&gone, |_| {}).await.unwrap();
     assert_eq!((report.purged, report.kept), (1, 2));
     let (strays, _) = letters.strays(100).await.unwrap();
     assert_eq!((strays.len(), strays[0].standing), (1, Standing::Unknown));
-    let one = Purge {
-        filter: DeadFilter {
-            ids: vec![kept],
-            ..DeadFilter::default()
-        },
-        ..purge()
-    };
+    let one = Purge { filter: DeadFilter { ids: vec![kept], ..DeadFilter::default() }, ..purge() };
     assert_eq!(letters.purge(&one, |_| {}).await.unwrap().purged, 1);
     assert_eq!((place.messages().await, world.count(Dead).await), (1, 2));
 }

@@ -23,36 +23,19 @@ on_both_queues!(
 async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_accepted_once(place: Place) {
     let world = &place.world;
     let event = place.dead("u").await;
-    let listed = world
-        .store
-        .dead_events(&DeadFilter::default(), None, 10)
-        .await
-        .unwrap();
+    let listed = world.store.dead_events(&DeadFilter::default(), None, 10).await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].event.id, listed[0].event.attempts), (event, 5));
-    assert_eq!(
-        (listed[0].last_status, listed[0].last_response.as_deref()),
-        (Some(503), Some("too\\nbusy"))
-    );
+    assert_eq!((listed[0].last_status, listed[0].last_response.as_deref()), (Some(503), Some("too\\nbusy")));
     assert_eq!(place.messages().await, 1);
 
-    let dry = Redrive {
-        dry_run: true,
-        ..Redrive::default()
-    };
+    let dry = Redrive { dry_run: true, ..Redrive::default() };
     assert_eq!(place.redrive_as(dry).await.redriven, 1);
-    assert_eq!(
-        (world.count(Dead).await, place.messages().await),
-        (1, 1),
-        "a dry run changes nothing"
-    );
+    assert_eq!((world.count(Dead).await, place.messages().await), (1, 1), "a dry run changes nothing");
 
     place.heal(event);
     let report = place.redrive().await;
-    assert_eq!(
-        (report.redriven, report.messages_deleted, report.messages_complete),
-        (1, 1, true)
-    );
+    assert_eq!((report.redriven, report.messages_deleted, report.messages_complete), (1, 1, true));
     assert_eq!(place.messages().await, 0);
     place.work().await;
     assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));
@@ -70,10 +53,7 @@ async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_
     assert_eq!(world.greetings(), 1);
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
     let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
-    let why = explain(facts, &world.config.terms(), instant(NINE))
-        .this_year
-        .remove(0)
-        .why;
+    let why = explain(facts, &world.config.terms(), instant(NINE)).this_year.remove(0).why;
     assert!(why.contains("was redriven at 2026-05-02T09:00:00Z"), "{why}");
 }
 
@@ -84,9 +64,7 @@ async fn a_redrive_that_was_cut_off_before_the_queue_is_healed_by_the_next(place
     // commit.
     let left = u64::from(place.sqs.is_some());
     let all = DeadFilter::default();
-    let page = world
-        .store
-        .redrive_page(instant(NINE), &all, None, 10, false, |_| Fate::Redriven);
+    let page = world.store.redrive_page(instant(NINE), &all, None, 10, false, |_| Fate::Redriven);
     page.await.unwrap();
     assert_eq!((world.count(Pending).await, place.messages().await), (1, left));
     place.heal(event);
@@ -135,20 +113,11 @@ async fn of_many_messages_only_those_of_the_retried_event_leave(place: Place) {
     let (one, other) = (place.dead("one").await, place.dead("other").await);
     place.heal(one);
     let letters = world.dead_letters();
-    assert_eq!(
-        letters.retry(one, false).await.unwrap(),
-        Retried::Done(Fate::Redriven)
-    );
+    assert_eq!(letters.retry(one, false).await.unwrap(), Retried::Done(Fate::Redriven));
     place.work().await;
     assert_eq!((world.greetings(), place.messages().await), (1, 1));
-    assert_eq!(
-        letters.retry(one, false).await.unwrap(),
-        Retried::NotDead(Delivered)
-    );
-    assert_eq!(
-        letters.retry(Uuid::now_v7(), false).await.unwrap(),
-        Retried::Unknown
-    );
+    assert_eq!(letters.retry(one, false).await.unwrap(), Retried::NotDead(Delivered));
+    assert_eq!(letters.retry(Uuid::now_v7(), false).await.unwrap(), Retried::Unknown);
     let (strays, looked_at) = letters.strays(100).await.unwrap();
     assert_eq!((strays.len(), looked_at), (0, 1));
     place.heal(other);
@@ -167,10 +136,7 @@ async fn a_410_can_be_retried_too(place: Place) {
     world.tick().await;
     assert_eq!((world.count(Dead).await, place.messages().await), (1, 1));
     let gone = Redrive {
-        filter: DeadFilter {
-            reasons: vec![Reason::Gone],
-            ..DeadFilter::default()
-        },
+        filter: DeadFilter { reasons: vec![Reason::Gone], ..DeadFilter::default() },
         ..Redrive::default()
     };
     assert_eq!(place.redrive_as(gone).await.redriven, 1);
@@ -187,12 +153,7 @@ async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
     let deleted = world.store.delete_user(instant(NINE), UserRef::Id(user), None);
     assert_eq!(deleted.await.unwrap(), Deleted::Done(user));
-    let report = place
-        .redrive_as(Redrive {
-            anyway: true,
-            ..Redrive::default()
-        })
-        .await;
+    let report = place.redrive_as(Redrive { anyway: true, ..Redrive::default() }).await;
     assert_eq!(
         (report.redriven, report.cancelled, report.messages_deleted),
         (0, 1, 0),
@@ -200,10 +161,7 @@ async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
     );
     let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
     let found = &facts.events[0].event;
-    assert_eq!(
-        (found.state, found.reason.as_deref()),
-        (Cancelled, Some("user_deleted"))
-    );
+    assert_eq!((found.state, found.reason.as_deref()), (Cancelled, Some("user_deleted")));
     place.work().await;
     assert_eq!((world.greetings(), place.messages().await), (0, 0));
 }
@@ -216,30 +174,16 @@ async fn after_the_local_day_nobody_is_greeted_but_anyway() {
     place.heal(event);
     world.set("2026-05-03T00:00:00Z");
     let report = place.redrive().await;
-    assert_eq!(
-        (report.redriven, report.skipped, report.messages_deleted),
-        (0, 1, 1)
-    );
+    assert_eq!((report.redriven, report.skipped, report.messages_deleted), (0, 1, 1));
     let found = world.store.event(event).await.unwrap().unwrap();
-    assert_eq!(
-        (found.state, found.reason.as_deref()),
-        (Skipped, Some("day_over"))
-    );
-    let facts = world
-        .store
-        .facts(UserRef::Id(found.user_id))
-        .await
-        .unwrap()
-        .unwrap();
+    assert_eq!((found.state, found.reason.as_deref()), (Skipped, Some("day_over")));
+    let facts = world.store.facts(UserRef::Id(found.user_id)).await.unwrap().unwrap();
     let told = explain(facts, &world.config.terms(), instant("2026-05-03T00:00:00Z"));
     assert_eq!(told.this_year[0].status, Status::SkippedDayOver);
     assert_eq!(place.redrive().await.handled(), 0, "once is enough");
 
     // 15 hours late, where two are the limit: but this is on purpose.
-    let anyway = Redrive {
-        anyway: true,
-        ..Redrive::default()
-    };
+    let anyway = Redrive { anyway: true, ..Redrive::default() };
     assert_eq!(place.redrive_as(anyway).await.redriven, 1);
     world.minute().await;
     assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));

@@ -63,23 +63,15 @@ async fn of_two_imports_of_the_same_people_the_second_finds_those_of_the_first()
 }
 
 async fn import(world: &World, now: &str) -> Vec<(Uuid, Written)> {
-    let (schedule, people) = (
-        world.config.schedule(),
-        [(UserKey::External, person("u", "1990-05-02", "UTC"))],
-    );
+    let (schedule, people) =
+        (world.config.schedule(), [(UserKey::External, person("u", "1990-05-02", "UTC"))]);
     persist(async || world.store.write_users(&schedule, instant(now), &people).await).await
 }
 
 async fn create(world: &World, now: &str) -> Saved<Infallible> {
     let (schedule, who) = (world.config.schedule(), Some(UserRef::External("u")));
     let new = |_| Ok(person("u", "1990-05-02", "UTC"));
-    persist(async || {
-        world
-            .store
-            .save_user(&schedule, instant(now), who, None, new)
-            .await
-    })
-    .await
+    persist(async || world.store.save_user(&schedule, instant(now), who, None, new).await).await
 }
 
 /// What these statements do to a user is not committed yet.
@@ -90,11 +82,7 @@ async fn half_done(
 ) -> Transaction<'static, Postgres> {
     let mut transaction = world.database.pool().await.begin().await.unwrap();
     for statement in statements {
-        sqlx::query(statement)
-            .bind(user)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
+        sqlx::query(statement).bind(user).execute(&mut *transaction).await.unwrap();
     }
     transaction
 }
@@ -122,9 +110,7 @@ async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Ou
         .execute(&mut *hold)
         .await
         .unwrap();
-    let deletion = world
-        .store
-        .delete_user(instant("2026-05-02T09:00:00Z"), UserRef::Id(user), None);
+    let deletion = world.store.delete_user(instant("2026-05-02T09:00:00Z"), UserRef::Id(user), None);
     let release = async {
         until_waiting(world, 2).await;
         hold.rollback().await.unwrap();
@@ -143,9 +129,7 @@ async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let created = during_the_deletion(&world, user, Box::pin(create(&world, "2026-05-02T09:01:00Z"))).await;
-    let Saved::Created(created) = created else {
-        panic!("{created:?}")
-    };
+    let Saved::Created(created) = created else { panic!("{created:?}") };
     assert_eq!(created.id, user);
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;
@@ -168,11 +152,7 @@ async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() 
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let now = instant("2026-05-02T09:00:00Z");
-    world
-        .store
-        .delete_user(now, UserRef::Id(user), None)
-        .await
-        .unwrap();
+    world.store.delete_user(now, UserRef::Id(user), None).await.unwrap();
     let pool = world.database.pool().await;
     sqlx::raw_sql("CREATE TABLE trace AS SELECT * FROM former_users; DELETE FROM former_users")
         .execute(&pool)
@@ -182,10 +162,8 @@ async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() 
     let mut hold = pool.begin().await.unwrap();
     let statements = "LOCK TABLE users IN SHARE MODE; INSERT INTO former_users SELECT * FROM trace";
     sqlx::raw_sql(statements).execute(&mut *hold).await.unwrap();
-    let (written, ()) = tokio::join!(
-        import(&world, "2026-05-02T09:01:00Z"),
-        commit_when_waited_for(&world, hold)
-    );
+    let (written, ()) =
+        tokio::join!(import(&world, "2026-05-02T09:01:00Z"), commit_when_waited_for(&world, hold));
     assert_eq!(written, [(user, Written::Created)]);
 }
 
@@ -200,17 +178,13 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
     ];
     let first = half_done(&world, user, statements).await;
     let schedule = world.config.schedule();
-    let second = world
-        .store
-        .edit_user(&schedule, instant(NOW), UserRef::Id(user), |old| {
-            let mut new = person("u", &old.birth_date.to_string(), "UTC");
-            new.first_name = "Grace".to_owned();
-            Ok::<_, Infallible>(new)
-        });
+    let second = world.store.edit_user(&schedule, instant(NOW), UserRef::Id(user), |old| {
+        let mut new = person("u", &old.birth_date.to_string(), "UTC");
+        new.first_name = "Grace".to_owned();
+        Ok::<_, Infallible>(new)
+    });
     let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
-    let Edited::Done(second) = second.unwrap() else {
-        panic!("it was not edited")
-    };
+    let Edited::Done(second) = second.unwrap() else { panic!("it was not edited") };
     assert_eq!(second.birth_date.to_string(), "1990-05-03");
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));
@@ -234,12 +208,7 @@ async fn a_planner_waits_for_an_edit_of_the_same_bucket_and_finds_what_it_wrote(
         .await
         .unwrap();
     let (schedule, now) = (world.config.schedule(), instant(NOW));
-    let request = PageRequest {
-        day: now.date_naive(),
-        bucket: Some(bucket),
-        after: Uuid::nil(),
-        limit: 10,
-    };
+    let request = PageRequest { day: now.date_naive(), bucket: Some(bucket), after: Uuid::nil(), limit: 10 };
     let page = async || world.store.plan_page(&schedule, now, request).await.unwrap();
     assert_eq!(page().await, PlanStep::Busy, "it does not wait for long");
     edit.commit().await.unwrap();
@@ -274,18 +243,10 @@ async fn an_edit_moves_what_a_planner_plans_at_the_same_moment() {
     let now = instant("2026-12-30T00:00:00Z");
     // The planner has read the user, and waits to write the event.
     let mut hold = pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE events IN SHARE MODE")
-        .execute(&mut *hold)
-        .await
-        .unwrap();
+    sqlx::query("LOCK TABLE events IN SHARE MODE").execute(&mut *hold).await.unwrap();
     let schedule = world.config.schedule();
     let day = "2026-12-31".parse().unwrap();
-    let request = PageRequest {
-        day,
-        bucket: None,
-        after: Uuid::nil(),
-        limit: 10,
-    };
+    let request = PageRequest { day, bucket: None, after: Uuid::nil(), limit: 10 };
     let planned = world.store.plan_page(&schedule, now, request);
     let edited = async {
         until_waiting(&world, 1).await;
@@ -296,15 +257,9 @@ async fn an_edit_moves_what_a_planner_plans_at_the_same_moment() {
         tokio::join!(world.write("u", "1990-01-01", "UTC"), release);
     };
     let (planned, ()) = tokio::join!(planned, edited);
-    let PlanStep::Page(page) = planned.unwrap() else {
-        panic!("the planner had the bucket first")
-    };
+    let PlanStep::Page(page) = planned.unwrap() else { panic!("the planner had the bucket first") };
     assert_eq!(page.planned, 1);
     let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
-    let dates: Vec<String> = facts
-        .events
-        .iter()
-        .map(|found| found.event.local_date.to_string())
-        .collect();
+    let dates: Vec<String> = facts.events.iter().map(|found| found.event.local_date.to_string()).collect();
     assert_eq!(dates, ["2027-01-01"]);
 }

@@ -112,12 +112,7 @@ async fn what_may_have_been_sent_does_not_move() {
     }
     world.live_until("2026-05-14T00:00:00Z").await;
     assert_eq!(world.greetings(), 1);
-    let ids: Vec<String> = world
-        .receiver
-        .records()
-        .into_iter()
-        .map(|record| record.event_id)
-        .collect();
+    let ids: Vec<String> = world.receiver.records().into_iter().map(|record| record.event_id).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
@@ -161,9 +156,7 @@ async fn a_send_time_that_is_moved_on_the_day_makes_no_second_greeting() {
         if edited_at > "2026-05-10T07:00:00Z" {
             assert_eq!(world.greetings(), 1);
         }
-        world
-            .change("u", |user| user.send_at = Some(send_at.parse().unwrap()))
-            .await;
+        world.change("u", |user| user.send_at = Some(send_at.parse().unwrap())).await;
         world.live_until(sent_by).await;
         assert_eq!(world.greetings(), 1, "{edited_at} {send_at}");
         world.live_until("2026-05-12T00:00:00Z").await;
@@ -190,9 +183,7 @@ async fn another_rule_for_29_february_owes_nobody_a_day_that_is_over() {
         world.write_user(user).await;
         world.minute().await;
         world.live_until(edited_at).await;
-        world
-            .change("u", |user| user.leap_day = Some(to.parse().unwrap()))
-            .await;
+        world.change("u", |user| user.leap_day = Some(to.parse().unwrap())).await;
         world.live_until("2026-03-04T00:00:00Z").await;
         assert_eq!(world.greetings(), greetings, "{edited_at} {from} {to}");
     }
@@ -238,9 +229,7 @@ async fn in_a_leap_year_another_rule_for_29_february_takes_no_overdue_greeting_a
     world.write("u", "2000-02-29", "Europe/Berlin").await;
     world.minute().await;
     world.set("2028-03-01T15:00:00Z");
-    world
-        .change("u", |user| user.leap_day = Some("mar1".parse().unwrap()))
-        .await;
+    world.change("u", |user| user.leap_day = Some("mar1".parse().unwrap())).await;
     world.minute().await;
     assert_eq!(world.greetings(), 1);
 }

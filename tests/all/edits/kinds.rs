@@ -7,10 +7,7 @@ use crate::support::receiver::Behaviour;
 use crate::support::world::{World, person};
 
 const ANNIVERSARY: [(&str, &str); 2] = [
-    (
-        "kinds.work_anniversary.message",
-        "{{ first_name }}, {{ years }} years with us since {{ local_date }}!",
-    ),
+    ("kinds.work_anniversary.message", "{{ first_name }}, {{ years }} years with us since {{ local_date }}!"),
     ("kinds.work_anniversary.send_at", "10:30"),
 ];
 
@@ -27,12 +24,8 @@ async fn world(since: &str, settings: &[(&str, &str)]) -> World {
 
 fn messages(world: &World) -> Vec<String> {
     let records = world.receiver.records();
-    let bodies = records
-        .iter()
-        .map(|record| serde_json::from_slice::<Value>(&record.body).unwrap());
-    bodies
-        .map(|body| body["message"].as_str().unwrap().to_owned())
-        .collect()
+    let bodies = records.iter().map(|record| serde_json::from_slice::<Value>(&record.body).unwrap());
+    bodies.map(|body| body["message"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -95,11 +88,7 @@ async fn a_date_that_is_taken_away_after_an_attempt_is_not_tried_again() {
         user.occasions.insert("work_anniversary".to_owned(), None);
     });
     change.await;
-    assert_eq!(
-        world.count(Pending).await,
-        1,
-        "what may have been sent is not deleted"
-    );
+    assert_eq!(world.count(Pending).await, 1, "what may have been sent is not deleted");
     world.live_until("2026-05-12T00:00:00Z").await;
     assert_eq!(world.count(Cancelled).await, 1);
     assert_eq!(world.receiver.records().len(), 2);
@@ -108,16 +97,11 @@ async fn a_date_that_is_taken_away_after_an_attempt_is_not_tried_again() {
 #[tokio::test]
 async fn an_edit_of_another_field_leaves_dates_and_events_alone() {
     let world = world("2019-05-10", &ANNIVERSARY).await;
-    world
-        .change("u", |user| user.first_name = "Augusta".to_owned())
-        .await;
+    world.change("u", |user| user.first_name = "Augusta".to_owned()).await;
     world.live_until("2026-05-12T00:00:00Z").await;
     assert_eq!(
         messages(&world),
-        [
-            "Hey, Augusta u it's your birthday",
-            "Augusta, 7 years with us since 2026-05-10!"
-        ]
+        ["Hey, Augusta u it's your birthday", "Augusta, 7 years with us since 2026-05-10!"]
     );
 }
 
@@ -126,9 +110,7 @@ async fn an_edit_by_a_process_that_does_not_know_a_kind_leaves_its_event_where_i
     let mut world = world("2019-05-10", &ANNIVERSARY).await;
     let knowing = world.config.kinds.clone();
     world.config.kinds.remove("work_anniversary");
-    world
-        .change("u", |user| user.first_name = "Augusta".to_owned())
-        .await;
+    world.change("u", |user| user.first_name = "Augusta".to_owned()).await;
     world.move_to("u", "Europe/Berlin").await;
     world.config.kinds = knowing;
     world.live_until("2026-05-12T00:00:00Z").await;

@@ -42,11 +42,9 @@ async fn who_comes_on_the_day_is_greeted_until_it_ends() {
 
 #[tokio::test]
 async fn who_was_there_before_the_first_plan_is_greeted_by_the_same_rules() {
-    for (first_tick, greetings) in [
-        ("2026-05-10T09:01:00Z", 1),
-        ("2026-05-11T08:00:00Z", 1),
-        ("2026-05-13T00:00:00Z", 0),
-    ] {
+    for (first_tick, greetings) in
+        [("2026-05-10T09:01:00Z", 1), ("2026-05-11T08:00:00Z", 1), ("2026-05-13T00:00:00Z", 0)]
+    {
         let world = World::at("2026-05-10T09:00:30Z").await;
         world.write("u", "1990-05-10", "UTC").await;
         world.set(first_tick);
@@ -89,10 +87,7 @@ async fn who_is_deleted_in_flight_may_still_get_that_one_request() {
         });
         ended.unwrap();
         world.live_until("2026-05-12T00:00:00Z").await;
-        assert_eq!(
-            (world.greetings(), world.receiver.records().len()),
-            (greetings, 1)
-        );
+        assert_eq!((world.greetings(), world.receiver.records().len()), (greetings, 1));
         assert_eq!(world.count(state).await, 1);
     }
 }
@@ -143,9 +138,7 @@ async fn who_comes_back_under_the_name_of_another_is_not_confused() {
     world.minute().await;
     world.live_until("2026-05-10T09:00:00Z").await;
     // The name goes to somebody else while its first owner goes on under another.
-    world
-        .change("a", |user| user.external_id = Some("b".to_owned()))
-        .await;
+    world.change("a", |user| user.external_id = Some("b".to_owned())).await;
     let second = world.write("a", "1990-05-10", "UTC").await;
     assert_ne!(first, second);
     world.minute().await;
@@ -174,10 +167,7 @@ async fn a_file_without_external_ids_that_is_imported_again_greets_nobody_twice(
     assert_eq!(import().await, 2);
     world.live_until("2026-05-10T09:00:00Z").await;
     assert_eq!(import().await, 0);
-    let everybody = world
-        .store
-        .list_users(&UserFilter::default(), Uuid::nil(), 10)
-        .await;
+    let everybody = world.store.list_users(&UserFilter::default(), Uuid::nil(), 10).await;
     for user in everybody.unwrap().users {
         world.delete(user.id).await;
     }
@@ -193,15 +183,8 @@ async fn what_was_sent_to_somebody_who_is_gone_stays_on_record() {
     world.minute().await;
     world.live_until("2026-05-10T09:00:00Z").await;
     world.delete(user).await;
-    let filter = EventFilter {
-        user_id: Some(user),
-        ..EventFilter::default()
-    };
-    let events = world
-        .store
-        .list_events(&filter, Order::Ascending, None, 10)
-        .await
-        .unwrap();
+    let filter = EventFilter { user_id: Some(user), ..EventFilter::default() };
+    let events = world.store.list_events(&filter, Order::Ascending, None, 10).await.unwrap();
     let states: Vec<EventState> = events.iter().map(|event| event.state).collect();
     assert_eq!(states, [Delivered]);
     assert_eq!(world.store.attempts(events[0].id).await.unwrap().len(), 1);

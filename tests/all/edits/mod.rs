@@ -46,27 +46,19 @@ impl World {
         };
         edit(&mut new);
         let schedule = self.config.schedule();
-        self.store
-            .edit_user(&schedule, self.clock.now(), who, |_| Ok::<_, ()>(new))
-            .await
-            .unwrap();
+        self.store.edit_user(&schedule, self.clock.now(), who, |_| Ok::<_, ()>(new)).await.unwrap();
     }
 
     async fn move_to(&self, external_id: &str, zone: &str) {
-        self.change(external_id, |user| user.time_zone = zone.parse().unwrap())
-            .await;
+        self.change(external_id, |user| user.time_zone = zone.parse().unwrap()).await;
     }
 
     async fn correct(&self, external_id: &str, birth_date: &str) {
-        self.change(external_id, |user| user.birth_date = birth_date.parse().unwrap())
-            .await;
+        self.change(external_id, |user| user.birth_date = birth_date.parse().unwrap()).await;
     }
 
     async fn delete(&self, user: Uuid) {
-        let deleted = self
-            .store
-            .delete_user(self.clock.now(), UserRef::Id(user), None)
-            .await;
+        let deleted = self.store.delete_user(self.clock.now(), UserRef::Id(user), None).await;
         assert_eq!(deleted.unwrap(), Deleted::Done(user));
     }
 
@@ -76,9 +68,7 @@ impl World {
         let mut by_user = BTreeMap::new();
         for record in self.receiver.records().iter().filter(|record| record.accepted) {
             let body: serde_json::Value = serde_json::from_slice(&record.body).unwrap();
-            *by_user
-                .entry(body["userId"].as_str().unwrap().to_owned())
-                .or_default() += 1;
+            *by_user.entry(body["userId"].as_str().unwrap().to_owned()).or_default() += 1;
         }
         by_user
     }

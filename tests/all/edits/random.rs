@@ -14,20 +14,8 @@ use uuid::Uuid;
 use crate::support::receiver::Behaviour;
 use crate::support::world::{World, instant, person};
 
-const DATES: [&str; 6] = [
-    "1990-12-30",
-    "1990-12-31",
-    "1990-01-01",
-    "--01-02",
-    "2000-02-29",
-    "1990-06-01",
-];
-const ZONES: [&str; 4] = [
-    "Pacific/Kiritimati",
-    "Europe/Berlin",
-    "America/New_York",
-    "Pacific/Midway",
-];
+const DATES: [&str; 6] = ["1990-12-30", "1990-12-31", "1990-01-01", "--01-02", "2000-02-29", "1990-06-01"];
+const ZONES: [&str; 4] = ["Pacific/Kiritimati", "Europe/Berlin", "America/New_York", "Pacific/Midway"];
 const PEOPLE: u32 = 12;
 /// Concurrent editors, beside two planners.
 const EDITORS: usize = 6;
@@ -51,11 +39,7 @@ async fn live(seed: u64) {
     while world.clock.now() < end {
         world.clock.advance(TimeDelta::minutes(random.i64(60..480)));
         if random.u8(0..4) == 0 {
-            let failure = if random.bool() {
-                Behaviour::Status(500)
-            } else {
-                Behaviour::Reset
-            };
+            let failure = if random.bool() { Behaviour::Status(500) } else { Behaviour::Reset };
             world.receiver.next([failure]);
         }
         // The planners go through all days again, and meet users in the middle of an edit.
@@ -64,11 +48,7 @@ async fn live(seed: u64) {
             .await
             .unwrap();
         let seeds: Vec<u64> = (0..EDITORS).map(|_| random.u64(..)).collect();
-        tokio::join!(
-            join_all(seeds.into_iter().map(|seed| edits(&world, seed))),
-            tick(&world),
-            tick(&world),
-        );
+        tokio::join!(join_all(seeds.into_iter().map(|seed| edits(&world, seed))), tick(&world), tick(&world),);
         // Plans what a lock has kept from the two.
         world.tick().await;
         checked += check_due_instants(&world, seed).await;
@@ -109,11 +89,7 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
     let date = DATES[random.usize(0..DATES.len())];
     let zone = ZONES[random.usize(0..ZONES.len())];
     let send_at = format!("{:02}:{:02}", random.u8(0..24), random.u8(0..60));
-    let (schedule, now, who) = (
-        world.config.schedule(),
-        world.clock.now(),
-        UserRef::External(&name),
-    );
+    let (schedule, now, who) = (world.config.schedule(), world.clock.now(), UserRef::External(&name));
     let turn = random.u8(0..6);
     if turn == 5 {
         return world.store.delete_user(now, who, None).await.map(drop);
@@ -138,22 +114,14 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
         }
         Ok(new)
     };
-    world
-        .store
-        .save_user(&schedule, now, Some(who), None, edit)
-        .await
-        .map(drop)
+    world.store.save_user(&schedule, now, Some(who), None, edit).await.map(drop)
 }
 
 /// Each event that waits is due when the calendar says, and each occasion in the planned days has one. Returns how many instants
 /// were compared.
 async fn check_due_instants(world: &World, seed: u64) -> usize {
     let (schedule, now) = (world.config.schedule(), world.clock.now());
-    let all = world
-        .store
-        .list_users(&UserFilter::default(), Uuid::nil(), 500)
-        .await
-        .unwrap();
+    let all = world.store.list_users(&UserFilter::default(), Uuid::nil(), 500).await.unwrap();
     let mut compared = 0;
     for user in all.users {
         let facts = world.store.facts(UserRef::Id(user.id)).await.unwrap().unwrap();
@@ -186,10 +154,7 @@ async fn note_years(world: &World, years: &mut Years) {
         .fetch_all(&world.database.pool().await)
         .await
         .unwrap();
-    years.extend(
-        rows.into_iter()
-            .map(|(id, user, year)| (id.to_string(), (user, year))),
-    );
+    years.extend(rows.into_iter().map(|(id, user, year)| (id.to_string(), (user, year))));
 }
 
 fn check_greetings(world: &World, years: &Years, seed: u64) {
@@ -197,11 +162,7 @@ fn check_greetings(world: &World, years: &Years, seed: u64) {
     for record in world.receiver.records().iter().filter(|record| record.accepted) {
         *by_year.entry(years[&record.event_id]).or_default() += 1;
     }
-    assert!(
-        by_year.len() > 5,
-        "seed {seed} greets hardly anybody: {}",
-        by_year.len()
-    );
+    assert!(by_year.len() > 5, "seed {seed} greets hardly anybody: {}", by_year.len());
     let twice: Vec<_> = by_year.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "seed {seed}: {twice:?}");
 }

@@ -74,13 +74,8 @@ async fn who_was_too_late_in_one_zone_may_be_in_time_in_another() {
 /// is greeted exactly once.
 #[tokio::test]
 async fn whoever_moves_whenever_is_greeted_exactly_once() {
-    const ZONES: [&str; 5] = [
-        "Pacific/Kiritimati",
-        "Asia/Kolkata",
-        "Europe/Berlin",
-        "America/New_York",
-        "Pacific/Midway",
-    ];
+    const ZONES: [&str; 5] =
+        ["Pacific/Kiritimati", "Asia/Kolkata", "Europe/Berlin", "America/New_York", "Pacific/Midway"];
     let world = World::at("2026-06-08T00:00:00Z").await;
     let mut moves = Vec::new();
     for from in ZONES {
@@ -97,11 +92,8 @@ async fn whoever_moves_whenever_is_greeted_exactly_once() {
         world.clock.advance(TimeDelta::hours(3));
         // Half of them move before the tick of that hour, half after it.
         let now = world.clock.now();
-        let (before, after): (Vec<_>, Vec<_>) = moves
-            .iter()
-            .filter(|(at, ..)| *at == now)
-            .enumerate()
-            .partition(|(n, _)| n % 2 == 0);
+        let (before, after): (Vec<_>, Vec<_>) =
+            moves.iter().filter(|(at, ..)| *at == now).enumerate().partition(|(n, _)| n % 2 == 0);
         for (_, (_, name, to)) in before {
             world.move_to(name, to).await;
         }

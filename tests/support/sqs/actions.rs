@@ -30,8 +30,7 @@ impl Endpoint {
             }
             "DeleteMessage" => {
                 let slot = self.slot_of(&request)?;
-                slot.lock()
-                    .delete(request.receipt_handle.as_deref().unwrap_or_default())?;
+                slot.lock().delete(request.receipt_handle.as_deref().unwrap_or_default())?;
                 slot.changed.notify_waiters();
                 Ok(b"{}".to_vec())
             }
@@ -44,10 +43,7 @@ impl Endpoint {
             "CreateQueue" => self.create_queue(request),
             "DeleteQueue" => {
                 let name = self.slot_of(&request)?.name.clone();
-                self.queues
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&name);
+                self.queues.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
                 Ok(b"{}".to_vec())
             }
             "GetQueueUrl" => {
@@ -58,10 +54,7 @@ impl Endpoint {
                 let prefix = request.queue_name_prefix.unwrap_or_default();
                 let mut names: Vec<String> = self.slots().iter().map(|slot| slot.name.clone()).collect();
                 names.sort_unstable();
-                let urls = names
-                    .iter()
-                    .filter(|name| name.starts_with(&prefix))
-                    .map(|name| self.url(name));
+                let urls = names.iter().filter(|name| name.starts_with(&prefix)).map(|name| self.url(name));
                 answer(&json!({ "QueueUrls": urls.collect::<Vec<_>>() }))
             }
             "GetQueueAttributes" => self.attributes(&request),
@@ -78,10 +71,7 @@ impl Endpoint {
             }
             "StartMessageMoveTask" => self.move_messages(&request),
             "ListMessageMoveTasks" => answer(&json!({ "Results": [] })),
-            _ => Err(Failure::new(
-                "InvalidAction",
-                format!("the action {action} is not there"),
-            )),
+            _ => Err(Failure::new("InvalidAction", format!("the action {action} is not there"))),
         }
     }
 
@@ -103,9 +93,8 @@ impl Endpoint {
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = queues.get(&name) {
             let old = old.lock();
-            if let Some((key, _)) = attributes
-                .iter()
-                .find(|(key, value)| old.attributes.get(*key) != Some(*value))
+            if let Some((key, _)) =
+                attributes.iter().find(|(key, value)| old.attributes.get(*key) != Some(*value))
             {
                 let text = "A queue already exists with the same name and a different value for attribute";
                 return Err(Failure::new("QueueNameExists", format!("{text} {key}")));
@@ -128,29 +117,14 @@ impl Endpoint {
         let counts = queue.counts(self.now());
         let mut all = HashMap::from([
             ("QueueArn".to_owned(), queue.arn.to_string()),
-            (
-                "VisibilityTimeout".to_owned(),
-                queue.visibility.as_secs().to_string(),
-            ),
+            ("VisibilityTimeout".to_owned(), queue.visibility.as_secs().to_string()),
             ("DelaySeconds".to_owned(), queue.delay.as_secs().to_string()),
-            (
-                "ReceiveMessageWaitTimeSeconds".to_owned(),
-                queue.wait.as_secs().to_string(),
-            ),
+            ("ReceiveMessageWaitTimeSeconds".to_owned(), queue.wait.as_secs().to_string()),
             ("MessageRetentionPeriod".to_owned(), "345600".to_owned()),
             ("MaximumMessageSize".to_owned(), LARGEST_BODY.to_string()),
-            (
-                "ApproximateNumberOfMessages".to_owned(),
-                counts.visible.to_string(),
-            ),
-            (
-                "ApproximateNumberOfMessagesNotVisible".to_owned(),
-                counts.in_flight.to_string(),
-            ),
-            (
-                "ApproximateNumberOfMessagesDelayed".to_owned(),
-                counts.delayed.to_string(),
-            ),
+            ("ApproximateNumberOfMessages".to_owned(), counts.visible.to_string()),
+            ("ApproximateNumberOfMessagesNotVisible".to_owned(), counts.in_flight.to_string()),
+            ("ApproximateNumberOfMessagesDelayed".to_owned(), counts.delayed.to_string()),
         ]);
         all.extend(queue.attributes.clone());
         let names = request.attribute_names.as_deref().unwrap_or_default();
@@ -169,20 +143,10 @@ impl Endpoint {
         let messages = source.lock().drain(self.now());
         source.changed.notify_waiters();
         for message in messages {
-            let target = request
-                .destination_arn
-                .as_deref()
-                .or(message.source_arn.as_deref());
-            let target = target
-                .and_then(|arn| self.slot_of_arn(arn))
-                .unwrap_or_else(|| Arc::clone(&source));
-            let renewed = Message::new(
-                self.new_id(),
-                message.body,
-                message.md5,
-                self.wall_ms(),
-                message.attributes,
-            );
+            let target = request.destination_arn.as_deref().or(message.source_arn.as_deref());
+            let target = target.and_then(|arn| self.slot_of_arn(arn)).unwrap_or_else(|| Arc::clone(&source));
+            let renewed =
+                Message::new(self.new_id(), message.body, message.md5, self.wall_ms(), message.attributes);
             target.lock().push(renewed, Duration::ZERO, self.now());
             target.arrived.notify_one();
             target.changed.notify_waiters();
@@ -202,14 +166,8 @@ pub(super) fn asked(names: &[String], name: &str) -> bool {
 fn set_attributes(queue: &mut Queue, attributes: HashMap<String, String>) -> Result<(), Failure> {
     for (name, value) in attributes {
         let bad = || invalid(format!("Invalid value for the parameter {name}."));
-        let number = |most: u64| {
-            value
-                .parse()
-                .ok()
-                .filter(|n| *n <= most)
-                .map(Duration::from_secs)
-                .ok_or_else(bad)
-        };
+        let number =
+            |most: u64| value.parse().ok().filter(|n| *n <= most).map(Duration::from_secs).ok_or_else(bad);
         match name.as_str() {
             "VisibilityTimeout" => queue.visibility = number(LONGEST_VISIBILITY)?,
             "DelaySeconds" => queue.delay = number(900)?,
@@ -223,10 +181,7 @@ fn set_attributes(queue: &mut Queue, attributes: HashMap<String, String>) -> Res
             | "RedriveAllowPolicy"
             | "SqsManagedSseEnabled" => {}
             _ => {
-                return Err(Failure::new(
-                    "InvalidAttributeName",
-                    format!("Unknown Attribute {name}."),
-                ));
+                return Err(Failure::new("InvalidAttributeName", format!("Unknown Attribute {name}.")));
             }
         }
         queue.attributes.insert(name, value);
@@ -238,10 +193,7 @@ fn set_attributes(queue: &mut Queue, attributes: HashMap<String, String>) -> Res
 fn redrive(policy: &str) -> Option<Redrive> {
     let policy: Value = serde_json::from_str(policy).ok()?;
     let count = &policy["maxReceiveCount"];
-    let count = count
-        .as_u64()
-        .or_else(|| count.as_str()?.parse().ok())
-        .filter(|n| (1..=1000).contains(n))?;
+    let count = count.as_u64().or_else(|| count.as_str()?.parse().ok()).filter(|n| (1..=1000).contains(n))?;
     Some(Redrive {
         target_arn: policy["deadLetterTargetArn"].as_str()?.to_owned(),
         max_receives: u32::try_from(count).ok()?,

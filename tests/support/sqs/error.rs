@@ -13,25 +13,14 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     pub(super) fn reply(&self) -> Reply {
         let body = json!({ "__type": format!("com.amazonaws.sqs#{}", self.code), "message": self.message });
         // The SDK goes by this header, which has the codes of the older protocol.
-        let headers = format!(
-            "{}x-amzn-query-error: {};Sender\r\n",
-            super::CONTENT_TYPE,
-            self.old_code()
-        );
-        Reply::Whole {
-            status: 400,
-            headers,
-            body: body.to_string().into_bytes(),
-        }
+        let headers = format!("{}x-amzn-query-error: {};Sender\r\n", super::CONTENT_TYPE, self.old_code());
+        Reply::Whole { status: 400, headers, body: body.to_string().into_bytes() }
     }
 
     fn old_code(&self) -> &'static str {

@@ -45,10 +45,7 @@ impl Endpoint {
         for byte in Md5::digest(text) {
             let _written = write!(md5, "{byte:02x}");
         }
-        let sent = Sent {
-            id: self.new_id(),
-            md5: md5.into(),
-        };
+        let sent = Sent { id: self.new_id(), md5: md5.into() };
         let message = Message::new(
             Arc::clone(&sent.id),
             text.into(),
@@ -74,10 +71,8 @@ impl Endpoint {
 
     pub(super) fn send_batch(&self, request: &Request<'_>, faults: &Faults) -> Answer {
         let entries = entries_of(request)?;
-        let total: usize = entries
-            .iter()
-            .map(|entry| entry.message_body.as_deref().map_or(0, str::len))
-            .sum();
+        let total: usize =
+            entries.iter().map(|entry| entry.message_body.as_deref().map_or(0, str::len)).sum();
         if total > LARGEST_BODY {
             let text = format!(
                 "Batch requests cannot be longer than {LARGEST_BODY} bytes. You have sent {total} bytes."
@@ -90,8 +85,7 @@ impl Endpoint {
                 return Err(Failure::new("InternalError", "as the test asked"));
             }
             let text = entry.message_body.as_deref().unwrap_or_default();
-            self.send(&slot, text, entry.message_attributes.clone(), entry.delay_seconds)
-                .map(Some)
+            self.send(&slot, text, entry.message_attributes.clone(), entry.delay_seconds).map(Some)
         })
     }
 
@@ -102,8 +96,7 @@ impl Endpoint {
             if self.hit(Ticket::Delete, faults.fail_delete_entry_every) {
                 return Err(Failure::new("InternalError", "as the test asked"));
             }
-            slot.lock()
-                .delete(entry.receipt_handle.as_deref().unwrap_or_default())?;
+            slot.lock().delete(entry.receipt_handle.as_deref().unwrap_or_default())?;
             Ok(None)
         });
         slot.changed.notify_waiters();
@@ -115,8 +108,7 @@ impl Endpoint {
         let slot = self.slot_of(request)?;
         each(entries, |entry| {
             let handle = entry.receipt_handle.as_deref().unwrap_or_default();
-            self.change_visibility(&slot, handle, entry.visibility_timeout)
-                .map(|()| None)
+            self.change_visibility(&slot, handle, entry.visibility_timeout).map(|()| None)
         })
     }
 
@@ -127,10 +119,7 @@ impl Endpoint {
         seconds: Option<i64>,
     ) -> Result<(), Failure> {
         let seconds = visibility(seconds.ok_or_else(|| {
-            Failure::new(
-                "MissingParameter",
-                "The request must contain the parameter VisibilityTimeout.",
-            )
+            Failure::new("MissingParameter", "The request must contain the parameter VisibilityTimeout.")
         })?)?;
         slot.lock().change_visibility(handle, seconds, self.now())?;
         // A sleeping poll may have to wake earlier than it knew.
@@ -159,10 +148,7 @@ impl Endpoint {
                 invalid(format!("Value {wait} for parameter WaitTimeSeconds is invalid. Reason: Must be >= 0 and <= 20, if provided."))
             })
         })?;
-        let whims = Whims {
-            duplicate_every: faults.duplicate_every,
-            shuffle: faults.shuffle,
-        };
+        let whims = Whims { duplicate_every: faults.duplicate_every, shuffle: faults.shuffle };
         let mut left = wait;
         loop {
             let arrived = slot.arrived.notified();
@@ -171,9 +157,7 @@ impl Endpoint {
                 return received(request, &taken);
             }
             let before = self.now();
-            let pause = next_wake
-                .map_or(left, |wake| wake.saturating_sub(before))
-                .min(left);
+            let pause = next_wake.map_or(left, |wake| wake.saturating_sub(before)).min(left);
             // Either way round the loop looks again.
             let _woken = tokio::time::timeout(pause.max(Duration::from_millis(1)), arrived).await;
             left = left.saturating_sub(self.now().saturating_sub(before));
@@ -198,10 +182,7 @@ impl Endpoint {
         if more {
             slot.arrived.notify_one();
         }
-        if let Some(target) = target
-            .and_then(|arn| self.slot_of_arn(&arn))
-            .filter(|_| !given_up.is_empty())
-        {
+        if let Some(target) = target.and_then(|arn| self.slot_of_arn(&arn)).filter(|_| !given_up.is_empty()) {
             let mut queue = target.lock();
             for mut message in given_up {
                 message.source_arn = Some(Arc::clone(&arn));
@@ -217,40 +198,26 @@ impl Endpoint {
 }
 
 fn visibility(seconds: i64) -> Result<u64, Failure> {
-    u64::try_from(seconds)
-        .ok()
-        .filter(|seconds| *seconds <= LONGEST_VISIBILITY)
-        .ok_or_else(|| {
-            let range =
-                format!("Reason: VisibilityTimeout must be an integer between 0 and {LONGEST_VISIBILITY}");
-            invalid(format!(
-                "Value {seconds} for parameter VisibilityTimeout is invalid. {range}"
-            ))
-        })
+    u64::try_from(seconds).ok().filter(|seconds| *seconds <= LONGEST_VISIBILITY).ok_or_else(|| {
+        let range =
+            format!("Reason: VisibilityTimeout must be an integer between 0 and {LONGEST_VISIBILITY}");
+        invalid(format!("Value {seconds} for parameter VisibilityTimeout is invalid. {range}"))
+    })
 }
 
 /// The entries of a batch, if it is a decent one.
 fn entries_of<'r, 'a>(request: &'r Request<'a>) -> Result<&'r [Entry<'a>], Failure> {
     let entries = request.entries.as_deref().unwrap_or_default();
     if entries.is_empty() {
-        return Err(Failure::new(
-            "EmptyBatchRequest",
-            "There should be at least one entry in the request.",
-        ));
+        return Err(Failure::new("EmptyBatchRequest", "There should be at least one entry in the request."));
     }
     if entries.len() > 10 {
-        let text = format!(
-            "Maximum number of entries per request are 10. You have sent {}.",
-            entries.len()
-        );
+        let text = format!("Maximum number of entries per request are 10. You have sent {}.", entries.len());
         return Err(Failure::new("TooManyEntriesInBatchRequest", text));
     }
     let mut ids = HashSet::new();
     match entries.iter().find(|entry| !ids.insert(&*entry.id)) {
-        Some(entry) => Err(Failure::new(
-            "BatchEntryIdsNotDistinct",
-            format!("Id {} repeated.", entry.id),
-        )),
+        Some(entry) => Err(Failure::new("BatchEntryIdsNotDistinct", format!("Id {} repeated.", entry.id))),
         None => Ok(entries),
     }
 }
@@ -263,12 +230,7 @@ fn each(entries: &[Entry<'_>], mut act: impl FnMut(&Entry<'_>) -> Result<Option<
             Ok(sent) => batch.successful.push(Successful { id: &entry.id, sent }),
             Err(Failure { code, message }) => {
                 let sender_fault = code != "InternalError";
-                batch.failed.push(Failed {
-                    id: &entry.id,
-                    code,
-                    message,
-                    sender_fault,
-                });
+                batch.failed.push(Failed { id: &entry.id, code, message, sender_fault });
             }
         }
     }
@@ -277,10 +239,7 @@ fn each(entries: &[Entry<'_>], mut act: impl FnMut(&Entry<'_>) -> Result<Option<
 
 fn received(request: &Request<'_>, taken: &[(Message, String)]) -> Answer {
     let old = request.attribute_names.as_deref().unwrap_or_default();
-    let new = request
-        .message_system_attribute_names
-        .as_deref()
-        .unwrap_or_default();
+    let new = request.message_system_attribute_names.as_deref().unwrap_or_default();
     let wants = |name| asked(old, name) || asked(new, name);
     let count = wants("ApproximateReceiveCount");
     let first = wants("ApproximateFirstReceiveTimestamp");
@@ -301,9 +260,7 @@ fn received(request: &Request<'_>, taken: &[(Message, String)]) -> Answer {
         },
         message_attributes: message_attributes(request, message),
     });
-    answer(&ReceiveAnswer {
-        messages: messages.collect(),
-    })
+    answer(&ReceiveAnswer { messages: messages.collect() })
 }
 
 fn message_attributes(request: &Request<'_>, message: &Message) -> Option<Value> {

@@ -113,9 +113,7 @@ impl Sqs {
             tickets: Default::default(),
             messages: AtomicU64::new(0),
         };
-        Self {
-            server: Server::start(endpoint).await,
-        }
+        Self { server: Server::start(endpoint).await }
     }
 
     /// For `AWS_ENDPOINT_URL`.
@@ -156,14 +154,7 @@ impl Sqs {
 
     /// Changes how the endpoint misbehaves, from the next request on.
     pub(crate) fn faults(&self, change: impl FnOnce(&mut Faults)) {
-        change(
-            &mut self
-                .server
-                .service()
-                .faults
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        change(&mut self.server.service().faults.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Cuts every connection and refuses new ones; queues and messages stay.
@@ -188,26 +179,15 @@ impl Sqs {
 
     /// How often an action was called, as in `SendMessageBatch`; refused calls count.
     pub(crate) fn calls(&self, action: &str) -> u64 {
-        let calls = self
-            .server
-            .service()
-            .calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let calls = self.server.service().calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.get(action).copied().unwrap_or_default()
     }
 
     /// How many messages the queue holds; none where there is no such queue.
     pub(crate) fn counts(&self, name: &str) -> Counts {
         let endpoint = self.server.service();
-        let none = Counts {
-            visible: 0,
-            in_flight: 0,
-            delayed: 0,
-        };
-        endpoint
-            .slot(name)
-            .map_or(none, |slot| slot.lock().counts(endpoint.now()))
+        let none = Counts { visible: 0, in_flight: 0, delayed: 0 };
+        endpoint.slot(name).map_or(none, |slot| slot.lock().counts(endpoint.now()))
     }
 
     /// The bodies of all messages in the queue, in no order.
@@ -252,12 +232,7 @@ impl Endpoint {
     }
 
     fn slots(&self) -> Vec<Arc<Slot>> {
-        self.queues
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.queues.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// By name or URL.
@@ -291,9 +266,7 @@ enum Ticket {
 
 impl Service for Endpoint {
     async fn call(&self, request: Request<'_>) -> Reply {
-        let target = request
-            .header("x-amz-target")
-            .and_then(|target| target.strip_prefix("AmazonSQS."));
+        let target = request.header("x-amz-target").and_then(|target| target.strip_prefix("AmazonSQS."));
         let Some(action) = target else {
             return error::Failure::new("InvalidAction", "no X-Amz-Target of SQS").reply();
         };
@@ -310,18 +283,10 @@ impl Service for Endpoint {
         }
         if faults.unavailable {
             let body = br#"{"__type":"ServiceUnavailable","message":"as the test asked"}"#.to_vec();
-            return Reply::Whole {
-                status: 503,
-                headers: CONTENT_TYPE.to_owned(),
-                body,
-            };
+            return Reply::Whole { status: 503, headers: CONTENT_TYPE.to_owned(), body };
         }
         let reply = match self.act(action, request.body, &faults).await {
-            Ok(body) => Reply::Whole {
-                status: 200,
-                headers: CONTENT_TYPE.to_owned(),
-                body,
-            },
+            Ok(body) => Reply::Whole { status: 200, headers: CONTENT_TYPE.to_owned(), body },
             Err(failure) => failure.reply(),
         };
         if self.hit(Ticket::Answer, faults.lose_answer_every) {

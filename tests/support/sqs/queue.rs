@@ -149,18 +149,11 @@ impl Queue {
                 self.ready.swap(0, lucky);
             }
             let Some(key) = self.ready.pop_front() else { break };
-            let Some(message) = self
-                .messages
-                .get_mut(&key)
-                .filter(|message| message.hidden_until.is_none())
+            let Some(message) = self.messages.get_mut(&key).filter(|message| message.hidden_until.is_none())
             else {
                 continue;
             };
-            if self
-                .redrive
-                .as_ref()
-                .is_some_and(|redrive| message.receives_here >= redrive.max_receives)
-            {
+            if self.redrive.as_ref().is_some_and(|redrive| message.receives_here >= redrive.max_receives) {
                 given_up.extend(self.messages.remove(&key));
                 continue;
             }
@@ -190,11 +183,7 @@ impl Queue {
     /// itself; one for a message that is gone succeeds, too.
     pub(super) fn delete(&mut self, receipt: &str) -> Result<(), Failure> {
         let (key, receive) = parse_handle(receipt)?;
-        if self
-            .messages
-            .get(&key)
-            .is_some_and(|message| message.receives_here == receive)
-        {
+        if self.messages.get(&key).is_some_and(|message| message.receives_here == receive) {
             self.show(key);
             self.messages.remove(&key);
         }
@@ -217,9 +206,7 @@ impl Queue {
                 message.receives_here == receive && message.hidden_until.is_some_and(|until| until > now)
             })
             .ok_or_else(|| {
-                invalid(format!(
-                    "Value {receipt} for parameter ReceiptHandle is invalid. {gone}"
-                ))
+                invalid(format!("Value {receipt} for parameter ReceiptHandle is invalid. {gone}"))
             })?;
         if now.saturating_sub(message.received).as_secs() + seconds > LONGEST_VISIBILITY {
             let limit = format!(
@@ -272,9 +259,7 @@ impl Queue {
     pub(super) fn drain(&mut self, now: Moment) -> Vec<Message> {
         self.wake(now);
         let keys = std::mem::take(&mut self.ready);
-        keys.into_iter()
-            .filter_map(|key| self.messages.remove(&key))
-            .collect()
+        keys.into_iter().filter_map(|key| self.messages.remove(&key)).collect()
     }
 
     fn hide(&mut self, key: u64, until: Moment) {
@@ -310,15 +295,10 @@ fn handle(key: u64, receive: u32) -> String {
 }
 
 fn parse_handle(receipt: &str) -> Result<(u64, u32), Failure> {
-    let digits = receipt
-        .strip_prefix("AQEB")
-        .filter(|digits| digits.len() == 24 && digits.is_ascii());
+    let digits = receipt.strip_prefix("AQEB").filter(|digits| digits.len() == 24 && digits.is_ascii());
     let parsed = digits.and_then(|digits| {
         let (key, receive) = digits.split_at(16);
-        Some((
-            u64::from_str_radix(key, 16).ok()?,
-            u32::from_str_radix(receive, 16).ok()?,
-        ))
+        Some((u64::from_str_radix(key, 16).ok()?, u32::from_str_radix(receive, 16).ok()?))
     });
     parsed.ok_or_else(|| invalid_handle(receipt))
 }

@@ -40,10 +40,7 @@ impl SqsQueue {
     }
 
     pub(super) async fn delete_all_dead_letters(&self, receipts: &[Receipt]) -> Result<u64> {
-        let calls: Vec<_> = receipts
-            .chunks(BATCH)
-            .map(|batch| self.delete_some(batch))
-            .collect();
+        let calls: Vec<_> = receipts.chunks(BATCH).map(|batch| self.delete_some(batch)).collect();
         stream::iter(calls)
             .buffer_unordered(CONCURRENT_CALLS)
             .try_fold(0, |sum, gone| std::future::ready(Ok(sum + gone)))
@@ -58,31 +55,18 @@ impl SqsQueue {
             .set_entries(Some(deletions(receipts)?));
         let answer = call.send().await.map_err(|error| self.refused(error))?;
         if let Some(failed) = answer.failed.first() {
-            tracing::warn!(
-                code = failed.code,
-                messages = answer.failed.len(),
-                "dead letters not deleted"
-            );
+            tracing::warn!(code = failed.code, messages = answer.failed.len(), "dead letters not deleted");
         }
         Ok(answer.successful.len() as u64)
     }
 
     pub(super) async fn release_all_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
-        let calls: Vec<_> = receipts
-            .chunks(BATCH)
-            .map(|batch| self.release_some(batch))
-            .collect();
-        stream::iter(calls)
-            .buffer_unordered(CONCURRENT_CALLS)
-            .try_collect()
-            .await
+        let calls: Vec<_> = receipts.chunks(BATCH).map(|batch| self.release_some(batch)).collect();
+        stream::iter(calls).buffer_unordered(CONCURRENT_CALLS).try_collect().await
     }
 
     async fn release_some(&self, receipts: &[Receipt]) -> Result<()> {
-        let mut call = self
-            .client
-            .change_message_visibility_batch()
-            .queue_url(&self.options.dead_letter_url);
+        let mut call = self.client.change_message_visibility_batch().queue_url(&self.options.dead_letter_url);
         for (at, receipt) in receipts.iter().enumerate() {
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(at.to_string())

@@ -3,10 +3,7 @@
 use super::*;
 use crate::clock::{Clock, SystemClock};
 
-const OPTIONS: Options = Options {
-    failures: 3,
-    after: Duration::from_secs(10),
-};
+const OPTIONS: Options = Options { failures: 3, after: Duration::from_secs(10) };
 
 fn breaker() -> (Breaker, Instant) {
     let clock = Arc::new(SystemClock);
@@ -14,10 +11,7 @@ fn breaker() -> (Breaker, Instant) {
     (Breaker::new(OPTIONS, 8, clock), now)
 }
 
-const FRESH: State = State::Closed {
-    failures: 0,
-    since: None,
-};
+const FRESH: State = State::Closed { failures: 0, since: None };
 
 fn run(breaker: &Breaker, start: State, outcomes: &[(u64, bool)], began: Instant) -> State {
     outcomes.iter().fold(start, |state, (secs, success)| {
@@ -28,12 +22,7 @@ fn run(breaker: &Breaker, start: State, outcomes: &[(u64, bool)], began: Instant
 #[test]
 fn it_opens_after_enough_failures_over_enough_time() {
     let (breaker, now) = breaker();
-    let soon = run(
-        &breaker,
-        FRESH,
-        &[(0, false), (1, false), (2, false), (3, false)],
-        now,
-    );
+    let soon = run(&breaker, FRESH, &[(0, false), (1, false), (2, false), (3, false)], now);
     assert!(matches!(soon, State::Suspect { .. }), "{soon:?}");
     let late = run(&breaker, soon, &[(10, false)], now);
     assert!(matches!(late, State::Open { .. }), "{late:?}");
@@ -45,14 +34,7 @@ fn one_success_in_between_keeps_it_closed() {
     let state = run(
         &breaker,
         FRESH,
-        &[
-            (0, false),
-            (5, false),
-            (9, true),
-            (11, false),
-            (12, false),
-            (13, false),
-        ],
+        &[(0, false), (5, false), (9, true), (11, false), (12, false), (13, false)],
         now,
     );
     assert!(matches!(state, State::Suspect { .. }), "{state:?}");
@@ -100,25 +82,14 @@ fn pauses_double_up_to_a_minute() {
 fn after_a_probe_the_ramp_doubles_until_all_places_are_used() {
     let (breaker, now) = breaker();
     let mut state = breaker.after(State::Probe { pause: FIRST_PAUSE }, true, now);
-    assert_eq!(
-        state,
-        State::Ramp {
-            room: 2,
-            successes: 1,
-            failures: 0,
-        }
-    );
+    assert_eq!(state, State::Ramp { room: 2, successes: 1, failures: 0 });
     for _ in 0..7 {
         state = breaker.after(state, true, now);
     }
     assert_eq!(state, FRESH);
 }
 
-const AFTER_THE_PROBE: State = State::Ramp {
-    room: 2,
-    successes: 1,
-    failures: 0,
-};
+const AFTER_THE_PROBE: State = State::Ramp { room: 2, successes: 1, failures: 0 };
 
 fn many(failures: u32, places: usize) -> (Breaker, Instant) {
     let clock = Arc::new(SystemClock);
@@ -145,23 +116,9 @@ fn a_receiver_that_fails_for_one_in_twenty_gets_to_the_end_of_the_ramp() {
 fn on_the_ramp_a_failure_gives_its_room_back_and_a_success_resets_their_number() {
     let (breaker, now) = many(20, 256);
     let failed = run(&breaker, AFTER_THE_PROBE, &[(0, false); 4], now);
-    assert_eq!(
-        failed,
-        State::Ramp {
-            room: 6,
-            successes: 1,
-            failures: 4
-        }
-    );
+    assert_eq!(failed, State::Ramp { room: 6, successes: 1, failures: 4 });
     let failed = run(&breaker, failed, &[(0, true), (0, false)], now);
-    assert_eq!(
-        failed,
-        State::Ramp {
-            room: 9,
-            successes: 2,
-            failures: 1
-        }
-    );
+    assert_eq!(failed, State::Ramp { room: 9, successes: 2, failures: 1 });
 }
 
 #[test]
@@ -172,10 +129,7 @@ fn a_receiver_that_is_away_again_opens_it_after_five_failures_or_as_few_as_are_s
         let before = run(&breaker, AFTER_THE_PROBE, &outcomes[1..], now);
         assert!(matches!(before, State::Ramp { .. }), "{failures}: {before:?}");
         let after = run(&breaker, AFTER_THE_PROBE, &outcomes, now);
-        assert!(
-            matches!(after, State::Open { pause, .. } if pause == FIRST_PAUSE),
-            "{failures}: {after:?}"
-        );
+        assert!(matches!(after, State::Open { pause, .. } if pause == FIRST_PAUSE), "{failures}: {after:?}");
     }
 }
 
@@ -183,16 +137,10 @@ fn a_receiver_that_is_away_again_opens_it_after_five_failures_or_as_few_as_are_s
 fn a_ticket_that_is_not_used_is_given_back() {
     let (breaker, now) = breaker();
     let breaker = Arc::new(breaker);
-    *breaker.lock() = State::Open {
-        until: now,
-        pause: FIRST_PAUSE,
-    };
+    *breaker.lock() = State::Open { until: now, pause: FIRST_PAUSE };
     assert_eq!(breaker.look(10), (1, None));
     assert_eq!(breaker.look(10), (0, None));
-    drop(Ticket {
-        breaker: Arc::clone(&breaker),
-        used: false,
-    });
+    drop(Ticket { breaker: Arc::clone(&breaker), used: false });
     assert_eq!(breaker.look(10), (1, None));
 }
 
@@ -200,19 +148,7 @@ fn a_ticket_that_is_not_used_is_given_back() {
 fn zero_failures_switch_it_off() {
     let clock = Arc::new(SystemClock);
     let now = clock.monotonic();
-    let breaker = Breaker::new(
-        Options {
-            failures: 0,
-            ..OPTIONS
-        },
-        8,
-        clock,
-    );
-    let state = run(
-        &breaker,
-        FRESH,
-        &[(0, false), (50, false), (100, false), (200, false)],
-        now,
-    );
+    let breaker = Breaker::new(Options { failures: 0, ..OPTIONS }, 8, clock);
+    let state = run(&breaker, FRESH, &[(0, false), (50, false), (100, false), (200, false)], now);
     assert!(matches!(state, State::Closed { .. }));
 }
