@@ -296,8 +296,10 @@ fn late(
     entries: &[Entry],
     started_at: DateTime<Utc>,
 ) {
-    let accepted_at = accepted.iter().filter_map(|record| record.accepted_at).min();
-    let Some(accepted_at) = accepted_at.filter(|_| !event.redriven) else {
+    // Of a redriven event, the acceptances before the redrive do not count: `late_from` moved to it.
+    let redriven_at = (event.late_from - started_at).to_std().unwrap_or_default();
+    let counts = |at: &Duration| !event.redriven || *at >= redriven_at;
+    let Some(accepted_at) = accepted.iter().filter_map(|record| record.accepted_at).filter(counts).min() else {
         return;
     };
     let sendable_at = event.late_from.max(event.created_at).max(started_at);
