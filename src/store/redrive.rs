@@ -153,14 +153,14 @@ WITH found AS MATERIALIZED (
 )
 SELECT state FROM found";
 
-/// `last_error` stays: it says why the event had died. Its message to the dead-letter queue goes, unless it was sent already.
+/// `last_error` stays: it says why the event had died. So does the end of an event whose user was deleted: it marks the event as blurred. Its message to the dead-letter queue goes, unless it was sent already.
 const REDRIVE: &str = "
 WITH letters AS (
     DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1) RETURNING id
 ), redriven AS (
 UPDATE events e
 SET state = f.state::event_state, reason = f.reason,
-    finished_at = CASE WHEN f.state <> 'pending' THEN $4 END,
+    finished_at = CASE WHEN f.reason = 'user_deleted' THEN e.finished_at WHEN f.state <> 'pending' THEN $4 END,
     next_attempt_at = CASE WHEN f.state = 'pending' THEN $4 END,
     queued_at = CASE WHEN f.state <> 'pending' THEN e.queued_at END,
     redriven_at = CASE WHEN f.state = 'pending' THEN $4 ELSE e.redriven_at END,

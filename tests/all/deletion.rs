@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bday::clock::Clock as _;
+use bday::dead_letters::Redrive;
 use bday::explain::{Status, explain};
 use bday::model::EventState;
 use bday::store::UserRef;
@@ -190,4 +191,21 @@ async fn a_returning_user_is_known_by_its_events_of_before() {
     let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
     let told = explain(facts, &world.config.terms(), instant(DUE));
     assert_eq!((told.this_year[0].status, told.this_year[0].why.as_str()), (Status::Delivered, "delivered"));
+}
+
+#[tokio::test]
+async fn a_redrive_leaves_the_event_of_a_deleted_user_blurred() {
+    let world = World::at("2026-03-01T00:00:00Z").await;
+    let api = Server::on(&world);
+    let user = greeted(&world, &api).await;
+    world.receiver.next([Behaviour::Status(410)]);
+    world.set("2026-05-10T05:30:00Z");
+    world.minute().await;
+    assert_eq!(world.count(EventState::Dead).await, 1);
+    delete(&world, &api).await;
+    let (report, result) = world.dead_letters().redrive(&Redrive::default(), |_| {}).await;
+    result.unwrap();
+    assert_eq!((report.redriven, report.cancelled), (0, 1));
+    assert_eq!(world.count(EventState::Cancelled).await, 1);
+    assert_forgotten(&world, user).await;
 }
