@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::calendar::{LeapDay, SendAt};
 use crate::explain::Terms;
-use crate::model::{Kind, LateJoin, Schedule};
+use crate::model::{LateJoin, Schedule};
 use crate::source::Reference;
 
 pub(crate) use needs::is_postgres_url;
@@ -287,11 +287,7 @@ impl Config {
     #[must_use]
     pub fn schedule(&self) -> Schedule {
         Schedule {
-            kinds: self
-                .kinds
-                .iter()
-                .map(|(name, kind)| (name.clone(), Kind { send_at: kind.send_at }))
-                .collect(),
+            kinds: self.kinds.iter().map(|(name, kind)| (name.clone(), kind.send_at)).collect(),
             leap_day: self.plan.leap_day,
             late_join: self.plan.late_join,
         }
