@@ -29,7 +29,7 @@ pub use webhook::{Addresses, Webhook};
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is missing, unreadable, or no TOML.
+    /// The file is missing, unreadable, or invalid TOML.
     #[error("cannot read the configuration: {0}")]
     Unreadable(String),
     /// One or more keys are wrong. Each entry names its key and what to do.
@@ -87,7 +87,7 @@ pub enum Tls {
     Disable,
     /// If the server can.
     Prefer,
-    /// Always; whose certificate it is does not matter.
+    /// Always, with any certificate.
     Require,
     /// Always, with a certificate from an authority that is trusted.
     VerifyCa,
@@ -273,7 +273,7 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// What decides who is greeted when, for explaining it.
+    /// The rules for explaining who is greeted when.
     #[must_use]
     pub fn terms(&self) -> Terms {
         Terms {
