@@ -248,6 +248,14 @@ fn occasion_field(kind: &str) -> String {
     format!("occasions.{}", shortened(kind))
 }
 
+impl Object {
+    /// bday's own id of the user, for an import: elsewhere the address names the user. Null is none.
+    pub fn user_id(&self) -> Result<Option<Uuid>, FieldError> {
+        let given = self.0.get("id").map_or(Ok(""), |value| text(value, true));
+        user_id(given.map_err(|problem| FieldError::new("id", problem))?)
+    }
+}
+
 /// Reads bday's own id of a user, as an export writes it; blank is none. The nil UUID is invalid: lists begin behind it.
 pub fn user_id(text: &str) -> Result<Option<Uuid>, FieldError> {
     let text = text.trim();

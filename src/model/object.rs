@@ -5,9 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
-use super::{FieldError, user_id};
 use crate::calendar::text::shortened;
 
 /// A user has some ten fields, and a date for each kind.
@@ -16,14 +14,6 @@ const MAX_FIELDS: usize = 128;
 /// A JSON object. A field that comes twice is an error, also in the objects within.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object(pub Map<String, Value>);
-
-impl Object {
-    /// bday's own id of the user, for an import: elsewhere the address names the user. Null is none.
-    pub fn user_id(&self) -> Result<Option<Uuid>, FieldError> {
-        let given = self.0.get("id").map_or(Ok(""), |value| text(value, true));
-        user_id(given.map_err(|problem| FieldError::new("id", problem))?)
-    }
-}
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

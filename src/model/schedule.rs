@@ -167,6 +167,15 @@ impl Schedule {
     }
 }
 
+impl User {
+    /// The user without the dates of kinds that are not configured; those stay in the database, unused.
+    #[must_use]
+    pub fn known_to(mut self, schedule: &Schedule) -> Self {
+        self.occasions.retain(|kind, _| schedule.kinds.contains_key(kind));
+        self
+    }
+}
+
 /// An occasion to come, as the calendar has it today.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

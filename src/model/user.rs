@@ -8,7 +8,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Schedule;
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
 /// The kind that is always there.
@@ -129,13 +128,6 @@ impl User {
     #[must_use]
     pub fn version(&self) -> Version {
         Version::new(self.version, self.created_at)
-    }
-
-    /// The user without the dates of kinds that are not configured; those stay in the database, unused.
-    #[must_use]
-    pub fn known_to(mut self, schedule: &Schedule) -> Self {
-        self.occasions.retain(|kind, _| schedule.kinds.contains_key(kind));
-        self
     }
 
     /// Every yearly date of this user; `known_at` returns the instant (UTC) at which the date of a kind was learned.
