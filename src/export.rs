@@ -1,7 +1,7 @@
 //! Export: people as text, a line each, in a form that the import takes back.
 
 use crate::calendar::LeapDay;
-use crate::model::{ID, Schedule, User};
+use crate::model::{Schedule, User};
 
 /// How an export is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -23,7 +23,7 @@ pub struct Writer {
 }
 
 const COLUMNS: [&str; 8] =
-    [ID, "first_name", "last_name", "birth_date", "time_zone", "send_at", "leap_day", "external_id"];
+    ["id", "first_name", "last_name", "birth_date", "time_zone", "send_at", "leap_day", "external_id"];
 
 impl Writer {
     /// With the kinds that `schedule` knows.

@@ -1,12 +1,11 @@
-//! What governments have changed since the IANA release inside chrono-tz.
+//! Changes of time zones since the IANA release in chrono-tz.
 //!
-//! chrono-tz 0.10.4, its newest release, holds 2025b. The releases up to 2026f changed rules that are in force today: without this table
-//! people in Vancouver or Casablanca would be greeted an hour off. Each change is of the form "from here to there
-//! the clock goes like that of another zone", which is all that is needed.
+//! chrono-tz 0.10.4, its newest release, has 2025b. The releases up to 2026f changed rules that are in force today: without
+//! this table greetings in Vancouver or Casablanca would be an hour off. In each change the clock goes like that of another
+//! zone for some time.
 //!
-//! Only what holds from 2020 on is here. Corrections of history (Baja California 1953 to 1975, Brazil 1965 and
-//! 1966, and a few single days) are left out: nobody is greeted there. A test compares every zone, rules and aliases, with 2026f.
-//! When chrono-tz catches up, the tests below fail, and this file can go.
+//! Corrections of history before 2020 are left out. A test compares every zone, rules and aliases, with 2026f. When
+//! chrono-tz has a newer release, the tests below fail, and this file can go.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -19,23 +18,21 @@ pub(super) const TZDB_VERSION: &str = "2026f";
 pub(super) struct Amendment {
     /// Seconds since 1970-01-01T00:00:00Z; inclusive.
     from: i64,
-    /// The same; exclusive.
+    /// Exclusive.
     until: i64,
     pub(super) like: Tz,
 }
 
 impl Amendment {
-    /// Whether it applies at that instant.
     pub(super) fn holds(self, at: DateTime<Utc>) -> bool {
         (self.from..self.until).contains(&at.timestamp())
     }
 }
 
-/// What has changed for `tz`, if anything has.
+/// The amendment of `tz`, if there is one.
 ///
-/// Where it can, an amendment begins and ends at an instant at which both clocks agree anyway, so that no
-/// change of the clock coincides with it. Morocco's begins with the clock going back. None begins or ends with the
-/// clock going forward: `wall_clock` relies on that.
+/// Most begin and end at an instant at which both clocks agree. Morocco's begins with the clock going back. None begins
+/// or ends with the clock going forward: `wall_clock` relies on that.
 pub(super) fn amendment(tz: Tz) -> Option<Amendment> {
     const FOR_GOOD: i64 = i64::MAX;
     let (from, until, like) = match tz {
@@ -67,7 +64,7 @@ pub(super) fn amendment(tz: Tz) -> Option<Amendment> {
     Some(Amendment { from, until, like })
 }
 
-/// That hour, UTC, as seconds since 1970; only ever evaluated at compile time, where a wrong date is an error.
+/// That hour, UTC, as seconds since 1970; evaluated at compile time, where a wrong date is an error.
 const fn utc(year: i32, month: u32, day: u32, hour: u32) -> i64 {
     let Some(date) = NaiveDate::from_ymd_opt(year, month, day) else { panic!("no such date") };
     let Some(time) = date.and_hms_opt(hour, 0, 0) else { panic!("no such hour") };
@@ -89,8 +86,8 @@ mod tests {
     fn no_amendment_begins_or_ends_with_the_clock_going_forward() {
         for (tz, Amendment { from, until, .. }) in amended() {
             for at in [from, until].into_iter().filter_map(|secs| DateTime::from_timestamp(secs, 0)) {
-                let before = wall_clock::offset_secs(tz, at - TimeDelta::seconds(1));
-                assert!(wall_clock::offset_secs(tz, at) <= before, "{tz} at {at}");
+                let before = wall_clock::offset(tz, at - TimeDelta::seconds(1)).local_minus_utc();
+                assert!(wall_clock::offset(tz, at).local_minus_utc() <= before, "{tz} at {at}");
             }
         }
     }

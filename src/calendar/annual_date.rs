@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate};
 
-use super::text::{Given, serde_as_text};
+use super::text::{InvalidText, named_enum, serde_as_text};
 
 /// A birth date: a month and a day, and the year where it is known.
 ///
@@ -20,66 +20,39 @@ pub struct AnnualDate {
     day: u32,
 }
 
-/// A text that is no date, or a date that never was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid date {given}: {reason}")]
-pub struct InvalidDate {
-    given: Given,
-    reason: Reason,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    Shape,
-    Year,
-    Month,
-    Day { year: Option<i32>, month: u32, days: u32 },
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Shape => f.write_str("expected YYYY-MM-DD, or --MM-DD when the year is not known"),
-            Self::Year => f.write_str("expected a year from 0001 to 9999"),
-            Self::Month => f.write_str("expected a month from 01 to 12"),
-            Self::Day { year: Some(year), month, days } => {
-                write!(f, "{year:04}-{month:02} has the days 01 to {days:02}")
-            }
-            Self::Day { year: None, month, days } => {
-                write!(f, "month {month:02} has the days 01 to {days:02}")
-            }
-        }
-    }
-}
-
-/// Any leap year: a date without a year may be 29 February.
+/// A date without a year may be 29 February.
 const SOME_LEAP_YEAR: i32 = 2000;
+const INVALID: &str = "invalid date";
 
 impl AnnualDate {
     /// The years that four digits can write.
     pub const YEARS: RangeInclusive<i32> = 1..=9999;
 
-    /// A date from its parts.
-    ///
-    /// # Errors
-    /// [`InvalidDate`] when there is no such day (in that year, or in any).
-    pub fn new(year: Option<i32>, month: u32, day: u32) -> Result<Self, InvalidDate> {
-        Self::checked(year, month, day).map_err(|reason| InvalidDate {
-            given: Given::new(&Parts { year, month, day }.to_string()),
-            reason,
-        })
+    /// A date from its parts; [`InvalidText`] when there is no such day (in that year, or in any).
+    pub fn new(year: Option<i32>, month: u32, day: u32) -> Result<Self, InvalidText> {
+        let date = Self { year, month, day };
+        match date.problem() {
+            None => Ok(date),
+            Some(problem) => Err(InvalidText::new(INVALID, &date.to_string(), problem)),
+        }
     }
 
-    fn checked(year: Option<i32>, month: u32, day: u32) -> Result<Self, Reason> {
+    fn problem(self) -> Option<String> {
+        let Self { year, month, day } = self;
         if year.is_some_and(|year| !Self::YEARS.contains(&year)) {
-            return Err(Reason::Year);
+            return Some("expected a year from 0001 to 9999".to_owned());
         }
-        let first = NaiveDate::from_ymd_opt(year.unwrap_or(SOME_LEAP_YEAR), month, 1).ok_or(Reason::Month)?;
+        let Some(first) = NaiveDate::from_ymd_opt(year.unwrap_or(SOME_LEAP_YEAR), month, 1) else {
+            return Some("expected a month from 01 to 12".to_owned());
+        };
         let days = u32::from(first.num_days_in_month());
-        if !(1..=days).contains(&day) {
-            return Err(Reason::Day { year, month, days });
+        if (1..=days).contains(&day) {
+            return None;
         }
-        Ok(Self { year, month, day })
+        Some(match year {
+            Some(year) => format!("{year:04}-{month:02} has the days 01 to {days:02}"),
+            None => format!("month {month:02} has the days 01 to {days:02}"),
+        })
     }
 
     /// The year of the first occasion, if known: 1 to 9999.
@@ -106,28 +79,20 @@ impl AnnualDate {
         NaiveDate::from_ymd_opt(self.year?, self.month, self.day)
     }
 
-    /// Whether this is 29 February, which three years in four lack.
+    /// Whether this is 29 February.
     #[must_use]
     pub fn is_leap_day(self) -> bool {
         (self.month, self.day) == (2, 29)
     }
 
-    /// The years completed in `local_year` (the age turned on that birthday); `None` when the year is not
-    /// known or `local_year` lies before it.
+    /// The years completed in `local_year` (the age on that birthday); `None` if the year is unknown or later.
     #[must_use]
     pub fn years_by(self, local_year: i32) -> Option<u32> {
         u32::try_from(local_year.checked_sub(self.year?)?).ok()
     }
 }
 
-/// The written form, also of parts that are no date.
-struct Parts {
-    year: Option<i32>,
-    month: u32,
-    day: u32,
-}
-
-impl fmt::Display for Parts {
+impl fmt::Display for AnnualDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { year, month, day } = *self;
         match year {
@@ -137,45 +102,49 @@ impl fmt::Display for Parts {
     }
 }
 
-impl fmt::Display for AnnualDate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { year, month, day } = *self;
-        Parts { year, month, day }.fmt(f)
-    }
-}
-
 impl FromStr for AnnualDate {
-    type Err = InvalidDate;
+    type Err = InvalidText;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parts(text.as_bytes())
-            .ok_or(Reason::Shape)
-            .and_then(|Parts { year, month, day }| Self::checked(year, month, day))
-            .map_err(|reason| InvalidDate { given: Given::new(text), reason })
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        const EXPECTED: &str = "expected YYYY-MM-DD, or --MM-DD when the year is not known";
+        let (year, month, day) = parts(text).ok_or_else(|| InvalidText::new(INVALID, text, EXPECTED))?;
+        Self::new(year, month, day)
     }
 }
 
-fn parts(text: &[u8]) -> Option<Parts> {
-    let (year, rest) = match text {
-        [b'-', b'-', rest @ ..] => (None, rest),
-        [y @ .., b'-', m1, m2, b'-', d1, d2] if y.len() == 4 => {
-            (Some(digits(y)?), &[*m1, *m2, b'-', *d1, *d2][..])
-        }
-        _ => return None,
+fn parts(text: &str) -> Option<(Option<i32>, u32, u32)> {
+    let (year, month_and_day) = if let Some(rest) = text.strip_prefix("--") {
+        (None, rest)
+    } else {
+        let (year, rest) = text.split_once('-')?;
+        (Some(number(year, 4)? as i32), rest)
     };
-    match rest {
-        [m1, m2, b'-', d1, d2] => Some(Parts {
-            year: year.map(|y| y as i32),
-            month: digits(&[*m1, *m2])?,
-            day: digits(&[*d1, *d2])?,
-        }),
-        _ => None,
+    let (month, day) = month_and_day.split_once('-')?;
+    Some((year, number(month, 2)?, number(day, 2)?))
+}
+
+/// Reads exactly that many ASCII digits: neither a sign nor a space, which `str::parse` and chrono would accept.
+pub(super) fn number(text: &str, digits: usize) -> Option<u32> {
+    let right = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| right)
+}
+
+serde_as_text!(AnnualDate);
+
+named_enum! {
+    /// The day on which a person born on 29 February is greeted in a common year.
+    ///
+    /// Laws differ: New Zealand and Taiwan say the 28th, the United Kingdom and Hong Kong 1 March. So it is a setting.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+    pub enum LeapDay ("leap day rule") {
+        /// 28 February.
+        #[default]
+        Feb28 = "feb28",
+        /// 1 March.
+        Mar1 = "mar1",
+        /// None: greetings only in leap years.
+        LeapYearsOnly = "leap_years_only",
     }
 }
 
-/// ASCII digits only: neither a sign nor a space, which `str::parse` and chrono would let through.
-pub(super) fn digits(text: &[u8]) -> Option<u32> {
-    text.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
-}
-
-serde_as_text!(AnnualDate, "a date YYYY-MM-DD, or --MM-DD without its year");
+serde_as_text!(LeapDay);

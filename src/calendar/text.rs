@@ -1,63 +1,86 @@
-//! Values that are one short string everywhere: in CSV, JSON, on the command line and in the database.
+//! Values that are written as one short text: in CSV, JSON, on the command line and in the database.
 
-use std::fmt;
-use std::marker::PhantomData;
-use std::str::FromStr;
+use std::borrow::Cow;
 
-use serde::de::{self, Deserializer, Visitor};
+/// A text that is not a value of its type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {given:?}: {problem}")]
+pub struct InvalidText {
+    what: &'static str,
+    given: String,
+    problem: Cow<'static, str>,
+}
 
-/// What was given, shortened: an error must not carry a 100 MB line along.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Given(Box<str>);
-
-impl Given {
-    const MAX_CHARS: usize = 60;
-
-    pub(super) fn new(text: &str) -> Self {
-        match text.char_indices().nth(Self::MAX_CHARS) {
-            None => Self(text.into()),
-            Some((end, _)) => Self(format!("{}…", &text[..end]).into()),
-        }
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
+impl InvalidText {
+    /// `what` is the error in two or three words, such as "invalid date".
+    pub(crate) fn new(what: &'static str, given: &str, problem: impl Into<Cow<'static, str>>) -> Self {
+        Self { what, given: shortened(given), problem: problem.into() }
     }
 }
 
-impl fmt::Display for Given {
-    /// In quotes and escaped, so that a NUL byte or a newline shows.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+/// The first 60 characters of `text`: an error must not carry a line of 100 MB.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 
-/// Deserializes through [`FromStr`] without keeping a copy of the input.
-pub(super) fn deserialize<'de, D, T>(deserializer: D, expecting: &'static str) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err: fmt::Display>,
-{
-    struct Text<T>(&'static str, PhantomData<T>);
-
-    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
+/// Lists the texts that an enum has: `expected a, b or c`.
+pub(crate) fn expected(names: &[&str]) -> String {
+    match names {
+        [others @ .., last] if !others.is_empty() => format!("expected {} or {last}", others.join(", ")),
+        _ => format!("expected {}", names.concat()),
     }
+}
 
-    deserializer.deserialize_str(Text(expecting, PhantomData))
+/// Defines an enum with a name for each variant: `ALL`, `as_str`, `Display` and `FromStr`.
+macro_rules! named_enum {
+    (
+        $(#[$meta:meta])*
+        pub enum $type:ident ($what:literal) {
+            $($(#[$variant_meta:meta])* $variant:ident = $name:literal,)+
+        }
+    ) => {
+        $(#[$meta])*
+        pub enum $type {
+            $($(#[$variant_meta])* $variant,)+
+        }
+
+        impl $type {
+            /// Every value, in the order of definition.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name in the database, the API, files and metrics.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::calendar::InvalidText;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                use $crate::calendar::text::{InvalidText, expected};
+                let found = Self::ALL.into_iter().find(|value| value.as_str() == text);
+                found.ok_or_else(|| InvalidText::new(concat!("unknown ", $what), text, expected(&[$($name),+])))
+            }
+        }
+    };
 }
 
 /// Implements serde for a type as the string of its `Display` and `FromStr`.
 macro_rules! serde_as_text {
-    ($type:ty, $expecting:literal) => {
+    ($type:ty) => {
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -66,10 +89,10 @@ macro_rules! serde_as_text {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $crate::calendar::text::deserialize(deserializer, $expecting)
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };
 }
 
-pub(super) use serde_as_text;
+pub(crate) use {named_enum, serde_as_text};

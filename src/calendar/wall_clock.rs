@@ -1,67 +1,55 @@
-//! What a wall clock shows, and when: the two directions between an instant and a local reading.
+//! Conversion between instants and the readings of a wall clock.
 
 use std::ops::RangeInclusive;
 
 use chrono::offset::MappedLocalTime;
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
-use chrono_tz::{GapInfo, Tz};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono_tz::{GapInfo, Tz, TzOffset};
 
 use super::amendments::{Amendment, amendment};
 
-/// The last year for which chrono-tz lists transitions; after it, it would stand still on the last offset.
+/// The last year for which chrono-tz lists transitions; after it, it keeps the last offset.
 const LAST_LISTED_YEAR: i32 = 2099;
 
-/// Listed years without a one-off: the last one known is Morocco's Ramadan of 2087. In any eleven years running
-/// each weekday comes up.
+/// Listed years without an exception: the last one is Morocco's Ramadan of 2087. In any eleven successive years 1 January
+/// falls on each weekday.
 const YEARS_BY_RULE: RangeInclusive<i32> = 2088..=LAST_LISTED_YEAR;
 
-/// When a wall clock shows a given reading.
+/// The instants at which a wall clock shows a reading: two after the clock was set back, none if it was set forward over it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Local {
-    /// At one instant: the usual case.
     Once(DateTime<Utc>),
-    /// At two, the clock having been set back in between.
     Twice(DateTime<Utc>, DateTime<Utc>),
-    /// At none: the clock was set forward over it.
     Never(Gap),
 }
 
 impl Local {
-    fn instants(self) -> impl Iterator<Item = DateTime<Utc>> {
-        let (first, second) = match self {
-            Self::Once(at) => (Some(at), None),
-            Self::Twice(first, second) => (Some(first), Some(second)),
-            Self::Never(_) => (None, None),
-        };
-        first.into_iter().chain(second)
+    fn instants(self) -> Vec<DateTime<Utc>> {
+        match self {
+            Self::Once(at) => vec![at],
+            Self::Twice(first, second) => vec![first, second],
+            Self::Never(_) => Vec::new(),
+        }
     }
 }
 
-/// The readings that a clock set forward leaves out: `first..until`.
+/// The readings `first..until`, which a clock that is set forward at `starts_at` leaves out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gap {
-    /// The instant of the change.
     pub(super) starts_at: DateTime<Utc>,
-    /// The first reading left out.
     pub(super) first: NaiveDateTime,
-    /// The first reading after the change.
     pub(super) until: NaiveDateTime,
 }
 
-/// The reading of a wall clock in `tz` at that instant.
 pub(super) fn reading(tz: Tz, at: DateTime<Utc>) -> NaiveDateTime {
-    at.naive_utc() + TimeDelta::seconds(i64::from(offset_secs(tz, at)))
+    at.naive_utc() + offset(tz, at)
 }
 
-/// Local time minus UTC at that instant, in seconds.
-pub(super) fn offset_secs(tz: Tz, at: DateTime<Utc>) -> i32 {
-    listed_offset_secs(
-        amendment(tz).filter(|amendment| amendment.holds(at)).map_or(tz, |amendment| amendment.like),
-        at,
-    )
+pub(super) fn offset(tz: Tz, at: DateTime<Utc>) -> FixedOffset {
+    let in_force = amendment(tz).filter(|amendment| amendment.holds(at));
+    listed_offset(in_force.map_or(tz, |amendment| amendment.like), at)
 }
 
-/// The instants at which a wall clock in `tz` shows `local`.
 pub(super) fn resolve(tz: Tz, local: NaiveDateTime) -> Local {
     match amendment(tz) {
         None => listed(tz, local),
@@ -69,43 +57,40 @@ pub(super) fn resolve(tz: Tz, local: NaiveDateTime) -> Local {
     }
 }
 
-/// Of what the zone's own list says, that which the amendment leaves in force; of the other zone's, what it covers.
+/// The zone's own instants outside the amendment, and the other zone's instants within it.
 fn amended(own: Local, other: Local, amendment: Amendment) -> Local {
-    let mut instants: Vec<DateTime<Utc>> = own
-        .instants()
-        .filter(|at| !amendment.holds(*at))
-        .chain(other.instants().filter(|at| amendment.holds(*at)))
-        .collect();
+    let mut instants = own.instants();
+    instants.retain(|at| !amendment.holds(*at));
+    instants.extend(other.instants().into_iter().filter(|at| amendment.holds(*at)));
     instants.sort_unstable();
     match (instants.as_slice(), own, other) {
         ([], _, Local::Never(gap)) if amendment.holds(gap.starts_at) => Local::Never(gap),
-        // Without an instant there is a gap, and amendments make none: it is one of the two lists'.
+        // Without an instant there is a gap. Amendments make none, so one of the two lists has it.
         ([], own, _) => own,
         ([at], ..) => Local::Once(*at),
         ([first, second, ..], ..) => Local::Twice(*first, *second),
     }
 }
 
-fn listed_offset_secs(tz: Tz, at: DateTime<Utc>) -> i32 {
+fn listed_offset(tz: Tz, at: DateTime<Utc>) -> FixedOffset {
     let utc = at.naive_utc();
-    tz.offset_from_utc_datetime(&(utc - past_the_list(utc.date()))).fix().local_minus_utc()
+    tz.offset_from_utc_datetime(&(utc - past_the_list(utc.date()))).fix()
 }
 
 fn listed(tz: Tz, local: NaiveDateTime) -> Local {
     let shift = past_the_list(local.date());
     let listed = local - shift;
-    let minus = |offset: chrono_tz::TzOffset| to_utc(local, offset.fix().local_minus_utc());
+    let at = |offset: TzOffset| (local - offset.fix()).and_utc();
     match tz.offset_from_local_datetime(&listed) {
-        MappedLocalTime::Single(offset) => Local::Once(minus(offset)),
-        MappedLocalTime::Ambiguous(before, after) => Local::Twice(minus(before), minus(after)),
+        MappedLocalTime::Single(offset) => Local::Once(at(offset)),
+        MappedLocalTime::Ambiguous(before, after) => Local::Twice(at(before), at(after)),
         MappedLocalTime::None => match GapInfo::new(&listed, &tz).and_then(|gap| gap.begin) {
             Some((first, before)) => {
-                let starts_at = to_utc(first, before.fix().local_minus_utc());
-                let after = TimeDelta::seconds(i64::from(listed_offset_secs(tz, starts_at)));
+                let starts_at = (first - before.fix()).and_utc();
                 Local::Never(Gap {
                     starts_at: starts_at + shift,
                     first: first + shift,
-                    until: starts_at.naive_utc() + after + shift,
+                    until: starts_at.naive_utc() + listed_offset(tz, starts_at) + shift,
                 })
             }
             // A zone's list begins with an open end, so every gap has a beginning.
@@ -114,19 +99,15 @@ fn listed(tz: Tz, local: NaiveDateTime) -> Local {
     }
 }
 
-fn to_utc(local: NaiveDateTime, offset_secs: i32) -> DateTime<Utc> {
-    (local - TimeDelta::seconds(i64::from(offset_secs))).and_utc()
-}
-
-/// How far to go back to a listed year in which this part of the year falls on the same weekdays: zero up to 2099.
+/// The time back to a listed year in which this part of the year falls on the same weekdays: zero up to 2099.
 ///
-/// Beyond the list every zone follows rules of the kind "last Sunday in March" (what RFC 9636 section 3.3 puts in
-/// the TZ string at a file's end), so the two agree.
+/// After the list every zone follows rules such as "last Sunday in March" (the TZ string at a file's end, RFC 9636
+/// section 3.3), so the two years agree.
 fn past_the_list(date: NaiveDate) -> TimeDelta {
     if date.year() <= LAST_LISTED_YEAR {
         return TimeDelta::zero();
     }
-    // From 1 March on, the weekday of that day decides; before it, that of 1 January.
+    // 29 February shifts the weekdays from 1 March on.
     let month = if date.month() < 3 { 1 } else { 3 };
     let anchor = |year| NaiveDate::from_ymd_opt(year, month, 1);
     anchor(date.year())

@@ -69,7 +69,7 @@ impl Layers {
         Ok(Self { default, file, environment })
     }
 
-    /// Keys that do not exist, each with the nearest that does.
+    /// Errors of keys that do not exist, each with the nearest key.
     fn unknown(&self) -> Vec<String> {
         let layers = [(&self.file, "the file"), (&self.environment, "the environment")];
         let mut errors = Vec::new();
@@ -81,7 +81,7 @@ impl Layers {
                     .keys()
                     .map(|known| (strsim::damerau_levenshtein(known, key), known))
                     .min()
-                    // Half of it another word: that is no slip of the pen.
+                    // A key that differs by more than half is no typo.
                     .filter(|(distance, _)| distance * 2 <= key.len())
                     .map(|(_, known)| if name == "the file" { known.clone() } else { variable(known) });
                 let meant = nearest.map_or_else(String::new, |known| format!("; did you mean {known}?"));
@@ -99,7 +99,7 @@ impl Layers {
             || key.strip_prefix("kinds.").and_then(of_kind).is_some_and(|key| self.default.contains_key(&key))
     }
 
-    /// The names of the kinds beside the birthday that some layer names, with those of their keys that it gives.
+    /// The kinds beside the birthday in the file and the environment, with the keys that are given for each.
     fn further_kinds(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for key in self.file.keys().chain(self.environment.keys()) {
@@ -111,11 +111,11 @@ impl Layers {
         kinds
     }
 
-    /// Kinds of which nobody could say what they say, each with what to write.
-    fn speechless(&self) -> Vec<String> {
+    /// Errors of further kinds without a message.
+    fn without_message(&self) -> Vec<String> {
         let kinds = self.further_kinds().into_iter();
-        let speechless = kinds.filter(|(_, fields)| !fields.contains(&"message"));
-        speechless
+        kinds
+            .filter(|(_, fields)| !fields.contains(&"message"))
             .map(|(kind, _)| {
                 format!(
                     "kinds.{kind}.message is missing: write what is said, such as message = \"Hey, {{{{ full_name }}}}\" \
@@ -125,7 +125,7 @@ impl Layers {
             .collect()
     }
 
-    /// A further kind without a send time has that of the birthday.
+    /// The values that apply. A further kind without a send time has that of the birthday.
     fn merged(&self) -> BTreeMap<String, (&Value, Origin)> {
         let layers = [
             (&self.default, Origin::Default),
@@ -145,15 +145,11 @@ impl Layers {
     }
 }
 
-/// Reads and checks the configuration. `variables` is the process's environment, or a test's.
-///
-/// # Errors
-/// When the file cannot be read, a key is unknown, a value is of the wrong type, or values contradict each other; all
-/// of them at once.
+/// Reads and checks the configuration. `variables` is the environment of the process, or of a test.
 pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigError> {
     let layers = Layers::collect(file, variables)?;
     let mut wrong = layers.unknown();
-    wrong.extend(layers.speechless());
+    wrong.extend(layers.without_message());
     if !wrong.is_empty() {
         return Err(ConfigError::Invalid(wrong));
     }
@@ -169,8 +165,7 @@ pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigE
     Ok(config)
 }
 
-/// What holds, key by key, even where it is not valid, so that it can be looked at. Of a key that does not exist only the
-/// name is shown: it may be a secret's, misspelt.
+/// The values that apply, valid or not. An unknown key is shown without its value: it may be a misspelt secret's.
 pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<Shown>, ConfigError> {
     let layers = Layers::collect(file, variables)?;
     Ok(layers
@@ -184,7 +179,7 @@ pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<Shown>, Con
         .collect())
 }
 
-/// Secrets as they were given: read as numbers, `007` and `1e3` would lose what they are.
+/// Secrets as they were given: as numbers, `007` and `1e3` would change.
 fn verbatim(variables: &Variables) -> BTreeMap<String, Value> {
     redact::SOURCES
         .iter()
@@ -195,7 +190,7 @@ fn verbatim(variables: &Variables) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// The keys of a file. Errors, here and later, name it as the user did.
+/// The keys of a file. Errors name the file as the user did.
 fn read(path: &Path) -> Result<BTreeMap<String, Value>, ConfigError> {
     let path_given = path.display().to_string();
     let in_file =
@@ -249,7 +244,7 @@ fn unreadable(error: &config::ConfigError) -> ConfigError {
     })
 }
 
-/// What a parser says, without the line of the file that it repeats: a secret may stand in it.
+/// A parser's error without the line of the file that it repeats: the line may have a secret.
 ///
 /// ```text
 /// TOML parse error at line 2, column 12

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::calendar::{LeapDay, SendAt};
 use crate::explain::Terms;
-use crate::model::{Kind, LateJoin, Schedule};
+use crate::model::{LateJoin, Schedule};
 use crate::source::Reference;
 
 pub(crate) use needs::is_postgres_url;
@@ -29,7 +29,7 @@ pub use webhook::{Addresses, Webhook};
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is missing, unreadable, or no TOML.
+    /// The file is missing, unreadable, or invalid TOML.
     #[error("cannot read the configuration: {0}")]
     Unreadable(String),
     /// One or more keys are wrong. Each entry names its key and what to do.
@@ -87,7 +87,7 @@ pub enum Tls {
     Disable,
     /// If the server can.
     Prefer,
-    /// Always; whose certificate it is does not matter.
+    /// Always, with any certificate.
     Require,
     /// Always, with a certificate from an authority that is trusted.
     VerifyCa,
@@ -273,7 +273,7 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// What decides who is greeted when, for explaining it.
+    /// The rules for explaining who is greeted when.
     #[must_use]
     pub fn terms(&self) -> Terms {
         Terms {
@@ -287,11 +287,7 @@ impl Config {
     #[must_use]
     pub fn schedule(&self) -> Schedule {
         Schedule {
-            kinds: self
-                .kinds
-                .iter()
-                .map(|(name, kind)| (name.clone(), Kind { send_at: kind.send_at }))
-                .collect(),
+            kinds: self.kinds.iter().map(|(name, kind)| (name.clone(), kind.send_at)).collect(),
             leap_day: self.plan.leap_day,
             late_join: self.plan.late_join,
         }

@@ -1,11 +1,10 @@
-//! What some commands need and others do not. A value that lives elsewhere is taken on trust here: it is looked at
-//! when it has been fetched.
+//! Keys that some commands need and others do not. A value that is stored elsewhere is checked when it is fetched.
 
 use super::{Config, ConfigError, Database, QueueKind, Tls};
 use crate::pipeline::channel::webhook::{self, UrlError};
 
 impl Config {
-    /// Checks what a daemon needs, and tells all that is missing at once. `posts` is whether it posts webhooks.
+    /// Checks the keys that a daemon needs, all at once. `posts` is whether it posts webhooks.
     pub fn needs_all(&self, posts: bool) -> Result<(), ConfigError> {
         let webhook = if posts { self.needs_webhook() } else { Ok(()) };
         let mut wrong = Vec::new();
@@ -19,10 +18,7 @@ impl Config {
         if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(wrong)) }
     }
 
-    /// Checks what a command needs that looks at the queue.
-    ///
-    /// # Errors
-    /// When `queue.kind` is SQS, and `queue.sqs.url` is missing.
+    /// Checks the keys that a command needs to use the queue.
     pub fn needs_queue(&self) -> Result<(), ConfigError> {
         if self.queue.kind == QueueKind::Postgres || !self.queue.sqs.url.is_empty() {
             return Ok(());
@@ -34,10 +30,7 @@ impl Config {
         ]))
     }
 
-    /// Checks what a command needs that reads or writes the database.
-    ///
-    /// # Errors
-    /// When neither `database.url` nor `database.host` says where it is, or `database.url` is no Postgres URL.
+    /// Checks the keys that a command needs to use the database.
     pub fn needs_database(&self) -> Result<(), ConfigError> {
         let database = &self.database;
         let found = match database.url.literal() {
@@ -53,10 +46,7 @@ impl Config {
         )]))
     }
 
-    /// Checks what a process needs that posts webhooks.
-    ///
-    /// # Errors
-    /// When `webhook.url` is missing, no URL, or `http://` to another machine where that is not allowed.
+    /// Checks the keys that a process needs to post webhooks.
     pub fn needs_webhook(&self) -> Result<(), ConfigError> {
         let Some(url) = self.webhook.url.literal() else {
             return Ok(());
@@ -65,7 +55,7 @@ impl Config {
             .map(|_| ())
             .map_err(|error| {
                 let advice = match error {
-                    // It says itself what to do.
+                    // Its text has the advice.
                     UrlError::Plain => "",
                     _ => {
                         ": set BDAY__WEBHOOK__URL to where greetings are posted, for instance https://example.org/hook"
@@ -77,7 +67,7 @@ impl Config {
 }
 
 impl Database {
-    /// Keys that say different things.
+    /// Keys that contradict each other.
     pub(super) fn contradictions(&self) -> Vec<String> {
         let mut errors = Vec::new();
         if !self.url.is_empty() {

@@ -1,4 +1,4 @@
-//! What of a value may be shown.
+//! Values without their secrets.
 
 use reqwest::Url;
 
@@ -6,8 +6,7 @@ use crate::source::Reference;
 
 const REDACTED: &str = "[redacted]";
 
-/// A URL without what could be a secret: no user, no password, no query, and of the path only that there is one (the
-/// path of a webhook is often a capability).
+/// A URL without user, password, query and path (the path of a webhook is often a secret).
 #[must_use]
 pub fn redact_url(url: &str) -> String {
     match parts(url) {
@@ -18,7 +17,7 @@ pub fn redact_url(url: &str) -> String {
     }
 }
 
-/// The URL of a database with its name, which is no secret, and the first thing one looks for.
+/// The URL of a database with its name, which is not secret.
 fn database_url(url: &str) -> String {
     match parts(url) {
         Some((server, rest)) => {
@@ -29,8 +28,8 @@ fn database_url(url: &str) -> String {
     }
 }
 
-/// `scheme://host:port`, and what comes after it; none where one cannot be sure which is which. A password with a
-/// slash in it that nobody has encoded ends the server's part too early, and leaves its `@` in the rest.
+/// `scheme://host:port` and the rest; none if the two cannot be told apart: after a password with an unencoded slash the
+/// rest has the `@`.
 fn parts(url: &str) -> Option<(String, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -42,11 +41,11 @@ fn parts(url: &str) -> Option<(String, &str)> {
     Some((format!("{scheme}://{host}"), rest))
 }
 
-/// The keys whose values are secret, or may hold one. Each may live elsewhere.
+/// The keys whose values are secret, or may contain a secret. Each may be stored elsewhere.
 pub(super) const SOURCES: [&str; 5] =
     ["database.url", "database.password", "database.credentials", "webhook.url", "webhook.secrets"];
 
-/// How to show the value of `key`. Where a value lives is no secret.
+/// How to show the value of `key`. The place where a value is stored is not secret.
 pub(super) fn shown(key: &str, value: &str) -> String {
     if key == "webhook.secrets" && value.contains(',') {
         let each: Vec<String> = value.split(',').map(|secret| shown(key, secret.trim())).collect();

@@ -1,78 +1,36 @@
-//! What the types cannot say: ranges, and values that contradict each other.
+//! Checks that the types cannot make: ranges, and values that contradict each other.
 
-use super::{Config, ConfigError, QueueKind};
+use std::collections::BTreeMap;
+
+use super::{Config, ConfigError, KindConfig, Log, Queue, QueueKind, Retry, Webhook};
 use crate::pipeline::channel::Template;
 
 /// A request must end this long before its lease does, so that its outcome can be recorded.
 const MARGIN_SECS: u64 = 5;
-/// A wait between two attempts must end within the late rule's longest.
+/// A wait between two attempts must end within the longest `late.max_secs`.
 const MAX_WAIT_SECS: u64 = 7 * 86_400;
 /// SQS refuses a longer visibility.
 const MAX_VISIBILITY_SECS: u64 = 12 * 60 * 60;
 
 impl Config {
-    /// Checks everything that does not need the outside.
+    /// Checks everything that needs neither the network nor files.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let mut errors = Vec::new();
-        let mut check = |holds: bool, error: String| {
-            if !holds {
-                errors.push(error);
-            }
-        };
-        let (queue, webhook) = (&self.queue, &self.webhook);
+        let errors = [
+            requests(&self.webhook, &self.queue),
+            queue(&self.queue),
+            retry(&self.retry),
+            self.out_of_range(),
+            log(&self.log),
+            kinds(&self.kinds),
+            self.webhook.wrong_secrets(),
+            self.database.contradictions(),
+        ]
+        .concat();
+        if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }
+    }
 
-        check(
-            webhook.timeout_secs > 0
-                && webhook.timeout_secs.saturating_add(MARGIN_SECS) <= queue.visibility_secs,
-            format!(
-                "webhook.timeout_secs is {}, queue.visibility_secs is {}: a request must end {MARGIN_SECS} s before \
-                 its lease, or it would be sent twice; lower the one or raise the other",
-                webhook.timeout_secs, queue.visibility_secs
-            ),
-        );
-        check(
-            (1..=webhook.timeout_secs).contains(&webhook.connect_timeout_secs),
-            format!(
-                "webhook.connect_timeout_secs is {}: it must be at least 1 and not over webhook.timeout_secs ({})",
-                webhook.connect_timeout_secs, webhook.timeout_secs
-            ),
-        );
-        check(
-            queue.visibility_secs <= MAX_VISIBILITY_SECS,
-            format!(
-                "queue.visibility_secs is {}: SQS allows {MAX_VISIBILITY_SECS} at the most",
-                queue.visibility_secs
-            ),
-        );
-        check(
-            queue.wait_secs <= 20,
-            format!("queue.wait_secs is {}: SQS allows 20 at the most", queue.wait_secs),
-        );
-        check(
-            self.retry.schedule_secs.len() + 1 >= self.retry.max_attempts as usize,
-            format!(
-                "retry.schedule_secs has {} waits, retry.max_attempts is {}: give a wait for each but the last attempt",
-                self.retry.schedule_secs.len(),
-                self.retry.max_attempts
-            ),
-        );
-        for wait in &self.retry.schedule_secs {
-            check(
-                *wait <= MAX_WAIT_SECS,
-                format!("retry.schedule_secs has {wait}: it must be at most {MAX_WAIT_SECS} (a week)"),
-            );
-        }
-        if queue.kind == QueueKind::Sqs {
-            // Whoever needs the queue asks for the URL: not every command does.
-            let url = &queue.sqs.url;
-            check(
-                url.is_empty() || url.starts_with("http://") || url.starts_with("https://"),
-                format!(
-                    "queue.sqs.url is {url:?}: give a URL such as https://sqs.eu-central-1.amazonaws.com/123456789012/bday"
-                ),
-            );
-        }
-        for (key, value, least, most) in [
+    fn out_of_range(&self) -> Vec<String> {
+        let ranges = [
             ("worker.max_in_flight", u64::from(self.worker.max_in_flight), 1, 100_000),
             ("database.max_connections", u64::from(self.database.max_connections), 4, 1000),
             ("database.acquire_timeout_secs", self.database.acquire_timeout_secs, 1, 600),
@@ -87,35 +45,14 @@ impl Config {
             ("http.max_connections", u64::from(self.http.max_connections), 1, 65_536),
             ("http.head_timeout_secs", self.http.head_timeout_secs, 1, 600),
             ("http.request_timeout_secs", self.http.request_timeout_secs, 1, 600),
-        ] {
-            check((least..=most).contains(&value), format!("{key} is {value}: it must be {least} to {most}"));
-        }
-        check(
-            is_log_level(&self.log.level),
-            format!(
-                "log.level is {:?}: use error, warn, info, debug or trace, also by module, as in \
-                 info,bday::pipeline::worker=debug",
-                self.log.level
-            ),
-        );
-        for (name, kind) in &self.kinds {
-            if let Err(error) = Template::new(&kind.message) {
-                check(false, format!("kinds.{name}.message: {error}"));
-            }
-            check(
-                is_kind_name(name),
-                format!("kinds.{name}: a kind's name is 1 to 40 lower-case letters, digits and underscores"),
-            );
-        }
-        errors.extend(self.webhook.wrong_secrets());
-        errors.extend(self.database.contradictions());
-        if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }
+        ];
+        unmet(ranges.map(|(key, value, least, most)| {
+            ((least..=most).contains(&value), format!("{key} is {value}: it must be {least} to {most}"))
+        }))
     }
-}
 
-impl Config {
-    /// What is wrong with `worker.drain_secs`, if it is so short that each stop breaks off requests that the receiver may
-    /// have accepted, and sends them again. It works, so it is no reason not to start.
+    /// The warning for a `worker.drain_secs` so short that each stop interrupts requests that the receiver may have
+    /// accepted, and sends them again.
     #[must_use]
     pub fn short_drain(&self) -> Option<String> {
         let (drain, timeout) = (self.worker.drain_secs, self.webhook.timeout_secs);
@@ -129,8 +66,93 @@ impl Config {
     }
 }
 
-/// A level, or several with commas between them, each for the module before its `=`. The filter itself would take any
-/// word for a module, and then be silent about all others.
+/// The errors of the conditions that do not hold.
+fn unmet(conditions: impl IntoIterator<Item = (bool, String)>) -> Vec<String> {
+    conditions.into_iter().filter(|(holds, _)| !holds).map(|(_, error)| error).collect()
+}
+
+fn requests(webhook: &Webhook, queue: &Queue) -> Vec<String> {
+    let (timeout, connect, lease) =
+        (webhook.timeout_secs, webhook.connect_timeout_secs, queue.visibility_secs);
+    unmet([
+        (
+            timeout > 0 && timeout.saturating_add(MARGIN_SECS) <= lease,
+            format!(
+                "webhook.timeout_secs is {timeout}, queue.visibility_secs is {lease}: a request must end {MARGIN_SECS} s \
+                 before its lease, or it would be sent twice; lower the one or raise the other"
+            ),
+        ),
+        (
+            (1..=timeout).contains(&connect),
+            format!(
+                "webhook.connect_timeout_secs is {connect}: it must be at least 1 and not over webhook.timeout_secs \
+                 ({timeout})"
+            ),
+        ),
+    ])
+}
+
+fn queue(queue: &Queue) -> Vec<String> {
+    let (visibility, wait, url) = (queue.visibility_secs, queue.wait_secs, &queue.sqs.url);
+    // Only some commands need the queue, so an empty URL is no error here: see `needs_queue`.
+    let is_url = url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
+    unmet([
+        (
+            visibility <= MAX_VISIBILITY_SECS,
+            format!("queue.visibility_secs is {visibility}: SQS allows {MAX_VISIBILITY_SECS} at the most"),
+        ),
+        (wait <= 20, format!("queue.wait_secs is {wait}: SQS allows 20 at the most")),
+        (
+            queue.kind != QueueKind::Sqs || is_url,
+            format!(
+                "queue.sqs.url is {url:?}: give a URL such as https://sqs.eu-central-1.amazonaws.com/123456789012/bday"
+            ),
+        ),
+    ])
+}
+
+fn retry(retry: &Retry) -> Vec<String> {
+    let (waits, attempts) = (&retry.schedule_secs, retry.max_attempts);
+    let too_few = (
+        waits.len() + 1 >= attempts as usize,
+        format!(
+            "retry.schedule_secs has {} waits, retry.max_attempts is {attempts}: give a wait for each but the last attempt",
+            waits.len()
+        ),
+    );
+    let too_long = waits.iter().map(|wait| {
+        let error = format!("retry.schedule_secs has {wait}: it must be at most {MAX_WAIT_SECS} (a week)");
+        (*wait <= MAX_WAIT_SECS, error)
+    });
+    unmet(std::iter::once(too_few).chain(too_long))
+}
+
+fn log(log: &Log) -> Vec<String> {
+    let error = format!(
+        "log.level is {:?}: use error, warn, info, debug or trace, also by module, as in \
+         info,bday::pipeline::worker=debug",
+        log.level
+    );
+    unmet([(is_log_level(&log.level), error)])
+}
+
+fn kinds(kinds: &BTreeMap<String, KindConfig>) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (name, kind) in kinds {
+        if let Err(error) = Template::new(&kind.message) {
+            errors.push(format!("kinds.{name}.message: {error}"));
+        }
+        if !is_kind_name(name) {
+            errors.push(format!(
+                "kinds.{name}: a kind's name is 1 to 40 lower-case letters, digits and underscores"
+            ));
+        }
+    }
+    errors
+}
+
+/// Whether it is a list of levels, each for the module before its `=`. The filter itself accepts any word as a module, and
+/// would then drop the lines of all others.
 fn is_log_level(text: &str) -> bool {
     text.split(',').all(|part| {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);

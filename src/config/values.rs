@@ -1,11 +1,11 @@
-//! Values that are more than what a type of TOML says, each with an error that tells what is expected.
+//! Values beyond the types of TOML, each with an error that says what is expected.
 
 use std::net::SocketAddr;
 
 use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 
-/// One of a few words. (Read as an enum, the error would not say which there are.)
+/// One of a few words. (The error of an enum does not list them.)
 pub(super) fn word<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
     T::deserialize(text.as_str().into_deserializer()).map_err(|error: serde::de::value::Error| {

@@ -35,14 +35,14 @@ pub struct Webhook {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Addresses {
-    /// Wherever the URL leads.
+    /// All addresses.
     Any,
-    /// Only to addresses on the public Internet.
+    /// Only addresses on the public Internet.
     Public,
 }
 
 impl Webhook {
-    /// Secrets that cannot be used, by their place in the list. What lives elsewhere is looked at when it is fetched.
+    /// Errors of secrets, by their place in the list. A secret that is stored elsewhere is checked when it is fetched.
     pub(super) fn wrong_secrets(&self) -> Vec<String> {
         let all = self.secrets.len();
         if all > MAX_SECRETS {

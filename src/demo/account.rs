@@ -150,9 +150,8 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calendar::{LeapDay, SendAt};
     use crate::inbox::Content;
-    use crate::model::{BIRTHDAY, Kind, LateJoin, Schedule};
+    use crate::model::{BIRTHDAY, Schedule};
 
     const NOW: &str = "2026-11-24T08:12:30Z";
 
@@ -162,12 +161,7 @@ mod tests {
 
     /// Four of these were due, and four are due in 30 s.
     fn account() -> Account {
-        let schedule = Schedule {
-            kinds: [(BIRTHDAY.to_owned(), Kind { send_at: SendAt::default() })].into(),
-            leap_day: LeapDay::Feb28,
-            late_join: LateJoin::Send,
-        };
-        let cast = Cast::new(now(), 9, 1, &schedule);
+        let cast = Cast::new(now(), 9, 1, &Schedule::of_kinds(&[BIRTHDAY]));
         let ids = cast.people.iter().map(|person| (person.external_id.clone(), Uuid::now_v7())).collect();
         Account::new(&cast, &ids, now())
     }

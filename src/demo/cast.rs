@@ -183,17 +183,12 @@ fn born(index: usize, birthday: NaiveDate) -> NaiveDate {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, HashSet};
+    use std::collections::HashSet;
 
     use super::*;
-    use crate::model::{Kind, LateJoin};
 
     fn schedule() -> Schedule {
-        Schedule {
-            kinds: BTreeMap::from([(BIRTHDAY.to_owned(), Kind { send_at: SendAt::default() })]),
-            leap_day: crate::calendar::LeapDay::Feb28,
-            late_join: LateJoin::Send,
-        }
+        Schedule::of_kinds(&[BIRTHDAY])
     }
 
     fn at(text: &str) -> DateTime<Utc> {

@@ -18,7 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::calendar::{Occurrence, UtcOffset};
+use crate::calendar::{Occurrence, utc_offset};
 use crate::model::{Event, EventWithAttempts, Occasion, Schedule, Upcoming, User, nominal_date};
 use crate::store::Facts;
 pub use judge::Status;
@@ -131,10 +131,8 @@ pub fn explain(facts: Facts, terms: &Terms, now: DateTime<Utc>) -> Explanation {
         user_id: facts.user_id,
         deleted_at: facts.deleted_at,
         now,
-        local_now: local.map(|local| {
-            let offset = UtcOffset((local - now.naive_utc()).num_seconds() as i32);
-            format!("{}{offset}", local.format("%Y-%m-%dT%H:%M:%S"))
-        }),
+        local_now: local
+            .map(|local| format!("{}{}", local.format("%Y-%m-%dT%H:%M:%S"), utc_offset(local, now))),
         this_year,
         next,
         other_years: others.filter(|event| i32::from(event.local_year) != local_year).take(EARLIER).collect(),

@@ -4,10 +4,20 @@ use chrono::NaiveDate;
 use csv::{ReaderBuilder, StringRecord};
 
 use super::Person;
-use crate::model::{ID, SNAKE_CASE, Schedule, UserInput, user_id};
+use crate::model::{FieldError, Schedule, UserInput, user_id};
 
-const REQUIRED: [&str; 4] = ["first_name", "last_name", "birth_date", "time_zone"];
-const OPTIONAL: [&str; 4] = ["send_at", "leap_day", "external_id", ID];
+/// The columns beside the id, and the fields that they hold. The first four are required.
+const COLUMNS: [(&str, &str); 7] = [
+    ("first_name", "firstName"),
+    ("last_name", "lastName"),
+    ("birth_date", "birthDate"),
+    ("time_zone", "timeZone"),
+    ("send_at", "sendAt"),
+    ("leap_day", "leapDay"),
+    ("external_id", "externalId"),
+];
+const REQUIRED: usize = 4;
+const ID: &str = "id";
 
 /// A reader of CSV takes CR alone for the end of a record, so what comes behind it would be lost.
 const BARE_CR: &str = "line ends are CR alone: save the file with LF or CRLF line ends";
@@ -57,8 +67,9 @@ pub enum HeaderError {
 #[derive(Debug)]
 pub struct Parser {
     columns: usize,
-    required: [usize; 4],
-    optional: [Option<usize>; 4],
+    id: Option<usize>,
+    /// Fields, each with its column.
+    fields: Vec<(&'static str, usize)>,
     /// Further kinds, each with its column.
     kinds: Vec<(String, usize)>,
     record: StringRecord,
@@ -81,8 +92,8 @@ impl Parser {
                 }
             }
         }
-        let known: Vec<&str> =
-            [&REQUIRED[..], &OPTIONAL].concat().into_iter().chain(schedule.other_kinds()).collect();
+        let columns = COLUMNS.iter().map(|(column, _)| *column);
+        let known: Vec<&str> = columns.chain([ID]).chain(schedule.other_kinds()).collect();
         for (at, name) in names.iter().enumerate() {
             if !known.contains(name) {
                 return Err(HeaderError::Unknown {
@@ -96,14 +107,13 @@ impl Parser {
             }
         }
         let find = |wanted: &str| names.iter().position(|name| *name == wanted);
-        let mut required = [0; 4];
-        for (slot, name) in required.iter_mut().zip(REQUIRED) {
-            *slot = find(name).ok_or(HeaderError::Missing(name))?;
+        if let Some((missing, _)) = COLUMNS[..REQUIRED].iter().find(|(column, _)| find(column).is_none()) {
+            return Err(HeaderError::Missing(missing));
         }
         Ok(Self {
             columns: names.len(),
-            required,
-            optional: OPTIONAL.map(find),
+            id: find(ID),
+            fields: COLUMNS.iter().filter_map(|(column, field)| Some((*field, find(column)?))).collect(),
             kinds: schedule.other_kinds().filter_map(|kind| Some((kind.to_owned(), find(kind)?))).collect(),
             record,
         })
@@ -115,25 +125,25 @@ impl Parser {
         if self.record.len() != self.columns {
             return Err(format!("has {} fields, the header names {}", self.record.len(), self.columns));
         }
-        let [first_name, last_name, birth_date, time_zone] = self.required.map(|at| &self.record[at]);
-        let [send_at, leap_day, external_id, id] = self.optional.map(|at| at.map(|at| &self.record[at]));
-        let record = &self.record;
-        let occasions: Vec<(&str, Option<&str>)> =
-            self.kinds.iter().map(|(kind, at)| (kind.as_str(), Some(&record[*at]))).collect();
-        let input = UserInput {
-            first_name,
-            last_name,
-            birth_date,
-            time_zone,
-            send_at,
-            leap_day,
-            external_id,
-            occasions: &occasions,
-        };
-        let id = id.filter(|id| !id.trim().is_empty()).map(user_id).transpose();
-        let user = input.check(&SNAKE_CASE, schedule, today);
-        Person::checked(id, user).map_err(|errors| super::in_words(&errors))
+        let mut input = UserInput::new(schedule, today);
+        for (field, at) in &self.fields {
+            input.set(field, &self.record[*at]);
+        }
+        for (kind, at) in &self.kinds {
+            input.set_occasion(kind, &self.record[*at]);
+        }
+        let id = self.id.map_or(Ok(None), |at| user_id(&self.record[at]));
+        Person::checked(id, input.check()).map_err(|errors| {
+            let of_columns = |error: FieldError| FieldError::new(column(&error.field), error.problem);
+            super::in_words(&errors.into_iter().map(of_columns).collect::<Vec<_>>())
+        })
     }
+}
+
+/// The column of a field.
+fn column(field: &str) -> &str {
+    let name = field.strip_prefix("occasions.").unwrap_or(field);
+    COLUMNS.iter().find(|(_, field)| *field == name).map_or(name, |(column, _)| column)
 }
 
 /// The known column that is nearly `name`, as a question.
@@ -179,16 +189,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::calendar::LeapDay;
-    use crate::model::{Kind, LateJoin};
 
     fn schedule() -> Schedule {
-        let kind = Kind { send_at: "09:00".parse().expect("a time") };
-        Schedule {
-            kinds: ["birthday", "work_anniversary"].map(|name| (name.to_owned(), kind.clone())).into(),
-            leap_day: LeapDay::default(),
-            late_join: LateJoin::default(),
-        }
+        Schedule::of_kinds(&["birthday", "work_anniversary"])
     }
 
     fn parser(header: &str) -> Result<Parser, HeaderError> {

@@ -3,13 +3,13 @@
 use chrono::NaiveDate;
 
 use super::{Person, in_words};
-use crate::model::{Object, Schedule, UserDocument};
+use crate::model::{Object, Schedule, UserInput};
 
 /// Reads one line.
 pub(super) fn person(line: &str, schedule: &Schedule, today: NaiveDate) -> Result<Person, String> {
     let object: Object =
         serde_json::from_str(line).map_err(|error| format!("not a JSON object: {}", without_line(&error)))?;
-    let user = UserDocument::default().with(&object).check(schedule, today);
+    let user = UserInput::whole(schedule, today).with(&object).check();
     Person::checked(object.user_id(), user).map_err(|errors| in_words(&errors))
 }
 
@@ -27,17 +27,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::calendar::LeapDay;
-    use crate::model::LateJoin;
 
     fn read(line: &str) -> Result<Person, String> {
-        let schedule = Schedule {
-            kinds: std::collections::BTreeMap::new(),
-            leap_day: LeapDay::default(),
-            late_join: LateJoin::default(),
-        };
         let today = NaiveDate::from_ymd_opt(2026, 11, 24).expect("a date");
-        person(line, &schedule, today)
+        person(line, &Schedule::of_kinds(&[]), today)
     }
 
     #[test]

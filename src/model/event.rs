@@ -1,47 +1,37 @@
-//! One occasion of one user in one local year.
-
-use std::fmt;
-use std::str::FromStr;
+//! One occasion of one user in one local year, and the requests that were made for it.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Where an event stands. The first three are under way; the others are final, but for a redrive of a dead one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema, sqlx::Type)]
-#[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "event_state", rename_all = "lowercase")]
-pub enum EventState {
-    /// Planned, or waiting for its next attempt.
-    Pending,
-    /// In a pack on its way to a worker.
-    Queued,
-    /// Leased by a worker that is sending it.
-    Delivering,
-    /// The receiver answered 2xx.
-    Delivered,
-    /// Given up, with a reason.
-    Dead,
-    /// No longer wanted, for instance because the user was deleted.
-    Cancelled,
-    /// Never sent, with a reason: too late, or learned of after the send time.
-    Skipped,
+use crate::calendar::text::named_enum;
+
+named_enum! {
+    /// Where an event stands. The first three are under way; the others are final, but for a redrive of a dead one.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema, sqlx::Type)]
+    #[serde(rename_all = "lowercase")]
+    #[sqlx(type_name = "event_state", rename_all = "lowercase")]
+    pub enum EventState ("state") {
+        /// Planned, or waiting for its next attempt.
+        Pending = "pending",
+        /// In a pack on its way to a worker.
+        Queued = "queued",
+        /// Leased by a worker that is sending it.
+        Delivering = "delivering",
+        /// The receiver answered 2xx.
+        Delivered = "delivered",
+        /// Given up, with a reason.
+        Dead = "dead",
+        /// No longer wanted, for instance because the user was deleted.
+        Cancelled = "cancelled",
+        /// Never sent, with a reason: too late, or learned of after the send time.
+        Skipped = "skipped",
+    }
 }
 
 impl EventState {
-    /// Every state, in the order of an event's life.
-    pub const ALL: [Self; 7] = [
-        Self::Pending,
-        Self::Queued,
-        Self::Delivering,
-        Self::Delivered,
-        Self::Dead,
-        Self::Cancelled,
-        Self::Skipped,
-    ];
-
-    /// Why an event in this state cannot be cancelled, and what to do.
+    /// The error for an event in this state that cannot be cancelled.
     #[must_use]
     pub fn why_not_cancelled(self) -> String {
         if self == Self::Delivering {
@@ -52,144 +42,58 @@ impl EventState {
         }
         format!("the event is {self}: only one that is pending or queued can be cancelled")
     }
+}
 
-    /// The name as in the database, the API and the metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Queued => "queued",
-            Self::Delivering => "delivering",
-            Self::Delivered => "delivered",
-            Self::Dead => "dead",
-            Self::Cancelled => "cancelled",
-            Self::Skipped => "skipped",
-        }
+named_enum! {
+    /// Why an event ended otherwise than delivered, or an attempt failed: a closed list, so that it can label a metric.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Reason ("reason") {
+        /// Skipped: still unsent `late.max_secs` after it was due.
+        Late = "late",
+        /// Skipped: the date was learned after the send time, and `plan.late_join` is `skip`.
+        LateJoin = "late_join",
+        /// Skipped: it was dead, and its local day was over when it was redriven.
+        DayOver = "day_over",
+        /// Cancelled: the user was deleted.
+        UserDeleted = "user_deleted",
+        /// Cancelled by an operator.
+        Operator = "operator",
+        /// The receiver answered with a status that is neither 2xx nor 410.
+        Status = "status",
+        /// The receiver answered 410 Gone: it never wants this again.
+        Gone = "gone",
+        /// No connection came about (refused, unreachable, DNS, TLS): nothing was sent.
+        Connect = "connect",
+        /// No answer within `webhook.timeout_secs`: the receiver may have accepted it.
+        Timeout = "timeout",
+        /// The connection broke before an answer: the receiver may have accepted it.
+        Broken = "broken",
+        /// The webhook URL is missing or cannot be used.
+        BadUrl = "bad_url",
+        /// `webhook.addresses` or `webhook.deny_ranges` forbids the receiver's address: nothing was sent.
+        AddressRefused = "address_refused",
+        /// The worker that held the lease died: the receiver may have accepted it.
+        WorkerLost = "worker_lost",
+        /// The process was stopped before an answer came: the receiver may have accepted it.
+        Shutdown = "shutdown",
+        /// The message cannot be read.
+        Unreadable = "unreadable",
+        /// The text cannot be made: the kind is no longer configured, or its template fails for this user.
+        Template = "template",
     }
 }
 
-/// A text that names no [`EventState`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown state {0:?}: expected pending, queued, delivering, delivered, dead, cancelled or skipped")]
-pub struct UnknownState(String);
-
-impl FromStr for EventState {
-    type Err = UnknownState;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
-        found.ok_or_else(|| UnknownState(super::input::shortened(text).to_owned()))
-    }
-}
-
-impl fmt::Display for EventState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Why an event ended otherwise than delivered, or an attempt failed: a closed list, so that it can label a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Skipped: still unsent `late.max_secs` after it was due.
-    Late,
-    /// Skipped: the date was learned after the send time, and `plan.late_join` is `skip`.
-    LateJoin,
-    /// Skipped: it was dead, and its local day was over when it was redriven.
-    DayOver,
-    /// Cancelled: the user is gone.
-    UserDeleted,
-    /// Cancelled: somebody said so.
-    Operator,
-    /// The receiver answered with a status that is neither 2xx nor 410.
-    Status,
-    /// The receiver answered 410 Gone: it never wants this again.
-    Gone,
-    /// No connection came about (refused, unreachable, DNS, TLS): nothing was sent.
-    Connect,
-    /// No answer within `webhook.timeout_secs`: the receiver may have accepted it.
-    Timeout,
-    /// The connection broke before an answer: the receiver may have accepted it.
-    Broken,
-    /// The webhook URL is missing or cannot be used.
-    BadUrl,
-    /// `webhook.addresses` or `webhook.deny_ranges` forbids the receiver's address: nothing was sent.
-    AddressRefused,
-    /// The worker that held the lease died: the receiver may have accepted it.
-    WorkerLost,
-    /// The process was stopped before an answer came: the receiver may have accepted it.
-    Shutdown,
-    /// The message cannot be read.
-    Unreadable,
-    /// The text cannot be made: the kind is no longer configured, or its template fails for this user.
-    Template,
-}
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 16] = [
-        Self::Late,
-        Self::LateJoin,
-        Self::DayOver,
-        Self::UserDeleted,
-        Self::Operator,
-        Self::Status,
-        Self::Gone,
-        Self::Connect,
-        Self::Timeout,
-        Self::Broken,
-        Self::BadUrl,
-        Self::AddressRefused,
-        Self::WorkerLost,
-        Self::Shutdown,
-        Self::Unreadable,
-        Self::Template,
-    ];
-
-    /// The name as in the database, the API and the metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Late => "late",
-            Self::LateJoin => "late_join",
-            Self::DayOver => "day_over",
-            Self::UserDeleted => "user_deleted",
-            Self::Operator => "operator",
-            Self::Status => "status",
-            Self::Gone => "gone",
-            Self::Connect => "connect",
-            Self::Timeout => "timeout",
-            Self::Broken => "broken",
-            Self::BadUrl => "bad_url",
-            Self::AddressRefused => "address_refused",
-            Self::WorkerLost => "worker_lost",
-            Self::Shutdown => "shutdown",
-            Self::Unreadable => "unreadable",
-            Self::Template => "template",
-        }
-    }
-}
-
-/// A text that names no [`Reason`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown reason {given:?}: expected one of {}", Reason::ALL.map(Reason::as_str).join(", "))]
-pub struct UnknownReason {
-    given: String,
-}
-
-impl FromStr for Reason {
-    type Err = UnknownReason;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|reason| reason.as_str() == text);
-        found.ok_or_else(|| UnknownReason { given: super::input::shortened(text).to_owned() })
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+named_enum! {
+    /// How a request ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum AttemptOutcome ("outcome") {
+        /// The receiver answered 2xx.
+        Delivered = "delivered",
+        /// It answered otherwise, or nothing was sent.
+        Failed = "failed",
+        /// Bytes may have left and no answer came back: the receiver may have accepted it.
+        Unknown = "unknown",
     }
 }
 
@@ -199,7 +103,7 @@ impl fmt::Display for Reason {
 pub struct Event {
     /// The `webhook-id` of every attempt.
     pub id: Uuid,
-    /// Whose occasion it is. The user may be gone.
+    /// Whose occasion it is. The user may be deleted.
     pub user_id: Uuid,
     /// Which occasion: `birthday`, or another that the configuration names.
     pub kind: String,
@@ -231,8 +135,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether its dates say only the year, since its user was deleted: they are 1 January, and it finished with the year. (No
-    /// other event takes a year to finish.)
+    /// Whether its dates say only the year, since its user was deleted: they are 1 January, and it finished with the
+    /// year. (No other event takes a year to finish.)
     #[must_use]
     pub fn is_blurred(&self) -> bool {
         let begins = |year| Some(NaiveDate::from_ymd_opt(year, 1, 1)?.and_time(NaiveTime::MIN).and_utc());
@@ -241,6 +145,40 @@ impl Event {
             && self.finished_at.is_some()
             && self.finished_at == begins(year + 1)
     }
+}
+
+/// An attempt as it stands in the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The event that was sent.
+    pub event_id: Uuid,
+    /// From 1.
+    pub number: i16,
+    /// `delivered`, `failed` or `unknown`.
+    pub outcome: String,
+    /// The HTTP status, when there was an answer.
+    pub status: Option<i16>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The same in words.
+    pub error: Option<String>,
+    /// The first bytes of an answer that was no 2xx, as text. It may hold personal data.
+    pub response: Option<String>,
+    /// When the request began, UTC; none if its worker died.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended, UTC; none if its end is unknown.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// An event with its attempts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EventWithAttempts {
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+    /// Its attempts, first to last.
+    pub attempts: Vec<Attempt>,
 }
 
 /// A dead event, and what the receiver said last.
@@ -257,29 +195,22 @@ pub struct DeadEvent {
     pub last_response: Option<String>,
 }
 
-/// The right to send one event now, and what is needed to do so.
+/// The right to send one event now, and the data for its message, as it is now and not as it was when the event was planned.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the fields of Event and User")]
 pub struct Lease {
-    /// The event, and the `webhook-id`.
     pub event_id: Uuid,
-    /// The user, for the body.
     pub user_id: Uuid,
     /// The number of this attempt, from 1: half of the fence.
     pub attempt: i16,
-    /// The same, counted from the last redrive: what the limit goes by.
+    /// The number of this attempt since the last redrive, from 1: the limit applies to it.
     pub tries: i16,
-    /// Which occasion.
     pub kind: String,
-    /// When it was due (UTC).
     pub due_at: DateTime<Utc>,
-    /// The instant from which lateness counts (UTC): due, or learned, moved or redriven later.
     pub late_from: DateTime<Utc>,
-    /// The date in the user's zone.
     pub local_date: NaiveDate,
-    /// The year of birth, or of whatever the occasion counts from. None as well where the message does not need it.
+    /// The year from which the occasion counts. None as well if the message does not need it.
     pub since_year: Option<i16>,
-    /// As it is in the database now, not as it was when the event was planned.
     pub first_name: String,
-    /// May be empty.
     pub last_name: String,
 }

@@ -1,231 +1,273 @@
-//! A user as somebody wrote it down: text in, a checked [`NewUser`] out, with every wrong field named at once.
+//! A user's fields as text: checked one by one, with every wrong field reported at once.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use chrono::{Datelike as _, NaiveDate};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BIRTHDAY, NewUser, Schedule};
-use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
+use super::object::{not_a, text};
+use super::{BIRTHDAY, NewUser, Object, Schedule, User};
+use crate::calendar::text::shortened;
+use crate::calendar::{AnnualDate, InvalidText, LeapDay, SendAt, Zone};
 
 const MAX_NAME_CHARS: usize = 200;
-/// bday's own id of a user, in CSV and in JSON.
-pub const ID: &str = "id";
+const FIELDS: [&str; 8] =
+    ["firstName", "lastName", "birthDate", "timeZone", "sendAt", "leapDay", "externalId", "occasions"];
+/// Null says that these are not set; a blank text is an error.
+const MAY_BE_NULL: [&str; 3] = ["sendAt", "leapDay", "externalId"];
+/// Set by bday. They are accepted and ignored, so that a user that was read can be written. Only an import uses the id.
+const READ_ONLY: [&str; 3] = ["id", "createdAt", "updatedAt"];
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct FieldError {
-    /// The field, as whoever wrote it calls it.
-    #[schema(value_type = String)]
-    pub field: Cow<'static, str>,
+    /// The field, by its name in the request or file.
+    pub field: String,
     /// What is wrong with it, with the value, and what to do.
     pub problem: String,
 }
 
-/// The fields as text. None and blank are the same.
-#[derive(Debug, Clone, Copy, Default)]
-#[expect(missing_docs, reason = "the fields of NewUser")]
-pub struct UserInput<'a> {
-    pub first_name: &'a str,
-    pub last_name: &'a str,
-    pub birth_date: &'a str,
-    pub time_zone: &'a str,
-    pub send_at: Option<&'a str>,
-    pub leap_day: Option<&'a str>,
-    pub external_id: Option<&'a str>,
-    /// Dates of other kinds, by kind; none takes a date away, and a kind that is not here stays as it is.
-    pub occasions: &'a [(&'a str, Option<&'a str>)],
-}
-
-/// How the fields are called where the text comes from.
-#[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "the fields of NewUser")]
-pub struct FieldNames {
-    pub first_name: &'static str,
-    pub last_name: &'static str,
-    pub birth_date: &'static str,
-    pub time_zone: &'static str,
-    pub send_at: &'static str,
-    pub leap_day: &'static str,
-    pub external_id: &'static str,
-    /// What comes before a kind's name.
-    pub occasion_prefix: &'static str,
-}
-
-/// The names in CSV files.
-pub const SNAKE_CASE: FieldNames = FieldNames {
-    first_name: "first_name",
-    last_name: "last_name",
-    birth_date: "birth_date",
-    time_zone: "time_zone",
-    send_at: "send_at",
-    leap_day: "leap_day",
-    external_id: "external_id",
-    occasion_prefix: "",
-};
-
-/// The names in JSON.
-pub const CAMEL_CASE: FieldNames = FieldNames {
-    first_name: "firstName",
-    last_name: "lastName",
-    birth_date: "birthDate",
-    time_zone: "timeZone",
-    send_at: "sendAt",
-    leap_day: "leapDay",
-    external_id: "externalId",
-    occasion_prefix: "occasions.",
-};
-
-impl UserInput<'_> {
-    /// Checks all fields. `today` is the latest date that it can be anywhere: nobody is born after it. (An anniversary
-    /// may count from a day to come: somebody who starts next month.) Kinds are those that `schedule` knows.
-    ///
-    /// # Errors
-    /// Every wrong field, by the name that `names` gives it.
-    pub fn check(
-        &self,
-        names: &FieldNames,
-        schedule: &Schedule,
-        today: NaiveDate,
-    ) -> Result<NewUser, Vec<FieldError>> {
-        let mut errors = Vec::new();
-        let first_name = name(self.first_name, names.first_name, true, &mut errors);
-        let last_name = name(self.last_name, names.last_name, false, &mut errors);
-        let external_id = self.external_id.map(str::trim).filter(|id| !id.is_empty());
-        let external_id = external_id.map(|id| name(id, names.external_id, true, &mut errors));
-        let birth_date = required::<AnnualDate>(self.birth_date, names.birth_date, &mut errors);
-        if let Some(date) = birth_date
-            && let Some(year) = date.year()
-            && (year, date.month(), date.day()) > (today.year(), today.month(), today.day())
-        {
-            errors.push(FieldError::new(names.birth_date, format!("{date} is in the future")));
-        }
-        let time_zone = required::<Zone>(self.time_zone, names.time_zone, &mut errors);
-        let send_at = optional::<SendAt>(self.send_at, names.send_at, &mut errors);
-        let leap_day = optional::<LeapDay>(self.leap_day, names.leap_day, &mut errors);
-        let occasions = self.occasions(names, schedule, &mut errors);
-        match (birth_date, time_zone) {
-            (Some(birth_date), Some(time_zone)) if errors.is_empty() => Ok(NewUser {
-                external_id,
-                first_name,
-                last_name,
-                birth_date,
-                time_zone,
-                send_at,
-                leap_day,
-                occasions,
-            }),
-            _ => Err(errors),
-        }
-    }
-
-    fn occasions(
-        &self,
-        names: &FieldNames,
-        schedule: &Schedule,
-        errors: &mut Vec<FieldError>,
-    ) -> BTreeMap<String, Option<AnnualDate>> {
-        let mut occasions = BTreeMap::new();
-        for (kind, date) in self.occasions {
-            let field = || format!("{}{}", names.occasion_prefix, shortened(kind));
-            if let Err(problem) = schedule.check_kind(kind, names.birth_date) {
-                errors.push(FieldError::new(field(), problem));
-                continue;
-            }
-            let date = optional::<AnnualDate>(*date, field(), errors);
-            occasions.insert((*kind).to_owned(), date);
-        }
-        occasions
-    }
-}
-
 impl FieldError {
-    /// Of `field`.
-    pub fn new(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
+    /// An error of `field`.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
 }
 
-/// Reads bday's own id of a user, as an export gives it.
-///
-/// # Errors
-/// It is none. The nil UUID is not, either: lists begin behind it.
-pub fn user_id(text: &str) -> Result<Uuid, FieldError> {
-    let id = text.trim().parse().ok().filter(|id: &Uuid| !id.is_nil());
-    id.ok_or_else(|| {
-        let problem = format!(
-            "{:?} is no id: it is a UUID, as the export gives it; leave it out for somebody new",
-            shortened(text)
-        );
-        FieldError::new(ID, problem)
-    })
+/// A user whose fields are being read; fields go by their names in JSON.
+#[derive(Debug, Clone)]
+pub struct UserInput<'a> {
+    schedule: &'a Schedule,
+    today: NaiveDate,
+    first_name: String,
+    last_name: String,
+    birth_date: Option<AnnualDate>,
+    time_zone: Option<Zone>,
+    send_at: Option<SendAt>,
+    leap_day: Option<LeapDay>,
+    external_id: Option<String>,
+    /// As in [`NewUser`]: none removes a date.
+    occasions: BTreeMap<String, Option<AnnualDate>>,
+    errors: Vec<FieldError>,
 }
 
-impl Schedule {
-    /// Whether a date of `kind` can be given beside the birthday, which goes by the name `birth_date`.
-    pub fn check_kind(&self, kind: &str, birth_date: &str) -> Result<(), String> {
+impl<'a> UserInput<'a> {
+    /// A user without fields, whose dates of other kinds stay as they are unless they are set. `today` is the latest date
+    /// that it can be anywhere: a birth date is not after it. (An anniversary may be, if a person starts next month.)
+    #[must_use]
+    pub fn new(schedule: &'a Schedule, today: NaiveDate) -> Self {
+        Self {
+            schedule,
+            today,
+            first_name: String::new(),
+            last_name: String::new(),
+            birth_date: None,
+            time_zone: None,
+            send_at: None,
+            leap_day: None,
+            external_id: None,
+            occasions: BTreeMap::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// A user without fields, whose dates of all kinds that `schedule` knows are removed unless they are set.
+    #[must_use]
+    pub fn whole(schedule: &'a Schedule, today: NaiveDate) -> Self {
+        let occasions = schedule.other_kinds().map(|kind| (kind.to_owned(), None)).collect();
+        Self { occasions, ..Self::new(schedule, today) }
+    }
+
+    /// The fields of `user` that can be written, to be changed.
+    #[must_use]
+    pub fn of(user: &User, schedule: &'a Schedule, today: NaiveDate) -> Self {
+        let date = |kind: &str| user.occasions.get(kind).copied();
+        Self {
+            first_name: user.first_name.clone(),
+            last_name: user.last_name.clone(),
+            birth_date: Some(user.birth_date),
+            time_zone: Some(user.time_zone),
+            send_at: user.send_at,
+            leap_day: user.leap_day,
+            external_id: user.external_id.clone(),
+            occasions: schedule.other_kinds().map(|kind| (kind.to_owned(), date(kind))).collect(),
+            ..Self::new(schedule, today)
+        }
+    }
+
+    /// Applies `object` by the rules of a JSON merge patch (RFC 7396): null removes a field, an absent field stays as it is.
+    #[must_use]
+    pub fn with(mut self, Object(fields): &Object) -> Self {
+        for (name, value) in fields {
+            match name.as_str() {
+                "occasions" => self.set_occasions(value),
+                name if READ_ONLY.contains(&name) => {}
+                name if !FIELDS.contains(&name) => self.unknown(name),
+                name => match text(value, MAY_BE_NULL.contains(&name)) {
+                    Ok(text) => self.set(name, text),
+                    Err(problem) => self.wrong(name, problem),
+                },
+            }
+        }
+        self
+    }
+
+    /// Sets the external id that the address of a request names; `id` has no blanks around it.
+    #[must_use]
+    pub fn with_external_id(mut self, id: &str) -> Self {
+        if self.external_id.as_deref().is_some_and(|given| given != id) {
+            self.wrong("externalId", "differs from the one in the address: leave it out");
+        }
+        self.external_id = Some(id.to_owned());
+        self
+    }
+
+    /// Sets a field other than the occasions; a blank text removes it.
+    pub fn set(&mut self, field: &str, text: &str) {
+        let text = text.trim();
+        match field {
+            "firstName" => self.first_name = self.name(field, text),
+            "lastName" => self.last_name = self.name(field, text),
+            "birthDate" => self.birth_date = self.birthday(field, text),
+            "timeZone" => self.time_zone = self.read(field, text),
+            "sendAt" => self.send_at = self.read(field, text),
+            "leapDay" => self.leap_day = self.read(field, text),
+            "externalId" => self.external_id = Some(self.name(field, text)).filter(|id| !id.is_empty()),
+            _ => self.unknown(field),
+        }
+    }
+
+    /// Sets the date of a kind beside the birthday; a blank text removes it.
+    pub fn set_occasion(&mut self, kind: &str, date: &str) {
+        let field = occasion_field(kind);
+        if let Some(problem) = self.kind_problem(kind) {
+            return self.wrong(field, problem);
+        }
+        let date = self.read(&field, date.trim());
+        self.occasions.insert(kind.to_owned(), date);
+    }
+
+    /// Returns the user, or every wrong field once.
+    pub fn check(mut self) -> Result<NewUser, Vec<FieldError>> {
+        let missing = [
+            ("firstName", self.first_name.is_empty()),
+            ("birthDate", self.birth_date.is_none()),
+            ("timeZone", self.time_zone.is_none()),
+        ];
+        for (field, _) in missing.into_iter().filter(|(_, missing)| *missing) {
+            self.wrong(field, "is missing");
+        }
+        match (self.birth_date, self.time_zone) {
+            (Some(birth_date), Some(time_zone)) if self.errors.is_empty() => Ok(NewUser {
+                external_id: self.external_id,
+                first_name: self.first_name,
+                last_name: self.last_name,
+                birth_date,
+                time_zone,
+                send_at: self.send_at,
+                leap_day: self.leap_day,
+                occasions: self.occasions,
+            }),
+            _ => Err(self.errors),
+        }
+    }
+
+    fn set_occasions(&mut self, value: &Value) {
+        let dates = match value {
+            Value::Null => return self.occasions.values_mut().for_each(|date| *date = None),
+            Value::Object(dates) => dates,
+            other => return self.wrong("occasions", not_a("an object of dates by kind", other)),
+        };
+        for (kind, date) in dates {
+            match text(date, true) {
+                // A date of an unknown kind is absent already.
+                Ok("") if !self.occasions.contains_key(kind) => {}
+                Ok(date) => self.set_occasion(kind, date),
+                Err(problem) => self.wrong(occasion_field(kind), problem),
+            }
+        }
+    }
+
+    fn kind_problem(&self, kind: &str) -> Option<String> {
         if kind == BIRTHDAY {
-            return Err(format!("the birthday is {birth_date}"));
+            return Some("the birthday is birthDate".to_owned());
         }
-        if self.kinds.contains_key(kind) {
-            return Ok(());
+        if self.schedule.kinds.contains_key(kind) {
+            return None;
         }
-        let known: Vec<&str> = self.other_kinds().collect();
-        Err(if known.is_empty() {
-            format!("unknown kind {:?}: the configuration names no kind but the birthday", shortened(kind))
-        } else {
-            format!("unknown kind {:?}: the configuration names {}", shortened(kind), known.join(", "))
-        })
+        let known: Vec<&str> = self.schedule.other_kinds().collect();
+        let known = if known.is_empty() { "no kind but the birthday".to_owned() } else { known.join(", ") };
+        Some(format!("unknown kind {:?}: the configuration names {known}", shortened(kind)))
+    }
+
+    fn name(&mut self, field: &str, text: &str) -> String {
+        let chars = text.chars().count();
+        if chars > MAX_NAME_CHARS {
+            self.wrong(field, format!("has {chars} characters; {MAX_NAME_CHARS} is the most"));
+        } else if let Some(control) = text.chars().find(|c| c.is_control()) {
+            self.wrong(field, format!("has the control character U+{:04X}; remove it", u32::from(control)));
+        }
+        text.to_owned()
+    }
+
+    fn birthday(&mut self, field: &str, text: &str) -> Option<AnnualDate> {
+        let date: AnnualDate = self.read(field, text)?;
+        let today = (self.today.year(), self.today.month(), self.today.day());
+        if date.year().is_some_and(|year| (year, date.month(), date.day()) > today) {
+            self.wrong(field, format!("{date} is in the future"));
+        }
+        Some(date)
+    }
+
+    fn read<T: FromStr<Err = InvalidText>>(&mut self, field: &str, text: &str) -> Option<T> {
+        if text.is_empty() {
+            return None;
+        }
+        text.parse().map_err(|error: InvalidText| self.wrong(field, error.to_string())).ok()
+    }
+
+    fn unknown(&mut self, field: &str) {
+        self.wrong(shortened(field), format!("unknown field: the fields are {}", FIELDS.join(", ")));
+    }
+
+    /// Reports the first error of each field: one of the wrong type is not missing as well.
+    fn wrong(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+        let error = FieldError::new(field, problem);
+        if self.errors.iter().all(|known| known.field != error.field) {
+            self.errors.push(error);
+        }
     }
 }
 
-/// A name that somebody made up must not fill a screen.
-pub(super) fn shortened(text: &str) -> &str {
-    text.char_indices().nth(60).map_or(text, |(end, _)| &text[..end])
+fn occasion_field(kind: &str) -> String {
+    format!("occasions.{}", shortened(kind))
 }
 
-fn name(text: &str, field: &'static str, needed: bool, errors: &mut Vec<FieldError>) -> String {
+impl Object {
+    /// bday's own id of the user, for an import: elsewhere the address names the user. Null is none.
+    pub fn user_id(&self) -> Result<Option<Uuid>, FieldError> {
+        let given = self.0.get("id").map_or(Ok(""), |value| text(value, true));
+        user_id(given.map_err(|problem| FieldError::new("id", problem))?)
+    }
+}
+
+/// Reads bday's own id of a user, as an export writes it; blank is none. The nil UUID is invalid: lists begin behind it.
+pub fn user_id(text: &str) -> Result<Option<Uuid>, FieldError> {
     let text = text.trim();
-    let mut wrong = |problem: String| errors.push(FieldError::new(field, problem));
-    if text.is_empty() && needed {
-        wrong("is missing".to_owned());
-    } else if text.chars().count() > MAX_NAME_CHARS {
-        wrong(format!("has {} characters; {MAX_NAME_CHARS} is the most", text.chars().count()));
-    } else if let Some(control) = text.chars().find(|c| c.is_control()) {
-        wrong(format!("has the control character U+{:04X}; remove it", u32::from(control)));
-    }
-    text.to_owned()
-}
-
-fn required<T>(text: &str, field: &'static str, errors: &mut Vec<FieldError>) -> Option<T>
-where
-    T: std::str::FromStr<Err: std::fmt::Display>,
-{
-    if text.trim().is_empty() {
-        errors.push(FieldError::new(field, "is missing"));
-        return None;
-    }
-    optional(Some(text), field, errors)
-}
-
-fn optional<T>(
-    text: Option<&str>,
-    field: impl Into<Cow<'static, str>>,
-    errors: &mut Vec<FieldError>,
-) -> Option<T>
-where
-    T: std::str::FromStr<Err: std::fmt::Display>,
-{
-    let text = text.map(str::trim).filter(|text| !text.is_empty())?;
-    match text.parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            errors.push(FieldError::new(field, error.to_string()));
-            None
+    match text.parse::<Uuid>() {
+        _ if text.is_empty() => Ok(None),
+        Ok(id) if !id.is_nil() => Ok(Some(id)),
+        _ => {
+            let given = shortened(text);
+            let problem = format!(
+                "{given:?} is no id: it is a UUID, as the export gives it; leave it out for a new person"
+            );
+            Err(FieldError::new("id", problem))
         }
     }
 }
@@ -234,73 +276,83 @@ where
 mod tests {
     use super::*;
 
-    fn today() -> NaiveDate {
-        NaiveDate::from_ymd_opt(2026, 11, 24).expect("a date")
+    const ADA: &str = r#"{"firstName":" Ada ","lastName":"Lovelace","birthDate":"1815-12-10","timeZone":"Europe/London",
+                          "sendAt":"07:30","occasions":{"work_anniversary":"1833-06-05"}}"#;
+
+    fn check(objects: &[&str]) -> Result<NewUser, Vec<FieldError>> {
+        let schedule = Schedule::of_kinds(&[BIRTHDAY, "work_anniversary"]);
+        let today = NaiveDate::from_ymd_opt(2026, 11, 24).expect("a date");
+        let objects = objects.iter().map(|text| serde_json::from_str(text).expect("an object"));
+        objects.fold(UserInput::whole(&schedule, today), |input, object| input.with(&object)).check()
     }
 
-    fn schedule() -> Schedule {
-        let kind = super::super::Kind { send_at: SendAt::default() };
-        Schedule {
-            kinds: [BIRTHDAY, "work_anniversary"].map(|name| (name.to_owned(), kind.clone())).into(),
-            leap_day: LeapDay::default(),
-            late_join: super::super::LateJoin::default(),
+    fn wrong_fields(objects: &[&str]) -> Vec<String> {
+        let errors = check(objects).expect_err("it is wrong");
+        errors.into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_once() {
+        let object = r#"{"firstName":1,"lastName":"\u0000","birthDate":"1990-02-30","nickname":null,"sendAt":"25:00",
+            "occasions":{"name_day":"--01-01","birthday":"--01-01"}}"#;
+        let mut fields = wrong_fields(&[object]);
+        fields.sort_unstable();
+        let expected = [
+            "birthDate",
+            "firstName",
+            "lastName",
+            "nickname",
+            "occasions.birthday",
+            "occasions.name_day",
+            "sendAt",
+            "timeZone",
+        ];
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn an_error_suggests_what_was_meant() {
+        for (object, part) in [
+            (r#"{"timeZone":"Europe/Berln"}"#, "Europe/Berlin"),
+            (r#"{"occasions":{"name_day":"--01-01"}}"#, "work_anniversary"),
+            (r#"{"occasions":{"birthday":"--01-01"}}"#, "birthDate"),
+        ] {
+            let errors = check(&[ADA, object]).expect_err("it is wrong");
+            assert!(errors.len() == 1 && errors[0].problem.contains(part), "{errors:?}");
         }
     }
 
-    fn ada() -> UserInput<'static> {
-        UserInput {
-            first_name: " Ada ",
-            last_name: "Lovelace",
-            birth_date: "1815-12-10",
-            time_zone: "Europe/London",
-            ..UserInput::default()
+    #[test]
+    fn null_removes_a_field_and_an_absent_field_stays() {
+        let user = check(&[ADA, r#"{"sendAt":null,"lastName":"King"}"#]).expect("it is right");
+        assert_eq!((user.last_name.as_str(), user.send_at), ("King", None));
+        assert!(user.occasions["work_anniversary"].is_some());
+        let patches = [r#"{"occasions":null}"#, r#"{"occasions":{"work_anniversary":null,"name_day":null}}"#];
+        for patch in patches {
+            let user = check(&[ADA, patch]).expect("it is right");
+            assert_eq!(user.occasions, [("work_anniversary".to_owned(), None)].into());
         }
+        assert_eq!(wrong_fields(&[ADA, r#"{"birthDate":null}"#]), ["birthDate"]);
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once() {
-        let input = UserInput {
-            first_name: "\u{0}",
-            birth_date: "1990-02-30",
-            time_zone: "Europe/Berln",
-            send_at: Some("25:00"),
-            ..UserInput::default()
-        };
-        let errors = input.check(&SNAKE_CASE, &schedule(), today()).expect_err("all are wrong");
-        let fields: Vec<_> = errors.iter().map(|error| error.field.as_ref()).collect();
-        assert_eq!(fields, ["first_name", "birth_date", "time_zone", "send_at"]);
-        assert!(errors[2].problem.contains("Europe/Berlin"), "{}", errors[2]);
+    fn a_blank_text_is_not_null() {
+        let object = r#"{"sendAt":"","leapDay":" ","externalId":"","lastName":"","occasions":{"work_anniversary":""}}"#;
+        let mut fields = wrong_fields(&[ADA, object]);
+        fields.sort_unstable();
+        assert_eq!(fields, ["externalId", "leapDay", "occasions.work_anniversary", "sendAt"]);
     }
 
     #[test]
-    fn blanks_are_trimmed_and_blank_options_are_none() {
-        let user = UserInput { send_at: Some(" "), external_id: Some(""), ..ada() };
-        let user = user.check(&SNAKE_CASE, &schedule(), today()).expect("it is right");
-        assert_eq!((user.first_name.as_str(), user.send_at, user.external_id), ("Ada", None, None));
+    fn a_user_that_was_read_can_be_written() {
+        let user = check(&[ADA, r#"{"id":"x","createdAt":"x","updatedAt":"x"}"#]).expect("it is right");
+        assert_eq!(user.first_name, "Ada");
     }
 
     #[test]
-    fn nobody_is_born_tomorrow() {
-        let input = UserInput { birth_date: "2026-11-25", ..ada() };
-        assert!(input.check(&SNAKE_CASE, &schedule(), today()).is_err());
-        let input = UserInput { birth_date: "2026-11-24", ..ada() };
-        assert!(input.check(&SNAKE_CASE, &schedule(), today()).is_ok());
-    }
-
-    #[test]
-    fn dates_of_other_kinds_are_checked_like_the_birthday() {
-        let input = UserInput {
-            occasions: &[
-                ("work_anniversary", Some("2027-01-01")),
-                ("name_day", Some("--01-01")),
-                ("birthday", None),
-            ],
-            ..ada()
-        };
-        let errors = input.check(&CAMEL_CASE, &schedule(), today()).expect_err("two are wrong");
-        let fields: Vec<_> = errors.iter().map(|error| error.field.as_ref()).collect();
-        assert_eq!(fields, ["occasions.name_day", "occasions.birthday"]);
-        assert!(errors[0].problem.contains("work_anniversary"), "{}", errors[0]);
-        assert!(errors[1].problem.contains("birthDate"), "{}", errors[1]);
+    fn nobody_is_born_tomorrow_but_an_anniversary_may_begin_then() {
+        assert_eq!(wrong_fields(&[ADA, r#"{"birthDate":"2026-11-25"}"#]), ["birthDate"]);
+        let today = r#"{"birthDate":"2026-11-24","occasions":{"work_anniversary":"2027-01-01"}}"#;
+        assert!(check(&[ADA, today]).is_ok());
     }
 }

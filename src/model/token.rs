@@ -1,7 +1,7 @@
 //! Bearer tokens of the API: `bday_`, 43 random letters and digits, and a checksum of 6.
 //!
-//! The prefix is for scanners that look for secrets in code and logs. The checksum tells one that was mistyped or cut off
-//! from one that is not known, without a look into the database; it proves nothing. The database has a hash only.
+//! The prefix is for scanners that look for secrets in code and logs. The checksum tells a mistyped token from an unknown
+//! one without a query; it proves nothing. The database has a hash only.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +10,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::calendar::text::named_enum;
+
 const PREFIX: &str = "bday_";
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 62^43 is a little over 2^256.
@@ -17,55 +19,22 @@ const RANDOM_CHARS: usize = 43;
 /// 62^6 is over 2^32.
 const CHECK_CHARS: usize = 6;
 
-/// What a token allows. Each scope includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Read everything
-    Read,
-    /// And change users, import included
-    Write,
-    /// And operate: pause and resume, dead letters, events
-    Admin,
-}
-
-impl Scope {
-    /// All there are, from the least to the most.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
-
-    /// The name as in the database, the API and the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
+named_enum! {
+    /// What a token allows. Each scope includes those before it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Scope ("scope") {
+        /// Read everything
+        Read = "read",
+        /// And change users, import included
+        Write = "write",
+        /// And operate: pause and resume, dead letters, events
+        Admin = "admin",
     }
 }
 
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A text that names no [`Scope`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown scope {0:?}: expected read, write or admin")]
-pub struct UnknownScope(String);
-
-impl FromStr for Scope {
-    type Err = UnknownScope;
-
-    fn from_str(text: &str) -> Result<Self, UnknownScope> {
-        let found = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
-        found.ok_or_else(|| UnknownScope(text.to_owned()))
-    }
-}
-
-/// SHA-256 of a token: what is kept, and what a token is found by.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// SHA-256 of a token: the database stores it and finds the token by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
 impl fmt::Display for TokenHash {
@@ -74,13 +43,7 @@ impl fmt::Display for TokenHash {
     }
 }
 
-impl fmt::Debug for TokenHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is no [`TokenHash`].
+/// A text that is not a [`TokenHash`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is no SHA-256: expected 64 hexadecimal digits, as `bday token generate` prints them")]
 pub struct InvalidHash;
@@ -99,10 +62,10 @@ impl FromStr for TokenHash {
     }
 }
 
-/// A text that is no token, whoever made it.
+/// A text that is not a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// Something else.
+    /// Not made by bday.
     #[error("it is no token of bday: these begin with bday_ and have 54 characters")]
     Foreign,
     /// Mistyped or cut off.
@@ -110,7 +73,7 @@ pub enum InvalidToken {
     Checksum,
 }
 
-/// A token itself. It is shown once, when it is made.
+/// A token in clear. It is shown once, when it is made.
 #[derive(Debug)]
 pub struct Token(SecretString);
 
@@ -130,22 +93,19 @@ impl Token {
         Ok(Self(format!("{PREFIX}{random}{check}").into()))
     }
 
-    /// The token in clear.
+    /// Returns the token in clear.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// What is kept of it.
+    /// Its hash, which the database stores.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
         hash(self.expose())
     }
 
-    /// What a token that somebody presents would be found by.
-    ///
-    /// # Errors
-    /// It cannot be one.
+    /// The hash of a token that a request presents, if it is well-formed.
     pub fn hash_of(text: &str) -> Result<TokenHash, InvalidToken> {
         let body = text.strip_prefix(PREFIX).ok_or(InvalidToken::Foreign)?;
         let whole =

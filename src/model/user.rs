@@ -1,39 +1,30 @@
-//! A person, and the dates on which that person is greeted.
+//! A person, and the dates on which bday greets that person.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Schedule;
-use super::instant::written;
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
 /// The kind that is always there.
 pub const BIRTHDAY: &str = "birthday";
 
-/// A user as somebody wants it to be; the database adds the id and the times.
+/// A user as it is to be written; the database adds the id and the times.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of User")]
 pub struct NewUser {
-    /// The owner's own name for this person.
     pub external_id: Option<String>,
-    /// Never blank.
     pub first_name: String,
-    /// May be empty: some people have one name.
     pub last_name: String,
-    /// The birthday.
     pub birth_date: AnnualDate,
-    /// Where the person lives.
     pub time_zone: Zone,
-    /// Local wall time; none means the kind's.
     pub send_at: Option<SendAt>,
-    /// What 29 February means in a common year; none means the configuration's.
     pub leap_day: Option<LeapDay>,
-    /// Dates of other kinds. None takes a date away; a kind that is not here stays as it is.
+    /// Dates of other kinds. None removes a date; a kind that is not here stays as it is.
     pub occasions: BTreeMap<String, Option<AnnualDate>>,
 }
 
@@ -94,17 +85,15 @@ pub struct User {
     #[serde(skip)]
     pub version: i64,
     /// UTC.
-    #[serde(serialize_with = "written")]
     pub created_at: DateTime<Utc>,
     /// UTC.
-    #[serde(serialize_with = "written")]
     pub updated_at: DateTime<Utc>,
 }
 
 /// One state of one person: the `ETag`, as text `7-63f2a8d9c4b00`.
 ///
-/// The number alone would not do: who was deleted and comes back under the same external id has the same id, and begins
-/// at 1 again. Whoever knows the one before would take the new one for it.
+/// The number alone is not unique: a user that was deleted and created again under the same external id has the same id,
+/// and begins at 1 again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
     number: i64,
@@ -112,39 +101,25 @@ pub struct Version {
 }
 
 impl Version {
-    /// The `number`th of somebody who was created at this instant.
+    /// The `number`th version of a user that was created at this instant.
     #[must_use]
     pub fn new(number: i64, created_at: DateTime<Utc>) -> Self {
-        Self {
-            number,
-            // As exact as the database keeps it.
-            created_at_micros: created_at.timestamp_micros(),
-        }
+        Self { number, created_at_micros: created_at.timestamp_micros() }
+    }
+
+    /// Reads a version as `Display` writes it: tags are compared letter by letter.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (number, created_at) = text.split_once('-')?;
+        let created_at_micros = i64::from_str_radix(created_at, 16).ok()?;
+        let version = Self { number: number.parse().ok()?, created_at_micros };
+        (version.to_string() == text).then_some(version)
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:x}", self.number, self.created_at_micros)
-    }
-}
-
-/// A text that is no version of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no version that came from here")]
-pub struct InvalidVersion;
-
-impl FromStr for Version {
-    type Err = InvalidVersion;
-
-    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
-        let (number, created_at) = text.split_once('-').ok_or(InvalidVersion)?;
-        let version = Self {
-            number: number.parse().map_err(|_| InvalidVersion)?,
-            created_at_micros: i64::from_str_radix(created_at, 16).map_err(|_| InvalidVersion)?,
-        };
-        // A tag is compared letter by letter: only what we write is ours.
-        if version.to_string() == text { Ok(version) } else { Err(InvalidVersion) }
     }
 }
 
@@ -155,29 +130,31 @@ impl User {
         Version::new(self.version, self.created_at)
     }
 
-    /// The same without the dates of kinds that `schedule` does not know: those stay in the database, unused, until
-    /// their kind is configured (again).
-    #[must_use]
-    pub fn known_to(mut self, schedule: &Schedule) -> Self {
-        self.occasions.retain(|kind, _| schedule.kinds.contains_key(kind));
-        self
+    /// Every yearly date of this user; `known_at` returns the instant (UTC) at which the date of a kind was learned.
+    pub fn yearly_dates(&self, known_at: impl Fn(&str) -> DateTime<Utc>) -> impl Iterator<Item = Occasion> {
+        let birthday = std::iter::once((BIRTHDAY, self.birth_date));
+        let others = self.occasions.iter().map(|(kind, date)| (kind.as_str(), *date));
+        birthday.chain(others).map(move |(kind, date)| Occasion {
+            user_id: self.id,
+            kind: kind.to_owned(),
+            date,
+            time_zone: self.time_zone,
+            send_at: self.send_at,
+            leap_day: self.leap_day,
+            known_at: known_at(kind),
+        })
     }
 }
 
-/// One yearly date of a user, with what planning must know of that user.
+/// One yearly date of a user, and the user's fields that planning needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of User")]
 pub struct Occasion {
-    /// Whose it is.
     pub user_id: Uuid,
-    /// Which occasion.
     pub kind: String,
-    /// The date, with or without its year.
     pub date: AnnualDate,
-    /// Where the user lives.
     pub time_zone: Zone,
-    /// The user's own send time.
     pub send_at: Option<SendAt>,
-    /// The user's own rule for 29 February.
     pub leap_day: Option<LeapDay>,
     /// When the date was learned or last changed, UTC.
     pub known_at: DateTime<Utc>,
@@ -188,15 +165,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_read_as_it_is_written_and_in_no_other_way() {
+    fn a_version_is_read_only_as_it_is_written() {
         let at = DateTime::from_timestamp(1_773_565_200, 123_456_789).expect("an instant");
         let version = Version::new(7, at);
-        assert_eq!(version.to_string().parse(), Ok(version));
+        assert_eq!(Version::parse(&version.to_string()), Some(version));
         let later = DateTime::from_timestamp(1_773_565_200, 123_457_000).expect("an instant");
         assert_ne!(Version::new(7, later), version);
         for wrong in ["", "7", "-", "7-", "-1f", "+7-1f", "07-1f", "7-1F", "7-+1f", "7-01f", "7-1f-1", "x-1f"]
         {
-            assert_eq!(wrong.parse::<Version>(), Err(InvalidVersion), "{wrong}");
+            assert_eq!(Version::parse(wrong), None, "{wrong}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Days, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::calendar::{UtcOffset, Zone};
+use crate::calendar::{Zone, utc_offset};
 use crate::store::{self, Store};
 
 /// How far is looked.
@@ -84,11 +84,10 @@ pub async fn differences(store: &Store, now: DateTime<Utc>) -> store::Result<Vec
 
 fn offset(zone: Zone, differing: &[(DateTime<Utc>, NaiveDateTime)]) -> Option<What> {
     let (at, theirs) = differing.iter().min()?;
-    let offset = |local: NaiveDateTime| UtcOffset((local - at.naive_utc()).num_seconds() as i32).to_string();
     Some(What::Offset {
         from: *at,
-        binary: offset(zone.local(*at)),
-        database: offset(*theirs),
+        binary: utc_offset(zone.local(*at), *at).to_string(),
+        database: utc_offset(*theirs, *at).to_string(),
         instants: differing.len(),
     })
 }

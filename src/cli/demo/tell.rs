@@ -111,7 +111,7 @@ impl Teller {
             return self.say(&self.row(&harmless(&greeting.user_id), "", "", &due_utc, &lateness));
         };
         let due = guest.due;
-        let local = format!("{} {} {}", due.local_date, due.local_time().format("%H:%M"), due.offset());
+        let local = format!("{} {} {}", due.local_date, due.local_time().format("%H:%M"), due.offset);
         let (colour, note) = match arrival.status {
             _ if arrival.duplicate => (AnsiColor::Red, "  a second time".to_owned()),
             Some(_) if arrival.accepted() && guest.on_time => (AnsiColor::Green, String::new()),

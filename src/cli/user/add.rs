@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Context;
 use super::fields::{Fields, complain};
 use crate::cli::output;
-use crate::model::UserDocument;
+use crate::model::UserInput;
 use crate::store::{UserKey, Written};
 
 const EXAMPLES: &str = "\
@@ -30,7 +30,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let user = match args.fields.over(UserDocument::default(), context) {
+    let user = match args.fields.over(UserInput::whole(&context.schedule, context.latest_today())) {
         Ok(user) => user,
         Err(errors) => {
             complain(&errors);

@@ -1,11 +1,9 @@
 //! The fields of a person as options.
 
-use chrono::Days;
 use serde_json::{Map, Value};
 
-use super::Context;
 use crate::cli::output;
-use crate::model::{FieldError, NewUser, Object, UserDocument};
+use crate::model::{FieldError, NewUser, Object, UserInput};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Fields {
@@ -52,7 +50,7 @@ impl Fields {
             text => Value::from(text),
         };
         let given = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
-        let mut fields: Vec<(String, Value)> =
+        let mut fields: Map<String, Value> =
             given.map(|(name, text)| (name.to_owned(), value(text))).collect();
         let mut occasions = Map::new();
         for given in &self.occasion {
@@ -64,17 +62,15 @@ impl Fields {
             occasions.insert(kind.to_owned(), value(date));
         }
         if !occasions.is_empty() {
-            fields.push(("occasions".to_owned(), Value::Object(occasions)));
+            fields.insert("occasions".to_owned(), Value::Object(occasions));
         }
         Ok(Object(fields))
     }
 
-    /// Lays the options over `document` and checks the whole.
-    pub(super) fn over(&self, document: UserDocument, context: &Context) -> Result<NewUser, Vec<FieldError>> {
+    /// Applies the options to `input` and checks the whole.
+    pub(super) fn over(&self, input: UserInput<'_>) -> Result<NewUser, Vec<FieldError>> {
         let object = self.object().map_err(|error| vec![error])?;
-        // Somewhere it is tomorrow already.
-        let today = context.clock.now().date_naive() + Days::new(1);
-        document.with(&object).check(&context.schedule, today)
+        input.with(&object).check()
     }
 }
 

@@ -12,6 +12,7 @@ mod update;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use chrono::{Days, NaiveDate};
 use clap::Subcommand;
 use uuid::Uuid;
 
@@ -69,6 +70,11 @@ pub(super) async fn run(
 }
 
 impl Context {
+    /// The latest date that it can be anywhere: in some zone it is tomorrow already.
+    fn latest_today(&self) -> NaiveDate {
+        self.clock.now().date_naive() + Days::new(1)
+    }
+
     /// The user that goes by this id or external id.
     async fn find(&self, name: &str) -> anyhow::Result<User> {
         let mut found = None;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::Context;
 use super::fields::{Fields, complain};
 use crate::cli::output;
-use crate::model::UserDocument;
+use crate::model::UserInput;
 use crate::store::{Edited, UserRef};
 
 const EXAMPLES: &str = "\
@@ -30,8 +30,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     let edited = context
         .store
         .edit_user(&context.schedule, context.clock.now(), UserRef::Id(found.id), |user| {
-            let document = UserDocument::of(user, &context.schedule);
-            args.fields.over(document, context)
+            args.fields.over(UserInput::of(user, &context.schedule, context.latest_today()))
         })
         .await;
     let user = match edited {

@@ -54,7 +54,7 @@ fn row(occurrence: &Occurrence, request: &Request) -> Row {
         occurrence.local_date.to_string(),
         occurrence.local_date.weekday().to_string(),
         clock_face(occurrence.local_time()),
-        occurrence.offset().to_string(),
+        occurrence.offset.to_string(),
         occurrence.due_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         age.map_or_else(|| "-".to_owned(), |age| age.to_string()),
     ];

@@ -10,7 +10,7 @@ use super::Api;
 use super::problem::Problem;
 use super::request::{self, Parameters, Preconditions, Segment};
 use super::users::{JSON, UserBody, external_id};
-use crate::model::{User, UserDocument};
+use crate::model::User;
 use crate::store::{ApiRequest, ApiWrite, UserRef};
 
 /// Read a user by external id
@@ -72,7 +72,7 @@ pub(super) async fn put(
     let id = external_id(&id)?;
     let (_, object) = request::object(&headers, body, &[JSON]).await?;
     let preconditions = Preconditions::of(&headers);
-    let user = api.check(UserDocument::default().with(&object).with_external_id(id))?;
+    let user = api.new_user().with(&object).with_external_id(id).check().map_err(Problem::invalid)?;
     api.save(Some(UserRef::External(id)), &ApiRequest::of(&write), |current| {
         preconditions.check(current.map(|current| current.version))?;
         Ok(user.clone())

@@ -277,6 +277,6 @@ mod tests {
         )
         .expect_err("all of it is wrong");
         let named: Vec<&str> = errors.iter().map(|error| &*error.field).collect();
-        assert_eq!(named, ["reasons", "kinds", "eventIds", "since", "limit", "dryRun", "more"]);
+        assert_eq!(named, ["dryRun", "eventIds", "kinds", "limit", "more", "reasons", "since"]);
     }
 }

@@ -240,7 +240,7 @@ impl Tags {
                 }
                 let tag = if weak { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
                 let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-                versions.extend(version.and_then(|version| version.parse::<Version>().ok()));
+                versions.extend(version.and_then(Version::parse));
             }
         }
         given.then_some(Self::Versions(versions))

@@ -18,7 +18,7 @@ use super::request::{self, Id, Parameters, Preconditions, Tags};
 use super::{Api, Page, persist};
 use crate::calendar::Zone;
 use crate::http::access::Committed;
-use crate::model::{FieldError, NewUser, User, UserDocument, Version};
+use crate::model::{FieldError, NewUser, User, UserInput, Version};
 use crate::store::{
     ApiRequest, ApiWrite, Before, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, UserFilter,
     UserRef,
@@ -166,7 +166,7 @@ pub(super) async fn create(
     given.finish()?;
     let key = request::idempotency_key(&headers)?;
     let (bytes, object) = request::object(&headers, body, &[JSON]).await?;
-    let user = api.check(UserDocument::default().with(&object))?;
+    let user = api.new_user().with(&object).check().map_err(Problem::invalid)?;
     let request =
         ApiRequest { write: &write, idempotency: key.map(|key| Idempotency { key, request: &bytes }) };
     let who = user.external_id.as_deref().map(UserRef::External);
@@ -231,10 +231,9 @@ pub(super) async fn replace(
     given.finish()?;
     let (_, object) = request::object(&headers, body, &[JSON]).await?;
     let preconditions = Preconditions::of(&headers);
-    let document = UserDocument::default().with(&object);
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let current = current.ok_or_else(no_such_user)?;
-        let new = api.check(document.clone())?;
+        let new = api.new_user().with(&object).check().map_err(Problem::invalid)?;
         preconditions.check(Some(current.version))?;
         Ok(new)
     })
@@ -273,7 +272,8 @@ pub(super) async fn patch(
     let preconditions = Preconditions::of(&headers);
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let Current { version, user } = current.ok_or_else(no_such_user)?;
-        let new = api.check(UserDocument::of(&user?, &api.schedule).with(&object))?;
+        let input = UserInput::of(&user?, &api.schedule, api.latest_today());
+        let new = input.with(&object).check().map_err(Problem::invalid)?;
         preconditions.check(Some(version))?;
         Ok(new)
     })
@@ -313,9 +313,9 @@ impl Api {
         self.clock.now().date_naive() + Days::new(1)
     }
 
-    /// All fields of `document`, checked.
-    pub(super) fn check(&self, document: UserDocument) -> Result<NewUser, Problem> {
-        document.check(&self.schedule, self.latest_today()).map_err(Problem::invalid)
+    /// The input of a whole user, without fields.
+    pub(super) fn new_user(&self) -> UserInput<'_> {
+        UserInput::whole(&self.schedule, self.latest_today())
     }
 
     pub(super) async fn read(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {

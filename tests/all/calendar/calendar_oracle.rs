@@ -76,7 +76,7 @@ pub(crate) fn answer(zone: Zone, day: Date, minutes: i16) -> Expected {
     let local = found.local_date;
     Expected {
         due_at: found.due_at.timestamp(),
-        offset_secs: found.offset_secs,
+        offset_secs: found.offset.local_minus_utc(),
         local_date: (local.year() as i16, local.month() as i8, local.day() as i8),
         rule: found.rule.map(bday::calendar::Rule::as_str),
     }

@@ -89,8 +89,8 @@ proptest! {
         if found.rule == Some(Rule::Gap) {
             let shown = found.local_date.and_time(found.local_time());
             let late = shown - civil(day).and_time(at(minutes));
-            let before = due(zone, day.yesterday().unwrap(), minutes).offset_secs;
-            prop_assert_eq!(late, TimeDelta::seconds((found.offset_secs - before).into()));
+            let before = due(zone, day.yesterday().unwrap(), minutes).offset.local_minus_utc();
+            prop_assert_eq!(late, TimeDelta::seconds((found.offset.local_minus_utc() - before).into()));
             prop_assert!(late > TimeDelta::zero());
         }
     }

@@ -17,7 +17,7 @@ fn found(zone: &str, date: &str, year: i32, send_at: &str, leap_day: LeapDay) ->
 fn show(occurrence: &Occurrence) -> String {
     let due_at = occurrence.due_at.format("%Y-%m-%dT%H:%M:%SZ");
     let rule = occurrence.rule.map_or("-", Rule::as_str);
-    format!("{due_at} {} {} {rule}", occurrence.local_date, occurrence.offset())
+    format!("{due_at} {} {} {rule}", occurrence.local_date, occurrence.offset)
 }
 
 fn ends(zone: &str, date: &str) -> String {

@@ -170,7 +170,7 @@ nonsense
         r#"{"error":"the line is empty: expected a JSON object","field":null,"line":6}"#,
         r#"{"error":"not a JSON object: invalid type: sequence, expected an object (column 0)","field":null,"line":7}"#,
         r#"{"error":"not a JSON object: expected ident (column 2)","field":null,"line":8}"#,
-        r#"{"error":"invalid type: integer `540`, expected a time HH:MM","field":"sendAt","line":9}"#,
+        r#"{"error":"invalid type: integer `540`, expected a string","field":"sendAt","line":9}"#,
         r#"{"error":"unknown leap day rule \"feb29\": expected feb28, mar1 or leap_years_only","field":"leapDay","line":10}"#,
         r#"{"error":"expected a date that exists, as YYYY-MM-DD","field":"from","line":11}"#,
         r#"{"error":"expected a whole number from 1 to 400","field":"years","line":12}"#,
