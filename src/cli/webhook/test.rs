@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::sample::{Exchange, Header};
 use super::{ConfigSource, output};
 use crate::app;
 use crate::clock::SharedClock;
-use crate::pipeline::channel::sample::{Exchange, Header};
 use crate::pipeline::channel::webhook::{self, Webhook};
 use crate::source::Sources;
 
@@ -47,8 +47,8 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
         }
     };
     let secrets = app::webhook_secrets(&config, &sources).await?;
-    let webhook = Webhook::new(wire, url.watch(), app::signer(&secrets), clock);
-    let exchange = webhook.send_sample().await;
+    let webhook = Webhook::new(wire, url.watch(), app::signer(&secrets), Arc::clone(&clock));
+    let exchange = Exchange::of_sample(&webhook, &*clock).await;
     if args.json {
         output::json(&exchange)?;
     } else {
