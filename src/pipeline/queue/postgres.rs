@@ -1,8 +1,6 @@
-//! The queue inside PostgreSQL, for installations without AWS: workers take packs from the outbox itself, and messages for the
-//! dead-letter queue stay there.
+//! The queue inside PostgreSQL, for installations without AWS: workers take packs from the outbox itself, and dead letters stay there.
 //!
-//! A waiting poll holds no connection. Packs claimed by this process are noticed at once, packs from elsewhere within
-//! [`POLL_INTERVAL`].
+//! A waiting poll holds no connection. Packs claimed by this process are received at once, others within [`POLL_INTERVAL`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +15,6 @@ use crate::clock::SharedClock;
 use crate::store::{Store, StoreError};
 use crate::telemetry::chain;
 
-/// How often a waiting poll reads.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The outbox as a queue.
@@ -30,7 +27,7 @@ pub struct PostgresQueue {
 }
 
 impl PostgresQueue {
-    /// A pack that was received is hidden from others for `visibility`.
+    /// Received packs are hidden from others for `visibility`.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, visibility: Duration) -> Self {
         Self { store, clock, visibility, claimed: Arc::default() }
@@ -69,7 +66,7 @@ impl Queue for PostgresQueue {
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
-        // The time that passes counts, not the reads: each of those takes as long as the database does.
+        // Counts time, not reads: a read of a slow database takes long.
         let mut over = std::pin::pin!(tokio::time::sleep(wait));
         loop {
             let claimed = self.claimed.notified();
@@ -94,7 +91,7 @@ impl Queue for PostgresQueue {
         Ok(Vec::new())
     }
 
-    /// Hides nothing: only operators read them. A read continues behind the last message.
+    /// Hides nothing: only operators read dead letters.
     async fn dead_letters(
         &self,
         after: Option<&DeadMessage>,
