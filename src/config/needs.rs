@@ -1,8 +1,7 @@
 //! What some commands need and others do not. A value that lives elsewhere is taken on trust here: it is looked at
 //! when it has been fetched.
 
-use super::{Config, ConfigError, Database, QueueKind, Tls};
-use crate::pipeline::channel::webhook::{self, UrlError};
+use super::{Config, ConfigError, Database, QueueKind, Tls, UrlError, parse_url};
 
 impl Config {
     /// Checks what a daemon needs, and tells all that is missing at once. `posts` is whether it posts webhooks.
@@ -61,7 +60,7 @@ impl Config {
         let Some(url) = self.webhook.url.literal() else {
             return Ok(());
         };
-        webhook::parse_url(url, self.webhook.allow_http)
+        parse_url(url, self.webhook.allow_http)
             .map(|_| ())
             .map_err(|error| {
                 let advice = match error {

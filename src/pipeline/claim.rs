@@ -24,8 +24,7 @@ const HIGH_WATER_PAUSE: Duration = Duration::from_millis(50);
 type Batch = (Vec<Pack>, bool);
 
 impl Scheduler {
-    /// Claims batch after batch, in several lanes, until nothing is due at `now`, or `limit` is over; claims nothing while sending is
-    /// paused. Returns whether more may be due.
+    /// Claims batches until nothing is due at `now`, or `limit` is over; none while sending is paused. Returns whether more may be due.
     pub(super) async fn claim(
         &self,
         now: DateTime<Utc>,
@@ -35,7 +34,6 @@ impl Scheduler {
         if self.store.pause().await?.is_some() {
             return Ok(false);
         }
-        // Most passes find nothing, or one batch.
         let mut cursor = ClaimCursor::default();
         let (mut packs, full) = self.claim_batch(now, &mut cursor, tick).await?;
         if !full {
@@ -52,8 +50,7 @@ impl Scheduler {
         result
     }
 
-    /// Claims until nothing is due, or until `until`, and sends each batch while it claims the next, beginning with `packs`. Returns
-    /// its counts, also after an error, and whether more may be due.
+    /// Claims a batch while it sends the one before, beginning with `packs`. Returns its counts, also after an error.
     async fn claim_lane(
         &self,
         now: DateTime<Utc>,

@@ -33,8 +33,7 @@ impl Scheduler {
         }
     }
 
-    /// One pass at any `now`, as simulated years need it: sweeps, claims and sends all due events, plans, and claims those that
-    /// planning made due. After an error the tick has the counts until then.
+    /// One pass at any `now`, for simulated years: sweeps, claims and sends all due events, plans, and claims newly planned ones.
     pub async fn run_once(&self, now: DateTime<Utc>) -> (Tick, Result<()>) {
         let began = self.clock.monotonic();
         let mut tick = Tick::default();
@@ -48,8 +47,7 @@ impl Scheduler {
         (tick, result)
     }
 
-    /// Claims and sends all events that are due at `now`; returns how many. For a caller that has just made events due and does not
-    /// wait for the next pass, which retries after an error.
+    /// Claims and sends all events that are due at `now`; returns how many. After an error the next pass retries.
     pub async fn send_due(&self, now: DateTime<Utc>) -> Result<u64> {
         let mut tick = Tick::default();
         self.claim(now, None, &mut tick).await?;
@@ -114,7 +112,6 @@ impl Scheduler {
         }
     }
 
-    /// At the start and every minute: resends packs that the queue lost, and deletes records past their retention.
     async fn run_cleaner(&self) {
         loop {
             let now = self.clock.reading();
@@ -164,7 +161,6 @@ fn starts_a_minute(at: DateTime<Utc>) -> bool {
     (at - minute_of(at)).to_std().unwrap_or_default() < INTERVAL
 }
 
-/// Writes a line a minute, and one for each pass that did something.
 fn log(tick: Tick, result: &Result<()>, minute: bool) {
     let Tick { planned: _, due, enqueued, failed, skipped, elapsed_ms } = tick;
     if let Err(error) = result {

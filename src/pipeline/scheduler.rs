@@ -32,19 +32,13 @@ pub(crate) struct Options {
     pub(crate) horizon: Duration,
     /// An event that is still unsent this long after its lateness began is skipped.
     pub(crate) late_max: Duration,
-    /// Of a worker: a pack is a part of it.
     pub(crate) max_in_flight: usize,
     pub(crate) max_attempts: u32,
     /// The interval over which events that lost several workers are spread.
     pub(crate) retry_spread: Duration,
-    pub(crate) retention: Retention,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Retention {
-    /// Finished events, with their attempts.
-    pub(crate) events: TimeDelta,
-    pub(crate) audit: TimeDelta,
+    /// How long finished events and their attempts are kept.
+    pub(crate) keep_events: TimeDelta,
+    pub(crate) keep_audit: TimeDelta,
 }
 
 pub(super) type Result<T, E = TickError> = std::result::Result<T, E>;

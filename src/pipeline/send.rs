@@ -18,7 +18,6 @@ const BATCH: usize = 80;
 const BATCHES: usize = 25;
 
 impl Scheduler {
-    /// When another process may take the packs that this one claims at `now`.
     pub(super) fn available_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         if self.queue.is_outbox() {
             // At once, also for workers whose clock is behind.
@@ -63,7 +62,6 @@ impl Scheduler {
         Ok(refused.is_empty())
     }
 
-    /// Sends the packs and dead letters that are left in the outbox.
     pub(super) async fn send_left(&self, now: DateTime<Utc>, tick: &mut Tick) -> Result<()> {
         if self.queue.is_outbox() {
             return Ok(());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
 
-use super::scheduler::{Result, Retention, Scheduler};
+use super::scheduler::{Result, Scheduler};
 use crate::telemetry::chain;
 
 /// A confirmed pack that no worker has taken for this long is sent again if the queue is empty.
@@ -51,7 +51,7 @@ impl Scheduler {
     }
 
     pub(super) async fn forget_old(&self, now: DateTime<Utc>) {
-        let Retention { events, audit } = self.options.retention;
+        let (events, audit) = (self.options.keep_events, self.options.keep_audit);
         let forget = async {
             for _ in 0..BATCHES {
                 let deleted = self.store.forget_events(now - events, BATCH).await?;

@@ -2,8 +2,7 @@
 
 pub(super) const MOST_BYTES: usize = 512;
 
-/// Returns the first 512 bytes of `bytes` as text: invalid UTF-8 is replaced, and characters that control a terminal or change the
-/// direction of text are escaped.
+/// Returns the first 512 bytes as text: invalid UTF-8 is replaced; characters that control a terminal or turn text around are escaped.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
     let kept = &bytes[..bytes.len().min(MOST_BYTES)];
     let text = String::from_utf8_lossy(kept);

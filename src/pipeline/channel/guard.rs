@@ -29,7 +29,6 @@ const SPECIAL_V4: [(Ipv4Net, &str); 17] = [
     (v4(168, 63, 129, 16, 32), "a cloud platform's own"),
 ];
 
-/// The part of IPv6 that is assigned for use on the Internet. All other addresses are special.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 /// Addresses outside of it, by name, and special ones within it.
 const SPECIAL_V6: [(Ipv6Net, &str); 10] = [
@@ -122,7 +121,6 @@ fn carried(address: IpAddr) -> Option<Ipv4Addr> {
     <[u8; 4]>::try_from(&octets[at..at + 4]).ok().map(Ipv4Addr::from)
 }
 
-/// What a canonical address is, where it is not on the public Internet.
 fn special(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => {

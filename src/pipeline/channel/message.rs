@@ -29,7 +29,6 @@ pub struct TemplateError {
 pub struct Template {
     environment: Environment<'static>,
     names_years: bool,
-    /// It has a gap where the years are unknown.
     prints_unknown: bool,
 }
 
@@ -112,7 +111,6 @@ impl Messages {
         naming.map(|(kind, _)| kind.as_str())
     }
 
-    /// The kinds whose text has a gap where the year is unknown.
     pub(crate) fn without_year(&self) -> impl Iterator<Item = &str> {
         let printing = self.0.iter().filter(|(_, template)| template.prints_unknown);
         printing.map(|(kind, _)| kind.as_str())

@@ -48,6 +48,7 @@ struct Body {
 #[must_use]
 pub fn encode(message: &Message) -> String {
     let body = Body { v: 1, pack: message.pack, events: message.event_ids.clone() };
+    // Numbers and ids always serialize.
     serde_json::to_string(&body).unwrap_or_default()
 }
 

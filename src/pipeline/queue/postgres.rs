@@ -32,16 +32,6 @@ impl PostgresQueue {
     pub fn new(store: Store, clock: SharedClock, visibility: Duration) -> Self {
         Self { store, clock, visibility, claimed: Arc::default() }
     }
-
-    async fn take(&self, max: usize) -> Result<Vec<Received>> {
-        let now = self.clock.now();
-        let packs = self.store.take_packs(now, now + self.visibility, max).await?;
-        let received = packs.into_iter().map(|pack| Received {
-            receipt: Receipt(pack.id.to_string()),
-            message: Ok(Message { pack: Some(pack.id), event_ids: pack.event_ids }),
-        });
-        Ok(received.collect())
-    }
 }
 
 impl From<StoreError> for QueueError {
@@ -70,13 +60,18 @@ impl Queue for PostgresQueue {
         let mut over = std::pin::pin!(tokio::time::sleep(wait));
         loop {
             let claimed = self.claimed.notified();
-            let received = self.take(max).await?;
-            if !received.is_empty() || wait.is_zero() {
-                return Ok(received);
+            let now = self.clock.now();
+            let packs = self.store.take_packs(now, now + self.visibility, max).await?;
+            if !packs.is_empty() || wait.is_zero() {
+                let received = packs.into_iter().map(|pack| Received {
+                    receipt: Receipt(pack.id.to_string()),
+                    message: Ok(Message { pack: Some(pack.id), event_ids: pack.event_ids }),
+                });
+                return Ok(received.collect());
             }
             tokio::select! {
                 biased;
-                () = &mut over => return Ok(received),
+                () = &mut over => return Ok(Vec::new()),
                 _ = tokio::time::timeout(POLL_INTERVAL, claimed) => {}
             }
         }

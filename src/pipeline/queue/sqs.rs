@@ -62,7 +62,6 @@ impl SqsQueue {
             .build();
         let shared = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .timeout_config(timeouts)
-            // Bodies are a few kilobytes, and every call has a deadline.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .load()
             .await;
@@ -143,7 +142,6 @@ impl SqsQueue {
         Ok(answer.map_err(|error| self.refused(error))?.messages.unwrap_or_default())
     }
 
-    /// Deletes messages; returns how many were deleted, and the entries that failed.
     async fn delete(
         &self,
         url: &str,
@@ -358,7 +356,6 @@ fn number(attributes: &Attributes, name: &QueueAttributeName) -> u64 {
     attributes.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Reads a redrive policy; the service writes the number as a text or as a number.
 fn max_receives(policy: &str) -> Option<u32> {
     let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
     let count = &policy["maxReceiveCount"];

@@ -1,6 +1,5 @@
 //! Batches: items that gather before a stage become one statement, which costs nearly the same for one row as for a hundred.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -10,19 +9,13 @@ pub(super) const STATEMENT_BATCH: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct Batches<T> {
-    receiver: Arc<Mutex<mpsc::Receiver<T>>>,
+    receiver: Mutex<mpsc::Receiver<T>>,
     patience: Duration,
-}
-
-impl<T> Clone for Batches<T> {
-    fn clone(&self) -> Self {
-        Self { receiver: Arc::clone(&self.receiver), patience: self.patience }
-    }
 }
 
 impl<T> Batches<T> {
     pub(super) fn new(receiver: mpsc::Receiver<T>, patience: Duration) -> Self {
-        Self { receiver: Arc::new(Mutex::new(receiver)), patience }
+        Self { receiver: Mutex::new(receiver), patience }
     }
 
     /// Takes a batch; none when the channel is closed and empty. Not cancel-safe: the future may hold items.

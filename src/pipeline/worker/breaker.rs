@@ -83,7 +83,6 @@ pub(super) struct Breaker {
     state: Mutex<State>,
     changed: Notify,
     options: Options,
-    /// The ramp ends after this many successes.
     places: usize,
     clock: SharedClock,
 }
@@ -116,7 +115,6 @@ impl Breaker {
         Self { state, changed: Notify::new(), options, places, clock }
     }
 
-    /// Waits until events are admitted, and returns a ticket for each, up to `most`.
     pub(super) async fn admit(self: &Arc<Self>, most: usize) -> Vec<Ticket> {
         self.tickets(self.wait(most).await)
     }

@@ -7,16 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::pipeline::queue::Receipt;
+use crate::pipeline::queue::{Message, Receipt};
 
-/// Counts events, and has the places for requests in flight.
 #[derive(Debug)]
 pub(super) struct Buffer {
     places: Arc<Semaphore>,
     /// Events that polls have asked for, that are in the buffer, or in flight.
     events: AtomicUsize,
     limit: usize,
-    /// Events in a message, lately.
     usual_pack: AtomicUsize,
     room: Notify,
 }
@@ -100,8 +98,7 @@ impl Drop for Reserved<'_> {
 /// A received message, until all of its events are settled: leased, to be received again later, or none of these.
 #[derive(Debug)]
 pub(super) struct OpenPack {
-    pub(super) pack: Option<i64>,
-    pub(super) event_ids: Vec<Uuid>,
+    pub(super) message: Message,
     pub(super) receipt: Receipt,
     pub(super) received_at: Instant,
     state: Mutex<PackState>,
@@ -115,17 +112,11 @@ struct PackState {
     unknown: bool,
 }
 
-/// A message whose events are all settled.
 pub(super) type Settled = Arc<OpenPack>;
 
 impl OpenPack {
-    pub(super) fn new(
-        pack: Option<i64>,
-        event_ids: Vec<Uuid>,
-        receipt: Receipt,
-        received_at: Instant,
-    ) -> Arc<Self> {
-        Arc::new(Self { pack, event_ids, receipt, received_at, state: Mutex::default() })
+    pub(super) fn new(message: Message, receipt: Receipt, received_at: Instant) -> Arc<Self> {
+        Arc::new(Self { message, receipt, received_at, state: Mutex::default() })
     }
 
     /// Settles an event that was leased, or that needs no work. Returns the pack if this was its last event.
@@ -133,7 +124,6 @@ impl OpenPack {
         self.settle(|_| {})
     }
 
-    /// Settles an event that is to be received again after `wait`.
     pub(super) fn later(self: &Arc<Self>, event: Uuid, wait: Duration) -> Option<Settled> {
         self.settle(|state| {
             state.later.push(event);
@@ -146,7 +136,6 @@ impl OpenPack {
         self.settle(|state| state.unknown = true)
     }
 
-    /// Takes the events that are to be received again, and the wait until then.
     pub(super) fn take_later(&self) -> (Vec<Uuid>, Duration) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (std::mem::take(&mut state.later), state.later_by)
@@ -156,7 +145,7 @@ impl OpenPack {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
         state.settled += 1;
-        (state.settled == self.event_ids.len() && !state.unknown).then(|| Arc::clone(self))
+        (state.settled == self.message.event_ids.len() && !state.unknown).then(|| Arc::clone(self))
     }
 }
 
@@ -168,7 +157,8 @@ mod tests {
     use crate::clock::{Clock as _, SystemClock};
 
     fn pack(events: usize) -> Arc<OpenPack> {
-        OpenPack::new(Some(7), vec![Uuid::nil(); events], Receipt("r".to_owned()), SystemClock.monotonic())
+        let message = Message { pack: Some(7), event_ids: vec![Uuid::nil(); events] };
+        OpenPack::new(message, Receipt("r".to_owned()), SystemClock.monotonic())
     }
 
     #[test]
@@ -195,7 +185,7 @@ mod tests {
         assert!(pack.done().is_none());
         assert!(pack.later(Uuid::from_u128(2), wait).is_none());
         let settled = pack.done().expect("it was the last");
-        assert_eq!((settled.pack, settled.take_later()), (Some(7), (vec![Uuid::from_u128(2)], wait)));
+        assert_eq!(settled.take_later(), (vec![Uuid::from_u128(2)], wait));
     }
 
     #[test]

@@ -20,7 +20,6 @@ use crate::store::{LeaseRequest, NotLeased, Result};
 use crate::telemetry::chain;
 
 const PAUSE: Duration = Duration::from_millis(500);
-/// Until events that another transaction held are received again.
 const LOCKED_FOR: Duration = Duration::from_secs(5);
 /// Until events of kinds that this process does not know are received again, perhaps by another.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
@@ -40,7 +39,6 @@ pub(super) struct Lanes {
     pub(super) hard: CancellationToken,
 }
 
-/// Packs, and the events that were taken out of them and wait for a place.
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) packs: mpsc::Receiver<Arc<OpenPack>>,
@@ -59,7 +57,6 @@ struct Admission {
 }
 
 enum Work {
-    /// Lease these events; there is an admission for each.
     Lease(Vec<Event>, Vec<Admission>),
     /// Leave these events to the outbox: they waited for long, or the process stops.
     Return(Vec<Event>),
@@ -67,7 +64,7 @@ enum Work {
 
 impl Incoming {
     fn push(&mut self, pack: &Arc<OpenPack>) {
-        self.waiting.extend(pack.event_ids.iter().map(|event| (Arc::clone(pack), *event)));
+        self.waiting.extend(pack.message.event_ids.iter().map(|event| (Arc::clone(pack), *event)));
     }
 }
 
@@ -229,8 +226,7 @@ impl Lanes {
             return Ok(Some(leases));
         }
         shared.leases.add(id, leases.len());
-        // A lease counts from the request. One that a slow database granted late may have expired, so it is extended first; if that
-        // fails, its events are retried when it expires.
+        // A lease that a slow database granted late may have expired. If it cannot be extended, its events are retried when it expires.
         let late = shared.clock.monotonic().saturating_duration_since(since) > shared.options.visibility / 3;
         if late && !leases::extend(shared, &[id]).await {
             shared.leases.forget(id);
@@ -253,7 +249,6 @@ impl Lanes {
         })
     }
 
-    /// Settles events that were not leased.
     async fn settle_others(&self, packs: Packs) -> Vec<Settled> {
         let ids: Vec<Uuid> = packs.keys().copied().collect();
         let stopped = self.soft.is_cancelled();

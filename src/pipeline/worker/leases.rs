@@ -14,7 +14,6 @@ const BEATS: u32 = 6;
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Events whose outcome is not recorded yet, by lease.
     open: HashMap<Uuid, usize>,
     finished: Vec<Uuid>,
 }

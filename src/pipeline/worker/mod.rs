@@ -56,8 +56,6 @@ const LANES: usize = 2;
 const MAX_POLLS: usize = 16;
 /// Recording and settling wait this long for more items: these greetings have arrived, and hold no place.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// The part of the rate limit that may be sent at once.
-const SENT_AT_ONCE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -129,7 +127,7 @@ impl Pool {
             breaker: Arc::new(breaker),
             buffer: Buffer::new(options.max_in_flight, options.max_per_second),
             leases: Leases::default(),
-            rate: Rate::new(options.max_per_second, SENT_AT_ONCE, Arc::clone(&clock)),
+            rate: Rate::new(options.max_per_second, Arc::clone(&clock)),
             gate: Gate::default(),
             kinds: messages.kinds().map(str::to_owned).collect(),
             kinds_with_years: messages.with_years().map(str::to_owned).collect(),
@@ -149,8 +147,7 @@ impl Pool {
         self.0.breaker.state()
     }
 
-    /// Works until `soft` is cancelled, then ends the requests in flight, and returns when all are recorded. `hard` cancels requests
-    /// that are still in flight; they are recorded as unknown and retried.
+    /// Works until `soft` is cancelled, then finishes and records the requests in flight. `hard` cancels those: they are retried.
     pub async fn run(&self, soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
         self.operate(Polling::UntilStopped, soft, hard).await
     }
@@ -223,7 +220,7 @@ impl Pool {
         let (settled, to_settle) = mpsc::channel(STATEMENT_BATCH);
         let (finished, to_record) = mpsc::channel(STATEMENT_BATCH * 2);
         let patience = if polling == Polling::UntilStopped { PATIENCE } else { Duration::ZERO };
-        let to_record = Batches::new(to_record, patience);
+        let to_record = Arc::new(Batches::new(to_record, patience));
         let mut stages = JoinSet::new();
         let polls = Polls { shared: shared(), polling, busy: Arc::default(), packs, soft: soft.clone() };
         for number in 0..MAX_POLLS.min(self.0.options.max_in_flight.div_ceil(10)) {
@@ -240,7 +237,7 @@ impl Pool {
         });
         for _ in 0..LANES {
             stages.spawn(Arc::clone(&lanes).run());
-            stages.spawn(record::run(shared(), to_record.clone(), hard.clone()));
+            stages.spawn(record::run(shared(), Arc::clone(&to_record), hard.clone()));
         }
         stages.spawn(settle::run(shared(), Batches::new(to_settle, patience)));
         stages

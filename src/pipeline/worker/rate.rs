@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::clock::SharedClock;
 
+/// The part of a second's requests that may be sent at once; at least one may.
+const BURST: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 pub(super) struct Rate {
     per_second: u32,
@@ -14,9 +17,9 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Admits `per_second` requests, and at once as many as fill the bucket in `burst`, but at least one.
-    pub(super) fn new(per_second: u32, burst: Duration, clock: SharedClock) -> Self {
-        let capacity = (f64::from(per_second) * burst.as_secs_f64()).max(1.0);
+    /// Admits `per_second` requests; 0 is no limit.
+    pub(super) fn new(per_second: u32, clock: SharedClock) -> Self {
+        let capacity = (f64::from(per_second) * BURST.as_secs_f64()).max(1.0);
         Self { per_second, capacity, bucket: Mutex::new((capacity, clock.monotonic())), clock }
     }
 
@@ -54,25 +57,23 @@ mod tests {
     use super::*;
     use crate::clock::{Clock as _, Stopwatch, SystemClock};
 
-    const TENTH: Duration = Duration::from_millis(100);
-
     #[test]
     fn without_a_limit_all_requests_pass() {
         let clock = Arc::new(SystemClock);
         let now = clock.monotonic();
-        assert_eq!(Rate::new(0, TENTH, clock).try_take(10_000, now), Ok(10_000));
+        assert_eq!(Rate::new(0, clock).try_take(10_000, now), Ok(10_000));
     }
 
     #[test]
     fn any_second_admits_no_more_than_the_limit_and_a_burst() {
         for (per_second, at_once) in [(1, 1), (5, 1), (100, 10), (10_000, 1000)] {
             let watch = Arc::new(Stopwatch::default());
-            let rate = Rate::new(per_second, TENTH, Arc::clone(&watch) as SharedClock);
+            let rate = Rate::new(per_second, Arc::clone(&watch) as SharedClock);
             watch.pass(Duration::from_hours(1));
             let mut passed: Vec<usize> = vec![rate.try_take(usize::MAX, watch.monotonic()).unwrap_or(0)];
             assert_eq!(passed[0], at_once);
             for _ in 0..400 {
-                watch.pass(TENTH / 4);
+                watch.pass(BURST / 4);
                 passed.push(rate.try_take(usize::MAX, watch.monotonic()).unwrap_or(0));
             }
             let most = passed.windows(40).map(|second| second.iter().sum::<usize>()).max();

@@ -108,9 +108,7 @@ impl Polls {
         let (mut opened, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
         for Received { receipt, message } in messages {
             match message {
-                Ok(message) => {
-                    opened.push(OpenPack::new(message.pack, message.event_ids, receipt, received_at));
-                }
+                Ok(message) => opened.push(OpenPack::new(message, receipt, received_at)),
                 Err((body, error)) => {
                     tracing::warn!(%error, "unreadable message moved to the dead-letter queue");
                     counter!("bday_messages_unreadable_total").increment(1);
@@ -119,7 +117,7 @@ impl Polls {
                 }
             }
         }
-        reserved.fill(opened.len(), opened.iter().map(|pack| pack.event_ids.len()).sum());
+        reserved.fill(opened.len(), opened.iter().map(|pack| pack.message.event_ids.len()).sum());
         for one in opened {
             anyhow::ensure!(self.packs.send(one).await.is_ok(), "the lease lanes ended");
         }

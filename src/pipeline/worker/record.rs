@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(
     shared: Arc<Shared>,
-    finished: Batches<Finished>,
+    finished: Arc<Batches<Finished>>,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
     // Outcomes whose event another transaction holds.
@@ -45,7 +45,6 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Records a batch; returns the outcomes whose event is locked.
 async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken) -> Vec<Finished> {
     let now = shared.clock.now();
     let mut locked = Vec::new();

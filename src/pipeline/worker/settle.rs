@@ -21,8 +21,8 @@ async fn settle(shared: &Shared, batch: Vec<Settled>) {
     let (mut done, mut deferred) = (Vec::with_capacity(batch.len()), Vec::new());
     for one in batch {
         // A message without a pack was sent by hand. Its events that are still queued are in a pack of their own.
-        let Some(id) = one.pack else { continue };
-        let pack = Pack { id, event_ids: one.event_ids.clone() };
+        let Some(id) = one.message.pack else { continue };
+        let pack = Pack { id, event_ids: one.message.event_ids.clone() };
         let (later, wait) = one.take_later();
         if later.is_empty() {
             done.push(pack);

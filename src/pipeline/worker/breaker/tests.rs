@@ -9,7 +9,6 @@ fn breaker(failures: u32, places: usize) -> (Breaker, Instant) {
     (Breaker::new(options, places, Arc::new(SystemClock)), SystemClock.monotonic())
 }
 
-/// Applies `outcomes`, each with its second and whether it succeeded.
 fn run(breaker: &Breaker, start: State, outcomes: &[(u64, bool)], began: Instant) -> State {
     outcomes.iter().fold(start, |state, (secs, success)| {
         breaker.after(state, *success, began + Duration::from_secs(*secs))
@@ -83,7 +82,6 @@ fn after_a_probe_the_ramp_doubles_until_all_places_are_used() {
     assert_eq!(state, FRESH);
 }
 
-/// A healthy receiver may refuse some greetings.
 #[test]
 fn a_receiver_that_fails_for_one_in_twenty_gets_to_the_end_of_the_ramp() {
     let (breaker, now) = breaker(20, 256);
