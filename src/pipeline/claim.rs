@@ -24,7 +24,7 @@ const HIGH_WATER_PAUSE: Duration = Duration::from_millis(50);
 type Batch = (Vec<Pack>, bool);
 
 impl Scheduler {
-    /// Claims batches until nothing is due at `now`, or `limit` is over; none while sending is paused. Returns whether more may be due.
+    /// Claims until nothing is due at `now`, or `limit` is over; nothing while sending is paused. Returns whether more may be due.
     pub(super) async fn claim(
         &self,
         now: DateTime<Utc>,

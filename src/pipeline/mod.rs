@@ -9,8 +9,8 @@
 //!           day      + outbox                       then ack
 //! ```
 //!
-//! PostgreSQL owns an event's life: its state, its attempts, its next attempt, its death. The queue only carries packs of event ids. The
-//! [`scheduler`] has the stages before the queue and the sweep, the [`worker`] those after it.
+//! PostgreSQL owns an event's life: its state, its attempts, its next attempt, its death. The queue only carries packs of event ids.
+//! The [`scheduler`] has the stages before the queue and the sweep, the [`worker`] those after it.
 
 pub mod channel;
 mod claim;

@@ -143,8 +143,8 @@ impl Scheduler {
         }
     }
 
-    /// Waits for second 0 of the next minute, or for `pause` if that is shorter. The cron job is a hint: it checks twice a second by the
-    /// machine's clock, so a timer ends the wait on time, and a pass that it starts early is followed by one on time.
+    /// Waits for second 0 of the next minute, or for `pause` if that is shorter. The cron job is a hint: it checks twice a second, so a
+    /// timer ends the wait on time, and a pass that the job starts early is followed by one on time.
     async fn until_next(&self, passed_at: DateTime<Utc>, wake: &Notify, pause: Duration) {
         let next = minute_of(passed_at) + TimeDelta::minutes(1);
         // A timer may fire a little early by the other clock; a pass a moment before 09:00 would miss 09:00.

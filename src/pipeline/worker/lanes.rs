@@ -226,7 +226,7 @@ impl Lanes {
             return Ok(Some(leases));
         }
         shared.leases.add(id, leases.len());
-        // A lease that a slow database granted late may have expired. If it cannot be extended, its events are retried when it expires.
+        // A lease that a slow database granted late may have expired. Where it cannot be extended, its events are retried later.
         let late = shared.clock.monotonic().saturating_duration_since(since) > shared.options.visibility / 3;
         if late && !leases::extend(shared, &[id]).await {
             shared.leases.forget(id);
