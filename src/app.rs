@@ -21,7 +21,7 @@ use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 use crate::pipeline::queue::sqs::{self, SqsQueue};
-use crate::pipeline::scheduler::{self, Retention, Scheduler};
+use crate::pipeline::scheduler::{self, Scheduler};
 use crate::pipeline::worker::{self, Pool};
 use crate::skew::Skew;
 use crate::source::Sources;
@@ -163,10 +163,8 @@ pub fn scheduler(
         },
         max_attempts: config.retry.max_attempts,
         retry_spread: Duration::from_secs(config.retry.schedule_secs.first().copied().unwrap_or(0)),
-        retention: Retention {
-            events: TimeDelta::days(i64::from(config.retention.events_days)),
-            audit: TimeDelta::days(i64::from(config.retention.audit_days)),
-        },
+        keep_events: TimeDelta::days(i64::from(config.retention.events_days)),
+        keep_audit: TimeDelta::days(i64::from(config.retention.audit_days)),
     };
     Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, beats)
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::{Certificate, Url};
 
-use crate::config::{Addresses, Config, ConfigError};
+use crate::config::{Addresses, Config, ConfigError, parse_url};
 use crate::pipeline::channel::guard::Guard;
 use crate::pipeline::channel::signature::{self, Secret, Signer};
-use crate::pipeline::channel::webhook;
 use crate::pipeline::channel::wire::{self, Wire};
 use crate::pipeline::channel::{Messages, TemplateError};
 use crate::source::{Follow, Reference, Sources};
@@ -86,9 +85,9 @@ pub async fn webhook_url_from(
     sources: &Sources,
 ) -> anyhow::Result<Follow<Url>> {
     let parse = if allow_http {
-        |text: &str| webhook::parse_url(text, true).map_err(|error| format!("it {error}"))
+        |text: &str| parse_url(text, true).map_err(|error| format!("it {error}"))
     } else {
-        |text: &str| webhook::parse_url(text, false).map_err(|error| format!("it {error}"))
+        |text: &str| parse_url(text, false).map_err(|error| format!("it {error}"))
     };
     Follow::start(sources, key, place, parse).await
 }

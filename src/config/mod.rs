@@ -5,6 +5,7 @@
 mod layers;
 mod needs;
 mod redact;
+mod url;
 mod validate;
 mod values;
 mod webhook;
@@ -21,6 +22,7 @@ use crate::model::{LateJoin, Schedule};
 use crate::source::Reference;
 
 pub(crate) use needs::is_postgres_url;
+pub(crate) use url::{UrlError, parse_url, stays_here};
 
 pub use layers::{Origin, Shown, Variables, load, show};
 pub use redact::redact_url;

@@ -1,7 +1,6 @@
 //! Keys that some commands need and others do not. A value that is stored elsewhere is checked when it is fetched.
 
-use super::{Config, ConfigError, Database, QueueKind, Tls};
-use crate::pipeline::channel::webhook::{self, UrlError};
+use super::{Config, ConfigError, Database, QueueKind, Tls, UrlError, parse_url};
 
 impl Config {
     /// Checks the keys that a daemon needs, all at once. `posts` is whether it posts webhooks.
@@ -51,7 +50,7 @@ impl Config {
         let Some(url) = self.webhook.url.literal() else {
             return Ok(());
         };
-        webhook::parse_url(url, self.webhook.allow_http)
+        parse_url(url, self.webhook.allow_http)
             .map(|_| ())
             .map_err(|error| {
                 let advice = match error {

@@ -4,8 +4,8 @@ use reqwest::Url;
 
 use super::{Finding, said};
 use crate::app;
-use crate::config::{Config, redact_url};
-use crate::pipeline::channel::wire::{Wire, WireError, stays_here};
+use crate::config::{Config, redact_url, stays_here};
+use crate::pipeline::channel::wire::{Wire, WireError};
 use crate::source::Sources;
 
 /// `tokens` is how many tokens of the API can be used, if that is known.

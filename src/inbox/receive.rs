@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::arrival::Content;
 use super::ledger::{Draft, Ledger};
 use super::{BODY_LIMIT_BYTES, Shared};
-use crate::pipeline::channel::sample::SAMPLE_EVENT;
+use crate::pipeline::channel::SAMPLE_EVENT;
 
 /// The longest path and `webhook-id` that are kept, in bytes.
 const KEPT_NAME_BYTES: usize = 256;

@@ -9,9 +9,8 @@
 //!           day      + outbox                       then ack
 //! ```
 //!
-//! PostgreSQL owns an event's life: its state, its attempts, when it may be tried next, its death. The queue only carries packs of
-//! event ids from schedulers to workers. The [`scheduler`] has the stages up to the queue and the sweep, the [`worker`]
-//! those behind it.
+//! PostgreSQL owns an event's life: its state, its attempts, its next attempt, its death. The queue only carries packs of event ids.
+//! The [`scheduler`] has the stages before the queue and the sweep, the [`worker`] those after it.
 
 pub mod channel;
 mod claim;

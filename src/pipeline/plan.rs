@@ -1,78 +1,54 @@
-//! Plan: events for the occasions of the next days, and of days that were missed. Beside the ticks, never in front of them.
+//! Plan: creates events for the occasions of the next days, and of missed days. Runs beside the ticks, never before them.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::scheduler::{Scheduler, TickError};
+use super::scheduler::{Result, Scheduler, Tick};
 use crate::store::{BUCKETS, PageRequest, PlanPage, PlanStep};
 use crate::telemetry::chain;
 
-/// Occasions per transaction: few enough that an edit which waits for it does not notice.
+/// Occasions per transaction: few enough that an edit that waits for it is not delayed.
 const PAGE: u32 = 1000;
-/// Users that could not be read, tried again in one round.
 const UNREADABLE: u32 = 500;
 /// Rounds over the buckets of a day that writers hold.
 const ROUNDS: usize = 5;
 /// Days that were missed for longer than this are not planned any more.
 const LONGEST_GAP: Days = Days::new(366);
-/// Between two rounds, if nothing was left undone.
+/// Between two rounds, if everything is planned.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// And where another process is planning, or a writer holds users.
+/// Between two rounds where another process is planning, or a writer holds users.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What a round of planning did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Planned {
-    /// New pending events.
-    pub(super) planned: u64,
-    /// New events that are skipped from the start.
-    pub(super) skipped: u64,
-    /// Whether everything is planned that can be.
-    pub(super) complete: bool,
-}
-
-impl Planned {
-    fn add(&mut self, page: &PlanPage) {
-        self.planned += page.planned;
-        self.skipped += page.skipped;
-    }
-}
-
 impl Scheduler {
-    /// Plans until `token` is cancelled.
-    pub(super) async fn run_planner(&self, token: &CancellationToken) {
+    pub(super) async fn run_planner(&self) {
         loop {
-            let planned = Box::pin(async {
-                let now = self.clock.reading();
-                self.check_clock(now).await?;
-                self.plan(now).await
-            });
-            let Some(planned) = token.run_until_cancelled(planned).await else {
-                return;
+            let now = self.clock.reading();
+            let planned = match self.check_clock(now).await {
+                Ok(()) => self.plan(now, &mut Tick::default()).await,
+                Err(error) => Err(error),
             };
             self.plan_beat.turn();
             let pause = match planned {
-                Ok(Planned { complete: true, .. }) => INTERVAL,
-                Ok(_) => RETRY,
+                Ok(true) => INTERVAL,
+                Ok(false) => RETRY,
                 Err(error) => {
                     tracing::error!(error = chain(&error), "planning failed");
                     RETRY * 5
                 }
             };
-            if token.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return;
-            }
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// Plans the local dates that are missing. A day costs what it has occasions; a round without a new day costs two look-ups.
-    pub(super) async fn plan(&self, now: DateTime<Utc>) -> Result<Planned, TickError> {
-        let (from, through) = self.window(now);
+    /// Plans the missing local dates; returns whether all are planned. A round without a new day costs two queries.
+    pub(super) async fn plan(&self, now: DateTime<Utc>, tick: &mut Tick) -> Result<bool> {
+        // The local dates that the plan must reach: some zone is a day ahead of UTC, some a day behind.
+        let from = (now - self.options.late_max).date_naive() - Days::new(1);
+        let through = (now + self.options.horizon).date_naive() + Days::new(1);
         let rules = self.schedule.rules();
-        let mut total = Planned { complete: true, ..Planned::default() };
+        let (before, mut complete) = (*tick, true);
         for day in self.store.days_to_plan(&rules, from, through).await? {
             if day < through - LONGEST_GAP {
                 tracing::warn!(%day, "day missed over a year ago is not planned");
@@ -80,22 +56,18 @@ impl Scheduler {
                 self.store.close_day(&rules, now, day).await?;
                 continue;
             }
-            total.complete &= self.plan_day(now, &rules, day, &mut total).await?;
+            complete &= self.plan_day(now, &rules, day, tick).await?;
         }
         let again = self.store.plan_unreadable(&self.schedule, now, UNREADABLE).await?;
         metrics::gauge!("bday_unreadable_users").set(again.unreadable.len() as f64);
-        total.add(&again);
+        tick.planned += again.planned;
+        tick.skipped += again.skipped;
         self.plan_beat.touch();
-        if total.planned + total.skipped > 0 {
-            tracing::info!(planned = total.planned, skipped = total.skipped, "events planned");
+        let (planned, skipped) = (tick.planned - before.planned, tick.skipped - before.skipped);
+        if planned + skipped > 0 {
+            tracing::info!(planned, skipped, "events planned");
         }
-        Ok(total)
-    }
-
-    /// The local dates that the plan must reach: some zone is a day ahead of UTC, some a day behind.
-    fn window(&self, now: DateTime<Utc>) -> (NaiveDate, NaiveDate) {
-        let day = Days::new(1);
-        ((now - self.options.late_max).date_naive() - day, (now + self.options.horizon).date_naive() + day)
+        Ok(complete)
     }
 
     /// Returns whether the day is planned, and closed.
@@ -104,88 +76,66 @@ impl Scheduler {
         now: DateTime<Utc>,
         rules: &str,
         day: NaiveDate,
-        total: &mut Planned,
-    ) -> Result<bool, TickError> {
+        tick: &mut Tick,
+    ) -> Result<bool> {
         self.store.open_day(rules, day).await?;
         // Most days have few users: one transaction over all buckets.
         let all = PageRequest { day, bucket: None, after: Uuid::nil(), limit: PAGE };
-        match self.plan_page(now, all, total).await? {
-            Step::Last => {
-                self.store.close_day(rules, now, day).await?;
-                return Ok(true);
-            }
-            Step::Elsewhere => return Ok(false),
-            Step::Busy | Step::Next(_) => {}
-        }
-        let mut left: Vec<i16> = (0..BUCKETS).collect();
+        let mut left: Vec<i16> = match self.plan_page(now, all, tick).await? {
+            PlanStep::Page(PlanPage { next: None, .. }) => Vec::new(),
+            PlanStep::Page(_) | PlanStep::Busy => (0..BUCKETS).collect(),
+            PlanStep::Elsewhere => return Ok(false),
+        };
         for _ in 0..ROUNDS {
             let mut busy = Vec::new();
             for bucket in left {
-                match self.plan_bucket(now, day, bucket, total).await? {
-                    Step::Busy => busy.push(bucket),
-                    Step::Elsewhere => return Ok(false),
-                    Step::Last | Step::Next(_) => {}
+                match self.plan_bucket(now, day, bucket, tick).await? {
+                    PlanStep::Page(_) => {}
+                    PlanStep::Busy => busy.push(bucket),
+                    PlanStep::Elsewhere => return Ok(false),
                 }
-            }
-            if busy.is_empty() {
-                self.store.close_day(rules, now, day).await?;
-                return Ok(true);
             }
             left = busy;
         }
-        tracing::warn!(%day, buckets = left.len(), "day not planned yet: writers hold its users");
-        Ok(false)
+        if !left.is_empty() {
+            tracing::warn!(%day, buckets = left.len(), "day not planned yet: writers hold its users");
+            return Ok(false);
+        }
+        self.store.close_day(rules, now, day).await?;
+        Ok(true)
     }
 
-    /// Plans the pages of one bucket.
     async fn plan_bucket(
         &self,
         now: DateTime<Utc>,
         day: NaiveDate,
         bucket: i16,
-        total: &mut Planned,
-    ) -> Result<Step, TickError> {
+        tick: &mut Tick,
+    ) -> Result<PlanStep> {
         let mut after = Uuid::nil();
         loop {
             let request = PageRequest { day, bucket: Some(bucket), after, limit: PAGE };
-            match self.plan_page(now, request, total).await? {
-                Step::Next(next) => after = next,
+            match self.plan_page(now, request, tick).await? {
+                PlanStep::Page(PlanPage { next: Some(next), .. }) => after = next,
                 ended => return Ok(ended),
             }
         }
     }
 
-    async fn plan_page(
-        &self,
-        now: DateTime<Utc>,
-        request: PageRequest,
-        total: &mut Planned,
-    ) -> Result<Step, TickError> {
-        let page = match self.store.plan_page(&self.schedule, now, request).await {
-            Ok(PlanStep::Page(page)) => page,
-            Ok(PlanStep::Busy) => return Ok(Step::Busy),
-            Ok(PlanStep::Elsewhere) => return Ok(Step::Elsewhere),
-            Err(error) if error.is_contention() => return Ok(Step::Busy),
-            Err(error) => return Err(error.into()),
+    async fn plan_page(&self, now: DateTime<Utc>, request: PageRequest, tick: &mut Tick) -> Result<PlanStep> {
+        let step = match self.store.plan_page(&self.schedule, now, request).await {
+            Err(error) if error.is_contention() => PlanStep::Busy,
+            step => step?,
         };
-        self.plan_beat.touch();
-        if let Some((user_id, error)) = page.unreadable.first() {
-            let (day, users) = (request.day, page.unreadable.len());
-            tracing::error!(%day, users, %user_id, error, "unreadable users are not planned");
+        if let PlanStep::Page(page) = &step {
+            self.plan_beat.touch();
+            if let Some((user_id, error)) = page.unreadable.first() {
+                let (day, users) = (request.day, page.unreadable.len());
+                tracing::error!(%day, users, %user_id, error, "unreadable users are not planned");
+            }
+            tick.planned += page.planned;
+            tick.skipped += page.skipped;
         }
-        total.add(&page);
-        Ok(page.next.map_or(Step::Last, Step::Next))
+        Ok(step)
     }
-}
-
-/// What became of a page.
-enum Step {
-    /// There are more behind this user.
-    Next(Uuid),
-    /// It was the last.
-    Last,
-    /// A writer holds the bucket.
-    Busy,
-    /// Another process is planning.
-    Elsewhere,
 }

@@ -5,24 +5,21 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
 
-use super::scheduler::{Retention, Scheduler, TickError};
+use super::scheduler::{Result, Scheduler};
 use crate::telemetry::chain;
 
 /// A confirmed pack that no worker has taken for this long is sent again if the queue is empty.
 const LOST_AFTER: TimeDelta = TimeDelta::minutes(2);
-/// And after this long in any case: a second copy is harmless.
+/// It is sent again after this long in any case: a second copy is harmless.
 const LOST_ANYWAY_AFTER: TimeDelta = TimeDelta::hours(2);
-/// Packs sent again at once.
 const RESENT: usize = 1000;
-/// Rows deleted by one statement, and statements of one round.
 const BATCH: u32 = 1000;
 const BATCHES: usize = 20;
-/// Planned days are kept for this long.
 const PLANNED_DAYS: TimeDelta = TimeDelta::days(40);
 
 impl Scheduler {
-    /// Makes events pending whose lease expired, or dead after their last attempt. Costs one look at the leases.
-    pub(super) async fn expire_leases(&self, now: DateTime<Utc>) -> Result<(), TickError> {
+    /// Makes events with an expired lease pending, or dead after their last attempt. Costs one query where there are none.
+    pub(super) async fn expire_leases(&self, now: DateTime<Utc>) -> Result<()> {
         let spread = self.options.retry_spread;
         loop {
             let expired = self.store.expire_leases(now, self.options.max_attempts, spread).await?;
@@ -37,8 +34,8 @@ impl Scheduler {
         }
     }
 
-    /// Sends packs again that the queue must have lost: it was purged, or the messages expired.
-    pub(super) async fn resend_lost(&self, now: DateTime<Utc>) -> Result<(), TickError> {
+    /// Sends packs again that the queue has lost: it was purged, or the messages expired.
+    pub(super) async fn resend_lost(&self, now: DateTime<Utc>) -> Result<()> {
         if self.queue.is_outbox() {
             return Ok(());
         }
@@ -53,9 +50,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Deletes what is past its retention, a bounded part of it each time.
     pub(super) async fn forget_old(&self, now: DateTime<Utc>) {
-        let Retention { events, audit } = self.options.retention;
+        let (events, audit) = (self.options.keep_events, self.options.keep_audit);
         let forget = async {
             for _ in 0..BATCHES {
                 let deleted = self.store.forget_events(now - events, BATCH).await?;
@@ -63,7 +59,7 @@ impl Scheduler {
                 if deleted < u64::from(BATCH) {
                     break;
                 }
-                // A backlog of old rows must not take the database from the deliveries.
+                // A backlog of old rows must not slow the deliveries.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             self.store.forget_planned_days(now - PLANNED_DAYS).await?;

@@ -10,7 +10,7 @@ use bday::model::EventState::Pending;
 use bday::model::{AttemptOutcome, Reason};
 use bday::pipeline::channel::guard::Guard;
 use bday::pipeline::channel::signature::Signer;
-use bday::pipeline::channel::webhook::{Webhook, parse_url};
+use bday::pipeline::channel::webhook::Webhook;
 use bday::pipeline::channel::wire::{Options, Wire};
 use bday::pipeline::channel::{Channel as _, Greeting, Sent};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -65,7 +65,7 @@ fn options(guard: Guard) -> Options {
 }
 
 fn webhook(wire: Wire, url: &str) -> Webhook {
-    let (_, url) = watch::channel(parse_url(url, true).unwrap());
+    let (_, url) = watch::channel(url.parse().unwrap());
     Webhook::new(wire, url, Signer::default(), Arc::new(SystemClock))
 }
 

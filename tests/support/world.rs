@@ -10,7 +10,7 @@ use bday::dead_letters::DeadLetters;
 use bday::health::Beat;
 use bday::model::{EventState, Lease, NewUser};
 use bday::pipeline::channel::signature::Signer;
-use bday::pipeline::channel::webhook::{Webhook, parse_url};
+use bday::pipeline::channel::webhook::Webhook;
 use bday::pipeline::queue::Queue;
 use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::pipeline::scheduler::{Scheduler, Tick};
@@ -86,7 +86,7 @@ impl World {
 
     /// The same, on a clock of its own.
     pub(crate) fn pool_on(&self, clock: SharedClock, beat: Beat) -> Pool {
-        let (_, url) = watch::channel(parse_url(&self.receiver.url(), false).unwrap());
+        let (_, url) = watch::channel(self.receiver.url().parse().unwrap());
         let wire = app::wire(&self.config).unwrap();
         let webhook = Webhook::new(wire, url, Signer::default(), Arc::clone(&clock));
         let queue = Arc::clone(&self.queue);

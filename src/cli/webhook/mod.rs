@@ -1,5 +1,7 @@
 //! `bday webhook`
 
+mod examine;
+mod sample;
 mod secret;
 mod test;
 mod verify;

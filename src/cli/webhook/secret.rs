@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::output;
-use crate::pipeline::channel::signature;
+use crate::pipeline::channel::signature::PREFIX;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,11 +25,31 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let secret = signature::new_secret().context("the system gives no random bytes")?;
+    let secret = new_secret().context("the system gives no random bytes")?;
     if args.json {
         output::json(&serde_json::json!({ "secret": secret }))?;
     } else {
         println!("{secret}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn new_secret() -> Result<String, getrandom::Error> {
+    // The width of the hash.
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)?;
+    Ok(format!("{PREFIX}{}", STANDARD.encode(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::channel::signature::Secret;
+
+    #[test]
+    fn new_secrets_are_valid_and_differ() {
+        let (one, other) = (new_secret().expect("a secret"), new_secret().expect("a secret"));
+        assert_ne!(Secret::parse(&one), Secret::parse(&other));
+        assert!(Secret::parse(&one).is_ok());
+    }
 }

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::sample::{Exchange, Header};
 use super::{ConfigSource, output};
 use crate::app;
 use crate::clock::SharedClock;
-use crate::pipeline::channel::sample::{Exchange, Header};
-use crate::pipeline::channel::webhook::{self, Webhook};
+use crate::config::parse_url;
+use crate::pipeline::channel::webhook::Webhook;
 use crate::source::Sources;
 
 const EXAMPLES: &str = "\
@@ -39,7 +40,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
     let url = match &args.url {
         None => app::webhook_url(&config, &sources).await?,
         Some(place) => {
-            if let Some(Err(error)) = place.literal().map(|url| webhook::parse_url(url, allow_http)) {
+            if let Some(Err(error)) = place.literal().map(|url| parse_url(url, allow_http)) {
                 eprintln!("bday: --url {error}");
                 return Ok(ExitCode::from(2));
             }
@@ -47,8 +48,8 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
         }
     };
     let secrets = app::webhook_secrets(&config, &sources).await?;
-    let webhook = Webhook::new(wire, url.watch(), app::signer(&secrets), clock);
-    let exchange = webhook.send_sample().await;
+    let webhook = Webhook::new(wire, url.watch(), app::signer(&secrets), Arc::clone(&clock));
+    let exchange = Exchange::of_sample(&webhook, &*clock).await;
     if args.json {
         output::json(&exchange)?;
     } else {

@@ -8,10 +8,10 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
+use super::examine::{Claim, Examination, examine};
 use super::{ConfigSource, output};
 use crate::clock::SharedClock;
 use crate::pipeline::channel::signature::{self, Secret};
-use crate::pipeline::channel::verify::{self, Claim, Examination};
 use crate::source::{Reference, Sources};
 
 /// A greeting has a few hundred bytes.
@@ -70,7 +70,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
         .await
         .context("the body cannot be read from standard input")?;
     let claim = Claim { id: &args.id, timestamp: &args.timestamp, signature: &args.signature, body: &body };
-    let examination = verify::examine(&secrets, &claim, clock.now().timestamp(), args.tolerance_secs);
+    let examination = examine(&secrets, &claim, clock.now().timestamp(), args.tolerance_secs);
     if args.json {
         output::json(&as_json(&examination))?;
     } else {
@@ -127,19 +127,18 @@ fn show(examination: &Examination, secrets: usize) {
 }
 
 fn as_json(examination: &Examination) -> serde_json::Value {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
     let (signature, timestamp) = (&examination.signature, &examination.timestamp);
     json!({
         "verifies": examination.verifies(),
         "signature": {
             "ok": signature.is_ok(),
             "secret": signature.as_ref().ok().map(|n| n + 1),
-            "error": signature.as_ref().err().map(|error| text(error)),
+            "error": signature.as_ref().err(),
         },
         "timestamp": {
             "ok": timestamp.is_ok(),
             "ageSecs": timestamp.as_ref().ok(),
-            "error": timestamp.as_ref().err().map(|error| text(error)),
+            "error": timestamp.as_ref().err(),
         },
     })
 }

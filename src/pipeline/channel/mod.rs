@@ -1,14 +1,12 @@
 //! Deliver: from a greeting to a receiver, and how that went.
 //!
-//! A channel sends once. It neither retries nor remembers: when the next attempt comes, and whether, is the queue's
-//! matter. Today there is one channel, [`webhook`]; mail, SMS or Slack would be further ones behind [`Channel`].
+//! A channel sends once and keeps no state: the worker's record stage decides about retries. Today there is one channel, [`webhook`];
+//! mail, SMS or Slack would be further ones behind [`Channel`].
 
 mod excerpt;
 pub mod guard;
 mod message;
-pub mod sample;
 pub mod signature;
-pub mod verify;
 pub mod webhook;
 pub mod wire;
 
@@ -20,28 +18,31 @@ use uuid::Uuid;
 
 use crate::model::{AttemptOutcome, Reason};
 
-pub use excerpt::excerpt;
+pub(crate) use excerpt::excerpt;
 pub use message::{Messages, Template, TemplateError};
+
+/// The event of the sample that `bday webhook test` sends. Ids of real events begin with the time of their creation.
+pub(crate) const SAMPLE_EVENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0001);
 
 /// What is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting {
-    /// The same over all attempts, so that a receiver can drop a repeat.
+    /// The same in all attempts, so that a receiver can drop a repeat.
     pub event_id: Uuid,
-    /// Whom it is for.
+    /// The user who is greeted.
     pub user_id: Uuid,
     /// The text.
     pub message: String,
-    /// When it was due, UTC.
+    /// When it was due (UTC).
     pub due_at: DateTime<Utc>,
 }
 
 /// How one attempt went, and what that means for the next. The only place where answers are judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// For the record.
+    /// How it ended.
     pub outcome: AttemptOutcome,
-    /// What to do.
+    /// What follows.
     pub verdict: Verdict,
     /// The status of an HTTP answer.
     pub status: Option<u16>,
@@ -49,8 +50,7 @@ pub struct Sent {
     pub reason: Option<Reason>,
     /// The same in words, without secrets.
     pub error: Option<String>,
-    /// The first bytes of an answer that was no success, as safe text. For the record only, never for a log: it may hold
-    /// personal data.
+    /// The start of the body of an unsuccessful answer, as safe text. It may hold personal data, so it is stored and never logged.
     pub response: Option<String>,
 }
 
@@ -59,14 +59,14 @@ pub struct Sent {
 pub enum Verdict {
     /// Nothing more.
     Done,
-    /// Another attempt, not before this much time if the receiver named it.
+    /// Another attempt, after at least this time if the receiver named one.
     Retry(Option<Duration>),
     /// No further attempt.
     GiveUp,
 }
 
 impl Sent {
-    /// The receiver has it.
+    /// The receiver accepted it.
     #[must_use]
     pub fn delivered(status: u16) -> Self {
         Self {
@@ -79,9 +79,7 @@ impl Sent {
         }
     }
 
-    /// It did not work.
-    #[must_use]
-    pub fn failed(outcome: AttemptOutcome, verdict: Verdict, reason: Reason, error: String) -> Self {
+    pub(crate) fn failed(outcome: AttemptOutcome, verdict: Verdict, reason: Reason, error: String) -> Self {
         Self { outcome, verdict, status: None, reason: Some(reason), error: Some(error), response: None }
     }
 }

@@ -1,7 +1,7 @@
 //! The signature of a webhook, as Standard Webhooks defines it (<https://www.standardwebhooks.com>, symmetric, `v1`).
 //!
-//! `v1,` and the base64 of HMAC-SHA256 over `webhook-id`, `webhook-timestamp` and the body, joined by dots. The header holds
-//! one of them for each secret, so that a receiver can go over to a new one whenever it likes.
+//! `v1,` and the base64 of HMAC-SHA256 over `webhook-id`, `webhook-timestamp` and the body, joined by dots. The header holds a
+//! signature for each secret, so that a receiver can change to a new secret at any time.
 
 use std::fmt;
 
@@ -11,49 +11,35 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use tokio::sync::watch;
 
-/// What every secret begins with.
-pub const PREFIX: &str = "whsec_";
-/// What every signature of this kind begins with.
-pub(super) const VERSION: &str = "v1,";
-/// Of the key, in bytes, as the specification asks.
+pub(crate) const PREFIX: &str = "whsec_";
+pub(crate) const VERSION: &str = "v1,";
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-/// As many as the hash is wide.
-const NEW_KEY_BYTES: usize = 32;
-/// `v1,` and 32 bytes in base64.
-const SIGNATURE_LEN: usize = VERSION.len() + 44;
 /// A rotation needs two. Each makes the header 48 bytes longer.
-pub const MAX_SECRETS: usize = 4;
+pub(crate) const MAX_SECRETS: usize = 4;
 
-/// Why a text is no secret. Does not repeat it.
+/// Why a text is not a secret. Does not repeat the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SecretError {
-    /// There is none.
+pub(crate) enum SecretError {
     #[error("is empty")]
     Empty,
-    /// It is something else, or its beginning is missing.
     #[error("does not begin with {PREFIX}")]
     Prefix,
-    /// What follows is not readable.
     #[error("is not base64 (with its padding) behind {PREFIX}")]
     Base64,
-    /// Too short to be safe, or longer than receivers must take.
     #[error("holds {0} bytes; Standard Webhooks asks for 24 to 64")]
     Length(usize),
-    /// More than a rotation can need.
     #[error("has {0} secrets; {MAX_SECRETS} at the most")]
     Many(usize),
 }
 
-/// What a signature is made with: `whsec_` and the key in base64.
+/// A key to sign with, written as `whsec_` and the key in base64.
 pub struct Secret {
     key: SecretSlice<u8>,
-    /// Signs with it.
     webhook: standardwebhooks::Webhook,
 }
 
 impl Secret {
-    /// Reads one secret.
-    pub fn parse(text: &str) -> Result<Self, SecretError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, SecretError> {
         if text.is_empty() {
             return Err(SecretError::Empty);
         }
@@ -66,13 +52,8 @@ impl Secret {
         Ok(Self { key: key.into(), webhook })
     }
 
-    pub(super) fn key(&self) -> &SecretSlice<u8> {
-        &self.key
-    }
-
-    /// `v1,` and the MAC; none of a body that is no text, which ours always is. `timestamp` in seconds.
-    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
-        self.webhook.sign(id, timestamp, body).ok()
+    pub(crate) fn key(&self) -> &[u8] {
+        self.key.expose_secret()
     }
 }
 
@@ -82,15 +63,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// To see a rotation; both sides are our own.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.key.expose_secret() == other.key.expose_secret()
+        self.key() == other.key()
     }
 }
 
-/// Reads what one place holds: a secret, or several with blanks, line breaks or commas between them.
-pub fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
+/// Reads one secret, or several with blanks, line breaks or commas between them.
+pub(crate) fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
     let secrets = text
         .split([',', ' ', '\t', '\r', '\n'])
         .filter(|secret| !secret.is_empty())
@@ -103,46 +83,29 @@ pub fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
     }
 }
 
-/// A new secret, from the randomness of the system.
-pub fn new_secret() -> Result<String, getrandom::Error> {
-    let mut key = [0; NEW_KEY_BYTES];
-    getrandom::fill(&mut key)?;
-    Ok(format!("{PREFIX}{}", STANDARD.encode(key)))
-}
-
-/// Signs with every secret that holds at the moment.
+/// Signs with all current secrets; without any, requests are not signed.
 #[derive(Debug, Clone, Default)]
 pub struct Signer(Vec<watch::Receiver<Vec<Secret>>>);
 
 impl Signer {
-    /// Each place has a watch of its own. Without any, nothing is signed.
-    #[must_use]
-    pub fn new(places: Vec<watch::Receiver<Vec<Secret>>>) -> Self {
+    pub(crate) fn new(places: Vec<watch::Receiver<Vec<Secret>>>) -> Self {
         Self(places)
     }
 
-    /// How many signatures there are at the moment.
-    #[must_use]
-    pub fn secrets(&self) -> usize {
+    pub(crate) fn secrets(&self) -> usize {
         self.0.iter().map(|secrets| secrets.borrow().len()).sum()
     }
 
-    /// The header `webhook-signature`; none without a secret. `timestamp` in seconds, as the header beside it.
-    #[must_use]
-    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<HeaderValue> {
-        let mut header = String::new();
-        for place in &self.0 {
-            let secrets = place.borrow();
-            header.reserve(secrets.len() * (SIGNATURE_LEN + 1));
-            for signature in secrets.iter().filter_map(|secret| secret.sign(id, timestamp, body)) {
-                if !header.is_empty() {
-                    header.push(' ');
-                }
-                header.push_str(&signature);
-            }
-        }
-        // Base64, commas and blanks: always a header.
-        (!header.is_empty()).then(|| HeaderValue::try_from(header).ok()).flatten()
+    /// Returns the header `webhook-signature`; none without a secret. `timestamp` is in seconds.
+    pub(super) fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<HeaderValue> {
+        // An error means a body that is not UTF-8; ours always is.
+        let sign = |secret: &Secret| secret.webhook.sign(id, timestamp, body).ok();
+        let signatures: Vec<String> = self
+            .0
+            .iter()
+            .flat_map(|place| place.borrow().iter().filter_map(sign).collect::<Vec<_>>())
+            .collect();
+        (!signatures.is_empty()).then(|| HeaderValue::try_from(signatures.join(" ")).ok()).flatten()
     }
 }
 
@@ -165,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_what_others_make() {
+    fn a_signature_equals_that_of_openssl() {
         // printf 'msg_1.1700000000.{"message":"Hey, Björk"}' |
         //   openssl dgst -sha256 -mac HMAC -macopt hexkey:$(base64 -d <<< ${SECRET#whsec_} | xxd -p) -binary | base64
         assert_eq!(sign(&[FIRST]), "v1,7lspV0KQe3iusbe86ysTC7dY79kQviyk9u1Y18YxTm8=");
@@ -173,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_secret_signs_wherever_it_stands() {
+    fn every_secret_of_every_place_signs() {
         let both = format!("{} {}", sign(&[FIRST]), sign(&[SECOND]));
         assert_eq!(sign(&[FIRST, SECOND]), both);
         assert_eq!(sign(&[&format!(" {FIRST},\n{SECOND}\n")]), both);
@@ -182,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_refused_without_repeating_it() {
+    fn an_invalid_secret_is_refused_without_repeating_it() {
         let error = |text: &str| parse_secrets(text).expect_err("no secret");
         assert_eq!(error(" \n"), SecretError::Empty);
         assert_eq!(error("hunter2"), SecretError::Prefix);
@@ -195,12 +158,5 @@ mod tests {
             assert!(!shown.contains("hunter2") && !shown.contains("aHVud"), "{shown}");
         }
         assert_eq!(format!("{:?}", Secret::parse(FIRST)), "Ok(Secret(whsec_…))");
-    }
-
-    #[test]
-    fn a_new_secret_is_one_and_no_two_are_alike() {
-        let (one, other) = (new_secret().expect("a secret"), new_secret().expect("a secret"));
-        assert_ne!(Secret::parse(&one), Secret::parse(&other));
-        assert!(Secret::parse(&one).is_ok());
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::excerpt::MOST_BYTES;
 use super::signature::Signer;
-use super::wire::{Wire, WireError, stays_here};
+use super::wire::{Wire, WireError};
 use super::{Channel, Greeting, Sent, Verdict, excerpt};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
@@ -22,75 +22,35 @@ use crate::model::{AttemptOutcome, Reason};
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// An answer is read this far, so that the connection can serve again; what is in it does not matter. How one begins that
-/// is no 2xx is kept, for whoever looks for the cause.
+/// An answer is read this far, so that its connection can be reused.
 const MAX_ANSWER_BYTES: usize = 4096;
 
-/// Why a URL cannot be posted to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// There is none.
-    #[error("is empty")]
-    Empty,
-    /// It is no URL.
-    #[error("is not a URL ({0})")]
-    Invalid(String),
-    /// It is a URL of something else.
-    #[error("has the scheme {0:?}; it must be http or https")]
-    Scheme(String),
-    /// What is sent there could be read on the way.
-    #[error(
-        "is http:// to another machine, so names and birthdays would travel in clear: give an https:// URL, or, in a \
-         network of your own, set webhook.allow_http = true (BDAY__WEBHOOK__ALLOW_HTTP=true)"
-    )]
-    Plain,
-}
-
-/// Reads a webhook URL. The error does not repeat it: it may hold a secret. `allow_http` is for other machines than this.
-pub fn parse_url(text: &str, allow_http: bool) -> Result<Url, UrlError> {
-    if text.trim().is_empty() {
-        return Err(UrlError::Empty);
-    }
-    let url = Url::parse(text.trim()).map_err(|error| UrlError::Invalid(error.to_string()))?;
-    match url.scheme() {
-        "https" if url.has_host() => Ok(url),
-        "http" if url.has_host() && (allow_http || stays_here(&url)) => Ok(url),
-        "http" if url.has_host() => Err(UrlError::Plain),
-        scheme => Err(UrlError::Scheme(scheme.to_owned())),
-    }
-}
-
-/// The four keys of the contract, and no other.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Body<'a> {
+pub(crate) struct Body<'a> {
     message: Cow<'a, str>,
     user_id: Uuid,
     event_id: Uuid,
     timestamp: String,
 }
 
-/// Posts greetings to a URL, which is looked at anew for each of them.
+/// Posts greetings to a URL that may change while the process runs.
 #[derive(Debug)]
 pub struct Webhook {
-    pub(super) wire: Wire,
+    pub(crate) wire: Wire,
     url: watch::Receiver<Url>,
     signer: Signer,
-    pub(super) clock: SharedClock,
+    clock: SharedClock,
 }
 
 impl Webhook {
-    /// Posts over `wire`, signed by `signer`.
+    /// Posts through `wire`.
     #[must_use]
     pub fn new(wire: Wire, url: watch::Receiver<Url>, signer: Signer, clock: SharedClock) -> Self {
         Self { wire, url, signer, clock }
     }
 
-    /// The request for `greeting`, as it goes out now.
-    ///
-    /// # Errors
-    /// It cannot be written; the verdict says what that means.
-    pub(super) fn request(&self, greeting: &Greeting) -> Result<Request, Box<Sent>> {
+    pub(crate) fn request(&self, greeting: &Greeting) -> Result<Request, Box<Sent>> {
         use AttemptOutcome::Failed;
         let body = Body {
             message: Cow::Borrowed(&greeting.message),
@@ -115,23 +75,22 @@ impl Webhook {
     fn headers(&self, event_id: Uuid, body: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-        let id = &*event_id.hyphenated().encode_lower(&mut id);
-        if let Ok(id) = HeaderValue::from_str(id) {
+        let id = event_id.to_string();
+        if let Ok(id) = HeaderValue::from_str(&id) {
             headers.insert(WEBHOOK_ID, id);
         }
         let timestamp = self.clock.now().timestamp();
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
-        if let Some(signature) = self.signer.sign(id, timestamp, body) {
+        if let Some(signature) = self.signer.sign(&id, timestamp, body) {
             headers.insert(WEBHOOK_SIGNATURE, signature);
         }
         headers
     }
 
-    pub(super) fn judge_error(&self, error: &WireError) -> Sent {
+    pub(crate) fn judge_error(&self, error: &WireError) -> Sent {
         use AttemptOutcome::{Failed, Unknown};
         let error = match error {
-            // The configuration may be put right, or the name point elsewhere: so it goes again.
+            // The configuration or the DNS may be corrected, so this is retried.
             WireError::Refused(refused) => {
                 let text = refused.to_string();
                 return Sent::failed(Failed, Verdict::Retry(None), Reason::AddressRefused, text);
@@ -150,7 +109,7 @@ impl Webhook {
         Sent::failed(outcome, Verdict::Retry(None), reason, text)
     }
 
-    pub(super) fn judge_answer(&self, response: &Response) -> Sent {
+    pub(crate) fn judge_answer(&self, response: &Response) -> Sent {
         let status = response.status();
         if status.is_success() {
             return Sent::delivered(status.as_u16());
@@ -176,7 +135,7 @@ impl Channel for Webhook {
         match self.wire.send(request).await {
             Ok(response) => {
                 let mut sent = self.judge_answer(&response);
-                // The status has decided. The rest is read only to free the connection, and for the record.
+                // The status decides. The body is read to free the connection, and for the record.
                 let keep = if sent.verdict == Verdict::Done { 0 } else { MOST_BYTES };
                 let kept = drain(response, keep).await;
                 sent.response = (!kept.is_empty()).then(|| excerpt(&kept));
@@ -187,7 +146,7 @@ impl Channel for Webhook {
     }
 }
 
-/// Reads an answer to its end, or for long enough; gives its first bytes, up to `keep`.
+/// Reads an answer up to [`MAX_ANSWER_BYTES`]; returns its first bytes, up to `keep`.
 async fn drain(mut response: Response, keep: usize) -> Vec<u8> {
     let (mut read, mut kept) = (0, Vec::new());
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -200,7 +159,6 @@ async fn drain(mut response: Response, keep: usize) -> Vec<u8> {
     kept
 }
 
-/// What a `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date.
 fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u32>() {
         return Some(Duration::from_secs(seconds.into()));
@@ -209,38 +167,14 @@ fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     Some((at.with_timezone(&Utc) - now).to_std().unwrap_or_default())
 }
 
-/// The last in the chain says what really happened; the first repeats the URL.
 fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if error.source().is_none() { "no further reason given".to_owned() } else { cause.to_string() }
+    let last = std::iter::successors(error.source(), |&cause| cause.source()).last();
+    last.map_or_else(|| "no further reason given".to_owned(), ToString::to_string)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_that_is_none_is_refused_without_repeating_it() {
-        let parse = |text| parse_url(text, false);
-        assert_eq!(parse("  "), Err(UrlError::Empty));
-        assert!(matches!(parse("example.org/hook"), Err(UrlError::Invalid(_))));
-        assert_eq!(parse("ftp://example.org"), Err(UrlError::Scheme("ftp".to_owned())));
-        assert!(parse("https://example.org/hook").is_ok());
-    }
-
-    #[test]
-    fn to_other_machines_http_must_be_allowed() {
-        for url in ["http://example.org/hook", "http://10.0.0.1/", "http://inbox:8025/"] {
-            assert_eq!(parse_url(url, false), Err(UrlError::Plain), "{url}");
-            assert!(parse_url(url, true).is_ok(), "{url}");
-        }
-        for url in ["http://127.0.0.1:8025/", "http://[::1]/", "http://localhost/x"] {
-            assert!(parse_url(url, false).is_ok(), "{url}");
-        }
-    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

@@ -1,22 +1,19 @@
 //! The message: a version, a pack and its event ids. Everything else is read from the database when the event is leased.
 
-use std::fmt::Write as _;
-
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The most events in a pack, and so in a message.
 pub(super) const MAX_EVENTS: usize = 100;
-/// More than any message of ours has.
 const MAX_BYTES: usize = 64 + MAX_EVENTS * 40;
 
 /// Why a message cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Longer than any of ours.
+    /// Longer than any of bday's.
     #[error("the message has {0} bytes; the limit is {MAX_BYTES}")]
     TooLong(usize),
-    /// Not the JSON that we write.
+    /// Not the JSON that bday writes.
     #[error("not a message of bday: {0}")]
     Malformed(String),
     /// Written by a later version.
@@ -38,10 +35,11 @@ struct Envelope {
     v: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
     v: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pack: Option<i64>,
     events: Vec<Uuid>,
 }
@@ -49,24 +47,12 @@ struct Body {
 /// The text of a message.
 #[must_use]
 pub fn encode(message: &Message) -> String {
-    let mut text = String::with_capacity(40 + message.event_ids.len() * 39);
-    text.push_str(r#"{"v":1,"#);
-    if let Some(pack) = message.pack {
-        // Writing to a string does not fail.
-        let _ = write!(text, r#""pack":{pack},"#);
-    }
-    text.push_str(r#""events":["#);
-    for (at, id) in message.event_ids.iter().enumerate() {
-        let _ = write!(text, r#"{}"{id}""#, if at == 0 { "" } else { "," });
-    }
-    text.push_str("]}");
-    text
+    let body = Body { v: 1, pack: message.pack, events: message.event_ids.clone() };
+    // Numbers and ids always serialize.
+    serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// Reads a message.
-///
-/// # Errors
-/// It is not one of ours: it would fail each time, so it belongs into the dead-letter queue.
+/// Reads a message. One that cannot be read would fail each time, so it belongs into the dead-letter queue.
 pub fn decode(body: &str) -> Result<Message, MessageError> {
     if body.len() > MAX_BYTES {
         return Err(MessageError::TooLong(body.len()));
@@ -103,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_foreign_message_is_named() {
+    fn every_kind_of_invalid_message_is_named() {
         for malformed in ["hello", r#"{"v":1}"#, r#"{"v":1,"events":[7]}"#, r#"{"v":1,"events":[]}"#] {
             assert!(matches!(decode(malformed), Err(MessageError::Malformed(_))), "{malformed}");
         }

@@ -1,12 +1,11 @@
 //! The queue: carries packs of event ids from schedulers to workers, at least once, in any order.
 //!
-//! PostgreSQL owns an event's life. Nothing depends on the queue's receive counts or on visibility: a message that is lost is
-//! sent again from the outbox, and one that is received twice finds its events leased. Two implementations keep this contract
-//! and pass one suite (`tests/all/queue.rs`): [`sqs`] and [`postgres`].
+//! Nothing depends on the queue's receive counts or on visibility: a lost message is sent again from the outbox, and one that is
+//! received twice finds its events leased. Two implementations keep this contract and pass one suite (`tests/all/queue.rs`): [`sqs`]
+//! and [`postgres`].
 
 mod message;
 pub mod postgres;
-mod settings;
 pub mod sqs;
 
 use std::time::Duration;
@@ -16,32 +15,31 @@ use uuid::Uuid;
 
 pub use crate::store::Pack;
 pub use message::{Message, MessageError, decode, encode};
-pub use settings::Settings;
 
-/// After so many receives without an ack SQS moves a message to the dead-letter queue: no worker could take it.
-pub const MAX_RECEIVES: u32 = 5;
+/// After this many receives without an ack, SQS moves a message to the dead-letter queue.
+pub(crate) const MAX_RECEIVES: u32 = 5;
 
-/// Why the queue did not do its work.
+/// Why a call to the queue failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// It does not exist.
     #[error("the queue {0:?} does not exist: create it, or set queue.create = true")]
     Missing(String),
-    /// It did not answer in time.
+    /// The deadline passed.
     #[error("the queue did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// It refused, or is unavailable. The text names no secret.
+    /// It refused, or is unavailable. The text holds no secret.
     #[error("the queue is unavailable: {0}")]
     Unavailable(String),
 }
 
-/// What a queue call returns.
+/// The result of a queue call.
 pub type Result<T, E = QueueError> = std::result::Result<T, E>;
 
-/// A message as it was received.
+/// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What acknowledges this receive.
+    /// Acknowledges this receive.
     pub receipt: Receipt,
     /// The message, or its text and what is wrong with it.
     pub message: Result<Message, (String, MessageError)>,
@@ -68,12 +66,12 @@ impl DeadLetter {
     }
 }
 
-/// A message in the dead-letter queue, as it was read.
+/// A message that was read from the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadMessage {
-    /// What deletes it.
+    /// Deletes it.
     pub receipt: Receipt,
-    /// The queue's own name for it.
+    /// The queue's own id.
     pub id: String,
     /// The text. It may come from another program.
     pub body: String,
@@ -90,6 +88,19 @@ pub struct Depth {
     pub in_flight: u64,
     /// In the dead-letter queue.
     pub dead_letters: u64,
+}
+
+/// How a queue is set up that another program may have created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a received message stays hidden unless the receive says otherwise, as bday's does.
+    pub visibility: Duration,
+    /// After how many receives a message becomes a dead letter; none: never.
+    pub max_receives: Option<u32>,
+    /// How long a message is kept.
+    pub retention: Duration,
+    /// How long a dead letter is kept, from when the message was first sent.
+    pub dead_letter_retention: Duration,
 }
 
 /// See the module.
@@ -115,8 +126,8 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
     /// Puts messages into the dead-letter queue; returns the positions of those that were confirmed.
     async fn send_dead_letters(&self, letters: &[DeadLetter]) -> Result<Vec<usize>>;
 
-    /// Reads up to `max` messages of the dead-letter queue behind `after`, the last one that this reader has seen. They stay
-    /// where they are, and may be hidden from other readers for `hidden`. Empty: there are no others at this moment.
+    /// Reads up to `max` messages of the dead-letter queue after `after`, the last one that this reader has read. They stay in the
+    /// queue, and may be hidden from other readers for `hidden`. Empty: there are no others at this moment.
     async fn dead_letters(
         &self,
         after: Option<&DeadMessage>,
@@ -124,16 +135,10 @@ pub trait Queue: std::fmt::Debug + Send + Sync + 'static {
         hidden: Duration,
     ) -> Result<Vec<DeadMessage>>;
 
-    /// Deletes messages of the dead-letter queue; returns how many.
-    ///
-    /// # Errors
-    /// The queue is unavailable; some may be deleted.
+    /// Deletes messages of the dead-letter queue; returns how many. After an error some may be deleted.
     async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64>;
 
-    /// Ends the hiding of messages of the dead-letter queue before its time: the alarm counts visible messages.
-    ///
-    /// # Errors
-    /// The queue is unavailable; then they become visible by themselves.
+    /// Makes messages of the dead-letter queue visible before their time: the alarm counts visible messages.
     async fn release_dead_letters(&self, _: &[Receipt]) -> Result<()> {
         Ok(())
     }

@@ -1,8 +1,6 @@
-//! The queue inside PostgreSQL, for installations without AWS: workers take packs from the outbox itself, and messages for the
-//! dead-letter queue stay there.
+//! The queue inside PostgreSQL, for installations without AWS: workers take packs from the outbox itself, and dead letters stay there.
 //!
-//! A waiting poll holds no connection. Packs claimed by this process are noticed at once, packs from elsewhere within
-//! [`POLL_INTERVAL`].
+//! A waiting poll holds no connection. Packs claimed by this process are received at once, others within [`POLL_INTERVAL`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +15,6 @@ use crate::clock::SharedClock;
 use crate::store::{Store, StoreError};
 use crate::telemetry::chain;
 
-/// How often a waiting poll reads.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The outbox as a queue.
@@ -30,20 +27,10 @@ pub struct PostgresQueue {
 }
 
 impl PostgresQueue {
-    /// A pack that was received is hidden from others for `visibility`.
+    /// Received packs are hidden from others for `visibility`.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, visibility: Duration) -> Self {
         Self { store, clock, visibility, claimed: Arc::default() }
-    }
-
-    async fn take(&self, max: usize) -> Result<Vec<Received>> {
-        let now = self.clock.now();
-        let packs = self.store.take_packs(now, now + self.visibility, max).await?;
-        let received = packs.into_iter().map(|pack| Received {
-            receipt: Receipt(pack.id.to_string()),
-            message: Ok(Message { pack: Some(pack.id), event_ids: pack.event_ids }),
-        });
-        Ok(received.collect())
     }
 }
 
@@ -69,17 +56,22 @@ impl Queue for PostgresQueue {
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
-        // The time that passes counts, not the reads: each of those takes as long as the database does.
+        // Counts time, not reads: a read of a slow database takes long.
         let mut over = std::pin::pin!(tokio::time::sleep(wait));
         loop {
             let claimed = self.claimed.notified();
-            let received = self.take(max).await?;
-            if !received.is_empty() || wait.is_zero() {
-                return Ok(received);
+            let now = self.clock.now();
+            let packs = self.store.take_packs(now, now + self.visibility, max).await?;
+            if !packs.is_empty() || wait.is_zero() {
+                let received = packs.into_iter().map(|pack| Received {
+                    receipt: Receipt(pack.id.to_string()),
+                    message: Ok(Message { pack: Some(pack.id), event_ids: pack.event_ids }),
+                });
+                return Ok(received.collect());
             }
             tokio::select! {
                 biased;
-                () = &mut over => return Ok(received),
+                () = &mut over => return Ok(Vec::new()),
                 _ = tokio::time::timeout(POLL_INTERVAL, claimed) => {}
             }
         }
@@ -94,7 +86,7 @@ impl Queue for PostgresQueue {
         Ok(Vec::new())
     }
 
-    /// Hides nothing: only operators read them. A read continues behind the last message.
+    /// Hides nothing: only operators read dead letters.
     async fn dead_letters(
         &self,
         after: Option<&DeadMessage>,

@@ -1,7 +1,5 @@
 //! Amazon SQS: a standard queue and its dead-letter queue.
 
-mod dead_letters;
-
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -9,9 +7,10 @@ use async_trait::async_trait;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_sqs::error::{BuildError, DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_sqs::types::{
-    DeleteMessageBatchRequestEntry, MessageAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry,
+    self, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageAttributeValue,
+    QueueAttributeName, SendMessageBatchRequestEntry,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -20,17 +19,20 @@ use super::{
     Result, Settings, decode, encode,
 };
 
-/// What SQS takes in one call.
 const BATCH: usize = 10;
-/// Calls of one batch operation that are under way at once.
 const CONCURRENT_CALLS: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The deadline of a call, its retries included; a long poll adds its wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// 14 days, the longest that SQS keeps a message.
 const RETENTION_SECS: &str = "1209600";
+/// A receive that does not wait asks only some of the servers, and may miss messages.
+const DEAD_LETTER_WAIT: Duration = Duration::from_secs(1);
+const REASON: &str = "reason";
 
-/// How a queue that we create is set up, and how it is read.
+type Attributes = HashMap<QueueAttributeName, String>;
+
+/// Which queue, and how it is read.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The queue's URL.
@@ -45,7 +47,7 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     client: Client,
-    /// The same without deadlines, which depend on the poll: an override in each call would build the client anew.
+    /// Without deadlines, which depend on the poll: an override in each call would build the client anew.
     polling: Client,
     options: Options,
 }
@@ -60,14 +62,13 @@ impl SqsQueue {
             .build();
         let shared = aws_config::defaults(aws_config::BehaviorVersion::latest())
             .timeout_config(timeouts)
-            // Bodies are a few kilobytes, and every call has a deadline.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .load()
             .await;
         Self::new(Client::new(&shared), options)
     }
 
-    /// Uses a client that is there.
+    /// Uses an existing client.
     #[must_use]
     pub fn new(client: Client, mut options: Options) -> Self {
         if options.dead_letter_url.is_empty() {
@@ -82,54 +83,86 @@ impl SqsQueue {
         Self { client, polling: Client::from_conf(polling), options }
     }
 
-    /// Sends one batch; returns the positions of the entries that were confirmed.
-    async fn send_batch(&self, url: &str, entries: Vec<(String, Option<&str>)>) -> Result<Vec<usize>> {
-        let mut call = self.client.send_message_batch().queue_url(url);
-        for (at, (body, reason)) in entries.into_iter().enumerate() {
-            // The position is the entry's id: two equal ids would have the whole batch refused.
-            let mut entry = SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body);
-            if let Some(reason) = reason {
-                let attribute =
-                    MessageAttributeValue::builder().data_type("String").string_value(reason).build();
-                entry = entry.message_attributes("reason", attribute.map_err(|error| invalid(&error))?);
+    /// Sends a message for each item; returns the positions of those that were confirmed. Fails only if none was.
+    async fn send_all<'a, T: Sync>(
+        &self,
+        url: &str,
+        items: &'a [T],
+        message: impl Fn(&'a T) -> (String, Option<&'a str>) + Sync,
+    ) -> Result<Vec<usize>> {
+        let answers = in_batches(items, |first, batch| {
+            // An entry's id is its position. Two equal ids would have the whole batch refused.
+            let entries = batch.iter().enumerate().map(|(at, item)| entry(first + at, message(item)));
+            let entries: Result<Vec<_>, BuildError> = entries.collect();
+            async move { self.send_batch(url, entries.map_err(|error| invalid(&error))?).await }
+        });
+        let (mut confirmed, mut refused) = (Vec::with_capacity(items.len()), None);
+        for answer in answers.await {
+            match answer {
+                Ok(positions) => confirmed.extend(positions),
+                Err(error) => refused = Some(error),
             }
-            call = call.entries(entry.build().map_err(|error| invalid(&error))?);
         }
+        match refused {
+            Some(error) if confirmed.is_empty() => return Err(error),
+            Some(error) => tracing::warn!(%error, "queue batch refused"),
+            None => {}
+        }
+        Ok(confirmed)
+    }
+
+    async fn send_batch(&self, url: &str, entries: Vec<SendMessageBatchRequestEntry>) -> Result<Vec<usize>> {
+        let call = self.client.send_message_batch().queue_url(url).set_entries(Some(entries));
         let answer = call.send().await.map_err(|error| self.refused(error))?;
         for failed in &answer.failed {
             tracing::warn!(code = failed.code, reason = failed.message, "queue entry refused");
         }
-        // An HTTP 200 can hold entries that failed: only what is listed as successful is confirmed.
+        // An HTTP 200 can hold entries that failed: only those listed as successful are confirmed.
         Ok(answer.successful.iter().filter_map(|entry| entry.id.parse().ok()).collect())
     }
 
-    /// Sends `entries` in batches, several at once; returns the positions of those that were confirmed.
-    async fn send_all(&self, url: &str, entries: Vec<(String, Option<&str>)>) -> Result<Vec<usize>> {
-        let all = entries.len();
-        let mut entries = entries.into_iter();
-        let batches: Vec<_> = (0..all)
-            .step_by(BATCH)
-            .map(|first| {
-                let batch = self.send_batch(url, entries.by_ref().take(BATCH).collect());
-                async move { (first, batch.await) }
-            })
-            .collect();
-        let mut answers = stream::iter(batches).buffer_unordered(CONCURRENT_CALLS);
-        let (mut confirmed, mut error) = (Vec::with_capacity(all), None);
-        while let Some((first, answer)) = answers.next().await {
-            match answer {
-                Ok(positions) => confirmed.extend(positions.into_iter().map(|at| first + at)),
-                Err(refused) => error = Some(refused),
-            }
+    async fn poll(
+        &self,
+        url: &str,
+        max: usize,
+        wait: Duration,
+        hidden: Duration,
+    ) -> Result<Vec<types::Message>> {
+        let call = self
+            .polling
+            .receive_message()
+            .queue_url(url)
+            .max_number_of_messages(max.min(BATCH) as i32)
+            .wait_time_seconds(wait.as_secs() as i32)
+            .visibility_timeout(hidden.as_secs() as i32)
+            .message_attribute_names(REASON)
+            .send();
+        let deadline = CALL_TIMEOUT + wait;
+        let answer = tokio::time::timeout(deadline, call).await.map_err(|_| QueueError::Timeout(deadline))?;
+        Ok(answer.map_err(|error| self.refused(error))?.messages.unwrap_or_default())
+    }
+
+    async fn delete(
+        &self,
+        url: &str,
+        receipts: &[Receipt],
+    ) -> Result<(u64, Vec<types::BatchResultErrorEntry>)> {
+        let entry = |(at, receipt): (usize, &Receipt)| {
+            DeleteMessageBatchRequestEntry::builder().id(at.to_string()).receipt_handle(&receipt.0).build()
+        };
+        let answers = in_batches(receipts, |_, batch| async move {
+            let entries: Result<Vec<_>, BuildError> = batch.iter().enumerate().map(entry).collect();
+            let entries = entries.map_err(|error| invalid(&error))?;
+            let call = self.client.delete_message_batch().queue_url(url).set_entries(Some(entries));
+            call.send().await.map_err(|error| self.refused(error))
+        });
+        let (mut deleted, mut failed) = (0, Vec::new());
+        for answer in answers.await {
+            let answer = answer?;
+            deleted += answer.successful.len() as u64;
+            failed.extend(answer.failed);
         }
-        match error {
-            Some(error) if confirmed.is_empty() => Err(error),
-            Some(error) => {
-                tracing::warn!(%error, "queue batch refused");
-                Ok(confirmed)
-            }
-            None => Ok(confirmed),
-        }
+        Ok((deleted, failed))
     }
 
     fn refused<E>(&self, error: E) -> QueueError
@@ -144,64 +177,45 @@ impl SqsQueue {
         }
     }
 
-    async fn create_one(&self, url: &str, attributes: HashMap<QueueAttributeName, String>) -> Result<()> {
+    async fn create_one(&self, url: &str, attributes: Attributes) -> Result<()> {
         let name = url.rsplit('/').next().unwrap_or_default();
-        self.client
-            .create_queue()
-            .queue_name(name)
-            .set_attributes(Some(attributes))
-            .send()
-            .await
-            .map_err(|error| self.refused(error))?;
+        let call = self.client.create_queue().queue_name(name).set_attributes(Some(attributes));
+        call.send().await.map_err(|error| self.refused(error))?;
         Ok(())
     }
 
-    async fn attributes(
-        &self,
-        url: &str,
-        names: &[QueueAttributeName],
-    ) -> Result<HashMap<QueueAttributeName, String>> {
-        let answer = self
-            .client
-            .get_queue_attributes()
-            .queue_url(url)
-            .set_attribute_names(Some(names.to_vec()))
-            .send()
-            .await
-            .map_err(|error| self.refused(error))?;
+    async fn attributes(&self, url: &str, names: &[QueueAttributeName]) -> Result<Attributes> {
+        let call = self.client.get_queue_attributes().queue_url(url);
+        let call = call.set_attribute_names(Some(names.to_vec()));
+        let answer = call.send().await.map_err(|error| self.refused(error))?;
         Ok(answer.attributes.unwrap_or_default())
     }
+}
 
-    /// Runs `call` over batches of ten, several at once, and gives the first error after all have ended.
-    async fn in_batches<'a, T: Sync, F>(
-        &'a self,
-        items: &'a [T],
-        call: impl Fn(&'a [T]) -> F + Send,
-    ) -> Result<()>
-    where
-        F: Future<Output = Result<()>> + Send + 'a,
-    {
-        stream::iter(items.chunks(BATCH).map(call).collect::<Vec<_>>())
-            .buffer_unordered(CONCURRENT_CALLS)
-            .fold(Ok(()), |all, one| std::future::ready(all.and(one)))
-            .await
+/// Runs `call` over batches of ten, with the position of their first item, several at once. Returns all results in any order.
+async fn in_batches<'a, T, R, F>(items: &'a [T], call: impl Fn(usize, &'a [T]) -> F) -> Vec<Result<R>>
+where
+    F: Future<Output = Result<R>>,
+{
+    let calls: Vec<F> =
+        items.chunks(BATCH).enumerate().map(|(number, batch)| call(number * BATCH, batch)).collect();
+    stream::iter(calls).buffer_unordered(CONCURRENT_CALLS).collect().await
+}
+
+fn entry(
+    at: usize,
+    (body, reason): (String, Option<&str>),
+) -> Result<SendMessageBatchRequestEntry, BuildError> {
+    let mut entry = SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body);
+    if let Some(reason) = reason {
+        let attribute = MessageAttributeValue::builder().data_type("String").string_value(reason).build()?;
+        entry = entry.message_attributes(REASON, attribute);
     }
+    entry.build()
 }
 
-fn invalid(error: &dyn std::fmt::Display) -> QueueError {
+fn invalid(error: &BuildError) -> QueueError {
     QueueError::Unavailable(error.to_string())
-}
-
-/// The entries of a call that deletes; their ids are their positions.
-fn deletions(receipts: &[Receipt]) -> Result<Vec<DeleteMessageBatchRequestEntry>> {
-    let entry = |(at, receipt): (usize, &Receipt)| {
-        DeleteMessageBatchRequestEntry::builder()
-            .id(at.to_string())
-            .receipt_handle(&receipt.0)
-            .build()
-            .map_err(|error| QueueError::Unavailable(error.to_string()))
-    };
-    receipts.iter().enumerate().map(entry).collect()
 }
 
 #[async_trait]
@@ -226,29 +240,17 @@ impl Queue for SqsQueue {
     }
 
     async fn send(&self, packs: &[Pack]) -> Result<Vec<i64>> {
-        let text = |pack: &Pack| {
+        let confirmed = self.send_all(&self.options.url, packs, |pack| {
             let message = Message { pack: Some(pack.id), event_ids: pack.event_ids.clone() };
             (encode(&message), None)
-        };
-        let confirmed = self.send_all(&self.options.url, packs.iter().map(text).collect()).await?;
+        });
+        let confirmed = confirmed.await?;
         Ok(confirmed.into_iter().filter_map(|at| Some(packs.get(at)?.id)).collect())
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
-        let call = self
-            .polling
-            .receive_message()
-            .queue_url(&self.options.url)
-            .max_number_of_messages(max.min(BATCH) as i32)
-            .wait_time_seconds(wait.as_secs() as i32)
-            .visibility_timeout(self.options.visibility.as_secs() as i32)
-            .send();
-        let deadline = CALL_TIMEOUT + wait;
-        let answer = tokio::time::timeout(deadline, call)
-            .await
-            .map_err(|_| QueueError::Timeout(deadline))?
-            .map_err(|error| self.refused(error))?;
-        let received = answer.messages.unwrap_or_default().into_iter().filter_map(|message| {
+        let messages = self.poll(&self.options.url, max, wait, self.options.visibility).await?;
+        let received = messages.into_iter().filter_map(|message| {
             let body = message.body.unwrap_or_default();
             Some(Received {
                 receipt: Receipt(message.receipt_handle?),
@@ -259,21 +261,16 @@ impl Queue for SqsQueue {
     }
 
     async fn ack(&self, receipts: &[Receipt]) -> Result<()> {
-        self.in_batches(receipts, async |batch| {
-            let call = self.client.delete_message_batch().queue_url(&self.options.url);
-            let call = call.set_entries(Some(deletions(batch)?));
-            let answer = call.send().await.map_err(|error| self.refused(error))?;
-            for failed in &answer.failed {
-                tracing::debug!(code = failed.code, "message not deleted");
-            }
-            Ok(())
-        })
-        .await
+        let (_, failed) = self.delete(&self.options.url, receipts).await?;
+        for failed in failed {
+            tracing::debug!(code = failed.code, "message not deleted");
+        }
+        Ok(())
     }
 
     async fn send_dead_letters(&self, letters: &[DeadLetter]) -> Result<Vec<usize>> {
-        let entries = letters.iter().map(|letter| (letter.body.clone(), Some(letter.reason.as_str())));
-        self.send_all(&self.options.dead_letter_url, entries.collect()).await
+        let url = &self.options.dead_letter_url;
+        self.send_all(url, letters, |letter| (letter.body.clone(), Some(letter.reason.as_str()))).await
     }
 
     async fn dead_letters(
@@ -282,30 +279,52 @@ impl Queue for SqsQueue {
         max: usize,
         hidden: Duration,
     ) -> Result<Vec<DeadMessage>> {
-        self.read_dead_letters(max, hidden).await
+        let url = &self.options.dead_letter_url;
+        let calls = max.div_ceil(BATCH).clamp(1, CONCURRENT_CALLS);
+        // No more than was asked for: received messages are hidden from others.
+        let share = |call: usize| max.saturating_sub(call * BATCH).clamp(1, BATCH);
+        let polls = (0..calls).map(|call| self.poll(url, share(call), DEAD_LETTER_WAIT, hidden));
+        let found = futures_util::future::try_join_all(polls).await?;
+        Ok(found.into_iter().flatten().filter_map(dead_message).collect())
     }
 
     async fn delete_dead_letters(&self, receipts: &[Receipt]) -> Result<u64> {
-        self.delete_all_dead_letters(receipts).await
+        let (deleted, failed) = self.delete(&self.options.dead_letter_url, receipts).await?;
+        if let Some(first) = failed.first() {
+            tracing::warn!(code = first.code, messages = failed.len(), "dead letters not deleted");
+        }
+        Ok(deleted)
     }
 
     async fn release_dead_letters(&self, receipts: &[Receipt]) -> Result<()> {
-        self.release_all_dead_letters(receipts).await
+        let entry = |(at, receipt): (usize, &Receipt)| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(at.to_string())
+                .receipt_handle(&receipt.0)
+                .visibility_timeout(0)
+                .build()
+        };
+        let answers = in_batches(receipts, |_, batch| async move {
+            let entries: Result<Vec<_>, BuildError> = batch.iter().enumerate().map(entry).collect();
+            let entries = entries.map_err(|error| invalid(&error))?;
+            let call = self.client.change_message_visibility_batch().set_entries(Some(entries));
+            // Entries that fail inside the answer become visible by themselves.
+            let answer = call.queue_url(&self.options.dead_letter_url).send().await;
+            answer.map(drop).map_err(|error| self.refused(error))
+        });
+        answers.await.into_iter().collect()
     }
 
     async fn depth(&self) -> Result<Depth> {
         use QueueAttributeName::{
             ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesNotVisible as InFlight,
         };
-        let figure = |attributes: &HashMap<QueueAttributeName, String>, name: &QueueAttributeName| {
-            attributes.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
-        };
         let main = self.attributes(&self.options.url, &[Visible, InFlight]).await?;
         let dead = self.attributes(&self.options.dead_letter_url, &[Visible, InFlight]).await?;
         Ok(Depth {
-            visible: figure(&main, &Visible),
-            in_flight: figure(&main, &InFlight),
-            dead_letters: figure(&dead, &Visible) + figure(&dead, &InFlight),
+            visible: number(&main, &Visible),
+            in_flight: number(&main, &InFlight),
+            dead_letters: number(&dead, &Visible) + number(&dead, &InFlight),
         })
     }
 
@@ -314,20 +333,29 @@ impl Queue for SqsQueue {
         let wanted = [VisibilityTimeout, RedrivePolicy, MessageRetentionPeriod];
         let main = self.attributes(&self.options.url, &wanted).await?;
         let dead = self.attributes(&self.options.dead_letter_url, &[MessageRetentionPeriod]).await?;
-        let secs = |attributes: &HashMap<QueueAttributeName, String>, name: &QueueAttributeName| {
-            let text = attributes.get(name).and_then(|text| text.parse().ok());
-            Duration::from_secs(text.unwrap_or(0))
-        };
         Ok(Some(Settings {
-            visibility: secs(&main, &VisibilityTimeout),
+            visibility: Duration::from_secs(number(&main, &VisibilityTimeout)),
             max_receives: main.get(&RedrivePolicy).and_then(|policy| max_receives(policy)),
-            retention: secs(&main, &MessageRetentionPeriod),
-            dead_letter_retention: secs(&dead, &MessageRetentionPeriod),
+            retention: Duration::from_secs(number(&main, &MessageRetentionPeriod)),
+            dead_letter_retention: Duration::from_secs(number(&dead, &MessageRetentionPeriod)),
         }))
     }
 }
 
-/// Out of a redrive policy; the service writes the number as a text or as a number.
+fn dead_message(message: types::Message) -> Option<DeadMessage> {
+    let attributes = message.message_attributes.unwrap_or_default();
+    Some(DeadMessage {
+        receipt: Receipt(message.receipt_handle?),
+        id: message.message_id.unwrap_or_default(),
+        body: message.body.unwrap_or_default(),
+        reason: attributes.get(REASON).and_then(|attribute| attribute.string_value.clone()),
+    })
+}
+
+fn number(attributes: &Attributes, name: &QueueAttributeName) -> u64 {
+    attributes.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 fn max_receives(policy: &str) -> Option<u32> {
     let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
     let count = &policy["maxReceiveCount"];

@@ -1,37 +1,27 @@
-//! Batches: what gathers in front of a stage becomes one statement, which costs nearly the same for one row as for a hundred.
+//! Batches: items that gather before a stage become one statement, which costs nearly the same for one row as for a hundred.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 
-/// How many messages or outcomes one statement takes.
+/// The most events, packs or outcomes of one statement.
 pub(super) const STATEMENT_BATCH: usize = 512;
 
-/// The receiving end of a channel that several lanes take batches from.
 #[derive(Debug)]
 pub(super) struct Batches<T> {
-    receiver: Arc<Mutex<mpsc::Receiver<T>>>,
+    receiver: Mutex<mpsc::Receiver<T>>,
     patience: Duration,
-}
-
-impl<T> Clone for Batches<T> {
-    fn clone(&self) -> Self {
-        Self { receiver: Arc::clone(&self.receiver), patience: self.patience }
-    }
 }
 
 impl<T> Batches<T> {
     pub(super) fn new(receiver: mpsc::Receiver<T>, patience: Duration) -> Self {
-        Self { receiver: Arc::new(Mutex::new(receiver)), patience }
+        Self { receiver: Mutex::new(receiver), patience }
     }
 
-    /// Takes what has gathered, up to a statement's worth; none when the channel is closed and empty.
-    ///
-    /// Not to be dropped before it is ready: it may hold a batch that waits for company.
+    /// Takes a batch; none when the channel is closed and empty. Not cancel-safe: the future may hold items.
     pub(super) async fn next(&self) -> Option<Vec<T>> {
         let mut batch = Vec::new();
-        // Held while we wait, so that one batch grows, and not one in each lane.
+        // Held during the wait, so that one batch grows, and not one in each lane.
         let mut receiver = self.receiver.lock().await;
         if receiver.recv_many(&mut batch, STATEMENT_BATCH).await == 0 {
             return None;
@@ -63,7 +53,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_patience_a_batch_is_what_is_there() {
+    async fn without_patience_a_batch_is_the_waiting_items() {
         let (_sender, batches) = three_waiting(Duration::ZERO).await;
         assert_eq!(batches.next().now_or_never(), Some(Some(vec![0, 1, 2])));
     }
@@ -78,7 +68,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_behind_when_the_channel_closes() {
+    async fn a_closed_channel_is_emptied_first() {
         let (sender, batches) = three_waiting(Duration::from_millis(1)).await;
         drop(sender);
         assert_eq!(batches.next().await, Some(vec![0, 1, 2]));

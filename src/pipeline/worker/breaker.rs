@@ -11,10 +11,10 @@
 //!                     five failures in a row
 //! ```
 //!
-//! Suspect, an event is tried now and then, so that a receiver which is down costs few attempts before the breaker opens. Open,
-//! nothing is leased; after a pause, which doubles up to a minute, one event is tried. From its success on, each success admits
-//! two more events, until all places are in use again: a receiver that comes back is not overrun by the backlog. On the ramp a
-//! failure admits one more in its place, since a healthy receiver may fail for some; several in a row say that it is down again.
+//! Suspect, an event is tried now and then, so that a receiver that is down costs few attempts before the breaker opens. Open,
+//! nothing is leased; after a pause, which doubles up to a minute, one event is tried. From its success on, each success admits two
+//! more events, until all places are in use: a recovering receiver is not overrun by the backlog. On the ramp a failure admits one
+//! more in its place, since a healthy receiver may fail for some; several in a row mean that it is down again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,23 +24,19 @@ use tokio::sync::Notify;
 
 use crate::clock::SharedClock;
 
-/// The pause before the first probe.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// This many failures in a row on the ramp open the breaker again; fewer where fewer open it.
+/// This many failures in a row on the ramp open the breaker again, or `Options::failures` if that is less.
 const RELAPSE: u32 = 5;
 /// Between two events while the receiver is suspected to be down.
 const SUSPECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// When the breaker opens.
+/// The breaker opens after this many failures in a row (0: never), with no success for this long.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// So many attempts failed in a row; 0 switches the breaker off.
-    pub failures: u32,
-    /// And nothing succeeded for this long.
-    pub after: Duration,
+pub(crate) struct Options {
+    pub(crate) failures: u32,
+    pub(crate) after: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,31 +54,40 @@ enum State {
         until: Instant,
         pause: Duration,
     },
-    /// One message is on its way.
+    /// One event is tried.
     Probe {
         pause: Duration,
     },
-    /// So many more messages may be received.
+    /// `room` more events are admitted; `failures` are in a row.
     Ramp {
         room: usize,
         successes: usize,
-        /// In a row.
         failures: u32,
     },
 }
 
-/// See the module. Shared by all parts of a pool.
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Closed { .. } => "closed",
+            Self::Suspect { .. } => "suspect",
+            Self::Open { .. } => "open",
+            Self::Probe { .. } => "probing",
+            Self::Ramp { .. } => "ramping",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Breaker {
     state: Mutex<State>,
     changed: Notify,
     options: Options,
-    /// How many places there are: the ramp ends there.
     places: usize,
     clock: SharedClock,
 }
 
-/// What admits one message. Dropping it without an outcome gives the admission back.
+/// Admits one event. Dropped without an outcome, it gives the admission back.
 #[derive(Debug)]
 pub(super) struct Ticket {
     breaker: Arc<Breaker>,
@@ -90,7 +95,6 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Notes how the attempt went that this message was admitted for.
     pub(super) fn note(mut self, success: bool) {
         self.used = true;
         self.breaker.note(success);
@@ -111,74 +115,54 @@ impl Breaker {
         Self { state, changed: Notify::new(), options, places, clock }
     }
 
-    /// Waits until messages may be received, and gives a ticket for each, up to `most`. Tickets that are not needed are
-    /// to be dropped.
     pub(super) async fn admit(self: &Arc<Self>, most: usize) -> Vec<Ticket> {
-        loop {
-            // Registered before the look, so that no change in between is missed.
-            let changed = self.changed.notified();
-            let (admitted, wait) = self.look(most);
-            if admitted > 0 {
-                return self.tickets(admitted);
-            }
-            match wait {
-                Some(wait) => drop(tokio::time::timeout(wait, changed).await),
-                None => changed.await,
-            }
-        }
+        self.tickets(self.wait(most).await)
     }
 
     /// Waits until at least one event would be admitted, and admits none.
-    pub(super) async fn ready(self: &Arc<Self>) {
-        loop {
-            let changed = self.changed.notified();
-            let now = self.clock.monotonic();
-            let wait = match *self.lock() {
-                State::Closed { .. } | State::Ramp { room: 1.., .. } => return,
-                State::Suspect { next: at, .. } | State::Open { until: at, .. } if at <= now => return,
-                State::Suspect { next: at, .. } | State::Open { until: at, .. } => {
-                    Some(at.duration_since(now))
-                }
-                State::Ramp { .. } | State::Probe { .. } => None,
-            };
-            match wait {
-                Some(wait) => drop(tokio::time::timeout(wait, changed).await),
-                None => changed.await,
-            }
-        }
+    pub(super) async fn ready(&self) {
+        self.wait(0).await;
     }
 
     /// Returns tickets in any state, for a pool that empties the queue once and must not wait.
-    pub(super) fn bypass(self: &Arc<Self>, most: usize) -> Vec<Ticket> {
-        self.tickets(most)
-    }
-
-    fn tickets(self: &Arc<Self>, n: usize) -> Vec<Ticket> {
+    pub(super) fn tickets(self: &Arc<Self>, n: usize) -> Vec<Ticket> {
         (0..n).map(|_| Ticket { breaker: Arc::clone(self), used: false }).collect()
     }
 
-    fn look(&self, most: usize) -> (usize, Option<Duration>) {
-        let now = self.clock.monotonic();
-        let mut state = self.lock();
-        match *state {
-            State::Closed { .. } => (most, None),
-            State::Suspect { since, next } if next <= now => {
-                *state = State::Suspect { since, next: now + SUSPECT_PAUSE };
-                (1, None)
-            }
-            State::Suspect { next, .. } => (0, Some(next.duration_since(now))),
-            State::Open { until, pause } if until <= now => {
-                *state = State::Probe { pause };
-                (1, None)
-            }
-            State::Open { until, .. } => (0, Some(until.duration_since(now))),
-            State::Probe { .. } => (0, None),
-            State::Ramp { room, successes, failures } => {
-                let admitted = room.min(most);
-                *state = State::Ramp { room: room - admitted, successes, failures };
-                (admitted, None)
+    async fn wait(&self, most: usize) -> usize {
+        loop {
+            // Registered before the look, so that no change in between is missed.
+            let changed = self.changed.notified();
+            match self.look(most) {
+                Ok(admitted) => return admitted,
+                Err(wait) => drop(tokio::time::timeout(wait, changed).await),
             }
         }
+    }
+
+    /// Admits up to `most` events; an error is how long to wait for a change.
+    fn look(&self, most: usize) -> Result<usize, Duration> {
+        let now = self.clock.monotonic();
+        let mut state = self.lock();
+        let room = match *state {
+            State::Closed { .. } => usize::MAX,
+            State::Suspect { next: at, .. } | State::Open { until: at, .. } if at <= now => 1,
+            State::Suspect { next: at, .. } | State::Open { until: at, .. } => {
+                return Err(at.duration_since(now));
+            }
+            State::Ramp { room: room @ 1.., .. } => room,
+            State::Ramp { .. } | State::Probe { .. } => return Err(Duration::MAX),
+        };
+        let admitted = room.min(most);
+        if admitted > 0 {
+            match &mut *state {
+                State::Closed { .. } | State::Probe { .. } => {}
+                State::Suspect { next, .. } => *next = now + SUSPECT_PAUSE,
+                State::Open { pause, .. } => *state = State::Probe { pause: *pause },
+                State::Ramp { room, .. } => *room -= admitted,
+            }
+        }
+        Ok(admitted)
     }
 
     fn note(&self, success: bool) {
@@ -191,7 +175,6 @@ impl Breaker {
         self.tell(before, after);
     }
 
-    /// The state machine, without its surroundings.
     fn after(&self, state: State, success: bool, now: Instant) -> State {
         match (state, success) {
             (State::Closed { .. } | State::Suspect { .. }, true) => {
@@ -227,12 +210,11 @@ impl Breaker {
                     State::Ramp { room: room + 1, successes, failures }
                 }
             }
-            // The last of those that were under way when it opened.
+            // An attempt that began before the breaker opened.
             (State::Open { .. }, _) => state,
         }
     }
 
-    /// After a failure, the receiver having failed since `since`.
     fn suspected(&self, since: Instant, now: Instant, next: Instant) -> State {
         if now.duration_since(since) < self.options.after {
             return State::Suspect { since, next };
@@ -243,13 +225,11 @@ impl Breaker {
     fn give_back(&self) {
         let now = self.clock.monotonic();
         let mut state = self.lock();
-        match *state {
-            // There was no message to try with: the next poll may try at once.
-            State::Probe { pause } => *state = State::Open { until: now, pause },
-            State::Ramp { room, successes, failures } => {
-                *state = State::Ramp { room: room + 1, successes, failures }
-            }
-            State::Suspect { since, .. } => *state = State::Suspect { since, next: now },
+        match &mut *state {
+            // No event was tried: the next one may be tried at once.
+            State::Probe { pause } => *state = State::Open { until: now, pause: *pause },
+            State::Ramp { room, .. } => *room += 1,
+            State::Suspect { next, .. } => *next = now,
             State::Closed { .. } | State::Open { .. } => return,
         }
         drop(state);
@@ -257,16 +237,13 @@ impl Breaker {
     }
 
     fn tell(&self, before: State, after: State) {
+        let failures = self.options.failures;
         match (before, after) {
             (State::Closed { .. }, State::Suspect { .. }) => {
-                tracing::warn!(failures = self.options.failures, "breaker suspects the receiver to be down");
+                tracing::warn!(failures, "breaker suspects the receiver to be down");
             }
             (State::Closed { .. } | State::Suspect { .. }, State::Open { pause, .. }) => {
-                tracing::warn!(
-                    failures = self.options.failures,
-                    pause_secs = pause.as_secs(),
-                    "breaker opened"
-                );
+                tracing::warn!(failures, pause_secs = pause.as_secs(), "breaker opened");
             }
             (State::Ramp { .. }, State::Open { pause, .. }) => {
                 tracing::warn!(pause_secs = pause.as_secs(), "breaker opened again");
@@ -274,35 +251,22 @@ impl Breaker {
             (State::Probe { .. }, State::Open { pause, .. }) => {
                 tracing::warn!(pause_secs = pause.as_secs(), "breaker stays open: the probe failed");
             }
-            (State::Probe { .. }, State::Ramp { .. }) => {
-                tracing::info!("breaker ramping up");
-            }
-            (State::Ramp { .. }, State::Closed { .. }) => {
-                tracing::info!("breaker closed");
-            }
+            (State::Probe { .. }, State::Ramp { .. }) => tracing::info!("breaker ramping up"),
+            (State::Ramp { .. }, State::Closed { .. }) => tracing::info!("breaker closed"),
             _ => {}
         }
-        if std::mem::discriminant(&before) != std::mem::discriminant(&after) {
+        if before != after {
             gauge!("bday_breaker_open").set(match after {
                 State::Closed { .. } => 0.0,
                 State::Suspect { .. } | State::Ramp { .. } => 0.5,
                 State::Open { .. } | State::Probe { .. } => 1.0,
             });
-        }
-        if before != after {
             self.changed.notify_waiters();
         }
     }
 
-    /// For people.
     pub(super) fn state(&self) -> &'static str {
-        match *self.lock() {
-            State::Closed { .. } => "closed",
-            State::Suspect { .. } => "suspect",
-            State::Open { .. } => "open",
-            State::Probe { .. } => "probing",
-            State::Ramp { .. } => "ramping",
-        }
+        self.lock().name()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -12,12 +12,10 @@ use crate::clock::{Clock, MAX_SKEW};
 use crate::skew::Skew;
 use crate::telemetry::chain;
 
-/// How soon a pause, a wrong clock, or their end is noticed.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A database that does not answer within this time is taken for unavailable.
+/// A database that does not answer within this time counts as unavailable.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why the gate is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Unchecked,
@@ -27,11 +25,10 @@ enum State {
     WrongClock,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Gate {
     state: watch::Sender<State>,
-    /// The last pause that this process saw end, from and until (UTC).
+    /// The last pause that ended while this process ran, from and until (UTC).
     last_pause: Mutex<Option<(DateTime<Utc>, DateTime<Utc>)>>,
 }
 
@@ -42,13 +39,11 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Waits until events may be leased.
     pub(super) async fn opened(&self) {
-        // The sender lives as long as the pool.
         let _ = self.state.subscribe().wait_for(|state| *state == State::Open).await;
     }
 
-    /// The current instant, unless the machine's clock jumped since it was found right.
+    /// The current instant; none if the machine's clock jumped since its last check.
     pub(super) fn now(&self, clock: &dyn Clock) -> Option<DateTime<Utc>> {
         let now = clock.now();
         if (clock.reading() - now).abs() > MAX_SKEW {
@@ -58,7 +53,7 @@ impl Gate {
         Some(now)
     }
 
-    /// When an event could be sent whose lateness counts from `at`: not during a pause.
+    /// When an event could be sent whose lateness counts from `at`: after a pause that `at` is in.
     pub(super) fn sendable_at(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         match *self.last_pause.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((began, ended)) if began <= at && at < ended => ended,
@@ -85,7 +80,6 @@ impl Gate {
     }
 }
 
-/// Checks again and again whether events may be leased.
 pub(super) async fn run(shared: &Shared) {
     let mut paused_since = None;
     loop {
@@ -102,7 +96,7 @@ async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
     let (database, since) = match answer {
         Ok(Ok(answer)) => answer,
         failed => {
-            // Held back by what is unavailable is not stuck.
+            // Waiting for the database is not being stuck.
             shared.beat.turn();
             if let Ok(Err(error)) = failed {
                 tracing::debug!(error = chain(&error), "gate check failed");

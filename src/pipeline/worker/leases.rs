@@ -1,4 +1,4 @@
-//! The leases of this process, and the heartbeat that extends them: a row a batch, not one an event.
+//! The leases of this process, and the heartbeat that extends them. A lease is a row for a batch of events.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,29 +9,24 @@ use uuid::Uuid;
 use super::Shared;
 use crate::telemetry::chain;
 
-/// Extends happen this many times within a lease, so that two may fail, and the clocks of two processes may differ, before it
-/// expires.
+/// Extends within the time of a lease: some may fail, and the clocks of two processes may differ.
 const BEATS: u32 = 6;
 
 #[derive(Debug, Default)]
 struct Held {
-    /// Events whose outcome is not recorded yet, by lease.
     open: HashMap<Uuid, usize>,
-    /// Leases whose last outcome is recorded, to be deleted.
     finished: Vec<Uuid>,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Leases(Mutex<Held>);
 
 impl Leases {
-    /// A new lease of `events` events.
     pub(super) fn add(&self, id: Uuid, events: usize) {
         self.lock().open.insert(id, events);
     }
 
-    /// The outcome of one event of each of these leases is committed.
+    /// Notes that the outcome of one event of each of `leases` is committed.
     pub(super) fn recorded(&self, leases: impl Iterator<Item = Uuid>) {
         let mut held = self.lock();
         for id in leases {
@@ -45,17 +40,14 @@ impl Leases {
         }
     }
 
-    /// Leases to delete, which the caller takes over.
     pub(super) fn take_finished(&self) -> Vec<Uuid> {
         std::mem::take(&mut self.lock().finished)
     }
 
-    /// Leases that could not be deleted.
     pub(super) fn give_back(&self, finished: Vec<Uuid>) {
         self.lock().finished.extend(finished);
     }
 
-    /// A lease that was lost.
     pub(super) fn forget(&self, id: Uuid) {
         self.lock().open.remove(&id);
     }
@@ -69,7 +61,6 @@ impl Leases {
     }
 }
 
-/// Extends all leases, again and again.
 pub(super) async fn heartbeat(shared: &Shared) {
     loop {
         tokio::time::sleep(shared.options.visibility / BEATS).await;
@@ -81,7 +72,7 @@ pub(super) async fn heartbeat(shared: &Shared) {
     }
 }
 
-/// Extends these leases; returns whether all are still there. Where nothing is known, they are taken for lost.
+/// Extends leases; returns whether all are still held. After an error they count as lost.
 pub(super) async fn extend(shared: &Shared, ids: &[Uuid]) -> bool {
     let Some(now) = shared.gate.now(&*shared.clock) else {
         return false;
@@ -107,7 +98,7 @@ pub(super) async fn extend(shared: &Shared, ids: &[Uuid]) -> bool {
     kept.len() == ids.len()
 }
 
-/// Deletes the leases that have ended. Those that cannot be deleted expire, and hold no event.
+/// Deletes the finished leases. One that cannot be deleted expires, and holds no event.
 pub(super) async fn delete_finished(shared: &Shared) {
     let finished = shared.leases.take_finished();
     if finished.is_empty() {

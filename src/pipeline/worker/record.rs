@@ -1,6 +1,5 @@
 //! Record: a batch of outcomes in one statement, fenced by lease and attempt.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +11,14 @@ use uuid::Uuid;
 use super::{Batches, Finished, Shared, backoff};
 use crate::model::Reason;
 use crate::pipeline::channel::Verdict;
-use crate::store::{Delivery, Failure, NextStep, Recorded, StoreError};
+use crate::store::{Delivery, Failure, NextStep, Recorded, Result};
 use crate::telemetry::chain;
 
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(
     shared: Arc<Shared>,
-    finished: Batches<Finished>,
+    finished: Arc<Batches<Finished>>,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
     // Outcomes whose event another transaction holds.
@@ -46,7 +45,6 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Records a batch; returns the outcomes whose event is locked.
 async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken) -> Vec<Finished> {
     let now = shared.clock.now();
     let mut locked = Vec::new();
@@ -55,70 +53,67 @@ async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken)
     if !delivered.is_empty() {
         let outcomes = Outcomes::Delivered(delivered.iter().map(delivery).collect());
         if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
-            for finished in split(shared, delivered, &recorded, &mut locked) {
-                note_delivery(shared, &finished);
-            }
+            let note = |_, finished: &Finished| note_delivery(shared, finished);
+            end(shared, delivered, &recorded, &mut locked, note);
         }
     }
     if !failed.is_empty() {
-        let outcomes = Outcomes::Failed(failed.iter().map(|one| failure(shared, one, now)).collect());
+        let failures: Vec<Failure> = failed.iter().map(|one| failure(shared, one, now)).collect();
+        let outcomes = Outcomes::Failed(&failures);
         if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
-            let failures = outcomes.failures();
-            for finished in split(shared, failed, &recorded, &mut locked) {
-                if let Some(failure) = failures.get(&finished.lease.event_id) {
-                    note_failure(shared, &finished, failure, now);
-                }
-            }
+            let note = |at: usize, finished: &Finished| note_failure(shared, finished, &failures[at], now);
+            end(shared, failed, &recorded, &mut locked, note);
         }
     }
     locked
 }
 
-/// Takes the outcomes out whose event is locked, notes the others as ended, and returns those that were recorded.
-fn split(
+/// Ends the recorded and the lost outcomes of a batch, calls `note` with the position of each recorded one, and keeps the locked ones.
+fn end(
     shared: &Shared,
     batch: Vec<Finished>,
     recorded: &Recorded,
     locked: &mut Vec<Finished>,
-) -> Vec<Finished> {
-    let (mut held, ended): (Vec<Finished>, Vec<Finished>) =
-        batch.into_iter().partition(|one| recorded.locked.contains(&one.lease.event_id));
-    locked.append(&mut held);
-    shared.leases.recorded(ended.iter().map(|one| one.lease_id));
-    let (recorded, lost): (Vec<Finished>, Vec<Finished>) =
-        ended.into_iter().partition(|one| recorded.events.contains(&one.lease.event_id));
-    for one in lost {
-        counter!("bday_leases_lost_total").increment(1);
-        tracing::warn!(event_id = %one.lease.event_id, attempt = one.lease.attempt, "lease lost before the record");
+    note: impl Fn(usize, &Finished),
+) {
+    let mut leases = Vec::with_capacity(batch.len());
+    for (at, one) in batch.into_iter().enumerate() {
+        let event_id = one.lease.event_id;
+        if recorded.locked.contains(&event_id) {
+            locked.push(one);
+            continue;
+        }
+        leases.push(one.lease_id);
+        if recorded.events.contains(&event_id) {
+            note(at, &one);
+        } else {
+            counter!("bday_leases_lost_total").increment(1);
+            tracing::warn!(%event_id, attempt = one.lease.attempt, "lease lost before the record");
+        }
     }
-    recorded
+    shared.leases.recorded(leases.into_iter());
 }
 
-/// Outcomes of one kind, for one statement.
-enum Outcomes {
+enum Outcomes<'a> {
     Delivered(Vec<Delivery>),
-    Failed(Vec<Failure>),
+    Failed(&'a [Failure]),
 }
 
-impl Outcomes {
-    async fn write(&self, shared: &Shared, ended: &[Uuid]) -> Result<Recorded, StoreError> {
+impl Outcomes<'_> {
+    async fn write(&self, shared: &Shared, ended: &[Uuid]) -> Result<Recorded> {
         match self {
             Self::Delivered(deliveries) => shared.store.record_deliveries(deliveries, ended).await,
             Self::Failed(failures) => shared.store.record_failures(failures, ended).await,
         }
     }
-
-    fn failures(&self) -> HashMap<Uuid, &Failure> {
-        match self {
-            Self::Delivered(_) => HashMap::new(),
-            Self::Failed(failures) => failures.iter().map(|one| (one.event_id, one)).collect(),
-        }
-    }
 }
 
-/// Writes until it succeeds, as long as the process may live: requests that left must go on record. Meanwhile the heartbeat
-/// extends the leases. None: the process ends first.
-async fn until_recorded(shared: &Shared, hard: &CancellationToken, outcomes: &Outcomes) -> Option<Recorded> {
+/// Retries until the outcomes are recorded; meanwhile the heartbeat extends the leases. None: the process must end first.
+async fn until_recorded(
+    shared: &Shared,
+    hard: &CancellationToken,
+    outcomes: &Outcomes<'_>,
+) -> Option<Recorded> {
     loop {
         let ended = shared.leases.take_finished();
         match outcomes.write(shared, &ended).await {
@@ -128,7 +123,7 @@ async fn until_recorded(shared: &Shared, hard: &CancellationToken, outcomes: &Ou
             }
             Err(error) => {
                 shared.leases.give_back(ended);
-                // Nothing is stuck here but the database.
+                // Waiting for the database is not being stuck.
                 shared.beat.turn();
                 tracing::warn!(error = chain(&error), "recording failed");
             }
@@ -151,20 +146,17 @@ fn delivery(finished: &Finished) -> Delivery {
     }
 }
 
-/// The one place where a failed attempt decides what becomes of its event.
 fn failure(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Failure {
     let Finished { lease, lease_id, sent, started_at, finished_at } = finished;
     let reason = sent.reason.unwrap_or(Reason::Status);
-    let last = u32::try_from(lease.tries).unwrap_or(0) >= shared.options.max_attempts;
+    let tries = u32::try_from(lease.tries).unwrap_or(0);
     let next = match sent.verdict {
-        // A request that our own stop broke off says nothing of the receiver, so it is never the last.
+        // A request that this process broke off says nothing about the receiver, so it is never the last.
         _ if reason == Reason::Shutdown => NextStep::Retry(now),
-        Verdict::Done | Verdict::GiveUp => NextStep::Dead,
-        Verdict::Retry(_) if last => NextStep::Dead,
-        Verdict::Retry(asked) => {
-            let tries = u32::try_from(lease.tries).unwrap_or(1);
+        Verdict::Retry(asked) if tries < shared.options.max_attempts => {
             NextStep::Retry(now + backoff::wait(&shared.options.schedule, tries, asked, fastrand::f64()))
         }
+        Verdict::Retry(_) | Verdict::Done | Verdict::GiveUp => NextStep::Dead,
     };
     Failure {
         event_id: lease.event_id,
@@ -190,11 +182,10 @@ fn note_delivery(shared: &Shared, finished: &Finished) {
     shared.report.delivered(lateness);
 }
 
-/// Metrics, and a line for each attempt that failed. No names, no bodies.
+/// Writes metrics, and a log line without names and bodies.
 fn note_failure(shared: &Shared, finished: &Finished, failure: &Failure, now: DateTime<Utc>) {
     let (reason, user_id) = (failure.reason, finished.lease.user_id);
     counter!("bday_attempts_failed_total", "reason" => reason.as_str()).increment(1);
-    shared.report.failed();
     let retry_in_secs = match failure.next {
         NextStep::Retry(at) => Some((at - now).num_seconds()),
         NextStep::Dead => None,
@@ -210,9 +201,10 @@ fn note_failure(shared: &Shared, finished: &Finished, failure: &Failure, now: Da
         retry_in_secs,
         "attempt failed"
     );
-    if failure.next == NextStep::Dead {
+    let dead = failure.next == NextStep::Dead;
+    shared.report.failed(dead);
+    if dead {
         counter!("bday_events_dead_total", "reason" => reason.as_str()).increment(1);
-        shared.report.dead();
         tracing::warn!(event_id = %failure.event_id, %user_id, %reason, "event dead");
     }
 }

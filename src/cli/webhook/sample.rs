@@ -1,4 +1,4 @@
-//! One greeting that is clearly a test, and the whole exchange, for people to look at.
+//! One greeting that is clearly a test, and the whole exchange, for people to read.
 
 use std::net::SocketAddr;
 
@@ -7,59 +7,52 @@ use reqwest::{Request, StatusCode, Url};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::webhook::Webhook;
-use super::wire::AGENT;
-use super::{Greeting, Sent, Verdict};
+use crate::clock::Clock;
 use crate::config::redact_url;
 use crate::model::Reason;
+use crate::pipeline::channel::webhook::Webhook;
+use crate::pipeline::channel::wire::AGENT;
+use crate::pipeline::channel::{Greeting, SAMPLE_EVENT, Sent, Verdict};
 
-/// The event of every sample. No real one has it: the ids of real events begin with the time of their making.
-pub const SAMPLE_EVENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0001);
-/// The user of every sample.
-pub const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);
-/// What it says.
-pub const SAMPLE_MESSAGE: &str = "This is a test from bday: it is nobody's birthday";
-/// So much of an answer's head is shown.
+const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);
+const SAMPLE_MESSAGE: &str = "This is a test from bday: it is nobody's birthday";
+/// The most response headers that are shown.
 const MAX_HEADERS: usize = 50;
+/// The most characters of a header that are shown.
 const MAX_VALUE: usize = 300;
 
 /// What went over the wire.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Exchange {
-    /// Without what could be a secret.
-    pub url: String,
+pub(super) struct Exchange {
+    /// Redacted.
+    pub(super) url: String,
     /// Whether it was encrypted, with a certificate that was checked.
-    pub tls: bool,
-    /// As they went out.
-    pub request_headers: Vec<Header>,
-    /// As it went out.
-    pub body: String,
+    pub(super) tls: bool,
+    pub(super) request_headers: Vec<Header>,
+    pub(super) body: String,
     /// The address that answered.
-    pub address: Option<SocketAddr>,
-    /// The status of the answer.
-    pub status: Option<u16>,
-    /// The head of the answer.
-    pub response_headers: Vec<Header>,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) status: Option<u16>,
+    pub(super) response_headers: Vec<Header>,
     /// From the start of the request to the head of its answer, in milliseconds.
-    pub elapsed_ms: u64,
+    pub(super) elapsed_ms: u64,
     /// Whether a real greeting would count as delivered.
-    pub accepted: bool,
-    /// Whether a real greeting would be sent again.
-    pub again: bool,
-    /// Why it was not accepted.
-    pub reason: Option<Reason>,
-    /// The same in words.
-    pub error: Option<String>,
+    pub(super) accepted: bool,
+    /// Whether a real greeting would be retried.
+    pub(super) again: bool,
+    /// Why it was not accepted, as a code and in words.
+    pub(super) reason: Option<Reason>,
+    pub(super) error: Option<String>,
 }
 
-/// A line of a head, fit for a terminal.
-#[derive(Debug, Clone, Serialize)]
-pub struct Header {
+/// A header, fit for a terminal.
+#[derive(Debug, Serialize)]
+pub(super) struct Header {
     /// In lower case.
-    pub name: String,
-    /// What could be a secret is hidden.
-    pub value: String,
+    pub(super) name: String,
+    /// Hidden where it could be a secret.
+    pub(super) value: String,
 }
 
 impl Header {
@@ -68,7 +61,7 @@ impl Header {
             "[hidden]".to_owned()
         } else {
             let text = String::from_utf8_lossy(value.as_bytes());
-            // Whatever a terminal could take for a command is shown as an escape.
+            // Characters that a terminal could take for a command are shown as an escape.
             let text = text.chars().take(MAX_VALUE);
             text.flat_map(|c| {
                 let plain = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
@@ -81,42 +74,38 @@ impl Header {
     }
 }
 
-impl Webhook {
-    /// Sends one sample, as a greeting would be sent, and tells all about it.
-    pub async fn send_sample(&self) -> Exchange {
+impl Exchange {
+    /// Sends one sample through `webhook`, as a greeting would be sent.
+    pub(super) async fn of_sample(webhook: &Webhook, clock: &dyn Clock) -> Self {
         let greeting = Greeting {
             event_id: SAMPLE_EVENT,
             user_id: SAMPLE_USER,
             message: SAMPLE_MESSAGE.to_owned(),
-            due_at: self.clock.now(),
+            due_at: clock.now(),
         };
-        let request = match self.request(&greeting) {
+        let request = match webhook.request(&greeting) {
             Ok(request) => request,
-            Err(sent) => return Exchange::default().end(*sent),
+            Err(sent) => return Self::default().end(*sent),
         };
-        let mut exchange = Exchange::begin(&request);
-        let begun = self.clock.monotonic();
-        let sent = match self.wire.send(request).await {
+        let mut exchange = Self::begin(&request);
+        let begun = clock.monotonic();
+        let sent = match webhook.wire.send(request).await {
             Ok(response) => {
                 exchange.address = response.remote_addr();
                 let headers = response.headers().iter().take(MAX_HEADERS);
                 exchange.response_headers = headers.map(Header::new).collect();
-                self.judge_answer(&response)
+                webhook.judge_answer(&response)
             }
-            Err(error) => self.judge_error(&error),
+            Err(error) => webhook.judge_error(&error),
         };
-        let elapsed = self.clock.monotonic().duration_since(begun);
-        exchange.elapsed_ms = elapsed.as_millis() as u64;
+        exchange.elapsed_ms = clock.monotonic().duration_since(begun).as_millis() as u64;
         exchange.end(sent)
     }
-}
 
-impl Exchange {
     /// The status with its name, as `200 OK`.
-    #[must_use]
-    pub fn status_line(&self) -> Option<String> {
+    pub(super) fn status_line(&self) -> Option<String> {
         let status = StatusCode::from_u16(self.status?).ok()?;
-        // One without a name is shown as `299 <unknown status code>`.
+        // `StatusCode` shows one without a name as `299 <unknown status code>`.
         Some(match status.canonical_reason() {
             Some(name) => format!("{} {name}", status.as_u16()),
             None => status.as_str().to_owned(),
@@ -149,7 +138,7 @@ impl Exchange {
     }
 }
 
-/// What the client adds by itself when it sends.
+/// The headers that the client adds when it sends.
 fn added(url: &Url, length: usize) -> HeaderMap {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let host = format!("{}{port}", url.host_str().unwrap_or_default());
