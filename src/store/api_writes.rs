@@ -109,19 +109,18 @@ impl Store {
 
     /// Up to `limit` requests, the newest first.
     pub async fn api_writes(&self, filter: &ApiWriteFilter, limit: i64) -> Result<Vec<ApiWrite>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(
-                "SELECT id, at, token_id, token_name, method, path, target_id, host(remote) AS remote, status
-                 FROM api_writes
-                 WHERE ($1::timestamptz IS NULL OR at >= $1) AND ($2::text IS NULL OR token_name = $2)
-                 ORDER BY at DESC, id DESC LIMIT $3",
-            )
-            .bind(filter.since)
-            .bind(filter.token.as_deref())
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await?)
-        })
+        let sql =
+            "SELECT id, at, token_id, token_name, method, path, target_id, host(remote) AS remote, status
+            FROM api_writes
+            WHERE ($1::timestamptz IS NULL OR at >= $1) AND ($2::text IS NULL OR token_name = $2)
+            ORDER BY at DESC, id DESC LIMIT $3";
+        self.run(
+            sqlx::query_as(sql)
+                .bind(filter.since)
+                .bind(filter.token.as_deref())
+                .bind(limit)
+                .fetch_all(&self.pool),
+        )
         .await
     }
 

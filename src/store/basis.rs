@@ -83,12 +83,8 @@ type Pending = (DateTime<Utc>, Uuid, Uuid, DateTime<Utc>);
 impl Store {
     /// What pending events were computed with; none before the first scheduler.
     pub async fn planning_basis(&self) -> Result<Option<Basis>> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT zone_data, rules FROM planning_basis")
-                .fetch_optional(&self.pool)
-                .await?)
-        })
-        .await
+        self.run(sqlx::query_as("SELECT zone_data, rules FROM planning_basis").fetch_optional(&self.pool))
+            .await
     }
 
     /// Computes the next page of pending events again, unless that was done with `basis`. The place is noted with each page, so
@@ -135,12 +131,8 @@ impl Store {
 
     /// The zones in use, with the number of users in each.
     pub async fn zones_in_use(&self) -> Result<Vec<(String, i64)>> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT time_zone, count(*) FROM users GROUP BY time_zone ORDER BY time_zone")
-                .fetch_all(&self.pool)
-                .await?)
-        })
-        .await
+        let sql = "SELECT time_zone, count(*) FROM users GROUP BY time_zone ORDER BY time_zone";
+        self.run(sqlx::query_as(sql).fetch_all(&self.pool)).await
     }
 
     /// Local times by the *database's* zone data, for each pair of `time_zones` and `instants`. Zones that the database does not
@@ -150,20 +142,12 @@ impl Store {
         time_zones: &[&str],
         instants: &[DateTime<Utc>],
     ) -> Result<Vec<Reading>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(
-                // To ask for an unknown zone would be an error. Materialized, since it reads a directory.
-                "WITH known AS MATERIALIZED (
-                     SELECT name FROM pg_timezone_names WHERE name = ANY($1))
-                 SELECT s.time_zone, s.at, timezone(s.time_zone, s.at) AS local
-                 FROM unnest($1::text[], $2::timestamptz[]) AS s(time_zone, at) JOIN known ON known.name = s.time_zone",
-            )
-            .bind(time_zones)
-            .bind(instants)
-            .fetch_all(&self.pool)
-            .await?)
-        })
-        .await
+        // To ask for an unknown zone would be an error. Materialized, since it reads a directory.
+        let sql = "WITH known AS MATERIALIZED (
+                SELECT name FROM pg_timezone_names WHERE name = ANY($1))
+            SELECT s.time_zone, s.at, timezone(s.time_zone, s.at) AS local
+            FROM unnest($1::text[], $2::timestamptz[]) AS s(time_zone, at) JOIN known ON known.name = s.time_zone";
+        self.run(sqlx::query_as(sql).bind(time_zones).bind(instants).fetch_all(&self.pool)).await
     }
 }
 

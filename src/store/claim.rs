@@ -93,8 +93,8 @@ impl Store {
     pub async fn claim(&self, request: ClaimRequest<'_>, cursor: &mut ClaimCursor) -> Result<Claimed> {
         let (after_at, after_id) = cursor.0.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
         let rows: Vec<Row> = self
-            .in_time(async {
-                Ok(sqlx::query_as(CLAIM)
+            .run(
+                sqlx::query_as(CLAIM)
                     .bind(request.now)
                     .bind(request.kinds)
                     .bind(request.late_before)
@@ -103,9 +103,8 @@ impl Store {
                     .bind(after_id)
                     .bind(request.pack_limit as i64)
                     .bind(request.available_at)
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
+                    .fetch_all(&self.pool),
+            )
             .await?;
         let mut claimed = Claimed::default();
         for row in rows {
@@ -121,13 +120,7 @@ impl Store {
 
     /// When the next pending event may be claimed (UTC).
     pub async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar(
-                "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL",
-            )
-            .fetch_one(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL";
+        self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await
     }
 }

@@ -22,35 +22,20 @@ pub struct Pause {
 impl Store {
     /// The pause that holds, if one does.
     pub async fn pause(&self) -> Result<Option<Pause>> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT since, reason FROM pauses").fetch_optional(&self.pool).await?)
-        })
-        .await
+        self.run(sqlx::query_as("SELECT since, reason FROM pauses").fetch_optional(&self.pool)).await
     }
 
     /// The database's clock, for comparison only, and since when sending is paused (both UTC).
     pub async fn clock_and_pause(&self) -> Result<(DateTime<Utc>, Option<DateTime<Utc>>)> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT clock_timestamp(), (SELECT since FROM pauses)")
-                .fetch_one(&self.pool)
-                .await?)
-        })
-        .await
+        self.run(sqlx::query_as("SELECT clock_timestamp(), (SELECT since FROM pauses)").fetch_one(&self.pool))
+            .await
     }
 
     /// Pauses sending, in all processes, at once: nothing is leased from here on. What is in flight ends. Gives whether
     /// that is new; a pause that holds keeps its time and reason.
     pub async fn set_pause(&self, now: DateTime<Utc>, reason: &str) -> Result<bool> {
-        self.in_time(async {
-            let done =
-                sqlx::query("INSERT INTO pauses (since, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                    .bind(now)
-                    .bind(reason)
-                    .execute(&self.pool)
-                    .await?;
-            Ok(done.rows_affected() > 0)
-        })
-        .await
+        let sql = "INSERT INTO pauses (since, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        Ok(self.execute(sqlx::query(sql).bind(now).bind(reason)).await? > 0)
     }
 
     /// Ends the pause; gives whether there was one. What became due meanwhile obeys the late rule.

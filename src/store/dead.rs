@@ -127,13 +127,8 @@ impl Store {
 
     /// The events that messages in the dead-letter queue name; unknown ones are not among them.
     pub async fn letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<LetterEvent>> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)")
-                .bind(event_ids)
-                .fetch_all(&self.pool)
-                .await?)
-        })
-        .await
+        let sql = "SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)";
+        self.run(sqlx::query_as(sql).bind(event_ids).fetch_all(&self.pool)).await
     }
 }
 

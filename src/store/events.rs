@@ -122,19 +122,15 @@ impl Store {
 
     /// The attempts of one event, first to last.
     pub async fn attempts(&self, event: Uuid) -> Result<Vec<Attempt>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(ATTEMPTS).bind([event].as_slice()).fetch_all(&self.pool).await?)
-        })
-        .await
+        self.run(sqlx::query_as(ATTEMPTS).bind([event].as_slice()).fetch_all(&self.pool)).await
     }
 
     /// How many events there are in each state.
     pub async fn count_by_state(&self) -> Result<Vec<(EventState, i64)>> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT state, count(*) FROM events GROUP BY state ORDER BY state")
-                .fetch_all(&self.pool)
-                .await?)
-        })
+        self.run(
+            sqlx::query_as("SELECT state, count(*) FROM events GROUP BY state ORDER BY state")
+                .fetch_all(&self.pool),
+        )
         .await
     }
 }

@@ -93,8 +93,8 @@ impl Store {
     /// # Errors
     /// The database is unavailable. A lease that was written all the same is unknown to its worker, and expires.
     pub async fn lease(&self, request: LeaseRequest<'_>, event_ids: &[Uuid]) -> Result<Vec<Lease>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(LEASE)
+        self.run(
+            sqlx::query_as(LEASE)
                 .bind(event_ids)
                 .bind(request.kinds)
                 .bind(request.late_before)
@@ -102,9 +102,8 @@ impl Store {
                 .bind(request.holder)
                 .bind(request.until)
                 .bind(request.kinds_with_years)
-                .fetch_all(&self.pool)
-                .await?)
-        })
+                .fetch_all(&self.pool),
+        )
         .await
     }
 

@@ -32,7 +32,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions};
+use sqlx::query::Query;
 use sqlx::{Connection as _, PgPool, Postgres, SqlSafeStr, Transaction};
 use tokio::sync::OnceCell;
 
@@ -331,10 +332,7 @@ impl Store {
 
     /// What time the database has, UTC. For comparing only.
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool).await?)
-        })
-        .await
+        self.run(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool)).await
     }
 
     /// Whether the database answers, within `deadline`.
@@ -361,6 +359,16 @@ impl Store {
             Err(error) => Ok(Err(error)),
         };
         self.watched(answer.unwrap_or(Err(StoreError::Timeout(self.deadline)))).await
+    }
+
+    /// Runs a `statement` of [`Self::pool`].
+    async fn run<T>(&self, statement: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
+        self.in_time(async { Ok(statement.await?) }).await
+    }
+
+    /// Executes a `statement`; returns how many rows it wrote.
+    async fn execute(&self, statement: Query<'_, Postgres, PgArguments>) -> Result<u64> {
+        Ok(self.run(statement.execute(&self.pool)).await?.rows_affected())
     }
 
     /// Runs `work` on the pool until `deadline`. All that has a deadline of ours goes through here: a connection that is left

@@ -68,40 +68,22 @@ impl Store {
         from: NaiveDate,
         through: NaiveDate,
     ) -> Result<Vec<NaiveDate>> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar(
-                "SELECT d::date FROM generate_series(
-                     least($2, coalesce((SELECT max(local_date) + 1 FROM planned_days), $2))::timestamp,
-                     $3::date::timestamp, interval '1 day') AS d
-                 WHERE NOT EXISTS (SELECT FROM planned_days p
-                                   WHERE p.local_date = d::date AND p.rules = $1 AND p.planned_at IS NOT NULL)
-                 UNION
-                 SELECT local_date FROM planned_days GROUP BY local_date HAVING count(planned_at) = 0
-                 ORDER BY 1",
-            )
-            .bind(rules)
-            .bind(from)
-            .bind(through)
-            .fetch_all(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "SELECT d::date FROM generate_series(
+                least($2, coalesce((SELECT max(local_date) + 1 FROM planned_days), $2))::timestamp,
+                $3::date::timestamp, interval '1 day') AS d
+            WHERE NOT EXISTS (SELECT FROM planned_days p
+                              WHERE p.local_date = d::date AND p.rules = $1 AND p.planned_at IS NOT NULL)
+            UNION
+            SELECT local_date FROM planned_days GROUP BY local_date HAVING count(planned_at) = 0
+            ORDER BY 1";
+        self.run(sqlx::query_scalar(sql).bind(rules).bind(from).bind(through).fetch_all(&self.pool)).await
     }
 
     /// Opens `day`: from then on, every write of a user also plans that day. The planner waits for earlier writers bucket by
     /// bucket.
     pub async fn open_day(&self, rules: &str, day: NaiveDate) -> Result<()> {
-        self.in_time(async {
-            sqlx::query(
-                "INSERT INTO planned_days (local_date, rules) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            )
-            .bind(day)
-            .bind(rules)
-            .execute(&self.pool)
-            .await?;
-            Ok(())
-        })
-        .await
+        let sql = "INSERT INTO planned_days (local_date, rules) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        self.execute(sqlx::query(sql).bind(day).bind(rules)).await.map(drop)
     }
 
     /// Plans one page of the users whose day it is. The bucket stays locked until the page is committed: an edit waits, and then
@@ -161,16 +143,8 @@ impl Store {
     /// # Errors
     /// The database is unavailable; then the day is planned again.
     pub async fn close_day(&self, rules: &str, now: DateTime<Utc>, day: NaiveDate) -> Result<()> {
-        self.in_time(async {
-            sqlx::query("UPDATE planned_days SET planned_at = $1 WHERE (local_date, rules) = ($2, $3)")
-                .bind(now)
-                .bind(day)
-                .bind(rules)
-                .execute(&self.pool)
-                .await?;
-            Ok(())
-        })
-        .await
+        let sql = "UPDATE planned_days SET planned_at = $1 WHERE (local_date, rules) = ($2, $3)";
+        self.execute(sqlx::query(sql).bind(now).bind(day).bind(rules)).await.map(drop)
     }
 
     /// Tries a page of the users whom a planner could not read: those that can be read by now are planned.

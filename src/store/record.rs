@@ -162,8 +162,8 @@ impl Store {
         let (ids, leases) = (column(|one| one.event_id), column(|one| one.lease_id));
         let attempts: Vec<i16> = deliveries.iter().map(|one| one.attempt).collect();
         let recorded: Vec<Uuid> = self
-            .in_time(async {
-                Ok(sqlx::query_scalar(DELIVERED)
+            .run(
+                sqlx::query_scalar(DELIVERED)
                     .bind(&ids)
                     .bind(&leases)
                     .bind(&attempts)
@@ -176,9 +176,8 @@ impl Store {
                     .bind(deliveries.iter().map(|one| one.started_at).collect::<Vec<_>>())
                     .bind(deliveries.iter().map(|one| one.finished_at).collect::<Vec<_>>())
                     .bind(ended)
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
+                    .fetch_all(&self.pool),
+            )
             .await?;
         let mut result = self.recorded(recorded, &ids, &leases, &attempts).await?;
         if result.events.len() + result.locked.len() < deliveries.len() {
@@ -202,14 +201,7 @@ impl Store {
             return Ok(recorded);
         }
         let held: Vec<Uuid> = self
-            .in_time(async {
-                Ok(sqlx::query_scalar(STILL_HELD)
-                    .bind(ids)
-                    .bind(leases)
-                    .bind(attempts)
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
+            .run(sqlx::query_scalar(STILL_HELD).bind(ids).bind(leases).bind(attempts).fetch_all(&self.pool))
             .await?;
         let held = held.into_iter().filter(|id| !recorded.events.contains(id));
         recorded.locked = held.collect();
@@ -220,16 +212,15 @@ impl Store {
         if deliveries.is_empty() {
             return Ok(Vec::new());
         }
-        self.in_time(async {
-            Ok(sqlx::query_scalar(DELIVERED_LATE)
+        self.run(
+            sqlx::query_scalar(DELIVERED_LATE)
                 .bind(deliveries.iter().map(|one| one.event_id).collect::<Vec<_>>())
                 .bind(deliveries.iter().map(|one| one.attempt).collect::<Vec<_>>())
                 .bind(deliveries.iter().map(|one| one.status.map(|status| status as i16)).collect::<Vec<_>>())
                 .bind(deliveries.iter().map(|one| one.started_at).collect::<Vec<_>>())
                 .bind(deliveries.iter().map(|one| one.finished_at).collect::<Vec<_>>())
-                .fetch_all(&self.pool)
-                .await?)
-        })
+                .fetch_all(&self.pool),
+        )
         .await
     }
 
@@ -249,8 +240,8 @@ impl Store {
         let leases: Vec<Uuid> = failures.iter().map(|one| one.lease_id).collect();
         let attempts: Vec<i16> = failures.iter().map(|one| one.attempt).collect();
         let recorded: Vec<Uuid> = self
-            .in_time(async {
-                Ok(sqlx::query_scalar(FAILED)
+            .run(
+                sqlx::query_scalar(FAILED)
                     .bind(&ids)
                     .bind(&leases)
                     .bind(&attempts)
@@ -265,9 +256,8 @@ impl Store {
                     .bind(failures.iter().map(|one| one.finished_at).collect::<Vec<_>>())
                     .bind(failures.iter().map(next).collect::<Vec<_>>())
                     .bind(ended)
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
+                    .fetch_all(&self.pool),
+            )
             .await?;
         self.recorded(recorded, &ids, &leases, &attempts).await
     }

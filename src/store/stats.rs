@@ -31,45 +31,26 @@ impl Backlog {
 impl Store {
     /// The backlog at `now`. Reads due events, packs and leases; no other event.
     pub async fn backlog(&self, now: DateTime<Utc>) -> Result<Backlog> {
-        self.in_time(async {
-            Ok(sqlx::query_as(
-                "SELECT (SELECT count(*) FROM (
-                             SELECT FROM events WHERE next_attempt_at <= $1 ORDER BY next_attempt_at LIMIT $2) AS due) AS pending,
-                        p.queued, l.delivering,
-                        least((SELECT min(next_attempt_at) FROM events WHERE next_attempt_at <= $1), p.oldest_at) AS oldest_at
-                 FROM (SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint AS queued, min(created_at) AS oldest_at
-                       FROM outbox WHERE dead_letter IS NULL) AS p,
-                      (SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint AS delivering FROM leases) AS l",
-            )
-            .bind(now)
-            .bind(MOST_COUNTED)
-            .fetch_one(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "SELECT (SELECT count(*) FROM (
+                        SELECT FROM events WHERE next_attempt_at <= $1 ORDER BY next_attempt_at LIMIT $2) AS due) AS pending,
+                   p.queued, l.delivering,
+                   least((SELECT min(next_attempt_at) FROM events WHERE next_attempt_at <= $1), p.oldest_at) AS oldest_at
+            FROM (SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint AS queued, min(created_at) AS oldest_at
+                  FROM outbox WHERE dead_letter IS NULL) AS p,
+                 (SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint AS delivering FROM leases) AS l";
+        self.run(sqlx::query_as(sql).bind(now).bind(MOST_COUNTED).fetch_one(&self.pool)).await
     }
 
     /// Events in packs that no worker has leased yet.
     pub async fn queued(&self) -> Result<i64> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar(
-                "SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM outbox WHERE dead_letter IS NULL",
-            )
-            .fetch_one(&self.pool)
-            .await?)
-        })
-        .await
+        let sql =
+            "SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM outbox WHERE dead_letter IS NULL";
+        self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await
     }
 
     /// Whether this database has no table yet.
     pub async fn is_empty(&self) -> Result<bool> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar(
-                "SELECT NOT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))",
-            )
-            .fetch_one(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "SELECT NOT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))";
+        self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await
     }
 }

@@ -72,39 +72,25 @@ impl Store {
     ) -> Result<Expired> {
         let mut expired = Expired::default();
         let states: Vec<EventState> = self
-            .in_time(async {
-                Ok(sqlx::query_scalar(EXPIRE)
+            .run(
+                sqlx::query_scalar(EXPIRE)
                     .bind(now)
                     .bind(LEASES)
                     .bind(max_attempts as i32)
                     .bind(spread.as_secs_f64())
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
+                    .fetch_all(&self.pool),
+            )
             .await?;
         expired.dead = states.iter().filter(|state| **state == EventState::Dead).count() as u64;
         expired.requeued = states.len() as u64 - expired.dead;
-        self.in_time(async {
-            sqlx::query(FORGET_LEASES).bind(now).execute(&self.pool).await?;
-            Ok(())
-        })
-        .await?;
+        self.execute(sqlx::query(FORGET_LEASES).bind(now)).await.map(drop)?;
         Ok(expired)
     }
 
     /// Deletes a batch of events that finished before `before` (UTC), with their attempts. Returns how many.
     pub async fn forget_events(&self, before: DateTime<Utc>, limit: u32) -> Result<u64> {
         let bound = first_id_of(before);
-        self.in_time(async {
-            let done = sqlx::query(FORGET_EVENTS)
-                .bind(before)
-                .bind(i64::from(limit))
-                .bind(bound)
-                .execute(&self.pool)
-                .await?;
-            Ok(done.rows_affected())
-        })
-        .await
+        self.execute(sqlx::query(FORGET_EVENTS).bind(before).bind(i64::from(limit)).bind(bound)).await
     }
 
     /// Deletes the records of days that were planned for dates before `before`.

@@ -151,16 +151,8 @@ impl Store {
 
     /// Ends the live token of this name; gives whether there was one.
     pub async fn revoke_token(&self, now: DateTime<Utc>, name: &str) -> Result<bool> {
-        self.in_time(async {
-            let done =
-                sqlx::query("UPDATE api_tokens SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL")
-                    .bind(name)
-                    .bind(now)
-                    .execute(&self.pool)
-                    .await?;
-            Ok(done.rows_affected() > 0)
-        })
-        .await
+        let sql = "UPDATE api_tokens SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL";
+        Ok(self.execute(sqlx::query(sql).bind(name).bind(now)).await? > 0)
     }
 
     /// All tokens that there ever were, the newest first.
@@ -188,14 +180,7 @@ impl Store {
 
     /// Notes that a token was used.
     pub async fn note_token_use(&self, id: Uuid, now: DateTime<Utc>) -> Result<()> {
-        self.in_time(async {
-            sqlx::query("UPDATE api_tokens SET last_used_at = greatest(last_used_at, $2) WHERE id = $1")
-                .bind(id)
-                .bind(now)
-                .execute(&self.pool)
-                .await?;
-            Ok(())
-        })
-        .await
+        let sql = "UPDATE api_tokens SET last_used_at = greatest(last_used_at, $2) WHERE id = $1";
+        self.execute(sqlx::query(sql).bind(id).bind(now)).await.map(drop)
     }
 }
