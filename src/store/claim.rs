@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Pack, Result, Store};
 
-/// What a claim takes.
+/// The events that a claim takes.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimRequest<'a> {
     /// Events due at this instant or before (UTC).
@@ -23,11 +23,11 @@ pub struct ClaimRequest<'a> {
     pub available_at: DateTime<Utc>,
 }
 
-/// How far a pass has come, so that it meets each row once even where rows are skipped.
+/// The position of a pass, so that it reads each row once even where rows are skipped.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClaimCursor(Option<(DateTime<Utc>, Uuid)>);
 
-/// What a claim took.
+/// The result of a claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claimed {
     /// The packs, now in the outbox.
@@ -86,26 +86,20 @@ FROM (SELECT next_attempt_at, id FROM due ORDER BY next_attempt_at DESC, id DESC
 
 impl Store {
     /// Takes due events behind `cursor`, and moves it past them: those in time are queued and packed into the outbox, those
-    /// too late are skipped. Rows that another transaction holds are left for the next pass.
-    ///
-    /// # Errors
-    /// The database is unavailable; then nothing was taken, or the outbox has it.
+    /// too late are skipped. Rows that another transaction has locked are left for the next pass. After an error, either nothing
+    /// was taken, or it is in the outbox.
     pub async fn claim(&self, request: ClaimRequest<'_>, cursor: &mut ClaimCursor) -> Result<Claimed> {
         let (after_at, after_id) = cursor.0.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
-        let rows: Vec<Row> = self
-            .run(
-                sqlx::query_as(CLAIM)
-                    .bind(request.now)
-                    .bind(request.kinds)
-                    .bind(request.late_before)
-                    .bind(i64::from(request.limit))
-                    .bind(after_at)
-                    .bind(after_id)
-                    .bind(request.pack_limit as i64)
-                    .bind(request.available_at)
-                    .fetch_all(&self.pool),
-            )
-            .await?;
+        let rows = sqlx::query_as(CLAIM)
+            .bind(request.now)
+            .bind(request.kinds)
+            .bind(request.late_before)
+            .bind(i64::from(request.limit))
+            .bind(after_at)
+            .bind(after_id)
+            .bind(request.pack_limit as i64)
+            .bind(request.available_at);
+        let rows: Vec<Row> = self.run(rows.fetch_all(&self.pool)).await?;
         let mut claimed = Claimed::default();
         for row in rows {
             if let (Some(id), Some(event_ids)) = (row.id, row.event_ids) {
@@ -118,7 +112,7 @@ impl Store {
         Ok(claimed)
     }
 
-    /// When the next pending event may be claimed (UTC).
+    /// Returns when the next pending event may be claimed (UTC).
     pub async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>> {
         let sql = "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL";
         self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await

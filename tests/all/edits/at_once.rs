@@ -2,9 +2,7 @@
 
 use std::convert::Infallible;
 
-use bday::store::{
-    Deleted, Edited, PageRequest, PlanPage, PlanStep, Saved, StoreError, UserKey, UserRef, Written,
-};
+use bday::store::{Deleted, PageRequest, PlanPage, PlanStep, Saved, StoreError, UserKey, UserRef, Written};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -184,7 +182,7 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
         Ok::<_, Infallible>(new)
     });
     let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
-    let Edited::Done(second) = second.unwrap() else { panic!("it was not edited") };
+    let Saved::Changed(second) = second.unwrap() else { panic!("it was not edited") };
     assert_eq!(second.birth_date.to_string(), "1990-05-03");
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));
