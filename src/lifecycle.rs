@@ -71,7 +71,7 @@ impl Lifecycle {
         match &result {
             Ok(()) => tracing::info!(drain_secs = drain.as_secs(), "stopping: taking no new work"),
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "stopping: a part of the process died")
+                tracing::error!(error = format!("{error:#}"), "stopping: a part of the process died");
             }
         }
         let asked = result.is_ok();

@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::{Result, Store};
 
-/// The statuses of requests that write one user, as the API answers them.
 pub(super) const CREATED: i16 = 201;
 pub(super) const CHANGED: i16 = 200;
 pub(super) const DELETED: i16 = 204;
@@ -23,33 +22,23 @@ INSERT INTO api_writes AS w (id, at, token_id, token_name, method, path, target_
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::inet, $9)
 ON CONFLICT (id) DO UPDATE SET status = excluded.status, target_id = excluded.target_id WHERE w.status IS NULL";
 
-/// A request that writes, or was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiWrite {
-    /// The request id, as in its response and in the log.
     #[serde(rename = "requestId")]
     pub id: Uuid,
-    /// When it was received (UTC).
     pub at: DateTime<Utc>,
-    /// None: without a token.
     pub token_id: Option<Uuid>,
-    /// The token's name.
     pub token_name: Option<String>,
-    /// `POST`
     pub method: String,
-    /// As in the description of the API: `/v1/users/{id}`.
     pub path: String,
-    /// The user or event.
     pub target_id: Option<Uuid>,
-    /// The client.
     #[sqlx(try_from = "Option<String>")]
     pub remote: Remote,
     /// None: in flight, or the process ended before the request did.
     pub status: Option<i16>,
 }
 
-/// The address of a client, where it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Remote(pub Option<IpAddr>);
@@ -62,12 +51,9 @@ impl TryFrom<Option<String>> for Remote {
     }
 }
 
-/// Selects the requests of a list. All conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiWriteFilter {
-    /// At this instant or later (UTC).
     pub since: Option<DateTime<Utc>>,
-    /// With a token of this name.
     pub token: Option<String>,
 }
 
@@ -88,7 +74,6 @@ impl ApiWrite {
         Ok(())
     }
 
-    /// Adds the row to the transaction that writes the user `target`.
     pub(super) async fn insert(
         &self,
         transaction: &mut PgConnection,
@@ -107,7 +92,6 @@ impl Store {
         self.in_time(write.execute(&self.pool)).await
     }
 
-    /// Returns up to `limit` requests, the newest first.
     pub async fn api_writes(&self, filter: &ApiWriteFilter, limit: i64) -> Result<Vec<ApiWrite>> {
         let sql = "
             SELECT id, at, token_id, token_name, method, path, target_id, host(remote) AS remote, status
@@ -118,7 +102,6 @@ impl Store {
         self.run(writes.fetch_all(&self.pool)).await
     }
 
-    /// Deletes the requests from before `before`, in batches, up to the limit of one round.
     pub async fn forget_api_writes(&self, before: DateTime<Utc>) -> Result<()> {
         self.forget(
             before,

@@ -6,20 +6,14 @@ use uuid::Uuid;
 
 use super::{Pack, Result, Store};
 
-/// The events that a claim takes.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimRequest<'a> {
-    /// Events due at this instant or before (UTC).
     pub now: DateTime<Utc>,
-    /// The kinds that this process knows; it leaves the others alone.
     pub kinds: &'a [String],
     /// Events of any kind whose lateness counts from before this instant are skipped.
     pub late_before: DateTime<Utc>,
-    /// The most events to take.
     pub limit: u32,
-    /// The most events in a pack.
     pub pack_limit: usize,
-    /// When another process may send the packs (UTC).
     pub available_at: DateTime<Utc>,
 }
 
@@ -27,17 +21,13 @@ pub struct ClaimRequest<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClaimCursor(Option<(DateTime<Utc>, Uuid)>);
 
-/// The result of a claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claimed {
-    /// The packs, now in the outbox.
     pub packs: Vec<Pack>,
-    /// Events skipped because they are too late.
     pub skipped: u64,
 }
 
 impl Claimed {
-    /// Events in the packs.
     #[must_use]
     pub fn queued(&self) -> u64 {
         Pack::count_events(&self.packs)
@@ -55,7 +45,6 @@ struct Row {
 }
 
 /// A pack holds a sixteenth of what is taken, so that several workers share a small number of events, within the limit.
-///
 /// Here, in the lease and in the record, a locked row is updated by its place (`ctid`), which saves a look-up by key. A row that
 /// another transaction changed since this statement began is locked but not updated: here, its id in the pack is then dropped.
 const CLAIM: &str = "
@@ -112,7 +101,6 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Returns when the next pending event may be claimed (UTC).
     pub async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>> {
         let sql = "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL";
         self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await

@@ -7,81 +7,54 @@ use uuid::Uuid;
 use super::{EventCursor, Result, Store, column};
 use crate::model::{DeadEvent, EventState, Reason};
 
-/// Selects dead events. All conditions must hold; an empty one always holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadFilter {
-    /// Dead for one of these reasons.
     pub reasons: Vec<Reason>,
-    /// Of one of these kinds.
     pub kinds: Vec<String>,
-    /// Died at this instant or later (UTC).
     pub since: Option<DateTime<Utc>>,
-    /// Died before this instant (UTC).
     pub until: Option<DateTime<Utc>>,
-    /// One of these.
     pub ids: Vec<Uuid>,
     /// Also those that an earlier redrive has skipped because their day was over.
     pub day_over: bool,
 }
 
-/// The event of a message in the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LetterEvent {
-    /// The event.
     pub id: Uuid,
-    /// Its kind.
     pub kind: String,
-    /// Its state.
     pub state: EventState,
-    /// Why it ended.
     pub reason: Option<String>,
-    /// When it ended (UTC).
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// A dead event to redrive, and what decides whether it still can be sent.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Candidate {
-    /// The event.
     pub id: Uuid,
-    /// When it was due (UTC).
     pub due_at: DateTime<Utc>,
-    /// The date in the user's zone on which it was to be sent.
     pub local_date: NaiveDate,
     /// The user's zone; none: the user, or this date of the user, is deleted.
     pub time_zone: Option<String>,
 }
 
-/// The result of a redrive for one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Pending again.
     Redriven,
-    /// Skipped, with this reason.
     Skipped(Reason),
-    /// Cancelled, with this reason.
     Cancelled(Reason),
 }
 
-/// A page of a redrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedrivePage {
-    /// The events, with the result for each.
     pub fates: Vec<(Uuid, Fate)>,
     /// Messages to the dead-letter queue that were still in the outbox, and are deleted.
     pub letters: u64,
-    /// Where the next page begins; none after the last page.
     pub next: Option<EventCursor>,
 }
 
-/// The result of a cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It is cancelled.
     Done,
-    /// It is in this state, in which it cannot be cancelled.
     Refused(EventState),
-    /// There is no such event.
     Unknown,
 }
 
@@ -92,7 +65,6 @@ FROM events e LEFT JOIN LATERAL (
     SELECT status, response FROM ended_attempts WHERE event_id = e.id ORDER BY number DESC LIMIT 1) AS a ON true WHERE ";
 
 impl DeadFilter {
-    /// Adds the conditions to `query`, where the events are called `e`.
     fn push(&self, query: &mut QueryBuilder<Postgres>) {
         // The first is the index's.
         query.push("e.reason IS NOT NULL AND (e.state = 'dead'");
@@ -118,13 +90,11 @@ impl DeadFilter {
         }
     }
 
-    /// Whether it has no condition.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self { day_over: self.day_over, ..Self::default() }
     }
 
-    /// Applies the conditions to the event of a message, dead or not.
     #[must_use]
     pub fn holds_for(&self, letter: &LetterEvent) -> bool {
         let within = |at: DateTime<Utc>| {
@@ -150,7 +120,6 @@ impl Fate {
 }
 
 impl Store {
-    /// Returns up to `limit` dead events before `before`, the latest due first.
     pub async fn dead_events(
         &self,
         filter: &DeadFilter,
@@ -166,7 +135,6 @@ impl Store {
         self.run(query.build_query_as().fetch_all(&self.pool)).await
     }
 
-    /// Counts dead events.
     pub async fn count_dead(&self, filter: &DeadFilter) -> Result<u64> {
         let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM events e WHERE ");
         filter.push(&mut query);
@@ -181,11 +149,8 @@ impl Store {
     }
 
     /// Reads up to `limit` dead events past `after`, the earliest due first, and applies to each the decision of `judge`, in one
-    /// transaction. With `dry_run` nothing is changed.
-    ///
-    /// A redriven event is pending again under the same id, so with the same `webhook-id`. The attempts so far are stored, so that
-    /// the new ones are counted from there; lateness counts from `now`. Concurrent redrives wait for each other, and each event is
-    /// redriven by one of them.
+    /// transaction. A redriven event keeps its id, and so its `webhook-id`; its new attempts and its lateness count from `now`.
+    /// Concurrent redrives wait for each other, and each event is redriven by one of them.
     pub async fn redrive_page(
         &self,
         now: DateTime<Utc>,

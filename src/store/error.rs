@@ -3,52 +3,36 @@ use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 
-/// Why a store call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Invalid `database.url`.
     #[error("database.url cannot be used")]
     BadUrl(#[source] sqlx::Error),
-    /// The address or the password is unknown yet.
     #[error("the database's address or password could not be had yet")]
     NoLogin,
-    /// The database did not answer in time.
     #[error("the database did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// No connection.
     #[error("no connection to the database at {place}")]
-    Unreachable {
-        /// Its address.
-        place: String,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The database refused, or is unavailable.
+    Unreachable { place: String, source: std::io::Error },
     #[error("the database refused or is away")]
     Database(#[from] sqlx::Error),
-    /// A pooler distributes the transactions of one connection over several server connections.
     #[error(
         "a pooler in transaction mode answers at the database's address: it breaks prepared statements and session \
          settings; set its pool_mode to session, or connect to PostgreSQL itself"
     )]
     TransactionPooling,
-    /// The schema could not be brought up to date.
     #[error("the schema could not be migrated")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The schema lacks a migration of this version.
     #[error(
         "the database lacks migration {lacking} (its newest is {found}), which this binary needs: run `bday migrate`"
     )]
     Schema {
         /// The newest migration in the database; 0 for none.
         found: i64,
-        /// The first migration that the database lacks.
         lacking: i64,
     },
     /// Another transaction has written the users since they were read.
     #[error("the users were written concurrently by another transaction")]
     Overtaken,
-    /// This version cannot read a row.
     #[error("{0}")]
     Unreadable(String),
 }
@@ -71,7 +55,6 @@ impl StoreError {
         matches!(self, Self::Overtaken) || matches!(self.code().as_deref(), Some("40P01" | "40001" | "55P03"))
     }
 
-    /// Whether the lock timeout expired.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {
         self.code().as_deref() == Some("55P03")
@@ -83,7 +66,6 @@ impl StoreError {
         matches!(self.code().as_deref(), Some("28P01" | "28000"))
     }
 
-    /// The name of the violated constraint.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
         self.database()?.constraint()

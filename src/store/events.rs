@@ -1,4 +1,4 @@
-//! Events and their attempts, for reading.
+//! Events and their attempts.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, QueryBuilder};
@@ -17,35 +17,25 @@ pub(super) const COLUMNS: &str =
     "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, attempts, next_attempt_at,
             queued_at, finished_at, redriven_at FROM events";
 
-/// Selects the events of a list. All conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// In one of these states; empty means in any.
     pub states: Vec<EventState>,
-    /// Due at this instant or later (UTC).
     pub from: Option<DateTime<Utc>>,
-    /// Due before this instant (UTC).
     pub to: Option<DateTime<Utc>>,
-    /// Of this user, who may be deleted.
     pub user_id: Option<Uuid>,
 }
 
 /// The order of a list, by the instant at which events are due.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {
-    /// The earliest first.
     #[default]
     Ascending,
-    /// The latest first.
     Descending,
 }
 
-/// A position in a list of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventCursor {
-    /// When the last event so far was due (UTC).
     pub due_at: DateTime<Utc>,
-    /// Its id.
     pub id: Uuid,
 }
 
@@ -72,7 +62,6 @@ const GROUPS: [(&[EventState], &str); 4] = [
 ];
 
 impl Store {
-    /// Returns one event.
     pub async fn event(&self, id: Uuid) -> Result<Option<Event>> {
         let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
         query.push(" WHERE id = ").push_bind(id);
@@ -113,12 +102,10 @@ impl Store {
         self.run(query.build_query_as().fetch_all(&self.pool)).await
     }
 
-    /// Returns the attempts of one event, first to last.
     pub async fn attempts(&self, event: Uuid) -> Result<Vec<Attempt>> {
         self.run(sqlx::query_as(ATTEMPTS).bind([event].as_slice()).fetch_all(&self.pool)).await
     }
 
-    /// Counts the events in each state.
     pub async fn count_by_state(&self) -> Result<Vec<(EventState, i64)>> {
         self.run(
             sqlx::query_as("SELECT state, count(*) FROM events GROUP BY state ORDER BY state")
@@ -128,7 +115,6 @@ impl Store {
     }
 }
 
-/// Selects the events of `filter`, under `condition` and in one of `states` where these are given.
 fn arm(
     query: &mut QueryBuilder<Postgres>,
     filter: &EventFilter,

@@ -6,7 +6,6 @@ const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 
 /// The privileges that the daemon needs on each table.
 const NEEDED: [(&str, &[&str]); 16] = [
-    // Every process checks the schema.
     ("_sqlx_migrations", &["SELECT"]),
     ("users", ALL),
     ("occasions", ALL),
@@ -28,23 +27,17 @@ const NEEDED: [(&str, &[&str]); 16] = [
 /// The oldest major version of PostgreSQL whose features the statements use.
 pub const OLDEST_SERVER: u32 = 15;
 
-/// The server, and the connection to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Such as `17.2`.
     pub version: String,
-    /// The same as a number: 170002.
     pub version_number: i32,
-    /// The role of this connection.
     pub user: String,
-    /// Whether this connection is encrypted.
     pub tls: bool,
     /// Whether it stays on this machine, by the address that we connect to.
     pub local: bool,
 }
 
 impl Server {
-    /// `17` of 17.2.
     #[must_use]
     pub fn major(&self) -> u32 {
         u32::try_from(self.version_number / 10_000).unwrap_or(0)
@@ -52,7 +45,6 @@ impl Server {
 }
 
 impl Store {
-    /// Describes the server.
     pub async fn server(&self) -> Result<Server> {
         let sql = "
             SELECT current_setting('server_version'), current_setting('server_version_num')::int4, current_user::text,
@@ -62,7 +54,6 @@ impl Store {
         Ok(Server { version, version_number, user, tls, local: self.is_local() })
     }
 
-    /// Whether this database has no table yet.
     pub async fn is_empty(&self) -> Result<bool> {
         let sql = "
             SELECT NOT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))";

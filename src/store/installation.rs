@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::{Result, Store, StoreError};
 
-/// HMAC-SHA256 under the key of the installation.
 #[derive(Clone)]
 pub struct InstallationKey(Hmac<Sha256>);
 
@@ -49,7 +48,6 @@ impl InstallationKey {
 }
 
 impl Store {
-    /// Returns the key of the installation; reads it once in a process.
     pub async fn installation_key(&self) -> Result<&InstallationKey> {
         let read = async || {
             let key = sqlx::query_scalar("SELECT key FROM installation").fetch_one(&self.pool);

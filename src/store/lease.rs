@@ -8,18 +8,12 @@ use uuid::Uuid;
 use super::{Result, Store};
 use crate::model::{EventState, Lease};
 
-/// The request of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseRequest<'a> {
-    /// The new lease.
     pub id: Uuid,
-    /// The worker process.
     pub holder: Uuid,
-    /// UTC.
     pub now: DateTime<Utc>,
-    /// When the lease expires (UTC).
     pub until: DateTime<Utc>,
-    /// The kinds that the worker knows; it leaves the others alone.
     pub kinds: &'a [String],
     /// Those of them whose message needs the year of the date; for others `since_year` is not read.
     pub kinds_with_years: &'a [String],
@@ -27,10 +21,8 @@ pub struct LeaseRequest<'a> {
     pub late_before: DateTime<Utc>,
 }
 
-/// Events that were not leased.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NotLeased {
-    /// Ended by this call: too late, or their user or date is deleted.
     pub ended: Vec<(Uuid, EventState)>,
     /// Still queued: locked by another transaction, or sending is paused.
     pub locked: Vec<Uuid>,
@@ -47,7 +39,6 @@ struct Look {
 }
 
 /// Locks with SKIP LOCKED first: an update would wait for a row that an edit has locked, and every event of the batch with it.
-///
 /// The transaction that deletes a date deletes its event, too, unless an attempt was made: only after an attempt is the date
 /// looked up.
 const LEASE: &str = "
@@ -125,7 +116,6 @@ impl Store {
         Ok(result)
     }
 
-    /// Extends `leases` to `until` (UTC); returns those that are still there.
     pub async fn extend_leases(&self, until: DateTime<Utc>, leases: &[Uuid]) -> Result<HashSet<Uuid>> {
         // Never shortened: a statement that arrives late must not end a newer lease.
         let sql = "UPDATE leases SET lease_until = greatest(lease_until, $2) WHERE id = ANY($1) RETURNING id";

@@ -14,36 +14,25 @@ use tokio::sync::Notify;
 
 use super::{Options, Result, Store, StoreError};
 
-/// The deadline of a login on a connection of its own.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same after a timeout, to find its reason.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The address of the database, and the role.
 #[derive(Debug, Clone)]
 pub enum Login {
-    /// In one URL.
     Url(SecretString),
-    /// In parts.
     Parts {
         /// A host name, an address, or the directory of a socket.
         host: String,
-        /// TCP port.
         port: u16,
-        /// The database.
         name: String,
         /// The role; empty: `PGUSER`, or the system's user.
         user: String,
-        /// Its password; none where the server requires none.
         password: Option<SecretString>,
-        /// The TLS mode.
         tls: PgSslMode,
-        /// The trusted authorities; none: the system's.
         tls_root_cert: Option<PathBuf>,
     },
 }
 
-/// The state of the login, shared by all clones of a store.
 #[derive(Debug, Default)]
 pub(super) struct Access {
     /// Until then, nothing may connect: the driver's defaults could name another database.
@@ -96,15 +85,17 @@ impl Login {
     }
 }
 
-/// Sets up the session of a new connection. A `statement_timeout` of zero means no limit.
+/// A statement that waits for a lock fails before its client times out.
+pub(super) const LOCK_TIMEOUT: &str = "5s";
+
+/// Sets up the session of a new connection. A `statement_timeout` of zero means no limit. A process that is frozen in a transaction
+/// must not hold its rows forever.
 pub(super) async fn configure(
     connection: &mut PgConnection,
     statement_timeout: Duration,
 ) -> sqlx::Result<()> {
     let settings = format!(
-        // A statement that waits for a lock fails before its client times out. A process that is frozen in the middle of a
-        // transaction must not hold its rows forever.
-        "SET statement_timeout = {}; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'",
+        "SET statement_timeout = {}; SET lock_timeout = '{LOCK_TIMEOUT}'; SET idle_in_transaction_session_timeout = '60s'",
         statement_timeout.as_millis()
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(connection).await?;
@@ -118,22 +109,16 @@ impl Store {
         Self::build(PgConnectOptions::new_without_pgpass(), options, Access::default())
     }
 
-    /// From now on, new connections log in so. Open connections stay.
     pub fn log_in_as(&self, login: &Login) -> Result<()> {
         self.pool.set_connect_options(login.connect_options()?);
         self.access.known.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Waits until the database has refused the login of a new connection.
     pub async fn denied(&self) {
         self.access.denied.notified().await;
     }
 
-    /// Logs in once, on a connection of its own.
-    ///
-    /// # Errors
-    /// [`StoreError::is_denied`] where the login is wrong; else the database is unavailable.
     pub async fn try_login(&self) -> Result<()> {
         self.try_login_within(TRY_TIMEOUT).await
     }
@@ -185,7 +170,6 @@ impl Store {
     }
 }
 
-/// Returns the database's address, for people.
 fn place(options: &PgConnectOptions) -> String {
     let (host, port) = (options.get_host(), options.get_port());
     match options.get_socket() {

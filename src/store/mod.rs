@@ -2,6 +2,8 @@
 //!
 //! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
 
+#![expect(missing_docs, reason = "fields and variants whose names say all have no comment")]
+
 mod api_writes;
 mod claim;
 mod controls;
@@ -27,6 +29,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::TryFutureExt as _;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgArguments, PgPoolOptions};
 use sqlx::query::Query;
@@ -63,26 +66,20 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     migrator
 });
 
-/// How long the client waits after the statement timeout of the server.
 pub const STATEMENT_GRACE: Duration = Duration::from_secs(5);
 
-/// The result of a store call.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// How to use the database.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The most connections.
     pub max_connections: u32,
     /// Connections that stay open: to open one takes longer than most statements, and a tick would wait for several.
     pub kept_connections: u32,
-    /// How long to wait for a connection.
     pub acquire_timeout: Duration,
     /// When the server cancels a statement; the client gives up [`STATEMENT_GRACE`] later.
     pub statement_timeout: Duration,
 }
 
-/// The database.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
@@ -119,9 +116,6 @@ impl Store {
 
     /// Checks that the schema has all migrations of this version. It may have more: in an upgrade, the previous version runs beside
     /// the next.
-    ///
-    /// # Errors
-    /// [`StoreError::Schema`], or the database is unavailable.
     pub async fn check_schema(&self) -> Result<()> {
         let sql = "SELECT to_regclass('_sqlx_migrations')::text";
         let table: Option<String> = self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await?;
@@ -144,7 +138,6 @@ impl Store {
         self.run(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool)).await
     }
 
-    /// Checks that the database answers within `deadline`.
     pub async fn ping(&self, deadline: Duration) -> Result<()> {
         self.access.check()?;
         let ping = async {
@@ -155,17 +148,14 @@ impl Store {
         self.watched(answer.unwrap_or(Err(StoreError::Timeout(deadline)))).await
     }
 
-    /// Closes the connections, after the statements that run.
     pub async fn close(&self) {
         let _ = tokio::time::timeout(Duration::from_secs(5), self.pool.close()).await;
     }
 
-    /// Runs a `statement` on the pool.
-    async fn run<T>(&self, statement: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
-        self.in_time(async { Ok(statement.await?) }).await
+    fn run<T>(&self, statement: impl Future<Output = sqlx::Result<T>>) -> impl Future<Output = Result<T>> {
+        self.in_time(statement.err_into())
     }
 
-    /// Executes a `statement`; returns how many rows it has written.
     async fn execute(&self, statement: Query<'_, Postgres, PgArguments>) -> Result<u64> {
         Ok(self.run(statement.execute(&self.pool)).await?.rows_affected())
     }

@@ -6,41 +6,30 @@ use uuid::Uuid;
 
 use super::{Result, Store};
 
-/// Events that are sent together.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Pack {
-    /// Its row in the outbox.
     pub id: i64,
-    /// The events.
     pub event_ids: Vec<Uuid>,
 }
 
 impl Pack {
-    /// Counts the events in all of `packs`.
     pub fn count_events<'a>(packs: impl IntoIterator<Item = &'a Self>) -> u64 {
         packs.into_iter().map(|pack| pack.event_ids.len() as u64).sum()
     }
 }
 
-/// A dead event on its way to the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct DeadLetterRow {
-    /// Its row in the outbox.
     pub id: i64,
-    /// The event.
     pub event_id: Uuid,
-    /// Why it is dead.
     pub reason: String,
 }
 
-/// The rest of a pack that could not be leased as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deferred {
-    /// The pack, as it was received.
     pub pack: Pack,
     /// Its events that are still queued.
     pub later: Vec<Uuid>,
-    /// When they may be received again (UTC).
     pub available_at: DateTime<Utc>,
 }
 
@@ -61,7 +50,6 @@ impl Store {
         self.run(sqlx::query_as(sql).bind(now).bind(until).bind(limit as i64).fetch_all(&self.pool)).await
     }
 
-    /// The same for messages to the dead-letter queue.
     pub async fn take_dead_letters(
         &self,
         now: DateTime<Utc>,
@@ -90,7 +78,6 @@ impl Store {
 
     /// Deletes packs whose events are all leased or no longer queued. Rows that another transaction has locked are skipped: it
     /// deletes them, or they are received again, and deleted then.
-    ///
     /// A message from before a restore, or of another installation, may name the row of another pack: only a row all of whose
     /// events were received is deleted.
     pub async fn delete_packs(&self, packs: &[Pack]) -> Result<()> {
@@ -137,7 +124,6 @@ impl Store {
         self.execute(sqlx::query(sql).bind(now).bind(before).bind(limit as i64)).await
     }
 
-    /// Returns when the next pack is available (UTC).
     pub async fn next_pack_at(&self) -> Result<Option<DateTime<Utc>>> {
         let sql = "SELECT min(available_at) FROM outbox WHERE sent_at IS NULL AND dead_letter IS NULL";
         self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await

@@ -7,6 +7,7 @@ use metrics::counter;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::login::LOCK_TIMEOUT;
 use super::replan::{Unreadable, replan};
 use super::users::OccasionRow;
 use super::{Result, Store, StoreError, column};
@@ -15,19 +16,16 @@ use crate::model::{NewEvent, Reason, Schedule};
 /// Users fall into this many buckets, by the last byte of their id, as `occasions.bucket` has it. Writers share a bucket's lock;
 /// a planner has it alone for a page.
 pub const BUCKETS: i16 = 32;
-/// The first key of the buckets' advisory locks; the second is the bucket.
 const BUCKET_LOCKS: i32 = 0x6264_6179;
 /// The first key of the locks that keep two planners with the same rules from planning at the same time.
 const PLANNER_LOCKS: i32 = 0x6264_617a;
 /// How long a planner waits for the writers of a bucket. Later writers wait behind it, so it must be short.
 const BUCKET_PATIENCE: &str = "300ms";
 
-/// A page of a day that is being planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanPage {
     /// Where the next page of the bucket begins; none after the last page.
     pub next: Option<Uuid>,
-    /// New pending events.
     pub planned: u64,
     /// New events that are skipped from the start, because they were learned too late.
     pub skipped: u64,
@@ -35,27 +33,20 @@ pub struct PlanPage {
     pub unreadable: Unreadable,
 }
 
-/// The result of an attempt to plan a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlanStep {
-    /// It is planned.
     Page(PlanPage),
     /// A writer holds the bucket: try again later.
     Busy,
-    /// Another process is planning under the same rules.
     Elsewhere,
 }
 
-/// The page to plan.
 #[derive(Debug, Clone, Copy)]
 pub struct PageRequest {
-    /// The local date.
     pub day: NaiveDate,
     /// Users of this bucket; none: of all buckets, for a day with few users.
     pub bucket: Option<i16>,
-    /// Behind this user.
     pub after: Uuid,
-    /// The most occasions.
     pub limit: u32,
 }
 
@@ -87,7 +78,6 @@ impl Store {
         self.execute(sqlx::query(sql).bind(day).bind(rules)).await.map(drop)
     }
 
-    /// Records that `day` is planned under `rules`.
     pub async fn close_day(&self, rules: &str, now: DateTime<Utc>, day: NaiveDate) -> Result<()> {
         let sql = "UPDATE planned_days SET planned_at = $1 WHERE (local_date, rules) = ($2, $3)";
         self.execute(sqlx::query(sql).bind(now).bind(day).bind(rules)).await.map(drop)
@@ -169,8 +159,6 @@ impl Store {
 
 /// Waits a moment for the writers of `bucket`, or of all; returns whether they have ended. If not, the transaction is over.
 async fn lock_bucket(transaction: &mut PgConnection, bucket: Option<i16>) -> Result<bool> {
-    let usual: String =
-        sqlx::query_scalar("SELECT current_setting('lock_timeout')").fetch_one(&mut *transaction).await?;
     set_lock_timeout(transaction, BUCKET_PATIENCE).await?;
     let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2, $3) AS b")
         .bind(BUCKET_LOCKS)
@@ -180,13 +168,12 @@ async fn lock_bucket(transaction: &mut PgConnection, bucket: Option<i16>) -> Res
         .await
         .map_err(StoreError::from);
     match locked {
-        Ok(_) => set_lock_timeout(transaction, &usual).await.map(|()| true),
+        Ok(_) => set_lock_timeout(transaction, LOCK_TIMEOUT).await.map(|()| true),
         Err(error) if error.is_contention() => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Until the transaction ends.
 async fn set_lock_timeout(transaction: &mut PgConnection, timeout: &str) -> Result<()> {
     sqlx::query("SELECT set_config('lock_timeout', $1, true)").bind(timeout).execute(transaction).await?;
     Ok(())
@@ -234,17 +221,14 @@ async fn note_unreadable(
     Ok(())
 }
 
-/// The events that writing users has written.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct WrittenEvents {
-    /// New pending events.
     pub(super) planned: u64,
     /// Events that are skipped because their date was learned too late on the day.
     pub(super) skipped: u64,
 }
 
 impl WrittenEvents {
-    /// For the metrics, once they are committed.
     pub(super) fn count(self) {
         counter!("bday_events_planned_total").increment(self.planned);
         counter!("bday_events_skipped_total", "reason" => Reason::LateJoin.as_str()).increment(self.skipped);
@@ -254,7 +238,6 @@ impl WrittenEvents {
         Self { planned: self.planned + more.planned, skipped: self.skipped + more.skipped }
     }
 
-    /// Counts them, and returns the page that wrote them.
     fn page(self, next: Option<Uuid>, unreadable: Unreadable) -> PlanPage {
         self.count();
         PlanPage { next, planned: self.planned, skipped: self.skipped, unreadable }
@@ -303,7 +286,6 @@ WHERE (e.user_id, e.kind, e.local_year) = (n.user_id, n.kind, n.local_year)
   AND e.state = 'cancelled' AND e.reason = 'user_deleted' AND e.attempts = 0
 RETURNING e.state = 'pending'";
 
-/// Returns for each event that was written whether it is pending.
 async fn write_events(
     transaction: &mut PgConnection,
     now: DateTime<Utc>,
@@ -328,7 +310,6 @@ async fn write_events(
 /// Keeps planners from the buckets of `users` until the transaction ends. Every writer of users calls it before it locks rows of
 /// users or events.
 pub(super) async fn lock_buckets(transaction: &mut PgConnection, users: &[Uuid]) -> Result<()> {
-    // In order, as every writer locks them.
     let buckets: BTreeSet<i16> = users.iter().map(|id| bucket_of(*id)).collect();
     let buckets: Vec<i32> = buckets.into_iter().map(i32::from).collect();
     sqlx::query("SELECT pg_advisory_xact_lock_shared($1, b) FROM unnest($2::int[]) AS b")
@@ -339,7 +320,6 @@ pub(super) async fn lock_buckets(transaction: &mut PgConnection, users: &[Uuid])
     Ok(())
 }
 
-/// Takes the locks of an edit of `users`.
 pub(super) async fn lock_users(transaction: &mut PgConnection, users: &[Uuid]) -> Result<()> {
     lock_buckets(transaction, users).await?;
     sqlx::query("SELECT FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE")
@@ -350,7 +330,6 @@ pub(super) async fn lock_users(transaction: &mut PgConnection, users: &[Uuid]) -
 }
 
 /// Returns the local date through which all users are planned; none before the first plan. Call it under [`lock_buckets`].
-///
 /// A planner with other rules may know kinds that this process does not: its days are opened again, so that it also plans the
 /// users written here.
 pub(super) async fn planned_through(
@@ -373,7 +352,6 @@ pub(super) async fn planned_through(
     Ok(through)
 }
 
-/// As `occasions.bucket` has it.
 fn bucket_of(user: Uuid) -> i16 {
     i16::from(user.as_bytes()[15]) & (BUCKETS - 1)
 }

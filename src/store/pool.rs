@@ -83,9 +83,7 @@ impl Store {
         drop(futures_util::future::join_all(connections).await);
     }
 
-    /// Begins a transaction, on a connection of its own.
-    ///
-    /// Where the caller is dropped during `BEGIN`, sqlx 0.9.0 puts the connection back inside a transaction: the next statement
+    /// Begins a transaction. Where the caller is dropped during `BEGIN`, sqlx 0.9.0 puts the connection back inside a transaction: the next statement
     /// there is never committed (transact-rs/sqlx#4393). So `BEGIN` runs to its end in a task of its own, and a transaction without
     /// a receiver is rolled back.
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
@@ -106,24 +104,19 @@ impl Store {
         match tokio::spawn(async move { pool.begin_with(statement).await }).await {
             Ok(begun) => begun,
             Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            // The runtime is shutting down.
             Err(_) => Err(sqlx::Error::PoolClosed),
         }
     }
 
-    /// The same database, where `reserved` connections are left to others. A caller waits for a place no longer than for a
-    /// connection, and in the order of arrival.
-    ///
-    /// The API and the stages of one process share a pool. Fifty requests that wait for one lock would have every connection, and
-    /// no tick would begin. A place is taken for one statement or transaction, not for a request, so that no caller that has one
-    /// waits for another.
+    /// The same database for the API, with `reserved` connections left to the stages: fifty requests that wait for one lock would
+    /// have every connection, and no tick would begin. A place is taken for one statement or transaction, not for a request, so
+    /// that no caller that has one waits for another.
     #[must_use]
     pub fn reserving(&self, reserved: u32) -> Self {
         let most = self.options.max_connections.saturating_sub(reserved).max(LEAST_PLACES);
         Self { places: Some(Arc::new(Semaphore::new(most as usize))), ..self.clone() }
     }
 
-    /// Takes a place, where they are limited.
     pub(super) async fn place(&self) -> Result<Option<SemaphorePermit<'_>>> {
         let Some(places) = &self.places else {
             return Ok(None);
@@ -141,9 +134,6 @@ impl Store {
 
     /// Checks that a connection keeps its session: which server processes serve two connections while one is in a transaction. A
     /// pooler in transaction mode would lose prepared statements, session settings and locks.
-    ///
-    /// # Errors
-    /// [`StoreError::TransactionPooling`], or the database is unavailable.
     pub async fn check_sessions(&self) -> Result<()> {
         // Boxed: two new connections are much state, and most futures here are small.
         Box::pin(self.in_time(self.probe_sessions())).await

@@ -8,56 +8,41 @@ use uuid::Uuid;
 use super::{Result, Store, column};
 use crate::model::{AttemptOutcome, Reason};
 
-/// An attempt that delivered its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
-    /// The event.
     pub event_id: Uuid,
     /// The lease, half of the fence.
     pub lease_id: Uuid,
     /// The attempt's number, the other half.
     pub attempt: i16,
-    /// The HTTP status.
     pub status: Option<u16>,
-    /// When the request began (UTC).
     pub started_at: DateTime<Utc>,
-    /// When it ended (UTC).
     pub finished_at: DateTime<Utc>,
 }
 
-/// The next step of an event whose attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
     /// Pending again; it may be claimed at this instant (UTC).
     Retry(DateTime<Utc>),
-    /// Dead.
     Dead,
 }
 
-/// An attempt that did not deliver its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The event.
     pub event_id: Uuid,
     /// The lease, half of the fence.
     pub lease_id: Uuid,
     /// The attempt's number, the other half.
     pub attempt: i16,
-    /// `failed` or `unknown`.
     pub outcome: AttemptOutcome,
-    /// The HTTP status, if there was a response.
     pub status: Option<u16>,
-    /// Why.
     pub reason: Reason,
     /// The same in words, without secrets.
     pub error: Option<String>,
     /// The first bytes of the response, as safe text.
     pub response: Option<String>,
-    /// When the request began (UTC).
     pub started_at: DateTime<Utc>,
-    /// When it ended (UTC).
     pub finished_at: DateTime<Utc>,
-    /// The next step of the event.
     pub next: NextStep,
 }
 
@@ -217,7 +202,6 @@ impl Store {
         self.recorded(failed, &ids, &leases, &attempts).await
     }
 
-    /// Returns the `events` that a statement has recorded, and those of the others that are locked.
     async fn recorded(
         &self,
         events: Vec<Uuid>,

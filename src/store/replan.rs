@@ -11,56 +11,39 @@ use super::users::OccasionRow;
 use super::{Result, Store, column};
 use crate::model::{EventState, NewEvent, Occasion, Reason, Schedule};
 
-/// The advisory lock of the process that recomputes pending events.
 const BASIS_LOCK: i64 = 0x6264_6179_0004;
 
 /// Another process may continue a recomputation that made no progress for this long.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::seconds(30);
 
-/// Users whom this version cannot read, with the reason.
 pub(super) type Unreadable = Vec<(Uuid, String)>;
 
-/// One step of a recomputation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recomputed {
     /// Pending events were computed with this zone data and these rules.
     Current,
-    /// Another process is recomputing.
     Elsewhere,
-    /// A page is recomputed.
     Page {
-        /// Pending events read.
         looked_at: u64,
-        /// Those that moved.
         moved: Vec<Moved>,
-        /// Users whom this version cannot read, with the reason. Their events stay as they are.
         unreadable: Unreadable,
-        /// Whether this was the last.
         last: bool,
     },
 }
 
-/// A pending event that is due at another instant, or was deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
-    /// The event.
     pub event_id: Uuid,
-    /// The user's zone.
     pub time_zone: String,
-    /// When it was due (UTC).
     pub from: DateTime<Utc>,
     /// When it is due now (UTC); none if it was deleted.
     pub to: Option<DateTime<Utc>>,
 }
 
-/// Local time by the database's zone data.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Reading {
-    /// The zone's name.
     pub time_zone: String,
-    /// The instant (UTC).
     pub at: DateTime<Utc>,
-    /// The local time there.
     pub local: NaiveDateTime,
 }
 
@@ -73,21 +56,16 @@ pub struct Basis {
     pub rules: String,
 }
 
-/// The state of a recomputation.
 #[derive(sqlx::FromRow)]
 struct Progress {
-    /// All events were computed with the requested basis.
     done: bool,
-    /// It leads to the requested basis.
     ours: bool,
-    /// It made progress lately.
     alive: bool,
     after_at: Option<DateTime<Utc>>,
     after_id: Option<Uuid>,
 }
 
 impl Store {
-    /// Returns the basis of pending events; none before the first scheduler.
     pub async fn planning_basis(&self) -> Result<Option<Basis>> {
         let sql = "SELECT zone_data, rules FROM planning_basis";
         self.run(sqlx::query_as(sql).fetch_optional(&self.pool)).await
@@ -136,7 +114,6 @@ impl Store {
         .await
     }
 
-    /// Returns the zones in use, with the number of users in each.
     pub async fn zones_in_use(&self) -> Result<Vec<(String, i64)>> {
         let sql = "SELECT time_zone, count(*) FROM users GROUP BY time_zone ORDER BY time_zone";
         self.run(sqlx::query_as(sql).fetch_all(&self.pool)).await
@@ -177,7 +154,6 @@ async fn progress(
     Ok(progress.await?)
 }
 
-/// Stores the `position` up to which events were recomputed; none: all were.
 async fn note(
     transaction: &mut PgConnection,
     now: DateTime<Utc>,
@@ -203,7 +179,6 @@ async fn note(
     Ok(())
 }
 
-/// Reads a page of pending events: next attempt, event, user.
 async fn pending_page(
     transaction: &mut PgConnection,
     after: Option<(DateTime<Utc>, Uuid)>,
@@ -246,7 +221,6 @@ async fn moved(
     Ok(moved.collect())
 }
 
-/// An event that an edit may move: no request of it has begun.
 #[derive(Debug, sqlx::FromRow)]
 struct Movable {
     id: Uuid,
@@ -304,7 +278,6 @@ pub(super) async fn replan(
     Ok((written, unreadable.into_iter().collect()))
 }
 
-/// Returns how many events are skipped from now on.
 async fn move_events(
     transaction: &mut PgConnection,
     schedule: &Schedule,

@@ -17,21 +17,18 @@ pub struct Backlog {
     pub pending: i64,
     /// In packs that no worker has leased yet.
     pub queued: i64,
-    /// Leased by workers.
     pub delivering: i64,
     /// Since when the oldest event waits that is pending or queued (UTC).
     pub oldest_at: Option<DateTime<Utc>>,
 }
 
 impl Backlog {
-    /// Events that wait for a worker.
     #[must_use]
     pub fn waiting(&self) -> i64 {
         self.pending + self.queued
     }
 }
 
-/// A number of users who share a date, a zone and their settings.
 #[derive(sqlx::FromRow)]
 struct Group {
     #[sqlx(flatten)]
@@ -63,19 +60,15 @@ impl Store {
         self.run(sqlx::query_as(sql).bind(now).bind(MOST_COUNTED).fetch_one(&self.pool)).await
     }
 
-    /// Counts the events in packs that no worker has leased yet.
     pub async fn queued(&self) -> Result<i64> {
         let sql =
             "SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM outbox WHERE dead_letter IS NULL";
         self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await
     }
 
-    /// Passes to `each` every group of occasions that are due together, with the number of users, under the nil id; only on `days`
-    /// (month and day), if these are given. A year before `first_year` is left out.
-    ///
-    /// Users whom this version cannot read are left out and logged: one invalid user must not fail the forecast.
-    ///
-    /// One pass over all users, grouped by the server: the groups are bounded by dates times zones in use, and streamed.
+    /// Passes to `each` every group of occasions that are due together, with the number of users; only on `days` (month and day),
+    /// if given. A year before `first_year` is left out. Users whom this version cannot read are left out and logged. One pass over
+    /// all users, grouped by the server and streamed: the groups are bounded by dates times zones in use.
     pub async fn occasion_groups(
         &self,
         first_year: i32,

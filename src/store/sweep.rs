@@ -10,12 +10,9 @@ use crate::model::EventState;
 /// Leases that one statement ends, of up to some hundred events each.
 const LEASES: i64 = 20;
 
-/// Events whose lease expired.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// Pending again.
     pub requeued: u64,
-    /// Dead after their last attempt.
     pub dead: u64,
 }
 

@@ -10,58 +10,38 @@ use uuid::Uuid;
 use super::{Result, Store, StoreError};
 use crate::model::{Scope, TokenHash};
 
-/// The limit of live tokens: every process of the API keeps all of them in memory.
 pub const MAX_LIVE_TOKENS: i64 = 1000;
 
-/// A token to create.
 #[derive(Debug, Clone, Copy)]
 pub struct NewToken<'a> {
-    /// 1 to 60 letters, digits, dots, hyphens and underscores.
     pub name: &'a str,
-    /// The scope.
     pub scope: Scope,
-    /// The hash of the token.
     pub hash: TokenHash,
-    /// When it expires (UTC).
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// The result of a request to create a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenCreated {
-    /// It can be used.
     Done,
-    /// Another live token has this name.
     NameTaken,
-    /// This token exists, or existed.
     HashKnown,
-    /// There are [`MAX_LIVE_TOKENS`].
     TooMany,
 }
 
-/// A stored token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiToken {
-    /// Its id, in the audit log.
     pub id: Uuid,
-    /// Its name.
     pub name: String,
-    /// The scope.
     #[sqlx(try_from = "String")]
     pub scope: Scope,
-    /// When it was created (UTC).
     pub created_at: DateTime<Utc>,
-    /// When it was used last (UTC), to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
-    /// When it expires (UTC).
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was revoked (UTC).
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
 impl ApiToken {
-    /// Whether it may be used at `now`.
     #[must_use]
     pub fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
@@ -84,14 +64,9 @@ struct Row {
 }
 
 impl Store {
-    /// Creates a token.
-    ///
-    /// # Errors
-    /// The database refuses, for instance because the name is invalid.
     pub async fn create_token(&self, now: DateTime<Utc>, token: NewToken<'_>) -> Result<TokenCreated> {
         self.in_time(async {
             let mut transaction = self.begin().await?;
-            // The name of an expired token is free again.
             let sql = "
                 UPDATE api_tokens SET revoked_at = expires_at
                 WHERE name = $1 AND revoked_at IS NULL AND expires_at <= $2";
@@ -125,13 +100,11 @@ impl Store {
         .await
     }
 
-    /// Revokes the live token of this name; returns whether there was one.
     pub async fn revoke_token(&self, now: DateTime<Utc>, name: &str) -> Result<bool> {
         let sql = "UPDATE api_tokens SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL";
         Ok(self.execute(sqlx::query(sql).bind(name).bind(now)).await? > 0)
     }
 
-    /// Returns all tokens, revoked and expired ones too, the newest first.
     pub async fn tokens(&self) -> Result<Vec<ApiToken>> {
         let sql = "
             SELECT id, name, scope, created_at, last_used_at, expires_at, revoked_at FROM api_tokens
@@ -139,7 +112,6 @@ impl Store {
         self.run(sqlx::query_as(sql).fetch_all(&self.pool)).await
     }
 
-    /// Returns the tokens that may be used at `now`, with their hashes.
     pub async fn live_tokens(&self, now: DateTime<Utc>) -> Result<Vec<(TokenHash, ApiToken)>> {
         let sql = "
             SELECT hash, id, name, scope, created_at, last_used_at, expires_at, revoked_at FROM api_tokens
@@ -148,7 +120,6 @@ impl Store {
         Ok(rows.into_iter().map(|row| (TokenHash(row.hash), row.token)).collect())
     }
 
-    /// Records that a token was used.
     pub async fn note_token_use(&self, id: Uuid, now: DateTime<Utc>) -> Result<()> {
         let sql = "UPDATE api_tokens SET last_used_at = greatest(last_used_at, $2) WHERE id = $1";
         self.execute(sqlx::query(sql).bind(id).bind(now)).await.map(drop)

@@ -359,7 +359,7 @@ impl Api {
             Some(Tags::Versions(versions)) => Some(versions),
         };
         let (now, versions) = (self.clock.now(), versions.as_deref());
-        let deleted = persist(|| self.store.delete_user_by(now, who, versions, Some(write)));
+        let deleted = persist(|| self.store.delete_user(now, who, versions, Some(write)));
         match deleted.await? {
             Deleted::Done(id) => Ok((StatusCode::NO_CONTENT, Extension(Committed(id))).into_response()),
             Deleted::Gone => Err(no_such_user()),

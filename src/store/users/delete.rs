@@ -20,39 +20,19 @@ use crate::model::{Reason, Version};
 /// How long a deleted user is remembered: an event of the year of the deletion can be due for a little over a year.
 const REMEMBERED: TimeDelta = TimeDelta::days(400);
 
-/// Deleted users in one pass of [`Store::blur_events`].
 const BLUR_BATCH: i64 = 500;
 
-/// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deleted {
-    /// There is no such user.
     Gone,
-    /// The user has none of the requested versions.
     OtherVersion,
-    /// The user, who had this id, is deleted.
     Done(Uuid),
 }
 
 impl Store {
     /// Deletes a user, at one of `versions` if given, and cancels what was not sent yet. A request that is in flight may still
-    /// arrive; its event is blurred by [`Store::blur_events`] when it has ended.
-    ///
-    /// # Errors
-    /// Where [`StoreError::is_contention`], the same call may succeed.
-    ///
-    /// [`StoreError::is_contention`]: super::super::StoreError::is_contention
+    /// arrive; its event is blurred by [`Store::blur_events`] when it has ended. The row `write` of the audit log is committed with it.
     pub async fn delete_user(
-        &self,
-        now: DateTime<Utc>,
-        who: UserRef<'_>,
-        versions: Option<&[Version]>,
-    ) -> Result<Deleted> {
-        self.delete_user_by(now, who, versions, None).await
-    }
-
-    /// The same for a request of the API, whose row in the audit log is committed together with the deletion.
-    pub async fn delete_user_by(
         &self,
         now: DateTime<Utc>,
         who: UserRef<'_>,
@@ -110,7 +90,6 @@ impl Store {
         .await
     }
 
-    /// Forgets users who were deleted long ago, in batches, up to the limit of one round.
     pub(in crate::store) async fn forget_former_users(&self, now: DateTime<Utc>) -> Result<()> {
         self.forget(
             now - REMEMBERED,

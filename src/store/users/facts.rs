@@ -15,29 +15,24 @@ use crate::model::{Attempt, Event, EventWithAttempts, User};
 /// Events at the most: dozens of years, and a bound.
 const MAX_EVENTS: i64 = 200;
 
-/// Everything on record about one user, who may be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// The id, also of a deleted user.
     pub user_id: Uuid,
-    /// None: deleted.
     pub user: Option<User>,
     /// When the user was deleted (UTC); known for 400 days.
     pub deleted_at: Option<DateTime<Utc>>,
     /// Since when bday knows the date of each kind (UTC).
     pub known_at: BTreeMap<String, DateTime<Utc>>,
-    /// The events with their attempts, those of the latest year first.
     pub events: Vec<EventWithAttempts>,
     /// How far all users have been planned; none before the first plan.
     pub planned_through: Option<NaiveDate>,
-    /// The current pause of sending.
     pub pause: Option<Pause>,
     /// The dates that a planner has begun and not finished.
     pub being_planned: Vec<NaiveDate>,
 }
 
 impl Store {
-    /// Returns what is on record about `who`; none for an unknown user.
     pub async fn facts(&self, who: UserRef<'_>) -> Result<Option<Facts>> {
         let key = self.installation_key().await?;
         self.in_time(async {
@@ -89,7 +84,6 @@ impl Store {
     }
 }
 
-/// Returns the id of a deleted user, and when it was deleted.
 async fn former(
     transaction: &mut PgConnection,
     key: &InstallationKey,

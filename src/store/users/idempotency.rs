@@ -7,10 +7,8 @@ use uuid::Uuid;
 use super::super::{InstallationKey, Result, Store};
 use super::ApiRequest;
 
-/// How long a key is kept.
 const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
 
-/// The idempotency key of a request, and the request itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Idempotency<'a> {
     /// The client's key. Keys of other tokens are other keys.
@@ -19,26 +17,19 @@ pub struct Idempotency<'a> {
     pub request: &'a [u8],
 }
 
-/// The key of a request was used before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repeated {
-    /// By the same request.
     Before {
-        /// The id of the user that it created.
         id: Uuid,
-        /// When the user was created (UTC).
         created_at: DateTime<Utc>,
         /// The user as JSON, as it was then.
         answer: String,
     },
-    /// By a request whose user has been deleted since.
     DeletedSince,
-    /// By another request.
     KeyTaken,
 }
 
 impl Store {
-    /// Deletes expired keys with their answers, in batches, up to the limit of one round.
     pub async fn forget_idempotency_keys(&self, now: DateTime<Utc>) -> Result<()> {
         self.forget(
             now - KEY_LIFE,
@@ -50,14 +41,12 @@ impl Store {
     }
 }
 
-/// The keyed hashes of an idempotency key and its request.
 pub(super) struct Reservation {
     key: [u8; 32],
     request: [u8; 32],
 }
 
 impl Reservation {
-    /// None without an idempotency key.
     pub(super) fn of(installation: &InstallationKey, request: &ApiRequest<'_>) -> Option<Self> {
         let idempotency = request.idempotency?;
         let key = installation.idempotency_key(request.write.token_id, idempotency.key);
@@ -93,7 +82,6 @@ impl Reservation {
         }))
     }
 
-    /// Stores the answer for a repeat of the request.
     pub(super) async fn answer(
         &self,
         transaction: &mut PgConnection,

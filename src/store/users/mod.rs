@@ -18,7 +18,6 @@ pub use read::{UserFilter, UserPage};
 pub use save::{ApiRequest, Current, Saved, Written};
 pub use search::{SearchCursor, SearchPage};
 
-/// How a user in a batch is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserKey {
     /// By `external_id`: an existing user is updated.
@@ -30,11 +29,8 @@ pub enum UserKey {
     Own(Uuid),
 }
 
-/// A user by one of its two names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserRef<'a> {
-    /// By bday's own id.
     Id(Uuid),
-    /// By the owner's.
     External(&'a str),
 }

@@ -13,24 +13,20 @@ use super::UserRef;
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 use crate::model::{BIRTHDAY, Occasion, User};
 
-/// Selects the users of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserFilter {
     /// In this zone, under exactly this name.
     pub time_zone: Option<Zone>,
 }
 
-/// A page of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserPage {
     /// By id; without those whom this version cannot read.
     pub users: Vec<User>,
-    /// The next page begins behind this id; none after the last page.
     pub next: Option<Uuid>,
 }
 
 impl Store {
-    /// Returns one user.
     pub async fn user(&self, who: UserRef<'_>) -> Result<Option<User>> {
         self.in_time(one_user(&self.pool, who)).await
     }
@@ -50,14 +46,12 @@ impl Store {
         page(&self.run(query.build().fetch_all(&self.pool)).await?, limit)
     }
 
-    /// Returns when each of `ids` was created (UTC).
     pub async fn users_created_at(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, DateTime<Utc>>> {
         let query = sqlx::query_as("SELECT id, created_at FROM users WHERE id = ANY($1)").bind(ids);
         Ok(self.run(query.fetch_all(&self.pool)).await?.into_iter().collect())
     }
 }
 
-/// An occasion as a row, with what planning needs of its user.
 #[derive(Debug, sqlx::FromRow)]
 pub(in crate::store) struct OccasionRow {
     pub(in crate::store) user_id: Uuid,
@@ -109,7 +103,6 @@ pub(super) async fn one_user(executor: impl PgExecutor<'_>, who: UserRef<'_>) ->
     by_user(&rows).next().map(|(_, rows)| user(rows)).transpose()
 }
 
-/// Returns the first `limit` users in `rows`.
 pub(super) fn page(rows: &[PgRow], limit: u32) -> Result<UserPage> {
     let (mut page, mut last) = (UserPage::default(), None);
     for (at, (id, rows)) in by_user(rows).enumerate() {
@@ -129,7 +122,6 @@ pub(super) fn page(rows: &[PgRow], limit: u32) -> Result<UserPage> {
     Ok(page)
 }
 
-/// Groups the rows of [`users_with_dates`] by user.
 fn by_user(rows: &[PgRow]) -> impl Iterator<Item = (Uuid, &[PgRow])> {
     let id = |row: &PgRow| row.try_get::<Uuid, _>(0).ok();
     rows.chunk_by(move |one, next| id(one) == id(next)).filter_map(move |rows| Some((id(&rows[0])?, rows)))

@@ -14,14 +14,10 @@ use super::write::{Known, Row, begin, begin_one, upsert};
 use super::{UserKey, UserRef};
 use crate::model::{NewUser, Schedule, User, Version};
 
-/// What a batch did with a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// It did not exist before.
     Created,
-    /// It existed, and changed.
     Updated,
-    /// It existed, with the same fields.
     Unchanged,
     /// Not written: the id belongs to a user with another external id, or the external id to another user. Only for
     /// [`UserKey::Own`].
@@ -31,38 +27,30 @@ pub enum Written {
     Later,
 }
 
-/// The request of the API that a write belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiRequest<'a> {
     /// Its row in the audit log, committed together with the change.
     pub write: &'a ApiWrite,
-    /// Its idempotency key, if it has one.
     pub idempotency: Option<Idempotency<'a>>,
 }
 
 impl<'a> ApiRequest<'a> {
-    /// A request without an idempotency key.
     #[must_use]
     pub fn of(write: &'a ApiWrite) -> Self {
         Self { write, idempotency: None }
     }
 }
 
-/// A user before a change.
 #[derive(Debug)]
 pub struct Current {
-    /// For `If-Match`.
     pub version: Version,
     /// [`StoreError::Unreadable`] where this version cannot read it; it can still be replaced.
     pub user: Result<User>,
 }
 
-/// The result of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Saved<E> {
-    /// The user is new.
     Created(Box<User>),
-    /// The user existed, and is like this now.
     Changed(Box<User>),
     /// Refused by the caller's function; nothing was written.
     Refused(E),
@@ -73,9 +61,6 @@ pub enum Saved<E> {
 impl Store {
     /// Writes `users` in one transaction, each under its key, and plans them under `schedule`. Returns, in the same order, the id
     /// of each and what was done.
-    ///
-    /// # Errors
-    /// Where [`StoreError::is_contention`], the same call may succeed.
     pub async fn write_users(
         &self,
         schedule: &Schedule,
@@ -99,15 +84,12 @@ impl Store {
             let (written, events) = written.map_err(StoreError::taken_is_overtaken)?;
             transaction.commit().await?;
             events.count();
-            let outcome = |id| match written.get(&id) {
-                Some(true) => Written::Created,
-                Some(false) => Written::Updated,
-                None => Written::Unchanged,
+            let outcome = |row: Row<'_>| match written.get(&row.id) {
+                Some(true) => (row.id, Written::Created),
+                Some(false) => (row.id, Written::Updated),
+                None => (row.id, Written::Unchanged),
             };
-            let outcomes = targets.into_iter();
-            Ok(outcomes
-                .map(|target| target.map_or_else(|not| not, |row| (row.id, outcome(row.id))))
-                .collect())
+            Ok(targets.into_iter().map(|target| target.map_or_else(|not| not, outcome)).collect())
         }))
         .await
     }
@@ -115,10 +97,6 @@ impl Store {
     /// Changes `who` into what `edit` makes of it, or creates it where `edit` gets none, and plans it, in one transaction. Without
     /// `who`, the user is new. A user who is deleted and returns under the same external id gets the same id again, and so no
     /// second greeting in a year.
-    ///
-    /// # Errors
-    /// The database refuses, for instance because the external id is taken. Where [`StoreError::is_contention`], the same call may
-    /// succeed.
     pub async fn save_user<E>(
         &self,
         schedule: &Schedule,

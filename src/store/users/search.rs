@@ -24,25 +24,19 @@ const IN_ZONE: u32 = 2000;
 /// How often matches are read for a page: 20,000 matches at most. A page may then have fewer users than `limit`.
 const ROUNDS: u32 = 10;
 
-/// A position in the order of a search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchCursor {
-    /// The text that matched, in lower case.
     pub key: String,
-    /// The user that it belongs to.
     pub id: Uuid,
 }
 
-/// A page of a search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchPage {
     /// By the text that matched; without those whom this version cannot read.
     pub users: Vec<User>,
-    /// Where the next page begins; none after the last page.
     pub next: Option<SearchCursor>,
 }
 
-/// An entry of an index.
 #[derive(Debug, sqlx::FromRow)]
 struct Match {
     key: String,
@@ -76,7 +70,6 @@ impl Store {
         .await
     }
 
-    /// Returns the ids of a page, and where the next begins.
     async fn matching(
         &self,
         search: &str,
@@ -87,7 +80,6 @@ impl Store {
         let at_once = if zone.is_some() { IN_ZONE } else { limit + 1 };
         let statement = statement(at_once);
         let mut ids = Vec::new();
-        // Behind the last of `ids`.
         let mut next = after.clone();
         for _ in 0..ROUNDS {
             let matches: Vec<Match> = sqlx::query_as(AssertSqlSafe(statement.as_str()))
@@ -119,7 +111,6 @@ impl Store {
     }
 }
 
-/// Selects the next `at_once` matches of `$1` behind the text `$2` of the user `$3`.
 fn statement(at_once: u32) -> String {
     let mut statement = "SELECT key, id, time_zone, is_first FROM (".to_owned();
     for (at, key) in SEARCHED.iter().enumerate() {

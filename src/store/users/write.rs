@@ -17,9 +17,7 @@ use crate::model::{BIRTHDAY, NewUser, Occasion, Schedule, Version};
 /// Users and former users, as they were at the lookup. Nothing is locked yet.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// External ids of existing users, by id.
     pub(super) external_ids: HashMap<Uuid, Option<String>>,
-    /// Ids of existing users, by external id.
     pub(super) by_external_id: HashMap<String, Uuid>,
     /// Ids that deleted users had, by external id.
     former: HashMap<String, Uuid>,
@@ -63,15 +61,13 @@ impl Known {
         id.or_else(|| self.former.get(external_id)).copied()
     }
 
-    /// # Errors
-    /// [`StoreError::Overtaken`]: one of `ids` was written since the lookup.
+    /// Fails with [`StoreError::Overtaken`] where one of `ids` was written since the lookup.
     pub(super) fn check(&self, locked: &LockedUsers, ids: &[Uuid]) -> Result<()> {
         let same = |id| self.external_ids.get(id) == locked.get(id).map(|row| &row.external_id);
         if ids.iter().all(same) { Ok(()) } else { Err(StoreError::Overtaken) }
     }
 }
 
-/// An existing user, locked until the transaction ends.
 #[derive(Debug)]
 pub(super) struct Locked {
     pub(super) external_id: Option<String>,
@@ -81,7 +77,6 @@ pub(super) struct Locked {
 pub(super) type LockedUsers = HashMap<Uuid, Locked>;
 
 /// Begins to write the users with these `ids`: waits for a planner of theirs, and locks those that exist.
-///
 /// Locked first and read afterwards: a statement sees what was committed at its start, so one that did both would wait for
 /// another edit, and then read the dates from before that edit.
 pub(super) async fn begin(
@@ -138,7 +133,6 @@ impl<'a> Row<'a> {
         std::iter::once((BIRTHDAY, Some(self.user.birth_date))).chain(others)
     }
 
-    /// What planning needs of a new user.
     fn occasions(self, now: DateTime<Utc>) -> impl Iterator<Item = Occasion> {
         self.dates().filter_map(move |(kind, date)| {
             Some(Occasion {
@@ -156,9 +150,6 @@ impl<'a> Row<'a> {
 
 /// Writes `rows`, of which those that exist are `locked`, and plans them. Returns the users that were written, each with whether it
 /// is new, and what was planned.
-///
-/// # Errors
-/// [`StoreError::Overtaken`]: another transaction was faster. The database refuses, for instance because an external id is taken.
 pub(super) async fn upsert(
     transaction: &mut PgConnection,
     key: &InstallationKey,
@@ -202,7 +193,6 @@ pub(super) async fn upsert(
 
 /// Returns each user that was created (`xmax` is 0) or updated. Only what differs is written. A date that changed counts as
 /// learned now. In the order of the external ids, so that two statements do not wait for each other.
-///
 /// Existing rows are found by the conflict, which always uses the index. A join would be planned once, while the tables are small,
 /// to read all of them.
 const UPSERT: &str = "
@@ -266,7 +256,6 @@ async fn write_rows(
 
 /// Sets `known_at` of dates on 29 February where `rows` change what that date means in this year. Otherwise a user whose rule
 /// changes from 1 March to 28 February on 1 March would be owed a greeting for yesterday.
-///
 /// In a leap year the rule means nothing. (Zones differ by a day at most, which is far from 29 February at the turn of the year.)
 async fn note_leap_day_rules(
     transaction: &mut PgConnection,
@@ -291,7 +280,6 @@ async fn note_leap_day_rules(
     Ok(())
 }
 
-/// Removes the dates that `rows` do not have any more. Returns the users of whom one was removed.
 async fn remove_dates(transaction: &mut PgConnection, rows: &[Row<'_>]) -> Result<Vec<Uuid>> {
     let removed = rows.iter().flat_map(|row| {
         let none = row.dates().filter(|(_, date)| date.is_none());
@@ -309,9 +297,6 @@ async fn remove_dates(transaction: &mut PgConnection, rows: &[Row<'_>]) -> Resul
 
 /// Checks again, after the insert: it may have waited for a deletion of the same external id, whose former id the lookup before
 /// could not see.
-///
-/// # Errors
-/// [`StoreError::Overtaken`]: a user of `created` was deleted before, and had another id.
 async fn check_former_ids(
     transaction: &mut PgConnection,
     key: &InstallationKey,

@@ -108,7 +108,7 @@ async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Ou
         .execute(&mut *hold)
         .await
         .unwrap();
-    let deletion = world.store.delete_user(instant("2026-05-02T09:00:00Z"), UserRef::Id(user), None);
+    let deletion = world.store.delete_user(instant("2026-05-02T09:00:00Z"), UserRef::Id(user), None, None);
     let release = async {
         until_waiting(world, 2).await;
         hold.rollback().await.unwrap();
@@ -150,7 +150,7 @@ async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() 
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let now = instant("2026-05-02T09:00:00Z");
-    world.store.delete_user(now, UserRef::Id(user), None).await.unwrap();
+    world.store.delete_user(now, UserRef::Id(user), None, None).await.unwrap();
     let pool = world.database.pool().await;
     sqlx::raw_sql("CREATE TABLE trace AS SELECT * FROM former_users; DELETE FROM former_users")
         .execute(&pool)
