@@ -280,7 +280,7 @@ impl Drive {
                     row.deleted += 1;
                     self.alive -= 1;
                     self.deleted_at.insert(number, now);
-                    self.store.delete_user(now, UserRef::Id(id), None).await?;
+                    self.store.delete_user(now, UserRef::Id(id), None, None).await?;
                     self.ledger().delete(id);
                 }
             }

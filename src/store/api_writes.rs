@@ -1,4 +1,4 @@
-//! The audit log of the API: each request that changed something, failed, or was refused.
+//! The audit log of the API: each request that changed data, failed, or was refused.
 //!
 //! The row of a request that writes one user is committed together with that change. Other requests have a row before they
 //! begin, which gets its status when they have ended. A request that failed or was refused has a row of its own.
@@ -7,49 +7,38 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgExecutor, Postgres, Transaction};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::{Result, Store};
 
-/// The statuses of requests that write one user, as the API answers them.
 pub(super) const CREATED: i16 = 201;
 pub(super) const CHANGED: i16 = 200;
 pub(super) const DELETED: i16 = 204;
 
-/// A row that has its status keeps it: the change that it belongs to is committed, even if the client got no answer.
+/// A row that has its status keeps it: its change is committed, even if the client got no response.
 const WRITE: &str = "
 INSERT INTO api_writes AS w (id, at, token_id, token_name, method, path, target_id, remote, status)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::inet, $9)
 ON CONFLICT (id) DO UPDATE SET status = excluded.status, target_id = excluded.target_id WHERE w.status IS NULL";
 
-/// A request that writes, or would.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiWrite {
-    /// The request's own, as in its answer and in the log.
     #[serde(rename = "requestId")]
     pub id: Uuid,
-    /// When it came, UTC.
     pub at: DateTime<Utc>,
-    /// None: without a token.
     pub token_id: Option<Uuid>,
-    /// The token's name.
     pub token_name: Option<String>,
-    /// `POST`
     pub method: String,
-    /// As in the description of the API: `/v1/users/{id}`.
     pub path: String,
-    /// The user or event that it was about.
     pub target_id: Option<Uuid>,
-    /// From where.
     #[sqlx(try_from = "Option<String>")]
     pub remote: Remote,
     /// None: in flight, or the process ended before the request did.
     pub status: Option<i16>,
 }
 
-/// The address of a client, where it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Remote(pub Option<IpAddr>);
@@ -62,12 +51,9 @@ impl TryFrom<Option<String>> for Remote {
     }
 }
 
-/// Which writes a list has. All conditions hold together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiWriteFilter {
-    /// At this instant or later, UTC.
     pub since: Option<DateTime<Utc>>,
-    /// With a token of this name.
     pub token: Option<String>,
 }
 
@@ -88,16 +74,15 @@ impl ApiWrite {
         Ok(())
     }
 
-    /// Adds the row to the transaction that does what the request asked for, about the user `target`.
     pub(super) async fn insert(
         &self,
-        transaction: &mut Transaction<'_, Postgres>,
+        transaction: &mut PgConnection,
         target: Uuid,
         status: i16,
     ) -> Result<()> {
         let (target_id, status) = (Some(target), Some(status));
         let row = Self { target_id, status, ..self.clone() };
-        row.execute(&mut **transaction).await
+        row.execute(transaction).await
     }
 }
 
@@ -107,25 +92,16 @@ impl Store {
         self.in_time(write.execute(&self.pool)).await
     }
 
-    /// Up to `limit` requests, the newest first.
     pub async fn api_writes(&self, filter: &ApiWriteFilter, limit: i64) -> Result<Vec<ApiWrite>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(
-                "SELECT id, at, token_id, token_name, method, path, target_id, host(remote) AS remote, status
-                 FROM api_writes
-                 WHERE ($1::timestamptz IS NULL OR at >= $1) AND ($2::text IS NULL OR token_name = $2)
-                 ORDER BY at DESC, id DESC LIMIT $3",
-            )
-            .bind(filter.since)
-            .bind(filter.token.as_deref())
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "
+            SELECT id, at, token_id, token_name, method, path, target_id, host(remote) AS remote, status
+            FROM api_writes
+            WHERE ($1::timestamptz IS NULL OR at >= $1) AND ($2::text IS NULL OR token_name = $2)
+            ORDER BY at DESC, id DESC LIMIT $3";
+        let writes = sqlx::query_as(sql).bind(filter.since).bind(filter.token.as_deref()).bind(limit);
+        self.run(writes.fetch_all(&self.pool)).await
     }
 
-    /// Deletes the requests from before `before`, in batches, up to the limit of one round.
     pub async fn forget_api_writes(&self, before: DateTime<Utc>) -> Result<()> {
         self.forget(
             before,

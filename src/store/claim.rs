@@ -6,38 +6,28 @@ use uuid::Uuid;
 
 use super::{Pack, Result, Store};
 
-/// What a claim takes.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimRequest<'a> {
-    /// Events due at this instant or before (UTC).
     pub now: DateTime<Utc>,
-    /// The kinds that this process knows; it leaves the others alone.
     pub kinds: &'a [String],
     /// Events of any kind whose lateness counts from before this instant are skipped.
     pub late_before: DateTime<Utc>,
-    /// The most events to take.
     pub limit: u32,
-    /// The most events in a pack.
     pub pack_limit: usize,
-    /// When another process may send the packs (UTC).
     pub available_at: DateTime<Utc>,
 }
 
-/// How far a pass has come, so that it meets each row once even where rows are skipped.
+/// The position of a pass, so that it reads each row once even where rows are skipped.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClaimCursor(Option<(DateTime<Utc>, Uuid)>);
 
-/// What a claim took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claimed {
-    /// The packs, now in the outbox.
     pub packs: Vec<Pack>,
-    /// Events skipped because they are too late.
     pub skipped: u64,
 }
 
 impl Claimed {
-    /// Events in the packs.
     #[must_use]
     pub fn queued(&self) -> u64 {
         Pack::count_events(&self.packs)
@@ -55,7 +45,6 @@ struct Row {
 }
 
 /// A pack holds a sixteenth of what is taken, so that several workers share a small number of events, within the limit.
-///
 /// Here, in the lease and in the record, a locked row is updated by its place (`ctid`), which saves a look-up by key. A row that
 /// another transaction changed since this statement began is locked but not updated: here, its id in the pack is then dropped.
 const CLAIM: &str = "
@@ -86,27 +75,20 @@ FROM (SELECT next_attempt_at, id FROM due ORDER BY next_attempt_at DESC, id DESC
 
 impl Store {
     /// Takes due events behind `cursor`, and moves it past them: those in time are queued and packed into the outbox, those
-    /// too late are skipped. Rows that another transaction holds are left for the next pass.
-    ///
-    /// # Errors
-    /// The database is unavailable; then nothing was taken, or the outbox has it.
+    /// too late are skipped. Rows that another transaction has locked are left for the next pass. After an error, either nothing
+    /// was taken, or it is in the outbox.
     pub async fn claim(&self, request: ClaimRequest<'_>, cursor: &mut ClaimCursor) -> Result<Claimed> {
         let (after_at, after_id) = cursor.0.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
-        let rows: Vec<Row> = self
-            .in_time(async {
-                Ok(sqlx::query_as(CLAIM)
-                    .bind(request.now)
-                    .bind(request.kinds)
-                    .bind(request.late_before)
-                    .bind(i64::from(request.limit))
-                    .bind(after_at)
-                    .bind(after_id)
-                    .bind(request.pack_limit as i64)
-                    .bind(request.available_at)
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
-            .await?;
+        let rows = sqlx::query_as(CLAIM)
+            .bind(request.now)
+            .bind(request.kinds)
+            .bind(request.late_before)
+            .bind(i64::from(request.limit))
+            .bind(after_at)
+            .bind(after_id)
+            .bind(request.pack_limit as i64)
+            .bind(request.available_at);
+        let rows: Vec<Row> = self.run(rows.fetch_all(&self.pool)).await?;
         let mut claimed = Claimed::default();
         for row in rows {
             if let (Some(id), Some(event_ids)) = (row.id, row.event_ids) {
@@ -119,15 +101,8 @@ impl Store {
         Ok(claimed)
     }
 
-    /// When the next pending event may be claimed (UTC).
     pub async fn next_attempt_at(&self) -> Result<Option<DateTime<Utc>>> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar(
-                "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL",
-            )
-            .fetch_one(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "SELECT min(next_attempt_at) FROM events WHERE next_attempt_at IS NOT NULL";
+        self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await
     }
 }

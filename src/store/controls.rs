@@ -1,4 +1,4 @@
-//! What somebody has told all processes: today, to pause.
+//! The pause of sending, in all processes.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -20,44 +20,26 @@ pub struct Pause {
 }
 
 impl Store {
-    /// The pause that holds, if one does.
+    /// Returns the current pause.
     pub async fn pause(&self) -> Result<Option<Pause>> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT since, reason FROM pauses").fetch_optional(&self.pool).await?)
-        })
-        .await
+        self.run(sqlx::query_as("SELECT since, reason FROM pauses").fetch_optional(&self.pool)).await
     }
 
-    /// The database's clock, for comparison only, and since when sending is paused (both UTC).
+    /// Returns the database's clock, for comparison only, and since when sending is paused (both UTC).
     pub async fn clock_and_pause(&self) -> Result<(DateTime<Utc>, Option<DateTime<Utc>>)> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT clock_timestamp(), (SELECT since FROM pauses)")
-                .fetch_one(&self.pool)
-                .await?)
-        })
-        .await
+        let sql = "SELECT clock_timestamp(), (SELECT since FROM pauses)";
+        self.run(sqlx::query_as(sql).fetch_one(&self.pool)).await
     }
 
-    /// Pauses sending, in all processes, at once: nothing is leased from here on. What is in flight ends. Gives whether
-    /// that is new; a pause that holds keeps its time and reason.
+    /// Pauses sending in all processes at once: nothing is leased any more, and requests in flight end. Returns whether this is new;
+    /// the current pause keeps its time and reason.
     pub async fn set_pause(&self, now: DateTime<Utc>, reason: &str) -> Result<bool> {
-        self.in_time(async {
-            let done =
-                sqlx::query("INSERT INTO pauses (since, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                    .bind(now)
-                    .bind(reason)
-                    .execute(&self.pool)
-                    .await?;
-            Ok(done.rows_affected() > 0)
-        })
-        .await
+        let sql = "INSERT INTO pauses (since, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        Ok(self.execute(sqlx::query(sql).bind(now).bind(reason)).await? > 0)
     }
 
-    /// Ends the pause; gives whether there was one. What became due meanwhile obeys the late rule.
+    /// Ends the pause; returns whether there was one. The late rule applies to events that became due meanwhile.
     pub async fn end_pause(&self) -> Result<bool> {
-        self.in_time(async {
-            Ok(sqlx::query("DELETE FROM pauses").execute(&self.pool).await?.rows_affected() > 0)
-        })
-        .await
+        Ok(self.execute(sqlx::query("DELETE FROM pauses")).await? > 0)
     }
 }

@@ -1,42 +1,61 @@
-//! Dead events, for whoever asks why, and what the messages in the dead-letter queue stand for.
+//! Dead events, and what operators do with them: list, redrive, cancel.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{EventCursor, Result, Store};
+use super::{EventCursor, Result, Store, column};
 use crate::model::{DeadEvent, EventState, Reason};
 
-/// Which dead events. All conditions hold together; one that is empty holds for all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadFilter {
-    /// Dead for one of these reasons.
     pub reasons: Vec<Reason>,
-    /// Of one of these kinds.
     pub kinds: Vec<String>,
-    /// Died at this instant or later, UTC.
     pub since: Option<DateTime<Utc>>,
-    /// Died before this instant, UTC.
     pub until: Option<DateTime<Utc>>,
-    /// One of these.
     pub ids: Vec<Uuid>,
     /// Also those that an earlier redrive has skipped because their day was over.
     pub day_over: bool,
 }
 
-/// The event that a message in the dead-letter queue is for.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LetterEvent {
-    /// The event.
     pub id: Uuid,
-    /// Its kind.
     pub kind: String,
-    /// Its state.
     pub state: EventState,
-    /// Why it ended.
     pub reason: Option<String>,
-    /// When it ended (UTC).
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Candidate {
+    pub id: Uuid,
+    pub due_at: DateTime<Utc>,
+    pub local_date: NaiveDate,
+    /// The user's zone; none: the user, or this date of the user, is deleted.
+    pub time_zone: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Redriven,
+    Skipped(Reason),
+    Cancelled(Reason),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedrivePage {
+    pub fates: Vec<(Uuid, Fate)>,
+    /// Messages to the dead-letter queue that were still in the outbox, and are deleted.
+    pub letters: u64,
+    pub next: Option<EventCursor>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    Done,
+    Refused(EventState),
+    Unknown,
 }
 
 const COLUMNS: &str = "
@@ -46,8 +65,7 @@ FROM events e LEFT JOIN LATERAL (
     SELECT status, response FROM ended_attempts WHERE event_id = e.id ORDER BY number DESC LIMIT 1) AS a ON true WHERE ";
 
 impl DeadFilter {
-    /// Adds the conditions to `query`, where the events are called `e`.
-    pub(super) fn push(&self, query: &mut QueryBuilder<Postgres>) {
+    fn push(&self, query: &mut QueryBuilder<Postgres>) {
         // The first is the index's.
         query.push("e.reason IS NOT NULL AND (e.state = 'dead'");
         if self.day_over {
@@ -72,13 +90,11 @@ impl DeadFilter {
         }
     }
 
-    /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self { day_over: self.day_over, ..Self::default() }
     }
 
-    /// The same for the event of a message, dead or not.
     #[must_use]
     pub fn holds_for(&self, letter: &LetterEvent) -> bool {
         let within = |at: DateTime<Utc>| {
@@ -93,80 +109,163 @@ impl DeadFilter {
     }
 }
 
+impl Fate {
+    fn columns(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Redriven => ("pending", None),
+            Self::Skipped(reason) => ("skipped", Some(reason.as_str())),
+            Self::Cancelled(reason) => ("cancelled", Some(reason.as_str())),
+        }
+    }
+}
+
 impl Store {
-    /// Up to `limit` dead events before `before`, those due last first.
     pub async fn dead_events(
         &self,
         filter: &DeadFilter,
         before: Option<EventCursor>,
         limit: u32,
     ) -> Result<Vec<DeadEvent>> {
-        self.in_time(async {
-            let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
-            filter.push(&mut query);
-            if let Some(EventCursor { due_at, id }) = before {
-                query.push(" AND (e.due_at, e.id) < (").push_bind(due_at).push(", ").push_bind(id).push(")");
-            }
-            query.push(" ORDER BY e.due_at DESC, e.id DESC LIMIT ");
-            query.push_bind(i64::from(limit));
-            Ok(query.build_query_as().fetch_all(&self.pool).await?)
-        })
-        .await
+        let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
+        filter.push(&mut query);
+        if let Some(EventCursor { due_at, id }) = before {
+            query.push(" AND (e.due_at, e.id) < (").push_bind(due_at).push(", ").push_bind(id).push(")");
+        }
+        query.push(" ORDER BY e.due_at DESC, e.id DESC LIMIT ").push_bind(i64::from(limit));
+        self.run(query.build_query_as().fetch_all(&self.pool)).await
     }
 
-    /// How many dead events there are.
     pub async fn count_dead(&self, filter: &DeadFilter) -> Result<u64> {
+        let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM events e WHERE ");
+        filter.push(&mut query);
+        let count: i64 = self.run(query.build_query_scalar().fetch_one(&self.pool)).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Returns the events that messages in the dead-letter queue name, without unknown ones.
+    pub async fn letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<LetterEvent>> {
+        let sql = "SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)";
+        self.run(sqlx::query_as(sql).bind(event_ids).fetch_all(&self.pool)).await
+    }
+
+    /// Reads up to `limit` dead events past `after`, the earliest due first, and applies to each the decision of `judge`, in one
+    /// transaction. A redriven event keeps its id, and so its `webhook-id`; its new attempts and its lateness count from `now`.
+    /// Concurrent redrives wait for each other, and each event is redriven by one of them.
+    pub async fn redrive_page(
+        &self,
+        now: DateTime<Utc>,
+        filter: &DeadFilter,
+        after: Option<EventCursor>,
+        limit: u32,
+        dry_run: bool,
+        judge: impl Fn(&Candidate) -> Fate,
+    ) -> Result<RedrivePage> {
         self.in_time(async {
-            let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM events e WHERE ");
+            let mut query = QueryBuilder::<Postgres>::new(
+                // A look-up for each row of the page: as a join, the planner may read all users for every page.
+                "SELECT e.id, e.due_at, e.local_date,
+                        (SELECT u.time_zone FROM users u JOIN occasions o ON o.user_id = u.id
+                         WHERE u.id = e.user_id AND o.kind = e.kind) AS time_zone
+                 FROM events e WHERE ",
+            );
             filter.push(&mut query);
-            let count: i64 = query.build_query_scalar().fetch_one(&self.pool).await?;
-            Ok(count.unsigned_abs())
+            if let Some(EventCursor { due_at, id }) = after {
+                query.push(" AND (e.due_at, e.id) > (").push_bind(due_at).push(", ").push_bind(id).push(")");
+            }
+            query.push(" ORDER BY e.due_at, e.id LIMIT ").push_bind(i64::from(limit));
+            if !dry_run {
+                query.push(" FOR UPDATE OF e");
+            }
+            let mut transaction = self.begin().await?;
+            let found: Vec<Candidate> = query.build_query_as().fetch_all(&mut *transaction).await?;
+            let fates = column(&found, |one| (one.id, judge(one)));
+            let mut letters = 0;
+            if !dry_run && !fates.is_empty() {
+                letters = sqlx::query_scalar::<_, i64>(REDRIVE)
+                    .bind(column(&fates, |(id, _)| *id))
+                    .bind(column(&fates, |(_, fate)| fate.columns().0))
+                    .bind(column(&fates, |(_, fate)| fate.columns().1))
+                    .bind(now)
+                    .fetch_one(&mut *transaction)
+                    .await?
+                    .unsigned_abs();
+            }
+            transaction.commit().await?;
+            // Of two concurrent redrives, the second finds fewer than there are: only an empty page is the last.
+            let next = found.last().map(|last| EventCursor { due_at: last.due_at, id: last.id });
+            Ok(RedrivePage { fates, letters, next })
         })
         .await
     }
 
-    /// The events that messages in the dead-letter queue name; unknown ones are not among them.
-    pub async fn letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<LetterEvent>> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)")
-                .bind(event_ids)
-                .fetch_all(&self.pool)
-                .await?)
+    /// Cancels an event of which no request is in flight. A worker drops it from its pack.
+    pub async fn cancel_event(&self, now: DateTime<Utc>, id: Uuid) -> Result<Cancelled> {
+        let state = sqlx::query_scalar(CANCEL).bind(id).bind(now).bind(Reason::Operator.as_str());
+        Ok(match self.run(state.fetch_optional(&self.pool)).await? {
+            None => Cancelled::Unknown,
+            Some(EventState::Pending | EventState::Queued) => Cancelled::Done,
+            Some(other) => Cancelled::Refused(other),
         })
-        .await
     }
 }
+
+/// Returns the state before. Locked, so that an attempt which ends at this moment has ended; in one statement, so that the lock
+/// ends with the response, and a sweep that follows does not skip the event.
+const CANCEL: &str = "
+WITH found AS MATERIALIZED (
+    SELECT id, state FROM events WHERE id = $1 FOR UPDATE
+), cancelled AS (
+    UPDATE events e SET state = 'cancelled', reason = $3, finished_at = $2, next_attempt_at = NULL
+    FROM found f WHERE e.id = f.id AND f.state IN ('pending', 'queued')
+)
+SELECT state FROM found";
+
+/// `last_error` stays: it says why the event had died. Its message to the dead-letter queue is deleted, unless it was sent already. The end of an
+/// event whose user was deleted stays too: it marks the event as blurred.
+const REDRIVE: &str = "
+WITH letters AS (
+    DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1) RETURNING id
+), redriven AS (
+UPDATE events e
+SET state = f.state::event_state, reason = f.reason,
+    finished_at = CASE WHEN f.reason = 'user_deleted' THEN e.finished_at WHEN f.state <> 'pending' THEN $4 END,
+    next_attempt_at = CASE WHEN f.state = 'pending' THEN $4 END,
+    queued_at = CASE WHEN f.state <> 'pending' THEN e.queued_at END,
+    redriven_at = CASE WHEN f.state = 'pending' THEN $4 ELSE e.redriven_at END,
+    late_from = CASE WHEN f.state = 'pending' THEN greatest(e.late_from, $4) ELSE e.late_from END,
+    attempts_at_redrive = CASE WHEN f.state = 'pending' THEN e.attempts ELSE e.attempts_at_redrive END
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS f(id, state, reason)
+WHERE e.id = f.id
+)
+SELECT count(*) FROM letters";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn letter() -> LetterEvent {
-        LetterEvent {
-            id: Uuid::from_u128(1),
+    #[test]
+    fn every_condition_of_a_filter_holds() {
+        let (id, at) = (Uuid::from_u128(1), DateTime::UNIX_EPOCH);
+        let letter = LetterEvent {
+            id,
             kind: "birthday".to_owned(),
             state: EventState::Dead,
             reason: Some("status".to_owned()),
-            finished_at: Some(DateTime::UNIX_EPOCH),
-        }
-    }
-
-    #[test]
-    fn every_condition_of_a_filter_holds() {
-        let all = DeadFilter::default();
-        assert!(all.is_empty() && all.holds_for(&letter()));
-        let narrow = |change: fn(&mut DeadFilter)| {
-            let mut filter = DeadFilter::default();
-            change(&mut filter);
-            assert!(!filter.is_empty());
-            filter.holds_for(&letter())
+            finished_at: Some(at),
         };
-        assert!(narrow(|filter| filter.reasons = vec![Reason::Gone, Reason::Status]));
-        assert!(!narrow(|filter| filter.reasons = vec![Reason::Gone]));
-        assert!(!narrow(|filter| filter.kinds = vec!["work_anniversary".into()]));
-        assert!(narrow(|filter| filter.since = Some(DateTime::UNIX_EPOCH)));
-        assert!(!narrow(|filter| filter.until = Some(DateTime::UNIX_EPOCH)));
-        assert!(narrow(|filter| filter.ids = vec![Uuid::from_u128(1)]));
-        assert!(!narrow(|filter| filter.ids = vec![Uuid::from_u128(2)]));
+        let all = DeadFilter::default();
+        assert!(all.is_empty() && all.holds_for(&letter));
+        for (holds, filter) in [
+            (true, DeadFilter { reasons: vec![Reason::Gone, Reason::Status], ..all.clone() }),
+            (false, DeadFilter { reasons: vec![Reason::Gone], ..all.clone() }),
+            (false, DeadFilter { kinds: vec!["work_anniversary".into()], ..all.clone() }),
+            (true, DeadFilter { since: Some(at), ..all.clone() }),
+            (false, DeadFilter { until: Some(at), ..all.clone() }),
+            (true, DeadFilter { ids: vec![id], ..all.clone() }),
+            (false, DeadFilter { ids: vec![Uuid::from_u128(2)], ..all.clone() }),
+        ] {
+            assert!(!filter.is_empty());
+            assert_eq!(filter.holds_for(&letter), holds, "{filter:?}");
+        }
     }
 }

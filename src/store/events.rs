@@ -1,4 +1,4 @@
-//! Events and their attempts, for whoever asks what was sent, when and why.
+//! Events and their attempts.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, QueryBuilder};
@@ -13,38 +13,29 @@ pub(super) const ATTEMPTS: &str =
     "SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at
      FROM ended_attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
 
-const COLUMNS: &str = "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, attempts, next_attempt_at, queued_at,
-        finished_at, redriven_at FROM events";
+pub(super) const COLUMNS: &str =
+    "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, attempts, next_attempt_at,
+            queued_at, finished_at, redriven_at FROM events";
 
-/// Which events a list has. All conditions hold together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// In one of these states; empty means in any.
     pub states: Vec<EventState>,
-    /// Due at this instant or later, UTC.
     pub from: Option<DateTime<Utc>>,
-    /// Due before this instant, UTC.
     pub to: Option<DateTime<Utc>>,
-    /// Of this user, who may be gone.
     pub user_id: Option<Uuid>,
 }
 
-/// In which order events are listed.
+/// The order of a list, by the instant at which events are due.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {
-    /// By the instant at which they are due.
     #[default]
     Ascending,
-    /// The other way round.
     Descending,
 }
 
-/// A place in a list of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventCursor {
-    /// When the last event so far was due, UTC.
     pub due_at: DateTime<Utc>,
-    /// Its id.
     pub id: Uuid,
 }
 
@@ -54,8 +45,8 @@ impl From<&Event> for EventCursor {
     }
 }
 
-/// States that share a way to find them, as a condition: pending events have an index of their own, queued and leased ones are
-/// named by the outbox and by leases, and those that were not delivered are few.
+/// States with the condition that finds them: pending events have an index of their own, the outbox and the leases name queued and
+/// leased ones, and those that were not delivered are few.
 const GROUPS: [(&[EventState], &str); 4] = [
     (&[EventState::Pending], "next_attempt_at IS NOT NULL"),
     (
@@ -71,17 +62,13 @@ const GROUPS: [(&[EventState], &str); 4] = [
 ];
 
 impl Store {
-    /// One event.
     pub async fn event(&self, id: Uuid) -> Result<Option<Event>> {
-        self.in_time(async {
-            let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
-            query.push(" WHERE id = ").push_bind(id);
-            Ok(query.build_query_as().fetch_optional(&self.pool).await?)
-        })
-        .await
+        let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
+        query.push(" WHERE id = ").push_bind(id);
+        self.run(query.build_query_as().fetch_optional(&self.pool)).await
     }
 
-    /// Up to `limit` events past `after`, by the instant at which they are due, then by id.
+    /// Returns up to `limit` events past `after`, by the instant at which they are due, then by id.
     pub async fn list_events(
         &self,
         filter: &EventFilter,
@@ -89,66 +76,54 @@ impl Store {
         after: Option<EventCursor>,
         limit: u32,
     ) -> Result<Vec<Event>> {
-        self.in_time(async {
-            let mut query = QueryBuilder::<Postgres>::new("");
-            let wanted = |state: &EventState| filter.states.is_empty() || filter.states.contains(state);
-            if filter.user_id.is_some() {
-                let all = filter.states.is_empty();
-                let states: Vec<&EventState> = filter.states.iter().collect();
-                arm(&mut query, filter, order, after, None, (!all).then_some(states));
-            } else {
-                // A part for each index: the planner does not find them by itself under an OR.
-                query.push("SELECT * FROM (");
-                let mut union = "";
-                for (states, condition) in GROUPS {
-                    let some: Vec<&EventState> = states.iter().filter(|state| wanted(state)).collect();
-                    if some.is_empty() {
-                        continue;
-                    }
-                    query.push(union).push("(");
-                    let some = (some.len() < states.len()).then_some(some);
-                    arm(&mut query, filter, order, after, Some(condition), some);
-                    query.push(ordered(order)).push(" LIMIT ");
-                    query.push_bind(i64::from(limit)).push(")");
-                    union = " UNION ALL ";
+        let mut query = QueryBuilder::<Postgres>::new("");
+        let wanted = |state: &EventState| filter.states.is_empty() || filter.states.contains(state);
+        if filter.user_id.is_some() {
+            let states = (!filter.states.is_empty()).then(|| filter.states.iter().collect());
+            arm(&mut query, filter, order, after, "true", states);
+        } else {
+            // A part for each index: the planner does not find them by itself under an OR.
+            query.push("SELECT * FROM (");
+            let mut union = "";
+            for (states, condition) in GROUPS {
+                let some: Vec<&EventState> = states.iter().filter(|state| wanted(state)).collect();
+                if some.is_empty() {
+                    continue;
                 }
-                query.push(") AS e");
+                query.push(union).push("(");
+                let some = (some.len() < states.len()).then_some(some);
+                arm(&mut query, filter, order, after, condition, some);
+                query.push(ordered(order)).push(" LIMIT ").push_bind(i64::from(limit)).push(")");
+                union = " UNION ALL ";
             }
-            query.push(ordered(order)).push(" LIMIT ").push_bind(i64::from(limit));
-            Ok(query.build_query_as().fetch_all(&self.pool).await?)
-        })
-        .await
+            query.push(") AS e");
+        }
+        query.push(ordered(order)).push(" LIMIT ").push_bind(i64::from(limit));
+        self.run(query.build_query_as().fetch_all(&self.pool)).await
     }
 
-    /// The attempts of one event, first to last.
     pub async fn attempts(&self, event: Uuid) -> Result<Vec<Attempt>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(ATTEMPTS).bind([event].as_slice()).fetch_all(&self.pool).await?)
-        })
-        .await
+        self.run(sqlx::query_as(ATTEMPTS).bind([event].as_slice()).fetch_all(&self.pool)).await
     }
 
-    /// How many events there are in each state.
     pub async fn count_by_state(&self) -> Result<Vec<(EventState, i64)>> {
-        self.in_time(async {
-            Ok(sqlx::query_as("SELECT state, count(*) FROM events GROUP BY state ORDER BY state")
-                .fetch_all(&self.pool)
-                .await?)
-        })
+        self.run(
+            sqlx::query_as("SELECT state, count(*) FROM events GROUP BY state ORDER BY state")
+                .fetch_all(&self.pool),
+        )
         .await
     }
 }
 
-/// Selects what `filter` says, under `condition` and in one of `states` where these are given.
 fn arm(
     query: &mut QueryBuilder<Postgres>,
     filter: &EventFilter,
     order: Order,
     after: Option<EventCursor>,
-    condition: Option<&'static str>,
+    condition: &'static str,
     states: Option<Vec<&EventState>>,
 ) {
-    query.push(COLUMNS).push(" WHERE ").push(condition.unwrap_or("true"));
+    query.push(COLUMNS).push(" WHERE ").push(condition);
     if let Some(states) = states {
         let names: Vec<&'static str> = states.into_iter().map(|state| state.as_str()).collect();
         query.push(" AND state::text = ANY(").push_bind(names).push(")");

@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::{Result, Store, StoreError};
 
-/// HMAC-SHA256 under the key of the installation.
 #[derive(Clone)]
 pub struct InstallationKey(Hmac<Sha256>);
 
@@ -38,7 +37,7 @@ impl InstallationKey {
         self.hash("request", body)
     }
 
-    /// The id (UUID version 8) of the user on a line of an import that has no id of its own.
+    /// Returns the id (UUID version 8) of the user on a line of an import without an id.
     #[must_use]
     pub fn line_id(&self, line: &str) -> Uuid {
         let hash = self.hash("line", line.as_bytes());
@@ -49,17 +48,13 @@ impl InstallationKey {
 }
 
 impl Store {
-    /// The key of the installation, read once in a process.
     pub async fn installation_key(&self) -> Result<&InstallationKey> {
-        let read = || {
-            self.in_time(async {
-                let key: Vec<u8> =
-                    sqlx::query_scalar("SELECT key FROM installation").fetch_one(&self.pool).await?;
-                let mac = Hmac::new_from_slice(&key);
-                let mac =
-                    mac.map_err(|error| StoreError::Unreadable(format!("installation.key: {error}")))?;
-                Ok(InstallationKey(mac))
-            })
+        let read = async || {
+            let key = sqlx::query_scalar("SELECT key FROM installation").fetch_one(&self.pool);
+            let key: Vec<u8> = self.run(key).await?;
+            let mac = Hmac::new_from_slice(&key);
+            mac.map(InstallationKey)
+                .map_err(|error| StoreError::Unreadable(format!("installation.key: {error}")))
         };
         self.installation_key.get_or_try_init(read).await
     }

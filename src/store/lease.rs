@@ -8,18 +8,12 @@ use uuid::Uuid;
 use super::{Result, Store};
 use crate::model::{EventState, Lease};
 
-/// What a worker asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseRequest<'a> {
-    /// The new lease.
     pub id: Uuid,
-    /// The worker process.
     pub holder: Uuid,
-    /// UTC.
     pub now: DateTime<Utc>,
-    /// When the lease expires (UTC).
     pub until: DateTime<Utc>,
-    /// The kinds that the worker knows; it leaves the others alone.
     pub kinds: &'a [String],
     /// Those of them whose message needs the year of the date; for others `since_year` is not read.
     pub kinds_with_years: &'a [String],
@@ -27,10 +21,8 @@ pub struct LeaseRequest<'a> {
     pub late_before: DateTime<Utc>,
 }
 
-/// Events that were not leased.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NotLeased {
-    /// Ended at this moment: too late, or their user or date is deleted.
     pub ended: Vec<(Uuid, EventState)>,
     /// Still queued: locked by another transaction, or sending is paused.
     pub locked: Vec<Uuid>,
@@ -46,8 +38,7 @@ struct Look {
     gone: bool,
 }
 
-/// Locks with SKIP LOCKED first: an update would wait for a row that an edit holds, and every event of the batch with it.
-///
+/// Locks with SKIP LOCKED first: an update would wait for a row that an edit has locked, and every event of the batch with it.
 /// The transaction that deletes a date deletes its event, too, unless an attempt was made: only after an attempt is the date
 /// looked up.
 const LEASE: &str = "
@@ -88,73 +79,47 @@ RETURNING e.id, e.state";
 
 impl Store {
     /// Leases those of `event_ids` that are queued, of a known kind, in time, and free, while sending is not paused; counts
-    /// their attempts. Waits for no lock.
-    ///
-    /// # Errors
-    /// The database is unavailable. A lease that was written all the same is unknown to its worker, and expires.
+    /// their attempts. Waits for no lock. After an error, a lease that was written nevertheless is unknown to its worker, and
+    /// expires.
     pub async fn lease(&self, request: LeaseRequest<'_>, event_ids: &[Uuid]) -> Result<Vec<Lease>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(LEASE)
-                .bind(event_ids)
-                .bind(request.kinds)
-                .bind(request.late_before)
-                .bind(request.id)
-                .bind(request.holder)
-                .bind(request.until)
-                .bind(request.kinds_with_years)
-                .fetch_all(&self.pool)
-                .await?)
-        })
-        .await
+        let leased = sqlx::query_as(LEASE)
+            .bind(event_ids)
+            .bind(request.kinds)
+            .bind(request.late_before)
+            .bind(request.id)
+            .bind(request.holder)
+            .bind(request.until)
+            .bind(request.kinds_with_years);
+        self.run(leased.fetch_all(&self.pool)).await
     }
 
-    /// Why events were not leased; ends those that can no longer be sent. Events that are missing in the answer are not queued
-    /// any more.
+    /// Returns why events were not leased, and ends those that can no longer be sent. Events that are missing in the answer are not
+    /// queued any more.
     pub async fn not_leased(&self, request: LeaseRequest<'_>, event_ids: &[Uuid]) -> Result<NotLeased> {
-        self.in_time(async {
-            let looks: Vec<Look> = sqlx::query_as(LOOK)
-                .bind(event_ids)
-                .bind(request.kinds)
-                .bind(request.late_before)
-                .fetch_all(&self.pool)
-                .await?;
-            let over = |look: &&Look| look.gone || look.late;
-            let over: Vec<Uuid> = looks.iter().filter(over).map(|look| look.id).collect();
-            let mut result = NotLeased::default();
-            if !over.is_empty() {
-                result.ended = sqlx::query_as(END)
-                    .bind(&over)
-                    .bind(request.now)
-                    .bind(request.late_before)
-                    .fetch_all(&self.pool)
-                    .await?;
+        let looks = sqlx::query_as(LOOK).bind(event_ids).bind(request.kinds).bind(request.late_before);
+        let looks: Vec<Look> = self.run(looks.fetch_all(&self.pool)).await?;
+        let mut result = NotLeased::default();
+        let over: Vec<Uuid> =
+            looks.iter().filter(|look| look.gone || look.late).map(|look| look.id).collect();
+        if !over.is_empty() {
+            let ended = sqlx::query_as(END).bind(&over).bind(request.now).bind(request.late_before);
+            result.ended = self.run(ended.fetch_all(&self.pool)).await?;
+        }
+        let ended: HashSet<Uuid> = result.ended.iter().map(|(id, _)| *id).collect();
+        for look in looks.iter().filter(|look| !ended.contains(&look.id)) {
+            if look.known || look.gone || look.late {
+                result.locked.push(look.id);
+            } else {
+                result.unknown_kind.push(look.id);
             }
-            let ended: HashSet<Uuid> = result.ended.iter().map(|(id, _)| *id).collect();
-            for look in looks.iter().filter(|look| !ended.contains(&look.id)) {
-                if look.known || look.gone || look.late {
-                    result.locked.push(look.id);
-                } else {
-                    result.unknown_kind.push(look.id);
-                }
-            }
-            Ok(result)
-        })
-        .await
+        }
+        Ok(result)
     }
 
-    /// Extends `leases` to `until` (UTC); returns those that are still there.
     pub async fn extend_leases(&self, until: DateTime<Utc>, leases: &[Uuid]) -> Result<HashSet<Uuid>> {
-        self.in_time(async {
-            // Never shortened: a statement that arrives late must not end a newer lease.
-            let kept: Vec<Uuid> = sqlx::query_scalar(
-                "UPDATE leases SET lease_until = greatest(lease_until, $2) WHERE id = ANY($1) RETURNING id",
-            )
-            .bind(leases)
-            .bind(until)
-            .fetch_all(&self.pool)
-            .await?;
-            Ok(kept.into_iter().collect())
-        })
-        .await
+        // Never shortened: a statement that arrives late must not end a newer lease.
+        let sql = "UPDATE leases SET lease_until = greatest(lease_until, $2) WHERE id = ANY($1) RETURNING id";
+        let kept = sqlx::query_scalar(sql).bind(leases).bind(until);
+        Ok(self.run(kept.fetch_all(&self.pool)).await?.into_iter().collect())
     }
 }

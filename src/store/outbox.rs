@@ -1,4 +1,4 @@
-//! The outbox: packs that wait to be sent or received, and messages for the dead-letter queue.
+//! The outbox: packs to be sent or received, and messages for the dead-letter queue.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -6,41 +6,30 @@ use uuid::Uuid;
 
 use super::{Result, Store};
 
-/// Events that travel together.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Pack {
-    /// Its row in the outbox.
     pub id: i64,
-    /// The events.
     pub event_ids: Vec<Uuid>,
 }
 
 impl Pack {
-    /// Events in all of `packs`.
     pub fn count_events<'a>(packs: impl IntoIterator<Item = &'a Self>) -> u64 {
         packs.into_iter().map(|pack| pack.event_ids.len() as u64).sum()
     }
 }
 
-/// A dead event on its way to the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct DeadLetterRow {
-    /// Its row in the outbox.
     pub id: i64,
-    /// The event.
     pub event_id: Uuid,
-    /// Why it is dead.
     pub reason: String,
 }
 
-/// What remains of a pack that could not be leased as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deferred {
-    /// The pack, as it was received.
     pub pack: Pack,
     /// Its events that are still queued.
     pub later: Vec<Uuid>,
-    /// When they may be received again (UTC).
     pub available_at: DateTime<Utc>,
 }
 
@@ -53,210 +42,109 @@ impl Store {
         until: DateTime<Utc>,
         limit: usize,
     ) -> Result<Vec<Pack>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(
-                "UPDATE outbox SET available_at = $2 WHERE id IN (
-                     SELECT id FROM outbox WHERE available_at <= $1 AND sent_at IS NULL AND dead_letter IS NULL
-                     ORDER BY available_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, event_ids",
-            )
-            .bind(now)
-            .bind(until)
-            .bind(limit as i64)
-            .fetch_all(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "
+            UPDATE outbox SET available_at = $2 WHERE id IN (
+                SELECT id FROM outbox WHERE available_at <= $1 AND sent_at IS NULL AND dead_letter IS NULL
+                ORDER BY available_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
+            RETURNING id, event_ids";
+        self.run(sqlx::query_as(sql).bind(now).bind(until).bind(limit as i64).fetch_all(&self.pool)).await
     }
 
-    /// The same for messages to the dead-letter queue.
     pub async fn take_dead_letters(
         &self,
         now: DateTime<Utc>,
         until: DateTime<Utc>,
         limit: usize,
     ) -> Result<Vec<DeadLetterRow>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(
-                "UPDATE outbox SET available_at = $2 WHERE id IN (
-                     SELECT id FROM outbox WHERE available_at <= $1 AND dead_letter IS NOT NULL
-                     ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
-                 RETURNING id, event_ids[1] AS event_id, dead_letter AS reason",
-            )
-            .bind(now)
-            .bind(until)
-            .bind(limit as i64)
-            .fetch_all(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "
+            UPDATE outbox SET available_at = $2 WHERE id IN (
+                SELECT id FROM outbox WHERE available_at <= $1 AND dead_letter IS NOT NULL
+                ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
+            RETURNING id, event_ids[1] AS event_id, dead_letter AS reason";
+        self.run(sqlx::query_as(sql).bind(now).bind(until).bind(limit as i64).fetch_all(&self.pool)).await
     }
 
-    /// Notes that the queue has confirmed these packs.
-    ///
-    /// # Errors
-    /// The database is unavailable; then they are sent again.
+    /// Records that the queue has confirmed these packs. Packs that are not recorded are sent again.
     pub async fn confirm_packs(&self, now: DateTime<Utc>, packs: &[i64]) -> Result<()> {
-        self.in_time(async {
-            sqlx::query("UPDATE outbox SET sent_at = $2 WHERE id = ANY($1)")
-                .bind(packs)
-                .bind(now)
-                .execute(&self.pool)
-                .await?;
-            Ok(())
-        })
-        .await
+        let sql = "UPDATE outbox SET sent_at = $2 WHERE id = ANY($1)";
+        self.execute(sqlx::query(sql).bind(packs).bind(now)).await.map(drop)
     }
 
-    /// Makes packs available at once, which were taken and could not be sent.
-    ///
-    /// # Errors
-    /// The database is unavailable; then they become available by themselves.
+    /// Makes packs available at once that were taken and could not be sent. Otherwise they become available later.
     pub async fn release_packs(&self, at: DateTime<Utc>, packs: &[i64]) -> Result<()> {
-        self.in_time(async {
-            sqlx::query("UPDATE outbox SET available_at = $2 WHERE id = ANY($1) AND sent_at IS NULL")
-                .bind(packs)
-                .bind(at)
-                .execute(&self.pool)
-                .await?;
-            Ok(())
-        })
-        .await
+        let sql = "UPDATE outbox SET available_at = $2 WHERE id = ANY($1) AND sent_at IS NULL";
+        self.execute(sqlx::query(sql).bind(packs).bind(at)).await.map(drop)
     }
 
-    /// Deletes packs whose events are all leased or no longer queued. Rows that another transaction holds are skipped: it
-    /// deletes them, or they are received again.
-    ///
+    /// Deletes packs whose events are all leased or no longer queued. Rows that another transaction has locked are skipped: it
+    /// deletes them, or they are received again, and deleted then.
     /// A message from before a restore, or of another installation, may name the row of another pack: only a row all of whose
     /// events were received is deleted.
-    ///
-    /// # Errors
-    /// The database is unavailable; then they are received again, and deleted then.
     pub async fn delete_packs(&self, packs: &[Pack]) -> Result<()> {
         let (ids, event_ids): (Vec<i64>, Vec<Uuid>) =
             packs.iter().flat_map(|pack| pack.event_ids.iter().map(|event| (pack.id, *event))).unzip();
-        self.in_time(async {
-            sqlx::query(
-                "WITH received AS (
-                     SELECT id, array_agg(event_id) AS event_ids FROM unnest($1::bigint[], $2::uuid[]) AS n(id, event_id) GROUP BY id
-                 )
-                 DELETE FROM outbox WHERE id IN (
-                     SELECT o.id FROM outbox o JOIN received r USING (id)
-                     WHERE o.event_ids <@ r.event_ids AND o.dead_letter IS NULL FOR UPDATE OF o SKIP LOCKED)",
+        let sql = "
+            WITH received AS (
+                SELECT id, array_agg(event_id) AS event_ids FROM unnest($1::bigint[], $2::uuid[]) AS n(id, event_id) GROUP BY id
             )
-            .bind(ids)
-            .bind(event_ids)
-            .execute(&self.pool)
-            .await?;
-            Ok(())
-        })
-        .await
+            DELETE FROM outbox WHERE id IN (
+                SELECT o.id FROM outbox o JOIN received r USING (id)
+                WHERE o.event_ids <@ r.event_ids AND o.dead_letter IS NULL FOR UPDATE OF o SKIP LOCKED)";
+        self.execute(sqlx::query(sql).bind(ids).bind(event_ids)).await.map(drop)
     }
 
-    /// Deletes messages that the dead-letter queue has, or that are done with. Returns how many.
-    ///
-    /// # Errors
-    /// The database is unavailable; then they are received again, and deleted then.
+    /// Deletes messages that the dead-letter queue has confirmed, or that an operator has removed. Returns how many.
     pub async fn delete_outbox(&self, ids: &[i64]) -> Result<u64> {
-        self.in_time(async {
-            let done = sqlx::query(
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)",
-            )
-            .bind(ids)
-            .execute(&self.pool)
-            .await?;
-            Ok(done.rows_affected())
-        })
-        .await
+        let sql = "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)";
+        self.execute(sqlx::query(sql).bind(ids)).await
     }
 
     /// Leaves the events of `deferred` in the outbox, to be sent and received again later; only those of a row that
     /// [`Store::delete_packs`] would delete. They get a pack of their own: the sender of the old one may confirm it only now,
     /// and a confirmed pack is not sent again.
-    ///
-    /// # Errors
-    /// The database is unavailable; then the pack is received again as it is.
     pub async fn defer_packs(&self, deferred: &[Deferred]) -> Result<()> {
-        for one in deferred {
-            self.in_time(async {
-                sqlx::query(
-                    "WITH old AS (
-                         DELETE FROM outbox WHERE id = $1 AND event_ids <@ $4 AND dead_letter IS NULL RETURNING created_at
-                     )
-                     INSERT INTO outbox (event_ids, created_at, available_at) SELECT $2, created_at, $3 FROM old",
-                )
-                .bind(one.pack.id)
-                .bind(&one.later)
-                .bind(one.available_at)
-                .bind(&one.pack.event_ids)
-                .execute(&self.pool)
-                .await?;
-                Ok(())
-            })
-            .await?;
+        let sql = "
+            WITH old AS (
+                DELETE FROM outbox WHERE id = $1 AND event_ids <@ $4 AND dead_letter IS NULL RETURNING created_at
+            )
+            INSERT INTO outbox (event_ids, created_at, available_at) SELECT $2, created_at, $3 FROM old";
+        for Deferred { pack, later, available_at } in deferred {
+            let defer = sqlx::query(sql).bind(pack.id).bind(later).bind(available_at).bind(&pack.event_ids);
+            self.execute(defer).await?;
         }
         Ok(())
     }
 
-    /// Makes packs available again that were confirmed before `before` and that no worker has deleted since: the queue lost
+    /// Makes packs available again that were confirmed before `before` and that no worker has deleted since: the queue has lost
     /// them. Returns how many.
     pub async fn resend_packs(&self, now: DateTime<Utc>, before: DateTime<Utc>, limit: usize) -> Result<u64> {
-        self.in_time(async {
-            let done = sqlx::query(
-                "UPDATE outbox SET sent_at = NULL, available_at = $1 WHERE id IN (
-                     SELECT id FROM outbox WHERE sent_at < $2 ORDER BY sent_at LIMIT $3 FOR UPDATE SKIP LOCKED)",
-            )
-            .bind(now)
-            .bind(before)
-            .bind(limit as i64)
-            .execute(&self.pool)
-            .await?;
-            Ok(done.rows_affected())
-        })
-        .await
+        let sql = "
+            UPDATE outbox SET sent_at = NULL, available_at = $1 WHERE id IN (
+                SELECT id FROM outbox WHERE sent_at < $2 ORDER BY sent_at LIMIT $3 FOR UPDATE SKIP LOCKED)";
+        self.execute(sqlx::query(sql).bind(now).bind(before).bind(limit as i64)).await
     }
 
-    /// When the next pack is available (UTC).
     pub async fn next_pack_at(&self) -> Result<Option<DateTime<Utc>>> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar(
-                "SELECT min(available_at) FROM outbox WHERE sent_at IS NULL AND dead_letter IS NULL",
-            )
-            .fetch_one(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "SELECT min(available_at) FROM outbox WHERE sent_at IS NULL AND dead_letter IS NULL";
+        self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await
     }
 
-    /// Packs that no worker has taken, packs that one has (both only where the outbox is the queue), and messages for the
-    /// dead-letter queue.
+    /// Counts packs that no worker has taken, packs that a worker has (both only where the outbox is the queue), and messages for
+    /// the dead-letter queue.
     pub async fn outbox_depth(&self, now: DateTime<Utc>) -> Result<(i64, i64, i64)> {
-        self.in_time(async {
-            Ok(sqlx::query_as(
-                "SELECT count(*) FILTER (WHERE dead_letter IS NULL AND available_at <= $1),
-                        count(*) FILTER (WHERE dead_letter IS NULL AND available_at > $1),
-                        count(*) FILTER (WHERE dead_letter IS NOT NULL)
-                 FROM outbox WHERE sent_at IS NULL",
-            )
-            .bind(now)
-            .fetch_one(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "
+            SELECT count(*) FILTER (WHERE dead_letter IS NULL AND available_at <= $1),
+                   count(*) FILTER (WHERE dead_letter IS NULL AND available_at > $1),
+                   count(*) FILTER (WHERE dead_letter IS NOT NULL)
+            FROM outbox WHERE sent_at IS NULL";
+        self.run(sqlx::query_as(sql).bind(now).fetch_one(&self.pool)).await
     }
 
-    /// Messages for the dead-letter queue behind `after`, in order: where the outbox is the queue, they stay here.
+    /// Returns messages for the dead-letter queue behind `after`, in order: where the outbox is the queue, they stay here.
     pub async fn kept_dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetterRow>> {
-        self.in_time(async {
-            Ok(sqlx::query_as(
-                "SELECT id, event_ids[1] AS event_id, dead_letter AS reason FROM outbox
-                 WHERE dead_letter IS NOT NULL AND id > $1 ORDER BY id LIMIT $2",
-            )
-            .bind(after)
-            .bind(limit as i64)
-            .fetch_all(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "
+            SELECT id, event_ids[1] AS event_id, dead_letter AS reason FROM outbox
+            WHERE dead_letter IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
+        self.run(sqlx::query_as(sql).bind(after).bind(limit as i64).fetch_all(&self.pool)).await
     }
 }

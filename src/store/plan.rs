@@ -1,111 +1,90 @@
-//! Plan: the calendar becomes events, a local date at a time; an interrupted planner starts a date again.
+//! Plan: the calendar becomes events, a local date at a time. An interrupted planner starts a date again.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use metrics::counter;
-use sqlx::{Postgres, Transaction};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::replan::replan_readable;
+use super::login::LOCK_TIMEOUT;
+use super::replan::{Unreadable, replan};
 use super::users::OccasionRow;
-use super::{Result, Store, StoreError};
+use super::{Result, Store, StoreError, column};
 use crate::model::{NewEvent, Reason, Schedule};
 
 /// Users fall into this many buckets, by the last byte of their id, as `occasions.bucket` has it. Writers share a bucket's lock;
 /// a planner has it alone for a page.
 pub const BUCKETS: i16 = 32;
-/// The first key of the buckets' advisory locks; the second is the bucket.
 const BUCKET_LOCKS: i32 = 0x6264_6179;
 /// The first key of the locks that keep two planners with the same rules from planning at the same time.
 const PLANNER_LOCKS: i32 = 0x6264_617a;
 /// How long a planner waits for the writers of a bucket. Later writers wait behind it, so it must be short.
 const BUCKET_PATIENCE: &str = "300ms";
 
-/// A page of a day that is being planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanPage {
-    /// Where the next page of the bucket begins; none when this was the last.
+    /// Where the next page of the bucket begins; none after the last page.
     pub next: Option<Uuid>,
-    /// New pending events.
     pub planned: u64,
     /// New events that are skipped from the start, because they were learned too late.
     pub skipped: u64,
-    /// The users whom this version cannot read, with what is wrong. The planner tries them again by themselves.
-    pub unreadable: Vec<(Uuid, String)>,
+    /// The users whom this version cannot read, with the reason. The planner tries them again by themselves.
+    pub unreadable: Unreadable,
 }
 
-/// What became of the attempt to plan a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlanStep {
-    /// It is planned.
     Page(PlanPage),
     /// A writer holds the bucket: try again later.
     Busy,
-    /// Another process is planning under the same rules.
     Elsewhere,
 }
 
-/// The page to plan.
 #[derive(Debug, Clone, Copy)]
 pub struct PageRequest {
-    /// The local date.
     pub day: NaiveDate,
     /// Users of this bucket; none: of all buckets, for a day with few users.
     pub bucket: Option<i16>,
-    /// Behind this user.
     pub after: Uuid,
-    /// The most occasions.
     pub limit: u32,
 }
 
 impl Store {
-    /// The local dates through `through` that are not planned under `rules`, in order. Dates before `from` are among them only
-    /// if nothing planned them, as after an outage.
+    /// Returns the local dates through `through` that are not planned under `rules`, in order. Dates before `from` are included
+    /// only if no process planned them, as after an outage.
     pub async fn days_to_plan(
         &self,
         rules: &str,
         from: NaiveDate,
         through: NaiveDate,
     ) -> Result<Vec<NaiveDate>> {
-        self.in_time(async {
-            Ok(sqlx::query_scalar(
-                "SELECT d::date FROM generate_series(
-                     least($2, coalesce((SELECT max(local_date) + 1 FROM planned_days), $2))::timestamp,
-                     $3::date::timestamp, interval '1 day') AS d
-                 WHERE NOT EXISTS (SELECT FROM planned_days p
-                                   WHERE p.local_date = d::date AND p.rules = $1 AND p.planned_at IS NOT NULL)
-                 UNION
-                 SELECT local_date FROM planned_days GROUP BY local_date HAVING count(planned_at) = 0
-                 ORDER BY 1",
-            )
-            .bind(rules)
-            .bind(from)
-            .bind(through)
-            .fetch_all(&self.pool)
-            .await?)
-        })
-        .await
+        let sql = "
+            SELECT d::date FROM generate_series(
+                least($2, coalesce((SELECT max(local_date) + 1 FROM planned_days), $2))::timestamp,
+                $3::date::timestamp, interval '1 day') AS d
+            WHERE NOT EXISTS (SELECT FROM planned_days p
+                              WHERE p.local_date = d::date AND p.rules = $1 AND p.planned_at IS NOT NULL)
+            UNION
+            SELECT local_date FROM planned_days GROUP BY local_date HAVING count(planned_at) = 0
+            ORDER BY 1";
+        self.run(sqlx::query_scalar(sql).bind(rules).bind(from).bind(through).fetch_all(&self.pool)).await
     }
 
     /// Opens `day`: from then on, every write of a user also plans that day. The planner waits for earlier writers bucket by
     /// bucket.
     pub async fn open_day(&self, rules: &str, day: NaiveDate) -> Result<()> {
-        self.in_time(async {
-            sqlx::query(
-                "INSERT INTO planned_days (local_date, rules) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            )
-            .bind(day)
-            .bind(rules)
-            .execute(&self.pool)
-            .await?;
-            Ok(())
-        })
-        .await
+        let sql = "INSERT INTO planned_days (local_date, rules) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        self.execute(sqlx::query(sql).bind(day).bind(rules)).await.map(drop)
+    }
+
+    pub async fn close_day(&self, rules: &str, now: DateTime<Utc>, day: NaiveDate) -> Result<()> {
+        let sql = "UPDATE planned_days SET planned_at = $1 WHERE (local_date, rules) = ($2, $3)";
+        self.execute(sqlx::query(sql).bind(now).bind(day).bind(rules)).await.map(drop)
     }
 
     /// Plans one page of the users whose day it is. The bucket stays locked until the page is committed: an edit waits, and then
-    /// moves what was planned here. No user row is locked or written.
+    /// moves the events planned here. No user row is locked or written.
     pub async fn plan_page(
         &self,
         schedule: &Schedule,
@@ -126,14 +105,10 @@ impl Store {
                 return Ok(PlanStep::Busy);
             }
             let rows = occasions_of_page(&mut transaction, request).await?;
-            let full = rows.len() >= request.limit as usize;
             // A page must not end between two occasions of one user: the rest of them come with the next page.
-            let last = rows.last().map(|row| row.user_id);
-            let next = if full {
-                rows.iter().map(|row| row.user_id).rfind(|id| Some(*id) != last).or(last)
-            } else {
-                None
-            };
+            let next = rows.last().map(|row| row.user_id).filter(|_| rows.len() >= request.limit as usize);
+            let next =
+                next.map(|last| rows.iter().map(|row| row.user_id).rfind(|id| *id != last).unwrap_or(last));
             let (mut events, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
             for row in rows {
                 let user = row.user_id;
@@ -145,30 +120,7 @@ impl Store {
             let written = insert_events(&mut transaction, now, &events).await?;
             note_unreadable(&mut transaction, now, &unreadable).await?;
             transaction.commit().await?;
-            written.count();
-            Ok(PlanStep::Page(PlanPage {
-                next,
-                planned: written.planned,
-                skipped: written.skipped,
-                unreadable,
-            }))
-        })
-        .await
-    }
-
-    /// Notes that `day` is planned under `rules`.
-    ///
-    /// # Errors
-    /// The database is unavailable; then the day is planned again.
-    pub async fn close_day(&self, rules: &str, now: DateTime<Utc>, day: NaiveDate) -> Result<()> {
-        self.in_time(async {
-            sqlx::query("UPDATE planned_days SET planned_at = $1 WHERE (local_date, rules) = ($2, $3)")
-                .bind(now)
-                .bind(day)
-                .bind(rules)
-                .execute(&self.pool)
-                .await?;
-            Ok(())
+            Ok(PlanStep::Page(written.page(next, unreadable)))
         })
         .await
     }
@@ -190,125 +142,112 @@ impl Store {
                 return Ok(PlanPage::default());
             }
             let mut transaction = self.begin().await?;
-            lock_buckets(&mut transaction, &users).await?;
+            lock_users(&mut transaction, &users).await?;
             let through = planned_through(&mut transaction, schedule, now).await?;
-            sqlx::query("SELECT FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE")
-                .bind(&users)
-                .execute(&mut *transaction)
-                .await?;
-            let (written, unreadable) =
-                replan_readable(&mut transaction, schedule, now, through, &users).await?;
+            let (written, unreadable) = replan(&mut transaction, schedule, now, through, &users).await?;
             sqlx::query("DELETE FROM unplanned_users WHERE user_id = ANY($1)")
                 .bind(&users)
                 .execute(&mut *transaction)
                 .await?;
             note_unreadable(&mut transaction, now, &unreadable).await?;
             transaction.commit().await?;
-            written.count();
-            Ok(PlanPage { next: None, planned: written.planned, skipped: written.skipped, unreadable })
+            Ok(written.page(None, unreadable))
         })
         .await
     }
 }
 
 /// Waits a moment for the writers of `bucket`, or of all; returns whether they have ended. If not, the transaction is over.
-async fn lock_bucket(transaction: &mut Transaction<'_, Postgres>, bucket: Option<i16>) -> Result<bool> {
-    let usual: String =
-        sqlx::query_scalar("SELECT current_setting('lock_timeout')").fetch_one(&mut **transaction).await?;
+async fn lock_bucket(transaction: &mut PgConnection, bucket: Option<i16>) -> Result<bool> {
     set_lock_timeout(transaction, BUCKET_PATIENCE).await?;
     let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2, $3) AS b")
         .bind(BUCKET_LOCKS)
         .bind(i32::from(bucket.unwrap_or(0)))
         .bind(i32::from(bucket.unwrap_or(BUCKETS - 1)))
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await
         .map_err(StoreError::from);
     match locked {
-        Ok(_) => {
-            set_lock_timeout(transaction, &usual).await?;
-            Ok(true)
-        }
+        Ok(_) => set_lock_timeout(transaction, LOCK_TIMEOUT).await.map(|()| true),
         Err(error) if error.is_contention() => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Until the transaction ends.
-async fn set_lock_timeout(transaction: &mut Transaction<'_, Postgres>, timeout: &str) -> Result<()> {
-    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
-        .bind(timeout)
-        .execute(&mut **transaction)
-        .await?;
+async fn set_lock_timeout(transaction: &mut PgConnection, timeout: &str) -> Result<()> {
+    sqlx::query("SELECT set_config('lock_timeout', $1, true)").bind(timeout).execute(transaction).await?;
     Ok(())
 }
 
-async fn occasions_of_page(
-    transaction: &mut Transaction<'_, Postgres>,
-    request: PageRequest,
-) -> Result<Vec<OccasionRow>> {
+async fn occasions_of_page(transaction: &mut PgConnection, request: PageRequest) -> Result<Vec<OccasionRow>> {
     let day = request.day;
-    // In a common year the 28th stands for the 29th as well, whatever it means to each user.
+    // In a common year the 28th stands for the 29th as well: the leap day rule of each user decides.
     let leap_day_too = (day.month(), day.day()) == (2, 28) && !day.leap_year();
     let days: &[i16] = if leap_day_too { &[28, 29] } else { &[day.day() as i16] };
     let buckets: Vec<i16> = request.bucket.map_or_else(|| (0..BUCKETS).collect(), |bucket| vec![bucket]);
-    Ok(sqlx::query_as(
-        "SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
-         FROM occasions o JOIN users u ON u.id = o.user_id
-         WHERE o.month = $1 AND o.day = ANY($2) AND o.bucket = ANY($3) AND o.user_id > $4
-         ORDER BY o.user_id, o.kind LIMIT $5",
-    )
-    .bind(day.month() as i16)
-    .bind(days)
-    .bind(buckets)
-    .bind(request.after)
-    .bind(i64::from(request.limit))
-    .fetch_all(&mut **transaction)
-    .await?)
+    let sql = "
+        SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
+        FROM occasions o JOIN users u ON u.id = o.user_id
+        WHERE o.month = $1 AND o.day = ANY($2) AND o.bucket = ANY($3) AND o.user_id > $4
+        ORDER BY o.user_id, o.kind LIMIT $5";
+    let rows = sqlx::query_as(sql)
+        .bind(day.month() as i16)
+        .bind(days)
+        .bind(buckets)
+        .bind(request.after)
+        .bind(i64::from(request.limit))
+        .fetch_all(transaction);
+    Ok(rows.await?)
 }
 
 async fn note_unreadable(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut PgConnection,
     now: DateTime<Utc>,
     users: &[(Uuid, String)],
 ) -> Result<()> {
     if users.is_empty() {
         return Ok(());
     }
-    let (ids, errors): (Vec<Uuid>, Vec<&str>) = users.iter().map(|(id, error)| (*id, error.as_str())).unzip();
-    sqlx::query(
-        "INSERT INTO unplanned_users (user_id, error, tried_at)
-         SELECT DISTINCT ON (user_id) user_id, error, $3 FROM unnest($1::uuid[], $2::text[]) AS n(user_id, error)
-         ON CONFLICT (user_id) DO UPDATE SET error = excluded.error, tried_at = excluded.tried_at",
-    )
-    .bind(ids)
-    .bind(errors)
-    .bind(now)
-    .execute(&mut **transaction)
-    .await?;
+    let sql = "
+        INSERT INTO unplanned_users (user_id, error, tried_at)
+        SELECT DISTINCT ON (user_id) user_id, error, $3 FROM unnest($1::uuid[], $2::text[]) AS n(user_id, error)
+        ON CONFLICT (user_id) DO UPDATE SET error = excluded.error, tried_at = excluded.tried_at";
+    sqlx::query(sql)
+        .bind(column(users, |(id, _)| *id))
+        .bind(column(users, |(_, error)| error.as_str()))
+        .bind(now)
+        .execute(transaction)
+        .await?;
     Ok(())
 }
 
-/// What writing users has done to events.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct WrittenEvents {
-    /// New pending events.
     pub(super) planned: u64,
     /// Events that are skipped because their date was learned too late on the day.
     pub(super) skipped: u64,
 }
 
 impl WrittenEvents {
-    /// For the metrics, once it is committed.
     pub(super) fn count(self) {
         counter!("bday_events_planned_total").increment(self.planned);
         counter!("bday_events_skipped_total", "reason" => Reason::LateJoin.as_str()).increment(self.skipped);
     }
+
+    pub(super) fn and(self, more: Self) -> Self {
+        Self { planned: self.planned + more.planned, skipped: self.skipped + more.skipped }
+    }
+
+    fn page(self, next: Option<Uuid>, unreadable: Unreadable) -> PlanPage {
+        self.count();
+        PlanPage { next, planned: self.planned, skipped: self.skipped, unreadable }
+    }
 }
 
 /// Writes the events that are missing. An event that was cancelled because its user was deleted comes back with the user, unless
-/// something of it was sent.
+/// a request of it may have been sent.
 pub(super) async fn insert_events(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut PgConnection,
     now: DateTime<Utc>,
     events: &[NewEvent],
 ) -> Result<WrittenEvents> {
@@ -347,78 +286,72 @@ WHERE (e.user_id, e.kind, e.local_year) = (n.user_id, n.kind, n.local_year)
   AND e.state = 'cancelled' AND e.reason = 'user_deleted' AND e.attempts = 0
 RETURNING e.state = 'pending'";
 
-/// Returns for each event that was written whether it is pending.
 async fn write_events(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut PgConnection,
     now: DateTime<Utc>,
     events: &[NewEvent],
     statement: &'static str,
 ) -> Result<Vec<bool>> {
-    let ids: Vec<Uuid> = events.iter().map(|_| Uuid::now_v7()).collect();
-    let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
-    let years: Vec<i16> = events.iter().map(|event| event.occurrence.local_year as i16).collect();
-    let states: Vec<&str> = events.iter().map(|event| event.state.as_str()).collect();
-    let reasons: Vec<Option<&str>> = events.iter().map(|event| event.reason.map(Reason::as_str)).collect();
-    Ok(sqlx::query_scalar(statement)
-        .bind(ids)
-        .bind(events.iter().map(|event| event.user_id).collect::<Vec<_>>())
-        .bind(kinds)
-        .bind(years)
-        .bind(events.iter().map(|event| event.occurrence.local_date).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.occurrence.due_at).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.late_from).collect::<Vec<_>>())
-        .bind(states)
-        .bind(reasons)
+    let written = sqlx::query_scalar(statement)
+        .bind(column(events, |_| Uuid::now_v7()))
+        .bind(column(events, |event| event.user_id))
+        .bind(column(events, |event| event.kind.as_str()))
+        .bind(column(events, |event| event.occurrence.local_year as i16))
+        .bind(column(events, |event| event.occurrence.local_date))
+        .bind(column(events, |event| event.occurrence.due_at))
+        .bind(column(events, |event| event.late_from))
+        .bind(column(events, |event| event.state.as_str()))
+        .bind(column(events, |event| event.reason.map(Reason::as_str)))
         .bind(now)
-        .fetch_all(&mut **transaction)
-        .await?)
+        .fetch_all(transaction);
+    Ok(written.await?)
 }
 
-/// Keeps planners from the buckets of `users` until the transaction ends. To be called before the rows of users or events are
-/// locked, by every writer of users.
-pub(super) async fn lock_buckets(transaction: &mut Transaction<'_, Postgres>, users: &[Uuid]) -> Result<()> {
-    // In order, as every writer locks them.
+/// Keeps planners from the buckets of `users` until the transaction ends. Every writer of users calls it before it locks rows of
+/// users or events.
+pub(super) async fn lock_buckets(transaction: &mut PgConnection, users: &[Uuid]) -> Result<()> {
     let buckets: BTreeSet<i16> = users.iter().map(|id| bucket_of(*id)).collect();
     let buckets: Vec<i32> = buckets.into_iter().map(i32::from).collect();
     sqlx::query("SELECT pg_advisory_xact_lock_shared($1, b) FROM unnest($2::int[]) AS b")
         .bind(BUCKET_LOCKS)
         .bind(buckets)
-        .execute(&mut **transaction)
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn lock_users(transaction: &mut PgConnection, users: &[Uuid]) -> Result<()> {
+    lock_buckets(transaction, users).await?;
+    sqlx::query("SELECT FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+        .bind(users)
+        .execute(transaction)
         .await?;
     Ok(())
 }
 
 /// Returns the local date through which all users are planned; none before the first plan. Call it under [`lock_buckets`].
-///
 /// A planner with other rules may know kinds that this process does not: its days are opened again, so that it also plans the
 /// users written here.
 pub(super) async fn planned_through(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut PgConnection,
     schedule: &Schedule,
     now: DateTime<Utc>,
 ) -> Result<Option<NaiveDate>> {
-    let (through, others): (Option<NaiveDate>, bool) = sqlx::query_as(
-        "SELECT max(local_date), coalesce(bool_or(rules <> $1 AND planned_at IS NOT NULL AND local_date >= $2), false)
-         FROM planned_days",
-    )
-    .bind(schedule.rules())
-    .bind(now.date_naive().pred_opt())
-    .fetch_one(&mut **transaction)
-    .await?;
+    let since = now.date_naive().pred_opt();
+    let sql = "
+        SELECT max(local_date), coalesce(bool_or(rules <> $1 AND planned_at IS NOT NULL AND local_date >= $2), false)
+        FROM planned_days";
+    let (through, others): (Option<NaiveDate>, bool) =
+        sqlx::query_as(sql).bind(schedule.rules()).bind(since).fetch_one(&mut *transaction).await?;
     if others {
-        sqlx::query(
-            "UPDATE planned_days SET planned_at = NULL
-             WHERE rules <> $1 AND planned_at IS NOT NULL AND local_date >= $2",
-        )
-        .bind(schedule.rules())
-        .bind(now.date_naive().pred_opt())
-        .execute(&mut **transaction)
-        .await?;
+        let sql = "
+            UPDATE planned_days SET planned_at = NULL
+            WHERE rules <> $1 AND planned_at IS NOT NULL AND local_date >= $2";
+        sqlx::query(sql).bind(schedule.rules()).bind(since).execute(transaction).await?;
     }
     Ok(through)
 }
 
-/// As `occasions.bucket` has it.
 fn bucket_of(user: Uuid) -> i16 {
     i16::from(user.as_bytes()[15]) & (BUCKETS - 1)
 }

@@ -1,76 +1,61 @@
-//! Record: how attempts ended, a batch in one statement, fenced by the lease and the attempt's number.
+//! Record: the outcomes of attempts, a batch in one statement, fenced by the lease and the attempt's number.
 
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Result, Store};
+use super::{Result, Store, column};
 use crate::model::{AttemptOutcome, Reason};
 
-/// An attempt that delivered its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
-    /// The event.
     pub event_id: Uuid,
     /// The lease, half of the fence.
     pub lease_id: Uuid,
     /// The attempt's number, the other half.
     pub attempt: i16,
-    /// The HTTP status.
     pub status: Option<u16>,
-    /// When the request began (UTC).
     pub started_at: DateTime<Utc>,
-    /// When it ended (UTC).
     pub finished_at: DateTime<Utc>,
 }
 
-/// What comes next for an event whose attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
     /// Pending again; it may be claimed at this instant (UTC).
     Retry(DateTime<Utc>),
-    /// Dead.
     Dead,
 }
 
-/// An attempt that did not deliver its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The event.
     pub event_id: Uuid,
     /// The lease, half of the fence.
     pub lease_id: Uuid,
     /// The attempt's number, the other half.
     pub attempt: i16,
-    /// `failed` or `unknown`.
     pub outcome: AttemptOutcome,
-    /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// Why.
     pub reason: Reason,
     /// The same in words, without secrets.
     pub error: Option<String>,
-    /// The first bytes of the answer, as safe text.
+    /// The first bytes of the response, as safe text.
     pub response: Option<String>,
-    /// When the request began (UTC).
     pub started_at: DateTime<Utc>,
-    /// When it ended (UTC).
     pub finished_at: DateTime<Utc>,
-    /// What becomes of the event.
     pub next: NextStep,
 }
 
-/// What became of the outcomes of a call. The others had lost their lease.
+/// The outcomes that a call has recorded. The others had lost their lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// Events recorded, now or by an earlier call whose answer was lost.
+    /// Events recorded, now or by an earlier call whose response was lost.
     pub events: HashSet<Uuid>,
-    /// Events that another transaction holds at this moment: call again.
+    /// Events that another transaction has locked: call again.
     pub locked: HashSet<Uuid>,
 }
 
-/// `$7` are leases that have ended. Rows that another transaction holds are skipped, or one would delay the whole batch.
+/// `$7` are ended leases. Rows that another transaction holds are skipped, or one would delay the whole batch.
 const DELIVERED: &str = "
 WITH done AS (
     DELETE FROM leases WHERE id = ANY($7)
@@ -87,13 +72,13 @@ SET state = 'delivered', lease_id = NULL, status = f.status, started_at = f.star
 FROM free f WHERE e.ctid = f.tid
 RETURNING e.id";
 
-/// Those whose lease still holds: their rows were locked.
+/// Those whose lease is still valid: their rows were locked.
 const STILL_HELD: &str = "
 SELECT e.id FROM events e JOIN unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS o(id, lease_id, attempt)
     ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt";
 
-/// The lease expired and was taken away, or an earlier call has written it and its answer was lost. The attempt's number proves
-/// that the event was not leased since: the delivery is true, and ends the event.
+/// The lease has expired, or an earlier call has recorded the delivery and its response was lost. The attempt's number proves that
+/// the event was not leased since: the delivery is valid, and ends the event.
 const DELIVERED_LATE: &str = "
 WITH o AS (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::timestamptz[])
@@ -153,34 +138,21 @@ SELECT id FROM ended";
 
 impl Store {
     /// Records `deliveries`, and deletes the leases `ended`. Where a lease has expired, the delivery still counts unless the event
-    /// was leased again.
-    ///
-    /// # Errors
-    /// The database is unavailable; the same call may be made again.
+    /// was leased again. After an error, the same call may be made again.
     pub async fn record_deliveries(&self, deliveries: &[Delivery], ended: &[Uuid]) -> Result<Recorded> {
-        let column = |of: fn(&Delivery) -> Uuid| deliveries.iter().map(of).collect::<Vec<_>>();
-        let (ids, leases) = (column(|one| one.event_id), column(|one| one.lease_id));
-        let attempts: Vec<i16> = deliveries.iter().map(|one| one.attempt).collect();
-        let recorded: Vec<Uuid> = self
-            .in_time(async {
-                Ok(sqlx::query_scalar(DELIVERED)
-                    .bind(&ids)
-                    .bind(&leases)
-                    .bind(&attempts)
-                    .bind(
-                        deliveries
-                            .iter()
-                            .map(|one| one.status.map(|status| status as i16))
-                            .collect::<Vec<_>>(),
-                    )
-                    .bind(deliveries.iter().map(|one| one.started_at).collect::<Vec<_>>())
-                    .bind(deliveries.iter().map(|one| one.finished_at).collect::<Vec<_>>())
-                    .bind(ended)
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
-            .await?;
-        let mut result = self.recorded(recorded, &ids, &leases, &attempts).await?;
+        let ids = column(deliveries, |one| one.event_id);
+        let leases = column(deliveries, |one| one.lease_id);
+        let attempts = column(deliveries, |one| one.attempt);
+        let delivered = sqlx::query_scalar(DELIVERED)
+            .bind(&ids)
+            .bind(&leases)
+            .bind(&attempts)
+            .bind(column(deliveries, |one| one.status.map(|status| status as i16)))
+            .bind(column(deliveries, |one| one.started_at))
+            .bind(column(deliveries, |one| one.finished_at))
+            .bind(ended);
+        let delivered = self.run(delivered.fetch_all(&self.pool)).await?;
+        let mut result = self.recorded(delivered, &ids, &leases, &attempts).await?;
         if result.events.len() + result.locked.len() < deliveries.len() {
             let done = |id: &Uuid| result.events.contains(id) || result.locked.contains(id);
             let late: Vec<Delivery> = deliveries.iter().filter(|one| !done(&one.event_id)).copied().collect();
@@ -189,7 +161,47 @@ impl Store {
         Ok(result)
     }
 
-    /// The events that a statement has recorded, and those of the others that are locked.
+    async fn record_late_deliveries(&self, deliveries: &[Delivery]) -> Result<Vec<Uuid>> {
+        if deliveries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let delivered = sqlx::query_scalar(DELIVERED_LATE)
+            .bind(column(deliveries, |one| one.event_id))
+            .bind(column(deliveries, |one| one.attempt))
+            .bind(column(deliveries, |one| one.status.map(|status| status as i16)))
+            .bind(column(deliveries, |one| one.started_at))
+            .bind(column(deliveries, |one| one.finished_at));
+        self.run(delivered.fetch_all(&self.pool)).await
+    }
+
+    /// Records `failures`, and deletes the leases `ended`. An event whose lease was lost keeps the state that a sweep or another
+    /// worker gave it, but its attempt is recorded, unless its user was deleted. A dead event gets its message to the dead-letter
+    /// queue in the same statement. After an error, the same call may be made again.
+    pub async fn record_failures(&self, failures: &[Failure], ended: &[Uuid]) -> Result<Recorded> {
+        let next = |one: &Failure| match one.next {
+            NextStep::Retry(at) => Some(at),
+            NextStep::Dead => None,
+        };
+        let ids = column(failures, |one| one.event_id);
+        let leases = column(failures, |one| one.lease_id);
+        let attempts = column(failures, |one| one.attempt);
+        let failed = sqlx::query_scalar(FAILED)
+            .bind(&ids)
+            .bind(&leases)
+            .bind(&attempts)
+            .bind(column(failures, |one| one.outcome.as_str()))
+            .bind(column(failures, |one| one.status.map(|status| status as i16)))
+            .bind(column(failures, |one| one.reason.as_str()))
+            .bind(column(failures, |one| one.error.as_deref()))
+            .bind(column(failures, |one| one.response.as_deref()))
+            .bind(column(failures, |one| one.started_at))
+            .bind(column(failures, |one| one.finished_at))
+            .bind(column(failures, next))
+            .bind(ended);
+        let failed = self.run(failed.fetch_all(&self.pool)).await?;
+        self.recorded(failed, &ids, &leases, &attempts).await
+    }
+
     async fn recorded(
         &self,
         events: Vec<Uuid>,
@@ -197,78 +209,13 @@ impl Store {
         leases: &[Uuid],
         attempts: &[i16],
     ) -> Result<Recorded> {
-        let mut recorded = Recorded { events: events.into_iter().collect(), locked: HashSet::new() };
-        if recorded.events.len() == ids.len() {
-            return Ok(recorded);
+        let events: HashSet<Uuid> = events.into_iter().collect();
+        let mut locked = HashSet::new();
+        if events.len() < ids.len() {
+            let held = sqlx::query_scalar(STILL_HELD).bind(ids).bind(leases).bind(attempts);
+            let held: Vec<Uuid> = self.run(held.fetch_all(&self.pool)).await?;
+            locked = held.into_iter().filter(|id| !events.contains(id)).collect();
         }
-        let held: Vec<Uuid> = self
-            .in_time(async {
-                Ok(sqlx::query_scalar(STILL_HELD)
-                    .bind(ids)
-                    .bind(leases)
-                    .bind(attempts)
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
-            .await?;
-        let held = held.into_iter().filter(|id| !recorded.events.contains(id));
-        recorded.locked = held.collect();
-        Ok(recorded)
-    }
-
-    async fn record_late_deliveries(&self, deliveries: &[Delivery]) -> Result<Vec<Uuid>> {
-        if deliveries.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.in_time(async {
-            Ok(sqlx::query_scalar(DELIVERED_LATE)
-                .bind(deliveries.iter().map(|one| one.event_id).collect::<Vec<_>>())
-                .bind(deliveries.iter().map(|one| one.attempt).collect::<Vec<_>>())
-                .bind(deliveries.iter().map(|one| one.status.map(|status| status as i16)).collect::<Vec<_>>())
-                .bind(deliveries.iter().map(|one| one.started_at).collect::<Vec<_>>())
-                .bind(deliveries.iter().map(|one| one.finished_at).collect::<Vec<_>>())
-                .fetch_all(&self.pool)
-                .await?)
-        })
-        .await
-    }
-
-    /// Records `failures`, and deletes the leases `ended`. An event whose lease was lost keeps the state that a sweep or another
-    /// worker gave it, but its attempt goes on record, unless its user was deleted. A dead event gets its message to the
-    /// dead-letter queue in the same statement.
-    ///
-    /// # Errors
-    /// The database is unavailable; the same call may be made again.
-    pub async fn record_failures(&self, failures: &[Failure], ended: &[Uuid]) -> Result<Recorded> {
-        let texts = |of: fn(&Failure) -> Option<&str>| failures.iter().map(of).collect::<Vec<_>>();
-        let next = |one: &Failure| match one.next {
-            NextStep::Retry(at) => Some(at),
-            NextStep::Dead => None,
-        };
-        let ids: Vec<Uuid> = failures.iter().map(|one| one.event_id).collect();
-        let leases: Vec<Uuid> = failures.iter().map(|one| one.lease_id).collect();
-        let attempts: Vec<i16> = failures.iter().map(|one| one.attempt).collect();
-        let recorded: Vec<Uuid> = self
-            .in_time(async {
-                Ok(sqlx::query_scalar(FAILED)
-                    .bind(&ids)
-                    .bind(&leases)
-                    .bind(&attempts)
-                    .bind(failures.iter().map(|one| one.outcome.as_str()).collect::<Vec<_>>())
-                    .bind(
-                        failures.iter().map(|one| one.status.map(|status| status as i16)).collect::<Vec<_>>(),
-                    )
-                    .bind(failures.iter().map(|one| one.reason.as_str()).collect::<Vec<_>>())
-                    .bind(texts(|one| one.error.as_deref()))
-                    .bind(texts(|one| one.response.as_deref()))
-                    .bind(failures.iter().map(|one| one.started_at).collect::<Vec<_>>())
-                    .bind(failures.iter().map(|one| one.finished_at).collect::<Vec<_>>())
-                    .bind(failures.iter().map(next).collect::<Vec<_>>())
-                    .bind(ended)
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
-            .await?;
-        self.recorded(recorded, &ids, &leases, &attempts).await
+        Ok(Recorded { events, locked })
     }
 }

@@ -10,12 +10,9 @@ use crate::model::EventState;
 /// Leases that one statement ends, of up to some hundred events each.
 const LEASES: i64 = 20;
 
-/// Events whose lease expired: pending again, or dead after their last attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// Pending again.
     pub requeued: u64,
-    /// Dead.
     pub dead: u64,
 }
 
@@ -45,13 +42,13 @@ SET state = CASE WHEN l.last THEN 'dead' ELSE 'pending' END::event_state,
 FROM lost l WHERE e.id = l.id
 RETURNING e.state";
 
-/// Behind [`EXPIRE`], in a statement of its own: it sees what that left.
+/// Runs after [`EXPIRE`], in a statement of its own, to see its changes.
 const FORGET_LEASES: &str = "
 DELETE FROM leases l WHERE lease_until < $1
   AND NOT EXISTS (SELECT FROM events e WHERE e.id = ANY(l.event_ids) AND e.lease_id = l.id)";
 
 /// Ids are UUIDs of version 7, so that the primary key is in the order of creation: no index on the end of events is needed. An event
-/// finishes within days of its creation, or was redriven, and is kept until its end is old as well.
+/// finishes within days of its creation, or was redriven, and is kept until its end is old, too.
 const FORGET_EVENTS: &str = "
 WITH old AS (
     SELECT id FROM events WHERE id < $3 AND finished_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -63,68 +60,40 @@ WITH old AS (
 DELETE FROM events WHERE id IN (SELECT id FROM old)";
 
 impl Store {
-    /// Ends leases that expired before `now`. Rows that another transaction holds are left for the next call.
+    /// Ends leases that expired before `now`. Rows that another transaction has locked are left for the next call.
     pub async fn expire_leases(
         &self,
         now: DateTime<Utc>,
         max_attempts: u32,
         spread: Duration,
     ) -> Result<Expired> {
-        let mut expired = Expired::default();
-        let states: Vec<EventState> = self
-            .in_time(async {
-                Ok(sqlx::query_scalar(EXPIRE)
-                    .bind(now)
-                    .bind(LEASES)
-                    .bind(max_attempts as i32)
-                    .bind(spread.as_secs_f64())
-                    .fetch_all(&self.pool)
-                    .await?)
-            })
-            .await?;
-        expired.dead = states.iter().filter(|state| **state == EventState::Dead).count() as u64;
-        expired.requeued = states.len() as u64 - expired.dead;
-        self.in_time(async {
-            sqlx::query(FORGET_LEASES).bind(now).execute(&self.pool).await?;
-            Ok(())
-        })
-        .await?;
-        Ok(expired)
+        let expired = sqlx::query_scalar(EXPIRE)
+            .bind(now)
+            .bind(LEASES)
+            .bind(max_attempts as i32)
+            .bind(spread.as_secs_f64());
+        let states: Vec<EventState> = self.run(expired.fetch_all(&self.pool)).await?;
+        self.execute(sqlx::query(FORGET_LEASES).bind(now)).await?;
+        let dead = states.iter().filter(|state| **state == EventState::Dead).count() as u64;
+        Ok(Expired { requeued: states.len() as u64 - dead, dead })
     }
 
     /// Deletes a batch of events that finished before `before` (UTC), with their attempts. Returns how many.
     pub async fn forget_events(&self, before: DateTime<Utc>, limit: u32) -> Result<u64> {
-        let bound = first_id_of(before);
-        self.in_time(async {
-            let done = sqlx::query(FORGET_EVENTS)
-                .bind(before)
-                .bind(i64::from(limit))
-                .bind(bound)
-                .execute(&self.pool)
-                .await?;
-            Ok(done.rows_affected())
-        })
-        .await
+        let delete = sqlx::query(FORGET_EVENTS).bind(before).bind(i64::from(limit)).bind(first_id_of(before));
+        self.execute(delete).await
     }
 
-    /// Deletes the records of days that were planned for dates before `before`.
+    /// Deletes the records of days that were planned for dates before `before`, except the last: it says how far the plan reaches.
     pub async fn forget_planned_days(&self, before: DateTime<Utc>) -> Result<()> {
-        self.in_time(async {
-            // The last day says how far the plan reaches, however long ago that was.
-            sqlx::query(
-                "DELETE FROM planned_days
-                 WHERE local_date < $1 AND local_date < (SELECT max(local_date) FROM planned_days)",
-            )
-            .bind((before - TimeDelta::days(1)).date_naive())
-            .execute(&self.pool)
-            .await?;
-            Ok(())
-        })
-        .await
+        let sql = "
+            DELETE FROM planned_days
+            WHERE local_date < $1 AND local_date < (SELECT max(local_date) FROM planned_days)";
+        self.execute(sqlx::query(sql).bind((before - TimeDelta::days(1)).date_naive())).await.map(drop)
     }
 }
 
-/// The smallest UUID (version 7) of an instant.
+/// Returns the smallest UUID (version 7) of an instant.
 fn first_id_of(at: DateTime<Utc>) -> uuid::Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()

@@ -119,7 +119,7 @@ async fn a_late_outcome_of_a_deleted_user_is_not_recorded() {
     let lost = lease(&world, event, 0).await;
     sweep(&world, 31, 5).await;
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
-    let deleted = world.store.delete_user(after(32), UserRef::Id(user), None);
+    let deleted = world.store.delete_user(after(32), UserRef::Id(user), None, None);
     assert_eq!(deleted.await.unwrap(), Deleted::Done(user));
     let failed = [failure(event, lost, NextStep::Retry(after(60)))];
     let recorded = world.store.record_failures(&failed, &[]).await.unwrap();

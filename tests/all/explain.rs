@@ -116,7 +116,7 @@ async fn each_reason_for_not_sending_is_told() {
     .await;
 
     world.set("2026-05-04T08:00:00Z");
-    world.store.delete_user(instant("2026-05-04T08:00:00Z"), UserRef::Id(gone), None).await.unwrap();
+    world.store.delete_user(instant("2026-05-04T08:00:00Z"), UserRef::Id(gone), None, None).await.unwrap();
     assert_says(&world, gone, Status::Cancelled, &["cancelled (user_deleted)"]).await;
 
     world.set("2026-05-04T10:00:00Z");
@@ -151,7 +151,7 @@ async fn the_history_of_a_deleted_user_stays_by_id_and_by_external_id() {
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
     let now = instant("2026-05-03T00:00:00Z");
-    world.store.delete_user(now, UserRef::Id(user), None).await.unwrap();
+    world.store.delete_user(now, UserRef::Id(user), None, None).await.unwrap();
     world.set("2026-05-03T00:00:00Z");
     assert_says(&world, user, Status::Delivered, &["delivered"]).await;
     let by_external = world.store.facts(UserRef::External("hr-17")).await.unwrap().unwrap();
@@ -250,7 +250,7 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
 
     // By a deletion.
     let gone = world.write("gone", "1990-05-06", "UTC").await;
-    world.store.delete_user(instant("2026-05-05T09:00:01Z"), UserRef::Id(gone), None).await.unwrap();
+    world.store.delete_user(instant("2026-05-05T09:00:01Z"), UserRef::Id(gone), None, None).await.unwrap();
     assert_says(&world, gone, Status::Cancelled, &["user_deleted"]).await;
     assert_eq!(count("cancelled", "user_deleted"), 1);
     assert_eq!(world.greetings(), 0);

@@ -67,7 +67,7 @@ async fn somebody_who_was_deleted_and_comes_back_in_the_afternoon_is_late_from_t
     let world = World::at("2026-03-15T00:00:00Z").await;
     world.tick().await;
     let user = world.write("back", "1990-03-15", "Etc/UTC").await;
-    world.store.delete_user(instant("2026-03-15T08:00:00Z"), UserRef::Id(user), None).await.unwrap();
+    world.store.delete_user(instant("2026-03-15T08:00:00Z"), UserRef::Id(user), None, None).await.unwrap();
     world.set("2026-03-15T15:00:00Z");
     world.write("back", "1990-03-15", "Etc/UTC").await;
     world.set("2026-03-15T16:00:00Z");

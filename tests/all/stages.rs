@@ -291,7 +291,7 @@ async fn a_user_who_is_deleted_is_not_greeted_wherever_the_event_is() {
     for user in [pending, queued] {
         let deleted_at = instant("2026-05-02T09:00:01Z");
         for expected in [Deleted::Done(user), Deleted::Gone] {
-            let deleted = world.store.delete_user(deleted_at, UserRef::Id(user), None).await;
+            let deleted = world.store.delete_user(deleted_at, UserRef::Id(user), None, None).await;
             assert_eq!(deleted.unwrap(), expected);
         }
     }

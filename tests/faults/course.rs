@@ -308,7 +308,7 @@ async fn work(place: &Place, work: &Timed<Work>) {
                 for n in 0..*n {
                     let external_id = format!("u{}", 7 + 40 * number as u32 + n);
                     let user = UserRef::External(&external_id);
-                    let _deleted = place.store.delete_user(SystemClock.now(), user, None).await;
+                    let _deleted = place.store.delete_user(SystemClock.now(), user, None, None).await;
                 }
             }
         }

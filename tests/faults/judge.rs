@@ -299,7 +299,8 @@ fn late(
     // Of a redriven event, the acceptances before the redrive do not count: `late_from` moved to it.
     let redriven_at = (event.late_from - started_at).to_std().unwrap_or_default();
     let counts = |at: &Duration| !event.redriven || *at >= redriven_at;
-    let Some(accepted_at) = accepted.iter().filter_map(|record| record.accepted_at).filter(counts).min() else {
+    let Some(accepted_at) = accepted.iter().filter_map(|record| record.accepted_at).filter(counts).min()
+    else {
         return;
     };
     let sendable_at = event.late_from.max(event.created_at).max(started_at);

@@ -36,7 +36,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
                 continue;
             }
         };
-        let deleted = context.store.delete_user(context.clock.now(), UserRef::Id(id), None).await?;
+        let deleted = context.store.delete_user(context.clock.now(), UserRef::Id(id), None, None).await?;
         if deleted != Deleted::Done(id) {
             eprintln!("bday: somebody else has just deleted {name:?}");
             code = ExitCode::FAILURE;

@@ -6,7 +6,7 @@ use super::Context;
 use super::fields::{Fields, complain};
 use crate::cli::output;
 use crate::model::UserInput;
-use crate::store::{Edited, UserRef};
+use crate::store::{Saved, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,12 +34,12 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         })
         .await;
     let user = match edited {
-        Ok(Edited::Done(user)) => user.known_to(&context.schedule),
-        Ok(Edited::Gone) => anyhow::bail!("somebody has just deleted the user {}", found.id),
-        Ok(Edited::Refused(errors)) => {
+        Ok(Saved::Created(user) | Saved::Changed(user)) => user.known_to(&context.schedule),
+        Ok(Saved::Refused(Some(errors))) => {
             complain(&errors);
             return Ok(ExitCode::from(2));
         }
+        Ok(_) => anyhow::bail!("the user {} has just been deleted", found.id),
         Err(error) if error.constraint() == Some("external_ids_are_unique") => {
             anyhow::bail!("--external-id belongs to another user: give another")
         }

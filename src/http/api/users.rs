@@ -8,7 +8,7 @@ use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use chrono::{Days, NaiveDate};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -20,8 +20,7 @@ use crate::calendar::Zone;
 use crate::http::access::Committed;
 use crate::model::{FieldError, NewUser, User, UserInput, Version};
 use crate::store::{
-    ApiRequest, ApiWrite, Before, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, UserFilter,
-    UserRef,
+    ApiRequest, ApiWrite, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, UserFilter, UserRef,
 };
 
 pub(super) const JSON: &str = "application/json";
@@ -341,7 +340,9 @@ impl Api {
             Saved::Created(user) => Ok(created(&user.known_to(&self.schedule))),
             Saved::Changed(user) => Ok((Extension(Committed(user.id)), self.shown(*user)).into_response()),
             Saved::Refused(problem) => Err(problem),
-            Saved::Repeated(Repeated::Before(before)) => Ok(created_before(before)),
+            Saved::Repeated(Repeated::Before { id, created_at, answer }) => {
+                Ok(created_before(id, created_at, answer))
+            }
             Saved::Repeated(Repeated::DeletedSince) => Err(Problem::deleted_since()),
             Saved::Repeated(Repeated::KeyTaken) => Err(Problem::key_taken()),
         }
@@ -358,7 +359,7 @@ impl Api {
             Some(Tags::Versions(versions)) => Some(versions),
         };
         let (now, versions) = (self.clock.now(), versions.as_deref());
-        let deleted = persist(|| self.store.delete_user_by(now, who, versions, Some(write)));
+        let deleted = persist(|| self.store.delete_user(now, who, versions, Some(write)));
         match deleted.await? {
             Deleted::Done(id) => Ok((StatusCode::NO_CONTENT, Extension(Committed(id))).into_response()),
             Deleted::Gone => Err(no_such_user()),
@@ -382,8 +383,7 @@ fn created(user: &User) -> Response {
 }
 
 /// What was created is at its first version, whatever became of it since.
-fn created_before(before: Before) -> Response {
-    let Before { id, created_at, answer } = before;
+fn created_before(id: Uuid, created_at: DateTime<Utc>, answer: String) -> Response {
     let headers = [
         (LOCATION, location(id)),
         (ETAG, etag(Version::new(1, created_at))),

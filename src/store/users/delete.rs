@@ -1,58 +1,38 @@
 //! Deletion: what was not sent is cancelled, and no personal data remains.
 //!
-//! Of a deleted user stay the id, a keyed hash of the external id for [`REMEMBERED`], and the events, so that one greeting a year
-//! holds for a person who returns. Of an event stay its user, kind, year, state and reason. Its dates say only the year, its
-//! errors and answers are deleted, and it gets another id: the one before (a UUID of version 7) had the time of the planning in it, the new
-//! one has the year.
+//! Of a deleted user remain the id, a keyed hash of the external id for [`REMEMBERED`], and the events, so that one greeting a year
+//! holds for a person who returns. Of an event remain its user, kind, year, state and reason. Its dates are reduced to the year,
+//! its errors and answers are deleted, and it gets another id: the old one (a UUID of version 7) contains the time of the planning,
+//! the new one only the year.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
-use sqlx::{Postgres, Transaction};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::super::api_writes::{ApiWrite, DELETED};
 use super::super::{InstallationKey, Result, Store};
 use super::UserRef;
 use super::idempotency::forget_answers;
-use super::known::{begin, id_of};
+use super::write::begin_one;
 use crate::model::{Reason, Version};
 
 /// How long a deleted user is remembered: an event of the year of the deletion can be due for a little over a year.
 const REMEMBERED: TimeDelta = TimeDelta::days(400);
 
-/// Deleted users in one pass of [`Store::blur_events`].
 const BLUR_BATCH: i64 = 500;
 
-/// What became of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deleted {
-    /// There is no such user.
     Gone,
-    /// The user has another version than was asked for.
     OtherVersion,
-    /// The user, who had this id, is deleted.
     Done(Uuid),
 }
 
 impl Store {
     /// Deletes a user, at one of `versions` if given, and cancels what was not sent yet. A request that is in flight may still
-    /// arrive; its event is blurred by [`Store::blur_events`] when it has ended.
-    ///
-    /// # Errors
-    /// The database refuses or is unavailable. Where [`StoreError::is_contention`], the same call may succeed.
-    ///
-    /// [`StoreError::is_contention`]: super::super::StoreError::is_contention
+    /// arrive; its event is blurred by [`Store::blur_events`] when it has ended. The row `write` of the audit log is committed with it.
     pub async fn delete_user(
-        &self,
-        now: DateTime<Utc>,
-        who: UserRef<'_>,
-        versions: Option<&[Version]>,
-    ) -> Result<Deleted> {
-        self.delete_user_by(now, who, versions, None).await
-    }
-
-    /// The same for a request of the API, whose row in the audit log is committed together with the deletion.
-    pub async fn delete_user_by(
         &self,
         now: DateTime<Utc>,
         who: UserRef<'_>,
@@ -62,11 +42,7 @@ impl Store {
         let key = self.installation_key().await?;
         // Boxed: a large future is copied at each await around it.
         self.in_time(Box::pin(async {
-            let (id, known) = id_of(self, key, who).await?;
-            let (mut transaction, locked) = begin(self, &[id], false).await?;
-            if let Some(known) = known {
-                known.check(&locked, &[id])?;
-            }
+            let (id, mut transaction, locked) = begin_one(self, key, Some(who)).await?;
             let Some(user) = locked.get(&id) else {
                 return Ok(Deleted::Gone);
             };
@@ -92,26 +68,21 @@ impl Store {
         self.in_time(async {
             let mut transaction = self.begin().await?;
             // A user who has returned is planned under its id again: its events are not touched.
-            let users: Vec<Uuid> = sqlx::query_scalar(
-                "SELECT user_id FROM former_users f
-                 WHERE blur_pending AND NOT EXISTS (SELECT FROM users u WHERE u.id = f.user_id)
-                 ORDER BY deleted_at LIMIT $1 FOR UPDATE SKIP LOCKED",
-            )
-            .bind(BLUR_BATCH)
-            .fetch_all(&mut *transaction)
-            .await?;
+            let sql = "
+                SELECT user_id FROM former_users f
+                WHERE blur_pending AND NOT EXISTS (SELECT FROM users u WHERE u.id = f.user_id)
+                ORDER BY deleted_at LIMIT $1 FOR UPDATE SKIP LOCKED";
+            let users: Vec<Uuid> =
+                sqlx::query_scalar(sql).bind(BLUR_BATCH).fetch_all(&mut *transaction).await?;
             if users.is_empty() {
                 return Ok(());
             }
             let cancelled = forget_events(&mut transaction, now, &users).await?;
-            sqlx::query(
-                "UPDATE former_users f SET blur_pending = false
-                 WHERE user_id = ANY($1)
-                   AND NOT EXISTS (SELECT FROM events e WHERE e.user_id = f.user_id AND e.finished_at IS NULL)",
-            )
-            .bind(&users)
-            .execute(&mut *transaction)
-            .await?;
+            let sql = "
+                UPDATE former_users f SET blur_pending = false
+                WHERE user_id = ANY($1)
+                  AND NOT EXISTS (SELECT FROM events e WHERE e.user_id = f.user_id AND e.finished_at IS NULL)";
+            sqlx::query(sql).bind(&users).execute(&mut *transaction).await?;
             transaction.commit().await?;
             count(cancelled);
             Ok(())
@@ -119,8 +90,7 @@ impl Store {
         .await
     }
 
-    /// Forgets users who were deleted long ago, in batches, up to the limit of one round.
-    pub async fn forget_former_users(&self, now: DateTime<Utc>) -> Result<()> {
+    pub(in crate::store) async fn forget_former_users(&self, now: DateTime<Utc>) -> Result<()> {
         self.forget(
             now - REMEMBERED,
             "DELETE FROM former_users WHERE user_id IN (
@@ -137,20 +107,12 @@ fn count(cancelled: u64) {
 
 /// Cancels the events of deleted `users` that are not being delivered, and blurs all that have ended. Returns how many were
 /// cancelled.
-async fn forget_events(
-    transaction: &mut Transaction<'_, Postgres>,
-    now: DateTime<Utc>,
-    users: &[Uuid],
-) -> Result<u64> {
-    let cancelled = sqlx::query(
-        "UPDATE events SET state = 'cancelled', reason = 'user_deleted', finished_at = $2, next_attempt_at = NULL
-         WHERE user_id = ANY($1) AND state IN ('pending', 'queued')",
-    )
-    .bind(users)
-    .bind(now)
-    .execute(&mut **transaction)
-    .await?;
-    sqlx::query(BLUR).bind(users).execute(&mut **transaction).await?;
+async fn forget_events(transaction: &mut PgConnection, now: DateTime<Utc>, users: &[Uuid]) -> Result<u64> {
+    let sql = "
+        UPDATE events SET state = 'cancelled', reason = 'user_deleted', finished_at = $2, next_attempt_at = NULL
+        WHERE user_id = ANY($1) AND state IN ('pending', 'queued')";
+    let cancelled = sqlx::query(sql).bind(users).bind(now).execute(&mut *transaction).await?;
+    sqlx::query(BLUR).bind(users).execute(transaction).await?;
     Ok(cancelled.rows_affected())
 }
 
@@ -180,35 +142,24 @@ UPDATE attempts a
 SET event_id = ended.new_id, error = NULL, response = NULL, started_at = NULL, finished_at = NULL
 FROM ended WHERE a.event_id = ended.id";
 
-/// Remembers which id belonged to an external id, so that a returning user is known, and whether an event is still to be blurred.
+/// Stores which id belonged to an external id, for a returning user, and whether an event is still to be blurred.
 async fn remember(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut PgConnection,
     key: &InstallationKey,
     now: DateTime<Utc>,
     id: Uuid,
     external_id: Option<&str>,
 ) -> Result<()> {
     let hash = external_id.map(|name| key.external_id(name));
-    let hash = hash.as_ref().map(<[u8; 32]>::as_slice);
     // Another deleted user had this external id before.
-    sqlx::query(
-        "UPDATE former_users SET external_id_hash = NULL WHERE external_id_hash = $2 AND user_id <> $1",
-    )
-    .bind(id)
-    .bind(hash)
-    .execute(&mut **transaction)
-    .await?;
-    sqlx::query(
-        "INSERT INTO former_users (user_id, external_id_hash, deleted_at, blur_pending)
-         VALUES ($1, $2, $3, EXISTS (SELECT FROM events WHERE user_id = $1 AND finished_at IS NULL))
-         ON CONFLICT (user_id) DO UPDATE
-         SET external_id_hash = excluded.external_id_hash, deleted_at = excluded.deleted_at,
-             blur_pending = excluded.blur_pending",
-    )
-    .bind(id)
-    .bind(hash)
-    .bind(now)
-    .execute(&mut **transaction)
-    .await?;
+    let sql = "UPDATE former_users SET external_id_hash = NULL WHERE external_id_hash = $2 AND user_id <> $1";
+    sqlx::query(sql).bind(id).bind(hash).execute(&mut *transaction).await?;
+    let sql = "
+        INSERT INTO former_users (user_id, external_id_hash, deleted_at, blur_pending)
+        VALUES ($1, $2, $3, EXISTS (SELECT FROM events WHERE user_id = $1 AND finished_at IS NULL))
+        ON CONFLICT (user_id) DO UPDATE
+        SET external_id_hash = excluded.external_id_hash, deleted_at = excluded.deleted_at,
+            blur_pending = excluded.blur_pending";
+    sqlx::query(sql).bind(id).bind(hash).bind(now).execute(transaction).await?;
     Ok(())
 }

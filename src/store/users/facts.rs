@@ -3,45 +3,40 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::{Postgres, Transaction};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::super::events::ATTEMPTS;
-use super::super::{InstallationKey, Pause, Result, Store};
+use super::super::events::{ATTEMPTS, COLUMNS};
+use super::super::{InstallationKey, Pause, Result, Store, column};
 use super::UserRef;
-use super::rows::one_user;
+use super::read::one_user;
 use crate::model::{Attempt, Event, EventWithAttempts, User};
 
 /// Events at the most: dozens of years, and a bound.
 const MAX_EVENTS: i64 = 200;
 
-/// Everything on record about one user, who may be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// The id, also of a deleted user.
     pub user_id: Uuid,
-    /// None: deleted.
     pub user: Option<User>,
-    /// When the user was deleted, UTC; known for 400 days.
+    /// When the user was deleted (UTC); known for 400 days.
     pub deleted_at: Option<DateTime<Utc>>,
-    /// Since when bday knows the date of each kind, UTC.
+    /// Since when bday knows the date of each kind (UTC).
     pub known_at: BTreeMap<String, DateTime<Utc>>,
-    /// The events with their attempts, those of the latest year first.
     pub events: Vec<EventWithAttempts>,
-    /// How far everybody has been planned; none before the first plan.
+    /// How far all users have been planned; none before the first plan.
     pub planned_through: Option<NaiveDate>,
-    /// The pause of sending that holds.
     pub pause: Option<Pause>,
     /// The dates that a planner has begun and not finished.
     pub being_planned: Vec<NaiveDate>,
 }
 
 impl Store {
-    /// What is on record about `who`; none for a name that no user has, or had and left a trace.
     pub async fn facts(&self, who: UserRef<'_>) -> Result<Option<Facts>> {
         let key = self.installation_key().await?;
         self.in_time(async {
-            // One moment for all of it: otherwise an event could be missing in the one part and there in the other.
+            // One snapshot for all of it: otherwise an event could be missing in one part and present in another.
             let mut transaction = self.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             let user = one_user(&mut *transaction, who).await?;
             let former = match user {
@@ -63,22 +58,22 @@ impl Store {
                     .bind(user_id)
                     .fetch_all(&mut *transaction)
                     .await?;
-            let planned_through = sqlx::query_scalar("SELECT max(local_date) FROM planned_days")
-                .fetch_one(&mut *transaction)
-                .await?;
-            let being_planned = sqlx::query_scalar(
-                "SELECT local_date FROM planned_days GROUP BY 1 HAVING count(planned_at) = 0 ORDER BY 1",
+            let (planned_through, being_planned) = sqlx::query_as(
+                "SELECT max(local_date), ARRAY(SELECT local_date FROM planned_days GROUP BY 1
+                                               HAVING count(planned_at) = 0 ORDER BY 1)
+                 FROM planned_days",
             )
-            .fetch_all(&mut *transaction)
+            .fetch_one(&mut *transaction)
             .await?;
             let pause =
                 sqlx::query_as("SELECT since, reason FROM pauses").fetch_optional(&mut *transaction).await?;
             transaction.commit().await?;
+            let known_at = known_at.into_iter().collect();
             Ok(Some(Facts {
                 user_id,
                 user,
                 deleted_at,
-                known_at: known_at.into_iter().collect(),
+                known_at,
                 events,
                 planned_through,
                 pause,
@@ -89,9 +84,8 @@ impl Store {
     }
 }
 
-/// A deleted user, by the id or by the hash of the external id.
 async fn former(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut PgConnection,
     key: &InstallationKey,
     who: UserRef<'_>,
 ) -> Result<Option<(Uuid, DateTime<Utc>)>> {
@@ -99,28 +93,17 @@ async fn former(
         UserRef::Id(id) => (Some(id), None),
         UserRef::External(name) => (None, Some(key.external_id(name))),
     };
-    Ok(sqlx::query_as(
-        "SELECT user_id, deleted_at FROM former_users
-         WHERE user_id = $1 OR external_id_hash = $2",
-    )
-    .bind(id)
-    .bind(hash.as_ref().map(<[u8; 32]>::as_slice))
-    .fetch_optional(&mut **transaction)
-    .await?)
+    let sql = "SELECT user_id, deleted_at FROM former_users WHERE user_id = $1 OR external_id_hash = $2";
+    Ok(sqlx::query_as(sql).bind(id).bind(hash).fetch_optional(transaction).await?)
 }
 
-async fn events(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Result<Vec<EventWithAttempts>> {
-    let events: Vec<Event> = sqlx::query_as(
-        "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, attempts, next_attempt_at, queued_at,
-                finished_at, redriven_at
-         FROM events WHERE user_id = $1 ORDER BY local_year DESC, due_at DESC, kind LIMIT $2",
-    )
-    .bind(user)
-    .bind(MAX_EVENTS)
-    .fetch_all(&mut **transaction)
-    .await?;
-    let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
-    let attempts: Vec<Attempt> = sqlx::query_as(ATTEMPTS).bind(ids).fetch_all(&mut **transaction).await?;
+async fn events(transaction: &mut PgConnection, user: Uuid) -> Result<Vec<EventWithAttempts>> {
+    let mut query = sqlx::QueryBuilder::new(COLUMNS);
+    query.push(" WHERE user_id = ").push_bind(user);
+    query.push(" ORDER BY local_year DESC, due_at DESC, kind LIMIT ").push_bind(MAX_EVENTS);
+    let events: Vec<Event> = query.build_query_as().fetch_all(&mut *transaction).await?;
+    let ids = column(&events, |event| event.id);
+    let attempts: Vec<Attempt> = sqlx::query_as(ATTEMPTS).bind(ids).fetch_all(transaction).await?;
     let mut by_event: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
     for attempt in attempts {
         by_event.entry(attempt.event_id).or_default().push(attempt);

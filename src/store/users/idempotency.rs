@@ -1,16 +1,14 @@
 //! The promise that a repeated request creates no second user.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{Postgres, Transaction};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::super::{InstallationKey, Result, Store};
 use super::ApiRequest;
 
-/// How long a key is remembered.
 const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
 
-/// A client's name for its request, and the request itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Idempotency<'a> {
     /// The client's key. Keys of other tokens are other keys.
@@ -19,33 +17,19 @@ pub struct Idempotency<'a> {
     pub request: &'a [u8],
 }
 
-/// What an earlier request created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Before {
-    /// The user's id.
-    pub id: Uuid,
-    /// When the user was created, UTC.
-    pub created_at: DateTime<Utc>,
-    /// The user as JSON, as it was then.
-    pub answer: String,
-}
-
-/// The key of a request was used before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repeated {
-    /// By the same request.
-    Before(Before),
-    /// By a request whose user has been deleted since.
+    Before {
+        id: Uuid,
+        created_at: DateTime<Utc>,
+        /// The user as JSON, as it was then.
+        answer: String,
+    },
     DeletedSince,
-    /// By another request.
     KeyTaken,
 }
 
-/// The key of a request, reserved for a transaction.
-pub(super) struct Reserved([u8; 32]);
-
 impl Store {
-    /// Deletes expired keys with their answers, in batches, up to the limit of one round.
     pub async fn forget_idempotency_keys(&self, now: DateTime<Utc>) -> Result<()> {
         self.forget(
             now - KEY_LIFE,
@@ -57,64 +41,58 @@ impl Store {
     }
 }
 
-/// Reserves the key of `request`, if it has one, for this transaction. Waits for a request under the same key that is in flight.
-pub(super) async fn reserve(
-    transaction: &mut Transaction<'_, Postgres>,
-    installation: &InstallationKey,
-    now: DateTime<Utc>,
-    request: Option<&ApiRequest<'_>>,
-) -> Result<Result<Option<Reserved>, Repeated>> {
-    let Some((write, idempotency)) = request.and_then(|request| Some((request.write, request.idempotency?)))
-    else {
-        return Ok(Ok(None));
-    };
-    let key = installation.idempotency_key(write.token_id, idempotency.key);
-    let request_hash = installation.request(idempotency.request);
-    let reserved = sqlx::query(
-        "INSERT INTO idempotency_keys AS k (key, request_hash, created_at) VALUES ($1, $2, $3)
-         ON CONFLICT (key) DO UPDATE
-         SET request_hash = excluded.request_hash, created_at = excluded.created_at, user_id = NULL, answer = NULL
-         WHERE k.created_at < $4",
-    )
-    .bind(key.as_slice())
-    .bind(request_hash.as_slice())
-    .bind(now)
-    .bind(now - KEY_LIFE)
-    .execute(&mut **transaction)
-    .await?;
-    if reserved.rows_affected() > 0 {
-        return Ok(Ok(Some(Reserved(key))));
-    }
-    // The key and its user were written at the same `now`.
-    let (same, id, created_at, answer): (Option<bool>, Option<Uuid>, DateTime<Utc>, Option<String>) =
-        sqlx::query_as(
-            "SELECT request_hash = $2, user_id, created_at, answer FROM idempotency_keys WHERE key = $1",
-        )
-        .bind(key.as_slice())
-        .bind(request_hash.as_slice())
-        .fetch_one(&mut **transaction)
-        .await?;
-    Ok(Err(match (id, answer) {
-        (Some(id), Some(answer)) if same == Some(true) => Repeated::Before(Before { id, created_at, answer }),
-        (Some(_), Some(_)) => Repeated::KeyTaken,
-        // The hash of the request was deleted as well.
-        _ => Repeated::DeletedSince,
-    }))
+pub(super) struct Reservation {
+    key: [u8; 32],
+    request: [u8; 32],
 }
 
-impl Reserved {
-    /// Stores what a repeat of the request gets.
+impl Reservation {
+    pub(super) fn of(installation: &InstallationKey, request: &ApiRequest<'_>) -> Option<Self> {
+        let idempotency = request.idempotency?;
+        let key = installation.idempotency_key(request.write.token_id, idempotency.key);
+        Some(Self { key, request: installation.request(idempotency.request) })
+    }
+
+    /// Reserves the key for this transaction, unless an earlier request had it. Waits for a request under the same key that is in
+    /// flight.
+    pub(super) async fn repeats(
+        &self,
+        transaction: &mut PgConnection,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Repeated>> {
+        let sql = "
+            INSERT INTO idempotency_keys AS k (key, request_hash, created_at) VALUES ($1, $2, $3)
+            ON CONFLICT (key) DO UPDATE
+            SET request_hash = excluded.request_hash, created_at = excluded.created_at, user_id = NULL, answer = NULL
+            WHERE k.created_at < $4";
+        let reserved = sqlx::query(sql).bind(self.key).bind(self.request).bind(now).bind(now - KEY_LIFE);
+        if reserved.execute(&mut *transaction).await?.rows_affected() > 0 {
+            return Ok(None);
+        }
+        // The key and its user were written at the same `now`.
+        let sql =
+            "SELECT request_hash = $2, user_id, created_at, answer FROM idempotency_keys WHERE key = $1";
+        let (same, id, created_at, answer): (Option<bool>, Option<Uuid>, DateTime<Utc>, Option<String>) =
+            sqlx::query_as(sql).bind(self.key).bind(self.request).fetch_one(transaction).await?;
+        Ok(Some(match (id, answer) {
+            (Some(id), Some(answer)) if same == Some(true) => Repeated::Before { id, created_at, answer },
+            (Some(_), Some(_)) => Repeated::KeyTaken,
+            // The hash of the request was deleted as well.
+            _ => Repeated::DeletedSince,
+        }))
+    }
+
     pub(super) async fn answer(
-        self,
-        transaction: &mut Transaction<'_, Postgres>,
+        &self,
+        transaction: &mut PgConnection,
         user: Uuid,
         answer: String,
     ) -> Result<()> {
         sqlx::query("UPDATE idempotency_keys SET user_id = $2, answer = $3 WHERE key = $1")
-            .bind(self.0.as_slice())
+            .bind(self.key)
             .bind(user)
             .bind(answer)
-            .execute(&mut **transaction)
+            .execute(transaction)
             .await?;
         Ok(())
     }
@@ -122,12 +100,9 @@ impl Reserved {
 
 /// Removes a deleted user from the stored answers. The keys stay until they expire, so that a repeat of such a request does not
 /// create the user again.
-pub(super) async fn forget_answers(transaction: &mut Transaction<'_, Postgres>, user: Uuid) -> Result<()> {
-    sqlx::query(
-        "UPDATE idempotency_keys SET user_id = NULL, answer = NULL, request_hash = NULL WHERE user_id = $1",
-    )
-    .bind(user)
-    .execute(&mut **transaction)
-    .await?;
+pub(super) async fn forget_answers(transaction: &mut PgConnection, user: Uuid) -> Result<()> {
+    let sql =
+        "UPDATE idempotency_keys SET user_id = NULL, answer = NULL, request_hash = NULL WHERE user_id = $1";
+    sqlx::query(sql).bind(user).execute(transaction).await?;
     Ok(())
 }

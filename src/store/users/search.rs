@@ -1,8 +1,5 @@
-//! Users by the beginning of a name or of an external id.
-//!
-//! Found in the order of what begins so, an index each. A page reads a bounded part of these indexes, however many users match:
-//! in the order of ids, a page of a common beginning would sort all matches, and one that matches late users would read all
-//! others first.
+//! Users by the beginning of a name or of an external id, in the order of the matching text: each text has an index, of which a
+//! page reads a bounded part. In the order of ids, a page would sort all matches, or read all other users first.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,42 +8,35 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::super::{Result, Store};
-use super::read::page;
-use super::rows::users_with_dates;
+use super::read::{page, users_with_dates};
 use crate::calendar::Zone;
 use crate::model::User;
 
-/// What is compared with the beginning. Each has an index on exactly this and the id.
+/// The searched texts. Each has an index on exactly this and the id.
 const SEARCHED: [&str; 3] = [
     r#"lower(u.first_name || ' ' || u.last_name) COLLATE "C""#,
     r#"lower(u.last_name) COLLATE "C""#,
     r#"lower(u.external_id) COLLATE "C""#,
 ];
 
-/// Matches read at once where a zone is given too, which most may not be in.
+/// Matches read at once where a zone is given, too: most may be in other zones.
 const IN_ZONE: u32 = 2000;
-/// How often matches are read for a page. So a page reads 20,000 at most, and may then have fewer users than it could.
+/// How often matches are read for a page: 20,000 matches at most. A page may then have fewer users than `limit`.
 const ROUNDS: u32 = 10;
 
-/// A place in the order of a search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchCursor {
-    /// The text that matched, in lower case.
     pub key: String,
-    /// The user that it belongs to.
     pub id: Uuid,
 }
 
-/// A part of what a search finds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchPage {
-    /// By the text that matched; without those whom this binary cannot read.
+    /// By the text that matched; without those whom this version cannot read.
     pub users: Vec<User>,
-    /// Where the next part begins, if there may be one.
     pub next: Option<SearchCursor>,
 }
 
-/// An entry of an index.
 #[derive(Debug, sqlx::FromRow)]
 struct Match {
     key: String,
@@ -57,7 +47,7 @@ struct Match {
 }
 
 impl Store {
-    /// Up to `limit` users behind `after` of whom "first name, blank, last name", the last name or the external id begins with
+    /// Returns up to `limit` users behind `after` whose "first name, blank, last name", last name or external id begins with
     /// `search`, in any case; only those in `zone`, if one is given.
     pub async fn search_users(
         &self,
@@ -80,7 +70,6 @@ impl Store {
         .await
     }
 
-    /// The ids of a page, and where the next begins.
     async fn matching(
         &self,
         search: &str,
@@ -91,7 +80,6 @@ impl Store {
         let at_once = if zone.is_some() { IN_ZONE } else { limit + 1 };
         let statement = statement(at_once);
         let mut ids = Vec::new();
-        // Behind the last of `ids`.
         let mut next = after.clone();
         for _ in 0..ROUNDS {
             let matches: Vec<Match> = sqlx::query_as(AssertSqlSafe(statement.as_str()))
@@ -123,7 +111,6 @@ impl Store {
     }
 }
 
-/// The next `at_once` matches of `$1` behind the text `$2` of the user `$3`.
 fn statement(at_once: u32) -> String {
     let mut statement = "SELECT key, id, time_zone, is_first FROM (".to_owned();
     for (at, key) in SEARCHED.iter().enumerate() {
@@ -139,7 +126,7 @@ fn statement(at_once: u32) -> String {
               ORDER BY {key}, u.id LIMIT {at_once})"
         );
     }
-    // As a number: for a limit that it does not know, Postgres assumes much, and plans each time anew.
+    // As a number: for a limit in a parameter, Postgres assumes a large number, and plans each time anew.
     let _ = write!(statement, r#") m ORDER BY key COLLATE "C", id LIMIT {at_once}"#);
     statement
 }

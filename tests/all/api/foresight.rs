@@ -26,7 +26,7 @@ async fn a_user_is_explained_as_on_the_command_line_and_stays_so_when_deleted() 
     let path = format!("/v1/users/{pending}/explain");
     assert_eq!(api.get(&path).await.expect(200)["thisYear"][0]["status"], "not_due");
     let now = instant("2026-05-02T08:00:00Z");
-    world.store.delete_user(now, UserRef::Id(pending), None).await.unwrap();
+    world.store.delete_user(now, UserRef::Id(pending), None, None).await.unwrap();
     let answer = api.get(&path).await.expect(200);
     assert_eq!(
         (&answer["user"], &answer["deletedAt"]),

@@ -151,7 +151,7 @@ async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
     let event = place.dead("u").await;
     place.heal(event);
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
-    let deleted = world.store.delete_user(instant(NINE), UserRef::Id(user), None);
+    let deleted = world.store.delete_user(instant(NINE), UserRef::Id(user), None, None);
     assert_eq!(deleted.await.unwrap(), Deleted::Done(user));
     let report = place.redrive_as(Redrive { anyway: true, ..Redrive::default() }).await;
     assert_eq!(

@@ -2,9 +2,7 @@
 
 use std::convert::Infallible;
 
-use bday::store::{
-    Deleted, Edited, PageRequest, PlanPage, PlanStep, Saved, StoreError, UserKey, UserRef, Written,
-};
+use bday::store::{Deleted, PageRequest, PlanPage, PlanStep, Saved, StoreError, UserKey, UserRef, Written};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -110,7 +108,7 @@ async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Ou
         .execute(&mut *hold)
         .await
         .unwrap();
-    let deletion = world.store.delete_user(instant("2026-05-02T09:00:00Z"), UserRef::Id(user), None);
+    let deletion = world.store.delete_user(instant("2026-05-02T09:00:00Z"), UserRef::Id(user), None, None);
     let release = async {
         until_waiting(world, 2).await;
         hold.rollback().await.unwrap();
@@ -152,7 +150,7 @@ async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() 
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let now = instant("2026-05-02T09:00:00Z");
-    world.store.delete_user(now, UserRef::Id(user), None).await.unwrap();
+    world.store.delete_user(now, UserRef::Id(user), None, None).await.unwrap();
     let pool = world.database.pool().await;
     sqlx::raw_sql("CREATE TABLE trace AS SELECT * FROM former_users; DELETE FROM former_users")
         .execute(&pool)
@@ -184,7 +182,7 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
         Ok::<_, Infallible>(new)
     });
     let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
-    let Edited::Done(second) = second.unwrap() else { panic!("it was not edited") };
+    let Saved::Changed(second) = second.unwrap() else { panic!("it was not edited") };
     assert_eq!(second.birth_date.to_string(), "1990-05-03");
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));

@@ -58,7 +58,7 @@ impl World {
     }
 
     async fn delete(&self, user: Uuid) {
-        let deleted = self.store.delete_user(self.clock.now(), UserRef::Id(user), None).await;
+        let deleted = self.store.delete_user(self.clock.now(), UserRef::Id(user), None, None).await;
         assert_eq!(deleted.unwrap(), Deleted::Done(user));
     }
 

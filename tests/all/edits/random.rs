@@ -92,7 +92,7 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
     let (schedule, now, who) = (world.config.schedule(), world.clock.now(), UserRef::External(&name));
     let turn = random.u8(0..6);
     if turn == 5 {
-        return world.store.delete_user(now, who, None).await.map(drop);
+        return world.store.delete_user(now, who, None, None).await.map(drop);
     }
     let edit = |current: Option<bday::store::Current>| {
         let Some(user) = current.map(|current| current.user.unwrap()) else {
