@@ -26,7 +26,6 @@ named_enum! {
 /// The occasion of one year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Occurrence {
     /// The year that was asked for, even if a missing date moves the day over New Year (Asia/Manila, 1844-12-31).
     #[serde(skip)]

@@ -42,7 +42,6 @@ pub enum ConfigError {
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Config {
     pub database: Database,
     pub queue: Queue,
@@ -62,7 +61,6 @@ pub struct Config {
 /// `[database]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Database {
     pub url: Reference,
     pub host: String,
@@ -100,7 +98,6 @@ pub enum Tls {
 /// `[queue]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Queue {
     #[serde(deserialize_with = "values::word")]
     pub kind: QueueKind,
@@ -134,7 +131,6 @@ impl QueueKind {
 /// `[queue.sqs]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Sqs {
     pub url: String,
     pub dead_letter_url: String,
@@ -143,7 +139,6 @@ pub struct Sqs {
 /// `[kinds.NAME]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct KindConfig {
     pub message: String,
     pub send_at: SendAt,
@@ -152,7 +147,6 @@ pub struct KindConfig {
 /// `[plan]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Plan {
     pub horizon_secs: u64,
     pub leap_day: LeapDay,
@@ -163,7 +157,6 @@ pub struct Plan {
 /// `[late]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Late {
     pub max_secs: u64,
 }
@@ -171,7 +164,6 @@ pub struct Late {
 /// `[source]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Source {
     pub refresh_secs: u64,
 }
@@ -179,7 +171,6 @@ pub struct Source {
 /// `[retention]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Retention {
     pub events_days: u32,
     pub audit_days: u32,
@@ -188,7 +179,6 @@ pub struct Retention {
 /// `[worker]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Worker {
     pub max_in_flight: u32,
     pub drain_secs: u64,
@@ -198,7 +188,6 @@ pub struct Worker {
 /// `[breaker]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Breaker {
     pub failures: u32,
     pub after_secs: u64,
@@ -207,7 +196,6 @@ pub struct Breaker {
 /// `[retry]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Retry {
     pub max_attempts: u32,
     #[serde(deserialize_with = "values::seconds")]
@@ -217,7 +205,6 @@ pub struct Retry {
 /// `[http]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Http {
     #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
@@ -255,7 +242,6 @@ impl Http {
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Log {
     #[serde(deserialize_with = "values::word")]
     pub format: LogFormat,

@@ -14,7 +14,6 @@ use crate::source::Reference;
 /// `[webhook]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Webhook {
     pub url: Reference,
     #[serde(deserialize_with = "secrets")]

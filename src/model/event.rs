@@ -197,7 +197,6 @@ pub struct DeadEvent {
 
 /// The right to send one event now, and the data for its message, as it is now and not as it was when the event was planned.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-#[expect(missing_docs, reason = "the fields of Event and User")]
 pub struct Lease {
     pub event_id: Uuid,
     pub user_id: Uuid,

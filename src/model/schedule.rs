@@ -34,7 +34,6 @@ pub struct Schedule {
 
 /// An event to be written: pending, or skipped with a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields of Event")]
 pub struct NewEvent {
     pub user_id: Uuid,
     pub kind: String,

@@ -15,7 +15,6 @@ pub const BIRTHDAY: &str = "birthday";
 
 /// A user as it is to be written; the database adds the id and the times.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields of User")]
 pub struct NewUser {
     pub external_id: Option<String>,
     pub first_name: String,
@@ -148,7 +147,6 @@ impl User {
 
 /// One yearly date of a user, and the user's fields that planning needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields of User")]
 pub struct Occasion {
     pub user_id: Uuid,
     pub kind: String,

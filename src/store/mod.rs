@@ -2,7 +2,6 @@
 //!
 //! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
 
-#![expect(missing_docs, reason = "fields and variants whose names say all have no comment")]
 
 mod api_writes;
 mod claim;
