@@ -2,7 +2,6 @@
 //!
 //! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
 
-
 mod api_writes;
 mod claim;
 mod controls;
