@@ -48,10 +48,9 @@ impl<'a> Daemon<'a> {
         self.running = Some(bday.start());
     }
 
-    /// Waits for its first tick.
     pub(crate) async fn ready(&self) {
         if let Some(running) = &self.running {
-            running.logged("tick").await;
+            running.logged("listening").await;
         }
     }
 

@@ -79,6 +79,7 @@ async fn attempt(
     for daemon in &daemons {
         daemon.ready().await;
     }
+    seed::planned(&place).await;
     place.journal.begin();
     let first_due = SystemClock.now() - TimeDelta::seconds(1);
     seed::due(&place, scale.events, first_due, scale.faults).await;

@@ -53,6 +53,21 @@ WITH people AS (
 INSERT INTO occasions (user_id, kind, year, month, day, known_at)
 SELECT id, 'birthday', 1906, extract(month FROM $2 AT TIME ZONE 'UTC'), extract(day FROM $2 AT TIME ZONE 'UTC'), $3 FROM people";
 
+/// Waits until the daemons have begun to plan, under the rules with and without the added kind.
+pub(crate) async fn planned(place: &Place) {
+    const PLANNED: &str = "SELECT count(DISTINCT rules) = 2 FROM planned_days";
+    let deadline = place.journal.now() + Duration::from_secs(60);
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        looks.tick().await;
+        let planned: bool = sqlx::query_scalar(PLANNED).fetch_one(&place.pool).await.unwrap();
+        if planned {
+            return;
+        }
+        assert!(place.journal.now() < deadline, "the daemons did not plan within 60 s");
+    }
+}
+
 /// A whole minute that is over.
 pub(crate) fn minute_over() -> DateTime<Utc> {
     let minute = SystemClock.now().with_second(0).unwrap().trunc_subsecs(0);
