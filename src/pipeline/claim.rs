@@ -10,10 +10,8 @@ use super::queue::Pack;
 use super::scheduler::{Result, Scheduler, Tick};
 use crate::store::{ClaimCursor, ClaimRequest};
 
-/// Events of one statement: few enough that an edit that waits for it is not delayed.
+/// Events of one statement: few enough that an edit that waits for it is not delayed, and as many as fall due in most minutes.
 const BATCH: u32 = 1000;
-/// Events of the first statement of a pass: deliveries begin while the others are claimed.
-const FIRST_BATCH: u32 = 250;
 const LANES: usize = 2;
 /// The most events of a pack. Past some dozens a larger pack saves nothing.
 const MOST_IN_PACK: usize = 50;
@@ -37,7 +35,7 @@ impl Scheduler {
             return Ok(false);
         }
         let mut cursor = ClaimCursor::default();
-        let (mut packs, full) = self.claim_batch(now, FIRST_BATCH, &mut cursor, tick).await?;
+        let (mut packs, full) = self.claim_batch(now, &mut cursor, tick).await?;
         if !full {
             self.send(&packs, tick).await?;
             return Ok(false);
@@ -96,13 +94,12 @@ impl Scheduler {
             *room = (HIGH_WATER - queued) / LANES as i64;
         }
         *room -= i64::from(BATCH);
-        self.claim_batch(now, BATCH, cursor, tick).await
+        self.claim_batch(now, cursor, tick).await
     }
 
     async fn claim_batch(
         &self,
         now: DateTime<Utc>,
-        limit: u32,
         cursor: &mut ClaimCursor,
         tick: &mut Tick,
     ) -> Result<Batch> {
@@ -110,7 +107,7 @@ impl Scheduler {
             now,
             kinds: &self.kinds,
             late_before: now - self.options.late_max,
-            limit,
+            limit: BATCH,
             pack_limit: (self.options.max_in_flight / 8).clamp(1, MOST_IN_PACK),
             available_at: self.available_at(now),
         };
@@ -121,6 +118,6 @@ impl Scheduler {
         tick.skipped += claimed.skipped;
         counter!("bday_events_skipped_total", "reason" => "late").increment(claimed.skipped);
         counter!("bday_events_queued_total").increment(queued);
-        Ok((claimed.packs, queued + claimed.skipped >= u64::from(limit)))
+        Ok((claimed.packs, queued + claimed.skipped >= u64::from(BATCH)))
     }
 }

@@ -47,7 +47,7 @@ struct Row {
 /// A pack holds a sixteenth of what is taken, so that several workers share a small number of events, within the limit.
 /// Here, in the lease and in the record, a locked row is updated by its place (`ctid`), which saves a look-up by key. A row that
 /// another transaction changed since this statement began is locked but not updated: here, its id in the pack is then dropped.
-const CLAIM: &str = "
+pub(super) const CLAIM: &str = "
 WITH due AS MATERIALIZED (
     SELECT ctid AS tid, id, next_attempt_at, late_from < $3 AS late, isolated FROM events
     WHERE next_attempt_at <= $1 AND (next_attempt_at, id) > ($5, $6) AND (kind = ANY($2) OR late_from < $3)

@@ -41,7 +41,7 @@ struct Look {
 /// Locks with SKIP LOCKED first: an update would wait for a row that an edit has locked, and every event of the batch with it.
 /// The transaction that deletes a date deletes its event, too, unless an attempt was made: only after an attempt is the date
 /// looked up.
-const LEASE: &str = "
+pub(super) const LEASE: &str = "
 WITH free AS MATERIALIZED (
     SELECT ctid AS tid FROM events
     WHERE id = ANY($1) AND state = 'queued' AND kind = ANY($2) AND late_from >= $3 AND NOT EXISTS (SELECT FROM pauses)

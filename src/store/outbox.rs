@@ -33,6 +33,14 @@ pub struct Deferred {
     pub available_at: DateTime<Utc>,
 }
 
+pub(super) const DELETE_PACKS: &str = "
+WITH received AS (
+    SELECT id, array_agg(event_id) AS event_ids FROM unnest($1::bigint[], $2::uuid[]) AS n(id, event_id) GROUP BY id
+)
+DELETE FROM outbox WHERE id IN (
+    SELECT o.id FROM outbox o JOIN received r USING (id)
+    WHERE o.event_ids <@ r.event_ids AND o.dead_letter IS NULL FOR UPDATE OF o SKIP LOCKED)";
+
 impl Store {
     /// Takes up to `limit` packs that are available at `now`, oldest first, and hides them from others until `until` (UTC):
     /// to send them, or, where the outbox is the queue, to work on them.
@@ -83,14 +91,7 @@ impl Store {
     pub async fn delete_packs(&self, packs: &[Pack]) -> Result<()> {
         let (ids, event_ids): (Vec<i64>, Vec<Uuid>) =
             packs.iter().flat_map(|pack| pack.event_ids.iter().map(|event| (pack.id, *event))).unzip();
-        let sql = "
-            WITH received AS (
-                SELECT id, array_agg(event_id) AS event_ids FROM unnest($1::bigint[], $2::uuid[]) AS n(id, event_id) GROUP BY id
-            )
-            DELETE FROM outbox WHERE id IN (
-                SELECT o.id FROM outbox o JOIN received r USING (id)
-                WHERE o.event_ids <@ r.event_ids AND o.dead_letter IS NULL FOR UPDATE OF o SKIP LOCKED)";
-        self.execute(sqlx::query(sql).bind(ids).bind(event_ids)).await.map(drop)
+        self.execute(sqlx::query(DELETE_PACKS).bind(ids).bind(event_ids)).await.map(drop)
     }
 
     /// Deletes messages that the dead-letter queue has confirmed, or that an operator has removed. Returns how many.

@@ -6,10 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _, SqlSafeStr, Transaction};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, Postgres, Row as _, SqlSafeStr, Transaction,
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::error::Elapsed;
 
+use super::claim::CLAIM;
+use super::lease::LEASE;
+use super::outbox::DELETE_PACKS;
+use super::record::DELIVERED;
 use super::{Options, Result, STATEMENT_GRACE, Store, StoreError, login};
 use crate::clock::{Clock as _, SystemClock};
 
@@ -27,18 +33,38 @@ const LEAST_PLACES: u32 = 2;
 /// sessions, but not each time.
 const ROUNDS: usize = 3;
 
+/// Prepares the statements of the stages. The first use of a statement on a connection, for which the server reads its catalog, takes
+/// as long as dozens of later ones.
+async fn prepare(connection: &mut PgConnection) {
+    for statement in [CLAIM, LEASE, DELIVERED, DELETE_PACKS] {
+        // An older schema lacks a table: the first use prepares the statement.
+        if connection.prepare(statement.into_sql_str()).await.is_err() {
+            return;
+        }
+    }
+}
+
 impl Store {
     pub(super) fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
         let statement_timeout = options.statement_timeout;
         let deadline = statement_timeout + STATEMENT_GRACE;
         let given_up = GivenUp::default();
         let lately = given_up.clone();
+        let kept = options.kept_connections.min(options.max_connections);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
-            .min_connections(options.kept_connections.min(options.max_connections))
+            .min_connections(kept)
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(Duration::from_mins(5))
-            .after_connect(move |connection, _| Box::pin(login::configure(connection, statement_timeout)))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    login::configure(connection, statement_timeout).await?;
+                    if kept > 0 {
+                        prepare(connection).await;
+                    }
+                    Ok(())
+                })
+            })
             // A ping before every statement would double the time of a short one: only after an idle time.
             .test_before_acquire(false)
             .before_acquire(|connection, about| {

@@ -56,7 +56,7 @@ pub struct Recorded {
 }
 
 /// `$7` are ended leases. Rows that another transaction holds are skipped, or one would delay the whole batch.
-const DELIVERED: &str = "
+pub(super) const DELIVERED: &str = "
 WITH done AS (
     DELETE FROM leases WHERE id = ANY($7)
 ), o AS (

@@ -20,7 +20,7 @@ use super::plan::{DAEMONS, Plan, Scale};
 use super::seed;
 
 /// Once everything works again, all must have ended by then. The longest single wait is that of an event which two faults met: a
-/// lease of 15 s, and events of a kind that only one daemon knows, which others leave for 5 s each.
+/// lease of 15 s, and events of a kind that only one daemon knows, which others leave for 1 s each.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What came of a run.

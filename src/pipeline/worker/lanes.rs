@@ -22,7 +22,7 @@ use crate::telemetry::chain;
 const PAUSE: Duration = Duration::from_millis(500);
 const LOCKED_FOR: Duration = Duration::from_secs(5);
 /// Until events of kinds that this process does not know are received again, perhaps by another.
-const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 /// With fewer places than this and more events, a lane waits a moment for more places: statements cost less per event by the dozen.
 const GATHER: usize = 64;
 const GATHER_FOR: Duration = Duration::from_millis(2);
