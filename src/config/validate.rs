@@ -99,9 +99,9 @@ fn queue(queue: &Queue) -> Vec<String> {
     unmet([
         (
             visibility <= MAX_VISIBILITY_SECS,
-            format!("queue.visibility_secs is {visibility}: SQS allows {MAX_VISIBILITY_SECS} at the most"),
+            format!("queue.visibility_secs is {visibility}: the limit of SQS is {MAX_VISIBILITY_SECS}"),
         ),
-        (wait <= 20, format!("queue.wait_secs is {wait}: SQS allows 20 at the most")),
+        (wait <= 20, format!("queue.wait_secs is {wait}: the limit of SQS is 20")),
         (
             queue.kind != QueueKind::Sqs || is_url,
             format!(

@@ -149,7 +149,7 @@ fn of_event(found: &EventWithAttempts, facts: &Facts, terms: &Terms, now: DateTi
                 format!("{} after it was due and before it was accepted", since_due(ended))
             };
             let who = if event.reason.as_deref() == Some("operator") {
-                "somebody cancelled it"
+                "an operator cancelled it"
             } else {
                 "the user was deleted, or this date of theirs,"
             };

@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 use csv::{ReaderBuilder, StringRecord};
 
 use super::Person;
+use crate::calendar::text::shortened;
 use crate::model::{FieldError, Schedule, UserInput, user_id};
 
 /// The columns beside the id, and the fields that they hold. The first four are required.
@@ -97,7 +98,7 @@ impl Parser {
         for (at, name) in names.iter().enumerate() {
             if !known.contains(name) {
                 return Err(HeaderError::Unknown {
-                    column: name.chars().take(60).collect(),
+                    column: shortened(name),
                     meant: meant(name, &known),
                     known: known.join(","),
                 });
@@ -249,7 +250,7 @@ mod tests {
         assert_eq!(person(" ,Ada,,1815-12-10,UTC").expect("it is right").id, None);
         for wrong in ["17", "00000000-0000-0000-0000-000000000000"] {
             let error = person(&format!("{wrong},Ada,,1815-13-10,UTC")).expect_err("it is wrong");
-            let begins = format!("id: \"{wrong}\" is no id");
+            let begins = format!("id: invalid id \"{wrong}\": give the UUID");
             assert!(error.starts_with(&begins) && error.contains("birth_date"), "{error}");
         }
     }

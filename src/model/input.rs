@@ -249,14 +249,14 @@ fn occasion_field(kind: &str) -> String {
 }
 
 impl Object {
-    /// bday's own id of the user, for an import: elsewhere the address names the user. Null is none.
+    /// Returns bday's own id of the user, for an import (elsewhere the address names the user); `None` if it is null or absent.
     pub fn user_id(&self) -> Result<Option<Uuid>, FieldError> {
         let given = self.0.get("id").map_or(Ok(""), |value| text(value, true));
         user_id(given.map_err(|problem| FieldError::new("id", problem))?)
     }
 }
 
-/// Reads bday's own id of a user, as an export writes it; blank is none. The nil UUID is invalid: lists begin behind it.
+/// Reads bday's own id of a user, as an export writes it; `None` if it is blank. The nil UUID is invalid: lists begin after it.
 pub fn user_id(text: &str) -> Result<Option<Uuid>, FieldError> {
     let text = text.trim();
     match text.parse::<Uuid>() {
@@ -264,9 +264,8 @@ pub fn user_id(text: &str) -> Result<Option<Uuid>, FieldError> {
         Ok(id) if !id.is_nil() => Ok(Some(id)),
         _ => {
             let given = shortened(text);
-            let problem = format!(
-                "{given:?} is no id: it is a UUID, as the export gives it; leave it out for a new person"
-            );
+            let problem =
+                format!("invalid id {given:?}: give the UUID of an export, or leave it out for a new person");
             Err(FieldError::new("id", problem))
         }
     }

@@ -88,8 +88,8 @@ impl Schedule {
         )
     }
 
-    /// The event of `occasion` in `local_year`. There is none before the [`first_year`], without an occurrence, and if
-    /// the local day was over when bday learned of the date.
+    /// Returns the event of `occasion` in `local_year`; `None` before the [`first_year`], without an occurrence, and if the
+    /// local day was over when bday learned of the date.
     #[must_use]
     pub fn event(&self, occasion: &Occasion, local_year: i32) -> Option<NewEvent> {
         if first_year(&occasion.kind, occasion.date).is_some_and(|first| first > local_year) {

@@ -45,7 +45,7 @@ pub enum SourceError {
     #[error("AWS has no {0}")]
     Missing(String),
     /// AWS refused, or is unavailable.
-    #[error("AWS refused or is away: {0}")]
+    #[error("AWS refused the request or is unavailable: {0}")]
     Aws(String),
     /// A secret with a key is not a JSON object, or has no text under that key.
     #[error("the secret is not a JSON object with a text under {0:?}")]

@@ -220,8 +220,8 @@ WITH found AS MATERIALIZED (
 )
 SELECT state FROM found";
 
-/// `last_error` stays: it says why the event had died. Its message to the dead-letter queue is deleted, unless it was sent already. The end of an
-/// event whose user was deleted stays too: it marks the event as blurred.
+/// Keeps `last_error`, which says why the event died, and the end of an event whose user was deleted, by which it is recognised as
+/// blurred. Deletes the message to the dead-letter queue, unless it was sent already.
 const REDRIVE: &str = "
 WITH letters AS (
     DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1) RETURNING id

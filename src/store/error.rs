@@ -7,13 +7,13 @@ use sqlx::error::DatabaseError;
 pub enum StoreError {
     #[error("database.url cannot be used")]
     BadUrl(#[source] sqlx::Error),
-    #[error("the database's address or password could not be had yet")]
+    #[error("the database's address or password is not known yet")]
     NoLogin,
     #[error("the database did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
     #[error("no connection to the database at {place}")]
     Unreachable { place: String, source: std::io::Error },
-    #[error("the database refused or is away")]
+    #[error("the database refused the statement or is unavailable")]
     Database(#[from] sqlx::Error),
     #[error(
         "a pooler in transaction mode answers at the database's address: it breaks prepared statements and session \

@@ -109,8 +109,8 @@ impl Store {
         drop(futures_util::future::join_all(connections).await);
     }
 
-    /// Begins a transaction. Where the caller is dropped during `BEGIN`, sqlx 0.9.0 puts the connection back inside a transaction: the next statement
-    /// there is never committed (transact-rs/sqlx#4393). So `BEGIN` runs to its end in a task of its own, and a transaction without
+    /// Begins a transaction. Where the caller is dropped during `BEGIN`, sqlx 0.9.0 puts the connection back inside a transaction:
+    /// the next statement there is never committed (transact-rs/sqlx#4393). So `BEGIN` runs to its end in a task of its own, and a transaction without
     /// a receiver is rolled back.
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.begin_with("BEGIN").await

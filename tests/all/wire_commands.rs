@@ -120,7 +120,7 @@ async fn what_a_test_sent_verifies_and_what_does_not_is_told_why() {
             1,
             "it fits none of the secrets",
         ),
-        (claim(by_variable, &id, &early, &signature), &record.body, 1, "s old, and 300 s are tolerated"),
+        (claim(by_variable, &id, &early, &signature), &record.body, 1, "s old; the tolerance is 300 s"),
         (claim(by_variable, &id, "soon", &signature), &record.body, 1, "not a whole number of seconds"),
         (claim(by_variable, &id, &timestamp, &other), &record.body, 1, "it fits none of the secrets"),
         (

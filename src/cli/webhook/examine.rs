@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use crate::calendar::text::shortened;
 use crate::pipeline::channel::signature::{PREFIX, Secret, VERSION};
 use crate::pipeline::channel::webhook::Body;
 
@@ -44,21 +45,20 @@ pub(super) fn examine(secrets: &[Secret], claim: &Claim<'_>, now: i64, tolerance
 
 fn timestamp(text: &str, now: i64, tolerance: u32) -> Result<i64, String> {
     let Ok(at) = text.parse::<i64>() else {
-        let start: String = text.chars().take(40).collect();
-        return Err(format!("{start:?} is not a whole number of seconds since 1970"));
+        return Err(format!("{:?} is not a whole number of seconds since 1970", shortened(text)));
     };
     let age = now.saturating_sub(at);
     if at >= MILLISECONDS {
         Err(format!("{at} is in milliseconds; it must be in seconds"))
     } else if age > tolerance.into() {
         Err(format!(
-            "it is {age} s old, and {tolerance} s are tolerated: the request was held up on its way, or somebody plays \
-             an old one again, or this machine's clock is ahead"
+            "it is {age} s old; the tolerance is {tolerance} s: the request was delayed or replayed, or this machine's \
+             clock is ahead"
         ))
     } else if -age > tolerance.into() {
         let ahead = -age;
         Err(format!(
-            "it is {ahead} s ahead, and {tolerance} s are tolerated: this machine's clock, or the sender's, is wrong"
+            "it is {ahead} s ahead; the tolerance is {tolerance} s: this machine's clock or the sender's is wrong"
         ))
     } else {
         Ok(age)

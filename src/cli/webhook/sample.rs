@@ -15,7 +15,7 @@ use crate::pipeline::channel::wire::AGENT;
 use crate::pipeline::channel::{Greeting, SAMPLE_EVENT, Sent, Verdict};
 
 const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);
-const SAMPLE_MESSAGE: &str = "This is a test from bday: it is nobody's birthday";
+const SAMPLE_MESSAGE: &str = "This is a test message from bday, not a greeting";
 /// The most response headers that are shown.
 const MAX_HEADERS: usize = 50;
 /// The most characters of a header that are shown.

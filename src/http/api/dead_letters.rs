@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::request::{self, Id, Parameters};
 use super::users::{JSON, MAX_LIMIT};
 use super::{Api, Page};
+use crate::calendar::text::shortened;
 use crate::dead_letters::{Redrive, RedriveReport};
 use crate::model::{DeadEvent, EventState, EventWithAttempts, FieldError, Object, Reason, parse_instant};
 use crate::store::{DeadFilter, EventCursor};
@@ -103,8 +104,9 @@ pub(super) async fn list(
         ..DeadFilter::default()
     };
     let limit = given.number("limit", DEFAULT_LIMIT, MAX_LIMIT);
-    let before =
-        given.optional("cursor", |text| cursor(text).ok_or_else(|| "is none that came from here".to_owned()));
+    let before = given.optional("cursor", |text| {
+        cursor(text).ok_or_else(|| "is invalid: give the one of the page before".to_owned())
+    });
     given.finish()?;
     let mut items = api.store.dead_events(&filter, before, limit + 1).await?;
     let more = items.len() > limit as usize;
@@ -197,8 +199,7 @@ fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
     let mut errors = Vec::new();
     for (name, value) in fields {
         if let Err(problem) = set(&mut order, name, value) {
-            let name: String = name.chars().take(60).collect();
-            errors.push(FieldError::new(name, problem));
+            errors.push(FieldError::new(shortened(name), problem));
         }
     }
     if errors.is_empty() { Ok(order) } else { Err(errors) }

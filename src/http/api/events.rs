@@ -117,8 +117,9 @@ async fn page(api: &Api, mut given: Parameters, user_id: Option<Uuid>) -> Result
         _ => Err("must be asc or desc".to_owned()),
     });
     let limit = given.number("limit", DEFAULT_LIMIT, MAX_LIMIT);
-    let after =
-        given.optional("cursor", |text| cursor(text).ok_or_else(|| "is none that came from here".to_owned()));
+    let after = given.optional("cursor", |text| {
+        cursor(text).ok_or_else(|| "is invalid: give the one of the page before".to_owned())
+    });
     given.finish()?;
     let mut items = api.store.list_events(&filter, order.unwrap_or_default(), after, limit + 1).await?;
     let more = items.len() > limit as usize;

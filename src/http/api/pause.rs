@@ -12,6 +12,7 @@ use super::Api;
 use super::problem::Problem;
 use super::request::{self, Parameters};
 use super::users::JSON;
+use crate::calendar::text::shortened;
 use crate::model::FieldError;
 use crate::store::{MAX_REASON_CHARS, Pause};
 
@@ -76,8 +77,7 @@ pub(super) async fn put(
             ("reason", Value::String(text)) => text.trim().clone_into(&mut reason),
             ("reason", _) => errors.push(FieldError::new(name, "must be a string")),
             _ => {
-                let name: String = name.chars().take(60).collect();
-                errors.push(FieldError::new(name, "unknown field: the only one is reason"));
+                errors.push(FieldError::new(shortened(&name), "unknown field: the only one is reason"));
             }
         }
     }

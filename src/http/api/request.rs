@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use super::problem::Problem;
+use crate::calendar::text::shortened;
 use crate::model::{FieldError, Object, Version};
 use crate::store::SearchCursor;
 
@@ -90,7 +91,7 @@ impl Parameters {
         let mut values = self.given.iter().filter(|(given, _)| given == name);
         let (_, text) = values.next()?;
         let result = if values.next().is_some() { Err("comes twice".to_owned()) } else { read(text) };
-        result.map_err(|problem| self.errors.push(FieldError::new(name, problem))).ok()
+        result.map_err(|problem| self.errors.push(FieldError::new(shortened(name), problem))).ok()
     }
 
     /// The values of `name`, which may come more than once, or as a list with commas.
@@ -126,9 +127,8 @@ impl Parameters {
                     [] => "none".to_owned(),
                     known => known.join(", "),
                 };
-                let name: String = name.chars().take(60).collect();
                 let problem = format!("unknown parameter; known here: {known}");
-                self.errors.push(FieldError::new(name, problem));
+                self.errors.push(FieldError::new(shortened(name), problem));
             }
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::bad_parameters(self.errors)) }

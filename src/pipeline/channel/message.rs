@@ -13,7 +13,7 @@ use crate::model::Lease;
 const NAME: &str = "message";
 /// The instructions that a template may run: plenty for a greeting, and an end to endless loops.
 const FUEL: u64 = 20_000;
-/// How the template language prints a value that is none, where an expression turns it into text: the formatter does not see that.
+/// The text of an undefined value inside an expression, which the formatter does not get.
 const NONE: &str = "None";
 
 /// Why a template cannot be used.

@@ -27,7 +27,7 @@ async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
     let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
     let told = explain(facts, &world.config.terms(), instant(NINE));
     assert_eq!(told.this_year[0].status, Status::Cancelled);
-    assert!(told.this_year[0].why.starts_with("somebody cancelled it"), "{:?}", told.this_year[0].why);
+    assert!(told.this_year[0].why.starts_with("an operator cancelled it"), "{:?}", told.this_year[0].why);
 }
 
 #[tokio::test]
