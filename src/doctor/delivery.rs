@@ -97,8 +97,11 @@ async fn reachable(wire: &Wire, url: &Url) -> Finding {
             refused.to_string(),
             "look at webhook.addresses, webhook.allow_ranges and webhook.deny_ranges, and at where the URL leads",
         ),
-        Err(WireError::Http(error)) => {
-            let reason = crate::telemetry::chain(&error.without_url());
+        Err(error) => {
+            let reason = match error {
+                WireError::Http(error) => crate::telemetry::chain(&error.without_url()),
+                other => other.to_string(),
+            };
             Finding::failure(
                 REACHABLE,
                 reason,

@@ -53,6 +53,7 @@ mod unreadable;
 mod upgrade;
 mod wire_addresses;
 mod wire_commands;
+mod wire_deadline;
 mod wire_recipes;
 mod wire_signature;
 mod wire_tls;

@@ -87,6 +87,6 @@ impl Sent {
 /// A way to reach people.
 #[async_trait]
 pub trait Channel: std::fmt::Debug + Send + Sync + 'static {
-    /// Sends `greeting` once. Ends within the channel's own timeout, whatever the other side does.
+    /// Sends `greeting` once. Ends within the channel's own timeout and 2 s, whatever the other side does.
     async fn send(&self, greeting: &Greeting) -> Sent;
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::excerpt::MOST_BYTES;
 use super::signature::Signer;
-use super::wire::{Wire, WireError};
+use super::wire::{Wire, WireError, drain};
 use super::{Channel, Greeting, Sent, Verdict, excerpt};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
@@ -22,8 +22,6 @@ use crate::model::{AttemptOutcome, Reason};
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// An answer is read this far, so that its connection can be reused.
-const MAX_ANSWER_BYTES: usize = 4096;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -95,14 +93,15 @@ impl Webhook {
                 let text = refused.to_string();
                 return Sent::failed(Failed, Verdict::Retry(None), Reason::AddressRefused, text);
             }
+            WireError::Timeout(_) => {
+                return Sent::failed(Unknown, Verdict::Retry(None), Reason::Timeout, error.to_string());
+            }
             WireError::Http(error) => error,
         };
         let (outcome, reason, text) = if error.is_builder() {
             (Failed, Reason::BadUrl, "the webhook URL cannot be used".to_owned())
         } else if error.is_connect() {
             (Failed, Reason::Connect, format!("no connection: {}", root_cause(error)))
-        } else if error.is_timeout() {
-            (Unknown, Reason::Timeout, format!("no answer within {} s", self.wire.timeout().as_secs()))
         } else {
             (Unknown, Reason::Broken, format!("the connection broke: {}", root_cause(error)))
         };
@@ -144,19 +143,6 @@ impl Channel for Webhook {
             Err(error) => self.judge_error(&error),
         }
     }
-}
-
-/// Reads an answer up to [`MAX_ANSWER_BYTES`]; returns its first bytes, up to `keep`.
-async fn drain(mut response: Response, keep: usize) -> Vec<u8> {
-    let (mut read, mut kept) = (0, Vec::new());
-    while let Ok(Some(chunk)) = response.chunk().await {
-        read += chunk.len();
-        kept.extend(chunk.iter().take(keep - kept.len()));
-        if read > MAX_ANSWER_BYTES {
-            break;
-        }
-    }
-    kept
 }
 
 fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {

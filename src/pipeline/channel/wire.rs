@@ -5,20 +5,29 @@
 
 use std::error::Error as _;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Client, Request, Response, Url, redirect, retry};
+use tokio::time::timeout;
 
 use super::guard::{Guard, Refused};
 
 pub(crate) const AGENT: &str = concat!("bday/", env!("CARGO_PKG_VERSION"));
 
+/// A longer body, or a slower one, costs its connection.
+const MAX_BODY_BYTES: usize = 4096;
+const MAX_BODY_TIME: Duration = Duration::from_secs(1);
+/// After the deadline, what has arrived by then is still read. A process that stood still finds its deadline passed and the answer in its
+/// socket: to take that for a timeout is to greet twice.
+const READ_ARRIVED: Duration = Duration::from_millis(100);
+
 /// The client's settings.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// From the start of a request to the end of its answer.
+    /// From the start of a request to the head of its answer.
     pub timeout: Duration,
     /// For the connection alone, TLS included.
     pub connect_timeout: Duration,
@@ -34,6 +43,9 @@ pub enum WireError {
     /// The guard forbids the address: nothing was sent.
     #[error(transparent)]
     Refused(Refused),
+    /// The deadline passed.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
     /// Everything else.
     #[error(transparent)]
     Http(reqwest::Error),
@@ -63,7 +75,6 @@ impl Wire {
             // A proxy would resolve names itself, past the guard.
             .no_proxy()
             .http1_only()
-            .timeout(options.timeout)
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(Duration::from_secs(20))
             .tcp_nodelay(true)
@@ -79,20 +90,39 @@ impl Wire {
         &self.client
     }
 
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// Sends `request`, unless its address is refused.
+    /// Sends `request`, unless its address is refused. Returns with the head of the answer; its body is [`drain`]ed.
     pub async fn send(&self, request: Request) -> Result<Response, WireError> {
         if let Some(address) = literal_address(request.url()) {
             self.guard.check(address).map_err(WireError::Refused)?;
         }
-        self.client.execute(request).await.map_err(|error| match refusal(&error) {
+        let mut answer = pin!(self.client.execute(request));
+        let answer = match timeout(self.timeout, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => timeout(READ_ARRIVED, answer).await.map_err(|_| WireError::Timeout(self.timeout))?,
+        };
+        answer.map_err(|error| match refusal(&error) {
             Some(refused) => WireError::Refused(refused.clone()),
             None => WireError::Http(error),
         })
     }
+}
+
+/// Reads the body, so that its connection can be used again, but no more than [`MAX_BODY_BYTES`] in [`MAX_BODY_TIME`]. Returns its
+/// first bytes, up to `keep`.
+pub(super) async fn drain(mut response: Response, keep: usize) -> Vec<u8> {
+    let (mut read, mut kept) = (0, Vec::new());
+    let reading = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            read += chunk.len();
+            kept.extend(chunk.iter().take(keep - kept.len()));
+            if read > MAX_BODY_BYTES {
+                break;
+            }
+        }
+    };
+    // Whether it ended makes no difference: the status has decided.
+    let _ = timeout(MAX_BODY_TIME, reading).await;
+    kept
 }
 
 pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
