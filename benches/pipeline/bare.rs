@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bday::app;
 use bday::clock::{Clock as _, SharedClock, SystemClock};
+use bday::config::parts;
 use bday::pipeline::channel::wire::Wire;
 use bday::pipeline::queue::{Pack, Queue, Received};
 use reqwest::Url;
@@ -85,17 +85,17 @@ struct Shared {
 /// The process in the daemon's place, with the daemon's configuration. Tells when it began, as soon as it is done.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let config = bday::config::load(None, std::env::vars().collect())?;
-    let store = app::store(&config).await?;
+    let store = parts::store(&config).await?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let queue = app::queue(&config, &store, &clock).await?;
-    app::set_up(&config, &store, &*queue).await?;
+    let queue = parts::queue(&config, &store, &clock).await?;
+    parts::set_up(&config, &store, &*queue).await?;
     let shared = Arc::new(Shared {
         pool: PgPoolOptions::new()
             .max_connections(config.database.max_connections)
             .connect(&std::env::var("BDAY__DATABASE__URL")?)
             .await?,
         queue: (!queue.is_outbox()).then_some(queue),
-        wire: app::wire(&config)?,
+        wire: parts::wire(&config)?,
         url: std::env::var("BDAY__WEBHOOK__URL")?.parse()?,
         places: Arc::new(Semaphore::new(config.worker.max_in_flight as usize)),
     });

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bday::app;
 use bday::clock::{Clock as _, SharedClock, SystemClock};
+use bday::config::parts;
 use bday::pipeline::scheduler::Scheduler;
 use bday::store::Store;
 use chrono::TimeDelta;
@@ -67,8 +67,8 @@ impl Side {
         pool.close().await;
         let config = seed::config()?;
         let clock: SharedClock = Arc::new(SystemClock);
-        let queue = app::queue(&config, &store, &clock).await?;
-        let scheduler = app::scheduler_for_command(&config, store.clone(), queue, clock);
+        let queue = parts::queue(&config, &store, &clock).await?;
+        let scheduler = parts::scheduler_for_command(&config, store.clone(), queue, clock);
         Ok(Self { users, store, scheduler, times: Vec::with_capacity(TICKS) })
     }
 

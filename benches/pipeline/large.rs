@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bday::app;
 use bday::clock::{Clock as _, SharedClock, SystemClock};
-use bday::embedded::EmbeddedPostgres;
+use bday::config::parts;
+use bday::dev::postgres::EmbeddedPostgres;
 use bday::pipeline::scheduler::Scheduler;
+use bday::pipeline::zone_data;
 use bday::store::{Delivery, LeaseRequest, Store};
-use bday::tzguard;
 use chrono::{Days, NaiveDate, TimeDelta};
 use serde::Serialize;
 use sqlx::PgPool;
@@ -140,13 +140,13 @@ impl Side {
         store.migrate().await?;
         let config = seed::config()?;
         let schedule = config.schedule();
-        tzguard::recompute(&store, &schedule, &SystemClock, &tzguard::version(), || {}).await?;
+        zone_data::recompute(&store, &schedule, &SystemClock, &zone_data::version(), || {}).await?;
         let day = SystemClock.now().date_naive() + Days::new(1);
         history::fill(&url, day, users, events, &schedule.rules()).await?;
         let clock: SharedClock = Arc::new(SystemClock);
-        let queue = app::queue(&config, &store, &clock).await?;
+        let queue = parts::queue(&config, &store, &clock).await?;
         Ok(Self {
-            scheduler: app::scheduler_for_command(&config, store.clone(), queue, clock),
+            scheduler: parts::scheduler_for_command(&config, store.clone(), queue, clock),
             kinds: schedule.kinds.keys().cloned().collect(),
             pool: world::pool(&url)?,
             store,

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bday::app;
 use bday::clock::{Clock as _, SettableClock, SharedClock, SystemClock};
 use bday::config::Config;
+use bday::config::parts;
+use bday::pipeline::zone_data;
 use bday::store::Store;
-use bday::tzguard;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 use sqlx::PgPool;
 
@@ -45,7 +45,7 @@ pub(crate) async fn people(
     store.migrate().await?;
     let now = SystemClock.now();
     // As in a database that has seen this binary before: nothing is computed again at the start.
-    tzguard::recompute(store, &config()?.schedule(), &SystemClock, &tzguard::version(), || {}).await?;
+    zone_data::recompute(store, &config()?.schedule(), &SystemClock, &zone_data::version(), || {}).await?;
     let minute = now.with_second(0).context("every minute has a second 0")?.trunc_subsecs(0);
     sqlx::query(PEOPLE)
         .bind(events as i32)
@@ -62,8 +62,8 @@ pub(crate) async fn people(
 async fn plan(store: &Store, at: DateTime<Utc>, events: u32) -> anyhow::Result<()> {
     let config = config()?;
     let clock: SharedClock = Arc::new(SettableClock::new(at));
-    let queue = app::queue(&config, store, &clock).await?;
-    let scheduler = app::scheduler_for_command(&config, store.clone(), queue, clock);
+    let queue = parts::queue(&config, store, &clock).await?;
+    let scheduler = parts::scheduler_for_command(&config, store.clone(), queue, clock);
     let (tick, result) = scheduler.run_once(at).await;
     result?;
     anyhow::ensure!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bday::clock::SystemClock;
 use bday::config::QueueKind;
-use bday::embedded::{self, EmbeddedPostgres};
+use bday::dev::postgres::{self, EmbeddedPostgres};
 use bday::pipeline::queue::Queue as _;
 use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::store::{self, Store};
@@ -69,10 +69,10 @@ pub(crate) async fn postgres(
     if options.statements {
         settings.push(("shared_preload_libraries".to_owned(), "pg_stat_statements".to_owned()));
     }
-    Ok(EmbeddedPostgres::start(embedded::Options {
+    Ok(EmbeddedPostgres::start(postgres::Options {
         fast: options.no_fsync,
         settings,
-        ..embedded::Options::default()
+        ..postgres::Options::default()
     })
     .await?)
 }

@@ -1,11 +1,11 @@
 //! `bday demo`: the daemon itself, with a database, a receiver and people for it, all in this process.
 //!
 //! ```text
-//! inbox <──HTTP── daemon (app::start) ──> private PostgreSQL <── sample people (import)
+//! inbox <──HTTP── daemon (runtime::start) ──> private PostgreSQL <── sample people (import)
 //!   └── arrivals ──> lines on standard output
 //! ```
 //!
-//! Nothing is simulated. Whatever way this process ends, the database ends with it (see [`crate::embedded`]), and
+//! Nothing is simulated. Whatever way this process ends, the database ends with it (see [`crate::dev::postgres`]), and
 //! everything else is inside it.
 
 mod tell;
@@ -26,14 +26,15 @@ use uuid::Uuid;
 
 use self::tell::Teller;
 use super::inbox::shown_address;
-use crate::app::{self, Role};
 use crate::clock::SharedClock;
+use crate::config::parts;
 use crate::config::{self, Config};
-use crate::demo::{Account, Cast, MAX_PEOPLE};
-use crate::embedded::{EmbeddedPostgres, Options};
-use crate::import;
-use crate::inbox::{self, Arrival, Inbox};
-use crate::lifecycle::Lifecycle;
+use crate::dev::demo::{Account, Cast, MAX_PEOPLE};
+use crate::dev::inbox::{self, Arrival, Inbox};
+use crate::dev::postgres::{EmbeddedPostgres, Options};
+use crate::people::import;
+use crate::runtime::lifecycle::Lifecycle;
+use crate::runtime::{self, Role};
 use crate::store::UserFilter;
 
 const EXAMPLES: &str = "\
@@ -172,7 +173,7 @@ impl Demo {
         };
         let (cast, ids) = prepared?;
         let mut account = Account::new(&cast, &ids, self.clock.now());
-        let started = app::start(&config, Role::All, Arc::clone(&self.clock), &mut lifecycle).await?;
+        let started = runtime::start(&config, Role::All, Arc::clone(&self.clock), &mut lifecycle).await?;
         self.teller.explain(&cast, started.http, self.clock.now())?;
 
         let told = if lifecycle.soft.is_cancelled() {
@@ -263,9 +264,9 @@ fn variables(database: &str, page: &str) -> HashMap<String, String> {
 
 /// Sets up the schema and the queue, and imports the people, as `bday migrate` and `bday user import` do.
 async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::Result<(Cast, Ids)> {
-    let store = app::store(config).await?;
-    let queue = app::queue(config, &store, clock).await?;
-    app::set_up(config, &store, &*queue).await?;
+    let store = parts::store(config).await?;
+    let queue = parts::queue(config, &store, clock).await?;
+    parts::set_up(config, &store, &*queue).await?;
     // Now, and not before: the first minute must not begin while the database is still being made.
     let now = clock.now();
     let schedule = config.schedule();

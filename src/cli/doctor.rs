@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{ConfigSource, output};
 use crate::clock::SharedClock;
-use crate::doctor::{self, Finding, Grade};
+use crate::operations::doctor::{self, Finding, Grade};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::ConfigSource;
 use super::output::{self, Table};
-use crate::app;
 use crate::clock::SharedClock;
-use crate::explain::{Explanation, Next, Status, ThisYear, explain, span};
+use crate::config::parts;
 use crate::model::{Attempt, User};
+use crate::people::explain::Terms;
+use crate::people::explain::{Explanation, Next, Status, ThisYear, explain, span};
 use crate::store::{Facts, Store, UserRef};
 
 const EXAMPLES: &str = "\
@@ -34,14 +35,14 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config).await?;
+    let store = parts::store(&config).await?;
     store.check_schema().await?;
     let facts = find(&store, &args.user).await;
     store.close().await;
     let facts = facts?.with_context(|| {
         format!("no user has or had the id or external id {:?}: see `bday user list`", args.user)
     })?;
-    let explanation = explain(facts, &config.terms(), clock.now());
+    let explanation = explain(facts, &Terms::new(&config), clock.now());
     if args.json {
         output::json(&explanation)?;
     } else {

@@ -8,9 +8,9 @@ use clap::builder::styling::{AnsiColor, Style};
 
 use super::ConfigSource;
 use super::output::{self, Table};
-use crate::app;
 use crate::clock::SharedClock;
-use crate::forecast::{DEFAULT_DAYS, Day, Forecast, MAX_DAYS, Minute, forecast};
+use crate::config::parts;
+use crate::people::forecast::{DEFAULT_DAYS, Day, Forecast, MAX_DAYS, Minute, forecast};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config).await?;
+    let store = parts::store(&config).await?;
     store.check_schema().await?;
     let forecast = forecast(&store, &config.schedule(), clock.now(), args.days).await;
     store.close().await;

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::{ConfigSource, output};
-use crate::app;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::QueueKind;
+use crate::config::parts;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,13 +25,13 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, source: &ConfigSource) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config).await?;
+    let store = parts::store(&config).await?;
     store.check_sessions().await?;
     store.migrate().await?;
     let ours = config.queue.create || config.queue.kind == QueueKind::Postgres;
     if config.queue.create {
         let clock: SharedClock = Arc::new(SystemClock);
-        app::queue(&config, &store, &clock).await?.create().await?;
+        parts::queue(&config, &store, &clock).await?.create().await?;
     }
     store.close().await;
     if args.json {

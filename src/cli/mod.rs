@@ -38,8 +38,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::lifecycle::Signals;
-use crate::telemetry;
+use crate::runtime::lifecycle::Signals;
+use crate::runtime::telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,7 +126,7 @@ impl Cli {
         // A thread that reads a terminal cannot be stopped; do not wait for it.
         runtime.shutdown_background();
         result.unwrap_or_else(|error| {
-            eprintln!("bday: {}", output::harmless_lines(&telemetry::chain(error.as_ref())));
+            eprintln!("bday: {}", output::harmless_lines(&crate::store::chain(error.as_ref())));
             if error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(2) } else { ExitCode::FAILURE }
         })
     }

@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::telemetry;
+use crate::runtime::telemetry;
 
 /// A table with a head.
 #[derive(Debug)]

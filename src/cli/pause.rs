@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use super::{ConfigSource, output};
-use crate::app;
 use crate::clock::SharedClock;
+use crate::config::parts;
 
 const PAUSE: &str = "\
 Examples:
@@ -38,7 +38,7 @@ pub(super) async fn pause(
     source: &ConfigSource,
     clock: SharedClock,
 ) -> anyhow::Result<ExitCode> {
-    let store = app::store(&source.load()?).await?;
+    let store = parts::store(&source.load()?).await?;
     store.check_schema().await?;
     let changed = store.set_pause(clock.now(), args.reason.trim()).await?;
     let pause = store.pause().await?;
@@ -58,7 +58,7 @@ pub(super) async fn pause(
 }
 
 pub(super) async fn resume(args: Resume, source: &ConfigSource) -> anyhow::Result<ExitCode> {
-    let store = app::store(&source.load()?).await?;
+    let store = parts::store(&source.load()?).await?;
     store.check_schema().await?;
     let changed = store.end_pause().await?;
     store.close().await;

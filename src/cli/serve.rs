@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use super::ConfigSource;
-use crate::app::{self, Role};
 use crate::clock::SharedClock;
-use crate::telemetry;
+use crate::runtime::telemetry;
+use crate::runtime::{self, Role};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +26,6 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     telemetry::log_for_daemon(&config.log)?;
-    app::serve(config, args.role, clock).await?;
+    runtime::serve(config, args.role, clock).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,9 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, Table};
 use crate::clock::SharedClock;
-use crate::embedded::{EmbeddedPostgres, Options as PostgresOptions};
+use crate::dev::postgres::{EmbeddedPostgres, Options as PostgresOptions};
+use crate::dev::simulate::{self, Options, Report, Year};
 use crate::model::LateJoin;
-use crate::simulate::{self, Options, Report, Year};
 
 const EXAMPLES: &str = "\
 Examples:

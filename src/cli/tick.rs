@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::{ConfigSource, output};
-use crate::app;
 use crate::clock::SharedClock;
-use crate::telemetry::chain;
-use crate::tzguard;
+use crate::config::parts;
+use crate::pipeline::zone_data;
+use crate::store::chain;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,15 +27,15 @@ pub(super) struct Args {
 pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     config.needs_all(false)?;
-    let store = app::store(&config).await?;
+    let store = parts::store(&config).await?;
     store.check_schema().await?;
-    let queue = app::queue(&config, &store, &clock).await?;
+    let queue = parts::queue(&config, &store, &clock).await?;
     if config.queue.create {
         queue.create().await?;
     }
     // Where another process is at it, what is due by the old data may go out by it: as in the minute before.
-    tzguard::recompute(&store, &config.schedule(), &*clock, &tzguard::version(), || {}).await?;
-    let scheduler = app::scheduler_for_command(&config, store.clone(), queue, Arc::clone(&clock));
+    zone_data::recompute(&store, &config.schedule(), &*clock, &zone_data::version(), || {}).await?;
+    let scheduler = parts::scheduler_for_command(&config, store.clone(), queue, Arc::clone(&clock));
     let (tick, result) = scheduler.tick(clock.now()).await;
     output::json(&tick)?;
     store.close().await;

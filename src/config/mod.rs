@@ -3,8 +3,12 @@
 //! Unknown keys and contradictions are refused, each with the key's name and what to do about it.
 
 mod layers;
+pub mod login;
 mod needs;
+mod outgoing;
+pub mod parts;
 mod redact;
+pub mod source;
 mod url;
 mod validate;
 mod values;
@@ -17,9 +21,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::calendar::{LeapDay, SendAt};
-use crate::explain::Terms;
+use crate::config::source::Reference;
 use crate::model::{LateJoin, Schedule};
-use crate::source::Reference;
 
 pub(crate) use needs::is_postgres_url;
 pub(crate) use url::{UrlError, parse_url, stays_here};
@@ -261,16 +264,6 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// The rules for explaining who is greeted when.
-    #[must_use]
-    pub fn terms(&self) -> Terms {
-        Terms {
-            schedule: self.schedule(),
-            horizon: Duration::from_secs(self.plan.horizon_secs),
-            late_max: Duration::from_secs(self.late.max_secs),
-        }
-    }
-
     /// The rules of planning.
     #[must_use]
     pub fn schedule(&self) -> Schedule {

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::source::Reference;
+use crate::config::source::Reference;
 
 const REDACTED: &str = "[redacted]";
 

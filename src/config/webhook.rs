@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
 use super::values;
+use crate::config::source::Reference;
 use crate::pipeline::channel::signature::{self, MAX_SECRETS};
-use crate::source::Reference;
 
 /// `[webhook]`
 #[derive(Debug, Clone, Deserialize)]

@@ -11,8 +11,8 @@ use metrics::gauge;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
+use crate::clock::heartbeat::Beat;
 use crate::clock::{Clock as _, SystemClock};
-use crate::health::Beat;
 use crate::pipeline::worker::Pool;
 use crate::store::{STATEMENT_GRACE, Store};
 

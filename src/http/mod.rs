@@ -5,6 +5,7 @@ mod api;
 mod health;
 mod patient;
 mod places;
+mod process;
 mod server;
 
 use std::net::SocketAddr;
@@ -75,7 +76,7 @@ impl Site {
             move || async move {
                 health.set_age_gauges();
                 let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-                (headers, metrics.render() + &crate::telemetry::process::render())
+                (headers, metrics.render() + &process::render())
             }
         };
         let live = {

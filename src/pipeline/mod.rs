@@ -14,6 +14,7 @@
 
 pub mod channel;
 mod claim;
+pub mod clock_offset;
 mod passes;
 mod plan;
 pub mod queue;
@@ -21,3 +22,4 @@ pub mod scheduler;
 mod send;
 mod sweep;
 pub mod worker;
+pub mod zone_data;

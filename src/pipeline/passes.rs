@@ -13,8 +13,8 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
 use super::scheduler::{Result, Scheduler, Tick};
-use crate::skew::Skew;
-use crate::telemetry::chain;
+use crate::pipeline::clock_offset::Skew;
+use crate::store::chain;
 
 /// Between two passes: the delay of a retry, an expired lease or a pack left in the outbox.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -6,8 +6,8 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::scheduler::{Result, Scheduler, Tick};
+use crate::store::chain;
 use crate::store::{BUCKETS, PageRequest, PlanPage, PlanStep};
-use crate::telemetry::chain;
 
 /// Occasions per transaction: few enough that an edit that waits for it is not delayed.
 const PAGE: u32 = 1000;

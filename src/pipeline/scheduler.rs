@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::queue::{Queue, QueueError};
 use crate::clock::SharedClock;
-use crate::health::Beat;
+use crate::clock::heartbeat::Beat;
 use crate::model::Schedule;
-use crate::skew::WrongClock;
+use crate::pipeline::clock_offset::WrongClock;
 use crate::store::{Store, StoreError};
 
 /// Why a pass is incomplete. Its work so far is committed; the next pass does the rest.

@@ -10,7 +10,7 @@ use metrics::counter;
 use super::queue::{DeadLetter, Pack};
 use super::scheduler::{Result, Scheduler, Tick};
 use crate::clock::MAX_SKEW;
-use crate::telemetry::chain;
+use crate::store::chain;
 
 /// How long a sender may take: more than the deadline of a call to the queue.
 const TAKEN_FOR: Duration = Duration::from_secs(15);

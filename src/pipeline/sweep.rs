@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
 
 use super::scheduler::{Result, Scheduler};
-use crate::telemetry::chain;
+use crate::store::chain;
 
 /// A confirmed pack that no worker has taken for this long is sent again if the queue is empty.
 const LOST_AFTER: TimeDelta = TimeDelta::minutes(2);

@@ -79,3 +79,30 @@ impl StoreError {
         }
     }
 }
+
+/// An error with its sources, on one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let (more, ends) = match error.downcast_ref::<sqlx::Error>() {
+            // Its own text has the line of PostgreSQL's source behind it, and that of its source is the same again.
+            Some(sqlx::Error::Database(refused)) => (refused.message().to_owned(), true),
+            // The pool tries again for as long as it may wait, and keeps to itself why it failed.
+            Some(sqlx::Error::PoolTimedOut) => (
+                "no connection within database.acquire_timeout_secs: nothing answers at its address, or all connections \
+                 are in use"
+                    .to_owned(),
+                true,
+            ),
+            _ => (error.to_string(), false),
+        };
+        if text.is_empty() {
+            text = more;
+        } else if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = error.source().filter(|_| !ends);
+    }
+    text
+}

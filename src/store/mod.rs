@@ -39,6 +39,7 @@ pub use claim::{ClaimCursor, ClaimRequest, Claimed};
 pub use controls::{MAX_REASON_CHARS, Pause};
 pub use dead::{Cancelled, Candidate, DeadFilter, Fate, LetterEvent, RedrivePage};
 pub use error::StoreError;
+pub(crate) use error::chain;
 pub use events::{EventCursor, EventFilter, Order};
 pub use inspect::{OLDEST_SERVER, Server};
 pub use installation::InstallationKey;

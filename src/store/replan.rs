@@ -50,7 +50,7 @@ pub struct Reading {
 /// The zone data and the rules that pending events were computed with.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Basis {
-    /// As [`crate::tzguard::version`] has it.
+    /// As [`crate::pipeline::zone_data::version`] has it.
     pub zone_data: String,
     /// As [`Schedule::rules`] has it.
     pub rules: String,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bday::clock::heartbeat::Beat;
 use bday::clock::{Clock as _, SharedClock, Stopwatch, SystemClock};
-use bday::embedded::{EmbeddedPostgres, Options};
-use bday::health::Beat;
+use bday::dev::postgres::{EmbeddedPostgres, Options};
 use bday::model::EventState::{Dead, Delivered, Queued};
 use bday::store::Store;
 use tokio::task::JoinSet;

@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 
-use bday::explain::{Explanation, Status, ThisYear, explain};
 use bday::model::{BIRTHDAY, NewUser};
+use bday::people::explain::Terms;
+use bday::people::explain::{Explanation, Status, ThisYear, explain};
 use bday::store::{Facts, Saved, UserRef};
 use chrono::Datelike as _;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ async fn facts(world: &World, user: Uuid) -> Facts {
 
 async fn explained(world: &World, user: Uuid) -> Explanation {
     use bday::clock::Clock as _;
-    explain(facts(world, user).await, &world.config.terms(), world.clock.now())
+    explain(facts(world, user).await, &Terms::new(&world.config), world.clock.now())
 }
 
 async fn birthday(world: &World, user: Uuid) -> ThisYear {

@@ -1,7 +1,7 @@
 //! The year ahead, against what the planner then does.
 
-use bday::forecast::forecast;
 use bday::model::NewUser;
+use bday::people::forecast::forecast;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::support::world::{World, instant, person};

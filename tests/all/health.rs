@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use bday::embedded::{EmbeddedPostgres, Options};
+use bday::dev::postgres::{EmbeddedPostgres, Options};
 
 use crate::serve::Place;
 use crate::support::process::Bday;

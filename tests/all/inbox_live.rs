@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bday::inbox::Answers;
+use bday::dev::inbox::Answers;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 

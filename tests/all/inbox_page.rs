@@ -1,6 +1,6 @@
 //! The inbox's page in a real browser.
 
-use bday::inbox::Answers;
+use bday::dev::inbox::Answers;
 use serde_json::json;
 
 use crate::support::browser::Page;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bday::clock::heartbeat::Beat;
 use bday::clock::{Clock as _, SharedClock, Stopwatch, SystemClock};
-use bday::health::Beat;
 use bday::store::UserKey;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

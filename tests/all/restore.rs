@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bday::embedded::Binaries;
+use bday::dev::postgres::Binaries;
 use bday::model::EventState::{Cancelled, Delivered};
 use sqlx::{AssertSqlSafe, Executor as _};
 

@@ -1,8 +1,8 @@
 //! Simulated years, small enough for every run; `bday simulate` is the long form.
 
 use bday::clock::SystemClock;
+use bday::dev::simulate::{Options, Report, run};
 use bday::model::LateJoin;
-use bday::simulate::{Options, Report, run};
 
 use crate::support::database::Database;
 

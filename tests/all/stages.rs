@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bday::clock::heartbeat::Beat;
 use bday::clock::{Clock as _, SettableClock, SharedClock};
-use bday::health::Beat;
 use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Queued, Skipped};
 use bday::pipeline::scheduler::Tick;
 use bday::store::{Deferred, Deleted, Pack, UserKey, UserRef};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bday::embedded::{Binaries, EmbeddedError, EmbeddedPostgres, Options};
+use bday::dev::postgres::{Binaries, EmbeddedError, EmbeddedPostgres, Options};
 use sqlx::{Connection, PgConnection};
 
 use crate::support::wait::{eventually, within};

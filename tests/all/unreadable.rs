@@ -3,8 +3,8 @@
 
 use axum::body::Body;
 use bday::model::EventState::Pending;
+use bday::pipeline::zone_data::{Outcome, recompute};
 use bday::store::UserRef;
-use bday::tzguard::{Outcome, recompute};
 use serde_json::json;
 
 use crate::support::api::Server;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bday::embedded::{EmbeddedPostgres, Options};
+use bday::dev::postgres::{EmbeddedPostgres, Options};
 use bday::store::{self, Store};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bday::clock::{Clock as _, SystemClock};
-use bday::embedded::EmbeddedPostgres;
+use bday::dev::postgres::EmbeddedPostgres;
 use chrono::TimeDelta;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

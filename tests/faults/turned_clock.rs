@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use bday::app::{self, Role};
 use bday::clock::{Clock, SystemClock};
-use bday::telemetry;
+use bday::runtime::telemetry;
+use bday::runtime::{self, Role};
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// The machine's clock, off by what a file says, in milliseconds.
@@ -29,7 +29,7 @@ pub(crate) async fn serve(offset: PathBuf) -> ExitCode {
     let variables = std::env::vars().collect();
     let config = bday::config::load(None, variables).unwrap();
     telemetry::log_for_daemon(&config.log).unwrap();
-    match app::serve(config, Role::All, Arc::new(TurnedClock { offset })).await {
+    match runtime::serve(config, Role::All, Arc::new(TurnedClock { offset })).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");

@@ -6,10 +6,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use bday::app;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
+use bday::config::parts;
 use bday::http::{Api, Gate};
+use bday::operations::dead_letters::DeadLetters;
+use bday::people::explain::Terms;
 use bday::store::Store;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -59,9 +61,9 @@ impl Server {
         let variables = variables.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let config = config::load(None, variables.into()).unwrap();
         let shared = Arc::clone(&clock) as SharedClock;
-        let queue = app::queue(&config, &database.store(), &shared).await.unwrap();
-        let letters = app::dead_letters(&config, database.store(), queue, Arc::clone(&shared));
-        let api = Api::new(database.store(), config.terms(), letters, shared);
+        let queue = parts::queue(&config, &database.store(), &shared).await.unwrap();
+        let letters = DeadLetters::new(&config, database.store(), queue, Arc::clone(&shared));
+        let api = Api::new(database.store(), Terms::new(&config), letters, shared);
         Self {
             router: api.router(gate(&database.store(), &clock), PATIENCE),
             database: Some(database),
@@ -74,7 +76,7 @@ impl Server {
         let clock = Arc::clone(&world.clock);
         let shared = Arc::clone(&clock) as SharedClock;
         let letters = world.dead_letters();
-        let api = Api::new(world.store.clone(), world.config.terms(), letters, shared);
+        let api = Api::new(world.store.clone(), Terms::new(&world.config), letters, shared);
         Self { router: api.router(gate(&world.store, &clock), PATIENCE), database: None, clock }
     }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
-use bday::embedded::{EmbeddedPostgres, Options};
+use bday::dev::postgres::{EmbeddedPostgres, Options};
 use bday::store::Store;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bday::clock::SettableClock;
-use bday::inbox::{Answers, Arrival, Error, Inbox, Ledger, Options};
+use bday::dev::inbox::{Answers, Arrival, Error, Inbox, Ledger, Options};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bday::app;
+use bday::clock::heartbeat::Beat;
 use bday::clock::{Clock, SettableClock, SharedClock};
+use bday::config::parts;
 use bday::config::{self, Config};
-use bday::dead_letters::DeadLetters;
-use bday::health::Beat;
 use bday::model::{EventState, Lease, NewUser};
+use bday::operations::dead_letters::DeadLetters;
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
 use bday::pipeline::queue::Queue;
@@ -68,11 +68,11 @@ impl World {
 
     /// Another process would have its own of each of these.
     pub(crate) fn scheduler(&self) -> Scheduler {
-        app::scheduler_for_command(&self.config, self.store.clone(), Arc::clone(&self.queue), self.clock())
+        parts::scheduler_for_command(&self.config, self.store.clone(), Arc::clone(&self.queue), self.clock())
     }
 
     pub(crate) fn dead_letters(&self) -> DeadLetters {
-        app::dead_letters(&self.config, self.store.clone(), Arc::clone(&self.queue), self.clock())
+        DeadLetters::new(&self.config, self.store.clone(), Arc::clone(&self.queue), self.clock())
     }
 
     pub(crate) fn pool(&self) -> Pool {
@@ -87,10 +87,10 @@ impl World {
     /// The same, on a clock of its own.
     pub(crate) fn pool_on(&self, clock: SharedClock, beat: Beat) -> Pool {
         let (_, url) = watch::channel(self.receiver.url().parse().unwrap());
-        let wire = app::wire(&self.config).unwrap();
+        let wire = parts::wire(&self.config).unwrap();
         let webhook = Webhook::new(wire, url, Signer::default(), Arc::clone(&clock));
         let queue = Arc::clone(&self.queue);
-        app::pool(&self.config, self.store.clone(), queue, Arc::new(webhook), clock, beat).unwrap()
+        parts::pool(&self.config, self.store.clone(), queue, Arc::new(webhook), clock, beat).unwrap()
     }
 
     fn clock(&self) -> SharedClock {

@@ -67,10 +67,10 @@ def every_metric_of_rules_dashboard_and_documents_exists():
 
 
 def every_counter_of_the_rules_starts_at_zero():
-    zero = (ROOT / "src/telemetry/zero.rs").read_text()
+    zero = (ROOT / "src/runtime/telemetry/zero.rs").read_text()
     counters = set(re.findall(r"\bbday_\w+_total\b", ALERTS))
     missing = [name for name in sorted(counters) if f'"{name}"' not in zero]
-    assert counters and not missing, f"not in src/telemetry/zero.rs: {missing}"
+    assert counters and not missing, f"not in src/runtime/telemetry/zero.rs: {missing}"
 
 
 def written_by_format(name, source):

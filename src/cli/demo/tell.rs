@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::cli::output::{coloured, duration, harmless, padded, plural};
-use crate::demo::{Account, Cast, Person};
-use crate::inbox::Arrival;
+use crate::dev::demo::{Account, Cast, Person};
+use crate::dev::inbox::Arrival;
 
 /// How an instant is shown: all of them are today, or nearly so.
 const TIME: &str = "%H:%M:%S";

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use super::Context;
 use super::filter::Filter;
 use crate::cli::output::{self, Table};
-use crate::dead_letters::Seen;
 use crate::model::DeadEvent;
+use crate::operations::dead_letters::Seen;
 use crate::pipeline::channel::excerpt;
 use crate::store::EventCursor;
 

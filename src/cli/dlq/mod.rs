@@ -12,9 +12,9 @@ use std::sync::Arc;
 use clap::Subcommand;
 
 use super::ConfigSource;
-use crate::app;
 use crate::clock::SharedClock;
-use crate::dead_letters::DeadLetters;
+use crate::config::parts;
+use crate::operations::dead_letters::DeadLetters;
 use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
@@ -55,13 +55,13 @@ impl Context {
     async fn new(source: &ConfigSource, clock: SharedClock) -> anyhow::Result<Self> {
         let config = source.load()?;
         config.needs_all(false)?;
-        let store = app::store(&config).await?;
+        let store = parts::store(&config).await?;
         store.check_schema().await?;
-        let queue = app::queue(&config, &store, &clock).await?;
+        let queue = parts::queue(&config, &store, &clock).await?;
         if config.queue.create {
             queue.create().await?;
         }
-        let letters = app::dead_letters(&config, store.clone(), queue, Arc::clone(&clock));
+        let letters = DeadLetters::new(&config, store.clone(), queue, Arc::clone(&clock));
         Ok(Self { store, letters })
     }
 }

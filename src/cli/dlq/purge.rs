@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::Context;
 use super::filter::Filter;
 use crate::cli::output;
-use crate::dead_letters::Purge;
+use crate::operations::dead_letters::Purge;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::Context;
 use super::filter::Filter;
 use crate::cli::output;
-use crate::dead_letters::{Redrive, RedriveReport};
+use crate::operations::dead_letters::{Redrive, RedriveReport};
 use crate::store::DeadFilter;
-use crate::telemetry::chain;
+use crate::store::chain;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use super::{Context, list};
 use crate::cli::event::show;
 use crate::cli::output::{self, Table};
-use crate::dead_letters::Seen;
 use crate::model::{EventState, EventWithAttempts};
+use crate::operations::dead_letters::Seen;
 use crate::pipeline::channel::excerpt;
 
 const EXAMPLES: &str = "\

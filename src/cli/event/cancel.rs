@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use uuid::Uuid;
 
 use crate::cli::output;
-use crate::dead_letters::DeadLetters;
+use crate::operations::dead_letters::DeadLetters;
 use crate::store::{Cancelled, Store};
 
 const EXAMPLES: &str = "\

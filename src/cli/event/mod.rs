@@ -11,8 +11,8 @@ use clap::Subcommand;
 use uuid::Uuid;
 
 use super::{ConfigSource, dlq};
-use crate::app;
 use crate::clock::SharedClock;
+use crate::config::parts;
 use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
@@ -65,7 +65,7 @@ pub(super) fn id(text: &str) -> Result<Uuid, &'static str> {
 }
 
 async fn open(source: &ConfigSource) -> anyhow::Result<Store> {
-    let store = app::store(&source.load()?).await?;
+    let store = parts::store(&source.load()?).await?;
     store.check_schema().await?;
     Ok(store)
 }

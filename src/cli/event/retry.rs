@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use uuid::Uuid;
 
 use crate::cli::output;
-use crate::dead_letters::{DeadLetters, Retried};
 use crate::model::EventState;
+use crate::operations::dead_letters::{DeadLetters, Retried};
 use crate::store::{Fate, Store};
 
 const EXAMPLES: &str = "\

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::ConfigSource;
-use crate::app;
 use crate::clock::SharedClock;
+use crate::config::parts;
 use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
@@ -48,7 +48,7 @@ async fn with_store(
     source: &ConfigSource,
     work: impl AsyncFnOnce(&Store) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    let store = app::store(&source.load()?).await?;
+    let store = parts::store(&source.load()?).await?;
     store.check_schema().await?;
     let code = work(&store).await;
     store.close().await;

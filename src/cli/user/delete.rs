@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         let id = match context.find(name).await {
             Ok(user) => user.id,
             Err(error) => {
-                eprintln!("bday: {}", crate::telemetry::chain(error.as_ref()));
+                eprintln!("bday: {}", crate::store::chain(error.as_ref()));
                 code = ExitCode::FAILURE;
                 continue;
             }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use uuid::Uuid;
 
 use super::Context;
-use crate::export::{Format, PAGE, Writer};
+use crate::people::export::{Format, PAGE, Writer};
 use crate::store::UserFilter;
 
 const EXAMPLES: &str = "\

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Context;
 use crate::cli::output;
-use crate::import;
+use crate::people::import;
 
 const EXAMPLES: &str = "\
 CSV: the columns, named in the first line, in any order, are first_name,last_name,birth_date,time_zone \

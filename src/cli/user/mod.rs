@@ -17,8 +17,8 @@ use clap::Subcommand;
 use uuid::Uuid;
 
 use super::ConfigSource;
-use crate::app;
 use crate::clock::SharedClock;
+use crate::config::parts;
 use crate::model::{Schedule, User};
 use crate::store::{Store, UserRef};
 
@@ -53,7 +53,7 @@ pub(super) async fn run(
     clock: SharedClock,
 ) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let store = app::store(&config).await?;
+    let store = parts::store(&config).await?;
     store.check_schema().await?;
     let context = Context { store, schedule: config.schedule(), clock };
     let code = match command {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::sample::{Exchange, Header};
 use super::{ConfigSource, output};
-use crate::app;
 use crate::clock::SharedClock;
 use crate::config::parse_url;
+use crate::config::parts;
+use crate::config::source::Sources;
 use crate::pipeline::channel::webhook::Webhook;
-use crate::source::Sources;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ Exit code 0 when a greeting would have been delivered, else 1.";
 pub(in crate::cli) struct Args {
     /// Send to this URL, or to the one at env:, file:, ssm: or secretsmanager:
     #[arg(long, value_name = "URL")]
-    url: Option<crate::source::Reference>,
+    url: Option<crate::config::source::Reference>,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -36,19 +36,19 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
     let config = source.load()?;
     let allow_http = config.webhook.allow_http;
     let sources = Sources::new(Arc::clone(&clock));
-    let wire = app::wire(&config)?;
+    let wire = parts::wire(&config)?;
     let url = match &args.url {
-        None => app::webhook_url(&config, &sources).await?,
+        None => parts::webhook_url(&config, &sources).await?,
         Some(place) => {
             if let Some(Err(error)) = place.literal().map(|url| parse_url(url, allow_http)) {
                 eprintln!("bday: --url {error}");
                 return Ok(ExitCode::from(2));
             }
-            app::webhook_url_from("--url", place, allow_http, &sources).await?
+            parts::webhook_url_from("--url", place, allow_http, &sources).await?
         }
     };
-    let secrets = app::webhook_secrets(&config, &sources).await?;
-    let webhook = Webhook::new(wire, url.watch(), app::signer(&secrets), Arc::clone(&clock));
+    let secrets = parts::webhook_secrets(&config, &sources).await?;
+    let webhook = Webhook::new(wire, url.watch(), parts::signer(&secrets), Arc::clone(&clock));
     let exchange = Exchange::of_sample(&webhook, &*clock).await;
     if args.json {
         output::json(&exchange)?;

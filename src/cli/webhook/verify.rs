@@ -11,8 +11,8 @@ use tokio::io::AsyncReadExt as _;
 use super::examine::{Claim, Examination, examine};
 use super::{ConfigSource, output};
 use crate::clock::SharedClock;
+use crate::config::source::{Reference, Sources};
 use crate::pipeline::channel::signature::{self, Secret};
-use crate::source::{Reference, Sources};
 
 /// A greeting has a few hundred bytes.
 const MAX_BODY_BYTES: u64 = 1 << 20;

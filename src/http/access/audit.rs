@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::tokens::Known;
 use super::{Caller, Peer};
 use crate::clock::SharedClock;
+use crate::store::chain;
 use crate::store::{ApiWrite, Remote, Store, StoreError};
-use crate::telemetry::chain;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// For writing a row by itself.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::clock::SharedClock;
 use crate::model::{Scope, TokenHash};
 use crate::store::Store;
-use crate::telemetry::chain;
+use crate::store::chain;
 
 /// A revoked token ends within this time.
 const LIFE: TimeDelta = TimeDelta::seconds(5);

@@ -19,8 +19,8 @@ use super::request::{self, Id, Parameters};
 use super::users::{JSON, MAX_LIMIT};
 use super::{Api, Page};
 use crate::calendar::text::shortened;
-use crate::dead_letters::{Redrive, RedriveReport};
 use crate::model::{DeadEvent, EventState, EventWithAttempts, FieldError, Object, Reason, parse_instant};
+use crate::operations::dead_letters::{Redrive, RedriveReport};
 use crate::store::{DeadFilter, EventCursor};
 
 const DEFAULT_LIMIT: u32 = 50;

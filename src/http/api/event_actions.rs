@@ -8,8 +8,8 @@ use super::Api;
 use super::events::no_such_event;
 use super::problem::Problem;
 use super::request::{Id, Parameters};
-use crate::dead_letters::Retried;
 use crate::model::{Event, EventState};
+use crate::operations::dead_letters::Retried;
 use crate::store::Cancelled;
 
 /// Send a dead event again

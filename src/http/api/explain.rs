@@ -7,7 +7,7 @@ use super::Api;
 use super::problem::Problem;
 use super::request::{Id, Parameters};
 use super::users::no_such_user;
-use crate::explain::{self, Explanation};
+use crate::people::explain::{self, Explanation};
 use crate::store::UserRef;
 
 /// Why a user was, will be, or was not greeted

@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::Api;
 use super::problem::Problem;
 use super::request::Parameters;
-use crate::export::{Format, PAGE, Writer};
+use crate::people::export::{Format, PAGE, Writer};
+use crate::store::chain;
 use crate::store::{StoreError, UserFilter};
-use crate::telemetry::chain;
 
 /// Export all users
 ///

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::Api;
 use super::problem::Problem;
 use super::request::Parameters;
-use crate::forecast::{self, DEFAULT_DAYS, Forecast, MAX_DAYS};
+use crate::people::forecast::{self, DEFAULT_DAYS, Forecast, MAX_DAYS};
 
 /// For so long an answer is given again: each new one reads all users.
 const FRESH: TimeDelta = TimeDelta::minutes(1);

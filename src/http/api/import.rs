@@ -15,7 +15,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::Api;
 use super::problem::Problem;
 use super::request::{Parameters, content_type};
-use crate::import::{self, Format, ImportError, Report};
+use crate::people::import::{self, Format, ImportError, Report};
 
 /// Imports at once. Each has a thread for as long as its client takes, and threads of that sort resolve the names of receivers
 /// as well.

@@ -35,9 +35,9 @@ use utoipa_axum::routes;
 
 use super::access::{self, Gate};
 use crate::clock::SharedClock;
-use crate::dead_letters::DeadLetters;
-use crate::explain::Terms;
 use crate::model::Schedule;
+use crate::operations::dead_letters::DeadLetters;
+use crate::people::explain::Terms;
 use crate::store::{Store, StoreError};
 use problem::Problem;
 

@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::dead_letters::DeadLetterError;
 use crate::model::FieldError;
+use crate::operations::dead_letters::DeadLetterError;
 use crate::store::StoreError;
-use crate::telemetry::chain;
+use crate::store::chain;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// When to come back after something that passes by itself, in seconds.

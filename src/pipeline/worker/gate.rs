@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::Shared;
 use crate::clock::{Clock, MAX_SKEW};
-use crate::skew::Skew;
-use crate::telemetry::chain;
+use crate::pipeline::clock_offset::Skew;
+use crate::store::chain;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A database that does not answer within this time counts as unavailable.

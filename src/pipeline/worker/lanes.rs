@@ -16,8 +16,8 @@ use super::buffer::{OpenPack, Settled};
 use super::{Finished, Polling, Shared, leases};
 use crate::model::{AttemptOutcome, EventState, Lease, Reason};
 use crate::pipeline::channel::{Greeting, Sent, Verdict};
+use crate::store::chain;
 use crate::store::{LeaseRequest, NotLeased, Result};
-use crate::telemetry::chain;
 
 const PAUSE: Duration = Duration::from_millis(500);
 const LOCKED_FOR: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use metrics::counter;
 use uuid::Uuid;
 
 use super::Shared;
-use crate::telemetry::chain;
+use crate::store::chain;
 
 /// Extends within the time of a lease: some may fail, and the clocks of two processes may differ.
 const BEATS: u32 = 6;

@@ -38,7 +38,7 @@ use uuid::Uuid;
 use super::channel::{Channel, Messages, Sent};
 use super::queue::Queue;
 use crate::clock::SharedClock;
-use crate::health::Beat;
+use crate::clock::heartbeat::Beat;
 use crate::model::Lease;
 use crate::store::Store;
 use batch::{Batches, STATEMENT_BATCH};

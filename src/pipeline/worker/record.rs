@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{Batches, Finished, Shared, backoff};
 use crate::model::Reason;
 use crate::pipeline::channel::Verdict;
+use crate::store::chain;
 use crate::store::{Delivery, Failure, NextStep, Recorded, Result};
-use crate::telemetry::chain;
 
 const PAUSE: Duration = Duration::from_millis(500);
 

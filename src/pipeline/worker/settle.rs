@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::buffer::Settled;
 use super::{Batches, Shared};
 use crate::pipeline::queue::Receipt;
+use crate::store::chain;
 use crate::store::{Deferred, Pack, Result};
-use crate::telemetry::chain;
 
 pub(super) async fn run(shared: Arc<Shared>, settled: Batches<Settled>) -> anyhow::Result<()> {
     while let Some(batch) = settled.next().await {

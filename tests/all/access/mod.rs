@@ -12,11 +12,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bday::app;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
+use bday::config::parts;
 use bday::http::{Api, Beats, Gate, Health, Limits, Patience, Site};
 use bday::model::{Scope, Token};
+use bday::operations::dead_letters::DeadLetters;
+use bday::people::explain::Terms;
 use bday::store::{NewToken, Store, TokenCreated};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::Method;
@@ -71,9 +73,9 @@ impl Door {
         ];
         let config = config::load(None, variables.into()).unwrap();
         let store = database.store();
-        let queue = app::queue(&config, &store, &shared).await.unwrap();
-        let letters = app::dead_letters(&config, store.clone(), queue, Arc::clone(&shared));
-        let api = Api::new(store.clone(), config.terms(), letters, Arc::clone(&shared));
+        let queue = parts::queue(&config, &store, &shared).await.unwrap();
+        let letters = DeadLetters::new(&config, store.clone(), queue, Arc::clone(&shared));
+        let api = Api::new(store.clone(), Terms::new(&config), letters, Arc::clone(&shared));
         let site = Site {
             health: Arc::new(Health::new(store.clone(), Beats::default(), Patience::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),

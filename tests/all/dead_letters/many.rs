@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bday::dead_letters::Redrive;
 use bday::model::EventState::{Dead, Pending, Queued};
 use bday::model::Reason;
+use bday::operations::dead_letters::Redrive;
 use bday::store::{DeadFilter, EventCursor, UserKey};
 
 use super::{NINE, Place};

@@ -9,8 +9,8 @@ mod redrive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bday::dead_letters::{Redrive, RedriveReport};
 use bday::model::EventState::Dead;
+use bday::operations::dead_letters::{Redrive, RedriveReport};
 use bday::pipeline::queue::sqs::{Options, SqsQueue};
 use uuid::Uuid;
 

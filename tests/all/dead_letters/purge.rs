@@ -1,8 +1,8 @@
 //! Messages that nobody wants any more, and those that were never ours.
 
-use bday::dead_letters::{Purge, Standing};
 use bday::model::EventState::{Dead, Delivered};
 use bday::model::Reason;
+use bday::operations::dead_letters::{Purge, Standing};
 use bday::pipeline::queue::DeadLetter;
 use bday::store::DeadFilter;
 use uuid::Uuid;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bday::clock::SharedClock;
-use bday::import::{self, Format};
 use bday::model::EventState::{Cancelled, Delivered, Pending, Skipped};
 use bday::model::{EventState, Schedule};
+use bday::people::import::{self, Format};
 use bday::store::{EventFilter, Order, UserFilter};
 use uuid::Uuid;
 

@@ -1,0 +1,156 @@
+//! The parts of a process, built as the configuration says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::login::Access;
+use super::source::Sources;
+use super::{Config, ConfigError, QueueKind};
+use crate::clock::heartbeat::Beat;
+use crate::clock::{SharedClock, SystemClock};
+use crate::pipeline::channel::Channel;
+use crate::pipeline::queue::Queue;
+use crate::pipeline::queue::postgres::PostgresQueue;
+use crate::pipeline::queue::sqs::{self, SqsQueue};
+use crate::pipeline::scheduler::{self, Scheduler};
+use crate::pipeline::worker::{self, Pool};
+use crate::store::{self, Store, StoreError};
+
+pub use super::outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
+pub(crate) use super::outgoing::{warn_of_gaps, warn_of_short_drain};
+
+/// The database as `config` says, with what lives elsewhere fetched: for a command, which is better told at once that
+/// nobody listens there.
+///
+/// # Errors
+/// When no database is given, the password cannot be had, or nobody answers at its address.
+pub async fn store(config: &Config) -> anyhow::Result<Store> {
+    config.needs_database()?;
+    let store = store_without_login(config, 0);
+    let sources = Sources::new(Arc::new(SystemClock));
+    Access::new(config, &sources).renew(&store).await?;
+    store.reach().await?;
+    Ok(store)
+}
+
+/// The same before its login is known. `kept_connections` stay open.
+#[must_use]
+pub fn store_without_login(config: &Config, kept_connections: u32) -> Store {
+    let database = &config.database;
+    Store::without_login(&store::Options {
+        max_connections: database.max_connections,
+        kept_connections,
+        acquire_timeout: Duration::from_secs(database.acquire_timeout_secs),
+        statement_timeout: Duration::from_secs(database.statement_timeout_secs),
+    })
+}
+
+/// The queue as `config` says. Does not connect yet.
+///
+/// # Errors
+/// When no queue is given.
+pub async fn queue(
+    config: &Config,
+    store: &Store,
+    clock: &SharedClock,
+) -> Result<Arc<dyn Queue>, ConfigError> {
+    config.needs_queue()?;
+    let queue = &config.queue;
+    Ok(match queue.kind {
+        QueueKind::Sqs => {
+            let options = sqs::Options {
+                url: queue.sqs.url.clone(),
+                dead_letter_url: queue.sqs.dead_letter_url.clone(),
+                visibility: queue.visibility(),
+            };
+            Arc::new(SqsQueue::connect(options).await)
+        }
+        QueueKind::Postgres => {
+            Arc::new(PostgresQueue::new(store.clone(), Arc::clone(clock), queue.visibility()))
+        }
+    })
+}
+
+/// Brings the schema up to date, and creates the queue where that is ours to do.
+///
+/// # Errors
+/// When the database or the queue is unavailable or refuses.
+pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow::Result<()> {
+    store.check_sessions().await?;
+    match store.check_schema().await {
+        Err(StoreError::Schema { .. }) if config.database.migrate => {
+            store.migrate().await?;
+            tracing::info!("the schema is up to date");
+        }
+        checked => checked?,
+    }
+    if config.queue.create {
+        queue.create().await?;
+    }
+    Ok(())
+}
+
+/// The scheduler as `config` says, with the beats of its passes and of its planner.
+#[must_use]
+pub fn scheduler(
+    config: &Config,
+    store: Store,
+    queue: Arc<dyn Queue>,
+    clock: SharedClock,
+    beats: (Beat, Beat),
+) -> Scheduler {
+    let options = scheduler::Options {
+        horizon: Duration::from_secs(config.plan.horizon_secs),
+        late_max: Duration::from_secs(config.late.max_secs),
+        max_in_flight: match config.worker.max_per_second {
+            0 => config.worker.max_in_flight as usize,
+            // A pack that takes long to send holds others up.
+            cap => config.worker.max_in_flight.min(cap) as usize,
+        },
+        max_attempts: config.retry.max_attempts,
+        retry_spread: Duration::from_secs(config.retry.schedule_secs.first().copied().unwrap_or(0)),
+        keep_events: TimeDelta::days(i64::from(config.retention.events_days)),
+        keep_audit: TimeDelta::days(i64::from(config.retention.audit_days)),
+    };
+    Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, beats)
+}
+
+/// The scheduler for a command; no health check reads its beats.
+#[must_use]
+pub fn scheduler_for_command(
+    config: &Config,
+    store: Store,
+    queue: Arc<dyn Queue>,
+    clock: SharedClock,
+) -> Scheduler {
+    let beats = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
+    scheduler(config, store, queue, clock, beats)
+}
+
+/// The worker pool as `config` says, sending through `channel`.
+pub fn pool(
+    config: &Config,
+    store: Store,
+    queue: Arc<dyn Queue>,
+    channel: Arc<dyn Channel>,
+    clock: SharedClock,
+    beat: Beat,
+) -> anyhow::Result<Pool> {
+    let messages = messages(config)?;
+    let options = worker::Options {
+        max_in_flight: config.worker.max_in_flight as usize,
+        wait: Duration::from_secs(config.queue.wait_secs),
+        visibility: config.queue.visibility(),
+        max_attempts: config.retry.max_attempts,
+        schedule: config.retry.schedule_secs.iter().copied().map(Duration::from_secs).collect(),
+        late_max: Duration::from_secs(config.late.max_secs),
+        breaker: worker::BreakerOptions {
+            failures: config.breaker.failures,
+            after: Duration::from_secs(config.breaker.after_secs),
+        },
+        max_per_second: config.worker.max_per_second,
+    };
+    Ok(Pool::new(store, queue, channel, messages, clock, options, beat))
+}

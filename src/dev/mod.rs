@@ -1,0 +1,6 @@
+//! What a developer's machine needs: a private PostgreSQL, an inbox, the demo, the simulation.
+
+pub mod demo;
+pub mod inbox;
+pub mod postgres;
+pub mod simulate;

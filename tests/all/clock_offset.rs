@@ -1,0 +1,124 @@
+//! A clock that jumps while the daemon runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bday::clock::heartbeat::Beat;
+use bday::clock::{Clock, SettableClock, SharedClock, SteadyClock, SystemClock};
+use bday::config::parts;
+use bday::model::EventState::{Pending, Skipped};
+use bday::model::NewUser;
+use bday::pipeline::clock_offset::Skew;
+use bday::pipeline::queue::Queue as _;
+use bday::pipeline::queue::postgres::PostgresQueue;
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::wait::eventually;
+use crate::support::world::{World, person};
+
+/// The machine's clock, but for its first reading.
+#[derive(Debug)]
+struct Jumped {
+    by: TimeDelta,
+    over: AtomicBool,
+}
+
+impl Clock for Jumped {
+    fn now(&self) -> DateTime<Utc> {
+        let by = if self.over.swap(true, Ordering::Relaxed) { TimeDelta::zero() } else { self.by };
+        SystemClock.now() + by
+    }
+}
+
+/// A scheduler whose first tick is off by `by`, until it has ticked with success. Somebody has a birthday in five days.
+async fn ticked(by: TimeDelta) -> World {
+    let now = SystemClock.now();
+    let world = World::at(&now.to_rfc3339()).await;
+    let born = (now.date_naive() + Days::new(5)).format("--%m-%d").to_string();
+    world.write("u", &born, "UTC").await;
+    let clock: SharedClock = Arc::new(Jumped { by, over: AtomicBool::new(false) });
+    let beats = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
+    let queue = Arc::clone(&world.queue);
+    let scheduler = parts::scheduler(&world.config, world.store.clone(), queue, clock, beats.clone());
+    let (token, mut running) = (CancellationToken::new(), JoinSet::new());
+    let until = token.clone();
+    running.spawn(async move { scheduler.run(until).await });
+    eventually("a tick and a plan", async || beats.0.age().and(beats.1.age())).await;
+    token.cancel();
+    running.join_next().await.unwrap().unwrap().unwrap();
+    world
+}
+
+/// The first and the last day that were opened.
+async fn planned(world: &World) -> (NaiveDate, NaiveDate) {
+    sqlx::query_as("SELECT min(local_date), max(local_date) FROM planned_days")
+        .fetch_one(&world.database.pool().await)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_while_the_daemon_runs_plans_and_ends_nothing() {
+    for by in [TimeDelta::days(60), TimeDelta::days(-60), TimeDelta::seconds(10)] {
+        let world = ticked(by).await;
+        assert_eq!(world.count(Skipped).await, 0, "{by}");
+        let (first, last) = planned(&world).await;
+        let today = SystemClock.now().date_naive();
+        let week = Days::new(7);
+        assert!(first > today - week && last < today + week, "{by}: {first} to {last}");
+        let scheduler = world.scheduler();
+        let off = SystemClock.now() + by;
+        let (tick, result) = scheduler.tick(off).await;
+        let error = result.unwrap_err().to_string();
+        assert_eq!(tick.planned, 0);
+        let said = off.format("%Y-%m-%dT%H:%M:%S").to_string();
+        assert!(error.contains(&said) && error.contains("NTP"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_by_little_ticks_on() {
+    for by in [TimeDelta::seconds(3), TimeDelta::seconds(-3)] {
+        let world = World::at(&SystemClock.now().to_rfc3339()).await;
+        let born = SystemClock.now().date_naive().format("2000-%m-%d").to_string();
+        world.write("u", &born, "UTC").await;
+        let (tick, result) = world.scheduler().tick(SystemClock.now() + by).await;
+        result.unwrap();
+        assert_eq!(tick.planned + tick.skipped, 1, "{by}");
+        assert!(world.count(Pending).await <= 1);
+    }
+}
+
+/// An event that is queued, and the clock of a process that was right and jumped ahead by an hour.
+async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
+    let now = SystemClock.now();
+    let world = World::at(&now.to_rfc3339()).await;
+    let user = NewUser {
+        send_at: Some("00:00".parse().unwrap()),
+        ..person("u", &now.format("2000-%m-%d").to_string(), "UTC")
+    };
+    world.write_user(user).await;
+    assert_eq!(world.tick().await.enqueued, 1);
+    let machine = Arc::new(SettableClock::new(SystemClock.now()));
+    let clock = Arc::new(SteadyClock::new(Arc::clone(&machine) as SharedClock));
+    Skew::look(&*clock, &world.store).await.unwrap().check().unwrap();
+    machine.advance(TimeDelta::hours(1));
+    (world, clock)
+}
+
+/// A worker that polls while its clock jumps; its lease is refused, but another must find the pack soon.
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_during_a_poll_hides_no_pack_for_longer() {
+    let (world, clock) = queued_before_a_jump().await;
+    let visibility = world.config.queue.visibility();
+    let queue = PostgresQueue::new(world.store.clone(), clock, visibility);
+    assert_eq!(queue.receive(10, Duration::ZERO).await.unwrap().len(), 1);
+    let shown_again: DateTime<Utc> = sqlx::query_scalar("SELECT available_at FROM outbox")
+        .fetch_one(&world.database.pool().await)
+        .await
+        .unwrap();
+    assert!(shown_again <= SystemClock.now() + visibility, "{shown_again}");
+}
