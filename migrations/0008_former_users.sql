@@ -1,6 +1,6 @@
 -- Deleted users. One who returns under the same external id gets the same id again, so that "one event per user, kind and
 -- year" holds for the person, not only for the row.
-CREATE TABLE former_users (
+CREATE TABLE deleted_users (
     user_id          uuid PRIMARY KEY,
     -- Keyed hash of the external id, which is deleted with the user.
     external_id_hash bytea,
@@ -12,5 +12,5 @@ CREATE TABLE former_users (
     CONSTRAINT an_external_id_hash_is_a_hash CHECK (length(external_id_hash) = 32)
 );
 
-CREATE INDEX former_users_by_age ON former_users (deleted_at);
-CREATE INDEX former_users_to_blur ON former_users (deleted_at) WHERE blur_pending;
+CREATE INDEX deleted_users_by_age ON deleted_users (deleted_at);
+CREATE INDEX deleted_users_to_blur ON deleted_users (deleted_at) WHERE blur_pending;

@@ -69,17 +69,17 @@ pub(crate) async fn postgres(
     if options.statements {
         settings.push(("shared_preload_libraries".to_owned(), "pg_stat_statements".to_owned()));
     }
-    Ok(EmbeddedPostgres::start(postgres::Options {
+    Ok(EmbeddedPostgres::start(postgres::PostgresOptions {
         fast: options.no_fsync,
         settings,
-        ..postgres::Options::default()
+        ..postgres::PostgresOptions::default()
     })
     .await?)
 }
 
 /// A store for stages that run in this process.
 pub(crate) fn store(url: &str) -> anyhow::Result<Store> {
-    let options = store::Options {
+    let options = store::StoreOptions {
         max_connections: 2,
         acquire_timeout: Duration::from_secs(10),
         // Writing a million users takes a while.

@@ -31,7 +31,7 @@ use crate::config::parts;
 use crate::config::{self, Config};
 use crate::dev::demo::{Account, Cast, MAX_PEOPLE};
 use crate::dev::inbox::{self, Arrival, Inbox};
-use crate::dev::postgres::{EmbeddedPostgres, Options};
+use crate::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 use crate::people::import;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::{self, Role};
@@ -124,13 +124,13 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCo
 }
 
 /// The usual port is worth having, since a page that is open on it comes back to life; but not worth a failure.
-fn open_inbox(listen: Option<SocketAddr>, clock: &SharedClock) -> Result<Inbox, inbox::Error> {
-    let at = |port| inbox::Options {
+fn open_inbox(listen: Option<SocketAddr>, clock: &SharedClock) -> Result<Inbox, inbox::InboxError> {
+    let at = |port| inbox::InboxOptions {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port))),
-        ..inbox::Options::default()
+        ..inbox::InboxOptions::default()
     };
     match Inbox::bind(at(8025), Arc::clone(clock)) {
-        Err(inbox::Error::Listen { .. }) if listen.is_none() => Inbox::bind(at(0), Arc::clone(clock)),
+        Err(inbox::InboxError::Listen { .. }) if listen.is_none() => Inbox::bind(at(0), Arc::clone(clock)),
         bound => bound,
     }
 }
@@ -149,7 +149,7 @@ impl Demo {
     async fn perform(mut self, lifecycle: Lifecycle, args: &Args) -> anyhow::Result<Ending> {
         self.teller.page()?;
         self.teller.busy("starting a private PostgreSQL");
-        let postgres = EmbeddedPostgres::start(Options::throwaway()).await?;
+        let postgres = EmbeddedPostgres::start(PostgresOptions::throwaway()).await?;
         let played = self.play(lifecycle, args, &postgres.url()).await;
         let stopped = postgres.stop().await;
         let ending = played?;
@@ -295,7 +295,7 @@ mod tests {
     fn the_inbox_may_listen_at_any_address() {
         for page in ["http://127.0.0.1:8025/", "http://192.0.2.7:8025/", "http://[2001:db8::7]:8025/"] {
             let config = config::load(None, variables("postgres://127.0.0.1:5432/postgres", page));
-            config.expect("it is right").needs_all(true).expect("it is complete");
+            config.expect("it is right").require_all(true).expect("it is complete");
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use self::print::{Style, print};
 use super::output::duration;
 use crate::clock::SharedClock;
-use crate::dev::inbox::{Answers, Inbox, Options, Totals};
+use crate::dev::inbox::{Answers, Inbox, InboxOptions, Totals};
 
 /// Receive webhooks on this machine and show them live, in the terminal and on a page
 #[derive(Debug, clap::Args)]
@@ -113,8 +113,8 @@ pub async fn run(args: Args, clock: SharedClock, stop: CancellationToken) -> any
 }
 
 impl Args {
-    fn options(self) -> Options {
-        Options {
+    fn options(self) -> InboxOptions {
+        InboxOptions {
             listen: self.listen,
             keep: self.keep as usize,
             answers: Answers {

@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, Table};
 use crate::clock::SharedClock;
-use crate::dev::postgres::{EmbeddedPostgres, Options as PostgresOptions};
-use crate::dev::simulate::{self, Options, Report, Year};
+use crate::dev::postgres::{EmbeddedPostgres, PostgresOptions};
+use crate::dev::simulate::{self, SimulationOptions, SimulationReport, Year};
 use crate::model::LateJoin;
 
 const EXAMPLES: &str = "\
@@ -58,7 +58,7 @@ fn late_join(text: &str) -> Result<LateJoin, String> {
 
 pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let this_year = NaiveDate::from_ymd_opt(clock.now().year(), 1, 1).unwrap_or_default();
-    let options = Options {
+    let options = SimulationOptions {
         users: args.users,
         from: args.from.unwrap_or(this_year),
         years: args.years,
@@ -101,7 +101,7 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> anyhow::Result<ExitCo
     Ok(ExitCode::FAILURE)
 }
 
-fn progress_bar(options: &Options) -> ProgressBar {
+fn progress_bar(options: &SimulationOptions) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -113,7 +113,7 @@ fn progress_bar(options: &Options) -> ProgressBar {
     bar
 }
 
-fn print(report: &Report, options: &Options) -> std::io::Result<()> {
+fn print(report: &SimulationReport, options: &SimulationOptions) -> std::io::Result<()> {
     let mut table = Table::new(&[
         "YEAR",
         "USERS",

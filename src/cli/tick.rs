@@ -26,7 +26,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(_: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    config.needs_all(false)?;
+    config.require_all(false)?;
     let store = parts::store(&config).await?;
     store.check_schema().await?;
     let queue = parts::queue(&config, &store, &clock).await?;

@@ -1,7 +1,7 @@
-//! Whether the stages live: each touches its beat when it made progress, and whoever asks sees how long ago.
+//! When a stage last made progress, for health checks and the watchdog.
 //!
-//! A stage that works, but without success because something else is unavailable, turns its beat: it is not ready for work,
-//! but it is not stuck either, and to start it anew would not help.
+//! A stage that runs, but fails because something else is unavailable, is alive without progress: it is not ready, and a restart
+//! would not help.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,46 +9,46 @@ use std::time::{Duration, Instant};
 
 use crate::clock::SharedClock;
 
-/// The pulse of one stage. Cheap to touch, and shared by its clones.
+/// The last progress of one stage. Clones share it; updates are lock-free.
 #[derive(Debug, Clone)]
-pub struct Beat {
+pub struct Heartbeat {
     clock: SharedClock,
     born: Instant,
-    /// Milliseconds after `born`, plus one; 0 before the first touch.
-    last: Arc<AtomicU64>,
-    /// The same, of the last touch or turn.
-    turned: Arc<AtomicU64>,
+    /// Milliseconds after `born`, plus one; 0 before the first progress.
+    progress: Arc<AtomicU64>,
+    /// The same, with or without progress.
+    alive: Arc<AtomicU64>,
 }
 
-impl Beat {
-    /// Not touched yet.
+impl Heartbeat {
+    /// Returns a heartbeat without progress.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self { born: clock.monotonic(), clock, last: Arc::default(), turned: Arc::default() }
+        Self { born: clock.monotonic(), clock, progress: Arc::default(), alive: Arc::default() }
     }
 
-    /// Notes progress.
-    pub fn touch(&self) {
-        self.last.store(self.mark(), Ordering::Relaxed);
-        self.turn();
+    /// Records progress.
+    pub fn progress(&self) {
+        self.progress.store(self.mark(), Ordering::Relaxed);
+        self.alive();
     }
 
-    /// Notes that the stage went round, be it without success.
-    pub fn turn(&self) {
-        self.turned.store(self.mark(), Ordering::Relaxed);
+    /// Records that the stage runs, with or without progress.
+    pub fn alive(&self) {
+        self.alive.store(self.mark(), Ordering::Relaxed);
     }
 
-    /// How long ago the last touch was; none if there never was one.
+    /// Returns the time since the last progress; `None` before the first.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        let last = self.last.load(Ordering::Relaxed).checked_sub(1)?;
+        let last = self.progress.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.since(last))
     }
 
-    /// How long ago the stage went round, or was made.
+    /// Returns the time since [`alive`](Self::alive) or, before the first, since `new`.
     #[must_use]
-    pub fn turned_age(&self) -> Duration {
-        self.since(self.turned.load(Ordering::Relaxed).saturating_sub(1))
+    pub fn alive_age(&self) -> Duration {
+        self.since(self.alive.load(Ordering::Relaxed).saturating_sub(1))
     }
 
     fn mark(&self) -> u64 {

@@ -35,7 +35,7 @@ enum Parts {
 
 /// Fetches what is needed to log in.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub struct DatabaseLogin {
     database: Database,
     parts: Parts,
     /// Nothing that is fetched again can differ.
@@ -49,7 +49,7 @@ struct Credentials {
     password: SecretString,
 }
 
-impl Access {
+impl DatabaseLogin {
     /// Fetches nothing yet.
     #[must_use]
     pub fn new(config: &Config, sources: &Sources) -> Self {

@@ -231,14 +231,14 @@ pub enum Auth {
 impl Http {
     /// Whether the API and the metrics require a token.
     #[must_use]
-    pub fn needs_token(&self) -> bool {
+    pub fn require_token(&self) -> bool {
         self.auth == Auth::Required
     }
 
     /// Whether other machines can use the API without a token.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        !self.needs_token() && !self.listen.ip().to_canonical().is_loopback()
+        !self.require_token() && !self.listen.ip().to_canonical().is_loopback()
     }
 }
 

@@ -4,10 +4,10 @@ use super::{Config, ConfigError, Database, QueueKind, Tls, UrlError, parse_url};
 
 impl Config {
     /// Checks the keys that a daemon needs, all at once. `posts` is whether it posts webhooks.
-    pub fn needs_all(&self, posts: bool) -> Result<(), ConfigError> {
-        let webhook = if posts { self.needs_webhook() } else { Ok(()) };
+    pub fn require_all(&self, posts: bool) -> Result<(), ConfigError> {
+        let webhook = if posts { self.require_webhook() } else { Ok(()) };
         let mut wrong = Vec::new();
-        for checked in [self.needs_database(), self.needs_queue(), webhook] {
+        for checked in [self.require_database(), self.require_queue(), webhook] {
             match checked {
                 Ok(()) => {}
                 Err(ConfigError::Invalid(errors)) => wrong.extend(errors),
@@ -18,7 +18,7 @@ impl Config {
     }
 
     /// Checks the keys that a command needs to use the queue.
-    pub fn needs_queue(&self) -> Result<(), ConfigError> {
+    pub fn require_queue(&self) -> Result<(), ConfigError> {
         if self.queue.kind == QueueKind::Postgres || !self.queue.sqs.url.is_empty() {
             return Ok(());
         }
@@ -30,7 +30,7 @@ impl Config {
     }
 
     /// Checks the keys that a command needs to use the database.
-    pub fn needs_database(&self) -> Result<(), ConfigError> {
+    pub fn require_database(&self) -> Result<(), ConfigError> {
         let database = &self.database;
         let found = match database.url.literal() {
             None => return Ok(()),
@@ -46,7 +46,7 @@ impl Config {
     }
 
     /// Checks the keys that a process needs to post webhooks.
-    pub fn needs_webhook(&self) -> Result<(), ConfigError> {
+    pub fn require_webhook(&self) -> Result<(), ConfigError> {
         let Some(url) = self.webhook.url.literal() else {
             return Ok(());
         };

@@ -7,7 +7,7 @@ use reqwest::{Certificate, Url};
 
 use crate::config::source::{Follow, Reference, Sources};
 use crate::config::{Addresses, Config, ConfigError, parse_url};
-use crate::pipeline::channel::guard::Guard;
+use crate::pipeline::channel::address_filter::AddressFilter;
 use crate::pipeline::channel::signature::{self, Secret, Signer};
 use crate::pipeline::channel::wire::{self, Wire};
 use crate::pipeline::channel::{Messages, TemplateError};
@@ -18,14 +18,14 @@ use crate::pipeline::channel::{Messages, TemplateError};
 /// When `webhook.tls_root_cert` cannot be used, or no TLS can be set up.
 pub fn wire(config: &Config) -> anyhow::Result<Wire> {
     let webhook = &config.webhook;
-    let options = wire::Options {
+    let options = wire::WireOptions {
         timeout: Duration::from_secs(webhook.timeout_secs),
         connect_timeout: Duration::from_secs(webhook.connect_timeout_secs),
         roots: roots(&webhook.tls_root_cert).map_err(|error| {
             let path = &webhook.tls_root_cert;
             ConfigError::Invalid(vec![format!("webhook.tls_root_cert is {path:?}: {error}")])
         })?,
-        guard: Guard {
+        guard: AddressFilter {
             public_only: webhook.addresses == Addresses::Public,
             allow: webhook.allow_ranges.clone(),
             deny: webhook.deny_ranges.clone(),
@@ -73,7 +73,7 @@ pub(crate) fn warn_of_short_drain(config: &Config) {
 
 /// The webhook's URL, wherever it lives.
 pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Follow<Url>> {
-    config.needs_webhook()?;
+    config.require_webhook()?;
     webhook_url_from("webhook.url", &config.webhook.url, config.webhook.allow_http, sources).await
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::login::Access;
+use super::login::DatabaseLogin;
 use super::source::Sources;
 use super::{Config, ConfigError, QueueKind};
-use crate::clock::heartbeat::Beat;
+use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{SharedClock, SystemClock};
 use crate::pipeline::channel::Channel;
 use crate::pipeline::queue::Queue;
@@ -27,10 +27,10 @@ pub(crate) use super::outgoing::{warn_of_gaps, warn_of_short_drain};
 /// # Errors
 /// When no database is given, the password cannot be had, or nobody answers at its address.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
-    config.needs_database()?;
+    config.require_database()?;
     let store = store_without_login(config, 0);
     let sources = Sources::new(Arc::new(SystemClock));
-    Access::new(config, &sources).renew(&store).await?;
+    DatabaseLogin::new(config, &sources).renew(&store).await?;
     store.reach().await?;
     Ok(store)
 }
@@ -39,7 +39,7 @@ pub async fn store(config: &Config) -> anyhow::Result<Store> {
 #[must_use]
 pub fn store_without_login(config: &Config, kept_connections: u32) -> Store {
     let database = &config.database;
-    Store::without_login(&store::Options {
+    Store::without_login(&store::StoreOptions {
         max_connections: database.max_connections,
         kept_connections,
         acquire_timeout: Duration::from_secs(database.acquire_timeout_secs),
@@ -56,11 +56,11 @@ pub async fn queue(
     store: &Store,
     clock: &SharedClock,
 ) -> Result<Arc<dyn Queue>, ConfigError> {
-    config.needs_queue()?;
+    config.require_queue()?;
     let queue = &config.queue;
     Ok(match queue.kind {
         QueueKind::Sqs => {
-            let options = sqs::Options {
+            let options = sqs::SqsOptions {
                 url: queue.sqs.url.clone(),
                 dead_letter_url: queue.sqs.dead_letter_url.clone(),
                 visibility: queue.visibility(),
@@ -92,16 +92,16 @@ pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow
     Ok(())
 }
 
-/// The scheduler as `config` says, with the beats of its passes and of its planner.
+/// The scheduler as `config` says, with the heartbeats of its passes and of its planner.
 #[must_use]
 pub fn scheduler(
     config: &Config,
     store: Store,
     queue: Arc<dyn Queue>,
     clock: SharedClock,
-    beats: (Beat, Beat),
+    heartbeats: (Heartbeat, Heartbeat),
 ) -> Scheduler {
-    let options = scheduler::Options {
+    let options = scheduler::SchedulerOptions {
         horizon: Duration::from_secs(config.plan.horizon_secs),
         late_max: Duration::from_secs(config.late.max_secs),
         max_in_flight: match config.worker.max_per_second {
@@ -114,10 +114,10 @@ pub fn scheduler(
         keep_events: TimeDelta::days(i64::from(config.retention.events_days)),
         keep_audit: TimeDelta::days(i64::from(config.retention.audit_days)),
     };
-    Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, beats)
+    Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, heartbeats)
 }
 
-/// The scheduler for a command; no health check reads its beats.
+/// The scheduler for a command; no health check reads its heartbeats.
 #[must_use]
 pub fn scheduler_for_command(
     config: &Config,
@@ -125,8 +125,8 @@ pub fn scheduler_for_command(
     queue: Arc<dyn Queue>,
     clock: SharedClock,
 ) -> Scheduler {
-    let beats = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
-    scheduler(config, store, queue, clock, beats)
+    let heartbeats = (Heartbeat::new(Arc::clone(&clock)), Heartbeat::new(Arc::clone(&clock)));
+    scheduler(config, store, queue, clock, heartbeats)
 }
 
 /// The worker pool as `config` says, sending through `channel`.
@@ -136,10 +136,10 @@ pub fn pool(
     queue: Arc<dyn Queue>,
     channel: Arc<dyn Channel>,
     clock: SharedClock,
-    beat: Beat,
+    heartbeat: Heartbeat,
 ) -> anyhow::Result<Pool> {
     let messages = messages(config)?;
-    let options = worker::Options {
+    let options = worker::WorkerOptions {
         max_in_flight: config.worker.max_in_flight as usize,
         wait: Duration::from_secs(config.queue.wait_secs),
         visibility: config.queue.visibility(),
@@ -152,5 +152,5 @@ pub fn pool(
         },
         max_per_second: config.worker.max_per_second,
     };
-    Ok(Pool::new(store, queue, channel, messages, clock, options, beat))
+    Ok(Pool::new(store, queue, channel, messages, clock, options, heartbeat))
 }

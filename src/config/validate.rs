@@ -94,7 +94,7 @@ fn requests(webhook: &Webhook, queue: &Queue) -> Vec<String> {
 
 fn queue(queue: &Queue) -> Vec<String> {
     let (visibility, wait, url) = (queue.visibility_secs, queue.wait_secs, &queue.sqs.url);
-    // Only some commands need the queue, so an empty URL is no error here: see `needs_queue`.
+    // Only some commands need the queue, so an empty URL is no error here: see `require_queue`.
     let is_url = url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
     unmet([
         (

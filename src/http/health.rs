@@ -11,7 +11,7 @@ use metrics::gauge;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
-use crate::clock::heartbeat::Beat;
+use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock as _, SystemClock};
 use crate::pipeline::worker::Pool;
 use crate::store::{STATEMENT_GRACE, Store};
@@ -28,7 +28,7 @@ const PING_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long a stage that is not stuck may wait for one thing, as configured.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Patience {
+pub struct HealthDeadlines {
     /// The longest poll of the queue.
     pub poll: Duration,
     /// The longest request to the receiver: all places may be taken by such.
@@ -37,7 +37,7 @@ pub struct Patience {
     pub statement: Duration,
 }
 
-impl Patience {
+impl HealthDeadlines {
     fn statement(self) -> Duration {
         self.statement.saturating_add(STATEMENT_GRACE)
     }
@@ -57,18 +57,18 @@ impl Patience {
 #[derive(Debug)]
 struct Stage {
     name: &'static str,
-    beat: Beat,
-    /// The longest time between two beats.
+    heartbeat: Heartbeat,
+    /// The longest time between two heartbeats.
     limit: Duration,
 }
 
-/// The beats of the stages that this process has.
+/// The heartbeats of the stages that this process has.
 #[derive(Debug, Clone, Default)]
-pub struct Beats {
+pub struct Heartbeats {
     /// The scheduler's passes, and its planner.
-    pub scheduler: Option<(Beat, Beat)>,
+    pub scheduler: Option<(Heartbeat, Heartbeat)>,
     /// The workers.
-    pub receive: Option<Beat>,
+    pub receive: Option<Heartbeat>,
 }
 
 /// What `/readyz` looks at.
@@ -87,14 +87,14 @@ pub struct Health {
 impl Health {
     /// For a process with these stages.
     #[must_use]
-    pub fn new(store: Store, beats: Beats, patience: Patience) -> Self {
+    pub fn new(store: Store, heartbeats: Heartbeats, patience: HealthDeadlines) -> Self {
         let mut stages = Vec::new();
-        let mut add = |name, beat, limit| stages.push(Stage { name, beat, limit });
-        if let Some((tick, plan)) = beats.scheduler {
+        let mut add = |name, heartbeat, limit| stages.push(Stage { name, heartbeat, limit });
+        if let Some((tick, plan)) = heartbeats.scheduler {
             add("tick", tick, patience.tick());
             add("plan", plan, patience.tick());
         }
-        if let Some(receive) = beats.receive {
+        if let Some(receive) = heartbeats.receive {
             add("receive", receive, patience.receive());
         }
         Self {
@@ -111,7 +111,7 @@ impl Health {
     pub fn set_up(&self) {
         // They begin now, however long the database was waited for.
         for stage in &self.stages {
-            stage.beat.turn();
+            stage.heartbeat.alive();
         }
         self.set_up.store(true, Ordering::Relaxed);
     }
@@ -131,7 +131,7 @@ impl Health {
     /// for a database that is unavailable is not stuck.
     #[must_use]
     pub fn stuck(&self) -> Option<&'static str> {
-        let stuck = |stage: &&Stage| stage.beat.turned_age() > stage.limit;
+        let stuck = |stage: &&Stage| stage.heartbeat.alive_age() > stage.limit;
         self.stages.iter().find(stuck).map(|stage| stage.name)
     }
 
@@ -152,7 +152,7 @@ impl Health {
     /// Gauges that grow by themselves are set when somebody looks.
     pub fn set_age_gauges(&self) {
         for stage in &self.stages {
-            if let Some(age) = stage.beat.age() {
+            if let Some(age) = stage.heartbeat.age() {
                 gauge!(format!("bday_{}_age_seconds", stage.name)).set(age.as_secs_f64());
             }
         }
@@ -184,7 +184,7 @@ pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
     let queue = health.queue.load(Ordering::Relaxed);
     note("queue", queue, json!(if queue { "answers" } else { "did not answer when last asked" }));
     for stage in &health.stages {
-        let age = stage.beat.age();
+        let age = stage.heartbeat.age();
         let alive = age.is_some_and(|age| age < stage.limit);
         let detail = json!({ "ageSecs": age.map(|age| age.as_secs()), "limitSecs": stage.limit.as_secs() });
         note(stage.name, alive, detail);
@@ -234,16 +234,16 @@ async fn sending(health: &Health, database_answers: bool) -> Value {
 mod tests {
     use super::*;
     use crate::clock::Stopwatch;
-    use crate::store::Options;
+    use crate::store::StoreOptions;
 
-    const DEFAULT: Patience = Patience {
+    const DEFAULT: HealthDeadlines = HealthDeadlines {
         poll: Duration::from_secs(20),
         request: Duration::from_secs(10),
         statement: Duration::from_secs(30),
     };
 
     fn nowhere() -> Store {
-        Store::without_login(&Options {
+        Store::without_login(&StoreOptions {
             max_connections: 1,
             acquire_timeout: Duration::from_secs(1),
             kept_connections: 0,
@@ -255,18 +255,21 @@ mod tests {
     fn whoever_waits_as_long_as_is_configured_is_not_stuck() {
         let secs = Duration::from_secs;
         assert_eq!((DEFAULT.tick(), DEFAULT.receive()), (secs(150), secs(75)));
-        let slow_receiver = Patience { request: secs(120), ..DEFAULT };
+        let slow_receiver = HealthDeadlines { request: secs(120), ..DEFAULT };
         assert_eq!((slow_receiver.tick(), slow_receiver.receive()), (secs(150), secs(160)));
-        let slow_database = Patience { statement: secs(300), ..DEFAULT };
+        let slow_database = HealthDeadlines { statement: secs(300), ..DEFAULT };
         assert_eq!((slow_database.tick(), slow_database.receive()), (secs(365), secs(345)));
     }
 
     #[tokio::test]
     async fn a_process_that_waits_for_its_database_lives_and_one_that_is_stuck_does_not() {
         let clock = Arc::new(Stopwatch::default());
-        let receive = Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
-        let health =
-            Health::new(nowhere(), Beats { receive: Some(receive.clone()), ..Beats::default() }, DEFAULT);
+        let receive = Heartbeat::new(Arc::clone(&clock) as crate::clock::SharedClock);
+        let health = Health::new(
+            nowhere(),
+            Heartbeats { receive: Some(receive.clone()), ..Heartbeats::default() },
+            DEFAULT,
+        );
         let said = || health.live();
         clock.pass(Duration::from_hours(1));
         assert_eq!(said(), (true, "starting".to_owned()));
@@ -275,7 +278,7 @@ mod tests {
         assert_eq!(said(), (true, LIVE.to_owned()));
         clock.pass(Duration::from_mins(2));
         assert_eq!(said(), (false, "stuck: receive".to_owned()));
-        receive.turn();
+        receive.alive();
         assert_eq!(said(), (true, LIVE.to_owned()));
     }
 
@@ -283,26 +286,26 @@ mod tests {
     async fn a_stage_that_goes_round_without_success_is_not_stuck_and_one_that_hangs_is() {
         let clock = Arc::new(Stopwatch::default());
         let pass = |secs| clock.pass(Duration::from_secs(secs));
-        let beat = || Beat::new(Arc::clone(&clock) as crate::clock::SharedClock);
-        let (tick, receive) = (beat(), beat());
+        let heartbeat = || Heartbeat::new(Arc::clone(&clock) as crate::clock::SharedClock);
+        let (tick, receive) = (heartbeat(), heartbeat());
         let health = Health::new(
             nowhere(),
-            Beats { scheduler: Some((tick.clone(), tick.clone())), receive: Some(receive.clone()) },
+            Heartbeats { scheduler: Some((tick.clone(), tick.clone())), receive: Some(receive.clone()) },
             DEFAULT,
         );
         for _ in 0..10 {
             pass(50);
-            tick.turn();
-            receive.touch();
+            tick.alive();
+            receive.progress();
             assert_eq!(health.stuck(), None);
         }
         assert_eq!(tick.age(), None);
         pass(76);
         assert_eq!(health.stuck(), Some("receive"));
-        receive.turn();
+        receive.alive();
         assert_eq!(health.stuck(), None);
         pass(75);
-        receive.turn();
+        receive.alive();
         assert_eq!(health.stuck(), Some("tick"));
     }
 }

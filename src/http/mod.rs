@@ -21,9 +21,9 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-pub use access::{Gate, needs};
+pub use access::{Authorizer, required_scope};
 pub use api::Api;
-pub use health::{Beats, Health, LIVE, Patience};
+pub use health::{Health, HealthDeadlines, Heartbeats, LIVE};
 pub use server::Limits;
 
 /// Connections that may wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`). Where there is no place, the
@@ -61,7 +61,7 @@ pub struct Site {
     /// `/v1`, behind `gate`.
     pub api: Option<Api>,
     /// Who may come in.
-    pub gate: Gate,
+    pub gate: Authorizer,
     /// What a client may take.
     pub limits: Limits,
 }

@@ -88,7 +88,7 @@ impl Scheduler {
             let queued = self.store.queued().await?;
             if queued > HIGH_WATER / 2 {
                 tokio::time::sleep(HIGH_WATER_PAUSE).await;
-                self.beat.touch();
+                self.heartbeat.progress();
                 return Ok((Vec::new(), true));
             }
             *room = (HIGH_WATER - queued) / LANES as i64;
@@ -112,7 +112,7 @@ impl Scheduler {
             available_at: self.available_at(now),
         };
         let claimed = self.store.claim(request, cursor).await?;
-        self.beat.touch();
+        self.heartbeat.progress();
         let queued = claimed.queued();
         tick.due += queued;
         tick.skipped += claimed.skipped;

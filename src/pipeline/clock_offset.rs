@@ -18,17 +18,17 @@ use crate::store::{Result, Store};
     .0.by.abs().as_seconds_f64(),
     MAX_SKEW.num_seconds()
 )]
-pub struct WrongClock(Skew);
+pub struct WrongClock(ClockOffset);
 
 /// Our clock beside the database's, as of one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Skew {
+pub struct ClockOffset {
     ours: DateTime<Utc>,
     database: DateTime<Utc>,
     by: TimeDelta,
 }
 
-impl Skew {
+impl ClockOffset {
     /// Looks at both clocks now.
     pub async fn look(clock: &dyn Clock, store: &Store) -> Result<Self> {
         Self::of(clock.reading(), clock, store).await
@@ -97,7 +97,7 @@ mod tests {
             (-16, 10, -6),
             (6, 10, 6),
         ] {
-            let skew = Skew::between(base + second(ours), base, second(took));
+            let skew = ClockOffset::between(base + second(ours), base, second(took));
             assert_eq!(skew.by(), second(by), "{ours} s off, {took} s");
             assert_eq!(skew.check().is_err(), by.abs() > 5);
         }
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn the_error_names_both_times_and_what_to_do() {
         let base = DateTime::UNIX_EPOCH;
-        let skew = Skew::between(base, base + TimeDelta::milliseconds(7250), TimeDelta::zero());
+        let skew = ClockOffset::between(base, base + TimeDelta::milliseconds(7250), TimeDelta::zero());
         let text = skew.check().expect_err("wrong").to_string();
         assert_eq!(
             text,

@@ -13,7 +13,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
 use super::scheduler::{Result, Scheduler, Tick};
-use crate::pipeline::clock_offset::Skew;
+use crate::pipeline::clock_offset::ClockOffset;
 use crate::store::chain;
 
 /// Between two passes: the delay of a retry, an expired lease or a pack left in the outbox.
@@ -95,7 +95,7 @@ impl Scheduler {
             };
             let more = matches!(result, Ok(true));
             let result = result.map(drop);
-            self.beat.turn();
+            self.heartbeat.alive();
             self.note(&mut tick, began, &result);
             if result.is_ok() {
                 failures = 0;
@@ -128,7 +128,7 @@ impl Scheduler {
     }
 
     pub(super) async fn check_clock(&self, now: DateTime<Utc>) -> Result<()> {
-        Ok(Skew::of(now, &*self.clock, &self.store).await?.check()?)
+        Ok(ClockOffset::of(now, &*self.clock, &self.store).await?.check()?)
     }
 
     fn note(&self, tick: &mut Tick, began: Instant, result: &Result<()>) {
@@ -139,7 +139,7 @@ impl Scheduler {
         let outcome = if result.is_ok() && tick.failed == 0 { "ok" } else { "error" };
         counter!("bday_ticks_total", "outcome" => outcome).increment(1);
         if result.is_ok() {
-            self.beat.touch();
+            self.heartbeat.progress();
         }
     }
 

@@ -29,7 +29,7 @@ impl Scheduler {
                 Ok(()) => self.plan(now, &mut Tick::default()).await,
                 Err(error) => Err(error),
             };
-            self.plan_beat.turn();
+            self.plan_heartbeat.alive();
             let pause = match planned {
                 Ok(true) => INTERVAL,
                 Ok(false) => RETRY,
@@ -62,7 +62,7 @@ impl Scheduler {
         metrics::gauge!("bday_unreadable_users").set(again.unreadable.len() as f64);
         tick.planned += again.planned;
         tick.skipped += again.skipped;
-        self.plan_beat.touch();
+        self.plan_heartbeat.progress();
         let (planned, skipped) = (tick.planned - before.planned, tick.skipped - before.skipped);
         if planned + skipped > 0 {
             tracing::info!(planned, skipped, "events planned");
@@ -128,7 +128,7 @@ impl Scheduler {
             step => step?,
         };
         if let PlanStep::Page(page) = &step {
-            self.plan_beat.touch();
+            self.plan_heartbeat.progress();
             if let Some((user_id, error)) = page.unreadable.first() {
                 let (day, users) = (request.day, page.unreadable.len());
                 tracing::error!(%day, users, %user_id, error, "unreadable users are not planned");

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::queue::{Queue, QueueError};
 use crate::clock::SharedClock;
-use crate::clock::heartbeat::Beat;
+use crate::clock::heartbeat::Heartbeat;
 use crate::model::Schedule;
 use crate::pipeline::clock_offset::WrongClock;
 use crate::store::{Store, StoreError};
@@ -28,7 +28,7 @@ pub enum TickError {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Options {
+pub(crate) struct SchedulerOptions {
     pub(crate) horizon: Duration,
     /// An event that is still unsent this long after its lateness began is skipped.
     pub(crate) late_max: Duration,
@@ -78,9 +78,9 @@ pub struct Scheduler {
     pub(super) clock: SharedClock,
     pub(super) schedule: Arc<Schedule>,
     pub(super) kinds: Vec<String>,
-    pub(super) options: Options,
-    pub(super) beat: Beat,
-    pub(super) plan_beat: Beat,
+    pub(super) options: SchedulerOptions,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) plan_heartbeat: Heartbeat,
 }
 
 impl Scheduler {
@@ -89,10 +89,10 @@ impl Scheduler {
         queue: Arc<dyn Queue>,
         clock: SharedClock,
         schedule: Arc<Schedule>,
-        options: Options,
-        (beat, plan_beat): (Beat, Beat),
+        options: SchedulerOptions,
+        (heartbeat, plan_heartbeat): (Heartbeat, Heartbeat),
     ) -> Self {
         let kinds = schedule.kinds.keys().cloned().collect();
-        Self { store, queue, clock, schedule, kinds, options, beat, plan_beat }
+        Self { store, queue, clock, schedule, kinds, options, heartbeat, plan_heartbeat }
     }
 }

@@ -26,7 +26,7 @@ impl Scheduler {
             if expired.requeued + expired.dead == 0 {
                 return Ok(());
             }
-            self.beat.touch();
+            self.heartbeat.progress();
             counter!("bday_swept_total", "outcome" => "dead").increment(expired.dead);
             counter!("bday_swept_total", "outcome" => "requeued").increment(expired.requeued);
             counter!("bday_events_dead_total", "reason" => "worker_lost").increment(expired.dead);

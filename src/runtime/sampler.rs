@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::clock::SharedClock;
 use crate::http::Health;
-use crate::pipeline::clock_offset::Skew;
+use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::queue::Queue;
 use crate::store::Store;
 use crate::store::chain;
@@ -40,8 +40,8 @@ pub(super) async fn run(
                 tracing::warn!(%error, "queue depth unknown");
             }
         }
-        match Skew::look(&*clock, &store).await {
-            Ok(skew) => gauge!("bday_clock_skew_seconds").set(skew.by().as_seconds_f64()),
+        match ClockOffset::look(&*clock, &store).await {
+            Ok(skew) => gauge!("bday_clock_offset_seconds").set(skew.by().as_seconds_f64()),
             Err(error) => tracing::warn!(error = chain(&error), "clock skew unknown"),
         }
         if backlog {

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use super::lifecycle::Lifecycle;
 use super::{sampler, supervisor, telemetry};
-use crate::clock::heartbeat::Beat;
+use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SharedClock, SteadyClock};
 use crate::config::Config;
-use crate::config::login::Access;
+use crate::config::login::DatabaseLogin;
 use crate::config::parts::{
     messages, pool, queue, scheduler, set_up, signer, store_without_login, warn_of_gaps, warn_of_short_drain,
     webhook_secrets, webhook_url, wire,
 };
 use crate::config::source::Sources;
-use crate::http::{self, Api, Beats, Gate, Health, Limits, Site};
+use crate::http::{self, Api, Authorizer, Health, Heartbeats, Limits, Site};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::Terms;
 use crate::pipeline::channel::webhook::Webhook;
-use crate::pipeline::clock_offset::Skew;
+use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::queue::Queue;
 use crate::pipeline::zone_data;
 use crate::store::{Store, chain};
@@ -70,7 +70,7 @@ pub struct Started {
     /// Where health and metrics are served; the port is the real one, also where 0 was asked for.
     pub http: SocketAddr,
     store: Store,
-    access: Access,
+    access: DatabaseLogin,
     drain: Duration,
 }
 
@@ -105,23 +105,25 @@ pub async fn start(
     let clock: SharedClock = Arc::new(SteadyClock::new(clock));
     let metrics = telemetry::collect_metrics(config.kinds.keys().map(String::as_str))?;
     // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
-    config.needs_all(role.works())?;
+    config.require_all(role.works())?;
     let wire = role.works().then(|| wire(config)).transpose()?;
     let stages = role.schedules() || role.works();
     let store = store_without_login(config, if stages { STAGES } else { 0 });
     let sources = Sources::new(Arc::clone(&clock));
-    let access = Access::new(config, &sources);
+    let access = DatabaseLogin::new(config, &sources);
     if access.is_fixed() {
         access.renew(&store).await?;
     }
     let queue = queue(config, &store, &clock).await?;
-    let beat = || Beat::new(Arc::clone(&clock));
-    let beats =
-        Beats { scheduler: role.schedules().then(|| (beat(), beat())), receive: role.works().then(beat) };
+    let heartbeat = || Heartbeat::new(Arc::clone(&clock));
+    let heartbeats = Heartbeats {
+        scheduler: role.schedules().then(|| (heartbeat(), heartbeat())),
+        receive: role.works().then(heartbeat),
+    };
     let health = Arc::new(Health::new(
         store.clone(),
-        beats.clone(),
-        http::Patience {
+        heartbeats.clone(),
+        http::HealthDeadlines {
             poll: Duration::from_secs(config.queue.wait_secs),
             request: Duration::from_secs(config.webhook.timeout_secs),
             statement: Duration::from_secs(config.database.statement_timeout_secs),
@@ -147,7 +149,7 @@ pub async fn start(
     });
     let listener = http::bind(config.http.listen)?;
     let address = listener.local_addr()?;
-    let gate = Gate::new(asked, Arc::clone(&clock), config.http.needs_token());
+    let gate = Authorizer::new(asked, Arc::clone(&clock), config.http.require_token());
     let site = Site {
         health: Arc::clone(&health),
         metrics: metrics.clone(),
@@ -178,18 +180,18 @@ pub async fn start(
         health.queue_answers(true);
         gate.warn_if_shut().await;
         store.open_connections().await;
-        if let Some(beats) = beats.scheduler {
+        if let Some(heartbeats) = heartbeats.scheduler {
             let (plan_store, plan_clock, waiting) =
-                (store.clone(), Arc::clone(&clock), [beats.0.clone(), beats.1.clone()]);
+                (store.clone(), Arc::clone(&clock), [heartbeats.0.clone(), heartbeats.1.clone()]);
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
-            let scheduler = scheduler(config, store, queue, clock, beats);
+            let scheduler = scheduler(config, store, queue, clock, heartbeats);
             let (schedule, soft) = (config.schedule(), lifecycle.soft.clone());
             lifecycle.start("scheduler", async move {
                 zone_data::until_current(&plan_store, &schedule, &plan_clock, &waiting, &soft).await;
                 Box::pin(scheduler.run(soft)).await
             });
         }
-        if let (Some((wire, (url, secrets))), Some(receive)) = (webhook, beats.receive) {
+        if let (Some((wire, (url, secrets))), Some(receive)) = (webhook, heartbeats.receive) {
             let signer = signer(&secrets);
             if signer.secrets() == 0 {
                 tracing::info!("webhook.secrets is empty: greetings go out unsigned");
@@ -236,7 +238,7 @@ pub async fn start(
 /// Sets up, again and again until it works. Only a clock that is wrong ends it: that does not heal by waiting.
 async fn until_set_up(
     config: &Config,
-    access: &Access,
+    access: &DatabaseLogin,
     store: &Store,
     queue: &dyn Queue,
     clock: &dyn Clock,
@@ -248,7 +250,7 @@ async fn until_set_up(
         }
         set_up(config, store, queue).await?;
         // Within the step: only a clock that is wrong ends the process, not one that could not be asked.
-        anyhow::Ok(Skew::look(clock, store).await?)
+        anyhow::Ok(ClockOffset::look(clock, store).await?)
     };
     Ok(patiently(step).await.check()?)
 }

@@ -150,5 +150,5 @@ fn describe() {
     describe_gauge!("bday_build_info", "1; the version is a label");
     describe_counter!("bday_api_refused_total", "Writes by API that were refused, by status");
     describe_counter!("bday_source_failures_total", "Failed fetches of values that live elsewhere");
-    describe_gauge!("bday_clock_skew_seconds", "Our clock less the database's");
+    describe_gauge!("bday_clock_offset_seconds", "Our clock less the database's");
 }

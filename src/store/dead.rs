@@ -37,7 +37,7 @@ pub struct Candidate {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum RedriveOutcome {
     Redriven,
     Skipped(Reason),
     Cancelled(Reason),
@@ -45,7 +45,7 @@ pub enum Fate {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedrivePage {
-    pub fates: Vec<(Uuid, Fate)>,
+    pub fates: Vec<(Uuid, RedriveOutcome)>,
     /// Messages to the dead-letter queue that were still in the outbox, and are deleted.
     pub letters: u64,
     pub next: Option<EventCursor>,
@@ -109,7 +109,7 @@ impl DeadFilter {
     }
 }
 
-impl Fate {
+impl RedriveOutcome {
     fn columns(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::Redriven => ("pending", None),
@@ -158,7 +158,7 @@ impl Store {
         after: Option<EventCursor>,
         limit: u32,
         dry_run: bool,
-        judge: impl Fn(&Candidate) -> Fate,
+        judge: impl Fn(&Candidate) -> RedriveOutcome,
     ) -> Result<RedrivePage> {
         self.in_time(async {
             let mut query = QueryBuilder::<Postgres>::new(

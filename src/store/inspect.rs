@@ -15,7 +15,7 @@ const NEEDED: [(&str, &[&str]); 16] = [
     ("leases", ALL),
     ("planned_days", ALL),
     ("idempotency_keys", ALL),
-    ("former_users", ALL),
+    ("deleted_users", ALL),
     ("installation", &["SELECT"]),
     ("planning_basis", &["SELECT", "INSERT", "UPDATE"]),
     ("unplanned_users", ALL),

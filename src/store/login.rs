@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Notify;
 
-use super::{Options, Result, Store, StoreError};
+use super::{Result, Store, StoreError, StoreOptions};
 
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,13 +34,13 @@ pub enum Login {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Access {
+pub(super) struct LoginState {
     /// Until then, nothing may connect: the driver's defaults could name another database.
     known: AtomicBool,
     denied: Notify,
 }
 
-impl Access {
+impl LoginState {
     pub(super) fn known() -> Self {
         Self { known: AtomicBool::new(true), denied: Notify::new() }
     }
@@ -105,8 +105,8 @@ pub(super) async fn configure(
 impl Store {
     /// A store whose login is unknown yet. Until [`Self::log_in_as`], every call fails with [`StoreError::NoLogin`].
     #[must_use]
-    pub fn without_login(options: &Options) -> Self {
-        Self::build(PgConnectOptions::new_without_pgpass(), options, Access::default())
+    pub fn without_login(options: &StoreOptions) -> Self {
+        Self::build(PgConnectOptions::new_without_pgpass(), options, LoginState::default())
     }
 
     pub fn log_in_as(&self, login: &Login) -> Result<()> {

@@ -37,7 +37,7 @@ use tokio::sync::{OnceCell, Semaphore};
 pub use api_writes::{ApiWrite, ApiWriteFilter, Remote};
 pub use claim::{ClaimCursor, ClaimRequest, Claimed};
 pub use controls::{MAX_REASON_CHARS, Pause};
-pub use dead::{Cancelled, Candidate, DeadFilter, Fate, LetterEvent, RedrivePage};
+pub use dead::{Cancelled, Candidate, DeadFilter, LetterEvent, RedriveOutcome, RedrivePage};
 pub use error::StoreError;
 pub(crate) use error::chain;
 pub use events::{EventCursor, EventFilter, Order};
@@ -54,8 +54,8 @@ pub use stats::{Backlog, MOST_COUNTED};
 pub use sweep::Expired;
 pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
 pub use users::{
-    ApiRequest, Current, Deleted, Facts, Idempotency, Repeated, Saved, SearchCursor, SearchPage, UserFilter,
-    UserKey, UserPage, UserRef, Written,
+    ApiRequest, Current, Deleted, Facts, Idempotency, Repeated, SaveOutcome, Saved, SearchCursor, SearchPage,
+    UserFilter, UserKey, UserPage, UserRef,
 };
 
 /// Forward only. The previous version works with each: it ignores migrations that it does not know.
@@ -70,7 +70,7 @@ pub const STATEMENT_GRACE: Duration = Duration::from_secs(5);
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct StoreOptions {
     pub max_connections: u32,
     /// Connections that stay open: to open one takes longer than most statements, and a tick would wait for several.
     pub kept_connections: u32,
@@ -82,10 +82,10 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
-    options: Options,
+    options: StoreOptions,
     deadline: Duration,
     given_up: pool::GivenUp,
-    access: Arc<login::Access>,
+    access: Arc<login::LoginState>,
     installation_key: Arc<OnceCell<InstallationKey>>,
     /// Limits the connections in use at a time; none: only the pool does.
     places: Option<Arc<Semaphore>>,
@@ -93,9 +93,9 @@ pub struct Store {
 
 impl Store {
     /// Does not connect yet: the database may be unavailable.
-    pub fn new(url: &str, options: &Options) -> Result<Self> {
+    pub fn new(url: &str, options: &StoreOptions) -> Result<Self> {
         let connect = Login::Url(url.into()).connect_options()?;
-        Ok(Self::build(connect, options, login::Access::known()))
+        Ok(Self::build(connect, options, login::LoginState::known()))
     }
 
     /// Brings the schema up to date, forward only. Several processes may do so at once. A newer schema is left as it is.
@@ -189,7 +189,7 @@ impl Store {
         self.blur_events(now).await?;
         self.forget_api_writes(audit_before).await?;
         self.forget_idempotency_keys(now).await?;
-        self.forget_former_users(now).await
+        self.forget_deleted_users(now).await
     }
 
     /// Reports a refused login to [`Self::denied`], and finds the reason where the pool hides it.

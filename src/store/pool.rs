@@ -16,7 +16,7 @@ use super::claim::CLAIM;
 use super::lease::LEASE;
 use super::outbox::DELETE_PACKS;
 use super::record::DELIVERED;
-use super::{Options, Result, STATEMENT_GRACE, Store, StoreError, login};
+use super::{Result, STATEMENT_GRACE, Store, StoreError, StoreOptions, login};
 use crate::clock::{Clock as _, SystemClock};
 
 /// A connection that was idle for longer is pinged before it is used.
@@ -45,7 +45,11 @@ async fn prepare(connection: &mut PgConnection) {
 }
 
 impl Store {
-    pub(super) fn build(connect: PgConnectOptions, options: &Options, access: login::Access) -> Self {
+    pub(super) fn build(
+        connect: PgConnectOptions,
+        options: &StoreOptions,
+        access: login::LoginState,
+    ) -> Self {
         let statement_timeout = options.statement_timeout;
         let deadline = statement_timeout + STATEMENT_GRACE;
         let given_up = GivenUp::default();

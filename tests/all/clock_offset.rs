@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bday::clock::heartbeat::Beat;
+use bday::clock::heartbeat::Heartbeat;
 use bday::clock::{Clock, SettableClock, SharedClock, SteadyClock, SystemClock};
 use bday::config::parts;
 use bday::model::EventState::{Pending, Skipped};
 use bday::model::NewUser;
-use bday::pipeline::clock_offset::Skew;
+use bday::pipeline::clock_offset::ClockOffset;
 use bday::pipeline::queue::Queue as _;
 use bday::pipeline::queue::postgres::PostgresQueue;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
@@ -40,13 +40,13 @@ async fn ticked(by: TimeDelta) -> World {
     let born = (now.date_naive() + Days::new(5)).format("--%m-%d").to_string();
     world.write("u", &born, "UTC").await;
     let clock: SharedClock = Arc::new(Jumped { by, over: AtomicBool::new(false) });
-    let beats = (Beat::new(Arc::clone(&clock)), Beat::new(Arc::clone(&clock)));
+    let heartbeats = (Heartbeat::new(Arc::clone(&clock)), Heartbeat::new(Arc::clone(&clock)));
     let queue = Arc::clone(&world.queue);
-    let scheduler = parts::scheduler(&world.config, world.store.clone(), queue, clock, beats.clone());
+    let scheduler = parts::scheduler(&world.config, world.store.clone(), queue, clock, heartbeats.clone());
     let (token, mut running) = (CancellationToken::new(), JoinSet::new());
     let until = token.clone();
     running.spawn(async move { scheduler.run(until).await });
-    eventually("a tick and a plan", async || beats.0.age().and(beats.1.age())).await;
+    eventually("a tick and a plan", async || heartbeats.0.age().and(heartbeats.1.age())).await;
     token.cancel();
     running.join_next().await.unwrap().unwrap().unwrap();
     world
@@ -104,7 +104,7 @@ async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
     assert_eq!(world.tick().await.enqueued, 1);
     let machine = Arc::new(SettableClock::new(SystemClock.now()));
     let clock = Arc::new(SteadyClock::new(Arc::clone(&machine) as SharedClock));
-    Skew::look(&*clock, &world.store).await.unwrap().check().unwrap();
+    ClockOffset::look(&*clock, &world.store).await.unwrap().check().unwrap();
     machine.advance(TimeDelta::hours(1));
     (world, clock)
 }

@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use bday::store::{Basis, ClaimCursor, ClaimRequest, Options, Store, UserFilter, UserKey, UserRef};
+use bday::store::{Basis, ClaimCursor, ClaimRequest, Store, StoreOptions, UserFilter, UserKey, UserRef};
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -105,7 +105,7 @@ async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
     };
     let mut stores = Vec::new();
     for (most, kept, opened) in [(6, 4, 4), (3, 4, 3)] {
-        let options = Options {
+        let options = StoreOptions {
             max_connections: most,
             // Longer than `within` waits: nothing may wait for a connection that cannot be opened.
             acquire_timeout: Duration::from_mins(5),
@@ -124,7 +124,7 @@ async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_hang_leave_connections_to_the_stages() {
     let world = World::at("2026-05-02T00:00:00Z").await;
-    let options = Options {
+    let options = StoreOptions {
         max_connections: 8,
         acquire_timeout: Duration::from_secs(20),
         kept_connections: 0,
@@ -174,7 +174,7 @@ async fn connections_that_fell_silent_are_replaced() {
     let mut url: reqwest::Url = world.database.url().parse().unwrap();
     let relay = Relay::to(&url).await;
     url.set_port(Some(relay.address().port())).unwrap();
-    let options = Options {
+    let options = StoreOptions {
         max_connections: 2,
         acquire_timeout: Duration::from_secs(2),
         kept_connections: 0,
@@ -202,7 +202,7 @@ async fn connections_that_fell_silent_are_replaced() {
 
 /// With one connection.
 fn small_store(world: &World) -> Store {
-    let options = Options {
+    let options = StoreOptions {
         max_connections: 1,
         acquire_timeout: Duration::from_secs(10),
         kept_connections: 0,

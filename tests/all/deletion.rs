@@ -146,7 +146,7 @@ async fn what_is_being_delivered_at_the_deletion_is_blurred_when_it_has_ended() 
     assert_eq!(world.count(EventState::Delivered).await, 1);
     world.store.blur_events(world.clock.now()).await.unwrap();
     assert_forgotten(&world, user).await;
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM former_users WHERE blur_pending")
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM deleted_users WHERE blur_pending")
         .fetch_one(&world.database.pool().await)
         .await
         .unwrap();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bday::clock::heartbeat::Beat;
+use bday::clock::heartbeat::Heartbeat;
 use bday::clock::{Clock as _, SharedClock, Stopwatch, SystemClock};
-use bday::dev::postgres::{EmbeddedPostgres, Options};
+use bday::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 use bday::model::EventState::{Dead, Delivered, Queued};
 use bday::store::Store;
 use tokio::task::JoinSet;
@@ -83,7 +83,7 @@ async fn a_queue_that_is_away_for_two_ticks_strands_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_database_spends_no_receives() {
     let place = Place::new().await;
-    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     let bday = |arguments: &[&str]| {
         place
             .bday(arguments)
@@ -122,7 +122,7 @@ async fn an_outage_of_the_database_spends_no_receives() {
 async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_takes() {
     let mut world = World::with("2026-05-02T09:00:00Z", &[("worker.max_in_flight", "4")]).await;
     let second = Duration::from_secs(1);
-    let options = bday::store::Options {
+    let options = bday::store::StoreOptions {
         max_connections: 4,
         acquire_timeout: second,
         kept_connections: 0,
@@ -130,14 +130,14 @@ async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_tak
     };
     world.store = Store::new("postgres://bday@127.0.0.1:1/bday", &options).unwrap();
     let watch = Arc::new(Stopwatch::default());
-    let beat = Beat::new(Arc::clone(&watch) as SharedClock);
-    let (pool, soft) = (world.pool_with(beat.clone()), CancellationToken::new());
+    let heartbeat = Heartbeat::new(Arc::clone(&watch) as SharedClock);
+    let (pool, soft) = (world.pool_with(heartbeat.clone()), CancellationToken::new());
     let mut running = JoinSet::new();
     let until = soft.clone();
     running.spawn(async move { pool.run(until, CancellationToken::new()).await });
     for _ in 0..3 {
         watch.pass(Duration::from_mins(2));
-        eventually("it to go round", async || (beat.turned_age() < Duration::from_mins(1)).then_some(()))
+        eventually("it to go round", async || (heartbeat.alive_age() < Duration::from_mins(1)).then_some(()))
             .await;
     }
     soft.cancel();

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use bday::dev::postgres::{EmbeddedPostgres, Options};
+use bday::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 
 use crate::serve::Place;
 use crate::support::process::Bday;
@@ -21,7 +21,7 @@ async fn check(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_whose_database_is_away_is_not_ready_but_lives() {
     let place = Place::new().await;
-    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     let daemon = place.bday(&["serve"]).env("BDAY__DATABASE__URL", server.url()).start();
     let address = daemon.ready().await;
     for arguments in [&[][..], &["--live"]] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use bday::dev::inbox::{Answers, Error, Inbox, Options};
+use bday::dev::inbox::{Answers, Inbox, InboxError, InboxOptions};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -182,7 +182,7 @@ async fn a_sender_that_hangs_up_before_the_answer_counts_as_unanswered_and_may_t
 
 #[tokio::test]
 async fn only_the_last_arrivals_are_kept_and_all_are_counted() {
-    let inbox = RunningInbox::with(Options { keep: 3, ..Options::default() });
+    let inbox = RunningInbox::with(InboxOptions { keep: 3, ..InboxOptions::default() });
     for n in 1..=10 {
         inbox.post(&format!("e-{n}"), body(&format!("e-{n}"))).await;
     }
@@ -227,9 +227,9 @@ async fn early_arrivals_are_counted_apart() {
 async fn an_address_that_is_taken_is_named_with_what_to_do() {
     let inbox = RunningInbox::answering(Answers::default());
     let listen = inbox.base.trim_start_matches("http://").parse().unwrap();
-    let refused = Inbox::bind(Options { listen, ..Options::default() }, inbox.clock.clone());
+    let refused = Inbox::bind(InboxOptions { listen, ..InboxOptions::default() }, inbox.clock.clone());
     let error = refused.err().unwrap();
-    assert!(matches!(error, Error::Listen { .. }));
+    assert!(matches!(error, InboxError::Listen { .. }));
     assert!(
         error.to_string().starts_with(&format!("cannot listen on {listen}; give a free address")),
         "{error}"

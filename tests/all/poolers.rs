@@ -1,6 +1,6 @@
 //! PgBouncer in front of the database: session mode works, transaction mode is refused.
 
-use bday::store::{Options, Store, StoreError};
+use bday::store::{Store, StoreError, StoreOptions};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::serve::Place;
 use crate::support::pgbouncer::PgBouncer;
 
 fn store(url: &str) -> Store {
-    let options = Options {
+    let options = StoreOptions {
         max_connections: 4,
         acquire_timeout: Duration::from_secs(10),
         kept_connections: 0,

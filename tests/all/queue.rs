@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bday::clock::SystemClock;
 use bday::pipeline::queue::postgres::PostgresQueue;
-use bday::pipeline::queue::sqs::{Options, SqsQueue};
+use bday::pipeline::queue::sqs::{SqsOptions, SqsQueue};
 use bday::pipeline::queue::{DeadLetter, Message, Pack, Queue, QueueError, Receipt, Received, decode};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -26,8 +26,11 @@ struct Place {
 
 async fn sqs() -> Place {
     let sqs = Sqs::start().await;
-    let options =
-        Options { url: sqs.queue_url("greetings"), dead_letter_url: String::new(), visibility: VISIBILITY };
+    let options = SqsOptions {
+        url: sqs.queue_url("greetings"),
+        dead_letter_url: String::new(),
+        visibility: VISIBILITY,
+    };
     let queue = Arc::new(SqsQueue::new(sqs.client(), options));
     Place { queue, sqs: Some(sqs), database: None }
 }

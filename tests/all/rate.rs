@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bday::clock::heartbeat::Beat;
+use bday::clock::heartbeat::Heartbeat;
 use bday::clock::{Clock as _, SharedClock, Stopwatch, SystemClock};
 use bday::store::UserKey;
 use tokio::task::JoinSet;
@@ -34,7 +34,7 @@ async fn no_more_than_the_cap_is_sent_per_second() {
     assert_eq!(world.tick().await.enqueued, DUE as u64);
     let watch = Arc::new(Stopwatch::default());
     let clock = Arc::clone(&watch) as SharedClock;
-    let pool = world.pool_on(Arc::clone(&clock), Beat::new(clock));
+    let pool = world.pool_on(Arc::clone(&clock), Heartbeat::new(clock));
     let (soft, mut running) = (CancellationToken::new(), JoinSet::new());
     let until = soft.clone();
     running.spawn(async move { pool.run(until, CancellationToken::new()).await });

@@ -1,15 +1,15 @@
 //! Simulated years, small enough for every run; `bday simulate` is the long form.
 
 use bday::clock::SystemClock;
-use bday::dev::simulate::{Options, Report, run};
+use bday::dev::simulate::{SimulationOptions, SimulationReport, run};
 use bday::model::LateJoin;
 
 use crate::support::database::Database;
 
-async fn simulated(users: u32, from: &str, years: u32, seed: u64, late_join: LateJoin) -> Report {
+async fn simulated(users: u32, from: &str, years: u32, seed: u64, late_join: LateJoin) -> SimulationReport {
     let database = Database::empty().await;
     let from = from.parse().unwrap();
-    let options = Options { users, from, years, seed, late_join };
+    let options = SimulationOptions { users, from, years, seed, late_join };
     let report = run(&options, database.url(), &SystemClock, &|_| {}).await.unwrap();
     assert!(report.is_right(), "seed {seed}: {:#?}", report.violations);
     report
@@ -33,7 +33,7 @@ async fn on_samoas_lost_day_and_with_late_joins_skipped_too() {
 async fn a_database_with_something_in_it_is_refused() {
     let database = Database::new().await;
     let from = "2026-01-01".parse().unwrap();
-    let options = Options { users: 1, from, years: 1, seed: 1, late_join: LateJoin::Send };
+    let options = SimulationOptions { users: 1, from, years: 1, seed: 1, late_join: LateJoin::Send };
     let error = run(&options, database.url(), &SystemClock, &|_| {}).await.unwrap_err();
     assert!(error.to_string().contains("nothing in it"), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bday::clock::heartbeat::Beat;
+use bday::clock::heartbeat::Heartbeat;
 use bday::clock::{Clock as _, SettableClock, SharedClock};
 use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Queued, Skipped};
 use bday::pipeline::scheduler::Tick;
@@ -328,7 +328,7 @@ async fn a_worker_whose_clock_is_behind_the_schedulers_sends_all_the_same() {
     world.clock.advance(TimeDelta::zero());
     behind.advance(TimeDelta::seconds(-4));
     let clock = Arc::clone(&behind) as SharedClock;
-    let pool = world.pool_on(Arc::clone(&clock), Beat::new(clock));
+    let pool = world.pool_on(Arc::clone(&clock), Heartbeat::new(clock));
     pool.run_once().await.unwrap();
     assert_eq!(world.greetings(), 1);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bday::dev::postgres::{Binaries, EmbeddedError, EmbeddedPostgres, Options};
+use bday::dev::postgres::{Binaries, EmbeddedError, EmbeddedPostgres, PostgresOptions};
 use sqlx::{Connection, PgConnection};
 
 use crate::support::wait::{eventually, within};
@@ -28,7 +28,7 @@ async fn directory(url: &str) -> PathBuf {
 
 #[tokio::test]
 async fn a_throwaway_server_answers_and_leaves_nothing_behind() {
-    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     assert_eq!(one(&server.url()).await.unwrap(), 1);
     let dir = directory(&server.url()).await;
     assert!(dir.exists());
@@ -38,7 +38,7 @@ async fn a_throwaway_server_answers_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_wrong_password_is_refused() {
-    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     let url = format!("postgres://bday:guess@127.0.0.1:{}/postgres", server.port());
     let error = one(&url).await.unwrap_err();
     assert_eq!(error.as_database_error().unwrap().code().unwrap(), "28P01");
@@ -47,7 +47,7 @@ async fn a_wrong_password_is_refused() {
 #[tokio::test]
 async fn committed_rows_survive_a_restart_and_a_crash_on_the_same_port() {
     let settings = vec![("synchronous_commit".to_owned(), "on".to_owned())];
-    let options = Options { settings, ..Options::throwaway() };
+    let options = PostgresOptions { settings, ..PostgresOptions::throwaway() };
     let mut server = EmbeddedPostgres::start(options).await.unwrap();
     let url = server.url();
     let mut connection = PgConnection::connect(&url).await.unwrap();
@@ -70,7 +70,7 @@ async fn committed_rows_survive_a_restart_and_a_crash_on_the_same_port() {
 
 #[tokio::test]
 async fn a_frozen_server_answers_nothing_until_it_is_thawed() {
-    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     let mut connection = PgConnection::connect(&server.url()).await.unwrap();
     server.freeze().unwrap();
     {
@@ -86,10 +86,10 @@ async fn a_frozen_server_answers_nothing_until_it_is_thawed() {
 
 #[tokio::test]
 async fn a_directory_given_by_name_keeps_its_data_and_its_password() {
-    let home = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let home = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     // A folder inside another server's: it is writable for the server's user, and goes away by itself.
     let dir = directory(&home.url()).await.join("named");
-    let options = Options { dir: Some(dir.clone()), ..Options::throwaway() };
+    let options = PostgresOptions { dir: Some(dir.clone()), ..PostgresOptions::throwaway() };
 
     let server = EmbeddedPostgres::start(options.clone()).await.unwrap();
     let mut connection = PgConnection::connect(&server.url()).await.unwrap();
@@ -103,14 +103,16 @@ async fn a_directory_given_by_name_keeps_its_data_and_its_password() {
 #[tokio::test]
 async fn a_setting_that_is_wrong_shows_in_the_error() {
     let settings = vec![("shared_buffers".to_owned(), "lots".to_owned())];
-    let error = EmbeddedPostgres::start(Options { settings, ..Options::throwaway() }).await.unwrap_err();
+    let error = EmbeddedPostgres::start(PostgresOptions { settings, ..PostgresOptions::throwaway() })
+        .await
+        .unwrap_err();
     assert!(matches!(error, EmbeddedError::Start { .. }), "{error:?}");
     assert!(error.to_string().contains("shared_buffers"), "{error}");
 }
 
 #[tokio::test]
 async fn a_folder_without_binaries_is_named_in_the_error() {
-    let options = Options { bin_dir: Some("/nowhere".into()), ..Options::throwaway() };
+    let options = PostgresOptions { bin_dir: Some("/nowhere".into()), ..PostgresOptions::throwaway() };
     let error = EmbeddedPostgres::start(options).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -127,7 +129,7 @@ async fn a_server_that_is_too_old_is_refused_with_its_version() {
         std::fs::write(dir.join(name), says("14.9")).unwrap();
         std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let options = Options { bin_dir: Some(dir.clone()), ..Options::throwaway() };
+    let options = PostgresOptions { bin_dir: Some(dir.clone()), ..PostgresOptions::throwaway() };
     let error = EmbeddedPostgres::start(options).await.unwrap_err().to_string();
     assert!(error.contains("is PostgreSQL 14.9, and bday needs 15"), "{error}");
     for version in ["15.0", "18beta1"] {
@@ -211,7 +213,7 @@ async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_is_made() {
 #[ignore = "the other half of the tests above, which runs it as a process of its own"]
 async fn holds_a_frozen_server_until_it_is_killed() {
     let Ok(hold) = std::env::var(HOLD) else { return };
-    let server = EmbeddedPostgres::start(Options::throwaway()).await.unwrap();
+    let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     let dir = directory(&server.url()).await;
     let stops = hold == "stop";
     if stops {

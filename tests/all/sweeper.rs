@@ -2,7 +2,7 @@
 
 use bday::model::EventState::{Delivered, Pending, Queued};
 use bday::pipeline::queue::Queue;
-use bday::pipeline::queue::sqs::{Options, SqsQueue};
+use bday::pipeline::queue::sqs::{SqsOptions, SqsQueue};
 use bday::store::UserKey;
 use chrono::TimeDelta;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const NINE: &str = "2026-05-02T09:00:00Z";
 /// `n` users are due at nine, and their packs are on an SQS queue.
 async fn queued(n: usize) -> (World, Sqs) {
     let (mut world, sqs) = tokio::join!(World::at("2026-05-02T00:00:00Z"), Sqs::start());
-    let options = Options {
+    let options = SqsOptions {
         url: sqs.queue_url("greetings"),
         dead_letter_url: String::new(),
         visibility: Duration::from_secs(30),

@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use bday::model::EventState::Pending;
-use bday::pipeline::zone_data::{Outcome, recompute};
+use bday::pipeline::zone_data::{RecomputeOutcome, recompute};
 use bday::store::UserRef;
 use serde_json::json;
 
@@ -124,7 +124,7 @@ async fn new_zone_data_moves_the_others() {
         .unwrap();
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
     let outcome = recompute(&world.store, &world.config.schedule(), &*world.clock, "2026z", || {}).await;
-    let Outcome::Done(report) = outcome.unwrap() else { panic!("it was not done") };
+    let RecomputeOutcome::Done(report) = outcome.unwrap() else { panic!("it was not done") };
     assert_eq!((report.looked_at, report.moved), (2, 1));
     // Nobody knows where to: so it stays.
     let facts = world.store.facts(UserRef::Id(mars)).await;

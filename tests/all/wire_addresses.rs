@@ -8,10 +8,10 @@ use std::time::Duration;
 use bday::clock::SystemClock;
 use bday::model::EventState::Pending;
 use bday::model::{AttemptOutcome, Reason};
-use bday::pipeline::channel::guard::Guard;
+use bday::pipeline::channel::address_filter::AddressFilter;
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
-use bday::pipeline::channel::wire::{Options, Wire};
+use bday::pipeline::channel::wire::{Wire, WireOptions};
 use bday::pipeline::channel::{Channel as _, Greeting, Sent};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::TcpListener;
@@ -50,17 +50,17 @@ impl Resolve for Script {
     }
 }
 
-fn guard(public_only: bool, allow: &[&str], deny: &[&str]) -> Guard {
+fn guard(public_only: bool, allow: &[&str], deny: &[&str]) -> AddressFilter {
     let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    Guard { public_only, allow: ranges(allow), deny: ranges(deny) }
+    AddressFilter { public_only, allow: ranges(allow), deny: ranges(deny) }
 }
 
-fn options(guard: Guard) -> Options {
-    Options {
+fn options(guard: AddressFilter) -> WireOptions {
+    WireOptions {
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),
         guard,
-        ..Options::default()
+        ..WireOptions::default()
     }
 }
 

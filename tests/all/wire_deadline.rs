@@ -9,7 +9,7 @@ use bday::clock::{Clock as _, SystemClock};
 use bday::model::{AttemptOutcome, Reason};
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
-use bday::pipeline::channel::wire::{Options, Wire};
+use bday::pipeline::channel::wire::{Wire, WireOptions};
 use bday::pipeline::channel::{Channel as _, Greeting, Sent};
 use tokio::sync::{oneshot, watch};
 
@@ -18,7 +18,7 @@ use crate::support::receiver::{Behaviour, Receiver};
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 fn webhook(url: &str) -> Webhook {
-    let options = Options { timeout: TIMEOUT, connect_timeout: TIMEOUT, ..Options::default() };
+    let options = WireOptions { timeout: TIMEOUT, connect_timeout: TIMEOUT, ..WireOptions::default() };
     let (_, url) = watch::channel(url.parse().unwrap());
     Webhook::new(Wire::new(options).unwrap(), url, Signer::default(), Arc::new(SystemClock))
 }

@@ -1,7 +1,7 @@
 //! New zone data in a binary: what was computed with the old moves, once, whoever else starts at the same time.
 
 use bday::model::EventState::{Delivered, Pending};
-use bday::pipeline::zone_data::{Outcome, What, differences, recompute};
+use bday::pipeline::zone_data::{RecomputeOutcome, What, differences, recompute};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::support::world::{World, instant, person};
@@ -31,19 +31,19 @@ async fn due(world: &World) -> Vec<DateTime<Utc>> {
         .unwrap()
 }
 
-async fn recomputed(world: &World, version: &str) -> Outcome {
+async fn recomputed(world: &World, version: &str) -> RecomputeOutcome {
     recompute(&world.store, &world.config.schedule(), &*world.clock, version, || {}).await.unwrap()
 }
 
 #[tokio::test]
 async fn pending_events_move_to_where_the_new_data_puts_them_and_the_moves_are_told_by_zone() {
     let world = world(3).await;
-    let Outcome::Done(report) = recomputed(&world, "2026z").await else { panic!("it was not done") };
+    let RecomputeOutcome::Done(report) = recomputed(&world, "2026z").await else { panic!("it was not done") };
     assert_eq!((report.looked_at, report.moved), (4, 3));
     assert_eq!(report.by_zone, [("Europe/Berlin".to_owned(), 3)].into());
     assert_eq!(due(&world).await, [instant("2026-05-03T00:00:00Z"), instant("2026-05-03T07:00:00Z")]);
     assert_eq!(world.store.planning_basis().await.unwrap().unwrap().zone_data, "2026z");
-    assert_eq!(recomputed(&world, "2026z").await, Outcome::Current);
+    assert_eq!(recomputed(&world, "2026z").await, RecomputeOutcome::Current);
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn more_than_a_page_is_recomputed_and_what_was_sent_stays() {
         .execute(&world.database.pool().await)
         .await
         .unwrap();
-    let Outcome::Done(report) = recomputed(&world, "2026z").await else { panic!("it was not done") };
+    let RecomputeOutcome::Done(report) = recomputed(&world, "2026z").await else { panic!("it was not done") };
     assert_eq!((report.moved, world.count(Pending).await), (1200, 1200));
     let due = due(&world).await;
     assert_eq!(due.last(), Some(&instant("2026-05-04T09:00:00Z")));
@@ -87,9 +87,9 @@ async fn of_processes_that_start_at_once_one_does_it_and_the_others_see_that() {
     let outcomes =
         tokio::join!(recomputed(&world, "2026z"), recomputed(&world, "2026z"), recomputed(&world, "2026z"));
     let outcomes = [outcomes.0, outcomes.1, outcomes.2];
-    let done = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Done(_))).count();
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, RecomputeOutcome::Done(_))).count();
     assert_eq!(done, 1, "{outcomes:?}");
-    assert_eq!(recomputed(&world, "2026z").await, Outcome::Current);
+    assert_eq!(recomputed(&world, "2026z").await, RecomputeOutcome::Current);
     assert_eq!(due(&world).await.len(), 2);
 }
 
@@ -97,7 +97,7 @@ async fn of_processes_that_start_at_once_one_does_it_and_the_others_see_that() {
 async fn an_older_binary_that_comes_back_computes_again() {
     let world = world(1).await;
     for (version, moved) in [("2026z", 1), ("2026a", 0), ("2026z", 0)] {
-        let Outcome::Done(report) = recomputed(&world, version).await else {
+        let RecomputeOutcome::Done(report) = recomputed(&world, version).await else {
             panic!("{version} was not done")
         };
         assert_eq!(report.moved, moved, "{version}");
@@ -145,12 +145,12 @@ async fn start_with(world: &mut World, settings: &[(&str, &str)]) {
     let other = World::with(NOW, settings).await;
     world.config.kinds = other.config.kinds.clone();
     world.config.plan = other.config.plan.clone();
-    assert!(matches!(start(world).await, Outcome::Done(_)));
-    assert_eq!(start(world).await, Outcome::Current);
+    assert!(matches!(start(world).await, RecomputeOutcome::Done(_)));
+    assert_eq!(start(world).await, RecomputeOutcome::Current);
 }
 
 /// A scheduler starts.
-async fn start(world: &World) -> Outcome {
+async fn start(world: &World) -> RecomputeOutcome {
     let version = bday::pipeline::zone_data::version();
     recompute(&world.store, &world.config.schedule(), &*world.clock, &version, || {}).await.unwrap()
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bday::dev::postgres::{EmbeddedPostgres, Options};
+use bday::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 use bday::store::{self, Store};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
@@ -58,7 +58,7 @@ pub(crate) struct Place {
 pub(crate) async fn server() -> EmbeddedPostgres {
     let settings = [("synchronous_commit", "on"), ("shared_buffers", "32MB"), ("autovacuum", "off")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    EmbeddedPostgres::start(Options { settings, ..Options::throwaway() }).await.unwrap()
+    EmbeddedPostgres::start(PostgresOptions { settings, ..PostgresOptions::throwaway() }).await.unwrap()
 }
 
 impl Place {
@@ -67,7 +67,7 @@ impl Place {
         let (admin, url) = (server.url(), server.url_of(&name));
         statement(&admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
         statement(&admin, &format!("CREATE DATABASE {name}")).await;
-        let options = store::Options {
+        let options = store::StoreOptions {
             max_connections: 2,
             acquire_timeout: Duration::from_secs(5),
             kept_connections: 0,

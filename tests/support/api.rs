@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
 use bday::config::parts;
-use bday::http::{Api, Gate};
+use bday::http::{Api, Authorizer};
 use bday::operations::dead_letters::DeadLetters;
 use bday::people::explain::Terms;
 use bday::store::Store;
@@ -30,8 +30,8 @@ pub(crate) struct Server {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// No token is required.
-fn gate(store: &Store, clock: &Arc<SettableClock>) -> Gate {
-    Gate::new(store.clone(), Arc::clone(clock) as SharedClock, false)
+fn gate(store: &Store, clock: &Arc<SettableClock>) -> Authorizer {
+    Authorizer::new(store.clone(), Arc::clone(clock) as SharedClock, false)
 }
 
 /// What came back.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
-use bday::dev::postgres::{EmbeddedPostgres, Options};
+use bday::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 use bday::store::Store;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -86,7 +86,7 @@ impl Drop for Database {
 
 fn store(url: &str) -> Store {
     use std::time::Duration;
-    let options = bday::store::Options {
+    let options = bday::store::StoreOptions {
         max_connections: 8,
         acquire_timeout: Duration::from_secs(10),
         kept_connections: 0,
@@ -155,7 +155,8 @@ pub(crate) async fn keep_the_server() {
 
     let settings = [("max_connections", "300"), ("shared_buffers", "64MB"), ("autovacuum", "off")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let server = EmbeddedPostgres::start(Options { settings, ..Options::throwaway() }).await.unwrap();
+    let server =
+        EmbeddedPostgres::start(PostgresOptions { settings, ..PostgresOptions::throwaway() }).await.unwrap();
     run(&server.url(), &format!("CREATE DATABASE {TEMPLATE}")).await;
     let template = store(&server.url_of(TEMPLATE));
     template.migrate().await.unwrap();

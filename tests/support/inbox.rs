@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bday::clock::SettableClock;
-use bday::dev::inbox::{Answers, Arrival, Error, Inbox, Ledger, Options};
+use bday::dev::inbox::{Answers, Arrival, Inbox, InboxError, InboxOptions, Ledger};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -24,16 +24,16 @@ pub(crate) struct RunningInbox {
     pub(crate) arrivals: broadcast::Receiver<Arc<Arrival>>,
     pub(crate) http: reqwest::Client,
     stop: CancellationToken,
-    running: JoinSet<Result<(), Error>>,
+    running: JoinSet<Result<(), InboxError>>,
 }
 
 impl RunningInbox {
     /// Starts one that answers so.
     pub(crate) fn answering(answers: Answers) -> Self {
-        Self::with(Options { answers, ..Options::default() })
+        Self::with(InboxOptions { answers, ..InboxOptions::default() })
     }
 
-    pub(crate) fn with(options: Options) -> Self {
+    pub(crate) fn with(options: InboxOptions) -> Self {
         let clock = Arc::new(SettableClock::new(NOW.parse().unwrap()));
         let inbox = Inbox::bind(options, Arc::clone(&clock) as _).unwrap();
         let base = format!("http://{}", inbox.local_addr());

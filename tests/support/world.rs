@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bday::clock::heartbeat::Beat;
+use bday::clock::heartbeat::Heartbeat;
 use bday::clock::{Clock, SettableClock, SharedClock};
 use bday::config::parts;
 use bday::config::{self, Config};
@@ -76,21 +76,21 @@ impl World {
     }
 
     pub(crate) fn pool(&self) -> Pool {
-        self.pool_with(Beat::new(self.clock()))
+        self.pool_with(Heartbeat::new(self.clock()))
     }
 
-    /// The same, with a beat that the test can look at.
-    pub(crate) fn pool_with(&self, beat: Beat) -> Pool {
-        self.pool_on(self.clock(), beat)
+    /// The same, with a heartbeat that the test can look at.
+    pub(crate) fn pool_with(&self, heartbeat: Heartbeat) -> Pool {
+        self.pool_on(self.clock(), heartbeat)
     }
 
     /// The same, on a clock of its own.
-    pub(crate) fn pool_on(&self, clock: SharedClock, beat: Beat) -> Pool {
+    pub(crate) fn pool_on(&self, clock: SharedClock, heartbeat: Heartbeat) -> Pool {
         let (_, url) = watch::channel(self.receiver.url().parse().unwrap());
         let wire = parts::wire(&self.config).unwrap();
         let webhook = Webhook::new(wire, url, Signer::default(), Arc::clone(&clock));
         let queue = Arc::clone(&self.queue);
-        parts::pool(&self.config, self.store.clone(), queue, Arc::new(webhook), clock, beat).unwrap()
+        parts::pool(&self.config, self.store.clone(), queue, Arc::new(webhook), clock, heartbeat).unwrap()
     }
 
     fn clock(&self) -> SharedClock {

@@ -54,7 +54,7 @@ pub(super) async fn run(
 impl Context {
     async fn new(source: &ConfigSource, clock: SharedClock) -> anyhow::Result<Self> {
         let config = source.load()?;
-        config.needs_all(false)?;
+        config.require_all(false)?;
         let store = parts::store(&config).await?;
         store.check_schema().await?;
         let queue = parts::queue(&config, &store, &clock).await?;

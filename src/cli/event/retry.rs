@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::cli::output;
 use crate::model::EventState;
 use crate::operations::dead_letters::{DeadLetters, Retried};
-use crate::store::{Fate, Store};
+use crate::store::{RedriveOutcome, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,12 +34,12 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(args: Args, store: &Store, letters: &DeadLetters) -> anyhow::Result<ExitCode> {
     let Args { id, anyway, json } = args;
     let (text, code) = match letters.retry(id, anyway).await? {
-        Retried::Done(Fate::Redriven) => (format!("{id} is on its way again"), ExitCode::SUCCESS),
-        Retried::Done(Fate::Skipped(_)) => (
+        Retried::Done(RedriveOutcome::Redriven) => (format!("{id} is on its way again"), ExitCode::SUCCESS),
+        Retried::Done(RedriveOutcome::Skipped(_)) => (
             format!("{id} is skipped: its local day is over; --anyway sends it nevertheless"),
             ExitCode::FAILURE,
         ),
-        Retried::Done(Fate::Cancelled(_)) => {
+        Retried::Done(RedriveOutcome::Cancelled(_)) => {
             (format!("{id} is cancelled: its user is gone"), ExitCode::FAILURE)
         }
         Retried::NotDead(EventState::Skipped) => anyhow::bail!(

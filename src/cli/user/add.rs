@@ -8,7 +8,7 @@ use super::Context;
 use super::fields::{Fields, complain};
 use crate::cli::output;
 use crate::model::UserInput;
-use crate::store::{UserKey, Written};
+use crate::store::{SaveOutcome, UserKey};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,10 +42,10 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         context.store.write_users(&context.schedule, context.clock.now(), &[(key, user.clone())]).await?;
     for (id, outcome) in written {
         let outcome = match outcome {
-            Written::Created => "created",
-            Written::Updated => "updated",
+            SaveOutcome::Created => "created",
+            SaveOutcome::Updated => "updated",
             // The last two are for ids that come from elsewhere.
-            Written::Unchanged | Written::Clash | Written::Later => "unchanged",
+            SaveOutcome::Unchanged | SaveOutcome::Clash | SaveOutcome::Later => "unchanged",
         };
         if args.json {
             output::json(&serde_json::json!({ "id": id, "result": outcome }))?;

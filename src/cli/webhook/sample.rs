@@ -12,7 +12,7 @@ use crate::config::redact_url;
 use crate::model::Reason;
 use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::channel::wire::AGENT;
-use crate::pipeline::channel::{Greeting, SAMPLE_EVENT, Sent, Verdict};
+use crate::pipeline::channel::{Disposition, Greeting, SAMPLE_EVENT, Sent};
 
 const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);
 const SAMPLE_MESSAGE: &str = "This is a test message from bday, not a greeting";
@@ -129,8 +129,8 @@ impl Exchange {
     fn end(self, sent: Sent) -> Self {
         Self {
             status: sent.status,
-            accepted: sent.verdict == Verdict::Done,
-            again: matches!(sent.verdict, Verdict::Retry(_)),
+            accepted: sent.verdict == Disposition::Done,
+            again: matches!(sent.verdict, Disposition::Retry(_)),
             reason: sent.reason,
             error: sent.error,
             ..self

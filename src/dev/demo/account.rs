@@ -38,7 +38,7 @@ pub struct Account {
 
 /// How it went, as figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct DemoResult {
     /// Greetings that were to arrive.
     pub expected: usize,
     /// Guests of whom at least one greeting was accepted.
@@ -57,7 +57,7 @@ pub struct Verdict {
     pub caught_up_ms: Option<i64>,
 }
 
-impl Verdict {
+impl DemoResult {
     /// Whether everybody was greeted, once, for the right instant.
     #[must_use]
     pub fn holds(&self) -> bool {
@@ -126,7 +126,7 @@ impl Account {
 
     /// How it went so far.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> DemoResult {
         let accepted = self.guests.values().filter(|guest| guest.accepted > 0);
         let mut lateness = self.lateness_ms.clone();
         lateness.sort_unstable();
@@ -134,7 +134,7 @@ impl Account {
         let percentile =
             |percent: usize| lateness.get((lateness.len() * percent).div_ceil(100).saturating_sub(1));
         let accepted = accepted.count();
-        Verdict {
+        DemoResult {
             expected: self.guests.len(),
             accepted,
             repeated: self.guests.values().map(|guest| guest.accepted.saturating_sub(1)).sum(),

@@ -8,5 +8,5 @@ mod account;
 mod cast;
 mod names;
 
-pub use account::{Account, Guest, Verdict};
+pub use account::{Account, DemoResult, Guest};
 pub use cast::{Cast, MAX_PEOPLE, Person};

@@ -49,7 +49,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// What an inbox is told when it starts.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct InboxOptions {
     /// Where to listen. Port 0 takes any free one; [`Inbox::local_addr`] then says which.
     pub listen: SocketAddr,
     /// How many arrivals are kept for the page and for `/arrivals`; older ones are only counted. At least 1.
@@ -58,7 +58,7 @@ pub struct Options {
     pub answers: Answers,
 }
 
-impl Default for Options {
+impl Default for InboxOptions {
     /// A free port on loopback, 1,000 arrivals, and 200 at once for everybody.
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), keep: 1000, answers: Answers::default() }
@@ -67,7 +67,7 @@ impl Default for Options {
 
 /// Why an inbox could not start or had to end.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum InboxError {
     /// The address is taken, not this machine's, or not allowed.
     #[error(
         "cannot listen on {listen}; give a free address of this machine, such as 127.0.0.1:0 for any free port"
@@ -107,10 +107,10 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] when the address cannot be had.
-    pub fn bind(options: Options, clock: SharedClock) -> Result<Self, Error> {
+    /// [`InboxError::Listen`] when the address cannot be had.
+    pub fn bind(options: InboxOptions, clock: SharedClock) -> Result<Self, InboxError> {
         let listen = options.listen;
-        let refused = |source| Error::Listen { listen, source };
+        let refused = |source| InboxError::Listen { listen, source };
         let listener = crate::http::listen(listen).map_err(refused)?;
         let local_addr = listener.local_addr().map_err(refused)?;
         let ledger = Arc::new(Ledger::new(options.keep, clock.now()));
@@ -140,8 +140,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// [`Error::Serve`] when the listening socket fails.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+    /// [`InboxError::Serve`] when the listening socket fails.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), InboxError> {
         let shared = Shared {
             ledger: self.ledger,
             answers: Arc::new(self.answers),
@@ -161,7 +161,7 @@ impl Inbox {
             tokio::time::sleep(DRAIN).await;
         };
         tokio::select! {
-            served = async { serve.await } => served.map_err(Error::Serve),
+            served = async { serve.await } => served.map_err(InboxError::Serve),
             () = deadline => Ok(()),
         }
     }

@@ -45,7 +45,7 @@ const PORT_TRIES: u32 = 5;
 
 /// What to start.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct PostgresOptions {
     /// Where the server lives. `None`: a new directory under the system's temporary one, removed at the end.
     /// A directory given here is kept, and so are its data and its password: starting again on it resumes.
     pub dir: Option<PathBuf>,
@@ -58,7 +58,7 @@ pub struct Options {
     pub bin_dir: Option<PathBuf>,
 }
 
-impl Options {
+impl PostgresOptions {
     /// For data that nobody will miss: a temporary directory, and speed over durability.
     #[must_use]
     pub fn throwaway() -> Self {
@@ -162,7 +162,7 @@ impl EmbeddedPostgres {
     /// # Errors
     ///
     /// Where no binaries are found, the directory cannot be used, or the server does not come up; each says what to do.
-    pub async fn start(options: Options) -> Result<Self, EmbeddedError> {
+    pub async fn start(options: PostgresOptions) -> Result<Self, EmbeddedError> {
         // It starts each server that it finds, to ask for its version.
         let look = move || match options.bin_dir {
             Some(dir) => Binaries::within(&dir),

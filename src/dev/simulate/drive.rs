@@ -10,10 +10,10 @@ use uuid::Uuid;
 use super::cast::{Cast, SEND_AT, Settings, Turn, external_id};
 use super::ledger::{Ledger, Violation};
 use super::receiver::{Receiver, draw};
-use super::report::{self, Report, Year};
+use super::report::{self, SimulationReport, Year};
 use super::rules::{Rules, next_tick};
-use super::{Options, Progress, compare, configuration};
-use crate::clock::heartbeat::Beat;
+use super::{Progress, SimulationOptions, compare, configuration};
+use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SettableClock, SharedClock};
 use crate::config::Config;
 use crate::config::parts;
@@ -38,11 +38,11 @@ const REST: TimeDelta = TimeDelta::hours(6);
 /// When the database is not empty, refuses or is unavailable, or a stage cannot do its work. What goes wrong with greetings is
 /// no error, but in the report.
 pub async fn run(
-    options: &Options,
+    options: &SimulationOptions,
     database_url: &str,
     clock: &dyn Clock,
     progress: Progress<'_>,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<SimulationReport> {
     let began = clock.monotonic();
     let config = configuration(options, database_url)?;
     let store = parts::store(&config).await?;
@@ -59,7 +59,7 @@ pub async fn run(
     let mut years = std::mem::take(&mut drive.years);
     let violations = report::finish(&mut years, &drive.ledger());
     drive.store.close().await;
-    Ok(Report {
+    Ok(SimulationReport {
         seed: options.seed,
         years,
         ticks: drive.ticks,
@@ -93,7 +93,7 @@ struct Drive {
 }
 
 impl Drive {
-    fn new(options: &Options, config: &Config, store: Store) -> anyhow::Result<Self> {
+    fn new(options: &SimulationOptions, config: &Config, store: Store) -> anyhow::Result<Self> {
         let from = midnight(options.from);
         let last_year = options.from.year() + options.years as i32;
         let until = NaiveDate::from_ymd_opt(last_year, 1, 1).context("these years are too far ahead")?;
@@ -117,7 +117,7 @@ impl Drive {
         let pool = || {
             let queue = Arc::clone(&queue);
             let channel = Arc::clone(&receiver) as Arc<dyn Channel>;
-            parts::pool(config, store.clone(), queue, channel, shared(), Beat::new(shared()))
+            parts::pool(config, store.clone(), queue, channel, shared(), Heartbeat::new(shared()))
         };
         let cast = Cast::new(options.seed, from, until);
         let absences = absences(options.seed, from, until);

@@ -33,11 +33,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::config::{self, Config};
 use crate::model::LateJoin;
 pub use drive::run;
-pub use report::{Report, Year};
+pub use report::{SimulationReport, Year};
 
 /// What to simulate.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SimulationOptions {
     /// How many people.
     pub users: u32,
     /// The first day, UTC; its year is simulated as a whole, or what is left of it.
@@ -54,7 +54,7 @@ pub struct Options {
 pub type Progress<'a> = &'a (dyn Fn(DateTime<Utc>) + Send + Sync);
 
 /// The configuration of the simulated daemon: the defaults, a second kind, and texts that tell what is sent.
-fn configuration(options: &Options, database_url: &str) -> anyhow::Result<Config> {
+fn configuration(options: &SimulationOptions, database_url: &str) -> anyhow::Result<Config> {
     let late_join = match options.late_join {
         LateJoin::Send => "send",
         LateJoin::Skip => "skip",

@@ -9,7 +9,7 @@ use super::cast::KINDS;
 use super::ledger::{Fate, Ledger, Violation};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
-use crate::pipeline::channel::{Channel, Greeting, Sent, Verdict};
+use crate::pipeline::channel::{Channel, Disposition, Greeting, Sent};
 
 /// The template of every kind, so that the text tells what the system thinks it is sending.
 pub(super) const TEMPLATE: &str = "{{ full_name }}: {{ kind }} on {{ local_date }}, {% if years is none %}-{% else %}{{ years }}{% endif %}";
@@ -49,11 +49,11 @@ impl Channel for Receiver {
         let max_attempts = ledger.rules.max_attempts;
         let (fate, sent) = match self.mood(number, kind, year, attempt) {
             Mood::Well => (Fate::Sent, Sent::delivered(200)),
-            Mood::Gone => (Fate::Dead, failed(Verdict::GiveUp, Reason::Gone)),
+            Mood::Gone => (Fate::Dead, failed(Disposition::GiveUp, Reason::Gone)),
             Mood::Failing if attempt >= max_attempts => {
-                (Fate::Dead, failed(Verdict::Retry(None), Reason::Status))
+                (Fate::Dead, failed(Disposition::Retry(None), Reason::Status))
             }
-            Mood::Failing => (Fate::Trying(attempt), failed(Verdict::Retry(None), Reason::Status)),
+            Mood::Failing => (Fate::Trying(attempt), failed(Disposition::Retry(None), Reason::Status)),
         };
         ledger.settle(user, kind, year, fate);
         sent
@@ -82,7 +82,7 @@ impl Receiver {
     }
 }
 
-fn failed(verdict: Verdict, reason: Reason) -> Sent {
+fn failed(verdict: Disposition, reason: Reason) -> Sent {
     let mut sent =
         Sent::failed(AttemptOutcome::Failed, verdict, reason, "the simulated receiver fails".to_owned());
     sent.status = Some(if reason == Reason::Gone { 410 } else { 503 });

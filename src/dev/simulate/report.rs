@@ -59,7 +59,7 @@ pub struct Year {
 
 /// See [`super::run`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct SimulationReport {
     /// With this seed everything happens again.
     pub seed: u64,
     /// By local year.
@@ -72,7 +72,7 @@ pub struct Report {
     pub violations: Vec<String>,
 }
 
-impl Report {
+impl SimulationReport {
     /// Whether every greeting came once, at the right time.
     #[must_use]
     pub fn is_right(&self) -> bool {

@@ -48,7 +48,7 @@ pub(super) struct Peer(pub(super) SocketAddr);
 ///
 /// Who adds a route need not think of it: what changes anything but users is an operation, and for admins.
 #[must_use]
-pub fn needs(method: &Method, path: &str) -> Scope {
+pub fn required_scope(method: &Method, path: &str) -> Scope {
     let users = path == "/v1/users" || path.starts_with("/v1/users/");
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
@@ -57,7 +57,7 @@ pub fn needs(method: &Method, path: &str) -> Scope {
     }
 }
 
-/// Puts into the description what [`needs`] says.
+/// Puts into the description what [`required_scope`] says.
 pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -71,7 +71,7 @@ pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
     for (path, item) in &mut description.paths.paths {
         for (method, operation) in operations(item) {
-            let scope = needs(&method, path).as_str();
+            let scope = required_scope(&method, path).as_str();
             operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope])]);
         }
     }
@@ -99,7 +99,7 @@ enum Caller {
 
 /// Lets requests in, or not.
 #[derive(Debug, Clone)]
-pub struct Gate(Arc<Inner>);
+pub struct Authorizer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -108,7 +108,7 @@ struct Inner {
     audit: Audit,
 }
 
-impl Gate {
+impl Authorizer {
     /// `required`: requests without a token are refused.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, required: bool) -> Self {
@@ -224,10 +224,10 @@ fn commits_row(need: Scope, path: &str) -> bool {
 }
 
 /// Guards the routes of the API. A handler that writes gets its row of the audit log as an extension.
-pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+pub(super) async fn api(State(gate): State<Authorizer>, mut request: Request, next: Next) -> Response {
     let path =
         request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
-    let need = needs(request.method(), &path);
+    let need = required_scope(request.method(), &path);
     let admitted = gate.admit(request.headers(), need, Freshness::Recent).await;
     if need == Scope::Read {
         return match admitted {
@@ -256,7 +256,7 @@ pub(super) async fn api(State(gate): State<Gate>, mut request: Request, next: Ne
 }
 
 /// Guards the metrics. They must be there when the database is not, so the tokens known last hold.
-pub(super) async fn metrics(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+pub(super) async fn metrics(State(gate): State<Authorizer>, request: Request, next: Next) -> Response {
     match gate.admit(request.headers(), Scope::Read, Freshness::LastKnown).await {
         Ok(_) => next.run(request).await,
         Err(refusal) => refusal.problem.into_response(),
@@ -279,7 +279,7 @@ mod tests {
             (Method::POST, "/v1/usersx", Scope::Admin),
             (Method::POST, "", Scope::Admin),
         ] {
-            assert_eq!(needs(&method, path), scope, "{method} {path}");
+            assert_eq!(required_scope(&method, path), scope, "{method} {path}");
         }
     }
 

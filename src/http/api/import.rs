@@ -15,7 +15,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::Api;
 use super::problem::Problem;
 use super::request::{Parameters, content_type};
-use crate::people::import::{self, Format, ImportError, Report};
+use crate::people::import::{self, Format, ImportError, ImportReport};
 
 /// Imports at once. Each has a thread for as long as its client takes, and threads of that sort resolve the names of receivers
 /// as well.
@@ -34,7 +34,7 @@ const TYPES: &str = "text/csv or application/x-ndjson";
     post, path = "/v1/users/import", tag = "users", operation_id = "importUsers",
     request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),
     responses(
-        (status = 200, body = Report, description = "What became of the lines"),
+        (status = 200, body = ImportReport, description = "What became of the lines"),
         (status = 415, description = "Neither CSV nor NDJSON", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "As many imports are under way as one process takes (8), or the database is away: detail says which line was the first that did not go in", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The first line does not name the columns", body = Problem, content_type = "application/problem+json"),
@@ -46,7 +46,7 @@ pub(super) async fn import(
     given: Parameters,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Report>, Problem> {
+) -> Result<Json<ImportReport>, Problem> {
     given.finish()?;
     let format = match content_type(&headers).as_str() {
         "text/csv" => Format::Csv,

@@ -33,7 +33,7 @@ use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::{self, Gate};
+use super::access::{self, Authorizer};
 use crate::clock::SharedClock;
 use crate::model::Schedule;
 use crate::operations::dead_letters::DeadLetters;
@@ -104,7 +104,7 @@ impl Api {
     ///
     /// `patience` is the time from the end of a request's head to the beginning of its answer; for an import, that between
     /// two parts of its body.
-    pub fn router(mut self, gate: Gate, patience: Duration) -> Router {
+    pub fn router(mut self, gate: Authorizer, patience: Duration) -> Router {
         self.patience = patience;
         let (routes, mut description) = routes(patience).split_for_parts();
         access::describe(&mut description);

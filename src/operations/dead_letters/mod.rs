@@ -22,7 +22,7 @@ use crate::config::parts::scheduler_for_command;
 use crate::model::EventState;
 use crate::pipeline::queue::{Queue, QueueError};
 use crate::pipeline::scheduler::Scheduler;
-use crate::store::{Cancelled, DeadFilter, Fate, Store, StoreError};
+use crate::store::{Cancelled, DeadFilter, RedriveOutcome, Store, StoreError};
 
 pub use purge::{Purge, PurgeReport};
 pub use redrive::{Redrive, RedriveReport};
@@ -48,7 +48,7 @@ type Result<T, E = DeadLetterError> = std::result::Result<T, E>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retried {
     /// It was dead; this has become of it.
-    Done(Fate),
+    Done(RedriveOutcome),
     /// It is in this state, which is not dead.
     NotDead(EventState),
     /// Nobody knows it.

@@ -13,7 +13,7 @@ use super::{DeadLetters, Result, Seen, Standing};
 use crate::calendar::Zone;
 use crate::model::Reason;
 use crate::store::chain;
-use crate::store::{Candidate, DeadFilter, Fate};
+use crate::store::{Candidate, DeadFilter, RedriveOutcome};
 
 /// Events per transaction.
 const BATCH: u32 = 500;
@@ -63,12 +63,14 @@ pub struct RedriveReport {
 }
 
 impl RedriveReport {
-    fn count(&mut self, fates: &[(Uuid, Fate)]) -> u64 {
-        let of = |wanted: fn(&Fate) -> bool| fates.iter().filter(|(_, fate)| wanted(fate)).count() as u64;
-        let redriven = of(|fate| matches!(fate, Fate::Redriven));
+    fn count(&mut self, fates: &[(Uuid, RedriveOutcome)]) -> u64 {
+        let of = |wanted: fn(&RedriveOutcome) -> bool| {
+            fates.iter().filter(|(_, fate)| wanted(fate)).count() as u64
+        };
+        let redriven = of(|fate| matches!(fate, RedriveOutcome::Redriven));
         self.redriven += redriven;
-        self.skipped += of(|fate| matches!(fate, Fate::Skipped(_)));
-        self.cancelled += of(|fate| matches!(fate, Fate::Cancelled(_)));
+        self.skipped += of(|fate| matches!(fate, RedriveOutcome::Skipped(_)));
+        self.cancelled += of(|fate| matches!(fate, RedriveOutcome::Cancelled(_)));
         redriven
     }
 
@@ -79,11 +81,11 @@ impl RedriveReport {
     }
 
     /// What became of the one event that was asked for.
-    pub(super) fn fate(&self) -> Option<Fate> {
+    pub(super) fn fate(&self) -> Option<RedriveOutcome> {
         match (self.redriven, self.skipped, self.cancelled) {
-            (1.., _, _) => Some(Fate::Redriven),
-            (_, 1.., _) => Some(Fate::Skipped(Reason::DayOver)),
-            (_, _, 1..) => Some(Fate::Cancelled(Reason::UserDeleted)),
+            (1.., _, _) => Some(RedriveOutcome::Redriven),
+            (_, 1.., _) => Some(RedriveOutcome::Skipped(Reason::DayOver)),
+            (_, _, 1..) => Some(RedriveOutcome::Cancelled(Reason::UserDeleted)),
             _ => None,
         }
     }
@@ -211,27 +213,27 @@ impl DeadLetters {
 
 /// What becomes of a dead event at `now`. Whoever is gone cannot be greeted; a greeting after its day is worse than none,
 /// unless somebody wants it `anyway`.
-fn fate(candidate: &Candidate, now: DateTime<Utc>, anyway: bool) -> Fate {
+fn fate(candidate: &Candidate, now: DateTime<Utc>, anyway: bool) -> RedriveOutcome {
     let Some(zone) = candidate.time_zone.as_deref() else {
-        return Fate::Cancelled(Reason::UserDeleted);
+        return RedriveOutcome::Cancelled(Reason::UserDeleted);
     };
     // A zone that this binary does not know was written by a later one.
     let zone = Zone::parse(zone).unwrap_or(Zone::UTC);
     if !anyway && now >= zone.local_day_ends_at(candidate.local_date) {
-        return Fate::Skipped(Reason::DayOver);
+        return RedriveOutcome::Skipped(Reason::DayOver);
     }
-    Fate::Redriven
+    RedriveOutcome::Redriven
 }
 
-fn note(fates: &[(Uuid, Fate)], redriven: u64) {
+fn note(fates: &[(Uuid, RedriveOutcome)], redriven: u64) {
     counter!("bday_events_redriven_total").increment(redriven);
     for (_, fate) in fates {
         match fate {
-            Fate::Redriven => {}
-            Fate::Skipped(reason) => {
+            RedriveOutcome::Redriven => {}
+            RedriveOutcome::Skipped(reason) => {
                 counter!("bday_events_skipped_total", "reason" => reason.as_str()).increment(1);
             }
-            Fate::Cancelled(reason) => {
+            RedriveOutcome::Cancelled(reason) => {
                 counter!("bday_events_cancelled_total", "reason" => reason.as_str()).increment(1);
             }
         }
@@ -254,12 +256,12 @@ mod tests {
             let now = DateTime::parse_from_rfc3339(now).expect("an instant").to_utc();
             super::fate(&candidate(zone), now, anyway)
         };
-        let over = Fate::Skipped(Reason::DayOver);
-        assert_eq!(fate(Some("America/Phoenix"), "2026-03-16T06:59:59Z", false), Fate::Redriven);
+        let over = RedriveOutcome::Skipped(Reason::DayOver);
+        assert_eq!(fate(Some("America/Phoenix"), "2026-03-16T06:59:59Z", false), RedriveOutcome::Redriven);
         assert_eq!(fate(Some("America/Phoenix"), "2026-03-16T07:00:00Z", false), over);
         assert_eq!(fate(Some("Pacific/Auckland"), "2026-03-15T11:00:00Z", false), over);
-        assert_eq!(fate(Some("Pacific/Auckland"), "2026-04-15T11:00:00Z", true), Fate::Redriven);
-        let gone = Fate::Cancelled(Reason::UserDeleted);
+        assert_eq!(fate(Some("Pacific/Auckland"), "2026-04-15T11:00:00Z", true), RedriveOutcome::Redriven);
+        let gone = RedriveOutcome::Cancelled(Reason::UserDeleted);
         assert_eq!(fate(None, "2026-03-15T09:00:00Z", true), gone);
     }
 }

@@ -6,7 +6,7 @@ use super::Finding;
 use crate::calendar::Zone;
 use crate::clock::{Clock, MAX_SKEW};
 use crate::config::Config;
-use crate::pipeline::clock_offset::Skew;
+use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::zone_data;
 use crate::store::chain;
 use crate::store::{OLDEST_SERVER, Result, Store, StoreError};
@@ -120,7 +120,7 @@ async fn privileges(config: &Config, store: &Store) -> Result<Finding> {
 }
 
 async fn skew(store: &Store, clock: &dyn Clock) -> Result<Finding> {
-    let skew = Skew::look(clock, store).await?.by();
+    let skew = ClockOffset::look(clock, store).await?.by();
     let found = format!("this machine and the database differ by {:.3} s", skew.as_seconds_f64().abs());
     Ok(if skew.abs() <= MAX_SKEW / 5 {
         Finding::ok("clock", found)

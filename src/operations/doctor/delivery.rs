@@ -163,7 +163,7 @@ fn listener(config: &Config, tokens: Option<usize>) -> Finding {
             "set http.auth = \"required\" and create a token: `bday token create NAME --scope admin`",
         );
     }
-    if !config.http.needs_token() {
+    if !config.http.require_token() {
         return Finding::ok(CHECK, format!("{listen}: http.auth is off, for this machine"));
     }
     match tokens {

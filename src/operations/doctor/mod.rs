@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::clock::SharedClock;
-use crate::config::login::Access;
+use crate::config::login::DatabaseLogin;
 use crate::config::parts;
 use crate::config::source::Sources;
 use crate::config::{Config, ConfigError};
@@ -70,9 +70,9 @@ pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
     let mut findings = Vec::new();
     let sources = Sources::new(Arc::clone(clock));
     let store = parts::store_without_login(config, 0);
-    let access = Access::new(config, &sources);
+    let access = DatabaseLogin::new(config, &sources);
     let login = async {
-        config.needs_database()?;
+        config.require_database()?;
         access.renew(&store).await
     };
     let mut tokens = None;

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::clock::SharedClock;
 use crate::model::{FieldError, NewUser, Schedule};
 use crate::store::chain;
-use crate::store::{InstallationKey, Store, StoreError, UserKey, Written};
+use crate::store::{InstallationKey, SaveOutcome, Store, StoreError, UserKey};
 
 pub use csv::{HeaderError, Parser};
 pub use lines::{Line, Lines};
@@ -92,7 +92,7 @@ pub struct BadLine {
 
 /// What became of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Report {
+pub struct ImportReport {
     /// People that were not there before.
     pub created: u64,
     /// People of whom something changed.
@@ -132,7 +132,7 @@ pub enum ImportError {
         /// How often that batch was tried.
         tries: u32,
         /// What was imported before.
-        done: Box<Report>,
+        done: Box<ImportReport>,
         /// Why.
         #[source]
         source: StoreError,
@@ -154,7 +154,7 @@ pub async fn run(
     format: Format,
     input: impl BufRead + Send + 'static,
     progress: impl Fn(u64) + Send + 'static,
-) -> Result<Report, ImportError> {
+) -> Result<ImportReport, ImportError> {
     let key = store.installation_key().await.map_err(|source| ImportError::Store {
         line: 1,
         tries: 1,
@@ -170,7 +170,7 @@ pub async fn run(
         schedule,
         clock,
         written_at: HashSet::new(),
-        report: Report::default(),
+        report: ImportReport::default(),
         repeats: HashMap::new(),
     };
     let mut batch = Vec::with_capacity(BATCH);
@@ -289,7 +289,7 @@ struct Importer<'a> {
     clock: &'a SharedClock,
     /// When this run has written, once a batch: whoever was created at one of these moments was created by it.
     written_at: HashSet<DateTime<Utc>>,
-    report: Report,
+    report: ImportReport,
     /// How many equal lines there were so far in this run, for lines that came more than once.
     repeats: HashMap<Uuid, u32>,
 }
@@ -307,7 +307,7 @@ impl Importer<'_> {
         self.write_all(batch).await.map_err(|(tries, source)| ImportError::Store {
             line,
             tries,
-            done: Box::new(Report { errors: Vec::new(), ..self.report }),
+            done: Box::new(ImportReport { errors: Vec::new(), ..self.report }),
             source,
         })
     }
@@ -322,24 +322,24 @@ impl Importer<'_> {
             let (mut later_lines, mut later) = (Vec::new(), Vec::new());
             for ((line, (key, user)), (id, outcome)) in lines.into_iter().zip(rest).zip(written) {
                 let again = match outcome {
-                    Written::Created => {
+                    SaveOutcome::Created => {
                         self.report.created += 1;
                         None
                     }
-                    Written::Updated => {
+                    SaveOutcome::Updated => {
                         self.report.updated += 1;
                         None
                     }
-                    Written::Unchanged if repeats.contains(&id) && matches!(key, UserKey::Id(_)) => {
+                    SaveOutcome::Unchanged if repeats.contains(&id) && matches!(key, UserKey::Id(_)) => {
                         *self.repeats.entry(line_id(self.key, &user, 0)).or_default() += 1;
                         Some(self.key(None, &user))
                     }
-                    Written::Unchanged => {
+                    SaveOutcome::Unchanged => {
                         self.report.unchanged += 1;
                         None
                     }
-                    Written::Later => Some(key),
-                    Written::Clash => {
+                    SaveOutcome::Later => Some(key),
+                    SaveOutcome::Clash => {
                         let reason = CLASH.to_owned();
                         self.bad(BadLine { line, reason });
                         None
@@ -359,10 +359,10 @@ impl Importer<'_> {
     async fn repeats_in(
         &self,
         people: &[Keyed],
-        written: &[(Uuid, Written)],
+        written: &[(Uuid, SaveOutcome)],
     ) -> Result<HashSet<Uuid>, StoreError> {
         let unsure = people.iter().zip(written).filter(|((key, _), (_, outcome))| {
-            *outcome == Written::Unchanged && matches!(key, UserKey::Id(_))
+            *outcome == SaveOutcome::Unchanged && matches!(key, UserKey::Id(_))
         });
         let unsure: Vec<Uuid> = unsure.map(|(_, (id, _))| *id).collect();
         if unsure.is_empty() {
@@ -374,7 +374,7 @@ impl Importer<'_> {
     }
 
     /// On an error, how often the batch was tried.
-    async fn write_part(&mut self, part: &[Keyed]) -> Result<Vec<(Uuid, Written)>, (u32, StoreError)> {
+    async fn write_part(&mut self, part: &[Keyed]) -> Result<Vec<(Uuid, SaveOutcome)>, (u32, StoreError)> {
         let (mut tries, mut pause) = (1, FIRST_PAUSE);
         loop {
             let now = self.clock.now();

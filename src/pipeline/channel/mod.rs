@@ -3,8 +3,8 @@
 //! A channel sends once and keeps no state: the worker's record stage decides about retries. Today there is one channel, [`webhook`];
 //! mail, SMS or Slack would be further ones behind [`Channel`].
 
+pub mod address_filter;
 mod excerpt;
-pub mod guard;
 mod message;
 pub mod signature;
 pub mod webhook;
@@ -43,7 +43,7 @@ pub struct Sent {
     /// How it ended.
     pub outcome: AttemptOutcome,
     /// What follows.
-    pub verdict: Verdict,
+    pub verdict: Disposition,
     /// The status of an HTTP answer.
     pub status: Option<u16>,
     /// Why it failed.
@@ -56,7 +56,7 @@ pub struct Sent {
 
 /// What an answer asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Disposition {
     /// Nothing more.
     Done,
     /// Another attempt, after at least this time if the receiver named one.
@@ -71,7 +71,7 @@ impl Sent {
     pub fn delivered(status: u16) -> Self {
         Self {
             outcome: AttemptOutcome::Delivered,
-            verdict: Verdict::Done,
+            verdict: Disposition::Done,
             status: Some(status),
             reason: None,
             error: None,
@@ -79,7 +79,12 @@ impl Sent {
         }
     }
 
-    pub(crate) fn failed(outcome: AttemptOutcome, verdict: Verdict, reason: Reason, error: String) -> Self {
+    pub(crate) fn failed(
+        outcome: AttemptOutcome,
+        verdict: Disposition,
+        reason: Reason,
+        error: String,
+    ) -> Self {
         Self { outcome, verdict, status: None, reason: Some(reason), error: Some(error), response: None }
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::excerpt::MOST_BYTES;
 use super::signature::Signer;
 use super::wire::{Wire, WireError, drain};
-use super::{Channel, Greeting, Sent, Verdict, excerpt};
+use super::{Channel, Disposition, Greeting, Sent, excerpt};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
 
@@ -58,7 +58,7 @@ impl Webhook {
         };
         let body = serde_json::to_vec(&body).map_err(|error| {
             let text = format!("the body cannot be written: {error}");
-            Sent::failed(Failed, Verdict::GiveUp, Reason::Template, text)
+            Sent::failed(Failed, Disposition::GiveUp, Reason::Template, text)
         })?;
         let url = self.url.borrow().clone();
         self.wire
@@ -91,10 +91,10 @@ impl Webhook {
             // The configuration or the DNS may be corrected, so this is retried.
             WireError::Refused(refused) => {
                 let text = refused.to_string();
-                return Sent::failed(Failed, Verdict::Retry(None), Reason::AddressRefused, text);
+                return Sent::failed(Failed, Disposition::Retry(None), Reason::AddressRefused, text);
             }
             WireError::Timeout(_) => {
-                return Sent::failed(Unknown, Verdict::Retry(None), Reason::Timeout, error.to_string());
+                return Sent::failed(Unknown, Disposition::Retry(None), Reason::Timeout, error.to_string());
             }
             WireError::Http(error) => error,
         };
@@ -105,7 +105,7 @@ impl Webhook {
         } else {
             (Unknown, Reason::Broken, format!("the connection broke: {}", root_cause(error)))
         };
-        Sent::failed(outcome, Verdict::Retry(None), reason, text)
+        Sent::failed(outcome, Disposition::Retry(None), reason, text)
     }
 
     pub(crate) fn judge_answer(&self, response: &Response) -> Sent {
@@ -114,10 +114,10 @@ impl Webhook {
             return Sent::delivered(status.as_u16());
         }
         let (verdict, reason) = if status == StatusCode::GONE {
-            (Verdict::GiveUp, Reason::Gone)
+            (Disposition::GiveUp, Reason::Gone)
         } else {
             let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            (Verdict::Retry(after.and_then(|text| retry_after(text, self.clock.now()))), Reason::Status)
+            (Disposition::Retry(after.and_then(|text| retry_after(text, self.clock.now()))), Reason::Status)
         };
         let text = format!("the receiver answered {status}");
         Sent { status: Some(status.as_u16()), ..Sent::failed(AttemptOutcome::Failed, verdict, reason, text) }
@@ -135,7 +135,7 @@ impl Channel for Webhook {
             Ok(response) => {
                 let mut sent = self.judge_answer(&response);
                 // The status decides. The body is read to free the connection, and for the record.
-                let keep = if sent.verdict == Verdict::Done { 0 } else { MOST_BYTES };
+                let keep = if sent.verdict == Disposition::Done { 0 } else { MOST_BYTES };
                 let kept = drain(response, keep).await;
                 sent.response = (!kept.is_empty()).then(|| excerpt(&kept));
                 sent

@@ -1,6 +1,6 @@
 //! The HTTP client for one receiver: TLS, names, and which addresses may be connected to.
 //!
-//! Guaranteed: certificates are checked; redirects are not followed; no proxy is used; and the address that the [`Guard`] checked is
+//! Guaranteed: certificates are checked; redirects are not followed; no proxy is used; and the address that the [`AddressFilter`] checked is
 //! the one that is connected to. Names are resolved here, once for each connection, so a second answer of the DNS has no effect.
 
 use std::error::Error as _;
@@ -13,7 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Client, Request, Response, Url, redirect, retry};
 use tokio::time::timeout;
 
-use super::guard::{Guard, Refused};
+use super::address_filter::{AddressFilter, Refused};
 
 pub(crate) const AGENT: &str = concat!("bday/", env!("CARGO_PKG_VERSION"));
 
@@ -26,7 +26,7 @@ const READ_ARRIVED: Duration = Duration::from_millis(100);
 
 /// The client's settings.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct WireOptions {
     /// From the start of a request to the head of its answer.
     pub timeout: Duration,
     /// For the connection alone, TLS included.
@@ -34,7 +34,7 @@ pub struct Options {
     /// Trusted in addition to the machine's authorities.
     pub roots: Vec<Certificate>,
     /// Which addresses may be connected to.
-    pub guard: Guard,
+    pub guard: AddressFilter,
 }
 
 /// Why no answer came.
@@ -55,18 +55,18 @@ pub enum WireError {
 #[derive(Debug, Clone)]
 pub struct Wire {
     client: Client,
-    guard: Arc<Guard>,
+    guard: Arc<AddressFilter>,
     timeout: Duration,
 }
 
 impl Wire {
     /// Uses the system's resolver.
-    pub fn new(options: Options) -> Result<Self, reqwest::Error> {
+    pub fn new(options: WireOptions) -> Result<Self, reqwest::Error> {
         Self::with_names(options, Arc::new(SystemNames))
     }
 
     /// Resolves names by `names`.
-    pub fn with_names(options: Options, names: Arc<dyn Resolve>) -> Result<Self, reqwest::Error> {
+    pub fn with_names(options: WireOptions, names: Arc<dyn Resolve>) -> Result<Self, reqwest::Error> {
         let guard = Arc::new(options.guard);
         let client = Client::builder()
             .user_agent(AGENT)
@@ -147,7 +147,7 @@ impl Resolve for SystemNames {
 
 struct GuardedNames {
     names: Arc<dyn Resolve>,
-    guard: Arc<Guard>,
+    guard: Arc<AddressFilter>,
 }
 
 impl Resolve for GuardedNames {

@@ -34,7 +34,7 @@ type Attributes = HashMap<QueueAttributeName, String>;
 
 /// Which queue, and how it is read.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SqsOptions {
     /// The queue's URL.
     pub url: String,
     /// The dead-letter queue's; empty: the queue's with `-dlq`.
@@ -49,12 +49,12 @@ pub struct SqsQueue {
     client: Client,
     /// Without deadlines, which depend on the poll: an override in each call would build the client anew.
     polling: Client,
-    options: Options,
+    options: SqsOptions,
 }
 
 impl SqsQueue {
     /// Takes region, endpoint and credentials from the standard AWS environment.
-    pub async fn connect(options: Options) -> Self {
+    pub async fn connect(options: SqsOptions) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_timeout(CALL_TIMEOUT)
@@ -70,7 +70,7 @@ impl SqsQueue {
 
     /// Uses an existing client.
     #[must_use]
-    pub fn new(client: Client, mut options: Options) -> Self {
+    pub fn new(client: Client, mut options: SqsOptions) -> Self {
         if options.dead_letter_url.is_empty() {
             options.dead_letter_url = format!("{}-dlq", options.url);
         }

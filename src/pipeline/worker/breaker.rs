@@ -27,14 +27,14 @@ use crate::clock::SharedClock;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// This many failures in a row on the ramp open the breaker again, or `Options::failures` if that is less.
+/// This many failures in a row on the ramp open the breaker again, or `BreakerOptions::failures` if that is less.
 const RELAPSE: u32 = 5;
 /// Between two events while the receiver is suspected to be down.
 const SUSPECT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The breaker opens after this many failures in a row (0: never), with no success for this long.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct BreakerOptions {
     pub(crate) failures: u32,
     pub(crate) after: Duration,
 }
@@ -82,7 +82,7 @@ impl State {
 pub(super) struct Breaker {
     state: Mutex<State>,
     changed: Notify,
-    options: Options,
+    options: BreakerOptions,
     places: usize,
     clock: SharedClock,
 }
@@ -110,7 +110,7 @@ impl Drop for Ticket {
 }
 
 impl Breaker {
-    pub(super) fn new(options: Options, places: usize, clock: SharedClock) -> Self {
+    pub(super) fn new(options: BreakerOptions, places: usize, clock: SharedClock) -> Self {
         let state = Mutex::new(State::Closed { failures: 0, since: None });
         Self { state, changed: Notify::new(), options, places, clock }
     }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::Shared;
 use crate::clock::{Clock, MAX_SKEW};
-use crate::pipeline::clock_offset::Skew;
+use crate::pipeline::clock_offset::ClockOffset;
 use crate::store::chain;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -97,20 +97,20 @@ async fn check(shared: &Shared, paused_since: &mut Option<DateTime<Utc>>) {
         Ok(Ok(answer)) => answer,
         failed => {
             // Waiting for the database is not being stuck.
-            shared.beat.turn();
+            shared.heartbeat.alive();
             if let Ok(Err(error)) = failed {
                 tracing::debug!(error = chain(&error), "gate check failed");
             }
             return gate.set(State::NoDatabase);
         }
     };
-    let skew = Skew::as_of(ours, database, asked, &*shared.clock);
+    let skew = ClockOffset::as_of(ours, database, asked, &*shared.clock);
     metrics::gauge!("bday_paused").set(u8::from(since.is_some()));
     if let Some(began) = std::mem::replace(paused_since, since).filter(|_| since.is_none()) {
         gate.note_pause(began, shared.clock.now());
     }
     if let Err(error) = skew.check() {
-        shared.beat.turn();
+        shared.heartbeat.alive();
         if *gate.state.borrow() != State::WrongClock {
             tracing::error!(%error, "leasing stopped");
         }

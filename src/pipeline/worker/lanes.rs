@@ -15,7 +15,7 @@ use super::breaker::Ticket;
 use super::buffer::{OpenPack, Settled};
 use super::{Finished, Polling, Shared, leases};
 use crate::model::{AttemptOutcome, EventState, Lease, Reason};
-use crate::pipeline::channel::{Greeting, Sent, Verdict};
+use crate::pipeline::channel::{Disposition, Greeting, Sent};
 use crate::store::chain;
 use crate::store::{LeaseRequest, NotLeased, Result};
 
@@ -194,7 +194,7 @@ impl Lanes {
                 Ok(None) => drop(self.soft.run_until_cancelled(self.shared.gate.opened()).await),
                 Err(error) => {
                     // All places may wait for this, and then no poll makes progress.
-                    self.shared.beat.turn();
+                    self.shared.heartbeat.alive();
                     tracing::warn!(error = chain(&error), events = ids.len(), "lease failed");
                     self.soft.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
                 }
@@ -294,14 +294,14 @@ impl Lanes {
                 let sent = self.hard.run_until_cancelled(shared.channel.send(&greeting)).await;
                 sent.unwrap_or_else(broken_off)
             }
-            Err(text) => Sent::failed(AttemptOutcome::Failed, Verdict::GiveUp, Reason::Template, text),
+            Err(text) => Sent::failed(AttemptOutcome::Failed, Disposition::GiveUp, Reason::Template, text),
         };
         gauge!("bday_in_flight").decrement(1);
         let Admission { place, ticket } = admission;
         match sent.reason {
             // These say nothing about the receiver.
             Some(Reason::Shutdown | Reason::Template) => drop(ticket),
-            _ => ticket.note(sent.verdict == Verdict::Done),
+            _ => ticket.note(sent.verdict == Disposition::Done),
         }
         let outcome = Finished { lease, lease_id, sent, started_at, finished_at: shared.clock.now() };
         // Where recording is behind, this waits and holds its place, so that polling stops too.
@@ -313,6 +313,6 @@ impl Lanes {
 
 fn broken_off() -> Sent {
     let text = "the process was stopped before an answer came".to_owned();
-    let again = Verdict::Retry(Some(Duration::ZERO));
+    let again = Disposition::Retry(Some(Duration::ZERO));
     Sent::failed(AttemptOutcome::Unknown, again, Reason::Shutdown, text)
 }

@@ -38,12 +38,12 @@ use uuid::Uuid;
 use super::channel::{Channel, Messages, Sent};
 use super::queue::Queue;
 use crate::clock::SharedClock;
-use crate::clock::heartbeat::Beat;
+use crate::clock::heartbeat::Heartbeat;
 use crate::model::Lease;
 use crate::store::Store;
 use batch::{Batches, STATEMENT_BATCH};
 use breaker::Breaker;
-pub(crate) use breaker::Options as BreakerOptions;
+pub(crate) use breaker::BreakerOptions;
 use buffer::Buffer;
 use gate::Gate;
 use lanes::{Incoming, Lanes};
@@ -58,7 +58,7 @@ const MAX_POLLS: usize = 16;
 const PATIENCE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone)]
-pub(crate) struct Options {
+pub(crate) struct WorkerOptions {
     pub(crate) max_in_flight: usize,
     pub(crate) wait: Duration,
     /// How long a message stays hidden, and a lease lasts.
@@ -81,7 +81,7 @@ struct Shared {
     kinds: Vec<String>,
     kinds_with_years: Vec<String>,
     clock: SharedClock,
-    options: Options,
+    options: WorkerOptions,
     /// Identifies this process in leases: new with each start.
     holder: Uuid,
     buffer: Buffer,
@@ -90,7 +90,7 @@ struct Shared {
     rate: Rate,
     gate: Gate,
     report: Report,
-    beat: Beat,
+    heartbeat: Heartbeat,
 }
 
 #[derive(Debug)]
@@ -119,8 +119,8 @@ impl Pool {
         channel: Arc<dyn Channel>,
         messages: Messages,
         clock: SharedClock,
-        options: Options,
-        beat: Beat,
+        options: WorkerOptions,
+        heartbeat: Heartbeat,
     ) -> Self {
         let breaker = Breaker::new(options.breaker, options.max_in_flight, Arc::clone(&clock));
         Self(Arc::new(Shared {
@@ -139,7 +139,7 @@ impl Pool {
             options,
             holder: Uuid::now_v7(),
             report: Report::default(),
-            beat,
+            heartbeat,
         }))
     }
 

@@ -49,7 +49,7 @@ impl Polls {
                 Ok(messages) => messages,
                 Err(error) => {
                     drop(reserved);
-                    shared.beat.turn();
+                    shared.heartbeat.alive();
                     failures = failures.saturating_add(1);
                     let pause = Duration::from_secs(1 << failures.min(3)).min(MAX_PAUSE);
                     tracing::warn!(%error, retry_in_secs = pause.as_secs(), "receive failed");
@@ -58,7 +58,7 @@ impl Polls {
                 }
             };
             failures = 0;
-            shared.beat.touch();
+            shared.heartbeat.progress();
             counter!("bday_messages_received_total").increment(messages.len() as u64);
             if messages.is_empty() && !goes_on {
                 return Ok(());
@@ -89,7 +89,7 @@ impl Polls {
         loop {
             match tokio::time::timeout(HELD_BACK, &mut admit).await {
                 Ok(reserved) => return reserved,
-                Err(_) => self.shared.beat.touch(),
+                Err(_) => self.shared.heartbeat.progress(),
             }
         }
     }

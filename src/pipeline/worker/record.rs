@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Batches, Finished, Shared, backoff};
 use crate::model::Reason;
-use crate::pipeline::channel::Verdict;
+use crate::pipeline::channel::Disposition;
 use crate::store::chain;
 use crate::store::{Delivery, Failure, NextStep, Recorded, Result};
 
@@ -49,7 +49,7 @@ async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken)
     let now = shared.clock.now();
     let mut locked = Vec::new();
     let (delivered, failed): (Vec<Finished>, Vec<Finished>) =
-        batch.into_iter().partition(|one| one.sent.verdict == Verdict::Done);
+        batch.into_iter().partition(|one| one.sent.verdict == Disposition::Done);
     if !delivered.is_empty() {
         let outcomes = Outcomes::Delivered(delivered.iter().map(delivery).collect());
         if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
@@ -118,13 +118,13 @@ async fn until_recorded(
         let ended = shared.leases.take_finished();
         match outcomes.write(shared, &ended).await {
             Ok(recorded) => {
-                shared.beat.touch();
+                shared.heartbeat.progress();
                 return Some(recorded);
             }
             Err(error) => {
                 shared.leases.give_back(ended);
                 // Waiting for the database is not being stuck.
-                shared.beat.turn();
+                shared.heartbeat.alive();
                 tracing::warn!(error = chain(&error), "recording failed");
             }
         }
@@ -153,10 +153,10 @@ fn failure(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Failure 
     let next = match sent.verdict {
         // A request that this process broke off says nothing about the receiver, so it is never the last.
         _ if reason == Reason::Shutdown => NextStep::Retry(now),
-        Verdict::Retry(asked) if tries < shared.options.max_attempts => {
+        Disposition::Retry(asked) if tries < shared.options.max_attempts => {
             NextStep::Retry(now + backoff::wait(&shared.options.schedule, tries, asked, fastrand::f64()))
         }
-        Verdict::Retry(_) | Verdict::Done | Verdict::GiveUp => NextStep::Dead,
+        Disposition::Retry(_) | Disposition::Done | Disposition::GiveUp => NextStep::Dead,
     };
     Failure {
         event_id: lease.event_id,

@@ -12,7 +12,7 @@
 //! The database has zone data of its own. bday never computes an instant with it, but reports and other programs may:
 //! [`differences()`] says where it would show people other local times.
 //!
-//! Guaranteed: when [`recompute`] returns [`Outcome::Done`] or [`Outcome::Current`], every event that was pending when
+//! Guaranteed: when [`recompute`] returns [`RecomputeOutcome::Done`] or [`RecomputeOutcome::Current`], every event that was pending when
 //! it began is due where this binary's data put it. Any number of processes may start at once: one does the work. Not
 //! guaranteed: what a process of an *older* binary, or with another configuration, plans afterwards. While both run, the new one
 //! should be started (again) last.
@@ -27,7 +27,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::calendar::Zone;
-use crate::clock::heartbeat::Beat;
+use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SharedClock};
 use crate::model::Schedule;
 use crate::store::{self, Basis, Moved, Recomputed, Store};
@@ -42,18 +42,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a recomputation found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum Outcome {
+pub enum RecomputeOutcome {
     /// Pending events already were computed with this binary's data and these rules.
     Current,
     /// Another process is at it.
     Elsewhere,
     /// Every pending event was computed again.
-    Done(Report),
+    Done(RecomputeReport),
 }
 
 /// What moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct RecomputeReport {
     /// How many pending events were looked at. One that moved ahead may have been met again there.
     pub looked_at: u64,
     /// How many of them are due at another instant, or no longer at all.
@@ -79,15 +79,15 @@ pub async fn recompute(
     clock: &dyn Clock,
     version: &str,
     progress: impl Fn(),
-) -> store::Result<Outcome> {
+) -> store::Result<RecomputeOutcome> {
     let basis = Basis { zone_data: version.to_owned(), rules: schedule.rules() };
     let before = store.planning_basis().await?;
     let new_data = before.as_ref().is_none_or(|before| before.zone_data != version);
-    let (mut report, mut named) = (Report::default(), 0);
+    let (mut report, mut named) = (RecomputeReport::default(), 0);
     loop {
         match store.recompute_page(schedule, clock.now(), &basis, PAGE).await? {
-            Recomputed::Current => return Ok(Outcome::Current),
-            Recomputed::Elsewhere => return Ok(Outcome::Elsewhere),
+            Recomputed::Current => return Ok(RecomputeOutcome::Current),
+            Recomputed::Elsewhere => return Ok(RecomputeOutcome::Elsewhere),
             Recomputed::Page { looked_at, moved, unreadable, last } => {
                 progress();
                 report.looked_at += looked_at;
@@ -106,10 +106,10 @@ pub async fn recompute(
         }
     }
     log(before.as_ref(), &basis, &report);
-    Ok(Outcome::Done(report))
+    Ok(RecomputeOutcome::Done(report))
 }
 
-fn log(before: Option<&Basis>, after: &Basis, report: &Report) {
+fn log(before: Option<&Basis>, after: &Basis, report: &RecomputeReport) {
     let was = |of: fn(&Basis) -> &String| {
         before.map(of).filter(|text| !text.is_empty()).map_or("none", String::as_str)
     };
@@ -128,7 +128,7 @@ fn log(before: Option<&Basis>, after: &Basis, report: &Report) {
     );
 }
 
-fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
+fn note(report: &mut RecomputeReport, named: &mut usize, moved: Vec<Moved>) {
     for Moved { event_id, time_zone, from, to } in moved {
         report.moved += 1;
         if *named < NAMED {
@@ -140,7 +140,7 @@ fn note(report: &mut Report, named: &mut usize, moved: Vec<Moved>) {
     }
 }
 
-/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. `beats` are those of the stages
+/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. `heartbeats` are those of the stages
 /// that wait for it.
 ///
 /// Passes must wait for this: one that does not would send by the old data.
@@ -148,23 +148,23 @@ pub async fn until_current(
     store: &Store,
     schedule: &Schedule,
     clock: &SharedClock,
-    beats: &[Beat],
+    heartbeats: &[Heartbeat],
     token: &CancellationToken,
 ) {
     let version = version();
-    let progress = || beats.iter().for_each(Beat::touch);
+    let progress = || heartbeats.iter().for_each(Heartbeat::progress);
     loop {
         let recomputed = recompute(store, schedule, &**clock, &version, progress);
         match token.run_until_cancelled(recomputed).await {
-            None | Some(Ok(Outcome::Current | Outcome::Done(_))) => return,
-            Some(Ok(Outcome::Elsewhere)) => {
+            None | Some(Ok(RecomputeOutcome::Current | RecomputeOutcome::Done(_))) => return,
+            Some(Ok(RecomputeOutcome::Elsewhere)) => {
                 tracing::info!("waiting for another process that recomputes pending events");
             }
             Some(Err(error)) => {
                 tracing::warn!(error = crate::store::chain(&error), "recomputing pending events failed");
             }
         }
-        beats.iter().for_each(Beat::turn);
+        heartbeats.iter().for_each(Heartbeat::alive);
         if token.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
             return;
         }

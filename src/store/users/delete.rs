@@ -69,7 +69,7 @@ impl Store {
             let mut transaction = self.begin().await?;
             // A user who has returned is planned under its id again: its events are not touched.
             let sql = "
-                SELECT user_id FROM former_users f
+                SELECT user_id FROM deleted_users f
                 WHERE blur_pending AND NOT EXISTS (SELECT FROM users u WHERE u.id = f.user_id)
                 ORDER BY deleted_at LIMIT $1 FOR UPDATE SKIP LOCKED";
             let users: Vec<Uuid> =
@@ -79,7 +79,7 @@ impl Store {
             }
             let cancelled = forget_events(&mut transaction, now, &users).await?;
             let sql = "
-                UPDATE former_users f SET blur_pending = false
+                UPDATE deleted_users f SET blur_pending = false
                 WHERE user_id = ANY($1)
                   AND NOT EXISTS (SELECT FROM events e WHERE e.user_id = f.user_id AND e.finished_at IS NULL)";
             sqlx::query(sql).bind(&users).execute(&mut *transaction).await?;
@@ -90,11 +90,11 @@ impl Store {
         .await
     }
 
-    pub(in crate::store) async fn forget_former_users(&self, now: DateTime<Utc>) -> Result<()> {
+    pub(in crate::store) async fn forget_deleted_users(&self, now: DateTime<Utc>) -> Result<()> {
         self.forget(
             now - REMEMBERED,
-            "DELETE FROM former_users WHERE user_id IN (
-                 SELECT user_id FROM former_users WHERE deleted_at < $1 ORDER BY deleted_at LIMIT $2
+            "DELETE FROM deleted_users WHERE user_id IN (
+                 SELECT user_id FROM deleted_users WHERE deleted_at < $1 ORDER BY deleted_at LIMIT $2
                  FOR UPDATE SKIP LOCKED)",
         )
         .await
@@ -152,10 +152,10 @@ async fn remember(
 ) -> Result<()> {
     let hash = external_id.map(|name| key.external_id(name));
     // Another deleted user had this external id before.
-    let sql = "UPDATE former_users SET external_id_hash = NULL WHERE external_id_hash = $2 AND user_id <> $1";
+    let sql = "UPDATE deleted_users SET external_id_hash = NULL WHERE external_id_hash = $2 AND user_id <> $1";
     sqlx::query(sql).bind(id).bind(hash).execute(&mut *transaction).await?;
     let sql = "
-        INSERT INTO former_users (user_id, external_id_hash, deleted_at, blur_pending)
+        INSERT INTO deleted_users (user_id, external_id_hash, deleted_at, blur_pending)
         VALUES ($1, $2, $3, EXISTS (SELECT FROM events WHERE user_id = $1 AND finished_at IS NULL))
         ON CONFLICT (user_id) DO UPDATE
         SET external_id_hash = excluded.external_id_hash, deleted_at = excluded.deleted_at,

@@ -93,7 +93,7 @@ async fn former(
         UserRef::Id(id) => (Some(id), None),
         UserRef::External(name) => (None, Some(key.external_id(name))),
     };
-    let sql = "SELECT user_id, deleted_at FROM former_users WHERE user_id = $1 OR external_id_hash = $2";
+    let sql = "SELECT user_id, deleted_at FROM deleted_users WHERE user_id = $1 OR external_id_hash = $2";
     Ok(sqlx::query_as(sql).bind(id).bind(hash).fetch_optional(transaction).await?)
 }
 

@@ -15,7 +15,7 @@ pub use facts::Facts;
 pub use idempotency::{Idempotency, Repeated};
 pub(super) use read::OccasionRow;
 pub use read::{UserFilter, UserPage};
-pub use save::{ApiRequest, Current, Saved, Written};
+pub use save::{ApiRequest, Current, SaveOutcome, Saved};
 pub use search::{SearchCursor, SearchPage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

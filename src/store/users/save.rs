@@ -15,7 +15,7 @@ use super::{UserKey, UserRef};
 use crate::model::{NewUser, Schedule, User, Version};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum SaveOutcome {
     Created,
     Updated,
     Unchanged,
@@ -66,7 +66,7 @@ impl Store {
         schedule: &Schedule,
         now: DateTime<Utc>,
         users: &[(UserKey, NewUser)],
-    ) -> Result<Vec<(Uuid, Written)>> {
+    ) -> Result<Vec<(Uuid, SaveOutcome)>> {
         let key = self.installation_key().await?;
         // Boxed: a large future is copied at each await around it.
         self.in_time(Box::pin(async {
@@ -85,9 +85,9 @@ impl Store {
             transaction.commit().await?;
             events.count();
             let outcome = |row: Row<'_>| match written.get(&row.id) {
-                Some(true) => (row.id, Written::Created),
-                Some(false) => (row.id, Written::Updated),
-                None => (row.id, Written::Unchanged),
+                Some(true) => (row.id, SaveOutcome::Created),
+                Some(false) => (row.id, SaveOutcome::Updated),
+                None => (row.id, SaveOutcome::Unchanged),
             };
             Ok(targets.into_iter().map(|target| target.map_or_else(|not| not, outcome)).collect())
         }))
@@ -188,14 +188,14 @@ fn own_id(key: UserKey) -> Option<Uuid> {
 }
 
 /// The row to write for a user of a batch, or the reason why none is written.
-type Target<'a> = Result<Row<'a>, (Uuid, Written)>;
+type Target<'a> = Result<Row<'a>, (Uuid, SaveOutcome)>;
 
 fn targets<'a>(known: &'a Known, users: &'a [(UserKey, NewUser)]) -> Vec<Target<'a>> {
     let (mut ids, mut external_ids) = (HashSet::new(), HashSet::new());
     let mut first = |row: Row<'a>| {
         let new = ids.insert(row.id);
         let new = row.external_id.is_none_or(|name| external_ids.insert(name)) && new;
-        if new { Ok(row) } else { Err((row.id, Written::Later)) }
+        if new { Ok(row) } else { Err((row.id, SaveOutcome::Later)) }
     };
     users.iter().map(|(key, user)| target(known, *key, user).and_then(&mut first)).collect()
 }
@@ -209,13 +209,13 @@ fn target<'a>(known: &'a Known, key: UserKey, user: &'a NewUser) -> Target<'a> {
     match (key, there) {
         (UserKey::External, _) | (UserKey::Own(_), None) => write(by_name().unwrap_or(id), given),
         (UserKey::Id(_), None) => write(id, given),
-        (UserKey::Id(_), Some(_)) => Err((id, Written::Unchanged)),
+        (UserKey::Id(_), Some(_)) => Err((id, SaveOutcome::Unchanged)),
         (UserKey::Own(_), Some(has)) => {
             let free = || given.is_none_or(|name| !known.by_external_id.contains_key(name));
             if given.is_none() || given == has || has.is_none() && free() {
                 write(id, given.or(has))
             } else {
-                Err((id, Written::Clash))
+                Err((id, SaveOutcome::Clash))
             }
         }
     }

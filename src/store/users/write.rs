@@ -35,7 +35,7 @@ impl Known {
             UNION ALL
             SELECT f.user_id, n.external_id, true
             FROM unnest($2::text[], $3::bytea[]) AS n(external_id, hash)
-            JOIN former_users f ON f.external_id_hash = n.hash
+            JOIN deleted_users f ON f.external_id_hash = n.hash
             WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = f.user_id)";
         let rows: Vec<(Uuid, Option<String>, bool)> = sqlx::query_as(sql)
             .bind(ids)
@@ -309,7 +309,7 @@ async fn check_former_ids(
     }
     let sql = "
         SELECT EXISTS (
-            SELECT FROM unnest($1::uuid[], $2::bytea[]) AS n(id, hash) JOIN former_users f ON f.external_id_hash = n.hash
+            SELECT FROM unnest($1::uuid[], $2::bytea[]) AS n(id, hash) JOIN deleted_users f ON f.external_id_hash = n.hash
             WHERE f.user_id <> n.id AND NOT EXISTS (SELECT FROM users u WHERE u.id = f.user_id))";
     let overlooked: bool = sqlx::query_scalar(sql).bind(ids).bind(hashes).fetch_one(transaction).await?;
     if overlooked { Err(StoreError::Overtaken) } else { Ok(()) }

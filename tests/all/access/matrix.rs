@@ -1,6 +1,6 @@
 //! Every route for every kind of caller, from the API's own description: a route that is added is tested, too.
 
-use bday::http::needs;
+use bday::http::required_scope;
 use bday::model::Scope;
 use reqwest::Method;
 use serde_json::Value;
@@ -70,7 +70,7 @@ async fn the_description_says_what_the_gate_does() {
     let door = Door::guarded().await;
     let operations = operations(&door).await;
     for (method, path, scope) in &operations {
-        assert_eq!(needs(method, path), *scope, "{method} {path}");
+        assert_eq!(required_scope(method, path), *scope, "{method} {path}");
         assert_eq!(*scope == Scope::Read, *method == Method::GET, "{method} {path}");
     }
     for admin in [(Method::PUT, "/v1/pause"), (Method::DELETE, "/v1/pause")] {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
 use bday::config::parts;
-use bday::http::{Api, Beats, Gate, Health, Limits, Patience, Site};
+use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, Limits, Site};
 use bday::model::{Scope, Token};
 use bday::operations::dead_letters::DeadLetters;
 use bday::people::explain::Terms;
@@ -77,10 +77,10 @@ impl Door {
         let letters = DeadLetters::new(&config, store.clone(), queue, Arc::clone(&shared));
         let api = Api::new(store.clone(), Terms::new(&config), letters, Arc::clone(&shared));
         let site = Site {
-            health: Arc::new(Health::new(store.clone(), Beats::default(), Patience::default())),
+            health: Arc::new(Health::new(store.clone(), Heartbeats::default(), HealthDeadlines::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             api: Some(api),
-            gate: Gate::new(store.clone(), shared, required),
+            gate: Authorizer::new(store.clone(), shared, required),
             limits,
         };
         let listener = bday::http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

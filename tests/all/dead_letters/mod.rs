@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bday::model::EventState::Dead;
 use bday::operations::dead_letters::{Redrive, RedriveReport};
-use bday::pipeline::queue::sqs::{Options, SqsQueue};
+use bday::pipeline::queue::sqs::{SqsOptions, SqsQueue};
 use uuid::Uuid;
 
 use crate::support::receiver::Behaviour;
@@ -32,8 +32,11 @@ const SETTINGS: [(&str, &str); 2] = [("retry.schedule_secs", "0,0,0,0"), ("late.
 
 async fn on_sqs() -> Place {
     let (mut world, sqs) = tokio::join!(World::with("2026-05-02T00:00:00Z", &SETTINGS), Sqs::start());
-    let options =
-        Options { url: sqs.queue_url("greetings"), dead_letter_url: String::new(), visibility: VISIBILITY };
+    let options = SqsOptions {
+        url: sqs.queue_url("greetings"),
+        dead_letter_url: String::new(),
+        visibility: VISIBILITY,
+    };
     world.queue = Arc::new(SqsQueue::new(sqs.client(), options));
     world.queue.create().await.unwrap();
     // From here on whoever is written is planned.

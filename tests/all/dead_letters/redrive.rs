@@ -5,7 +5,7 @@ use bday::model::Reason;
 use bday::operations::dead_letters::{Redrive, Retried, Standing};
 use bday::people::explain::Terms;
 use bday::people::explain::{Status, explain};
-use bday::store::{DeadFilter, Deleted, Fate, UserRef};
+use bday::store::{DeadFilter, Deleted, RedriveOutcome, UserRef};
 use uuid::Uuid;
 
 use super::{NINE, Place, on_both_queues};
@@ -65,7 +65,7 @@ async fn a_redrive_that_was_cut_off_before_the_queue_is_healed_by_the_next(place
     // commit.
     let left = u64::from(place.sqs.is_some());
     let all = DeadFilter::default();
-    let page = world.store.redrive_page(instant(NINE), &all, None, 10, false, |_| Fate::Redriven);
+    let page = world.store.redrive_page(instant(NINE), &all, None, 10, false, |_| RedriveOutcome::Redriven);
     page.await.unwrap();
     assert_eq!((world.count(Pending).await, place.messages().await), (1, left));
     place.heal(event);
@@ -114,7 +114,7 @@ async fn of_many_messages_only_those_of_the_retried_event_leave(place: Place) {
     let (one, other) = (place.dead("one").await, place.dead("other").await);
     place.heal(one);
     let letters = world.dead_letters();
-    assert_eq!(letters.retry(one, false).await.unwrap(), Retried::Done(Fate::Redriven));
+    assert_eq!(letters.retry(one, false).await.unwrap(), Retried::Done(RedriveOutcome::Redriven));
     place.work().await;
     assert_eq!((world.greetings(), place.messages().await), (1, 1));
     assert_eq!(letters.retry(one, false).await.unwrap(), Retried::NotDead(Delivered));
@@ -199,7 +199,7 @@ async fn the_late_rule_counts_from_the_redrive() {
     place.heal(paused);
     world.set("2026-05-02T20:00:00Z");
     let retried = world.dead_letters().retry(sent, false).await.unwrap();
-    assert_eq!(retried, Retried::Done(Fate::Redriven));
+    assert_eq!(retried, Retried::Done(RedriveOutcome::Redriven));
     world.minute().await;
     assert_eq!(world.greetings(), 1);
     world.store.set_pause(instant(NINE), "").await.unwrap();

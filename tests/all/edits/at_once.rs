@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 
-use bday::store::{Deleted, PageRequest, PlanPage, PlanStep, Saved, StoreError, UserKey, UserRef, Written};
+use bday::store::{
+    Deleted, PageRequest, PlanPage, PlanStep, SaveOutcome, Saved, StoreError, UserKey, UserRef,
+};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -56,11 +58,11 @@ async fn of_two_imports_of_the_same_people_the_second_finds_those_of_the_first()
     .await
     .unwrap();
     let (written, ()) = tokio::join!(import(&world, NOW), commit_when_waited_for(&world, transaction));
-    assert_eq!(written[0].1, Written::Unchanged);
+    assert_eq!(written[0].1, SaveOutcome::Unchanged);
     assert_eq!(written[0].0.as_u128(), 0x0197_d5a0_0000_7000_8000_0000_0000_0001);
 }
 
-async fn import(world: &World, now: &str) -> Vec<(Uuid, Written)> {
+async fn import(world: &World, now: &str) -> Vec<(Uuid, SaveOutcome)> {
     let (schedule, people) =
         (world.config.schedule(), [(UserKey::External, person("u", "1990-05-02", "UTC"))]);
     persist(async || world.store.write_users(&schedule, instant(now), &people).await).await
@@ -139,7 +141,7 @@ async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let written = during_the_deletion(&world, user, Box::pin(import(&world, "2026-05-02T09:01:00Z"))).await;
-    assert_eq!(written, [(user, Written::Created)]);
+    assert_eq!(written, [(user, SaveOutcome::Created)]);
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 1);
@@ -152,17 +154,17 @@ async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() 
     let now = instant("2026-05-02T09:00:00Z");
     world.store.delete_user(now, UserRef::Id(user), None, None).await.unwrap();
     let pool = world.database.pool().await;
-    sqlx::raw_sql("CREATE TABLE trace AS SELECT * FROM former_users; DELETE FROM former_users")
+    sqlx::raw_sql("CREATE TABLE trace AS SELECT * FROM deleted_users; DELETE FROM deleted_users")
         .execute(&pool)
         .await
         .unwrap();
     // The insert waits for this lock, the lookup before it does not.
     let mut hold = pool.begin().await.unwrap();
-    let statements = "LOCK TABLE users IN SHARE MODE; INSERT INTO former_users SELECT * FROM trace";
+    let statements = "LOCK TABLE users IN SHARE MODE; INSERT INTO deleted_users SELECT * FROM trace";
     sqlx::raw_sql(statements).execute(&mut *hold).await.unwrap();
     let (written, ()) =
         tokio::join!(import(&world, "2026-05-02T09:01:00Z"), commit_when_waited_for(&world, hold));
-    assert_eq!(written, [(user, Written::Created)]);
+    assert_eq!(written, [(user, SaveOutcome::Created)]);
 }
 
 #[tokio::test]

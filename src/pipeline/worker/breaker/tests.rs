@@ -5,7 +5,7 @@ const FRESH: State = State::Closed { failures: 0, since: None };
 const AFTER_THE_PROBE: State = State::Ramp { room: 2, successes: 1, failures: 0 };
 
 fn breaker(failures: u32, places: usize) -> (Breaker, Instant) {
-    let options = Options { failures, after: Duration::from_secs(10) };
+    let options = BreakerOptions { failures, after: Duration::from_secs(10) };
     (Breaker::new(options, places, Arc::new(SystemClock)), SystemClock.monotonic())
 }
 
@@ -39,7 +39,7 @@ fn it_opens_after_enough_failures_over_enough_time_without_a_success() {
 #[tokio::test]
 async fn suspecting_the_receiver_it_admits_one_event_every_half_second() {
     let watch = Arc::new(Stopwatch::default());
-    let options = Options { failures: 3, after: Duration::from_secs(10) };
+    let options = BreakerOptions { failures: 3, after: Duration::from_secs(10) };
     let breaker = Arc::new(Breaker::new(options, 8, Arc::clone(&watch) as SharedClock));
     for ticket in breaker.admit(3).await {
         ticket.note(false);

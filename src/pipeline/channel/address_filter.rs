@@ -76,7 +76,7 @@ pub enum Refused {
 
 /// The rules. The default refuses nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Guard {
+pub struct AddressFilter {
     /// Only addresses on the public Internet, but for those in `allow`.
     pub public_only: bool,
     /// Wins over `public_only`.
@@ -85,7 +85,7 @@ pub struct Guard {
     pub deny: Vec<IpNet>,
 }
 
-impl Guard {
+impl AddressFilter {
     /// Whether a connection may be made to `address`.
     pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
         let canonical = address.to_canonical();
@@ -143,8 +143,8 @@ mod tests {
 
     use super::*;
 
-    fn public() -> Guard {
-        Guard { public_only: true, ..Guard::default() }
+    fn public() -> AddressFilter {
+        AddressFilter { public_only: true, ..AddressFilter::default() }
     }
 
     fn read<T: std::str::FromStr>(texts: &str) -> Vec<T> {
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!((special.len(), open.len()), (60, 28));
         for address in special {
             assert!(public().check(address).is_err(), "{address}");
-            assert!(Guard::default().check(address).is_ok(), "{address}");
+            assert!(AddressFilter::default().check(address).is_ok(), "{address}");
         }
         for address in open {
             assert_eq!(public().check(address), Ok(()));
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn allow_wins_over_public_and_deny_wins_over_all() {
-        let guard = Guard {
+        let guard = AddressFilter {
             public_only: true,
             allow: read("10.1.0.0/16 fd00:1::/32"),
             deny: read("10.1.2.0/24 8.8.8.8/32 2a00::/16"),
@@ -196,21 +196,22 @@ mod tests {
         ) {
             assert!(guard.check(address).is_err(), "{address}");
         }
-        let any = Guard { public_only: false, ..guard };
+        let any = AddressFilter { public_only: false, ..guard };
         let checked = read("10.2.0.1 ::ffff:10.1.2.1").into_iter().map(|address| any.check(address).is_ok());
         assert_eq!(checked.collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]
     fn a_refusal_names_the_address_and_the_key() {
-        let refusal = |guard: &Guard, address: &str| {
+        let refusal = |guard: &AddressFilter, address: &str| {
             let refused = guard.check(address.parse().expect("an address"));
             refused.expect_err("refused").to_string()
         };
         let special = refusal(&public(), "169.254.169.254");
         assert!(special.starts_with("169.254.169.254 is a link-local address"), "{special}");
         assert!(special.contains("webhook.allow_ranges"), "{special}");
-        let denied = refusal(&Guard { deny: read("10.0.0.0/8"), ..Guard::default() }, "10.0.0.7");
+        let denied =
+            refusal(&AddressFilter { deny: read("10.0.0.0/8"), ..AddressFilter::default() }, "10.0.0.7");
         assert!(denied.starts_with("10.0.0.7 is in webhook.deny_ranges (10.0.0.0/8)"), "{denied}");
     }
 
@@ -229,7 +230,7 @@ mod tests {
                 if public().check(plain.into()).is_err() {
                     prop_assert!(public().check(disguise.into()).is_err(), "{disguise}");
                 }
-                let deny = Guard { deny: vec![IpNet::from(IpAddr::from(plain))], ..Guard::default() };
+                let deny = AddressFilter { deny: vec![IpNet::from(IpAddr::from(plain))], ..AddressFilter::default() };
                 prop_assert!(deny.check(disguise.into()).is_err(), "{disguise}");
             }
         }
