@@ -16,10 +16,10 @@ const EXAMPLES: &str = "\
 Examples:
   bday dlq redrive --dry-run
   bday dlq redrive --reason status --since 2026-03-15T09:00:00Z --max-per-second 50
-  bday dlq redrive --event 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --anyway
+  bday dlq redrive --event 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --force
 
 Each is the same event as before, with the same webhook-id, and 5 new attempts. Whose user is gone is cancelled. Whose \
-local day is over is skipped, unless --anyway is given; that also takes those whom an earlier redrive has skipped. Then \
+local day is over is skipped, unless --force is given; that also takes those whom an earlier redrive has skipped. Then \
 the messages leave the dead-letter queue, so that its alarm ends. It may be broken off at any moment, and run again. \
 Exit code 1 when something could not be done, or an --event is not dead.";
 
@@ -33,7 +33,7 @@ pub(in crate::cli) struct Args {
     limit: Option<u64>,
     /// Also to those whose local day is over
     #[arg(long)]
-    anyway: bool,
+    force: bool,
     /// Only say what would happen
     #[arg(long)]
     dry_run: bool,
@@ -46,13 +46,13 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let Args { filter, limit, anyway, dry_run, max_per_second, json } = args;
+    let Args { filter, limit, force, dry_run, max_per_second, json } = args;
     let asked: HashSet<Uuid> = filter.events().iter().copied().collect();
     let order =
-        Redrive { filter: filter.build(), limit, anyway, dry_run, max_per_second, ..Redrive::default() };
+        Redrive { filter: filter.build(), limit, force, dry_run, max_per_second, ..Redrive::default() };
     let bar = if json { None } else { output::progress() };
     if let Some(bar) = &bar {
-        let filter = DeadFilter { day_over: anyway, ..order.filter.clone() };
+        let filter = DeadFilter { day_over: force, ..order.filter.clone() };
         let all = context.store.count_dead(&filter).await?;
         bar.set_length(limit.map_or(all, |limit| limit.min(all)));
     }
@@ -106,7 +106,7 @@ fn print(report: &RedriveReport) {
          user is gone)"
     );
     if skipped > 0 {
-        println!("--anyway sends those whose day is over, too");
+        println!("--force sends those whose day is over, too");
     }
     if more {
         println!("there are more, beyond --limit");

@@ -12,9 +12,9 @@ use crate::store::{RedriveOutcome, Store};
 const EXAMPLES: &str = "\
 Examples:
   bday event retry 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f
-  bday event retry 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --anyway
+  bday event retry 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --force
 
-A redrive of one dead event: the same webhook-id, and 5 new attempts. If its local day is over it is skipped, and --anyway \
+A redrive of one dead event: the same webhook-id, and 5 new attempts. If its local day is over it is skipped, and --force \
 sends it nevertheless. Exit code 1 when it does not go on its way.";
 
 #[derive(Debug, clap::Args)]
@@ -25,25 +25,25 @@ pub(in crate::cli) struct Args {
     id: Uuid,
     /// Also if its local day is over
     #[arg(long)]
-    anyway: bool,
+    force: bool,
     /// Print the event as a JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: Args, store: &Store, letters: &DeadLetters) -> anyhow::Result<ExitCode> {
-    let Args { id, anyway, json } = args;
-    let (text, code) = match letters.retry(id, anyway).await? {
+    let Args { id, force, json } = args;
+    let (text, code) = match letters.retry(id, force).await? {
         Retried::Done(RedriveOutcome::Redriven) => (format!("{id} is on its way again"), ExitCode::SUCCESS),
         Retried::Done(RedriveOutcome::Skipped(_)) => (
-            format!("{id} is skipped: its local day is over; --anyway sends it nevertheless"),
+            format!("{id} is skipped: its local day is over; --force sends it nevertheless"),
             ExitCode::FAILURE,
         ),
         Retried::Done(RedriveOutcome::Cancelled(_)) => {
             (format!("{id} is cancelled: its user is gone"), ExitCode::FAILURE)
         }
         Retried::NotDead(EventState::Skipped) => anyhow::bail!(
-            "the event {id} is skipped, and only a dead one can be sent again; with --anyway also one that was skipped \
+            "the event {id} is skipped, and only a dead one can be sent again; with --force also one that was skipped \
              because its day was over"
         ),
         Retried::NotDead(state) => {

@@ -65,7 +65,7 @@ pub(super) struct RedriveBody {
     /// Only say what would happen [false].
     dry_run: Option<bool>,
     /// Also to those whose local day is over [false].
-    anyway: Option<bool>,
+    force: Option<bool>,
     /// Events per second at the most; 0, the default, is no limit.
     #[schema(minimum = 0, maximum = 100_000)]
     max_per_second: Option<u32>,
@@ -146,7 +146,7 @@ pub(super) async fn get(
 /// Send dead events again
 ///
 /// Each is the same event as before, with the same `webhook-id`. Whose user is gone is cancelled, and whose local day is
-/// over is skipped, unless `anyway` is set. Then the messages leave the dead-letter queue. A call does up to `limit` events
+/// over is skipped, unless `force` is set. Then the messages leave the dead-letter queue. A call does up to `limit` events
 /// and takes some seconds at the most: repeat it while `more` is true or `messagesComplete` is false.
 #[utoipa::path(
     post, path = "/v1/dead-letters/redrive", tag = "dead letters", operation_id = "redriveDeadLetters",
@@ -187,7 +187,7 @@ impl FromStr for Text {
 }
 
 const FIELDS: [&str; 9] =
-    ["reasons", "kinds", "since", "until", "eventIds", "limit", "dryRun", "maxPerSecond", "anyway"];
+    ["reasons", "kinds", "since", "until", "eventIds", "limit", "dryRun", "maxPerSecond", "force"];
 
 fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
     let mut order = Redrive {
@@ -221,7 +221,7 @@ fn set(order: &mut Redrive, name: &str, value: &Value) -> Result<(), String> {
         "limit" => order.limit = Some(number(value, 1, MOST_EVENTS)?),
         "maxPerSecond" => order.max_per_second = number(value, 0, MOST_PER_SECOND)? as u32,
         "dryRun" => order.dry_run = flag(value)?,
-        _ => order.anyway = flag(value)?,
+        _ => order.force = flag(value)?,
     }
     Ok(())
 }

@@ -14,13 +14,13 @@ use crate::store::Cancelled;
 
 /// Send a dead event again
 ///
-/// A redrive of one. The answer has what became of it: on its way again; `skipped`, as its local day is over and `anyway` is
+/// A redrive of one. The answer has what became of it: on its way again; `skipped`, as its local day is over and `force` is
 /// not true; or `cancelled`, as its user is gone.
 #[utoipa::path(
     post, path = "/v1/events/{id}/retry", tag = "events", operation_id = "retryEvent",
     params(
         ("id" = Uuid, Path, description = "The event's id"),
-        ("anyway" = Option<bool>, Query, description = "Also if its local day is over [false]")
+        ("force" = Option<bool>, Query, description = "Also if its local day is over [false]")
     ),
     responses(
         (status = 200, description = "The event, pending again", body = Event),
@@ -34,18 +34,18 @@ pub(super) async fn retry(
     Id(id): Id,
     mut given: Parameters,
 ) -> Result<Json<Event>, Problem> {
-    let anyway = given.optional("anyway", |text| match text {
+    let force = given.optional("force", |text| match text {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err("must be true or false".to_owned()),
     });
     given.finish()?;
-    match api.dead_letters.retry(id, anyway.unwrap_or(false)).await? {
+    match api.dead_letters.retry(id, force.unwrap_or(false)).await? {
         Retried::Done(_) => event(&api, id).await,
         Retried::NotDead(state) => Err(Problem::wrong_state(format!(
             "the event is {state}, and only a dead one can be sent again{}",
             if state == EventState::Skipped {
-                "; one that was skipped because its day was over goes with anyway=true"
+                "; one that was skipped because its day was over goes with force=true"
             } else {
                 ""
             }

@@ -83,10 +83,10 @@ impl DeadLetters {
     ///
     /// # Errors
     /// The database or the queue refuses or is unavailable. Where it is the queue, the event is on its way nevertheless.
-    pub async fn retry(&self, id: Uuid, anyway: bool) -> Result<Retried> {
+    pub async fn retry(&self, id: Uuid, force: bool) -> Result<Retried> {
         let order = Redrive {
             filter: DeadFilter { ids: vec![id], ..DeadFilter::default() },
-            anyway,
+            force,
             messages: Some(LOOK_FOR_ONE),
             ..Redrive::default()
         };

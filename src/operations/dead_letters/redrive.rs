@@ -29,7 +29,7 @@ pub struct Redrive {
     /// How many of them at the most, those due first; none: all.
     pub limit: Option<u64>,
     /// Also to those whose local day is over, and those whom an earlier redrive has skipped for that.
-    pub anyway: bool,
+    pub force: bool,
     /// Only say what would happen.
     pub dry_run: bool,
     /// Events that go on their way per second at the most; 0 is no limit.
@@ -126,12 +126,12 @@ impl DeadLetters {
         waiting: &mut u64,
         progress: impl Fn(u64) + Send,
     ) -> Result<()> {
-        let filter = DeadFilter { day_over: order.anyway, ..order.filter.clone() };
+        let filter = DeadFilter { day_over: order.force, ..order.filter.clone() };
         let began = self.clock.monotonic();
         let mut after = None;
         loop {
             let now = self.clock.now();
-            let judge = |candidate: &Candidate| fate(candidate, now, order.anyway);
+            let judge = |candidate: &Candidate| fate(candidate, now, order.force);
             let room = order.limit.map_or(u64::MAX, |limit| limit - report.handled());
             if room == 0 {
                 let rest = self.store.redrive_page(now, &filter, after, 1, true, judge);
@@ -212,14 +212,14 @@ impl DeadLetters {
 }
 
 /// What becomes of a dead event at `now`. Whoever is gone cannot be greeted; a greeting after its day is worse than none,
-/// unless somebody wants it `anyway`.
-fn fate(candidate: &Candidate, now: DateTime<Utc>, anyway: bool) -> RedriveOutcome {
+/// unless somebody wants it `force`.
+fn fate(candidate: &Candidate, now: DateTime<Utc>, force: bool) -> RedriveOutcome {
     let Some(zone) = candidate.time_zone.as_deref() else {
         return RedriveOutcome::Cancelled(Reason::UserDeleted);
     };
     // A zone that this binary does not know was written by a later one.
     let zone = Zone::parse(zone).unwrap_or(Zone::UTC);
-    if !anyway && now >= zone.local_day_ends_at(candidate.local_date) {
+    if !force && now >= zone.local_day_ends_at(candidate.local_date) {
         return RedriveOutcome::Skipped(Reason::DayOver);
     }
     RedriveOutcome::Redriven
@@ -252,9 +252,9 @@ mod tests {
             local_date: "2026-03-15".parse().expect("a date"),
             time_zone: zone.map(str::to_owned),
         };
-        let fate = |zone, now: &str, anyway| {
+        let fate = |zone, now: &str, force| {
             let now = DateTime::parse_from_rfc3339(now).expect("an instant").to_utc();
-            super::fate(&candidate(zone), now, anyway)
+            super::fate(&candidate(zone), now, force)
         };
         let over = RedriveOutcome::Skipped(Reason::DayOver);
         assert_eq!(fate(Some("America/Phoenix"), "2026-03-16T06:59:59Z", false), RedriveOutcome::Redriven);

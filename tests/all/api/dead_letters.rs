@@ -67,7 +67,7 @@ async fn a_redrive_says_what_it_would_do_and_does_it() {
     world.set("2026-05-02T00:00:00Z");
     let late = redrive(json!({"reasons": ["gone"]})).await.expect(200);
     assert_eq!((&late["redriven"], &late["skipped"], &late["more"]), (&json!(0), &json!(1), &json!(false)));
-    assert_eq!(redrive(json!({"anyway": true})).await.expect(200)["redriven"], 1);
+    assert_eq!(redrive(json!({"force": true})).await.expect(200)["redriven"], 1);
     world.minute().await;
     assert_eq!(world.greetings(), 2);
     let wrong = redrive(json!({"reasons": ["lost"], "limit": 0, "when": 1})).await;
@@ -85,9 +85,9 @@ async fn an_event_is_retried_if_it_is_dead_and_cancelled_if_it_waits() {
     let retried = post(&server, &format!("/v1/events/{dead}/retry")).await.expect(200);
     assert_eq!(retried["state"], "queued");
     assert_eq!(retried["redrivenAt"], "2026-05-01T09:00:00Z");
-    let problem = post(&server, &format!("/v1/events/{dead}/retry?anyway=true")).await.expect(409);
+    let problem = post(&server, &format!("/v1/events/{dead}/retry?force=true")).await.expect(409);
     assert_eq!(problem["type"], "urn:bday:problem:wrong-state");
-    post(&server, &format!("/v1/events/{dead}/retry?anyway=yes")).await.expect(400);
+    post(&server, &format!("/v1/events/{dead}/retry?force=yes")).await.expect(400);
     let cancelled = post(&server, &format!("/v1/events/{pending}/cancel")).await.expect(200);
     assert_eq!((&cancelled["state"], &cancelled["reason"]), (&json!("cancelled"), &json!("operator")));
     post(&server, &format!("/v1/events/{pending}/cancel")).await.expect(409);

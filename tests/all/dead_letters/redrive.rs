@@ -154,7 +154,7 @@ async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
     let deleted = world.store.delete_user(instant(NINE), UserRef::Id(user), None, None);
     assert_eq!(deleted.await.unwrap(), Deleted::Done(user));
-    let report = place.redrive_as(Redrive { anyway: true, ..Redrive::default() }).await;
+    let report = place.redrive_as(Redrive { force: true, ..Redrive::default() }).await;
     assert_eq!(
         (report.redriven, report.cancelled, report.messages_deleted),
         (0, 1, 0),
@@ -184,8 +184,8 @@ async fn after_the_local_day_nobody_is_greeted_but_anyway() {
     assert_eq!(place.redrive().await.handled(), 0, "once is enough");
 
     // 15 hours late, where two are the limit: but this is on purpose.
-    let anyway = Redrive { anyway: true, ..Redrive::default() };
-    assert_eq!(place.redrive_as(anyway).await.redriven, 1);
+    let force = Redrive { force: true, ..Redrive::default() };
+    assert_eq!(place.redrive_as(force).await.redriven, 1);
     world.minute().await;
     assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));
 }
