@@ -1,8 +1,8 @@
-# The daemon with its libraries and certificates. No shell, no package manager, no root.
+# An image with the daemon, its libraries and certificates; without shell, package manager and root.
 #
 #   docker build -t bday --build-arg VERSION=1.0.0 --build-arg REVISION="$(git rev-parse HEAD)" .
 #
-# amd64 and arm64: built natively, or emulated (`docker buildx build --platform …`).
+# For amd64 and arm64, native or emulated (`docker buildx build --platform …`).
 
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update \
@@ -11,7 +11,7 @@ RUN apt-get update \
 WORKDIR /build
 ENV CARGO_TERM_COLOR=never CARGO_PROFILE_RELEASE_STRIP=symbols
 
-# The dependencies, with an empty program. This layer is rebuilt only when they change.
+# Build the dependencies with an empty program. This layer changes only with them.
 COPY Cargo.toml Cargo.lock ./
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     for path in $(sed -n 's/^path = "\(.*\)"/\1/p' Cargo.toml); do \
@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && rm -rf src tests benches
 
 COPY . .
-# Cargo compares modification times, and the empty program is newer than the copied sources.
+# Cargo compares modification times, and the copied sources are older than the empty program.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     touch src/lib.rs src/main.rs && cargo build --locked --release --bin bday
 
@@ -41,7 +41,7 @@ FROM scratch
 ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="bday" \
-      org.opencontainers.image.description="Sends every person a greeting on their birthday at 09:00 in their own time zone" \
+      org.opencontainers.image.description="Sends each user a greeting on their birthday at 09:00 in their own time zone" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
@@ -50,9 +50,9 @@ ENV PATH=/usr/local/bin \
     BDAY__HTTP__LISTEN=0.0.0.0:8080
 USER 65532:65532
 EXPOSE 8080
-# SIGTERM: take no new work, finish requests in flight, exit with 0.
+# On SIGTERM, bday takes no new work, finishes requests in flight, and exits with 0.
 STOPSIGNAL SIGTERM
-# Swarm replaces unhealthy containers, so this checks liveness, not the database.
+# Liveness, not readiness: Swarm replaces unhealthy containers, which does not help while the database is unavailable.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 CMD ["bday", "healthcheck", "--live"]
 ENTRYPOINT ["bday"]
 CMD ["serve"]

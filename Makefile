@@ -12,7 +12,7 @@ build: ## Build the program (target/debug/bday)
 	@.ci/setup compiler
 	cargo build --locked
 
-test: ## Run all tests, on a private PostgreSQL; FILTER=name runs some
+test: ## Run all tests on a private PostgreSQL, or those that match FILTER=name
 	@.ci/setup compiler postgres browser receivers pooler
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --profile $(NEXTEST_PROFILE) $(FILTER); \
@@ -20,11 +20,11 @@ test: ## Run all tests, on a private PostgreSQL; FILTER=name runs some
 	  set -x; cargo test --locked $(FILTER); \
 	fi
 
-api-test: ## Validate the API's description, generate and use clients, search for faults (from PyPI, npm); EXAMPLES=n per operation
+api-test: ## Validate the API description, test generated clients, fuzz the API (tools from PyPI, npm); EXAMPLES=n per operation
 	@.ci/setup compiler postgres generators
 	@tests/api/run.sh $(EXAMPLES) $(SEED)
 
-faults: ## Break everything, 200 runs on each queue; ARGS instead, as in ARGS='--seed 17 --queue sqs'
+faults: ## Run the fault suite 200 times on each queue, or with ARGS='--seed 17 --queue sqs'
 	@.ci/setup compiler postgres
 	cargo test --locked --test faults -- $(or $(ARGS),--runs 200)
 

@@ -1,6 +1,6 @@
 """Calls to SSM and Secrets Manager for docker-compose.yml. Needs Python only.
 
-  aws.py setup                      create the parameter and the secret if they are missing
+  aws.py setup                      create the parameter if it is missing, and the secret
   aws.py put-parameter NAME VALUE   set a parameter
   aws.py put-secret NAME VALUE      set a secret
 """
@@ -15,7 +15,7 @@ PARAMETER, SECRET = "/bday/webhook-url", "bday/db-credentials"
 
 
 def call(target, **arguments):
-    # The emulator accepts any signature, and reads the service from it.
+    # The emulator reads the service from the signature and does not verify it.
     service = {"AmazonSSM": "ssm", "secretsmanager": "secretsmanager"}[target.split(".")[0]]
     headers = {
         "Content-Type": "application/x-amz-json-1.1",
@@ -24,13 +24,13 @@ def call(target, **arguments):
     }
     request = urllib.request.Request(os.environ["AWS_ENDPOINT_URL"], json.dumps(arguments).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
     except urllib.error.HTTPError as error:
-        found = json.loads(error.read() or b"{}")
-        if "NotFound" in found.get("__type", ""):
+        problem = json.loads(error.read() or b"{}")
+        if "NotFound" in problem.get("__type", ""):
             return None
-        sys.exit(f"{target}: {error.code} {found}")
+        sys.exit(f"{target}: {error.code} {problem}")
 
 
 def put_parameter(name, value):

@@ -1,9 +1,8 @@
-"""CloudWatch's own part of an alarm, which no emulator plays: log line -> metric filter -> metric -> alarm state.
+"""Evaluates alarms as CloudWatch does, which no emulator supports: log line -> metric filter -> metric -> alarm state.
 
-It knows exactly what the template uses: filter patterns `{ ... }` over JSON with `=`, `!=`, `<`, `<=`, `>`, `>=`, `&&`, `||` and
-parentheses; a constant or `$.field` as the metric's value; a default value for minutes in which lines came but none
-matched; alarms over one metric with a plain statistic. Anything else is an error, so that a template that outgrows
-it does not pass by accident. Times are seconds.
+Supports what the template uses: filter patterns `{ ... }` over JSON with `=`, `!=`, `<`, `<=`, `>`, `>=`, `&&`, `||` and parentheses; a
+constant or `$.field` as the value of a metric; a default value for minutes with log lines of which none matches; alarms over one metric
+with a plain statistic. Anything else is an error. Times are in seconds.
 """
 
 import json
@@ -28,14 +27,14 @@ STATISTIC = {
 
 
 def field(line, path):
-    """The value at `$.a.b`, or None."""
+    """Returns the value at `$.a.b`, or None."""
     for name in path.split(".")[1:]:
         line = line.get(name) if isinstance(line, dict) else None
     return line
 
 
 class Pattern:
-    """A metric filter's pattern, compiled."""
+    """The compiled pattern of a metric filter."""
 
     def __init__(self, text):
         inside = re.fullmatch(r"\s*\{(.*)\}\s*", text, re.S)
@@ -46,15 +45,15 @@ class Pattern:
         while at < len(body):
             found = TOKEN.match(body, at)
             if not found:
-                raise ValueError(f"not understood: {body[at:]}")
+                raise ValueError(f"unsupported: {body[at:]}")
             sign, path, string, number = found.groups()
             self.tokens.append(
                 ("sign", sign) if sign else ("path", path) if path else ("number", float(number)) if number else ("string", string)
             )
             at = found.end()
-        self.test = self.either()
+        self.test = self.disjunction()
         if self.tokens:
-            raise ValueError(f"left over: {self.tokens}")
+            raise ValueError(f"unexpected: {self.tokens}")
 
     def matches(self, text):
         try:
@@ -68,29 +67,29 @@ class Pattern:
             return self.tokens.pop(0)[1]
         return None
 
-    def either(self):
-        sides = [self.both()]
+    def disjunction(self):
+        sides = [self.conjunction()]
         while self.take("||"):
-            sides.append(self.both())
+            sides.append(self.conjunction())
         return lambda line: any(side(line) for side in sides)
 
-    def both(self):
-        sides = [self.one()]
+    def conjunction(self):
+        sides = [self.comparison()]
         while self.take("&&"):
-            sides.append(self.one())
+            sides.append(self.comparison())
         return lambda line: all(side(line) for side in sides)
 
-    def one(self):
+    def comparison(self):
         if self.take("("):
-            inner = self.either()
+            inner = self.disjunction()
             if not self.take(")"):
-                raise ValueError("a parenthesis stays open")
+                raise ValueError("missing closing parenthesis")
             return inner
         (left, path), sign, (kind, wanted) = self.tokens.pop(0), self.take("=", "!=", *COMPARE), self.tokens.pop(0)
         if left != "path" or not sign or kind not in ("string", "number"):
             raise ValueError(f"not a comparison: {path} {sign} {wanted}")
         if sign in ("=", "!="):
-            # A field that is not there is never equal, and never unequal either.
+            # A missing field matches neither `=` nor `!=`.
             return lambda line: field(line, path) is not None and (field(line, path) == wanted) == (sign == "=")
         return lambda line: (
             isinstance(found := field(line, path), int | float)
@@ -100,7 +99,7 @@ class Pattern:
 
 
 class Metrics:
-    """What CloudWatch has stored: (namespace, name, dimensions) to samples of (second, value)."""
+    """Stored metrics: (namespace, name, dimensions) to samples of (second, value)."""
 
     def __init__(self, filters=()):
         self.filters = [(Pattern(f["filterPattern"]), f["metricTransformations"]) for f in filters]
@@ -110,11 +109,11 @@ class Metrics:
         self.samples[namespace, name, tuple(sorted(dimensions.items()))].append((at, value))
 
     def log(self, lines):
-        """Passes (second, text) lines of one log group through every metric filter."""
+        """Applies every metric filter to (second, text) lines of one log group."""
         for pattern, transformations in self.filters:
             for transformation in transformations:
                 if transformation.get("dimensions"):
-                    raise ValueError("dimensions are not understood")
+                    raise ValueError("dimensions are not supported")
                 namespace, name = transformation["metricNamespace"], transformation["metricName"]
                 minutes = defaultdict(list)
                 for at, text in lines:
@@ -132,22 +131,22 @@ class Metrics:
                         self.put(at, namespace, name, value)
 
     def state(self, alarm, now):
-        """The alarm's state at `now`, looking back over its periods: ALARM, OK or INSUFFICIENT_DATA."""
+        """Returns the state of the alarm at `now`: ALARM, OK or INSUFFICIENT_DATA."""
         if alarm.get("Metrics") or alarm.get("ExtendedStatistic"):
-            raise ValueError("only alarms over one plain metric are understood")
+            raise ValueError("only alarms over one plain metric are supported")
         dimensions = tuple(sorted((d["Name"], d["Value"]) for d in alarm.get("Dimensions", [])))
         samples = self.samples[alarm["Namespace"], alarm["MetricName"], dimensions]
         period, periods = int(alarm["Period"]), int(alarm["EvaluationPeriods"])
         breaches = THRESHOLD[alarm["ComparisonOperator"]]
         treatment = alarm.get("TreatMissingData", "missing")
-        verdicts = []
+        breached = []
         for number in range(periods):
             end = now - number * period
             values = [value for at, value in samples if end - period <= at < end]
             if values:
-                verdicts.append(breaches(STATISTIC[alarm["Statistic"]](values), float(alarm["Threshold"])))
+                breached.append(breaches(STATISTIC[alarm["Statistic"]](values), float(alarm["Threshold"])))
             elif treatment in ("breaching", "notBreaching"):
-                verdicts.append(treatment == "breaching")
-        if not verdicts:
+                breached.append(treatment == "breaching")
+        if not breached:
             return "INSUFFICIENT_DATA"
-        return "ALARM" if sum(verdicts) >= int(alarm.get("DatapointsToAlarm") or periods) else "OK"
+        return "ALARM" if sum(breached) >= int(alarm.get("DatapointsToAlarm") or periods) else "OK"

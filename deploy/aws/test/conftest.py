@@ -1,8 +1,8 @@
-"""The template, and the two emulators it is deployed to.
+"""The template, and the two emulators that it is deployed to.
 
-Neither emulator covers everything. ministack refuses EIP, NatGateway, RotationSchedule and ApplicationAutoScaling, so it gets
-`Egress=endpoints`, `RotationDays=0` and one worker. moto takes the network as it is, but silently ignores secrets,
-alarms, metric filters, subscriptions, policies of queues, rotation, scaling and service discovery.
+Neither emulator supports everything. ministack rejects EIP, NatGateway, RotationSchedule and ApplicationAutoScaling, so it gets
+`Egress=endpoints`, `RotationDays=0` and one worker. moto supports the default network, but silently ignores secrets, alarms, metric
+filters, subscriptions, queue policies, rotation, scaling and service discovery.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ GIVEN = {
 }
 FOR_MINISTACK = GIVEN | {"Egress": "endpoints", "RotationDays": "0"}
 
-# Nothing here may ever reach a real account, whatever the caller's environment holds.
+# The tests must never reach a real account.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]
 os.environ |= {
@@ -49,7 +49,7 @@ def free_port():
 
 @contextlib.contextmanager
 def emulator(command, port, **environment):
-    """Runs one emulator on a loopback port, and stops it."""
+    """Runs an emulator on a loopback port."""
     log = pathlib.Path(os.environ.get("AWS_TEST_LOGS", "/tmp")) / f"bday-aws-test-{port}.log"
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | environment)
@@ -69,7 +69,7 @@ def emulator(command, port, **environment):
 
 
 class Account:
-    """One emulated AWS account: clients, and stacks made from the template."""
+    """An emulated AWS account, with stacks of the template."""
 
     def __init__(self, endpoint):
         self.endpoint = endpoint
@@ -78,13 +78,13 @@ class Account:
         return boto3.client(service, endpoint_url=self.endpoint)
 
     def aws(self, *arguments):
-        """Runs the AWS CLI, as the README does."""
+        """Runs the AWS CLI."""
         return subprocess.run(
             ["aws", "--endpoint-url", self.endpoint, *arguments], check=True, capture_output=True, text=True
         ).stdout
 
     def deploy(self, name, parameters):
-        """The README's command. Creates the stack, or updates it."""
+        """Creates or updates the stack with the command of the README."""
         overrides = [f"{key}={value}" for key, value in parameters.items()]
         try:
             self.aws(
@@ -105,7 +105,7 @@ class Account:
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def resources(self, name):
-        """Logical id to (type, physical id)."""
+        """Returns (type, physical id) by logical id."""
         pages = self.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
         found = [resource for page in pages for resource in page["StackResourceSummaries"]]
         return {r["LogicalResourceId"]: (r["ResourceType"], r["PhysicalResourceId"]) for r in found}
@@ -131,7 +131,7 @@ def template():
 @pytest.fixture(scope="session")
 def ministack():
     port = free_port()
-    # Without a container engine its databases and tasks are records only, which is all that is wanted here.
+    # Without a container engine, its databases and tasks are records only, which is enough here.
     with emulator(
         ["ministack"], port, GATEWAY_PORT=str(port), BIND_HOST="127.0.0.1", MINISTACK_REGION=REGION, DOCKER_HOST="unix:///nonexistent"
     ) as endpoint:
@@ -147,5 +147,5 @@ def moto():
 
 @pytest.fixture(scope="session")
 def stack(ministack):
-    """The default layout on ministack, for tests that only look."""
-    return ministack.deploy("looked-at", FOR_MINISTACK | {"Prefix": "looked-at"})
+    """The default layout on ministack, shared by tests that only read."""
+    return ministack.deploy("shared", FOR_MINISTACK | {"Prefix": "shared"})

@@ -1,6 +1,6 @@
-"""Each alarm, as deployed, against input that must trip it and input that must not.
+"""Each alarm, as deployed, with input that must raise it and input that must not.
 
-Alarms and metric filters are read from the deployed stack, so no threshold is duplicated here.
+Alarms and metric filters are read from the deployed stack.
 """
 
 import json
@@ -42,7 +42,7 @@ EVERY_MINUTE = range(0, NOW, 60)
 
 
 def logs(*lines):
-    """Lines from (minutes before now, text)."""
+    """Returns log lines for pairs of (minutes before now, text)."""
     return [(NOW - 60 * minutes + 5, text) for minutes, text in lines]
 
 
@@ -51,19 +51,19 @@ def healthy():
 
 
 def waiting(events, minutes=15, oldest=20):
-    """The line of every 15 s while events wait, up to now."""
+    """Returns the backlog line of every 15 s until now."""
     return [(NOW - 15 * (n + 1), backlog(events, oldest)) for n in range(4 * minutes)]
 
 
 def samples(name, value, minutes=15, namespace="AWS/SQS", **dimensions):
-    """One value a minute, up to now."""
+    """Returns one sample per minute until now."""
     return [(NOW - 60 * (m + 1), namespace, name, value, dimensions) for m in range(minutes)]
 
 
-VISIBLE, QUEUE, LETTERS = "ApproximateNumberOfMessagesVisible", "looked-at-messages", "looked-at-messages-dlq"
-DATABASE = {"namespace": "AWS/RDS", "DBInstanceIdentifier": "looked-at"}
+VISIBLE, QUEUE, LETTERS = "ApproximateNumberOfMessagesVisible", "shared-messages", "shared-messages-dlq"
+DATABASE = {"namespace": "AWS/RDS", "DBInstanceIdentifier": "shared"}
 
-# (alarm, what happens, log lines, metric samples, state)
+# (alarm, case, log lines, metric samples, expected state)
 CASES = [
     ("scheduler-errors", "four failed passes in five minutes", healthy() + logs(*[(m, TICK_FAILED) for m in (1, 2, 3, 4)]), [], "ALARM"),
     ("scheduler-errors", "four passes with unsent packs", healthy() + logs(*[(m, tick(failed=2)) for m in (1, 2, 3, 4)]), [], "ALARM"),
@@ -105,8 +105,8 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def alarms(ministack, stack):
-    found = ministack.client("cloudwatch").describe_alarms(AlarmNamePrefix="looked-at-")["MetricAlarms"]
-    return {alarm["AlarmName"].removeprefix("looked-at-"): alarm for alarm in found}
+    found = ministack.client("cloudwatch").describe_alarms(AlarmNamePrefix="shared-")["MetricAlarms"]
+    return {alarm["AlarmName"].removeprefix("shared-"): alarm for alarm in found}
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,8 @@ def filters(ministack, stack):
     return ministack.client("logs").describe_metric_filters(logGroupName=stack["LogGroup"])["metricFilters"]
 
 
-@pytest.mark.parametrize(("slug", "what", "lines", "metrics", "state"), CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES])
-def test_alarm(alarms, filters, slug, what, lines, metrics, state):
+@pytest.mark.parametrize(("slug", "case", "lines", "metrics", "state"), CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES])
+def test_alarm(alarms, filters, slug, case, lines, metrics, state):
     store = Metrics(filters)
     store.log(lines)
     for at, namespace, name, value, dimensions in metrics:
@@ -128,7 +128,7 @@ def test_every_alarm_has_a_case_that_trips_it_and_one_that_does_not(alarms):
         assert {case[0] for case in CASES if case[4] == state} == set(alarms) == set(SLUGS)
 
 
-def test_every_alarm_mails_when_it_trips_and_when_it_ends(alarms, stack):
+def test_every_alarm_sends_mail_when_it_is_raised_and_when_it_ends(alarms, stack):
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [stack["AlarmTopicArn"]]
 
@@ -172,12 +172,12 @@ def test_every_message_in_a_filter_or_the_runbook_is_logged_by_the_daemon(filter
 
 
 def test_workers_scale_with_the_backlog(template, filters):
-    """No emulator creates these from a template, so they are read from it."""
+    """Read from the template, because no emulator creates scaling policies."""
     resources = {name: resource["Properties"] for name, resource in template["Resources"].items() if "Properties" in resource}
 
     def steps(alarm, depth, minutes=15, lines=None):
         assert resources[alarm]["Namespace"] == {"Ref": "Prefix"}
-        alarm = resources[alarm] | {"Namespace": "looked-at"}
+        alarm = resources[alarm] | {"Namespace": "shared"}
         store = Metrics(filters)
         store.log(healthy() + (waiting(depth, minutes) if depth else []) if lines is None else lines)
         if store.state(alarm, NOW) != "ALARM":
@@ -191,6 +191,6 @@ def test_workers_scale_with_the_backlog(template, filters):
         raise AssertionError(f"no step for {depth}")
 
     assert [steps("BacklogLong", depth) for depth in (0, 200, 201, 1999, 2000, 90000)] == [0, 0, 1, 1, 3, 3]
-    assert steps("BacklogLong", 5000, minutes=1) == 0, "a backlog that is delivered within a minute adds no worker"
+    assert steps("BacklogLong", 5000, minutes=1) == 0, "a backlog of one minute adds no worker"
     assert [steps("BacklogShort", depth) for depth in (0, 20, 21)] == [-1, -1, 0]
-    assert steps("BacklogShort", 0, lines=[]) == 0, "without a log nothing is known"
+    assert steps("BacklogShort", 0, lines=[]) == 0, "missing logs change nothing"

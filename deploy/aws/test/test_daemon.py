@@ -1,6 +1,6 @@
 """The daemon with the queue, the parameter and the secret of the stack.
 
-The emulator only records RDS instances, so a private PostgreSQL with TLS and the password of the secret takes their place.
+The emulator only records RDS instances, so a private PostgreSQL with TLS and the password of the secret replaces them.
 Needs `target/debug/bday` (or BDAY_BIN), PostgreSQL's server programs and openssl.
 """
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING
 
 
 class Postgres:
-    """A temporary server with TLS, and the user of the secret."""
+    """A temporary server with TLS and the user of the secret."""
 
     def __init__(self, directory, password):
         self.directory, self.port, self.ca = directory, free_port(), directory / "ca.pem"
@@ -84,7 +84,7 @@ class Postgres:
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Accepts greetings and stores them with their path."""
+    """Accepts greetings and stores them with their paths."""
 
     def __init__(self):
         self.accepted, self.delay = [], 0
@@ -110,7 +110,7 @@ class Receiver(http.server.ThreadingHTTPServer):
     def until(self, number, seconds=60):
         deadline = time.monotonic() + seconds
         while len(self.accepted) < number:
-            assert time.monotonic() < deadline, f"{len(self.accepted)} of {number} came"
+            assert time.monotonic() < deadline, f"{len(self.accepted)} of {number} arrived"
             time.sleep(0.05)
 
     def wait_for(self, name, path, seconds=30):
@@ -121,11 +121,11 @@ class Receiver(http.server.ThreadingHTTPServer):
                     assert set(body) == {"message", "userId", "eventId", "timestamp"}
                     return
             time.sleep(0.1)
-        raise AssertionError(f"no greeting for {name} at /{path}; there came {self.accepted}")
+        raise AssertionError(f"no greeting for {name} at /{path}; received: {self.accepted}")
 
 
 class Daemon:
-    """`bday serve` as in the task definition, and commands."""
+    """`bday serve` as in the task definition, and other commands with its environment."""
 
     def __init__(self, environment, log):
         self.environment = {"PATH": os.environ["PATH"], **environment}
@@ -140,7 +140,7 @@ class Daemon:
 
     @staticmethod
     def noon():
-        """A zone where it is about noon, and the local time."""
+        """Returns a zone where it is about noon, and the local time there."""
         now = datetime.datetime.now(datetime.UTC)
         ahead = 12 - now.hour
         zone = f"Etc/GMT{-ahead:+d}" if ahead else "Etc/UTC"
@@ -212,8 +212,8 @@ def here(ministack):
     }
 
 
-def test_its_log_feeds_the_alarms(ministack, own_stack, receiver, postgres, secret, tmp_path):
-    """The log of the daemon, through the metric filters of the stack."""
+def test_the_log_of_the_daemon_feeds_the_alarms(ministack, own_stack, receiver, postgres, secret, tmp_path):
+    """Applies the metric filters of the stack to the log of the daemon."""
     daemon = Daemon(
         here(ministack)
         | {
@@ -248,11 +248,11 @@ def test_its_log_feeds_the_alarms(ministack, own_stack, receiver, postgres, secr
 
 
 def test_the_daemon_runs_with_the_environment_of_the_task(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
-    """URL from the parameter, password from the secret. Both change without a restart."""
+    """Takes the URL from the parameter and the password from the secret. Both change without a restart."""
     task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
     environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
-    # Unlike on AWS: the address of the database, and the authority of its certificate.
-    stands_in = {
+    # Different from AWS: the address of the database, and the authority of its certificate.
+    overrides = {
         "BDAY__DATABASE__HOST": "localhost",
         "BDAY__DATABASE__PORT": str(postgres.port),
         "BDAY__DATABASE__TLS_ROOT_CERT": str(postgres.ca),
@@ -263,7 +263,7 @@ def test_the_daemon_runs_with_the_environment_of_the_task(ministack, own_stack, 
         ssm.put_parameter(Name="/daemon/webhook-url", Value=receiver.url(path), Type="String", Overwrite=True)
 
     webhook("first")
-    daemon = Daemon(environment | here(ministack) | stands_in, tmp_path / "log")
+    daemon = Daemon(environment | here(ministack) | overrides, tmp_path / "log")
     try:
         daemon.greet("Ada")
         receiver.wait_for("Ada", "first")
@@ -275,7 +275,7 @@ def test_the_daemon_runs_with_the_environment_of_the_task(ministack, own_stack, 
                 receiver.wait_for(f"Grace{number}", "second", seconds=2)
                 break
         else:
-            raise AssertionError("the daemon did not follow the parameter")
+            raise AssertionError("the daemon did not read the new URL")
 
         rotate(ministack, postgres, template, monkeypatch)
         daemon.greet("Katherine")
@@ -287,11 +287,11 @@ def test_the_daemon_runs_with_the_environment_of_the_task(ministack, own_stack, 
     assert secret not in daemon.log.read_text()
 
 
-def test_a_rotation_under_load_costs_no_event_and_no_restart(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
-    """The password changes and every connection is closed while 500 greetings are being delivered."""
+def test_a_rotation_under_load_loses_no_event_and_needs_no_restart(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
+    """Changes the password and closes every connection while 500 greetings are being delivered."""
     task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
     environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
-    stands_in = {
+    overrides = {
         "BDAY__DATABASE__HOST": "localhost",
         "BDAY__DATABASE__PORT": str(postgres.port),
         "BDAY__DATABASE__TLS_ROOT_CERT": str(postgres.ca),
@@ -299,7 +299,7 @@ def test_a_rotation_under_load_costs_no_event_and_no_restart(ministack, own_stac
     }
     ministack.client("ssm").put_parameter(Name="/daemon/webhook-url", Value=receiver.url("load"), Type="String", Overwrite=True)
     receiver.delay = 0.3
-    daemon = Daemon(environment | here(ministack) | stands_in, tmp_path / "log")
+    daemon = Daemon(environment | here(ministack) | overrides, tmp_path / "log")
     try:
         zone, there = daemon.noon()
         rows = [f"John,Doe {number},1990-{there:%m-%d},{zone},{there:%H:%M}" for number in range(500)]
@@ -321,7 +321,7 @@ def test_a_rotation_under_load_costs_no_event_and_no_restart(ministack, own_stac
 
 
 def rotate(ministack, postgres, template, monkeypatch):
-    """Runs the rotation function of the stack, with the private PostgreSQL in place of RDS. Closes every open connection."""
+    """Runs the rotation function of the stack on the private PostgreSQL, and closes every open connection."""
     monkeypatch.setenv("DATABASE", "daemon")
     monkeypatch.setenv("AWS_ENDPOINT_URL", ministack.endpoint)
     function = {}

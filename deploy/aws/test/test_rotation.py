@@ -1,4 +1,4 @@
-"""The rotation function, taken out of the template and run step by step against an emulated Secrets Manager and RDS."""
+"""The rotation function of the template, step by step, with an emulated Secrets Manager and RDS."""
 
 import json
 import os
@@ -11,20 +11,20 @@ TOKEN = "11111111-2222-4333-8444-555555555555"
 
 
 class Rds:
-    """RDS as documented: a new password is pending for a while, then in force. Emulators apply it at once."""
+    """Applies a new password after a while, as RDS does. Emulators apply it at once."""
 
     def __init__(self):
-        self.password, self.pending, self.looks = None, None, 0
+        self.password, self.pending, self.calls = None, None, 0
 
     def modify_db_instance(self, DBInstanceIdentifier, MasterUserPassword, ApplyImmediately):
         assert (DBInstanceIdentifier, ApplyImmediately) == ("bday", True)
-        self.pending, self.looks = MasterUserPassword, 0
+        self.pending, self.calls = MasterUserPassword, 0
 
     def describe_db_instances(self, DBInstanceIdentifier):
-        self.looks += 1
-        if self.looks == 2:
+        self.calls += 1
+        if self.calls == 2:
             self.password, self.pending = self.pending, None
-        status = "available" if self.looks != 2 else "resetting-master-credentials"
+        status = "available" if self.calls != 2 else "resetting-master-credentials"
         waiting = {"MasterUserPassword": "****"} if self.pending else {}
         return {"DBInstances": [{"DBInstanceStatus": status, "PendingModifiedValues": waiting}]}
 
@@ -59,12 +59,12 @@ def run(function, secret, *steps):
         function["handler"]({"Step": step, "SecretId": secret, "ClientRequestToken": TOKEN}, None)
 
 
-def test_the_database_and_the_secret_end_with_the_same_new_password(function, ministack, secret):
+def test_a_rotation_sets_the_same_password_in_database_and_secret(function, ministack, secret):
     run(function, secret, *STEPS)
     after = current(ministack, secret)
     assert after["password"] == function["rds"].password != "old"
     assert len(after["password"]) == 32 and after["password"].isalnum()
-    assert after | {"password": ""} == {"username": "bday", "password": "", "host": "db"}, "everything else stays"
+    assert after | {"password": ""} == {"username": "bday", "password": "", "host": "db"}, "the rest of the secret changed"
     stages = ministack.client("secretsmanager").describe_secret(SecretId=secret)["VersionIdsToStages"]
     assert "AWSCURRENT" in stages[TOKEN] and any("AWSPREVIOUS" in names for names in stages.values())
 
@@ -75,13 +75,13 @@ def test_the_secret_is_not_current_before_the_database_has_it(function, ministac
     assert current(ministack, secret)["password"] == "old"
 
 
-def test_a_step_that_is_repeated_changes_nothing(function, ministack, secret):
+def test_a_repeated_step_changes_nothing(function, ministack, secret):
     """Secrets Manager repeats a step that timed out."""
     run(function, secret, *[step for step in STEPS for _ in range(2)])
     assert current(ministack, secret)["password"] == function["rds"].password
 
 
-def test_a_database_that_refuses_leaves_the_old_password_in_force(function, ministack, secret):
+def test_a_failed_change_keeps_the_old_password(function, ministack, secret):
     class Refused(Exception):
         pass
 
@@ -95,8 +95,8 @@ def test_a_database_that_refuses_leaves_the_old_password_in_force(function, mini
 
 
 def test_real_request_shapes_are_accepted(function, ministack, secret, stack, monkeypatch):
-    """The same, with the SDK's own RDS client against the stack's database."""
-    monkeypatch.setenv("DATABASE", "looked-at")
+    """Uses the RDS client of the SDK with the database of the stack."""
+    monkeypatch.setenv("DATABASE", "shared")
     function["rds"] = boto3.client("rds")
     run(function, secret, *STEPS)
     assert current(ministack, secret)["password"] != "old"

@@ -1,4 +1,4 @@
-"""`deploy/aws/run` against a stand-in for the AWS CLI that notes what it was asked."""
+"""`deploy/aws/run` with a fake AWS CLI that records its calls."""
 
 import json
 import os
@@ -7,10 +7,10 @@ import subprocess
 import pytest
 from conftest import AWS
 
-STAND_IN = """#!/usr/bin/env python3
+FAKE_AWS = """#!/usr/bin/env python3
 import json, os, sys
-with open(os.environ["NOTES"], "a") as notes:
-    notes.write(json.dumps(sys.argv[1:]) + "\\n")
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\\n")
 words = sys.argv[1:]
 if words[1] == "describe-stacks":
     print({k: k.lower() for k in ("ClusterName", "LogGroup")}.get(words[-3].split("'")[1], "a,b"))
@@ -24,17 +24,17 @@ elif words[1] == "describe-tasks":
 
 
 def run(tmp_path, *arguments, exit_code="0", **environment):
-    stand_in = tmp_path / "aws"
-    stand_in.write_text(STAND_IN)
-    stand_in.chmod(0o755)
-    notes = tmp_path / "notes"
-    notes.write_text("")
-    extra = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NOTES": str(notes), "EXIT": exit_code}
+    fake = tmp_path / "aws"
+    fake.write_text(FAKE_AWS)
+    fake.chmod(0o755)
+    recorded = tmp_path / "calls"
+    recorded.write_text("")
+    extra = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(recorded), "EXIT": exit_code}
     result = subprocess.run([AWS / "run", *arguments], capture_output=True, text=True, env=os.environ | extra | environment)
-    return result, [json.loads(text) for text in notes.read_text().splitlines()]
+    return result, [json.loads(text) for text in recorded.read_text().splitlines()]
 
 
-def test_it_runs_the_command_prints_its_log_and_takes_over_its_exit_code(tmp_path):
+def test_it_runs_the_command_prints_its_log_and_returns_its_exit_code(tmp_path):
     result, calls = run(tmp_path, "bday", "tick", exit_code="1")
     assert (result.returncode, result.stdout) == (1, '{"planned":0}\n')
     (logs,) = [call for call in calls if call[1] == "get-log-events"]
@@ -42,18 +42,18 @@ def test_it_runs_the_command_prints_its_log_and_takes_over_its_exit_code(tmp_pat
 
 
 @pytest.mark.parametrize("words", [["user", "add", "--first-name", 'Zo\u00eb "Z"'], ["x\\y", "", "a b", "*"]])
-def test_the_command_arrives_word_for_word(tmp_path, words):
+def test_the_command_is_passed_unchanged(tmp_path, words):
     _, calls = run(tmp_path, "bday", *words)
     (call,) = [call for call in calls if call[1] == "run-task"]
     overrides = json.loads(call[call.index("--overrides") + 1])
     assert overrides == {"containerOverrides": [{"name": "bday", "command": words}]}
 
 
-def test_it_says_so_when_the_task_did_not_start(tmp_path):
+def test_it_reports_a_task_that_did_not_start(tmp_path):
     result, _ = run(tmp_path, "bday", "tick", TASK="None")
     assert result.returncode != 0 and "did not start" in result.stderr
 
 
-def test_without_a_command_it_explains_itself(tmp_path):
+def test_it_prints_its_usage_without_a_command(tmp_path):
     result, calls = run(tmp_path, "bday")
     assert result.returncode == 2 and "usage" in result.stderr and not calls

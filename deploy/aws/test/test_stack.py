@@ -1,4 +1,4 @@
-"""The stack is created, updated and deleted, and its resources are those of the seed."""
+"""Creation, update and deletion of the stack, and its resources."""
 
 import json
 
@@ -11,7 +11,7 @@ def queue_attributes(account, url):
     return account.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
 
 
-def test_it_is_created_updated_and_deleted(ministack):
+def test_the_stack_is_created_updated_and_deleted(ministack):
     ministack.deploy("bday", FOR_MINISTACK)
     ssm, alarms = ministack.client("ssm"), ministack.client("cloudwatch")
     # An operator changes the URL between two deployments.
@@ -22,7 +22,7 @@ def test_it_is_created_updated_and_deleted(ministack):
     (late,) = alarms.describe_alarms(AlarmNames=["bday-lateness-p99"])["MetricAlarms"]
     assert late["Threshold"] == 60000
     value = ssm.get_parameter(Name="/bday/webhook-url")["Parameter"]["Value"]
-    assert value == "https://receiver.example/second", "an update must keep the URL of the operator"
+    assert value == "https://receiver.example/second", "the update overwrote the URL of the operator"
 
     ministack.delete("bday")
     assert not alarms.describe_alarms(AlarmNamePrefix="bday-")["MetricAlarms"]
@@ -30,10 +30,10 @@ def test_it_is_created_updated_and_deleted(ministack):
     databases = ministack.client("rds").describe_db_instances()["DBInstances"]
     assert "bday" not in [database["DBInstanceIdentifier"] for database in databases]
     snapshots = ministack.client("rds").describe_db_snapshots()["DBSnapshots"]
-    assert any(snapshot["DBInstanceIdentifier"] == "bday" for snapshot in snapshots), "a deletion must leave a snapshot"
+    assert any(snapshot["DBInstanceIdentifier"] == "bday" for snapshot in snapshots), "the deletion left no snapshot"
 
 
-def test_roles_apart_make_three_services(ministack):
+def test_the_layout_roles_creates_three_services(ministack):
     ministack.deploy("apart", FOR_MINISTACK | {"Prefix": "apart", "Layout": "roles", "Tasks": "2", "MaxWorkers": "1"})
     ecs = ministack.client("ecs")
     services = ecs.describe_services(cluster="apart", services=["apart-scheduler", "apart-worker", "apart-api"])["services"]
@@ -48,7 +48,7 @@ def test_roles_apart_make_three_services(ministack):
 def test_the_queue_has_the_settings_of_the_seed(ministack, stack):
     queue = queue_attributes(ministack, stack["QueueUrl"])
     letters = queue_attributes(ministack, stack["DeadLetterQueueUrl"])
-    assert stack["QueueUrl"].endswith("/looked-at-messages")
+    assert stack["QueueUrl"].endswith("/shared-messages")
     assert queue.get("FifoQueue", "false") == "false"
     assert queue["VisibilityTimeout"] == "30"
     assert queue["MessageRetentionPeriod"] == letters["MessageRetentionPeriod"] == str(14 * 24 * 3600)
@@ -79,13 +79,13 @@ def test_a_message_received_five_times_becomes_a_dead_letter(ministack, stack):
 
 
 def test_the_webhook_url_is_in_parameter_store(ministack, stack):
-    parameter = ministack.client("ssm").get_parameter(Name="/looked-at/webhook-url")["Parameter"]
+    parameter = ministack.client("ssm").get_parameter(Name="/shared/webhook-url")["Parameter"]
     assert (parameter["Type"], parameter["Value"]) == ("String", GIVEN["WebhookUrl"])
-    assert stack["WebhookParameterName"] == "/looked-at/webhook-url"
+    assert stack["WebhookParameterName"] == "/shared/webhook-url"
 
 
-def test_the_database_password_is_in_secrets_manager_and_is_the_databases(ministack, stack, template):
-    value = ministack.client("secretsmanager").get_secret_value(SecretId="looked-at/db-credentials")
+def test_the_database_uses_the_password_in_secrets_manager(ministack, stack, template):
+    value = ministack.client("secretsmanager").get_secret_value(SecretId="shared/db-credentials")
     secret = json.loads(value["SecretString"])
     assert secret["username"] == "bday" and len(secret["password"]) == 32
     assert secret["host"] == stack["DatabaseHost"] and secret["dbname"] == "bday"
@@ -94,7 +94,7 @@ def test_the_database_password_is_in_secrets_manager_and_is_the_databases(minist
 
 
 def test_the_database_has_the_settings_of_the_seed(ministack, stack):
-    (database,) = ministack.client("rds").describe_db_instances(DBInstanceIdentifier="looked-at")["DBInstances"]
+    (database,) = ministack.client("rds").describe_db_instances(DBInstanceIdentifier="shared")["DBInstances"]
     expected = {
         "Engine": "postgres", "DBInstanceClass": "db.t3.micro", "AllocatedStorage": 20, "StorageEncrypted": True,
         "PubliclyAccessible": False, "BackupRetentionPeriod": 7, "DeletionProtection": True, "DBName": "bday",
@@ -104,7 +104,7 @@ def test_the_database_has_the_settings_of_the_seed(ministack, stack):
 
 def test_logs_are_kept_for_seven_days(ministack, stack):
     (group,) = ministack.client("logs").describe_log_groups(logGroupNamePrefix=stack["LogGroup"])["logGroups"]
-    assert (group["logGroupName"], group["retentionInDays"]) == ("/ecs/looked-at", 7)
+    assert (group["logGroupName"], group["retentionInDays"]) == ("/ecs/shared", 7)
 
 
 def test_alarms_are_mailed(ministack, stack):
@@ -117,7 +117,7 @@ def test_the_task_environment_names_every_resource(ministack, stack):
     (container,) = task["containerDefinitions"]
     environment = {entry["name"]: entry["value"] for entry in container["environment"]}
     assert environment["BDAY__QUEUE__SQS__URL"] == stack["QueueUrl"]
-    assert environment["BDAY__WEBHOOK__URL"] == "ssm:/looked-at/webhook-url"
+    assert environment["BDAY__WEBHOOK__URL"] == "ssm:/shared/webhook-url"
     assert (environment["BDAY__WEBHOOK__ALLOW_HTTP"], environment["BDAY__WEBHOOK__SECRETS"]) == ("false", "")
     assert environment["BDAY__DATABASE__CREDENTIALS"] == f"secretsmanager:{stack['DatabaseSecretArn']}"
     assert environment["BDAY__DATABASE__HOST"] == stack["DatabaseHost"]
@@ -126,9 +126,9 @@ def test_the_task_environment_names_every_resource(ministack, stack):
     assert container["command"] == ["serve", "--role", "all"]
 
 
-def test_private_subnets_have_no_way_out_without_the_nat_gateway(ministack, stack):
+def test_private_subnets_have_no_route_out_without_the_nat_gateway(ministack, stack):
     ec2 = ministack.client("ec2")
-    resources = ministack.resources("looked-at")
+    resources = ministack.resources("shared")
     (table,) = ec2.describe_route_tables(RouteTableIds=[resources["PrivateRoutes"][1]])["RouteTables"]
     assert {association["SubnetId"] for association in table["Associations"]} == set(stack["TaskSubnets"].split(","))
     assert not [route for route in table["Routes"] if route.get("DestinationCidrBlock") == "0.0.0.0/0"]
@@ -138,8 +138,8 @@ def test_private_subnets_have_no_way_out_without_the_nat_gateway(ministack, stac
 
 
 @pytest.mark.parametrize("layout", ["all", "roles"])
-def test_the_network_of_the_defaults_is_made_changed_and_removed(moto, layout):
-    """With the NAT gateway, the rotation and the scaling, which ministack does not support."""
+def test_the_default_network_is_created_updated_and_deleted(moto, layout):
+    """Includes NAT gateway, rotation and scaling, which ministack does not support."""
     cloudformation, ec2 = moto.client("cloudformation"), moto.client("ec2")
     name = f"net-{layout}"
     given = GIVEN | {"Prefix": name, "Layout": layout}
@@ -159,12 +159,12 @@ def test_the_network_of_the_defaults_is_made_changed_and_removed(moto, layout):
     resources = moto.resources(name)
     private = outputs["TaskSubnets"].split(",")
 
-    # The private subnets' way out is the NAT gateway, which stands in the public one.
+    # The default route of the private subnets is the NAT gateway in the public one.
     (nat,) = ec2.describe_nat_gateways(NatGatewayIds=[resources["NatGateway"][1]])["NatGateways"]
     assert nat["SubnetId"] == resources["PublicSubnet"][1] and nat["SubnetId"] not in private
     (table,) = ec2.describe_route_tables(RouteTableIds=[resources["PrivateRoutes"][1]])["RouteTables"]
-    (way_out,) = [route for route in table["Routes"] if route["DestinationCidrBlock"] == "0.0.0.0/0"]
-    assert way_out["NatGatewayId"] == nat["NatGatewayId"]
+    (default_route,) = [route for route in table["Routes"] if route["DestinationCidrBlock"] == "0.0.0.0/0"]
+    assert default_route["NatGatewayId"] == nat["NatGatewayId"]
     assert len({subnet["AvailabilityZone"] for subnet in ec2.describe_subnets(SubnetIds=private)["Subnets"]}) == 2
 
     # The database accepts connections from the tasks only.

@@ -1,4 +1,4 @@
-"""Properties of the template text."""
+"""Static checks of the template."""
 
 import subprocess
 
@@ -14,7 +14,7 @@ def as_list(value):
 
 
 def statements(template, role):
-    """All statements of a role, inline and from the managed policies of the template."""
+    """Returns the statements of a role, inline and from managed policies of the template."""
     resources = template["Resources"]
     properties = resources[role]["Properties"]
     documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
@@ -25,7 +25,7 @@ def statements(template, role):
 
 
 def granted(template, role):
-    """Actions by resource."""
+    """Returns the permitted actions by resource."""
     grants = {}
     for statement in statements(template, role):
         assert statement["Effect"] == "Allow"
@@ -49,31 +49,31 @@ def test_shellcheck_finds_nothing():
     assert (result.returncode, result.stdout) == (0, "")
 
 
-def test_it_can_be_deployed_without_a_bucket():
+def test_the_template_can_be_deployed_without_a_bucket():
     """CloudFormation accepts up to 51,200 bytes in the request."""
     assert len(TEMPLATE.read_bytes()) <= 51_200
 
 
 @pytest.mark.parametrize("role", [*TASK_ROLES, "RotationRole"])
-def test_nothing_with_a_wildcard(template, role):
+def test_no_role_has_a_wildcard(template, role):
     for statement in statements(template, role):
         assert "*" not in repr(statement), statement
 
 
-def test_the_task_roles_may_do_exactly_this(template):
+def test_the_task_roles_have_exactly_these_permissions(template):
     both = {
         "DatabaseSecret": {"secretsmanager:GetSecretValue"},
         "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${WebhookParameter}": {"ssm:GetParameter"},
     }
     signs = {"WebhookSecret": {"secretsmanager:GetSecretValue"}}
-    look = {"sqs:GetQueueAttributes"}
-    send, take = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
-    assert granted(template, "SchedulerRole") == both | {QUEUE: look | send, LETTERS: look | send | take}
-    assert granted(template, "WorkerRole") == both | signs | {QUEUE: look | take, LETTERS: look | send}
-    assert granted(template, "TaskRole") == both | signs | {QUEUE: look | send | take, LETTERS: look | send | take}
+    read = {"sqs:GetQueueAttributes"}
+    send, receive = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
+    assert granted(template, "SchedulerRole") == both | {QUEUE: read | send, LETTERS: read | send | receive}
+    assert granted(template, "WorkerRole") == both | signs | {QUEUE: read | receive, LETTERS: read | send}
+    assert granted(template, "TaskRole") == both | signs | {QUEUE: read | send | receive, LETTERS: read | send | receive}
 
 
-def test_only_the_registry_login_has_a_wildcard_that_allows(template):
+def test_only_the_registry_login_is_allowed_with_a_wildcard(template):
     found = []
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
@@ -119,7 +119,7 @@ def test_the_four_tasks_differ_in_role_listener_and_webhook_settings_only(templa
     ]
 
 
-def test_a_task_gets_the_place_of_the_password_not_the_password(template):
+def test_a_task_gets_a_reference_to_the_password(template):
     for name in ("Task", "SchedulerTask", "WorkerTask", "ApiTask"):
         (container,) = template["Resources"][name]["Properties"]["ContainerDefinitions"]
         assert "resolve:" not in repr(container)

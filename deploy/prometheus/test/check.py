@@ -1,4 +1,4 @@
-"""Consistency of the rules, the dashboard, the documents and the daemon, which promtool does not check."""
+"""Checks that rules, dashboard, documents and daemon agree, which promtool does not check."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ SECTIONS = {name: body for name, body in re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z
 
 
 def queries():
-    """All queries of the dashboard, with the variables of Grafana replaced."""
+    """Yields the queries of the dashboard, with the variables of Grafana replaced."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield target["expr"].replace("$__rate_interval", "1m").replace("$job", "bday")
@@ -34,23 +34,23 @@ def every_query_of_the_dashboard_is_promql():
 def panels_have_unique_ids_and_do_not_overlap():
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    places = [
+    cells = [
         (x, y)
         for at in (panel["gridPos"] for panel in panels)
         for x in range(at["x"], at["x"] + at["w"])
         for y in range(at["y"], at["y"] + at["h"])
     ]
-    assert len(set(places)) == len(places) and max(x for x, _ in places) < 24
+    assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24
 
 
-def every_alert_has_a_case_that_trips_it_and_one_that_does_not():
+def every_alert_has_a_case_that_raises_it_and_one_that_does_not():
     for alert in re.findall(r"- alert: (\w+)", ALERTS):
-        silent = re.findall(rf"alertname: {alert}, exp_alerts: \[\]", TESTS)
-        tripped = re.findall(rf"alertname: {alert}\n\s+exp_alerts:\n", TESTS)
-        assert silent and tripped, alert
+        quiet = re.findall(rf"alertname: {alert}, exp_alerts: \[\]", TESTS)
+        raised = re.findall(rf"alertname: {alert}\n\s+exp_alerts:\n", TESTS)
+        assert quiet and raised, alert
 
 
-def every_alert_has_its_entry_in_the_runbook_and_every_entry_its_alert():
+def alerts_and_entries_of_the_runbook_correspond():
     linked = re.findall(r"runbook: docs/runbook\.md#(\S+)", ALERTS)
     assert sorted(linked) == sorted(SECTIONS), (linked, list(SECTIONS))
     for name, body in SECTIONS.items():
@@ -74,7 +74,7 @@ def every_counter_of_the_rules_starts_at_zero():
 
 
 def written_by_format(name, source):
-    """Whether a name such as `bday_events_{state}_total` in the source produces `name`."""
+    """Returns whether a format such as `bday_events_{state}_total` in the source produces `name`."""
     patterns = re.findall(r'"(bday_\w*\{\w+\}\w*)"', source)
     return any(re.fullmatch(re.sub(r"\\\{\w+\\\}", r"\\w+", re.escape(pattern)), name) for pattern in patterns)
 
@@ -82,8 +82,8 @@ def written_by_format(name, source):
 CHECKS = [
     every_query_of_the_dashboard_is_promql,
     panels_have_unique_ids_and_do_not_overlap,
-    every_alert_has_a_case_that_trips_it_and_one_that_does_not,
-    every_alert_has_its_entry_in_the_runbook_and_every_entry_its_alert,
+    every_alert_has_a_case_that_raises_it_and_one_that_does_not,
+    alerts_and_entries_of_the_runbook_correspond,
     every_metric_of_rules_dashboard_and_documents_exists,
     every_counter_of_the_rules_starts_at_zero,
 ]
