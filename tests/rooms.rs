@@ -63,10 +63,7 @@ impl Crate {
 }
 
 /// Returns the shortest way from `start` to itself.
-fn way_back<'a>(
-    start: &'a Module,
-    next: &BTreeMap<&'a Module, Vec<&'a Module>>,
-) -> Option<Vec<&'a Module>> {
+fn way_back<'a>(start: &'a Module, next: &BTreeMap<&'a Module, Vec<&'a Module>>) -> Option<Vec<&'a Module>> {
     let mut ways = vec![vec![start]];
     let mut seen = BTreeSet::new();
     while !ways.is_empty() {
@@ -167,7 +164,8 @@ impl Visit<'_> for Names {
         // Tokens, not syntax: `crate :: store :: chain`.
         let tokens = call.tokens.to_string();
         for (start, _) in tokens.match_indices("crate ::") {
-            let words = tokens[start..].split(|c: char| !c.is_alphanumeric() && !" :_".contains(c)).next().unwrap();
+            let words =
+                tokens[start..].split(|c: char| !c.is_alphanumeric() && !" :_".contains(c)).next().unwrap();
             self.add(&words.split("::").map(|word| word.trim().to_owned()).collect::<Vec<_>>());
         }
     }
@@ -182,13 +180,15 @@ impl Visit<'_> for Names {
 }
 
 fn is_cfg_test(attribute: &Attribute) -> bool {
-    attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
+    attribute.path().is_ident("cfg")
+        && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
 }
 
 #[test]
 fn the_rooms_are_those_of_the_list() {
     let src = Crate::read("src");
-    let rooms: BTreeSet<_> = src.files.keys().filter_map(|module| module.first().map(String::as_str)).collect();
+    let rooms: BTreeSet<_> =
+        src.files.keys().filter_map(|module| module.first().map(String::as_str)).collect();
     assert_eq!(rooms, BTreeSet::from(ROOMS));
 }
 
@@ -197,7 +197,8 @@ fn a_room_uses_only_rooms_before_it() {
     let src = Crate::read("src");
     let place = |module: &Module| ROOMS.iter().position(|room| module.first().is_some_and(|own| own == room));
     let upward = src.across().filter(|(user, used)| place(user).is_some() && place(user) < place(used));
-    let upward: Vec<_> = upward.map(|(user, used)| format!("{} uses {}", user.join("/"), used.join("/"))).collect();
+    let upward: Vec<_> =
+        upward.map(|(user, used)| format!("{} uses {}", user.join("/"), used.join("/"))).collect();
     assert!(upward.is_empty(), "{}", upward.join("\n"));
 }
 

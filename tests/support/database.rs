@@ -22,7 +22,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
 /// The test that keeps the server.
-const KEEPER: &str = "support_database::keeps_the_server_of_a_run";
+const KEEPER: &str = "support::database_tests::keeps_the_server_of_a_run";
 /// Which process the keeper is to outlive by nothing.
 const OWNER: &str = "BDAY_TEST_OWNER";
 /// Has the schema; nobody connects to it.

@@ -3,13 +3,17 @@
 pub(crate) mod api;
 pub(crate) mod browser;
 pub(crate) mod database;
+mod database_tests;
 pub(crate) mod http;
 pub(crate) mod inbox;
 pub(crate) mod pgbouncer;
 pub(crate) mod process;
+mod process_tests;
 pub(crate) mod receiver;
+mod receiver_tests;
 pub(crate) mod relay;
 pub(crate) mod sqs;
+mod sqs_tests;
 pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod world;

@@ -144,7 +144,7 @@ async fn a_server_dies_with_an_owner_that_is_killed_even_when_frozen() {
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "support_embedded::holds_a_frozen_server_until_it_is_killed",
+            "embedded_postgres::holds_a_frozen_server_until_it_is_killed",
             "--ignored",
             "--nocapture",
         ])
@@ -169,7 +169,7 @@ async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_stops() {
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "support_embedded::holds_a_frozen_server_until_it_is_killed",
+            "embedded_postgres::holds_a_frozen_server_until_it_is_killed",
             "--ignored",
             "--nocapture",
         ])
@@ -195,7 +195,7 @@ async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_is_made() {
     std::fs::create_dir(&root).unwrap();
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "support_embedded::holds_a_frozen_server_until_it_is_killed", "--ignored"])
+        .args(["--exact", "embedded_postgres::holds_a_frozen_server_until_it_is_killed", "--ignored"])
         .env(HOLD, "1")
         .env("TMPDIR", &root)
         .stdout(Stdio::null())
