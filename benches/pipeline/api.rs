@@ -11,9 +11,9 @@ use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::load::Verdict;
 use super::options::Options;
 use super::pipeline::percentile;
-use super::scenario::Verdict;
 use super::support::process::{Bday, Running};
 use super::{procfs, seed, world};
 

@@ -22,9 +22,9 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::arrivals::Arrival;
+use super::load::Load;
 use super::options::Options;
 use super::part::{self, Part};
-use super::scenario::Load;
 use super::world::{Cpu, World};
 
 /// As the daemon has them.

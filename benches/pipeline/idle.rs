@@ -10,8 +10,8 @@ use bday::store::Store;
 use chrono::TimeDelta;
 use serde::Serialize;
 
+use super::load::Verdict;
 use super::options::Options;
-use super::scenario::Verdict;
 use super::{seed, world};
 
 const FEW: u32 = 10_000;

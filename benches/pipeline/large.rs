@@ -16,9 +16,9 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::load::Verdict;
 use super::options::Options;
 use super::pipeline::percentile;
-use super::scenario::Verdict;
 use super::{history, seed, world};
 
 const USERS: u32 = 10_000_000;

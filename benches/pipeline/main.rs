@@ -23,6 +23,7 @@ mod history;
 mod idle;
 mod judge;
 mod large;
+mod load;
 mod options;
 mod part;
 mod pipeline;
@@ -40,8 +41,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 
+use load::{Load, Verdict};
 use options::{Cli, Options, Role};
-use scenario::{Name, Verdict};
+use scenario::Name;
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
@@ -95,7 +97,7 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
                     larges.push(large);
                 }
                 _ => {
-                    let run = pipeline::run(&name.load(options), options).await.with_context(failed)?;
+                    let run = pipeline::run(&Load::new(name, options), options).await.with_context(failed)?;
                     sound &= run.is_exact() && kept(&run.limits);
                     runs.push(run);
                 }

@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::arrivals::Arrival;
 use super::bare::{self, Bare};
 use super::judge::{self, Judgement};
+use super::load::{Limit, Load, Verdict};
 use super::options::Options;
 use super::procfs;
-use super::scenario::{Load, Verdict};
 use super::seed;
 use super::support::process::{Bday, Running};
 use super::world::{Cpu, World};
@@ -125,7 +125,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
         judgement,
         limits: Vec::new(),
     };
-    run.limits = load.limits.iter().map(|limit| limit.judge(&run)).collect();
+    run.limits = load.limits.iter().map(|limit| limit.check(&run)).collect();
     Ok(run)
 }
 
@@ -217,4 +217,23 @@ async fn print_statements(world: &World) -> anyhow::Result<()> {
         eprintln!("{ms:>9.0} {calls:>7} {rows:>8}  {query}");
     }
     Ok(())
+}
+
+impl Limit {
+    fn check(self, run: &Run) -> Verdict {
+        let (limit, met) = match self {
+            Self::TickMs(most) => (format!("tick <= {most} ms"), run.tick_ms <= most),
+            Self::P99Ms(most) => (format!("p99 <= {most} ms"), run.p99_ms <= most),
+            Self::LastMs(most) => (format!("last <= {most} ms"), run.last_ms <= most),
+            Self::PerSecond(least) => (format!("{least}/s"), run.per_second >= least),
+            Self::DaemonMb(most) => (format!("{most} MB"), run.daemon_mb < most),
+            Self::DaemonCpuSecs(most) => (format!("{most} s of CPU"), run.cpu.daemon < most),
+            Self::FirstMs(most) => (format!("first <= {most} ms"), run.first_ms <= most),
+            Self::NinthToSecond(least) => (
+                format!("ninth tenth >= {least} of the second"),
+                run.ninth_per_second >= run.second_per_second * least,
+            ),
+        };
+        Verdict { limit, met }
+    }
 }

@@ -6,8 +6,9 @@ use bday::clock::{Clock as _, SystemClock};
 use chrono::TimeDelta;
 use serde::Serialize;
 
+use super::load::{Load, Verdict};
 use super::options::Options;
-use super::scenario::{Load, Verdict};
+use super::scenario::Name;
 use super::seed;
 use super::support::process::{Bday, Running};
 use super::world::World;
@@ -71,13 +72,8 @@ async fn scheduler(options: &Options) -> anyhow::Result<f64> {
 }
 
 async fn world(events: u32, latency: Duration, options: &Options) -> anyhow::Result<World> {
-    let load = Load {
-        events,
-        users: events,
-        latency,
-        in_flight: Some(1000),
-        ..super::scenario::Name::Burst.load(options)
-    };
+    let load =
+        Load { events, users: events, latency, in_flight: Some(1000), ..Load::new(Name::Burst, options) };
     let world = World::start(&load, options).await?;
     seed::people(&world.store, &world.pool, events, events, TimeDelta::zero()).await?;
     Ok(world)

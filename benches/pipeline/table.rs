@@ -3,9 +3,9 @@
 use super::api::Api;
 use super::idle::Idle;
 use super::large::Large;
+use super::load::Verdict;
 use super::pipeline::Run;
 use super::recovery::Recovery;
-use super::scenario::Verdict;
 
 pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api], larges: &[Large]) {
     if !runs.is_empty() {

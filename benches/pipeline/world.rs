@@ -14,10 +14,10 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
 use super::endpoint::Figures;
+use super::load::Load;
 use super::options::Options;
 use super::part::Part;
 use super::procfs;
-use super::scenario::Load;
 
 /// CPU seconds, user and system, by process.
 #[derive(Debug, Clone, Copy, Default, Serialize)]

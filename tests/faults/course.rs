@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::fleet::Daemon;
 use super::journal::Cause;
-use super::options::Queue;
 use super::place::{Place, QUEUE};
+use super::plan::Queue;
 use super::plan::{DatabaseFault, MOST_SKEW_MS, Plan, QueueFault, ReceiverFault, Tick, Timed, Work};
 use super::seed;
 use super::support::receiver::Behaviour;

@@ -37,8 +37,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use options::{Cli, Queue, Role};
-use plan::Scale;
+use options::{Cli, Role};
+use plan::{Queue, Scale};
 use run::Totals;
 
 /// The tests that a test runner sees, each a short form on one queue.

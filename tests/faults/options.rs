@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::plan::Scale;
+use super::plan::{Queue, Scale};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,22 +73,6 @@ pub(crate) enum Role {
     /// A daemon whose clock differs from the machine's by what the file says, in milliseconds
     #[command(hide = true, name = "daemon-with-a-turned-clock")]
     Daemon { offset: PathBuf },
-}
-
-/// Which queue the daemons use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Queue {
-    Sqs,
-    Postgres,
-}
-
-impl Queue {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Sqs => "sqs",
-            Self::Postgres => "postgres",
-        }
-    }
 }
 
 impl Cli {

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::sync::Mutex;
 
 use super::journal::Journal;
-use super::options::Queue;
+use super::plan::Queue;
 use super::support::process::Bday;
 use super::support::receiver::Receiver;
 use super::support::sqs::Sqs;

@@ -8,7 +8,21 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::options::Queue;
+/// Which queue the daemons use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Queue {
+    Sqs,
+    Postgres,
+}
+
+impl Queue {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sqs => "sqs",
+            Self::Postgres => "postgres",
+        }
+    }
+}
 
 /// How many daemons there are.
 pub(crate) const DAEMONS: usize = 3;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::course;
 use super::fleet::Daemon;
 use super::judge::{self, Counts};
-use super::options::Queue;
 use super::place::{self, Place};
+use super::plan::Queue;
 use super::plan::{DAEMONS, Plan, Scale};
 use super::seed;
 
