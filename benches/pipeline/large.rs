@@ -97,7 +97,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Large> {
         .map(|((what, large), (_, small))| Figure { what, large, small })
         .collect();
     server.stop().await?;
-    let limits = figures.iter().filter(|figure| figure.ratio() > MOST_RATIO);
+    // Planning happens once a day, not every minute: its cost is reported without a limit.
+    let limited = figures.iter().filter(|figure| !figure.what.starts_with("planning"));
+    let limits = limited.filter(|figure| figure.ratio() > MOST_RATIO);
     let limits =
         limits.map(|figure| Verdict { limit: format!("{} within {MOST_RATIO}x", figure.what), met: false });
     Ok(Large { users, events, limits: limits.collect(), figures })
