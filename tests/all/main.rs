@@ -42,6 +42,7 @@ mod serve;
 mod simulate;
 mod sources;
 mod stages;
+mod statements;
 mod sweeper;
 mod unknown_kinds;
 mod unreadable;

@@ -1,0 +1,79 @@
+//! Each SQL statement in the sources is prepared against the real schema: a wrong name or type fails here, even if no other test runs
+//! the statement.
+
+use std::fs;
+use std::path::Path;
+
+use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
+use syn::visit::{self, Visit};
+
+use crate::support::database::Database;
+
+/// Statements that contain a placeholder of `format!`, and so are not complete here.
+const MAX_INCOMPLETE: usize = 20;
+
+#[derive(Default)]
+struct Statements {
+    complete: Vec<String>,
+    incomplete: usize,
+}
+
+impl Statements {
+    fn add(&mut self, text: String) {
+        let verb = text.split_whitespace().next().unwrap_or_default();
+        let more = text.split_whitespace().nth(1).is_some();
+        if !more || !["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].contains(&verb) {
+            return;
+        }
+        if text.contains('{') {
+            self.incomplete += 1;
+        } else {
+            self.complete.push(text);
+        }
+    }
+}
+
+impl Visit<'_> for Statements {
+    fn visit_lit_str(&mut self, literal: &syn::LitStr) {
+        self.add(literal.value());
+    }
+
+    fn visit_macro(&mut self, call: &syn::Macro) {
+        // The literals of `concat!`, `format!` and our own macros.
+        for token in call.tokens.clone() {
+            if let Ok(literal) = syn::parse2::<syn::LitStr>(token.into()) {
+                self.add(literal.value());
+            }
+        }
+        visit::visit_macro(self, call);
+    }
+
+    fn visit_attribute(&mut self, _: &syn::Attribute) {}
+}
+
+fn read(directory: &Path, statements: &mut Statements) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read(&path, statements);
+        } else {
+            statements.visit_file(&syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_statement_fits_the_schema() {
+    let mut statements = Statements::default();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store"), &mut statements);
+    assert!(statements.complete.len() >= 80, "only {} statements found", statements.complete.len());
+    let pool = Database::new().await.pool().await;
+    let mut wrong = Vec::new();
+    for statement in &statements.complete {
+        if let Err(error) = pool.prepare(AssertSqlSafe(statement.clone()).into_sql_str()).await {
+            wrong.push(format!("{error}:\n{statement}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(statements.incomplete <= MAX_INCOMPLETE, "{} statements are incomplete", statements.incomplete);
+}
