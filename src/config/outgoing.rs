@@ -8,8 +8,8 @@ use reqwest::{Certificate, Url};
 use crate::config::source::{Follow, Reference, Sources};
 use crate::config::{Addresses, Config, ConfigError, parse_url};
 use crate::pipeline::channel::address_filter::AddressFilter;
-use crate::pipeline::channel::signature::{self, Secret, Signer};
 use crate::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
+use crate::pipeline::channel::signature::{self, Secret, Signer};
 use crate::pipeline::channel::{Messages, TemplateError};
 
 /// The way to the webhook's receiver as `config` says.

@@ -80,7 +80,7 @@ impl Scheduler {
         (claims, result.and(sent).map(|_| more))
     }
 
-    /// Claims a batch. When `room` is used up, reads it again, and claims nothing above the high-water mark.
+    /// Claims a batch. When `room` is used up, counts the queued events again, and claims nothing while they are too many.
     async fn claim_paced(
         &self,
         room: &mut i64,

@@ -1,5 +1,5 @@
-//! Send: packs go from the outbox to the queue, and dead events to the dead-letter queue. A scheduler takes a row for a bounded time and
-//! does not lock it; after a crash any scheduler takes it again when that time has passed.
+//! Send: packs go from the outbox to the queue, and dead events to the dead-letter queue. A scheduler takes a row for a bounded time
+//! and does not lock it; after a crash any scheduler takes it again when that time has passed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -81,7 +81,8 @@ impl Scheduler {
 
     async fn send_dead_letters(&self, now: DateTime<Utc>) -> Result<()> {
         for _ in 0..MAX_BATCHES {
-            let rows = self.store.take_dead_letters(now, self.clock.now() + TAKE_TIMEOUT, BATCH_LIMIT).await?;
+            let rows =
+                self.store.take_dead_letters(now, self.clock.now() + TAKE_TIMEOUT, BATCH_LIMIT).await?;
             if rows.is_empty() {
                 break;
             }

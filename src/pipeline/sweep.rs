@@ -45,7 +45,7 @@ impl Scheduler {
         let resent = self.store.resend_packs(now, before, RESEND_LIMIT).await?;
         if resent > 0 {
             counter!("bday_packs_resent_total").increment(resent);
-            tracing::warn!(packs = resent, "packs lost by the queue are sent again");
+            tracing::warn!(packs = resent, "lost packs sent again");
         }
         Ok(())
     }

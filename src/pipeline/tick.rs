@@ -139,8 +139,8 @@ impl Scheduler {
         }
     }
 
-    /// Waits for second 0 of the next minute, or for `pause` if that is shorter. The cron job is a hint: it checks twice a second, so a
-    /// timer ends the wait on time, and a tick that the job starts early is followed by one on time.
+    /// Waits for second 0 of the next minute, or for `pause` if that is shorter. The cron job is a hint: it checks twice a second, so
+    /// a timer ends the wait on time, and a tick that the job starts early is followed by one on time.
     async fn wait_for_next(&self, ticked_at: DateTime<Utc>, wake: &Notify, pause: Duration) {
         let next = minute_of(ticked_at) + TimeDelta::minutes(1);
         // A timer may fire a little early by the system clock, and a tick just before 09:00 would miss 09:00.

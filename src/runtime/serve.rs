@@ -11,8 +11,8 @@ use crate::clock::{Clock, SharedClock, SteadyClock};
 use crate::config::Config;
 use crate::config::login::DatabaseLogin;
 use crate::config::parts::{
-    http_client, messages, pool, queue, scheduler, set_up, signer, store_without_login, warn_of_gaps, warn_of_short_drain,
-    webhook_secrets, webhook_url,
+    http_client, messages, pool, queue, scheduler, set_up, signer, store_without_login, warn_of_gaps,
+    warn_of_short_drain, webhook_secrets, webhook_url,
 };
 use crate::config::source::Sources;
 use crate::http::{self, Api, Authorizer, Health, Heartbeats, Limits, Site};

@@ -53,7 +53,11 @@ async fn after_a_2xx_the_event_is_delivered_whatever_follows() {
         ("an endless body", Behaviour::EndlessBody, 200),
         ("a body sent byte by byte", Behaviour::SlowBody(Duration::from_millis(20)), 200),
         ("a reset in the body", Behaviour::ResetAfterHead, 200),
-        ("a body shorter than its content-length", bytes("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nok"), 200),
+        (
+            "a body shorter than its content-length",
+            bytes("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nok"),
+            200,
+        ),
         (
             "a broken chunk",
             bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n"),

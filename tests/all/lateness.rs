@@ -63,7 +63,7 @@ async fn lateness_counts_from_a_correction_of_date_or_zone_not_of_the_name() {
 }
 
 #[tokio::test]
-async fn the_lateness_of_a_user_who_was_deleted_and_added_again_counts_from_then() {
+async fn the_lateness_of_a_user_deleted_and_added_again_counts_from_then() {
     let world = World::at("2026-03-15T00:00:00Z").await;
     world.tick().await;
     let user = world.write("back", "1990-03-15", "Etc/UTC").await;

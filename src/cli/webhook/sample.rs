@@ -10,8 +10,8 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::config::redact_url;
 use crate::model::Reason;
-use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::channel::http_client;
+use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::channel::{Disposition, Greeting, SAMPLE_EVENT, SendResult};
 
 const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);

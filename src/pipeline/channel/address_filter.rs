@@ -62,7 +62,9 @@ const fn v6(s: [u16; 8], prefix: u8) -> Ipv6Net {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressRefused {
-    #[error("refused to connect to {0}: webhook.deny_ranges contains {1}; to send greetings there, remove that range")]
+    #[error(
+        "refused to connect to {0}: webhook.deny_ranges contains {1}; to send greetings there, remove that range"
+    )]
     Denied(IpAddr, IpNet),
     #[error(
         "refused to connect to {0}: it is {1} address and webhook.addresses is \"public\"; to send greetings there, add \
@@ -90,11 +92,14 @@ impl AddressFilter {
             |ranges: &[IpNet], address: IpAddr| ranges.iter().find(|range| range.contains(&address)).copied();
 
         let destinations = [Some(address), Some(canonical), embedded].into_iter().flatten();
-        if let Some(range) = destinations.into_iter().find_map(|destination| range_of(&self.deny, destination)) {
+        if let Some(range) =
+            destinations.into_iter().find_map(|destination| range_of(&self.deny, destination))
+        {
             return Err(AddressRefused::Denied(address, range));
         }
         // Only the range of the outer address allows an embedded one: the request also passes the gateway.
-        if !self.public_only || range_of(&self.allow, address).or(range_of(&self.allow, canonical)).is_some() {
+        if !self.public_only || range_of(&self.allow, address).or(range_of(&self.allow, canonical)).is_some()
+        {
             return Ok(());
         }
         special_kind(canonical).map_or(Ok(()), |kind| Err(AddressRefused::NotPublic(address, kind)))
@@ -204,11 +209,17 @@ mod tests {
             refused.expect_err("refused").to_string()
         };
         let special = refusal(&public(), "169.254.169.254");
-        assert!(special.starts_with("refused to connect to 169.254.169.254: it is a link-local address"), "{special}");
+        assert!(
+            special.starts_with("refused to connect to 169.254.169.254: it is a link-local address"),
+            "{special}"
+        );
         assert!(special.contains("webhook.allow_ranges"), "{special}");
         let denied =
             refusal(&AddressFilter { deny: read("10.0.0.0/8"), ..AddressFilter::default() }, "10.0.0.7");
-        assert!(denied.starts_with("refused to connect to 10.0.0.7: webhook.deny_ranges contains 10.0.0.0/8"), "{denied}");
+        assert!(
+            denied.starts_with("refused to connect to 10.0.0.7: webhook.deny_ranges contains 10.0.0.0/8"),
+            "{denied}"
+        );
     }
 
     proptest! {

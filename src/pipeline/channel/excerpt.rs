@@ -2,7 +2,7 @@
 
 pub(super) const MAX_BYTES: usize = 512;
 
-/// Returns the first 512 bytes as text: invalid UTF-8 is replaced; terminal control characters and bidirectional overrides are escaped.
+/// Returns the first 512 bytes as text. Replaces invalid UTF-8; escapes control characters and bidirectional overrides.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
     let kept = &bytes[..bytes.len().min(MAX_BYTES)];
     let text = String::from_utf8_lossy(kept);

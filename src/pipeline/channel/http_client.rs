@@ -20,8 +20,8 @@ pub(crate) const USER_AGENT: &str = concat!("bday/", env!("CARGO_PKG_VERSION"));
 /// The connection of a longer or slower body is closed.
 const MAX_BODY_BYTES: usize = 4096;
 const MAX_BODY_TIME: Duration = Duration::from_secs(1);
-/// After the deadline, a response that has arrived by then is still read. When a process was suspended, the deadline has passed and the
-/// response is in the socket: a timeout would lead to a second greeting.
+/// After the deadline, a response that has already arrived is still read: when the process was suspended, the deadline has passed and the
+/// response is in the socket, and a timeout would lead to a second greeting.
 const ARRIVED_GRACE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Default)]
@@ -102,8 +102,7 @@ impl HttpClient {
     }
 }
 
-/// Reads the body, so that its connection can be reused, but no more than [`MAX_BODY_BYTES`] in [`MAX_BODY_TIME`]. Returns its first bytes,
-/// up to `keep`.
+/// Reads the body, so that its connection can be reused, up to [`MAX_BODY_BYTES`] in [`MAX_BODY_TIME`]. Returns the first `keep` bytes.
 pub(super) async fn read_body(mut response: Response, keep: usize) -> Vec<u8> {
     let (mut read, mut kept) = (0, Vec::new());
     let reading = async {

@@ -1,6 +1,6 @@
 //! The text of a greeting: a template for each kind.
 //!
-//! An unknown year prints as nothing, never as `None`. [`Messages::kinds_printing_unknown_years`] returns the kinds whose text then has a gap.
+//! An unknown year prints as nothing, never as `None`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +53,8 @@ impl Template {
             escape_formatter(out, state, value)
         });
         environment.add_template_owned(NAME, source.to_owned()).map_err(failed)?;
-        let mut template = Self { environment, uses_years: source.contains("years"), prints_unknown_years: false };
+        let mut template =
+            Self { environment, uses_years: source.contains("years"), prints_unknown_years: false };
         template.render_sample(Some(30)).map_err(failed)?;
         let unknown = template.render_sample(None).map_err(failed)?;
         template.prints_unknown_years = printed_none.load(Ordering::Relaxed);
@@ -108,6 +109,7 @@ impl Messages {
         using.map(|(kind, _)| kind.as_str())
     }
 
+    /// Returns the kinds whose text has a gap if the year is unknown.
     pub(crate) fn kinds_printing_unknown_years(&self) -> impl Iterator<Item = &str> {
         let printing = self.0.iter().filter(|(_, template)| template.prints_unknown_years);
         printing.map(|(kind, _)| kind.as_str())

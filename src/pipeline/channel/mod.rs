@@ -1,7 +1,7 @@
 //! Channels: send a greeting to a receiver.
 //!
-//! A channel sends once and keeps no state: the worker's record stage decides about retries. The one channel is [`webhook`]; mail, SMS or
-//! Slack would be others behind [`Channel`].
+//! A channel sends once and keeps no state: the worker's record stage decides about retries. The only channel is [`webhook`]; mail, SMS
+//! or Slack would implement [`Channel`], too.
 
 pub mod address_filter;
 mod excerpt;

@@ -1,7 +1,7 @@
 //! The signature of a webhook, as Standard Webhooks defines it (<https://www.standardwebhooks.com>, symmetric, `v1`).
 //!
-//! A signature is `v1,` and the base64 of HMAC-SHA256 over `webhook-id`, `webhook-timestamp` and the body, joined by dots. The header holds
-//! a signature for each secret, so that a receiver can change to a new secret at any time.
+//! A signature is `v1,` and the base64 of HMAC-SHA256 over `webhook-id`, `webhook-timestamp` and the body, joined by dots. The header
+//! holds a signature for each secret, so that a receiver can change to a new secret at any time.
 
 use std::fmt;
 

@@ -85,7 +85,8 @@ impl Webhook {
 
     pub(crate) fn classify_error(&self, error: &HttpError) -> SendResult {
         use AttemptOutcome::{Failed, Unknown};
-        let retry = |outcome, reason, text| SendResult::failed(outcome, Disposition::Retry(None), reason, text);
+        let retry =
+            |outcome, reason, text| SendResult::failed(outcome, Disposition::Retry(None), reason, text);
         let error = match error {
             // Retried: an operator may correct the configuration or the DNS.
             HttpError::AddressRefused(refused) => {

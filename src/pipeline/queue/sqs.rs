@@ -15,8 +15,8 @@ use aws_sdk_sqs::types::{
 use futures_util::{StreamExt as _, stream};
 
 use super::{
-    DeadLetter, DeadMessage, Depth, MAX_RECEIVES, Message, Pack, Queue, QueueError, QueueSettings,
-    Receipt, Received, Result, decode, encode,
+    DeadLetter, DeadMessage, Depth, MAX_RECEIVES, Message, Pack, Queue, QueueError, QueueSettings, Receipt,
+    Received, Result, decode, encode,
 };
 
 const MAX_ENTRIES: usize = 10;
@@ -100,7 +100,7 @@ impl SqsQueue {
         }
         match rejected {
             Some(error) if confirmed.is_empty() => return Err(error),
-            Some(error) => tracing::warn!(%error, "queue batch rejected"),
+            Some(error) => tracing::warn!(%error, "queue batch refused"),
             None => {}
         }
         Ok(confirmed)
@@ -110,7 +110,7 @@ impl SqsQueue {
         let call = self.client.send_message_batch().queue_url(url).set_entries(Some(entries));
         let answer = call.send().await.map_err(|error| self.error(error))?;
         for failed in &answer.failed {
-            tracing::warn!(code = failed.code, reason = failed.message, "queue entry rejected");
+            tracing::warn!(code = failed.code, reason = failed.message, "queue entry refused");
         }
         // A response with status 200 can hold failed entries: only those listed as successful are confirmed.
         Ok(answer.successful.iter().filter_map(|entry| entry.id.parse().ok()).collect())

@@ -47,7 +47,12 @@ impl DeliverStage {
         let message = match self.shared.messages.render(lease) {
             Ok(message) => message,
             Err(error) => {
-                return SendResult::failed(AttemptOutcome::Failed, Disposition::Dead, Reason::Template, error);
+                return SendResult::failed(
+                    AttemptOutcome::Failed,
+                    Disposition::Dead,
+                    Reason::Template,
+                    error,
+                );
             }
         };
         let Lease { event_id, user_id, due_at, .. } = *lease;

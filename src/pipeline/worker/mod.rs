@@ -178,8 +178,9 @@ impl WorkerPool {
                 lease_gate::run(shared).await;
             }
         };
-        let background =
-            Box::pin(async { tokio::join!(held_leases::run(shared), delivery_stats::run(shared), lease_gate) });
+        let background = Box::pin(async {
+            tokio::join!(held_leases::run(shared), delivery_stats::run(shared), lease_gate)
+        });
         let stages = async {
             let result = self.run_stages(run_until, soft, hard).await;
             held_leases::delete_finished(shared).await;
@@ -228,7 +229,8 @@ impl WorkerPool {
         let linger = if run_until == RunUntil::Stopped { LINGER } else { Duration::ZERO };
         let to_record = Arc::new(BatchReceiver::new(to_record, linger));
         let mut stages = JoinSet::new();
-        let poller = Poller { shared: shared(), run_until, full_poll: Arc::default(), packs, soft: soft.clone() };
+        let poller =
+            Poller { shared: shared(), run_until, full_poll: Arc::default(), packs, soft: soft.clone() };
         for number in 0..MAX_POLLERS.min(self.0.options.max_in_flight.div_ceil(10)) {
             stages.spawn(poller.clone().run(number));
         }

@@ -72,7 +72,8 @@ mod tests {
             let watch = Arc::new(Stopwatch::default());
             let limiter = RateLimiter::new(per_second, Arc::clone(&watch) as SharedClock);
             watch.pass(Duration::from_hours(1));
-            let mut passed: Vec<usize> = vec![limiter.try_acquire(usize::MAX, watch.monotonic()).unwrap_or(0)];
+            let mut passed: Vec<usize> =
+                vec![limiter.try_acquire(usize::MAX, watch.monotonic()).unwrap_or(0)];
             assert_eq!(passed[0], at_once);
             for _ in 0..400 {
                 watch.pass(BURST / 4);

@@ -101,7 +101,7 @@ async fn settle(shared: &Shared, batch: Vec<Arc<ReceivedPack>>) {
         tracing::warn!(error = chain(&error), packs = done.len(), "packs not deleted; they are sent again");
     }
     if let Err(error) = acked {
-        tracing::warn!(%error, "ack failed; the messages are received again, and their events are leased already");
+        tracing::warn!(%error, "ack failed; the messages are received again");
     }
 }
 

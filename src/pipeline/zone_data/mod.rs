@@ -129,8 +129,8 @@ fn add_moved(report: &mut RecomputeReport, moved: Vec<Moved>) {
     }
 }
 
-/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. Ticks must wait for it, or they would
-/// send by the old data. `heartbeats` are those of the stages that wait.
+/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. Ticks must wait for it, or they
+/// would send by the old data. `heartbeats` are those of the stages that wait.
 pub async fn ensure_current(
     store: &Store,
     schedule: &Schedule,
