@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::redact_url;
 use crate::model::Reason;
 use crate::pipeline::channel::http_client;
-use crate::pipeline::channel::webhook::Webhook;
+use crate::pipeline::channel::webhook::{Webhook, classify_error};
 use crate::pipeline::channel::{Disposition, Greeting, SAMPLE_EVENT, SendResult};
 
 const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);
@@ -88,7 +88,7 @@ impl Exchange {
             Err(failed) => return Self::default().end(*failed),
         };
         let mut exchange = Self::begin(&request);
-        let begun = clock.monotonic();
+        let began = clock.monotonic();
         let result = match webhook.client.send(request).await {
             Ok(response) => {
                 exchange.address = response.remote_addr();
@@ -96,9 +96,9 @@ impl Exchange {
                 exchange.response_headers = headers.map(Header::new).collect();
                 webhook.classify_response(&response)
             }
-            Err(error) => webhook.classify_error(&error),
+            Err(error) => classify_error(&error),
         };
-        exchange.elapsed_ms = clock.monotonic().duration_since(begun).as_millis() as u64;
+        exchange.elapsed_ms = clock.monotonic().duration_since(began).as_millis() as u64;
         exchange.end(result)
     }
 

@@ -80,7 +80,6 @@ impl HttpClient {
     }
 
     /// Begins to build a request for [`send`](Self::send).
-    #[must_use]
     pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.client.request(method, url)
     }

@@ -65,7 +65,7 @@ impl Webhook {
             .headers(self.headers(greeting.event_id, &body))
             .body(body)
             .build()
-            .map_err(|error| Box::new(self.classify_error(&HttpError::Http(error))))
+            .map_err(|error| Box::new(classify_error(&HttpError::Http(error))))
     }
 
     fn headers(&self, event_id: Uuid, body: &[u8]) -> HeaderMap {
@@ -81,27 +81,6 @@ impl Webhook {
             headers.insert(WEBHOOK_SIGNATURE, signature);
         }
         headers
-    }
-
-    pub(crate) fn classify_error(&self, error: &HttpError) -> SendResult {
-        use AttemptOutcome::{Failed, Unknown};
-        let retry =
-            |outcome, reason, text| SendResult::failed(outcome, Disposition::Retry(None), reason, text);
-        let error = match error {
-            // Retried: an operator may correct the configuration or the DNS.
-            HttpError::AddressRefused(refused) => {
-                return retry(Failed, Reason::AddressRefused, refused.to_string());
-            }
-            HttpError::Timeout(_) => return retry(Unknown, Reason::Timeout, error.to_string()),
-            HttpError::Http(error) => error,
-        };
-        if error.is_builder() {
-            retry(Failed, Reason::BadUrl, "invalid webhook URL: check webhook.url".to_owned())
-        } else if error.is_connect() {
-            retry(Failed, Reason::Connect, format!("no connection: {}", root_cause(error)))
-        } else {
-            retry(Unknown, Reason::Broken, format!("connection lost: {}", root_cause(error)))
-        }
     }
 
     pub(crate) fn classify_response(&self, response: &Response) -> SendResult {
@@ -137,8 +116,28 @@ impl Channel for Webhook {
                 result.response = (!kept.is_empty()).then(|| excerpt(&kept));
                 result
             }
-            Err(error) => self.classify_error(&error),
+            Err(error) => classify_error(&error),
         }
+    }
+}
+
+pub(crate) fn classify_error(error: &HttpError) -> SendResult {
+    use AttemptOutcome::{Failed, Unknown};
+    let retry = |outcome, reason, text| SendResult::failed(outcome, Disposition::Retry(None), reason, text);
+    let error = match error {
+        // Retried: an operator may correct the configuration or the DNS.
+        HttpError::AddressRefused(refused) => {
+            return retry(Failed, Reason::AddressRefused, refused.to_string());
+        }
+        HttpError::Timeout(_) => return retry(Unknown, Reason::Timeout, error.to_string()),
+        HttpError::Http(error) => error,
+    };
+    if error.is_builder() {
+        retry(Failed, Reason::BadUrl, "invalid webhook URL: check webhook.url".to_owned())
+    } else if error.is_connect() {
+        retry(Failed, Reason::Connect, format!("no connection: {}", root_cause(error)))
+    } else {
+        retry(Unknown, Reason::Broken, format!("connection lost: {}", root_cause(error)))
     }
 }
 

@@ -201,7 +201,7 @@ impl LeaseStage {
             match self.try_lease(id, event_ids).await {
                 Ok(Some(leases)) => return (id, leases),
                 Ok(None) => {
-                    drop(self.soft.run_until_cancelled(self.shared.lease_gate.wait_until_open()).await)
+                    self.soft.run_until_cancelled(self.shared.lease_gate.wait_until_open()).await;
                 }
                 Err(error) => {
                     // All slots may wait for this, and then no poll makes progress.

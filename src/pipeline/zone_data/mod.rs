@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::counter;
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::calendar::Zone;
@@ -35,7 +34,7 @@ const MAX_LOGGED_EVENTS: u64 = 20;
 /// While another process recomputes, or the database is unavailable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecomputeOutcome {
     /// Pending events were already computed with this data and these rules.
     Current,
@@ -44,7 +43,7 @@ pub enum RecomputeOutcome {
     Done(RecomputeReport),
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecomputeReport {
     /// Pending events computed again. An event that moved ahead may be counted twice.
     pub recomputed: u64,
