@@ -73,7 +73,7 @@ pub(super) async fn run(shared: &Shared) {
     }
 }
 
-/// Extends leases; returns whether all are still held. After an error, the caller must treat them as lost.
+/// Extends leases; returns whether all are still held, `false` also after an error.
 pub(super) async fn extend(shared: &Shared, ids: &[Uuid]) -> bool {
     let Some(now) = shared.lease_gate.trusted_now(&*shared.clock) else {
         return false;
