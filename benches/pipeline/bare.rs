@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bday::clock::{Clock as _, SharedClock, SystemClock};
 use bday::config::parts;
-use bday::pipeline::channel::wire::Wire;
+use bday::pipeline::channel::http_client::HttpClient;
 use bday::pipeline::queue::{Pack, Queue, Received};
-use reqwest::Url;
+use reqwest::{Method, Url};
 use serde::Serialize;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -77,7 +77,7 @@ struct Shared {
     pool: PgPool,
     /// None: packs go from claim to lease directly.
     queue: Option<Arc<dyn Queue>>,
-    wire: Wire,
+    client: HttpClient,
     url: Url,
     places: Arc<Semaphore>,
 }
@@ -95,7 +95,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             .connect(&std::env::var("BDAY__DATABASE__URL")?)
             .await?,
         queue: (!queue.is_outbox()).then_some(queue),
-        wire: parts::wire(&config)?,
+        client: parts::http_client(&config)?,
         url: std::env::var("BDAY__WEBHOOK__URL")?.parse()?,
         places: Arc::new(Semaphore::new(config.worker.max_in_flight as usize)),
     });
@@ -202,14 +202,14 @@ async fn post(
     let body = format!(
         r#"{{"message":"Hey, Ada Lovelace it's your birthday","userId":"{id}","eventId":"{id}","timestamp":"2026-01-01T09:00:00Z"}}"#
     );
-    let request = shared.wire.client().post(shared.url.clone());
+    let request = shared.client.request(Method::POST, shared.url.clone());
     let request = request
         .header("content-type", "application/json")
         .header("webhook-id", id.to_string())
         .header("webhook-timestamp", SystemClock.now().timestamp())
         .body(body)
         .build()?;
-    let mut response = shared.wire.send(request).await?;
+    let mut response = shared.client.send(request).await?;
     while response.chunk().await?.is_some() {}
     drop(place);
     Ok(finished.send(id).await?)

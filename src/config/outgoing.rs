@@ -8,30 +8,30 @@ use reqwest::{Certificate, Url};
 use crate::config::source::{Follow, Reference, Sources};
 use crate::config::{Addresses, Config, ConfigError, parse_url};
 use crate::pipeline::channel::address_filter::AddressFilter;
+use crate::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
 use crate::pipeline::channel::signature::{self, Secret, Signer};
-use crate::pipeline::channel::wire::{self, Wire};
 use crate::pipeline::channel::{Messages, TemplateError};
 
 /// The way to the webhook's receiver as `config` says.
 ///
 /// # Errors
 /// When `webhook.tls_root_cert` cannot be used, or no TLS can be set up.
-pub fn wire(config: &Config) -> anyhow::Result<Wire> {
+pub fn http_client(config: &Config) -> anyhow::Result<HttpClient> {
     let webhook = &config.webhook;
-    let options = wire::WireOptions {
+    let options = HttpClientOptions {
         timeout: Duration::from_secs(webhook.timeout_secs),
         connect_timeout: Duration::from_secs(webhook.connect_timeout_secs),
         roots: roots(&webhook.tls_root_cert).map_err(|error| {
             let path = &webhook.tls_root_cert;
             ConfigError::Invalid(vec![format!("webhook.tls_root_cert is {path:?}: {error}")])
         })?,
-        guard: AddressFilter {
+        address_filter: AddressFilter {
             public_only: webhook.addresses == Addresses::Public,
             allow: webhook.allow_ranges.clone(),
             deny: webhook.deny_ranges.clone(),
         },
     };
-    Wire::new(options).context("the webhook client cannot be set up")
+    HttpClient::new(options).context("the webhook client cannot be set up")
 }
 
 /// The certificates in a PEM file; none without a path.
@@ -54,7 +54,7 @@ pub fn messages(config: &Config) -> Result<Messages, TemplateError> {
 
 /// Says in the log, on one line, which kinds' messages have a gap for some people.
 pub(crate) fn warn_of_gaps(messages: &Messages) {
-    let kinds: Vec<&str> = messages.without_year().collect();
+    let kinds: Vec<&str> = messages.kinds_printing_unknown_years().collect();
     if !kinds.is_empty() {
         tracing::warn!(
             kinds = kinds.join(","),

@@ -15,10 +15,10 @@ use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 use crate::pipeline::queue::sqs::{self, SqsQueue};
 use crate::pipeline::scheduler::{self, Scheduler};
-use crate::pipeline::worker::{self, Pool};
+use crate::pipeline::worker::{self, WorkerPool};
 use crate::store::{self, Store, StoreError};
 
-pub use super::outgoing::{messages, signer, webhook_secrets, webhook_url, webhook_url_from, wire};
+pub use super::outgoing::{http_client, messages, signer, webhook_secrets, webhook_url, webhook_url_from};
 pub(crate) use super::outgoing::{warn_of_gaps, warn_of_short_drain};
 
 /// The database as `config` says, with what lives elsewhere fetched: for a command, which is better told at once that
@@ -137,7 +137,7 @@ pub fn pool(
     channel: Arc<dyn Channel>,
     clock: SharedClock,
     heartbeat: Heartbeat,
-) -> anyhow::Result<Pool> {
+) -> anyhow::Result<WorkerPool> {
     let messages = messages(config)?;
     let options = worker::WorkerOptions {
         max_in_flight: config.worker.max_in_flight as usize,
@@ -152,5 +152,5 @@ pub fn pool(
         },
         max_per_second: config.worker.max_per_second,
     };
-    Ok(Pool::new(store, queue, channel, messages, clock, options, heartbeat))
+    Ok(WorkerPool::new(store, queue, channel, messages, clock, options, heartbeat))
 }

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use crate::pipeline::channel::wire::literal_address;
+use crate::pipeline::channel::http_client::literal_address;
 
 /// Why a URL is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock as _, SystemClock};
-use crate::pipeline::worker::Pool;
+use crate::pipeline::worker::WorkerPool;
 use crate::store::{STATEMENT_GRACE, Store};
 
 /// A ticker that made no progress for this long is stuck: two ticks were missed.
@@ -79,7 +79,7 @@ pub struct Health {
     set_up: AtomicBool,
     queue: AtomicBool,
     stages: Vec<Stage>,
-    workers: OnceLock<Pool>,
+    workers: OnceLock<WorkerPool>,
     /// The last answer of the database. One request at a time asks, and those that wait meanwhile share the next answer.
     database: Mutex<Option<Asked>>,
 }
@@ -122,7 +122,7 @@ impl Health {
     }
 
     /// Notes whose breaker is to be told.
-    pub fn workers(&self, workers: Pool) {
+    pub fn workers(&self, workers: WorkerPool) {
         // There is one pool a process.
         let _ = self.workers.set(workers);
     }
@@ -226,7 +226,7 @@ async fn sending(health: &Health, database_answers: bool) -> Value {
     json!({
         "paused": pause.as_ref().map(Option::is_some),
         "since": pause.flatten().map(|pause| pause.since),
-        "breaker": health.workers.get().map(Pool::breaker),
+        "breaker": health.workers.get().map(WorkerPool::breaker_state),
     })
 }
 

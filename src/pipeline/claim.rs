@@ -1,4 +1,4 @@
-//! Claim: due events become queued and are packed into the outbox, in one statement; then the packs are sent.
+//! Claim: one statement queues due events and packs them into the outbox; then the packs are sent.
 
 use std::time::{Duration, Instant};
 
@@ -10,21 +10,25 @@ use super::queue::Pack;
 use super::scheduler::{Result, Scheduler, Tick};
 use crate::store::{ClaimCursor, ClaimRequest};
 
-/// Events of one statement: few enough that an edit that waits for it is not delayed, and as many as fall due in most minutes.
-const BATCH: u32 = 1000;
-const LANES: usize = 2;
-/// The most events of a pack. Past some dozens a larger pack saves nothing.
-const MOST_IN_PACK: usize = 50;
-/// With a time limit, claiming stops while this many queued events wait for workers, and resumes when half of them are leased: a
-/// large tick must not take the database from the deliveries, and the queue stays short.
+/// Events per statement: few enough that an edit does not wait long for it, and as many as fall due in most minutes.
+const BATCH_LIMIT: u32 = 1000;
+const TASKS: usize = 2;
+/// Events per pack. Past some dozens a larger pack saves nothing.
+const MAX_IN_PACK: usize = 50;
+/// With a time limit, claiming pauses when this many queued events wait for workers, until half of them are leased: a large tick must
+/// leave the database to the deliveries, and keep the queue short.
 const HIGH_WATER: i64 = 10_000;
 const HIGH_WATER_PAUSE: Duration = Duration::from_millis(50);
 
-/// The packs of one statement, and whether more events may be due.
-type Batch = (Vec<Pack>, bool);
+struct Batch {
+    packs: Vec<Pack>,
+    /// Whether more events may be due.
+    more: bool,
+}
 
 impl Scheduler {
-    /// Claims until nothing is due at `now`, or `limit` is over; nothing while sending is paused. Returns whether more may be due.
+    /// Claims and sends until nothing is due at `now` or `limit` has passed; nothing while sending is paused. Returns whether more may
+    /// be due.
     pub(super) async fn claim(
         &self,
         now: DateTime<Utc>,
@@ -35,23 +39,23 @@ impl Scheduler {
             return Ok(false);
         }
         let mut cursor = ClaimCursor::default();
-        let (mut packs, full) = self.claim_batch(now, &mut cursor, tick).await?;
-        if !full {
+        let Batch { mut packs, more } = self.claim_batch(now, &mut cursor, tick).await?;
+        if !more {
             self.send(&packs, tick).await?;
             return Ok(false);
         }
         let until = limit.map(|limit| self.clock.monotonic() + limit);
-        let lanes = (0..LANES).map(|_| self.claim_lane(now, cursor, until, std::mem::take(&mut packs)));
+        let tasks = (0..TASKS).map(|_| self.claim_and_send(now, cursor, until, std::mem::take(&mut packs)));
         let mut result = Ok(false);
-        for (counts, more) in join_all(lanes).await {
+        for (counts, more) in join_all(tasks).await {
             tick.add(&counts);
             result = result.and_then(|before| Ok(before | more?));
         }
         result
     }
 
-    /// Claims a batch while it sends the one before, beginning with `packs`. Returns its counts, also after an error.
-    async fn claim_lane(
+    /// Claims each batch while it sends the one before, which is `packs` at first. Returns its counts, also after an error.
+    async fn claim_and_send(
         &self,
         now: DateTime<Utc>,
         mut cursor: ClaimCursor,
@@ -62,22 +66,22 @@ impl Scheduler {
         let mut room = if until.is_none() { i64::MAX } else { 0 };
         let (mut more, mut result) = (true, Ok(true));
         while more && result.is_ok() && until.is_none_or(|until| self.clock.monotonic() < until) {
-            let claim = self.claim_within(&mut room, now, &mut cursor, &mut claims);
+            let claim = self.claim_paced(&mut room, now, &mut cursor, &mut claims);
             let (claimed, sent) = tokio::join!(claim, self.send(&packs, &mut sends));
             packs.clear();
-            result = claimed.and_then(|claimed| {
-                (packs, more) = claimed;
+            result = claimed.and_then(|batch| {
+                Batch { packs, more } = batch;
                 sent
             });
         }
-        // Also after an error: claimed packs should not wait until another process takes them from the outbox.
+        // Also after an error: packs that are not sent now wait until another process may take them from the outbox.
         let sent = self.send(&packs, &mut sends).await;
         claims.add(&sends);
         (claims, result.and(sent).map(|_| more))
     }
 
-    /// Claims a batch if `room` allows it; counts the room anew when it is used up.
-    async fn claim_within(
+    /// Claims a batch. When `room` is used up, counts the queued events again, and claims nothing while they are too many.
+    async fn claim_paced(
         &self,
         room: &mut i64,
         now: DateTime<Utc>,
@@ -89,11 +93,11 @@ impl Scheduler {
             if queued > HIGH_WATER / 2 {
                 tokio::time::sleep(HIGH_WATER_PAUSE).await;
                 self.heartbeat.progress();
-                return Ok((Vec::new(), true));
+                return Ok(Batch { packs: Vec::new(), more: true });
             }
-            *room = (HIGH_WATER - queued) / LANES as i64;
+            *room = (HIGH_WATER - queued) / TASKS as i64;
         }
-        *room -= i64::from(BATCH);
+        *room -= i64::from(BATCH_LIMIT);
         self.claim_batch(now, cursor, tick).await
     }
 
@@ -107,9 +111,9 @@ impl Scheduler {
             now,
             kinds: &self.kinds,
             late_before: now - self.options.late_max,
-            limit: BATCH,
-            pack_limit: (self.options.max_in_flight / 8).clamp(1, MOST_IN_PACK),
-            available_at: self.available_at(now),
+            limit: BATCH_LIMIT,
+            pack_limit: (self.options.max_in_flight / 8).clamp(1, MAX_IN_PACK),
+            available_at: self.pack_available_at(now),
         };
         let claimed = self.store.claim(request, cursor).await?;
         self.heartbeat.progress();
@@ -118,6 +122,7 @@ impl Scheduler {
         tick.skipped += claimed.skipped;
         counter!("bday_events_skipped_total", "reason" => "late").increment(claimed.skipped);
         counter!("bday_events_queued_total").increment(queued);
-        Ok((claimed.packs, queued + claimed.skipped >= u64::from(BATCH)))
+        let more = queued + claimed.skipped >= u64::from(BATCH_LIMIT);
+        Ok(Batch { packs: claimed.packs, more })
     }
 }

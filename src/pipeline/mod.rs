@@ -1,4 +1,4 @@
-//! The flow of an event, one direction, a stage a file or folder:
+//! The flow of an event. It has one direction, and each stage is a file or folder:
 //!
 //! ```text
 //!            every minute, at second 0; retries every few seconds
@@ -9,17 +9,24 @@
 //!           day      + outbox                       then ack
 //! ```
 //!
+//! | stage | file |
+//! | --- | --- |
+//! | plan, claim, send | `plan.rs`, `claim.rs`, `send.rs`; the [`scheduler`] runs them, every 2 s and at second 0 (`tick.rs`) |
+//! | queue | [`queue`]: SQS or PostgreSQL |
+//! | receive, lease, deliver, record | [`worker`], a file each |
+//! | channel | [`channel`]: the webhook |
+//! | sweep | `sweep.rs`: expired leases, lost packs, old rows; the scheduler runs it |
+//!
 //! PostgreSQL owns an event's life: its state, its attempts, its next attempt, its death. The queue only carries packs of event ids.
-//! The [`scheduler`] has the stages before the queue and the sweep, the [`worker`] those after it.
 
 pub mod channel;
 mod claim;
 pub mod clock_offset;
-mod passes;
 mod plan;
 pub mod queue;
 pub mod scheduler;
 mod send;
 mod sweep;
+mod tick;
 pub mod worker;
 pub mod zone_data;

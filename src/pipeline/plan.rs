@@ -1,4 +1,4 @@
-//! Plan: creates events for the occasions of the next days, and of missed days. Runs beside the ticks, never before them.
+//! Plan: creates events for the occasions of the next days and of missed days. Runs beside the ticks, so that no tick waits for it.
 
 use std::time::Duration;
 
@@ -9,17 +9,16 @@ use super::scheduler::{Result, Scheduler, Tick};
 use crate::store::chain;
 use crate::store::{BUCKETS, PageRequest, PlanPage, PlanStep};
 
-/// Occasions per transaction: few enough that an edit that waits for it is not delayed.
+/// Occasions per transaction: few enough that an edit does not wait long for it.
 const PAGE: u32 = 1000;
-const UNREADABLE: u32 = 500;
-/// Rounds over the buckets of a day that writers hold.
+const UNREADABLE_LIMIT: u32 = 500;
+/// Passes over the buckets of a day that writers hold.
 const ROUNDS: usize = 5;
-/// Days that were missed for longer than this are not planned any more.
-const LONGEST_GAP: Days = Days::new(366);
-/// Between two rounds, if everything is planned.
+/// Days that were missed longer ago than this are not planned.
+const MAX_GAP: Days = Days::new(366);
 const INTERVAL: Duration = Duration::from_mins(1);
-/// Between two rounds where another process is planning, or a writer holds users.
-const RETRY: Duration = Duration::from_secs(1);
+/// While another process plans, or a writer holds users.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Scheduler {
     pub(super) async fn run_planner(&self) {
@@ -32,36 +31,36 @@ impl Scheduler {
             self.plan_heartbeat.alive();
             let pause = match planned {
                 Ok(true) => INTERVAL,
-                Ok(false) => RETRY,
+                Ok(false) => RETRY_INTERVAL,
                 Err(error) => {
                     tracing::error!(error = chain(&error), "planning failed");
-                    RETRY * 5
+                    RETRY_INTERVAL * 5
                 }
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Plans the missing local dates; returns whether all are planned. A round without a new day costs two queries.
+    /// Plans the missing local dates; returns whether all are planned. Costs two queries if there is no new day.
     pub(super) async fn plan(&self, now: DateTime<Utc>, tick: &mut Tick) -> Result<bool> {
-        // The local dates that the plan must reach: some zone is a day ahead of UTC, some a day behind.
+        // Local dates: some zone is a day ahead of UTC, some a day behind.
         let from = (now - self.options.late_max).date_naive() - Days::new(1);
         let through = (now + self.options.horizon).date_naive() + Days::new(1);
         let rules = self.schedule.rules();
         let (before, mut complete) = (*tick, true);
         for day in self.store.days_to_plan(&rules, from, through).await? {
-            if day < through - LONGEST_GAP {
-                tracing::warn!(%day, "day missed over a year ago is not planned");
+            if day < through - MAX_GAP {
+                tracing::warn!(%day, "day not planned: it was missed over a year ago");
                 self.store.open_day(&rules, day).await?;
                 self.store.close_day(&rules, now, day).await?;
                 continue;
             }
             complete &= self.plan_day(now, &rules, day, tick).await?;
         }
-        let again = self.store.plan_unreadable(&self.schedule, now, UNREADABLE).await?;
-        metrics::gauge!("bday_unreadable_users").set(again.unreadable.len() as f64);
-        tick.planned += again.planned;
-        tick.skipped += again.skipped;
+        let retried = self.store.plan_unreadable(&self.schedule, now, UNREADABLE_LIMIT).await?;
+        metrics::gauge!("bday_unreadable_users").set(retried.unreadable.len() as f64);
+        tick.planned += retried.planned;
+        tick.skipped += retried.skipped;
         self.plan_heartbeat.progress();
         let (planned, skipped) = (tick.planned - before.planned, tick.skipped - before.skipped);
         if planned + skipped > 0 {
@@ -70,7 +69,7 @@ impl Scheduler {
         Ok(complete)
     }
 
-    /// Returns whether the day is planned, and closed.
+    /// Returns whether the whole day is planned.
     async fn plan_day(
         &self,
         now: DateTime<Utc>,
@@ -79,26 +78,26 @@ impl Scheduler {
         tick: &mut Tick,
     ) -> Result<bool> {
         self.store.open_day(rules, day).await?;
-        // Most days have few users: one transaction over all buckets.
+        // Most days have few users, so one transaction plans all buckets.
         let all = PageRequest { day, bucket: None, after: Uuid::nil(), limit: PAGE };
-        let mut left: Vec<i16> = match self.plan_page(now, all, tick).await? {
+        let mut buckets: Vec<i16> = match self.plan_page(now, all, tick).await? {
             PlanStep::Page(PlanPage { next: None, .. }) => Vec::new(),
             PlanStep::Page(_) | PlanStep::Busy => (0..BUCKETS).collect(),
             PlanStep::Elsewhere => return Ok(false),
         };
         for _ in 0..ROUNDS {
             let mut busy = Vec::new();
-            for bucket in left {
+            for bucket in buckets {
                 match self.plan_bucket(now, day, bucket, tick).await? {
                     PlanStep::Page(_) => {}
                     PlanStep::Busy => busy.push(bucket),
                     PlanStep::Elsewhere => return Ok(false),
                 }
             }
-            left = busy;
+            buckets = busy;
         }
-        if !left.is_empty() {
-            tracing::warn!(%day, buckets = left.len(), "day not planned yet: writers hold its users");
+        if !buckets.is_empty() {
+            tracing::warn!(%day, buckets = buckets.len(), "day not planned yet: its users are locked");
             return Ok(false);
         }
         self.store.close_day(rules, now, day).await?;
@@ -117,7 +116,7 @@ impl Scheduler {
             let request = PageRequest { day, bucket: Some(bucket), after, limit: PAGE };
             match self.plan_page(now, request, tick).await? {
                 PlanStep::Page(PlanPage { next: Some(next), .. }) => after = next,
-                ended => return Ok(ended),
+                step => return Ok(step),
             }
         }
     }

@@ -1,30 +1,28 @@
-//! The scheduler: the state that the stages before the queue share. Each stage is a file; [`super::passes`] runs them.
+//! The scheduler: the state that the stages before the queue and the sweep share. Each stage is a file; `tick.rs` runs them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::queue::{Queue, QueueError};
 use crate::clock::SharedClock;
 use crate::clock::heartbeat::Heartbeat;
 use crate::model::Schedule;
-use crate::pipeline::clock_offset::WrongClock;
+use crate::pipeline::clock_offset::{ClockOffset, ClockOffsetError};
 use crate::store::{Store, StoreError};
 
-/// Why a pass is incomplete. Its work so far is committed; the next pass does the rest.
+/// Why a tick is incomplete. Its work so far is committed; the next tick does the rest.
 #[derive(Debug, thiserror::Error)]
 pub enum TickError {
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The queue failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// This machine's clock differs from the database's. Nothing was done.
+    /// Nothing was done.
     #[error(transparent)]
-    Clock(#[from] WrongClock),
+    ClockOffset(#[from] ClockOffsetError),
 }
 
 #[derive(Debug, Clone)]
@@ -34,29 +32,26 @@ pub(crate) struct SchedulerOptions {
     pub(crate) late_max: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) max_attempts: u32,
-    /// The interval over which events that lost several workers are spread.
+    /// Events that lost several workers are retried after this long, and up to twice as long.
     pub(crate) retry_spread: Duration,
-    /// How long finished events and their attempts are kept.
     pub(crate) keep_events: TimeDelta,
     pub(crate) keep_audit: TimeDelta,
 }
 
 pub(super) type Result<T, E = TickError> = std::result::Result<T, E>;
 
-/// What one pass did.
+/// What one tick did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Tick {
-    /// Events planned.
     pub planned: u64,
-    /// Due events claimed.
+    /// Events claimed.
     pub due: u64,
-    /// Events that the queue has confirmed: of these, and of packs left in the outbox.
+    /// Events whose pack the queue confirmed, also of packs that earlier ticks left in the outbox.
     pub enqueued: u64,
-    /// Events whose pack was not confirmed; it is sent again.
+    /// Events whose pack the queue did not confirm; it is sent again.
     pub failed: u64,
-    /// Events skipped: too late, or learned too late.
+    /// Events that are too late, or that were learned too late.
     pub skipped: u64,
-    /// The duration.
     pub elapsed_ms: u64,
 }
 
@@ -70,7 +65,6 @@ impl Tick {
     }
 }
 
-/// The stages before the queue, and the sweep.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     pub(super) store: Store,
@@ -94,5 +88,9 @@ impl Scheduler {
     ) -> Self {
         let kinds = schedule.kinds.keys().cloned().collect();
         Self { store, queue, clock, schedule, kinds, options, heartbeat, plan_heartbeat }
+    }
+
+    pub(super) async fn check_clock(&self, now: DateTime<Utc>) -> Result<()> {
+        Ok(ClockOffset::measure_at(now, &*self.clock, &self.store).await?.ensure_within_limit()?)
     }
 }

@@ -1,5 +1,5 @@
-//! Send: packs leave the outbox for the queue, and dead events for the dead-letter queue. A row is taken for a bounded time, not
-//! locked; after a crash or a refusal any scheduler takes it again when that time is over.
+//! Send: packs go from the outbox to the queue, and dead events to the dead-letter queue. A scheduler takes a row for a bounded time
+//! and does not lock it; after a crash any scheduler takes it again when that time has passed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use super::scheduler::{Result, Scheduler, Tick};
 use crate::clock::MAX_SKEW;
 use crate::store::chain;
 
-/// How long a sender may take: more than the deadline of a call to the queue.
-const TAKEN_FOR: Duration = Duration::from_secs(15);
-const BATCH: usize = 80;
-const BATCHES: usize = 25;
+/// How long a taken row is hidden from other schedulers: longer than the deadline of a call to the queue.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(15);
+const BATCH_LIMIT: usize = 80;
+const MAX_BATCHES: usize = 25;
 
 impl Scheduler {
-    pub(super) fn available_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+    pub(super) fn pack_available_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         if self.queue.is_outbox() {
-            // At once, also for workers whose clock is behind.
+            // Available at once, also to workers whose clock is behind.
             now - MAX_SKEW
         } else {
-            self.clock.now() + TAKEN_FOR
+            self.clock.now() + TAKE_TIMEOUT
         }
     }
 
-    /// Sends packs that this process has taken; returns whether the queue confirmed all. Refused packs are available again at once.
+    /// Sends packs that this process has taken; returns whether the queue confirmed all. Rejected packs are available again at once.
     pub(super) async fn send(&self, packs: &[Pack], tick: &mut Tick) -> Result<bool> {
         if packs.is_empty() {
             return Ok(true);
@@ -46,12 +46,12 @@ impl Scheduler {
             self.store.confirm_packs(self.clock.now(), &ids).await?;
         }
         let confirmed: HashSet<i64> = ids.into_iter().collect();
-        let (sent, refused): (Vec<&Pack>, Vec<&Pack>) =
+        let (sent, rejected): (Vec<&Pack>, Vec<&Pack>) =
             packs.iter().partition(|pack| confirmed.contains(&pack.id));
-        let failed = Pack::count_events(refused.iter().copied());
-        if !refused.is_empty() {
+        let failed = Pack::count_events(rejected.iter().copied());
+        if !rejected.is_empty() {
             counter!("bday_send_failed_total").increment(failed);
-            let ids: Vec<i64> = refused.iter().map(|pack| pack.id).collect();
+            let ids: Vec<i64> = rejected.iter().map(|pack| pack.id).collect();
             self.store.release_packs(self.clock.now(), &ids).await?;
         }
         if let Some(error) = error {
@@ -59,15 +59,16 @@ impl Scheduler {
         }
         tick.enqueued += Pack::count_events(sent);
         tick.failed += failed;
-        Ok(refused.is_empty())
+        Ok(rejected.is_empty())
     }
 
-    pub(super) async fn send_left(&self, now: DateTime<Utc>, tick: &mut Tick) -> Result<()> {
+    /// Sends packs that earlier ticks, or other processes, have left in the outbox, and dead letters.
+    pub(super) async fn send_outbox(&self, now: DateTime<Utc>, tick: &mut Tick) -> Result<()> {
         if self.queue.is_outbox() {
             return Ok(());
         }
-        for _ in 0..BATCHES {
-            let packs = self.store.take_packs(now, self.clock.now() + TAKEN_FOR, BATCH).await?;
+        for _ in 0..MAX_BATCHES {
+            let packs = self.store.take_packs(now, self.clock.now() + TAKE_TIMEOUT, BATCH_LIMIT).await?;
             if packs.is_empty() || !self.send(&packs, tick).await? {
                 break;
             }
@@ -79,8 +80,9 @@ impl Scheduler {
     }
 
     async fn send_dead_letters(&self, now: DateTime<Utc>) -> Result<()> {
-        for _ in 0..BATCHES {
-            let rows = self.store.take_dead_letters(now, self.clock.now() + TAKEN_FOR, BATCH).await?;
+        for _ in 0..MAX_BATCHES {
+            let rows =
+                self.store.take_dead_letters(now, self.clock.now() + TAKE_TIMEOUT, BATCH_LIMIT).await?;
             if rows.is_empty() {
                 break;
             }

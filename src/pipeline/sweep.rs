@@ -1,4 +1,4 @@
-//! Sweep: leases that expired, packs that the queue lost, and rows past their retention.
+//! Sweep: expired leases, packs that the queue has lost, and rows past their retention.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use super::scheduler::{Result, Scheduler};
 use crate::store::chain;
 
 /// A confirmed pack that no worker has taken for this long is sent again if the queue is empty.
-const LOST_AFTER: TimeDelta = TimeDelta::minutes(2);
+const RESEND_AFTER_IF_EMPTY: TimeDelta = TimeDelta::minutes(2);
 /// It is sent again after this long in any case: a second copy is harmless.
-const LOST_ANYWAY_AFTER: TimeDelta = TimeDelta::hours(2);
-const RESENT: usize = 1000;
-const BATCH: u32 = 1000;
-const BATCHES: usize = 20;
-const PLANNED_DAYS: TimeDelta = TimeDelta::days(40);
+const RESEND_AFTER: TimeDelta = TimeDelta::hours(2);
+const RESEND_LIMIT: usize = 1000;
+const DELETE_LIMIT: u32 = 1000;
+const MAX_DELETE_BATCHES: usize = 20;
+const KEEP_PLANNED_DAYS: TimeDelta = TimeDelta::days(40);
 
 impl Scheduler {
-    /// Makes events with an expired lease pending, or dead after their last attempt. Costs one query where there are none.
+    /// Makes events with an expired lease pending, or dead after their last attempt. Costs two statements if there are none.
     pub(super) async fn expire_leases(&self, now: DateTime<Utc>) -> Result<()> {
         let spread = self.options.retry_spread;
         loop {
@@ -35,38 +35,38 @@ impl Scheduler {
     }
 
     /// Sends packs again that the queue has lost: it was purged, or the messages expired.
-    pub(super) async fn resend_lost(&self, now: DateTime<Utc>) -> Result<()> {
+    pub(super) async fn resend_lost_packs(&self, now: DateTime<Utc>) -> Result<()> {
         if self.queue.is_outbox() {
             return Ok(());
         }
         let depth = self.queue.depth().await?;
         let empty = depth.visible + depth.in_flight == 0;
-        let before = now - if empty { LOST_AFTER } else { LOST_ANYWAY_AFTER };
-        let resent = self.store.resend_packs(now, before, RESENT).await?;
+        let before = now - if empty { RESEND_AFTER_IF_EMPTY } else { RESEND_AFTER };
+        let resent = self.store.resend_packs(now, before, RESEND_LIMIT).await?;
         if resent > 0 {
             counter!("bday_packs_resent_total").increment(resent);
-            tracing::warn!(packs = resent, "packs lost by the queue are sent again");
+            tracing::warn!(packs = resent, "lost packs sent again");
         }
         Ok(())
     }
 
-    pub(super) async fn forget_old(&self, now: DateTime<Utc>) {
+    pub(super) async fn delete_old_rows(&self, now: DateTime<Utc>) {
         let (events, audit) = (self.options.keep_events, self.options.keep_audit);
-        let forget = async {
-            for _ in 0..BATCHES {
-                let deleted = self.store.forget_events(now - events, BATCH).await?;
+        let delete = async {
+            for _ in 0..MAX_DELETE_BATCHES {
+                let deleted = self.store.forget_events(now - events, DELETE_LIMIT).await?;
                 counter!("bday_events_forgotten_total").increment(deleted);
-                if deleted < u64::from(BATCH) {
+                if deleted < u64::from(DELETE_LIMIT) {
                     break;
                 }
                 // A backlog of old rows must not slow the deliveries.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            self.store.forget_planned_days(now - PLANNED_DAYS).await?;
+            self.store.forget_planned_days(now - KEEP_PLANNED_DAYS).await?;
             self.store.clean_up(now, now - audit).await
         };
-        if let Err(error) = forget.await {
-            tracing::warn!(error = chain(&error), "deleting old records failed");
+        if let Err(error) = delete.await {
+            tracing::warn!(error = chain(&error), "deleting old rows failed");
         }
     }
 }

@@ -40,8 +40,8 @@ pub(super) async fn run(
                 tracing::warn!(%error, "queue depth unknown");
             }
         }
-        match ClockOffset::look(&*clock, &store).await {
-            Ok(skew) => gauge!("bday_clock_offset_seconds").set(skew.by().as_seconds_f64()),
+        match ClockOffset::measure(&*clock, &store).await {
+            Ok(offset) => gauge!("bday_clock_offset_seconds").set(offset.value().as_seconds_f64()),
             Err(error) => tracing::warn!(error = chain(&error), "clock skew unknown"),
         }
         if backlog {

@@ -11,8 +11,8 @@ use crate::clock::{Clock, SharedClock, SteadyClock};
 use crate::config::Config;
 use crate::config::login::DatabaseLogin;
 use crate::config::parts::{
-    messages, pool, queue, scheduler, set_up, signer, store_without_login, warn_of_gaps, warn_of_short_drain,
-    webhook_secrets, webhook_url, wire,
+    http_client, messages, pool, queue, scheduler, set_up, signer, store_without_login, warn_of_gaps,
+    warn_of_short_drain, webhook_secrets, webhook_url,
 };
 use crate::config::source::Sources;
 use crate::http::{self, Api, Authorizer, Health, Heartbeats, Limits, Site};
@@ -106,7 +106,7 @@ pub async fn start(
     let metrics = telemetry::collect_metrics(config.kinds.keys().map(String::as_str))?;
     // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
     config.require_all(role.works())?;
-    let wire = role.works().then(|| wire(config)).transpose()?;
+    let client = role.works().then(|| http_client(config)).transpose()?;
     let stages = role.schedules() || role.works();
     let store = store_without_login(config, if stages { STAGES } else { 0 });
     let sources = Sources::new(Arc::clone(&clock));
@@ -167,8 +167,8 @@ pub async fn start(
             let url = webhook_url(config, &sources).await?;
             anyhow::Ok((url, webhook_secrets(config, &sources).await?))
         };
-        anyhow::Ok(match wire {
-            Some(wire) => Some((wire, patiently(followed).await)),
+        anyhow::Ok(match client {
+            Some(client) => Some((client, patiently(followed).await)),
             None => None,
         })
     };
@@ -187,16 +187,16 @@ pub async fn start(
             let scheduler = scheduler(config, store, queue, clock, heartbeats);
             let (schedule, soft) = (config.schedule(), lifecycle.soft.clone());
             lifecycle.start("scheduler", async move {
-                zone_data::until_current(&plan_store, &schedule, &plan_clock, &waiting, &soft).await;
+                zone_data::ensure_current(&plan_store, &schedule, &plan_clock, &waiting, &soft).await;
                 Box::pin(scheduler.run(soft)).await
             });
         }
-        if let (Some((wire, (url, secrets))), Some(receive)) = (webhook, heartbeats.receive) {
+        if let (Some((client, (url, secrets))), Some(receive)) = (webhook, heartbeats.receive) {
             let signer = signer(&secrets);
-            if signer.secrets() == 0 {
+            if signer.secret_count() == 0 {
                 tracing::info!("webhook.secrets is empty: greetings go out unsigned");
             }
-            let channel = Arc::new(Webhook::new(wire, url.watch(), signer, Arc::clone(&clock)));
+            let channel = Arc::new(Webhook::new(client, url.watch(), signer, Arc::clone(&clock)));
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
             let pool = pool(config, store, queue, channel, clock, receive)?;
             health.workers(pool.clone());
@@ -250,9 +250,9 @@ async fn until_set_up(
         }
         set_up(config, store, queue).await?;
         // Within the step: only a clock that is wrong ends the process, not one that could not be asked.
-        anyhow::Ok(ClockOffset::look(clock, store).await?)
+        anyhow::Ok(ClockOffset::measure(clock, store).await?)
     };
-    Ok(patiently(step).await.check()?)
+    Ok(patiently(step).await.ensure_within_limit()?)
 }
 
 /// Does `step` again and again, with growing pauses, until it works.

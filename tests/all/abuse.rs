@@ -1,4 +1,4 @@
-//! Receivers that answer as badly as they can, and messages that nobody should find on a queue.
+//! Receivers that violate HTTP, and invalid messages on the queue.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::world::World;
 
 const NINE: &str = "2026-05-02T09:00:00Z";
 
-/// One event is due, and answers are waited for for a second.
+/// One event is due; the timeout for responses is one second.
 async fn due() -> World {
     due_with(&[]).await
 }
@@ -32,7 +32,7 @@ fn bytes(text: &str) -> Behaviour {
     Behaviour::Bytes(text.as_bytes().to_vec())
 }
 
-/// What the receiver does once to the greeting, and what is known of it afterwards: outcome, reason, status.
+/// Makes one attempt; returns its recorded outcome, reason and status.
 async fn one_attempt(behaviour: Behaviour) -> (World, (String, Option<String>, Option<i16>)) {
     let world = due().await;
     world.receiver.script([behaviour]);
@@ -45,52 +45,56 @@ async fn one_attempt(behaviour: Behaviour) -> (World, (String, Option<String>, O
 }
 
 #[tokio::test]
-async fn what_a_receiver_does_after_its_2xx_changes_nothing() {
+async fn after_a_2xx_the_event_is_delivered_whatever_follows() {
     let answers = [
         ("no content", Behaviour::Status(204), 204),
-        ("a body that is no JSON", Behaviour::Answer(200, String::new(), b"ok".to_vec()), 200),
+        ("a body that is not JSON", Behaviour::Answer(200, String::new(), b"ok".to_vec()), 200),
         ("a body of a megabyte", Behaviour::Answer(201, String::new(), vec![b'x'; 1 << 20]), 201),
-        ("a body that does not end", Behaviour::EndlessBody, 200),
-        ("a body that comes byte by byte", Behaviour::SlowBody(Duration::from_millis(20)), 200),
+        ("an endless body", Behaviour::EndlessBody, 200),
+        ("a body sent byte by byte", Behaviour::SlowBody(Duration::from_millis(20)), 200),
         ("a reset in the body", Behaviour::ResetAfterHead, 200),
-        ("a body shorter than it says", bytes("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nok"), 200),
+        (
+            "a body shorter than its content-length",
+            bytes("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nok"),
+            200,
+        ),
         (
             "a broken chunk",
             bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n"),
             200,
         ),
         (
-            "hints before the answer",
+            "early hints before the response",
             bytes(
                 "HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
             ),
             200,
         ),
         (
-            "an answer to come, and the answer",
+            "100 Continue before the response",
             bytes("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"),
             202,
         ),
-        ("a status that nobody knows", Behaviour::Status(299), 299),
+        ("an unknown status", Behaviour::Status(299), 299),
     ];
     for (what, behaviour, status) in answers {
         let (world, attempt) = one_attempt(behaviour).await;
         assert_eq!(attempt, ("delivered".to_owned(), None, Some(status)), "{what}");
         assert_eq!(world.count(Delivered).await, 1, "{what}");
-        assert_eq!(world.queue.depth().await.unwrap().in_flight, 0, "{what}: acked");
+        assert_eq!(world.queue.depth().await.unwrap().in_flight, 0, "{what}: not acked");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_2xx_is_a_failure_with_its_status_and_goes_again() {
+async fn a_status_other_than_2xx_is_recorded_and_retried() {
     let location = |to: &str| format!("location: {to}\r\n");
     let answers = [
         ("a redirect to itself", Behaviour::Answer(307, location("/hook"), Vec::new()), 307),
-        ("a redirect without an address", Behaviour::Status(308), 308),
+        ("a redirect without a location", Behaviour::Status(308), 308),
         ("not modified", Behaviour::Status(304), 304),
-        ("a switch of protocols", Behaviour::Answer(101, "upgrade: x\r\n".to_owned(), Vec::new()), 101),
-        ("the last status there is", Behaviour::Status(999), 999),
-        ("an endless page about an error", Behaviour::Answer(500, String::new(), vec![b'x'; 1 << 20]), 500),
+        ("a protocol upgrade", Behaviour::Answer(101, "upgrade: x\r\n".to_owned(), Vec::new()), 101),
+        ("the highest status", Behaviour::Status(999), 999),
+        ("an error page of a megabyte", Behaviour::Answer(500, String::new(), vec![b'x'; 1 << 20]), 500),
     ];
     for (what, behaviour, status) in answers {
         let (world, attempt) = one_attempt(behaviour).await;
@@ -100,25 +104,25 @@ async fn an_answer_that_is_no_2xx_is_a_failure_with_its_status_and_goes_again() 
 }
 
 #[tokio::test]
-async fn where_no_whole_answer_comes_the_outcome_is_unknown_and_goes_again() {
+async fn without_a_whole_response_the_outcome_is_unknown_and_retried() {
     let head = b"HTTP/1.1 200 OK\r\n".to_vec();
     let answers = [
-        ("silence", Behaviour::Hang, "timeout"),
-        ("a byte now and then", Behaviour::SlowBytes(Duration::from_millis(100)), "timeout"),
+        ("no response", Behaviour::Hang, "timeout"),
+        ("a byte every 100 ms", Behaviour::SlowBytes(Duration::from_millis(100)), "timeout"),
         ("a reset", Behaviour::Reset, "broken"),
         ("a closed connection", Behaviour::Bytes(Vec::new()), "broken"),
-        ("half a head", bytes("HTTP/1.1 200 OK\r\ncontent-le"), "broken"),
+        ("an incomplete head", bytes("HTTP/1.1 200 OK\r\ncontent-le"), "broken"),
         ("another protocol", bytes("SSH-2.0-OpenSSH_9.2\r\n"), "broken"),
-        ("no status", bytes("HTTP/1.1 yes OK\r\n\r\n"), "broken"),
-        ("headers without end", Behaviour::Flood(head.clone(), b"x-more: and more\r\n".to_vec()), "broken"),
-        ("one header without end", Behaviour::Flood(head, vec![b'x'; 4096]), "broken"),
+        ("an invalid status", bytes("HTTP/1.1 yes OK\r\n\r\n"), "broken"),
+        ("endless headers", Behaviour::Flood(head.clone(), b"x-more: and more\r\n".to_vec()), "broken"),
+        ("an endless header", Behaviour::Flood(head, vec![b'x'; 4096]), "broken"),
         (
-            "a lying length",
+            "contradictory lengths",
             bytes("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx"),
             "broken",
         ),
         (
-            "hints without end",
+            "endless early hints",
             Behaviour::Flood(Vec::new(), b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec()),
             "timeout",
         ),
@@ -127,7 +131,7 @@ async fn where_no_whole_answer_comes_the_outcome_is_unknown_and_goes_again() {
         let (world, attempt) = one_attempt(behaviour).await;
         assert_eq!(attempt, ("unknown".to_owned(), Some(reason.to_owned()), None), "{what}");
         assert_eq!(world.count(Pending).await, 1, "{what}");
-        // The next one carries the same id, so the receiver can tell.
+        // The next attempt carries the same id, so that the receiver can drop it.
         world.receiver.script([]);
         world.set("2026-05-02T09:00:31Z");
         world.minute().await;
@@ -138,11 +142,11 @@ async fn where_no_whole_answer_comes_the_outcome_is_unknown_and_goes_again() {
 }
 
 #[tokio::test]
-async fn two_copies_a_moment_apart_make_one_request() {
+async fn a_copy_of_a_pack_in_flight_leads_to_no_second_request() {
     let world = due().await;
     world.receiver.script([Behaviour::slow(Duration::from_millis(300))]);
     world.tick().await;
-    // The first is in flight, at one worker, when the copy comes to another.
+    // A worker has the first copy in flight when another worker receives the second.
     let (first, second) = (world.pool(), world.pool());
     let copy = async {
         world.receiver.until_received(1).await;
@@ -166,7 +170,7 @@ async fn two_copies_a_moment_apart_make_one_request() {
 
 #[tokio::test]
 async fn a_greeting_that_hangs_delays_no_other() {
-    // Fewer places than greetings: the others share three.
+    // Four slots: one hangs, the other greetings share three.
     let world = due_with(&[("worker.max_in_flight", "4")]).await;
     for n in 0..30 {
         world.write(&format!("v{n}"), "1990-05-02", "UTC").await;
@@ -174,7 +178,7 @@ async fn a_greeting_that_hangs_delays_no_other() {
     world.tick().await;
     world.receiver.next([Behaviour::Hang]);
     let pool = world.pool();
-    // The others are recorded while that one still hangs, which it does until the timeout of a second.
+    // The others are recorded before the timeout of the one that hangs.
     let others = async {
         eventually("the others", async || (world.count(Delivered).await == 30).then_some(())).await;
         world.count(Delivering).await
@@ -186,7 +190,7 @@ async fn a_greeting_that_hangs_delays_no_other() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_wants_less_is_asked_again_later_and_not_given_up() {
+async fn retry_after_delays_the_next_attempt() {
     let world = due().await;
     let later = "retry-after: 7200\r\n".to_owned();
     world.receiver.script([Behaviour::Answer(429, later, Vec::new()), Behaviour::Status(200)]);
@@ -200,7 +204,7 @@ async fn a_receiver_that_wants_less_is_asked_again_later_and_not_given_up() {
 }
 
 #[tokio::test]
-async fn the_second_birthday_is_greeted_like_the_first() {
+async fn a_greeting_is_sent_again_a_year_later() {
     let world = due().await;
     world.minute().await;
     world.set("2027-05-01T12:00:00Z");
@@ -211,7 +215,7 @@ async fn the_second_birthday_is_greeted_like_the_first() {
     assert_eq!(world.queue.depth().await.unwrap().dead_letters, 0);
 }
 
-/// Any JSON, and then some that is nearly a message.
+/// Any text, and JSON that resembles a message.
 fn foreign() -> impl Strategy<Value = String> {
     let event = prop_oneof![
         Just(json!("0197d5a0-0000-7000-8000-000000000000")),
@@ -238,9 +242,8 @@ fn foreign() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever is on the queue, it is read as the one event that it names, or refused with a reason.
     #[test]
-    fn only_what_was_written_by_us_is_read(body in foreign()) {
+    fn a_message_decodes_to_its_own_events_or_to_a_short_error(body in foreign()) {
         match bday::pipeline::queue::decode(&body) {
             Ok(message) => {
                 let parsed: Value = serde_json::from_str(&body).unwrap();
@@ -251,9 +254,8 @@ proptest! {
         }
     }
 
-    /// A template is refused when it is loaded, or makes a text; it neither panics nor runs for ever.
     #[test]
-    fn no_template_brings_the_process_down(
+    fn no_template_panics_or_runs_forever(
         parts in prop::collection::vec(
             prop_oneof![
                 Just("{{ full_name }}".to_owned()), Just("{{".to_owned()), Just("}}".to_owned()),

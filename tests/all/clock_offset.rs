@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::wait::eventually;
 use crate::support::world::{World, person};
 
-/// The machine's clock, but for its first reading.
+/// The machine's clock, with an offset after its first reading.
 #[derive(Debug)]
 struct Jumped {
     by: TimeDelta,
@@ -33,7 +33,7 @@ impl Clock for Jumped {
     }
 }
 
-/// A scheduler whose first tick is off by `by`, until it has ticked with success. Somebody has a birthday in five days.
+/// Runs a scheduler whose clock is off by `by`, until a tick and a plan succeed. A user has a birthday in five days.
 async fn ticked(by: TimeDelta) -> World {
     let now = SystemClock.now();
     let world = World::at(&now.to_rfc3339()).await;
@@ -61,7 +61,7 @@ async fn planned(world: &World) -> (NaiveDate, NaiveDate) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_jumps_while_the_daemon_runs_plans_and_ends_nothing() {
+async fn ticks_plan_and_skip_no_event_while_the_clock_is_off() {
     for by in [TimeDelta::days(60), TimeDelta::days(-60), TimeDelta::seconds(10)] {
         let world = ticked(by).await;
         assert_eq!(world.count(Skipped).await, 0, "{by}");
@@ -74,13 +74,13 @@ async fn a_clock_that_jumps_while_the_daemon_runs_plans_and_ends_nothing() {
         let (tick, result) = scheduler.tick(off).await;
         let error = result.unwrap_err().to_string();
         assert_eq!(tick.planned, 0);
-        let said = off.format("%Y-%m-%dT%H:%M:%S").to_string();
-        assert!(error.contains(&said) && error.contains("NTP"), "{error}");
+        let shown = off.format("%Y-%m-%dT%H:%M:%S").to_string();
+        assert!(error.contains(&shown) && error.contains("NTP"), "{error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_by_little_ticks_on() {
+async fn ticks_run_with_an_offset_below_the_limit() {
     for by in [TimeDelta::seconds(3), TimeDelta::seconds(-3)] {
         let world = World::at(&SystemClock.now().to_rfc3339()).await;
         let born = SystemClock.now().date_naive().format("2000-%m-%d").to_string();
@@ -92,7 +92,7 @@ async fn a_clock_that_is_off_by_little_ticks_on() {
     }
 }
 
-/// An event that is queued, and the clock of a process that was right and jumped ahead by an hour.
+/// A queued event, and the clock of a process that jumps ahead by an hour after a confirmed reading.
 async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
     let now = SystemClock.now();
     let world = World::at(&now.to_rfc3339()).await;
@@ -104,14 +104,14 @@ async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
     assert_eq!(world.tick().await.enqueued, 1);
     let machine = Arc::new(SettableClock::new(SystemClock.now()));
     let clock = Arc::new(SteadyClock::new(Arc::clone(&machine) as SharedClock));
-    ClockOffset::look(&*clock, &world.store).await.unwrap().check().unwrap();
+    ClockOffset::measure(&*clock, &world.store).await.unwrap().ensure_within_limit().unwrap();
     machine.advance(TimeDelta::hours(1));
     (world, clock)
 }
 
-/// A worker that polls while its clock jumps; its lease is refused, but another must find the pack soon.
+/// A worker polls while its clock jumps. It leases no event, so another worker must receive the pack soon.
 #[tokio::test]
-async fn a_clock_that_jumps_ahead_during_a_poll_hides_no_pack_for_longer() {
+async fn a_clock_jump_during_a_poll_hides_no_pack_for_longer() {
     let (world, clock) = queued_before_a_jump().await;
     let visibility = world.config.queue.visibility();
     let queue = PostgresQueue::new(world.store.clone(), clock, visibility);

@@ -1,4 +1,4 @@
-//! Stops and outages of the real daemon under load.
+//! Shutdowns and outages of the real daemon under load.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::support::receiver::{Behaviour, Record};
 use crate::support::wait::eventually;
 use crate::support::world::World;
 
-/// How long a stop may take by the default configuration.
+/// `worker.drain_secs` of the default configuration.
 const DRAIN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_with_a_thousand_requests_in_flight_loses_and_repeats_none() {
+async fn a_shutdown_with_1000_requests_in_flight_loses_and_repeats_none() {
     let place = Place::new().await;
     place.people_who_are_due(1000).await;
-    // Long enough for the last to be sent before the first is answered, on a busy machine, too.
+    // Long enough that the last request is sent before the first response, also on a busy machine.
     place.receiver.script([Behaviour::slow(Duration::from_secs(4))]);
     let mut daemon = place.bday(&["serve"]).env("BDAY__WORKER__MAX_IN_FLIGHT", "1000").start();
     place.receiver.until_received(1000).await;
@@ -36,19 +36,19 @@ async fn a_stop_with_a_thousand_requests_in_flight_loses_and_repeats_none() {
     assert!(took < DRAIN, "{took:?}");
     place.assert_each_once(1000);
     assert_eq!(place.count(Delivered).await, 1000);
-    // Nothing is left for anybody else.
+    // No message is left for another process.
     let counts = place.sqs.counts(QUEUE);
     assert_eq!((counts.visible, counts.in_flight), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_comes_while_it_stops_is_there_for_the_next_at_once() {
+async fn a_message_sent_during_a_shutdown_is_visible_to_the_next_process() {
     let place = Place::new().await;
     place.people_who_are_due(1).await;
     let mut daemon = place.bday(&["serve"]).start();
     place.receiver.until_accepted(1).await;
     place.until_quiet().await;
-    // It is in its long poll now.
+    // The daemon is in its long poll now.
     daemon.terminate();
     let event = &place.receiver.records()[0].event_id;
     let body = format!(r#"{{"v":1,"events":["{event}"]}}"#);
@@ -56,13 +56,13 @@ async fn a_message_that_comes_while_it_stops_is_there_for_the_next_at_once() {
     send.message_body(body).send().await.unwrap();
     assert!(daemon.exit().await.success());
     let counts = place.sqs.counts(QUEUE);
-    // Received or not, it is not hidden from the next.
+    // Received or not, the message is not hidden from the next process.
     assert_eq!(counts.in_flight, 0);
     assert_eq!(place.receiver.records().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_away_for_two_ticks_strands_nobody() {
+async fn events_are_delivered_after_the_queue_was_unavailable_for_two_ticks() {
     let place = Place::new().await;
     place.people_who_are_due(250).await;
     place.sqs.refuse().await;
@@ -97,12 +97,12 @@ async fn an_outage_of_the_database_spends_no_receives() {
     let daemon = bday(&["serve"]).start();
     daemon.ready().await;
     server.freeze().unwrap();
-    // A message comes, whosever it is: it can be leased only once the database answers.
+    // A message arrives. Its events cannot be leased before the database answers.
     let body = r#"{"v":1,"events":["0197d5a0-0000-7000-8000-000000000000"]}"#;
     let send = place.sqs.client().send_message().queue_url(place.sqs.queue_url(QUEUE));
     send.message_body(body).send().await.unwrap();
     daemon.logged("leasing stopped: the database does not answer").await;
-    // From here on nothing is received, however often the message is visible again.
+    // From here on no message is received, although it is visible again several times.
     for _ in 0..10 {
         place.sqs.skip(Duration::from_secs(6));
     }
@@ -112,14 +112,14 @@ async fn an_outage_of_the_database_spends_no_receives() {
     let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     let received =
         metrics.lines().find_map(|line| line.strip_prefix("bday_messages_received_total ")).unwrap();
-    // Once before the lease fails, once by the poll that was waiting at that moment, and once by the end.
+    // One receive before the lease failed, one by the poll that was waiting then, and one at the end.
     assert!(received.parse::<u32>().unwrap() <= 3, "{received}");
     assert_eq!(place.sqs.counts(&format!("{QUEUE}-dlq")).visible, 0);
 }
 
-/// A watchdog that ended it would make repeats of all that is not recorded yet.
+/// If the watchdog ended the process, all deliveries that are not recorded yet would be repeated.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_takes() {
+async fn a_worker_that_waits_for_the_database_stays_alive() {
     let mut world = World::with("2026-05-02T09:00:00Z", &[("worker.max_in_flight", "4")]).await;
     let second = Duration::from_secs(1);
     let options = bday::store::StoreOptions {
@@ -137,16 +137,16 @@ async fn a_worker_that_waits_for_the_database_is_not_stuck_however_long_that_tak
     running.spawn(async move { pool.run(until, CancellationToken::new()).await });
     for _ in 0..3 {
         watch.pass(Duration::from_mins(2));
-        eventually("it to go round", async || (heartbeat.alive_age() < Duration::from_mins(1)).then_some(()))
+        eventually("the heartbeat", async || (heartbeat.alive_age() < Duration::from_mins(1)).then_some(()))
             .await;
     }
     soft.cancel();
     running.join_next().await.unwrap().unwrap().unwrap();
 }
 
-/// Half an hour, a hundred times faster: so are the waits between the receives.
+/// An outage of half an hour, a hundred times faster.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_receiver_kills_no_greeting_and_ends_in_a_ramp() {
+async fn after_an_outage_of_the_receiver_no_event_is_dead_and_sending_ramps_up() {
     const DUE: u64 = 10_000;
     let place = Place::new().await;
     place.people_who_are_due(DUE as usize).await;
@@ -156,16 +156,16 @@ async fn an_outage_of_the_receiver_kills_no_greeting_and_ends_in_a_ramp() {
         .env("BDAY__RETRY__SCHEDULE_SECS", "0,1,6,18")
         .env("BDAY__BREAKER__AFTER_SECS", "1")
         .start();
-    let says = async |what: &str| {
+    let logs = async |what: &str| {
         let wanted = what.to_owned();
         let line = daemon.log(what, move |line| {
             line["message"].as_str().is_some_and(|text| text.starts_with(&wanted)).then_some(())
         });
         line.await;
     };
-    says("breaker opened").await;
-    // Those that were in flight come to their end; from then on there are only probes, each later than the last.
-    says("breaker stays open").await;
+    logs("breaker opened").await;
+    // The requests in flight have ended; from here on there are only probes, at growing intervals.
+    logs("breaker stays open").await;
     let (before, outage) = (place.receiver.records().len(), SystemClock.monotonic());
     place.receiver.until_received(before as u64 + 1).await;
     let probes = place.receiver.records().len() - before;
@@ -182,11 +182,11 @@ async fn an_outage_of_the_receiver_kills_no_greeting_and_ends_in_a_ramp() {
     place.until_quiet().await;
     place.assert_each_once(DUE as usize);
     assert_eq!((place.count(Dead).await, place.count(Delivered).await), (0, DUE as i64));
-    // The attempts that an outage costs are bounded: those in flight when the breaker became suspect, and a few more.
+    // An outage costs few attempts: those in flight when the breaker became suspect, and a few more.
     assert!(before <= 20 + 256 + 10, "{before} requests failed before the breaker opened");
-    says("breaker ramping up").await;
-    says("breaker closed").await;
-    // The ramp: each success admits two more, so the first requests after the outage are few at a time.
+    logs("breaker ramping up").await;
+    logs("breaker closed").await;
+    // Each success admits two more, so few of the first requests after the outage are concurrent.
     let records = place.receiver.records();
     let first = records.iter().position(|record| record.accepted).unwrap();
     let mut most = 0;

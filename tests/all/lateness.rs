@@ -1,4 +1,4 @@
-//! What counts as late counts from when a greeting could be sent.
+//! Lateness counts from when a greeting could first be sent.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::support::world::{World, instant, person};
 
-/// Claims what is due, and leases it.
+/// Claims and leases the due events.
 async fn lease(world: &World) -> Vec<Lease> {
     world.scheduler().send_due(world.clock.now()).await.unwrap();
     let queued: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events WHERE state = 'queued'")
@@ -21,7 +21,7 @@ async fn lease(world: &World) -> Vec<Lease> {
     world.lease(&queued).await.1
 }
 
-/// Of the only event that is due: how long ago it was due, and how late it is.
+/// Of the only due event: the time since it was due, and its lateness.
 async fn lateness(world: &World) -> (Duration, Duration) {
     let leases = lease(world).await;
     assert_eq!(leases.len(), 1);
@@ -32,7 +32,7 @@ async fn lateness(world: &World) -> (Duration, Duration) {
 const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
-async fn somebody_added_in_the_afternoon_of_the_day_is_late_from_then_on() {
+async fn the_lateness_of_a_user_added_on_the_day_counts_from_then() {
     let world = World::at("2026-03-15T15:00:00Z").await;
     world.tick().await;
     world.write("late", "1990-03-15", "Etc/UTC").await;
@@ -42,7 +42,7 @@ async fn somebody_added_in_the_afternoon_of_the_day_is_late_from_then_on() {
 }
 
 #[tokio::test]
-async fn so_is_somebody_whose_zone_or_date_is_corrected_on_the_day_and_a_new_name_changes_nothing() {
+async fn lateness_counts_from_a_correction_of_date_or_zone_not_of_the_name() {
     for (birth_date, zone) in [("1990-03-15", "America/Los_Angeles"), ("1990-03-16", "Etc/UTC")] {
         let world = World::at("2026-03-15T00:00:00Z").await;
         world.tick().await;
@@ -63,7 +63,7 @@ async fn so_is_somebody_whose_zone_or_date_is_corrected_on_the_day_and_a_new_nam
 }
 
 #[tokio::test]
-async fn somebody_who_was_deleted_and_comes_back_in_the_afternoon_is_late_from_then_on() {
+async fn the_lateness_of_a_user_deleted_and_added_again_counts_from_then() {
     let world = World::at("2026-03-15T00:00:00Z").await;
     world.tick().await;
     let user = world.write("back", "1990-03-15", "Etc/UTC").await;
@@ -75,12 +75,12 @@ async fn somebody_who_was_deleted_and_comes_back_in_the_afternoon_is_late_from_t
 }
 
 #[tokio::test]
-async fn an_outage_is_late_from_the_due_instant_however_late_it_was_planned() {
+async fn after_an_outage_lateness_counts_from_the_due_instant() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     world.write("known", "1990-03-15", "Etc/UTC").await;
     world.tick().await;
     world.set("2026-03-15T15:00:00Z");
-    // The first tick after two weeks plans the day, and claims nothing yet that this test would miss.
+    // Paused, so that the first tick after two weeks plans the day and claims no event.
     world.store.set_pause(instant("2026-03-15T15:00:00Z"), "a test").await.unwrap();
     world.tick().await;
     world.store.end_pause().await.unwrap();
@@ -88,7 +88,7 @@ async fn an_outage_is_late_from_the_due_instant_however_late_it_was_planned() {
 }
 
 #[tokio::test]
-async fn what_is_learned_after_the_send_time_is_sent_however_short_the_late_rule_is() {
+async fn an_event_learned_after_its_send_time_is_sent_within_late_max() {
     let world = World::with("2026-03-15T15:00:00Z", &[("late.max_secs", "3600")]).await;
     world.tick().await;
     world.write("added", "1990-03-15", "Etc/UTC").await;
@@ -100,7 +100,7 @@ async fn what_is_learned_after_the_send_time_is_sent_however_short_the_late_rule
 }
 
 #[tokio::test]
-async fn the_late_rule_counts_from_when_it_was_learned_before_and_after_the_queue() {
+async fn late_max_counts_from_when_the_event_was_learned() {
     let settings = [("late.max_secs", "3600")];
     for claimed in [false, true] {
         let world = World::with("2026-03-15T15:00:00Z", &settings).await;

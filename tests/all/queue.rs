@@ -1,4 +1,4 @@
-//! The contract of a queue, kept by both: one suite, run on SQS over HTTP and on PostgreSQL.
+//! The contract of the queue: one suite for SQS over HTTP and PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,13 @@ use crate::support::sqs::Sqs;
 const VISIBILITY: Duration = Duration::from_secs(30);
 const NO_WAIT: Duration = Duration::ZERO;
 
-/// A queue, and what it stands on.
-struct Place {
+struct Fixture {
     queue: Arc<dyn Queue>,
     sqs: Option<Sqs>,
     database: Option<(Database, PgPool)>,
 }
 
-async fn sqs() -> Place {
+async fn sqs() -> Fixture {
     let sqs = Sqs::start().await;
     let options = SqsOptions {
         url: sqs.queue_url("greetings"),
@@ -32,18 +31,18 @@ async fn sqs() -> Place {
         visibility: VISIBILITY,
     };
     let queue = Arc::new(SqsQueue::new(sqs.client(), options));
-    Place { queue, sqs: Some(sqs), database: None }
+    Fixture { queue, sqs: Some(sqs), database: None }
 }
 
-async fn postgres() -> Place {
+async fn postgres() -> Fixture {
     let database = Database::new().await;
     let queue = PostgresQueue::new(database.store(), Arc::new(SystemClock), VISIBILITY);
     let pool = database.pool().await;
-    Place { queue: Arc::new(queue), sqs: None, database: Some((database, pool)) }
+    Fixture { queue: Arc::new(queue), sqs: None, database: Some((database, pool)) }
 }
 
-impl Place {
-    /// Puts packs on their way, as a claim does; returns their events.
+impl Fixture {
+    /// Sends packs of these sizes, as a scheduler does; returns their events.
     async fn send(&self, packs: &[usize]) -> Vec<Vec<Uuid>> {
         let mut sent = Vec::new();
         for (at, size) in packs.iter().enumerate() {
@@ -78,8 +77,8 @@ impl Place {
         self.queue.ack(&receipts).await.unwrap();
     }
 
-    /// Puts `n` dead events into the dead-letter queue; returns them.
-    async fn bury(&self, n: usize) -> Vec<Uuid> {
+    /// Sends `n` dead events to the dead-letter queue; returns them.
+    async fn send_dead_letters(&self, n: usize) -> Vec<Uuid> {
         let events: Vec<Uuid> = (0..n).map(|_| Uuid::now_v7()).collect();
         for event in &events {
             if let Some((_, pool)) = &self.database {
@@ -114,7 +113,7 @@ impl Place {
 }
 
 fn message(received: &Received) -> &Message {
-    received.message.as_ref().expect("it can be read")
+    received.message.as_ref().expect("a valid message")
 }
 
 fn events(received: &[Received]) -> Vec<Uuid> {
@@ -132,9 +131,9 @@ macro_rules! conformance {
         mod $place {
             $(#[tokio::test]
             async fn $test() {
-                let place = super::$place().await;
-                place.queue.create().await.unwrap();
-                super::$test(place).await;
+                let fixture = super::$place().await;
+                fixture.queue.create().await.unwrap();
+                super::$test(fixture).await;
             })*
         }
     };
@@ -151,52 +150,52 @@ conformance!(
     acking_twice_does_no_harm,
 );
 
-async fn a_pack_is_received_once_while_it_is_hidden(place: Place) {
-    let sent = place.send(&[3]).await;
-    let received = place.all().await;
+async fn a_pack_is_received_once_while_it_is_hidden(fixture: Fixture) {
+    let sent = fixture.send(&[3]).await;
+    let received = fixture.all().await;
     assert_eq!((received.len(), &message(&received[0]).event_ids), (1, &sent[0]));
     assert!(message(&received[0]).pack.is_some());
-    assert!(place.all().await.is_empty());
-    let depth = place.queue.depth().await.unwrap();
+    assert!(fixture.all().await.is_empty());
+    let depth = fixture.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 1, 0));
 }
 
-async fn many_packs_are_confirmed_and_received_whole(place: Place) {
+async fn many_packs_are_confirmed_and_received_whole(fixture: Fixture) {
     let mut sizes = [1; 137];
     sizes[0] = 100;
-    let mut sent: Vec<Uuid> = place.send(&sizes).await.concat();
-    assert_eq!(place.queue.depth().await.unwrap().visible, 137);
+    let mut sent: Vec<Uuid> = fixture.send(&sizes).await.concat();
+    assert_eq!(fixture.queue.depth().await.unwrap().visible, 137);
     sent.sort_unstable();
-    assert_eq!(events(&place.all().await), sent);
+    assert_eq!(events(&fixture.all().await), sent);
 }
 
-async fn an_acked_message_is_not_received_again(place: Place) {
-    place.send(&[1; 25]).await;
-    let received = place.all().await;
-    place.ack(&received[..20]).await;
-    let depth = place.queue.depth().await.unwrap();
+async fn an_acked_message_is_not_received_again(fixture: Fixture) {
+    fixture.send(&[1; 25]).await;
+    let received = fixture.all().await;
+    fixture.ack(&received[..20]).await;
+    let depth = fixture.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight), (0, 5));
-    place.ack(&received[20..]).await;
-    let depth = place.queue.depth().await.unwrap();
+    fixture.ack(&received[20..]).await;
+    let depth = fixture.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight), (0, 0));
 }
 
-async fn dead_letters_are_read_with_their_reason_and_stay(place: Place) {
-    let buried = place.bury(1).await;
-    let read = place.queue.dead_letters(None, 10, VISIBILITY).await.unwrap();
+async fn dead_letters_are_read_with_their_reason_and_stay(fixture: Fixture) {
+    let sent = fixture.send_dead_letters(1).await;
+    let read = fixture.queue.dead_letters(None, 10, VISIBILITY).await.unwrap();
     assert_eq!(read.len(), 1);
-    assert_eq!(decode(&read[0].body).unwrap().event_ids, buried);
+    assert_eq!(decode(&read[0].body).unwrap().event_ids, sent);
     assert_eq!(read[0].reason.as_deref(), Some("gone"));
-    let more = place.queue.dead_letters(read.last(), 10, VISIBILITY).await.unwrap();
+    let more = fixture.queue.dead_letters(read.last(), 10, VISIBILITY).await.unwrap();
     assert!(more.is_empty());
-    assert_eq!(place.queue.depth().await.unwrap().dead_letters, 1);
+    assert_eq!(fixture.queue.depth().await.unwrap().dead_letters, 1);
 }
 
-async fn deleted_dead_letters_are_gone(place: Place) {
-    place.bury(23).await;
+async fn deleted_dead_letters_are_gone(fixture: Fixture) {
+    fixture.send_dead_letters(23).await;
     let mut read = Vec::new();
     loop {
-        let some = place.queue.dead_letters(read.last(), 100, VISIBILITY).await.unwrap();
+        let some = fixture.queue.dead_letters(read.last(), 100, VISIBILITY).await.unwrap();
         if some.is_empty() {
             break;
         }
@@ -204,79 +203,79 @@ async fn deleted_dead_letters_are_gone(place: Place) {
     }
     assert_eq!(read.len(), 23);
     let receipts: Vec<Receipt> = read.into_iter().map(|message| message.receipt).collect();
-    assert_eq!(place.queue.delete_dead_letters(&receipts[..21]).await.unwrap(), 21);
-    assert_eq!(place.queue.depth().await.unwrap().dead_letters, 2);
-    assert_eq!(place.queue.delete_dead_letters(&[]).await.unwrap(), 0);
+    assert_eq!(fixture.queue.delete_dead_letters(&receipts[..21]).await.unwrap(), 21);
+    assert_eq!(fixture.queue.depth().await.unwrap().dead_letters, 2);
+    assert_eq!(fixture.queue.delete_dead_letters(&[]).await.unwrap(), 0);
 }
 
-async fn a_waiting_receive_ends_when_a_pack_is_sent(place: Place) {
+async fn a_waiting_receive_ends_when_a_pack_is_sent(fixture: Fixture) {
     let sending = async {
         tokio::task::yield_now().await;
-        place.send(&[2]).await.concat()
+        fixture.send(&[2]).await.concat()
     };
-    let (received, mut sent) = tokio::join!(place.queue.receive(10, Duration::from_secs(20)), sending);
+    let (received, mut sent) = tokio::join!(fixture.queue.receive(10, Duration::from_secs(20)), sending);
     sent.sort_unstable();
     assert_eq!(events(&received.unwrap()), sent);
 }
 
-async fn creating_the_queue_twice_changes_nothing(place: Place) {
-    place.send(&[1]).await;
-    let (one, two) = tokio::join!(place.queue.create(), place.queue.create());
+async fn creating_the_queue_twice_changes_nothing(fixture: Fixture) {
+    fixture.send(&[1]).await;
+    let (one, two) = tokio::join!(fixture.queue.create(), fixture.queue.create());
     one.and(two).unwrap();
-    assert_eq!(place.all().await.len(), 1);
+    assert_eq!(fixture.all().await.len(), 1);
 }
 
-async fn acking_twice_does_no_harm(place: Place) {
-    place.send(&[1]).await;
-    let received = place.all().await;
-    place.ack(&received).await;
-    place.ack(&received).await;
-    assert!(place.all().await.is_empty());
+async fn acking_twice_does_no_harm(fixture: Fixture) {
+    fixture.send(&[1]).await;
+    let received = fixture.all().await;
+    fixture.ack(&received).await;
+    fixture.ack(&received).await;
+    assert!(fixture.all().await.is_empty());
 }
 
 #[tokio::test]
-async fn a_missing_sqs_queue_is_named() {
+async fn the_error_of_a_missing_sqs_queue_names_it() {
     let error = sqs().await.queue.receive(1, NO_WAIT).await.unwrap_err();
     assert!(matches!(error, QueueError::Missing(_)), "{error}");
 }
 
 #[tokio::test]
-async fn entries_that_sqs_refuses_inside_a_200_are_not_confirmed() {
-    let place = sqs().await;
-    place.queue.create().await.unwrap();
-    let sqs = place.sqs.as_ref().unwrap();
+async fn entries_that_failed_in_a_response_with_status_200_are_not_confirmed() {
+    let fixture = sqs().await;
+    fixture.queue.create().await.unwrap();
+    let sqs = fixture.sqs.as_ref().unwrap();
     sqs.faults(|faults| faults.fail_send_entry_every = 3);
     let packs: Vec<Pack> = (0..30).map(|id| Pack { id, event_ids: vec![Uuid::now_v7()] }).collect();
-    let mut confirmed = place.queue.send(&packs).await.unwrap();
+    let mut confirmed = fixture.queue.send(&packs).await.unwrap();
     assert_eq!(confirmed.len(), 20);
-    let mut received: Vec<i64> = place.all().await.iter().map(|one| message(one).pack.unwrap()).collect();
+    let mut received: Vec<i64> = fixture.all().await.iter().map(|one| message(one).pack.unwrap()).collect();
     received.sort_unstable();
     confirmed.sort_unstable();
     assert_eq!(received, confirmed);
 }
 
 #[tokio::test]
-async fn a_message_that_no_worker_takes_becomes_a_dead_letter_in_sqs() {
-    let place = sqs().await;
-    place.queue.create().await.unwrap();
-    let sent = place.send(&[2]).await.concat();
-    let sqs = place.sqs.as_ref().unwrap();
+async fn sqs_makes_a_message_that_no_worker_acks_a_dead_letter() {
+    let fixture = sqs().await;
+    fixture.queue.create().await.unwrap();
+    let sent = fixture.send(&[2]).await.concat();
+    let sqs = fixture.sqs.as_ref().unwrap();
     for _ in 0..5 {
-        assert_eq!(place.queue.receive(10, NO_WAIT).await.unwrap().len(), 1);
+        assert_eq!(fixture.queue.receive(10, NO_WAIT).await.unwrap().len(), 1);
         sqs.skip(VISIBILITY);
     }
-    assert!(place.all().await.is_empty());
-    let read = place.queue.dead_letters(None, 10, VISIBILITY).await.unwrap();
+    assert!(fixture.all().await.is_empty());
+    let read = fixture.queue.dead_letters(None, 10, VISIBILITY).await.unwrap();
     assert_eq!(decode(&read[0].body).unwrap().event_ids, sent);
     assert_eq!(read[0].reason, None);
 }
 
 #[tokio::test]
-async fn a_created_sqs_queue_has_the_attributes_of_the_design() {
+async fn a_created_sqs_queue_has_the_documented_attributes() {
     use aws_sdk_sqs::types::QueueAttributeName as Name;
-    let place = sqs().await;
-    place.queue.create().await.unwrap();
-    let sqs = place.sqs.as_ref().unwrap();
+    let fixture = sqs().await;
+    fixture.queue.create().await.unwrap();
+    let sqs = fixture.sqs.as_ref().unwrap();
     let attributes = sqs
         .client()
         .get_queue_attributes()
@@ -296,16 +295,16 @@ async fn a_created_sqs_queue_has_the_attributes_of_the_design() {
 
 #[tokio::test]
 async fn a_receive_on_a_slow_database_ends_in_time() {
-    let place = postgres().await;
-    let (_, pool) = place.database.as_ref().unwrap();
+    let fixture = postgres().await;
+    let (_, pool) = fixture.database.as_ref().unwrap();
     for statement in [
         "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'",
         "CREATE TRIGGER slow BEFORE UPDATE ON outbox FOR EACH STATEMENT EXECUTE FUNCTION dawdle()",
     ] {
         sqlx::query(statement).execute(pool).await.unwrap();
     }
-    // Two reads. With one for each quarter of a second of the wait it would take ten seconds.
-    let wait = place.queue.receive(1, Duration::from_secs(2));
+    // Two reads. A read for each quarter of a second of the wait would take ten seconds.
+    let wait = fixture.queue.receive(1, Duration::from_secs(2));
     let received = tokio::time::timeout(Duration::from_secs(6), wait).await;
     assert_eq!(received.unwrap().unwrap(), []);
 }

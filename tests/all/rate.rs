@@ -1,4 +1,4 @@
-//! `worker.max_per_second`, under elapsed time that passes as the test tells.
+//! `worker.max_per_second`, with elapsed time that the test controls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::world::{World, person};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_the_cap_is_sent_per_second() {
+async fn no_more_than_max_per_second_is_sent() {
     const DUE: usize = 50;
     let world = World::with(&SystemClock.now().to_rfc3339(), &[("worker.max_per_second", "100")]).await;
     let now = world.clock.now();
@@ -38,7 +38,7 @@ async fn no_more_than_the_cap_is_sent_per_second() {
     let (soft, mut running) = (CancellationToken::new(), JoinSet::new());
     let until = soft.clone();
     running.spawn(async move { pool.run(until, CancellationToken::new()).await });
-    // A tenth of a second's worth at once, and then the cap.
+    // A burst of a tenth of a second, and then the limit.
     for tenth in 0.. {
         let least = (9 + 10 * tenth).min(DUE);
         world.receiver.until_received(least as u64).await;

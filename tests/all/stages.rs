@@ -15,7 +15,7 @@ use crate::support::receiver::Behaviour;
 use crate::support::world::{World, instant, person};
 
 #[tokio::test]
-async fn a_greeting_goes_out_at_nine_where_the_person_is_and_not_before() {
+async fn a_greeting_is_sent_at_nine_in_the_zone_of_the_user_and_not_before() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     world.write("auckland", "1990-03-15", "Pacific/Auckland").await;
     world.write("berlin", "1990-03-15", "Europe/Berlin").await;
@@ -59,7 +59,7 @@ async fn the_body_has_four_keys_and_the_rest_is_in_headers() {
 }
 
 #[tokio::test]
-async fn after_a_day_of_absence_everything_due_is_sent_and_nothing_twice() {
+async fn after_an_outage_of_a_day_every_due_event_is_sent_once() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     for n in 0..30 {
         world.write(&format!("u{n}"), &format!("1990-05-{:02}", 2 + n % 3), "Europe/Berlin").await;
@@ -67,7 +67,7 @@ async fn after_a_day_of_absence_everything_due_is_sent_and_nothing_twice() {
     world.set("2026-05-02T12:00:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 10);
-    // A day without a tick, in which ten more were due, and nothing beyond the horizon was planned.
+    // Ten more were due in a day without a tick, and no day beyond the horizon was planned.
     world.set("2026-05-03T12:00:00Z");
     world.minute().await;
     world.minute().await;
@@ -78,7 +78,7 @@ async fn after_a_day_of_absence_everything_due_is_sent_and_nothing_twice() {
 }
 
 #[tokio::test]
-async fn what_is_over_two_days_late_is_skipped_with_its_reason_even_if_it_was_never_planned() {
+async fn events_over_two_days_late_are_skipped_even_if_never_planned() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("late", "1990-05-20", "Europe/Berlin").await;
     world.write("just", "1990-05-28", "Europe/Berlin").await;
@@ -90,7 +90,7 @@ async fn what_is_over_two_days_late_is_skipped_with_its_reason_even_if_it_was_ne
 }
 
 #[tokio::test]
-async fn a_tick_with_nothing_to_do_does_nothing() {
+async fn a_tick_without_due_events_changes_nothing() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("u", "1990-08-20", "Europe/Berlin").await;
     world.tick().await;
@@ -98,11 +98,11 @@ async fn a_tick_with_nothing_to_do_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_day_that_a_planner_left_half_done_is_finished_by_the_next() {
+async fn the_next_planner_finishes_a_day_after_a_crash() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.tick().await;
     let pool = world.database.pool().await;
-    // As after a crash between the opening of a day and its last page.
+    // The state after a crash between the opening of a day and its last page.
     sqlx::query("UPDATE planned_days SET planned_at = NULL WHERE local_date = '2026-05-02'")
         .execute(&pool)
         .await
@@ -113,7 +113,7 @@ async fn a_day_that_a_planner_left_half_done_is_finished_by_the_next() {
 }
 
 #[tokio::test]
-async fn two_processes_that_tick_at_once_send_each_event_once() {
+async fn two_concurrent_ticks_send_each_event_once() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let people: Vec<_> =
         (0..1300).map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
@@ -158,7 +158,7 @@ async fn a_pack_is_small_when_little_is_due_and_bounded_when_much_is() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_fails_twice_gets_the_greeting_at_the_third_attempt() {
+async fn after_two_failures_the_third_attempt_delivers() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.receiver.script([Behaviour::Status(500), Behaviour::Status(429), Behaviour::Status(204)]);
@@ -174,7 +174,7 @@ async fn a_receiver_that_fails_twice_gets_the_greeting_at_the_third_attempt() {
     assert_eq!(world.greetings(), 1);
     let records = world.receiver.records();
     assert_eq!(records.len(), 3);
-    assert!(records.iter().all(|record| record.event_id == records[0].event_id), "one webhook-id");
+    assert!(records.iter().all(|record| record.event_id == records[0].event_id), "the webhook-id changed");
     let event = records[0].event_id.parse().unwrap();
     let outcomes: Vec<_> =
         world.store.attempts(event).await.unwrap().into_iter().map(|a| (a.outcome, a.status)).collect();
@@ -199,7 +199,7 @@ async fn after_five_failed_attempts_the_event_is_dead_and_has_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_410_is_dead_at_once() {
+async fn after_a_410_the_event_is_dead_at_once() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.receiver.script([Behaviour::Status(410)]);
@@ -222,7 +222,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_pack_that_is_received_twice_makes_one_request() {
+async fn a_pack_that_is_received_twice_leads_to_one_request() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -233,7 +233,7 @@ async fn a_pack_that_is_received_twice_makes_one_request() {
         .await
         .unwrap();
     world.pool().run_once().await.unwrap();
-    // A copy in the same batch is left alone, and found delivered when it is received again.
+    // The copy in the same batch is deferred; when it is received again, its event is delivered already.
     world.set("2026-05-02T09:00:31Z");
     world.pool().run_once().await.unwrap();
     assert_eq!((world.receiver.records().len(), world.greetings()), (1, 1));
@@ -258,7 +258,7 @@ async fn a_pack_of_unknown_events_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_message_of_another_database_does_not_touch_the_pack_whose_id_it_has() {
+async fn a_message_of_another_database_changes_no_pack_with_its_id() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -282,7 +282,7 @@ async fn a_message_of_another_database_does_not_touch_the_pack_whose_id_it_has()
 }
 
 #[tokio::test]
-async fn a_user_who_is_deleted_is_not_greeted_wherever_the_event_is() {
+async fn a_deleted_user_is_not_greeted_in_any_state_of_the_event() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let (pending, queued) =
         (world.write("a", "1990-05-03", "UTC").await, world.write("b", "1990-05-02", "UTC").await);
@@ -302,7 +302,7 @@ async fn a_user_who_is_deleted_is_not_greeted_wherever_the_event_is() {
 }
 
 #[tokio::test]
-async fn an_event_that_was_moved_ahead_is_not_sent_by_its_old_pack() {
+async fn an_event_that_moved_ahead_is_not_sent_by_its_old_pack() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -316,16 +316,14 @@ async fn an_event_that_was_moved_ahead_is_not_sent_by_its_old_pack() {
     assert_eq!(world.greetings(), 1);
 }
 
-/// The clocks of two processes may differ by seconds: the worker does not ask whether an event is due.
+/// The clocks of two processes may differ by seconds, so the worker does not check whether an event is due.
 #[tokio::test]
-async fn a_worker_whose_clock_is_behind_the_schedulers_sends_all_the_same() {
+async fn a_worker_whose_clock_is_behind_sends_claimed_events() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
     world.tick().await;
     let behind = Arc::new(SettableClock::new(instant("2026-05-02T09:00:00Z")));
-    // The outbox goes by the clock of its reader as well.
-    world.clock.advance(TimeDelta::zero());
     behind.advance(TimeDelta::seconds(-4));
     let clock = Arc::clone(&behind) as SharedClock;
     let pool = world.pool_on(Arc::clone(&clock), Heartbeat::new(clock));
@@ -334,7 +332,7 @@ async fn a_worker_whose_clock_is_behind_the_schedulers_sends_all_the_same() {
 }
 
 #[tokio::test]
-async fn while_paused_nothing_is_claimed_or_leased_and_then_the_late_rule_holds() {
+async fn a_pause_stops_claims_and_leases_and_the_late_rule_holds_after_it() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("queued", "1990-05-02", "UTC").await;
     world.write("claimed", "1990-05-03", "UTC").await;
@@ -353,6 +351,6 @@ async fn while_paused_nothing_is_claimed_or_leased_and_then_the_late_rule_holds(
     world.set("2026-05-05T09:00:01Z");
     assert!(world.store.end_pause().await.unwrap());
     world.minute().await;
-    // The first two are over two days late by now.
+    // The first two are over two days late.
     assert_eq!((world.greetings(), world.count(Skipped).await), (1, 2));
 }

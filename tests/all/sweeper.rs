@@ -1,4 +1,4 @@
-//! Packs that the queue lost, and records past their retention.
+//! Packs that the queue has lost, and rows past their retention.
 
 use bday::model::EventState::{Delivered, Pending, Queued};
 use bday::pipeline::queue::Queue;
@@ -35,7 +35,7 @@ async fn queued(n: usize) -> (World, Sqs) {
     (world, sqs)
 }
 
-/// As a purge, or the end of the retention.
+/// Simulates a purge, or the end of the retention.
 async fn lose_all_messages(world: &World) {
     loop {
         let received = world.queue.receive(10, Duration::ZERO).await.unwrap();
@@ -48,7 +48,7 @@ async fn lose_all_messages(world: &World) {
 }
 
 #[tokio::test]
-async fn a_purged_queue_is_filled_again() {
+async fn packs_of_a_purged_queue_are_sent_again() {
     let (world, _sqs) = queued(700).await;
     lose_all_messages(&world).await;
     world.set("2026-05-02T09:01:59Z");
@@ -61,7 +61,7 @@ async fn a_purged_queue_is_filled_again() {
 }
 
 #[tokio::test]
-async fn packs_that_wait_in_a_busy_queue_are_not_sent_twice() {
+async fn packs_in_a_busy_queue_are_sent_again_only_after_two_hours() {
     let (world, sqs) = queued(100).await;
     let waiting = sqs.counts("greetings").visible;
     world.set("2026-05-02T09:10:00Z");
@@ -75,7 +75,7 @@ async fn packs_that_wait_in_a_busy_queue_are_not_sent_twice() {
 }
 
 #[tokio::test]
-async fn packs_that_a_crash_left_unsent_are_sent_by_another_process() {
+async fn another_process_sends_the_packs_that_a_crash_left_unsent() {
     let (world, sqs) = queued(40).await;
     world.pool().run_once().await.unwrap();
     let packs = async |statement| {
@@ -89,12 +89,12 @@ async fn packs_that_a_crash_left_unsent_are_sent_by_another_process() {
     let (_, result) = world.scheduler().run_once(instant("2026-05-02T09:00:01Z")).await;
     result.unwrap_err();
     assert_eq!(world.count(Queued).await, 40);
-    // As if its sender had died and not released them.
+    // The state after the sender crashed and did not release them.
     let taken = packs("UPDATE outbox SET available_at = '2026-05-02T09:00:16Z'").await;
     assert!(taken > 0);
     sqs.accept().await;
     world.set("2026-05-02T09:00:15Z");
-    assert_eq!(world.tick().await.enqueued, 0, "the other one may still be sending");
+    assert_eq!(world.tick().await.enqueued, 0, "the other process may still be sending");
     world.set("2026-05-02T09:00:16Z");
     assert_eq!(world.tick().await.enqueued, 40);
     world.pool().run_once().await.unwrap();
@@ -112,7 +112,7 @@ async fn finished_events_are_deleted_after_their_retention() {
     world.write("later", "1990-05-03", "UTC").await;
     let pool = world.database.pool().await;
     let (old, recent) = (world.event_of(old).await, world.event_of(recent).await);
-    // An id of years ago, as such an event has.
+    // An event of that age has an id of that time.
     let ago = Uuid::from_u128(0x0180_0000_0000_7000_8000_0000_0000_0001);
     for statement in [
         "UPDATE events SET id = $2, finished_at = '2024-02-20T09:00:00Z' WHERE id = $1",

@@ -1,4 +1,4 @@
-//! Processes with different kinds share a database, as during a rollout that adds a kind or removes one.
+//! Processes with different kinds share a database, as during a rollout that adds or removes a kind.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bday::model::EventState::{Delivered, Queued, Skipped};
 
 use crate::support::world::{World, person};
 
-/// One process that knows name days, one that does not, and a planned name day.
+/// A process that knows the kind `name_day`, one that does not, and a planned name day.
 async fn processes() -> (World, World) {
     let settings = [("kinds.name_day.message", "Happy name day, {{ full_name }}")];
     let (knows, mut lacks) =
@@ -26,7 +26,7 @@ async fn events_of_unknown_kinds_are_left_to_processes_that_know_them() {
     for world in [&knows, &lacks] {
         world.set("2026-05-02T09:00:00Z");
     }
-    assert_eq!(lacks.tick().await.due, 0, "a scheduler that does not know it does not claim it");
+    assert_eq!(lacks.tick().await.due, 0, "a scheduler claimed an event of an unknown kind");
     assert_eq!(knows.tick().await.due, 1);
     lacks.pool().run_once().await.unwrap();
     assert_eq!((lacks.greetings(), knows.count(Queued).await), (0, 1));
@@ -34,7 +34,7 @@ async fn events_of_unknown_kinds_are_left_to_processes_that_know_them() {
         .fetch_one(&knows.database.pool().await)
         .await
         .unwrap();
-    assert_eq!(attempts, 0, "it costs no attempt");
+    assert_eq!(attempts, 0, "a worker that does not know the kind counted an attempt");
     for world in [&knows, &lacks] {
         world.set("2026-05-02T09:00:30Z");
     }

@@ -125,7 +125,7 @@ async fn new_zone_data_moves_the_others() {
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
     let outcome = recompute(&world.store, &world.config.schedule(), &*world.clock, "2026z", || {}).await;
     let RecomputeOutcome::Done(report) = outcome.unwrap() else { panic!("it was not done") };
-    assert_eq!((report.looked_at, report.moved), (2, 1));
+    assert_eq!((report.recomputed, report.moved), (2, 1));
     // Nobody knows where to: so it stays.
     let facts = world.store.facts(UserRef::Id(mars)).await;
     drop(facts);

@@ -1,4 +1,4 @@
-//! Which addresses are connected to, with names that lead where they should not.
+//! The address filter, with literal addresses and with names that resolve to forbidden ones.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -9,10 +9,10 @@ use bday::clock::SystemClock;
 use bday::model::EventState::Pending;
 use bday::model::{AttemptOutcome, Reason};
 use bday::pipeline::channel::address_filter::AddressFilter;
+use bday::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
-use bday::pipeline::channel::wire::{Wire, WireOptions};
-use bday::pipeline::channel::{Channel as _, Greeting, Sent};
+use bday::pipeline::channel::{Channel as _, Greeting, SendResult};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -20,27 +20,27 @@ use tokio::sync::watch;
 use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::world::World;
 
-/// A resolver that gives one answer after the other, and the last again and again.
-struct Script {
+/// Returns its answers in order, and then the last one each time.
+struct ScriptedResolver {
     answers: Mutex<VecDeque<Vec<IpAddr>>>,
-    asked: Mutex<usize>,
+    queries: Mutex<usize>,
 }
 
-impl Script {
+impl ScriptedResolver {
     fn new(answers: &[&[&str]]) -> Arc<Self> {
         let parse = |answer: &&[&str]| answer.iter().map(|ip| ip.parse().unwrap()).collect();
-        Arc::new(Self { answers: Mutex::new(answers.iter().map(parse).collect()), asked: Mutex::default() })
+        Arc::new(Self { answers: Mutex::new(answers.iter().map(parse).collect()), queries: Mutex::default() })
     }
 
-    fn asked(&self) -> usize {
-        *self.asked.lock().unwrap()
+    fn queries(&self) -> usize {
+        *self.queries.lock().unwrap()
     }
 }
 
-impl Resolve for Script {
+impl Resolve for ScriptedResolver {
     fn resolve(&self, _: Name) -> Resolving {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.asked.lock().unwrap() += 1;
+        *self.queries.lock().unwrap() += 1;
         let answer = answers.pop_front().unwrap();
         if answers.is_empty() {
             answers.push_back(answer.clone());
@@ -50,23 +50,23 @@ impl Resolve for Script {
     }
 }
 
-fn guard(public_only: bool, allow: &[&str], deny: &[&str]) -> AddressFilter {
+fn filter(public_only: bool, allow: &[&str], deny: &[&str]) -> AddressFilter {
     let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     AddressFilter { public_only, allow: ranges(allow), deny: ranges(deny) }
 }
 
-fn options(guard: AddressFilter) -> WireOptions {
-    WireOptions {
+fn options(address_filter: AddressFilter) -> HttpClientOptions {
+    HttpClientOptions {
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),
-        guard,
-        ..WireOptions::default()
+        address_filter,
+        ..HttpClientOptions::default()
     }
 }
 
-fn webhook(wire: Wire, url: &str) -> Webhook {
+fn webhook(client: HttpClient, url: &str) -> Webhook {
     let (_, url) = watch::channel(url.parse().unwrap());
-    Webhook::new(wire, url, Signer::default(), Arc::new(SystemClock))
+    Webhook::new(client, url, Signer::default(), Arc::new(SystemClock))
 }
 
 fn greeting() -> Greeting {
@@ -78,18 +78,19 @@ fn greeting() -> Greeting {
     }
 }
 
-fn assert_refused(sent: &Sent, address: &str, key: &str) {
+fn assert_refused(result: &SendResult, address: &str, key: &str) {
     assert_eq!(
-        (sent.outcome, sent.reason),
+        (result.outcome, result.reason),
         (AttemptOutcome::Failed, Some(Reason::AddressRefused)),
-        "{sent:?}"
+        "{result:?}"
     );
-    let error = sent.error.as_deref().unwrap();
-    assert!(error.starts_with(address) && error.contains(key), "{error}");
+    let error = result.error.as_deref().unwrap();
+    let start = format!("refused to connect to {address}");
+    assert!(error.starts_with(&start) && error.contains(key), "{error}");
 }
 
 #[tokio::test]
-async fn an_address_in_the_url_is_looked_at_however_it_is_written() {
+async fn a_literal_address_in_any_notation_is_checked() {
     let receiver = Receiver::start().await;
     let port = receiver.address().port();
     for (host, address) in [
@@ -103,76 +104,81 @@ async fn an_address_in_the_url_is_looked_at_however_it_is_written() {
         ("localhost", "127.0.0.1"),
     ] {
         let url = format!("http://{host}:{port}/hook");
-        let wire = Wire::new(options(guard(true, &[], &["::1/128"]))).unwrap();
-        let sent = webhook(wire, &url).send(&greeting()).await;
-        // Which of its two addresses `localhost` has is the machine's business.
+        let client = HttpClient::new(options(filter(true, &[], &["::1/128"]))).unwrap();
+        let result = webhook(client, &url).send(&greeting()).await;
+        // The machine decides which of the two addresses `localhost` has.
         let address = if host == "localhost" { "" } else { address };
-        assert_refused(&sent, address, "webhook.");
+        assert_refused(&result, address, "webhook.");
     }
     assert!(receiver.records().is_empty());
-    let wire = Wire::new(options(guard(true, &["127.0.0.0/8"], &[]))).unwrap();
-    let sent = webhook(wire, &receiver.url()).send(&greeting()).await;
-    assert_eq!(sent, Sent::delivered(200));
+    let client = HttpClient::new(options(filter(true, &["127.0.0.0/8"], &[]))).unwrap();
+    let result = webhook(client, &receiver.url()).send(&greeting()).await;
+    assert_eq!(result, SendResult::delivered(200));
 }
 
 #[tokio::test]
-async fn a_name_that_leads_to_a_forbidden_address_is_refused() {
+async fn a_name_that_resolves_to_a_forbidden_address_is_refused() {
     let receiver = Receiver::start().await;
     let url = format!("http://receiver.example:{}/hook", receiver.address().port());
     for (answer, allow, deny, refused) in [
-        (&["127.0.0.1"][..], &[][..], &[][..], Some(("127.0.0.1 is a loopback", "webhook.allow_ranges"))),
-        (&["169.254.169.254"], &[], &[], Some(("169.254.169.254 is a link-local", "webhook.allow_ranges"))),
-        (&["::ffff:10.0.0.1"], &[], &[], Some(("::ffff:10.0.0.1 is a private", "webhook.allow_ranges"))),
+        (&["127.0.0.1"][..], &[][..], &[][..], Some(("127.0.0.1: it is a loopback", "webhook.allow_ranges"))),
+        (
+            &["169.254.169.254"],
+            &[],
+            &[],
+            Some(("169.254.169.254: it is a link-local", "webhook.allow_ranges")),
+        ),
+        (&["::ffff:10.0.0.1"], &[], &[], Some(("::ffff:10.0.0.1: it is a private", "webhook.allow_ranges"))),
         (
             &["127.0.0.1"],
             &["127.0.0.0/8"],
             &["127.0.0.1/32"],
-            Some(("127.0.0.1 is in webhook.deny_ranges (127.0.0.1/32)", "webhook.deny_ranges")),
+            Some(("127.0.0.1: webhook.deny_ranges contains 127.0.0.1/32", "webhook.deny_ranges")),
         ),
         (&["127.0.0.1"], &["127.0.0.0/8"], &[], None),
-        // The forbidden one is passed over.
+        // The allowed one of two addresses is used.
         (&["10.0.0.1", "127.0.0.1"], &["127.0.0.0/8"], &[], None),
     ] {
         receiver.clear();
-        let names = Script::new(&[answer]);
-        let wire = Wire::with_names(options(guard(true, allow, deny)), names).unwrap();
-        let sent = webhook(wire, &url).send(&greeting()).await;
+        let resolver = ScriptedResolver::new(&[answer]);
+        let client = HttpClient::with_resolver(options(filter(true, allow, deny)), resolver).unwrap();
+        let result = webhook(client, &url).send(&greeting()).await;
         match refused {
-            Some((address, key)) => assert_refused(&sent, address, key),
-            None => assert_eq!(sent, Sent::delivered(200), "{answer:?}"),
+            Some((address, key)) => assert_refused(&result, address, key),
+            None => assert_eq!(result, SendResult::delivered(200), "{answer:?}"),
         }
         assert_eq!(receiver.records().len(), usize::from(refused.is_none()), "{answer:?}");
     }
 }
 
 #[tokio::test]
-async fn a_name_that_changes_between_look_and_connection_leads_nowhere_else() {
+async fn a_name_that_changes_after_its_check_is_not_resolved_again() {
     let receiver = Receiver::start().await;
     let port = receiver.address().port();
-    // Where a rebound name would lead: the same port at another address of this machine.
+    // The target of a rebound name: the same port at another address of this machine.
     let forbidden = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
     let close = Behaviour::Answer(200, "connection: close\r\n".to_owned(), Vec::new());
     receiver.script([close]);
     let (good, bad) = (&["127.0.0.1"][..], &["127.0.0.2"][..]);
-    let names = Script::new(&[good, bad, good, bad, good, bad, good, bad]);
-    let wire = Wire::with_names(
-        options(guard(false, &[], &["127.0.0.2/32"])),
-        Arc::clone(&names) as Arc<dyn Resolve>,
+    let resolver = ScriptedResolver::new(&[good, bad, good, bad, good, bad, good, bad]);
+    let client = HttpClient::with_resolver(
+        options(filter(false, &[], &["127.0.0.2/32"])),
+        Arc::clone(&resolver) as Arc<dyn Resolve>,
     );
-    let webhook = webhook(wire.unwrap(), &format!("http://receiver.example:{port}/hook"));
+    let webhook = webhook(client.unwrap(), &format!("http://receiver.example:{port}/hook"));
     for n in 1..=8 {
-        let sent = webhook.send(&greeting()).await;
+        let result = webhook.send(&greeting()).await;
         if n % 2 == 1 {
-            assert_eq!(sent, Sent::delivered(200), "{n}");
+            assert_eq!(result, SendResult::delivered(200), "{n}");
         } else {
-            assert_refused(&sent, "127.0.0.2", "webhook.deny_ranges");
+            assert_refused(&result, "127.0.0.2", "webhook.deny_ranges");
         }
-        // What was looked at is what was connected to: there was no second question.
-        assert_eq!(names.asked(), n);
+        // The checked address was connected to: there was no second query.
+        assert_eq!(resolver.queries(), n);
     }
     assert_eq!(receiver.records().len(), 4);
-    let nobody = tokio::time::timeout(Duration::from_millis(50), forbidden.accept()).await;
-    assert!(nobody.is_err(), "the forbidden address was connected to");
+    let connected = tokio::time::timeout(Duration::from_millis(50), forbidden.accept()).await;
+    assert!(connected.is_err(), "the forbidden address was connected to");
 }
 
 #[tokio::test]
@@ -192,5 +198,5 @@ async fn a_refused_address_is_a_failed_attempt_with_its_own_reason() {
         ("failed", Some("address_refused"), None)
     );
     let error = attempt.error.unwrap();
-    assert!(error.starts_with("127.0.0.1 is a loopback address"), "{error}");
+    assert!(error.starts_with("refused to connect to 127.0.0.1: it is a loopback address"), "{error}");
 }

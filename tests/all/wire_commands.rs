@@ -1,4 +1,4 @@
-//! `bday webhook test|verify|secret`, as those use them who set up a receiver.
+//! `bday webhook test|verify|secret`.
 
 use serde_json::Value;
 
@@ -17,9 +17,9 @@ async fn test(receiver: &Receiver, arguments: &[&str]) -> Finished {
 }
 
 #[tokio::test]
-async fn a_test_shows_the_whole_exchange_and_no_secret() {
+async fn webhook_test_shows_the_whole_exchange_without_secrets() {
     let receiver = Receiver::start().await;
-    // What begins a command in some terminals, and passes for a letter in a header.
+    // U+009B begins a command in some terminals, and is valid in a header.
     let answer = "x-served-by: \u{9b}31mred\r\nset-cookie: a=b\r\n".to_owned();
     receiver.script([Behaviour::Answer(202, answer, b"thanks".to_vec())]);
     let finished = test(&receiver, &["--json"]).await;
@@ -28,7 +28,7 @@ async fn a_test_shows_the_whole_exchange_and_no_secret() {
     let record = receiver.records().remove(0);
     assert!(verifies(&record, OLD) && verifies(&record, NEW));
 
-    // What is shown is what came, header by header, but for the password.
+    // The shown headers are those received, except for the password.
     let headers = exchange["requestHeaders"].as_array().unwrap();
     assert_eq!(headers.len(), record.headers.len(), "{headers:?} {:?}", record.headers);
     for header in headers {
@@ -59,7 +59,7 @@ async fn a_test_shows_the_whole_exchange_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_test_that_fails_says_what_would_become_of_a_greeting() {
+async fn a_failed_webhook_test_shows_whether_a_greeting_would_be_retried() {
     let receiver = Receiver::start().await;
     for (status, again) in [(500, "would be tried again"), (410, "would not be tried again")] {
         receiver.script([Behaviour::Status(status)]);
@@ -76,9 +76,12 @@ async fn a_test_that_fails_says_what_would_become_of_a_greeting() {
     assert_eq!(in_clear.status.code(), Some(2), "{in_clear:?}");
     assert!(in_clear.stderr.contains("webhook.allow_http"), "{in_clear:?}");
     for wrong in ["foo", "ftp://example.org/", "env:NOWHERE"] {
-        let told = test(&receiver, &["--url", wrong]).await;
-        assert!(!told.status.success(), "{told:?}");
-        assert!(told.stderr.contains("--url ") && !told.stderr.contains("webhook.url"), "{told:?}");
+        let finished = test(&receiver, &["--url", wrong]).await;
+        assert!(!finished.status.success(), "{finished:?}");
+        assert!(
+            finished.stderr.contains("--url ") && !finished.stderr.contains("webhook.url"),
+            "{finished:?}"
+        );
     }
     assert_eq!(receiver.records().len(), records);
 }
@@ -96,7 +99,7 @@ async fn verify(record: &Record, arguments: &[&str], body: &[u8]) -> Finished {
 }
 
 #[tokio::test]
-async fn what_a_test_sent_verifies_and_what_does_not_is_told_why() {
+async fn webhook_verify_accepts_a_sent_test_or_names_the_fault() {
     let receiver = Receiver::start().await;
     assert!(test(&receiver, &[]).await.status.success());
     let record = receiver.records().remove(0);
@@ -169,7 +172,7 @@ async fn what_a_test_sent_verifies_and_what_does_not_is_told_why() {
 }
 
 #[tokio::test]
-async fn a_new_secret_is_one_that_can_be_used() {
+async fn webhook_secret_creates_a_usable_secret() {
     let made = Bday::new(["webhook", "secret"]).finish().await;
     assert!(made.status.success(), "{made:?}");
     let secret = made.stdout.trim();

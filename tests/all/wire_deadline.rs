@@ -1,4 +1,4 @@
-//! How long an answer is waited for.
+//! The deadline for a response.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bday::clock::{Clock as _, SystemClock};
 use bday::model::{AttemptOutcome, Reason};
+use bday::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
-use bday::pipeline::channel::wire::{Wire, WireOptions};
-use bday::pipeline::channel::{Channel as _, Greeting, Sent};
+use bday::pipeline::channel::{Channel as _, Greeting, SendResult};
 use tokio::sync::{oneshot, watch};
 
 use crate::support::receiver::{Behaviour, Receiver};
@@ -18,9 +18,10 @@ use crate::support::receiver::{Behaviour, Receiver};
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 fn webhook(url: &str) -> Webhook {
-    let options = WireOptions { timeout: TIMEOUT, connect_timeout: TIMEOUT, ..WireOptions::default() };
+    let options =
+        HttpClientOptions { timeout: TIMEOUT, connect_timeout: TIMEOUT, ..HttpClientOptions::default() };
     let (_, url) = watch::channel(url.parse().unwrap());
-    Webhook::new(Wire::new(options).unwrap(), url, Signer::default(), Arc::new(SystemClock))
+    Webhook::new(HttpClient::new(options).unwrap(), url, Signer::default(), Arc::new(SystemClock))
 }
 
 fn greeting() -> Greeting {
@@ -32,7 +33,7 @@ fn greeting() -> Greeting {
     }
 }
 
-/// A receiver on a thread of its own, so that it answers while this test's runtime stands still. Tells when it has read a request.
+/// A receiver on its own thread, so that it responds while the runtime of this test is blocked. Signals when it has read a request.
 fn receiver() -> (SocketAddr, oneshot::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -48,23 +49,23 @@ fn receiver() -> (SocketAddr, oneshot::Receiver<()>) {
     (address, reading)
 }
 
-/// As when a process is stopped by a signal, its machine is suspended, or its container has used up its share of the CPU.
+/// A process is suspended by a signal, with its machine, or when its container has used its CPU quota.
 #[tokio::test]
-async fn an_answer_that_arrived_while_the_process_stood_still_counts() {
+async fn a_response_that_arrived_while_the_process_was_suspended_counts() {
     let (address, received) = receiver();
     let webhook = webhook(&format!("http://{address}/"));
     let greeting = greeting();
-    let standstill = async {
+    let suspension = async {
         received.await.unwrap();
-        #[expect(clippy::disallowed_methods, reason = "the runtime must stand still")]
+        #[expect(clippy::disallowed_methods, reason = "blocks the runtime")]
         std::thread::sleep(TIMEOUT + Duration::from_millis(200));
     };
-    let (sent, ()) = tokio::join!(webhook.send(&greeting), standstill);
-    assert_eq!(sent, Sent::delivered(200));
+    let (result, ()) = tokio::join!(webhook.send(&greeting), suspension);
+    assert_eq!(result, SendResult::delivered(200));
 }
 
 #[tokio::test]
-async fn a_head_or_body_that_hangs_is_waited_for_until_the_deadline() {
+async fn a_hanging_head_or_body_ends_at_the_deadline() {
     let receiver = Receiver::start().await;
     let webhook = webhook(&receiver.url());
     for (behaviour, outcome, reason) in [
@@ -73,10 +74,10 @@ async fn a_head_or_body_that_hangs_is_waited_for_until_the_deadline() {
         (Behaviour::SlowBody(Duration::from_millis(20)), AttemptOutcome::Delivered, None),
     ] {
         receiver.next([behaviour.clone()]);
-        let begun = SystemClock.monotonic();
-        let sent = webhook.send(&greeting()).await;
-        assert_eq!((sent.outcome, sent.reason), (outcome, reason), "{behaviour:?}: {sent:?}");
-        let took = SystemClock.monotonic().duration_since(begun);
+        let began = SystemClock.monotonic();
+        let result = webhook.send(&greeting()).await;
+        assert_eq!((result.outcome, result.reason), (outcome, reason), "{behaviour:?}: {result:?}");
+        let took = SystemClock.monotonic().duration_since(began);
         assert!(took >= TIMEOUT && took < TIMEOUT * 4, "{behaviour:?}: {took:?}");
     }
 }

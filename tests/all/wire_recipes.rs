@@ -1,4 +1,4 @@
-//! The receivers in `docs/receivers.md`, as they stand there: they take what is ours, once, and refuse the rest.
+//! The receivers in `docs/receivers.md`: they accept each greeting of bday once, and reject other requests.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::wire_signature::{NEW, OLD};
 
 const PAGE: &str = include_str!("../../docs/receivers.md");
 
-/// The only block of this language in the page.
+/// Returns the only block of this language in the page.
 fn recipe(language: &str) -> &'static str {
     let (_, rest) = PAGE.split_once(&format!("```{language}\n")).unwrap();
     rest.split_once("```").unwrap().0
@@ -31,7 +31,7 @@ async fn send(port: u16, secrets: &str) -> Option<i32> {
         .code()
 }
 
-/// A greeting as bday sends it; gives the status of the answer.
+/// Sends a greeting as bday does; returns the status of the response.
 async fn greet(port: u16, id: &str) -> u16 {
     let body = format!("{{\"message\":\"Hey, {id}\"}}");
     let at = SystemClock.now().timestamp();
@@ -45,7 +45,7 @@ async fn greet(port: u16, id: &str) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// A request with these headers and this much of a body; gives the connection.
+/// Begins a request with these headers and this part of a body; returns the connection.
 async fn begin(port: u16, headers: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!("POST / HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}");
@@ -53,7 +53,7 @@ async fn begin(port: u16, headers: &str, body: &str) -> TcpStream {
     stream
 }
 
-/// What it is answered, once the receiver has closed the connection.
+/// Returns the status of the response, once the receiver has closed the connection.
 async fn refusal(port: u16, headers: &str) -> String {
     let mut stream = begin(port, headers, "").await;
     let mut answer = String::new();
@@ -67,7 +67,7 @@ async fn works(language: &str, program: &str, name: &str) {
     std::fs::create_dir(&folder).unwrap();
     let file = folder.join(name);
     std::fs::write(&file, recipe(language)).unwrap();
-    // Free a moment ago; the recipes listen where they are told.
+    // A free port: the recipes read it from PORT.
     let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let mut receiver = Command::new(program)
         .arg(Path::new(&file))
@@ -79,7 +79,7 @@ async fn works(language: &str, program: &str, name: &str) {
         .unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
     eventually("the receiver to listen", async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
 
-    // Whoever hangs up in the middle ends nothing but that.
+    // A client that disconnects in the middle affects no other request.
     drop(begin(port, "content-length: 99\r\n", "{").await);
     assert_eq!(refusal(port, "content-length: 65537\r\n").await, "413");
     assert_eq!(refusal(port, "content-length: 99999999999\r\n").await, "413");
@@ -97,22 +97,22 @@ async fn works(language: &str, program: &str, name: &str) {
     while let Some(line) = within("the receiver's output", lines.next_line()).await.unwrap() {
         said.push(line);
     }
-    assert_eq!(said, ["Hey, Ada", "Hey, Bob"], "no sample, and nobody twice");
+    assert_eq!(said, ["Hey, Ada", "Hey, Bob"], "the receiver printed a sample or a repeat");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]
-async fn the_python_receiver_takes_what_is_ours_once() {
+async fn the_python_receiver_accepts_each_greeting_once() {
     works("python", "python3", "receiver.py").await;
 }
 
 #[tokio::test]
-async fn the_javascript_receiver_takes_what_is_ours_once() {
+async fn the_javascript_receiver_accepts_each_greeting_once() {
     works("js", "node", "receiver.mjs").await;
 }
 
 #[test]
-fn the_example_in_the_docs_is_signed_as_it_says() {
+fn the_signature_of_the_example_in_the_docs_is_valid() {
     let after = |beginning: &str| {
         let (_, rest) = PAGE.split_once(beginning).unwrap();
         rest.lines().next().unwrap()

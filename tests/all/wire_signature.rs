@@ -1,4 +1,4 @@
-//! Signatures as a receiver sees them, checked by the reference library of Standard Webhooks.
+//! Signatures of received requests, verified by the reference library of Standard Webhooks.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::support::wait::eventually;
 pub(crate) const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub(crate) const NEW: &str = "whsec_Zm9yIHRlc3RzLCBhbmQgZm9yIG5vdGhpbmcgZWxzZSE=";
 
-/// Whether a receiver that knows `secret` takes the request.
+/// Whether a receiver with `secret` accepts the request.
 pub(crate) fn verifies(record: &Record, secret: &str) -> bool {
     let headers = record.headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
     Webhook::new(secret).unwrap().verify(&record.body, &headers.collect()).is_ok()
@@ -34,7 +34,7 @@ async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
         .bday(&["serve"])
         .env("BDAY__WEBHOOK__SECRETS", secret.reference())
         .env("BDAY__SOURCE__REFRESH_SECS", "1")
-        // So that there are greetings at all times, and one in flight at the most when a secret changes.
+        // Greetings are sent all the time, with at most one in flight when a secret changes.
         .env("BDAY__WORKER__MAX_PER_SECOND", "60")
         .env("BDAY__WORKER__MAX_IN_FLIGHT", "1")
         .start();
@@ -47,15 +47,15 @@ async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
     };
     signed_with(1).await;
     secret.write(&format!("{NEW} {OLD}"));
-    // From here on a receiver may go over to the new secret, whenever it likes,
+    // From here on a receiver may change to the new secret.
     let both = signed_with(2).await - 1;
     let more = u64::try_from(both + 20).unwrap();
     place.receiver.until_accepted(more).await;
-    // and what is no secret changes nothing.
+    // An invalid secret changes nothing.
     secret.write("hunter2");
     let line = daemon.logged("no newer value; the last good one stays in force").await;
     assert_eq!(line["key"], "webhook.secrets");
-    // Until here it may stay with the old one.
+    // Until here it may use the old one.
     let until = place.receiver.records().len();
     secret.write(NEW);
     signed_with(1).await;
@@ -77,7 +77,7 @@ async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_secret_nothing_is_signed_and_the_log_says_so_once() {
+async fn without_a_secret_requests_are_unsigned_and_a_warning_is_logged_once() {
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     let mut daemon = place.serve();
@@ -92,7 +92,7 @@ async fn without_a_secret_nothing_is_signed_and_the_log_says_so_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_secret_ends_the_process_at_once_and_is_not_repeated() {
+async fn an_invalid_secret_ends_the_process_and_is_not_printed() {
     let (long, many) = (format!("{OLD},whsec_aHVudGVyMg=="), [OLD; 5].join(","));
     for (secrets, expected) in [
         ("hunter2", "webhook.secrets, number 1 of 1, does not begin with whsec_"),
@@ -117,7 +117,7 @@ async fn what_is_no_secret_ends_the_process_at_once_and_is_not_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_is_not_there_yet_is_waited_for() {
+async fn the_daemon_waits_for_a_valid_secret() {
     let place = Place::new().await;
     let secret = Note::new("hunter2");
     let mut daemon = place.bday(&["serve"]).env("BDAY__WEBHOOK__SECRETS", secret.reference()).start();
@@ -171,7 +171,7 @@ fn secrets_and_ranges_are_lists_in_a_file_and_in_a_variable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn doctor_knows_whether_greetings_are_signed() {
+async fn doctor_reports_whether_greetings_are_signed() {
     let place = Place::new().await;
     let at = |url: &str, secrets: &str| {
         place

@@ -1,4 +1,4 @@
-//! HTTPS with a certificate that is checked, and http:// only where it stays on the machine or is allowed.
+//! HTTPS with a checked certificate, and http:// only on this machine or where it is allowed.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::tls::{Authority, TlsFront};
 use crate::support::world::World;
 
-/// `bday webhook test` against `url`: its exit code, and what it says.
+/// Runs `bday webhook test`; returns its exit code and output.
 async fn try_out(url: &str, settings: &[(&str, &str)]) -> (Option<i32>, Value) {
     let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let finished = Bday::new(["webhook", "test", "--json", "--url", url])
@@ -22,18 +22,18 @@ async fn try_out(url: &str, settings: &[(&str, &str)]) -> (Option<i32>, Value) {
 }
 
 #[tokio::test]
-async fn a_certificate_counts_by_its_authority_its_name_and_its_time() {
+async fn authority_name_and_expiry_of_a_certificate_are_checked() {
     let receiver = Receiver::start().await;
     let (ours, another) = (Authority::new(), Authority::new());
     let trusted = [("BDAY__WEBHOOK__TLS_ROOT_CERT", ours.file())];
     for (what, certified, host, settings, accepted) in [
-        ("as it should be", ours.certify("localhost", 2100), "localhost", &trusted[..], true),
+        ("valid", ours.certify("localhost", 2100), "localhost", &trusted[..], true),
         ("for an address", ours.certify("127.0.0.1", 2100), "127.0.0.1", &trusted, true),
         ("for another name", ours.certify("example.org", 2100), "localhost", &trusted, false),
         ("for the name, not the address", ours.certify("localhost", 2100), "127.0.0.1", &trusted, false),
         ("expired", ours.certify("localhost", 2021), "localhost", &trusted, false),
         ("of another authority", another.certify("localhost", 2100), "localhost", &trusted, false),
-        ("of an authority nobody trusts", ours.certify("localhost", 2100), "localhost", &[], false),
+        ("of an untrusted authority", ours.certify("localhost", 2100), "localhost", &[], false),
     ] {
         receiver.clear();
         let front = TlsFront::before(&receiver, certified).await;
@@ -42,7 +42,7 @@ async fn a_certificate_counts_by_its_authority_its_name_and_its_time() {
         assert_eq!(code, Some(i32::from(!accepted)), "{what}");
         assert_eq!(receiver.records().len(), usize::from(accepted), "{what}");
         if !accepted {
-            // Nothing was sent, so there is no doubt about what the receiver has.
+            // Nothing was sent, so the outcome is known.
             assert_eq!(exchange["reason"], "connect", "{what}: {exchange}");
             let error = exchange["error"].as_str().unwrap();
             assert!(error.contains("certificate"), "{what}: {error}");
@@ -51,7 +51,7 @@ async fn a_certificate_counts_by_its_authority_its_name_and_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_daemon_greets_over_tls_with_an_authority_of_ones_own() {
+async fn the_daemon_greets_over_tls_with_a_private_authority() {
     let place = Place::new().await;
     let ours = Authority::new();
     let front = TlsFront::before(&place.receiver, ours.certify("localhost", 2100)).await;
@@ -76,7 +76,7 @@ async fn the_daemon_greets_over_tls_with_an_authority_of_ones_own() {
 }
 
 #[tokio::test]
-async fn what_makes_the_wire_unsafe_is_refused_at_the_start() {
+async fn unsafe_webhook_settings_are_rejected_at_the_start() {
     let nothing = Note::new("no certificate");
     let no_certificate = nothing.reference().replace("file:", "");
     for (key, value, expected) in [
@@ -110,7 +110,7 @@ async fn what_makes_the_wire_unsafe_is_refused_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_that_turns_to_http_elsewhere_changes_nothing() {
+async fn a_url_that_changes_to_http_on_another_machine_is_rejected() {
     let place = Place::new().await;
     let url = Note::new(&place.receiver.url());
     let mut daemon = place
@@ -132,7 +132,7 @@ async fn a_url_that_turns_to_http_elsewhere_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_never_followed_wherever_it_leads() {
+async fn no_kind_of_redirect_is_followed() {
     let elsewhere = Receiver::start().await;
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;

@@ -1,4 +1,4 @@
-//! New zone data in a binary: what was computed with the old moves, once, whoever else starts at the same time.
+//! New zone data in a binary: pending events are recomputed once, by one of the processes that start.
 
 use bday::model::EventState::{Delivered, Pending};
 use bday::pipeline::zone_data::{RecomputeOutcome, What, differences, recompute};
@@ -8,7 +8,7 @@ use crate::support::world::{World, instant, person};
 
 const NOW: &str = "2026-05-01T12:00:00Z";
 
-/// People in two zones, planned; those in Berlin as if its clock went an hour otherwise.
+/// Planned users in two zones. The events in Berlin are an hour off.
 async fn world(users: usize) -> World {
     let world = World::at(NOW).await;
     let berlin = (0..users).map(|n| (n, "Europe/Berlin"));
@@ -36,18 +36,18 @@ async fn recomputed(world: &World, version: &str) -> RecomputeOutcome {
 }
 
 #[tokio::test]
-async fn pending_events_move_to_where_the_new_data_puts_them_and_the_moves_are_told_by_zone() {
+async fn pending_events_move_with_new_zone_data_and_are_counted_by_zone() {
     let world = world(3).await;
-    let RecomputeOutcome::Done(report) = recomputed(&world, "2026z").await else { panic!("it was not done") };
-    assert_eq!((report.looked_at, report.moved), (4, 3));
-    assert_eq!(report.by_zone, [("Europe/Berlin".to_owned(), 3)].into());
+    let RecomputeOutcome::Done(report) = recomputed(&world, "2026z").await else { panic!("not recomputed") };
+    assert_eq!((report.recomputed, report.moved), (4, 3));
+    assert_eq!(report.moved_by_zone, [("Europe/Berlin".to_owned(), 3)].into());
     assert_eq!(due(&world).await, [instant("2026-05-03T00:00:00Z"), instant("2026-05-03T07:00:00Z")]);
     assert_eq!(world.store.planning_basis().await.unwrap().unwrap().zone_data, "2026z");
     assert_eq!(recomputed(&world, "2026z").await, RecomputeOutcome::Current);
 }
 
 #[tokio::test]
-async fn more_than_a_page_is_recomputed_and_what_was_sent_stays() {
+async fn several_pages_are_recomputed_and_delivered_events_do_not_move() {
     let world = world(0).await;
     let users: Vec<_> = (0..1200)
         .map(|n| {
@@ -74,15 +74,15 @@ async fn more_than_a_page_is_recomputed_and_what_was_sent_stays() {
         .execute(&world.database.pool().await)
         .await
         .unwrap();
-    let RecomputeOutcome::Done(report) = recomputed(&world, "2026z").await else { panic!("it was not done") };
+    let RecomputeOutcome::Done(report) = recomputed(&world, "2026z").await else { panic!("not recomputed") };
     assert_eq!((report.moved, world.count(Pending).await), (1200, 1200));
     let due = due(&world).await;
     assert_eq!(due.last(), Some(&instant("2026-05-04T09:00:00Z")));
-    assert_eq!(due.len(), 3, "delivered events keep the instant they had");
+    assert_eq!(due.len(), 3, "delivered events moved");
 }
 
 #[tokio::test]
-async fn of_processes_that_start_at_once_one_does_it_and_the_others_see_that() {
+async fn of_processes_that_start_at_once_one_recomputes() {
     let world = world(20).await;
     let outcomes =
         tokio::join!(recomputed(&world, "2026z"), recomputed(&world, "2026z"), recomputed(&world, "2026z"));
@@ -94,11 +94,11 @@ async fn of_processes_that_start_at_once_one_does_it_and_the_others_see_that() {
 }
 
 #[tokio::test]
-async fn an_older_binary_that_comes_back_computes_again() {
+async fn an_older_binary_recomputes_when_it_starts() {
     let world = world(1).await;
     for (version, moved) in [("2026z", 1), ("2026a", 0), ("2026z", 0)] {
         let RecomputeOutcome::Done(report) = recomputed(&world, version).await else {
-            panic!("{version} was not done")
+            panic!("{version}: not recomputed")
         };
         assert_eq!(report.moved, moved, "{version}");
     }
@@ -140,7 +140,7 @@ async fn zones_about_which_the_database_thinks_otherwise_are_named_with_both_off
     }
 }
 
-/// The rules of planning as `settings` have them, from now on, as a scheduler that starts with them.
+/// Simulates the start of a scheduler with `settings`.
 async fn start_with(world: &mut World, settings: &[(&str, &str)]) {
     let other = World::with(NOW, settings).await;
     world.config.kinds = other.config.kinds.clone();
@@ -149,14 +149,14 @@ async fn start_with(world: &mut World, settings: &[(&str, &str)]) {
     assert_eq!(start(world).await, RecomputeOutcome::Current);
 }
 
-/// A scheduler starts.
+/// Simulates the start of a scheduler.
 async fn start(world: &World) -> RecomputeOutcome {
     let version = bday::pipeline::zone_data::version();
     recompute(&world.store, &world.config.schedule(), &*world.clock, &version, || {}).await.unwrap()
 }
 
 #[tokio::test]
-async fn a_kind_that_is_configured_late_reaches_the_days_that_were_planned_without_it() {
+async fn days_that_were_planned_without_a_new_kind_are_planned_again() {
     let mut world = World::at("2026-05-09T00:00:00Z").await;
     let mut user = person("u", "1990-01-01", "UTC");
     user.occasions.insert("work_anniversary".to_owned(), Some("2019-05-10".parse().unwrap()));
@@ -172,7 +172,7 @@ async fn a_kind_that_is_configured_late_reaches_the_days_that_were_planned_witho
 }
 
 #[tokio::test]
-async fn another_rule_for_29_february_reaches_a_28_february_that_is_planned_already() {
+async fn a_new_leap_day_rule_applies_to_days_that_are_planned_already() {
     let mut world = World::with("2026-02-27T00:00:00Z", &[("plan.leap_day", "leap_years_only")]).await;
     world.write("u", "2000-02-29", "UTC").await;
     world.minute().await;
@@ -186,7 +186,7 @@ async fn another_rule_for_29_february_reaches_a_28_february_that_is_planned_alre
 }
 
 #[tokio::test]
-async fn another_send_time_reaches_events_that_are_planned_days_and_months_ahead() {
+async fn a_new_send_time_moves_events_planned_days_and_months_ahead() {
     let mut world = World::at("2026-05-09T00:00:00Z").await;
     for user in ["near", "far"] {
         world.write(user, "1990-05-10", "UTC").await;

@@ -14,7 +14,7 @@ use bday::pipeline::channel::webhook::Webhook;
 use bday::pipeline::queue::Queue;
 use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::pipeline::scheduler::{Scheduler, Tick};
-use bday::pipeline::worker::Pool;
+use bday::pipeline::worker::WorkerPool;
 use bday::store::{LeaseRequest, Store, UserKey};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
@@ -75,20 +75,20 @@ impl World {
         DeadLetters::new(&self.config, self.store.clone(), Arc::clone(&self.queue), self.clock())
     }
 
-    pub(crate) fn pool(&self) -> Pool {
+    pub(crate) fn pool(&self) -> WorkerPool {
         self.pool_with(Heartbeat::new(self.clock()))
     }
 
     /// The same, with a heartbeat that the test can look at.
-    pub(crate) fn pool_with(&self, heartbeat: Heartbeat) -> Pool {
+    pub(crate) fn pool_with(&self, heartbeat: Heartbeat) -> WorkerPool {
         self.pool_on(self.clock(), heartbeat)
     }
 
     /// The same, on a clock of its own.
-    pub(crate) fn pool_on(&self, clock: SharedClock, heartbeat: Heartbeat) -> Pool {
+    pub(crate) fn pool_on(&self, clock: SharedClock, heartbeat: Heartbeat) -> WorkerPool {
         let (_, url) = watch::channel(self.receiver.url().parse().unwrap());
-        let wire = parts::wire(&self.config).unwrap();
-        let webhook = Webhook::new(wire, url, Signer::default(), Arc::clone(&clock));
+        let client = parts::http_client(&self.config).unwrap();
+        let webhook = Webhook::new(client, url, Signer::default(), Arc::clone(&clock));
         let queue = Arc::clone(&self.queue);
         parts::pool(&self.config, self.store.clone(), queue, Arc::new(webhook), clock, heartbeat).unwrap()
     }

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::config::redact_url;
 use crate::model::Reason;
-use crate::pipeline::channel::webhook::Webhook;
-use crate::pipeline::channel::wire::AGENT;
-use crate::pipeline::channel::{Disposition, Greeting, SAMPLE_EVENT, Sent};
+use crate::pipeline::channel::http_client;
+use crate::pipeline::channel::webhook::{Webhook, classify_error};
+use crate::pipeline::channel::{Disposition, Greeting, SAMPLE_EVENT, SendResult};
 
 const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);
 const SAMPLE_MESSAGE: &str = "This is a test message from bday, not a greeting";
@@ -85,21 +85,21 @@ impl Exchange {
         };
         let request = match webhook.request(&greeting) {
             Ok(request) => request,
-            Err(sent) => return Self::default().end(*sent),
+            Err(failed) => return Self::default().end(*failed),
         };
         let mut exchange = Self::begin(&request);
-        let begun = clock.monotonic();
-        let sent = match webhook.wire.send(request).await {
+        let began = clock.monotonic();
+        let result = match webhook.client.send(request).await {
             Ok(response) => {
                 exchange.address = response.remote_addr();
                 let headers = response.headers().iter().take(MAX_HEADERS);
                 exchange.response_headers = headers.map(Header::new).collect();
-                webhook.judge_answer(&response)
+                webhook.classify_response(&response)
             }
-            Err(error) => webhook.judge_error(&error),
+            Err(error) => classify_error(&error),
         };
-        exchange.elapsed_ms = clock.monotonic().duration_since(begun).as_millis() as u64;
-        exchange.end(sent)
+        exchange.elapsed_ms = clock.monotonic().duration_since(began).as_millis() as u64;
+        exchange.end(result)
     }
 
     /// The status with its name, as `200 OK`.
@@ -126,13 +126,13 @@ impl Exchange {
         }
     }
 
-    fn end(self, sent: Sent) -> Self {
+    fn end(self, result: SendResult) -> Self {
         Self {
-            status: sent.status,
-            accepted: sent.verdict == Disposition::Done,
-            again: matches!(sent.verdict, Disposition::Retry(_)),
-            reason: sent.reason,
-            error: sent.error,
+            status: result.status,
+            accepted: result.disposition == Disposition::Delivered,
+            again: matches!(result.disposition, Disposition::Retry(_)),
+            reason: result.reason,
+            error: result.error,
             ..self
         }
     }
@@ -144,7 +144,7 @@ fn added(url: &Url, length: usize) -> HeaderMap {
     let host = format!("{}{port}", url.host_str().unwrap_or_default());
     let texts = [
         (HOST, host),
-        (USER_AGENT, AGENT.to_owned()),
+        (USER_AGENT, http_client::USER_AGENT.to_owned()),
         (ACCEPT, "*/*".to_owned()),
         (CONTENT_LENGTH, length.to_string()),
     ];

@@ -36,7 +36,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
     let config = source.load()?;
     let allow_http = config.webhook.allow_http;
     let sources = Sources::new(Arc::clone(&clock));
-    let wire = parts::wire(&config)?;
+    let client = parts::http_client(&config)?;
     let url = match &args.url {
         None => parts::webhook_url(&config, &sources).await?,
         Some(place) => {
@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
         }
     };
     let secrets = parts::webhook_secrets(&config, &sources).await?;
-    let webhook = Webhook::new(wire, url.watch(), parts::signer(&secrets), Arc::clone(&clock));
+    let webhook = Webhook::new(client, url.watch(), parts::signer(&secrets), Arc::clone(&clock));
     let exchange = Exchange::of_sample(&webhook, &*clock).await;
     if args.json {
         output::json(&exchange)?;

@@ -22,7 +22,7 @@ use crate::pipeline::channel::Channel;
 use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 use crate::pipeline::scheduler::Scheduler;
-use crate::pipeline::worker::Pool;
+use crate::pipeline::worker::WorkerPool;
 use crate::store::{Store, UserKey, UserRef};
 
 /// Users written in one transaction at the start.
@@ -78,7 +78,7 @@ struct Drive {
     schedule: Schedule,
     clock: Arc<SettableClock>,
     schedulers: [Scheduler; 2],
-    pools: [Pool; 2],
+    pools: [WorkerPool; 2],
     ledger: Arc<Mutex<Ledger>>,
     /// The last comes first.
     actions: Vec<Action>,

@@ -9,7 +9,7 @@ use super::cast::KINDS;
 use super::ledger::{Fate, Ledger, Violation};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
-use crate::pipeline::channel::{Channel, Disposition, Greeting, Sent};
+use crate::pipeline::channel::{Channel, Disposition, Greeting, SendResult};
 
 /// The template of every kind, so that the text tells what the system thinks it is sending.
 pub(super) const TEMPLATE: &str = "{{ full_name }}: {{ kind }} on {{ local_date }}, {% if years is none %}-{% else %}{{ years }}{% endif %}";
@@ -29,17 +29,17 @@ pub(super) struct Receiver {
 
 #[async_trait]
 impl Channel for Receiver {
-    async fn send(&self, greeting: &Greeting) -> Sent {
+    async fn send(&self, greeting: &Greeting) -> SendResult {
         let now = self.clock.now();
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let user = greeting.user_id;
         let Some(kind) = KINDS.iter().position(|kind| greeting.message.contains(kind)) else {
             let what = format!("the text {:?} names no kind", greeting.message);
             ledger.complain_of(user, now.year(), Violation::Wrong, &what);
-            return Sent::delivered(200);
+            return SendResult::delivered(200);
         };
         let Some((number, year, attempt)) = ledger.attempt(user, kind, greeting.due_at, now) else {
-            return Sent::delivered(200);
+            return SendResult::delivered(200);
         };
         let expected = ledger.expected_text(user, kind, year);
         if expected.as_deref() != Some(greeting.message.as_str()) {
@@ -47,16 +47,16 @@ impl Channel for Receiver {
             ledger.complain_of(user, year, Violation::Wrong, &what);
         }
         let max_attempts = ledger.rules.max_attempts;
-        let (fate, sent) = match self.mood(number, kind, year, attempt) {
-            Mood::Well => (Fate::Sent, Sent::delivered(200)),
-            Mood::Gone => (Fate::Dead, failed(Disposition::GiveUp, Reason::Gone)),
+        let (fate, result) = match self.mood(number, kind, year, attempt) {
+            Mood::Well => (Fate::Sent, SendResult::delivered(200)),
+            Mood::Gone => (Fate::Dead, failed(Disposition::Dead, Reason::Gone)),
             Mood::Failing if attempt >= max_attempts => {
                 (Fate::Dead, failed(Disposition::Retry(None), Reason::Status))
             }
             Mood::Failing => (Fate::Trying(attempt), failed(Disposition::Retry(None), Reason::Status)),
         };
         ledger.settle(user, kind, year, fate);
-        sent
+        result
     }
 }
 
@@ -82,11 +82,11 @@ impl Receiver {
     }
 }
 
-fn failed(verdict: Disposition, reason: Reason) -> Sent {
-    let mut sent =
-        Sent::failed(AttemptOutcome::Failed, verdict, reason, "the simulated receiver fails".to_owned());
-    sent.status = Some(if reason == Reason::Gone { 410 } else { 503 });
-    sent
+fn failed(disposition: Disposition, reason: Reason) -> SendResult {
+    let error = "the simulated receiver fails".to_owned();
+    let mut result = SendResult::failed(AttemptOutcome::Failed, disposition, reason, error);
+    result.status = Some(if reason == Reason::Gone { 410 } else { 503 });
+    result
 }
 
 /// A number from 0 to below 1 that depends on the seed and on `parts` alone.

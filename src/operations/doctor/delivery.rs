@@ -1,12 +1,12 @@
 //! Can greetings leave, and who can come in?
 
-use reqwest::Url;
+use reqwest::{Method, Url};
 
 use super::{Finding, said};
 use crate::config::parts;
 use crate::config::source::Sources;
 use crate::config::{Config, redact_url, stays_here};
-use crate::pipeline::channel::wire::{Wire, WireError};
+use crate::pipeline::channel::http_client::{HttpClient, HttpError};
 
 /// `tokens` is how many tokens of the API can be used, if that is known.
 pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<usize>) -> Vec<Finding> {
@@ -17,8 +17,8 @@ pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<u
             let place = &config.webhook.url;
             let found = format!("{}, from {place}", redact_url(url.as_str()));
             findings.push(Finding::ok("webhook.url", found));
-            findings.push(match parts::wire(config) {
-                Ok(wire) => reachable(&wire, &url).await,
+            findings.push(match parts::http_client(config) {
+                Ok(client) => reachable(&client, &url).await,
                 Err(error) => Finding::failure(
                     REACHABLE,
                     said(&error),
@@ -47,7 +47,7 @@ fn messages(config: &Config) -> Finding {
         Ok(messages) => messages,
         Err(error) => return Finding::failure(CHECK, error.to_string(), "write it anew"),
     };
-    let gaps: Vec<&str> = messages.without_year().collect();
+    let gaps: Vec<&str> = messages.kinds_printing_unknown_years().collect();
     if gaps.is_empty() {
         return Finding::ok(CHECK, "each can be said to everybody");
     }
@@ -77,10 +77,10 @@ fn stop(config: &Config) -> Finding {
 const REACHABLE: &str = "webhook.reachable";
 
 /// A HEAD: nobody is greeted, and whatever is answered, there is somebody.
-async fn reachable(wire: &Wire, url: &Url) -> Finding {
-    let answer = match wire.client().head(url.clone()).build() {
-        Ok(request) => wire.send(request).await,
-        Err(error) => Err(WireError::Http(error)),
+async fn reachable(client: &HttpClient, url: &Url) -> Finding {
+    let answer = match client.request(Method::HEAD, url.clone()).build() {
+        Ok(request) => client.send(request).await,
+        Err(error) => Err(HttpError::Http(error)),
     };
     match answer {
         Ok(answer) if answer.status().is_redirection() => Finding::warning(
@@ -92,14 +92,14 @@ async fn reachable(wire: &Wire, url: &Url) -> Finding {
             let from = answer.remote_addr().map(|from| format!("{from} ")).unwrap_or_default();
             Finding::ok(REACHABLE, format!("{from}answers {} to HEAD", answer.status()))
         }
-        Err(WireError::Refused(refused)) => Finding::failure(
+        Err(HttpError::AddressRefused(refused)) => Finding::failure(
             REACHABLE,
             refused.to_string(),
             "look at webhook.addresses, webhook.allow_ranges and webhook.deny_ranges, and at where the URL leads",
         ),
         Err(error) => {
             let reason = match error {
-                WireError::Http(error) => crate::store::chain(&error.without_url()),
+                HttpError::Http(error) => crate::store::chain(&error.without_url()),
                 other => other.to_string(),
             };
             Finding::failure(
@@ -132,7 +132,7 @@ fn encrypted(config: &Config, url: &Url) -> Finding {
 async fn signed(config: &Config, sources: &Sources, url: &Url) -> Finding {
     const CHECK: &str = "webhook.secrets";
     match parts::webhook_secrets(config, sources).await {
-        Ok(secrets) => match parts::signer(&secrets).secrets() {
+        Ok(secrets) => match parts::signer(&secrets).secret_count() {
             0 if stays_here(url) => Finding::ok(CHECK, "not signed, on this machine"),
             0 => Finding::warning(
                 CHECK,

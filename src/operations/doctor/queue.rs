@@ -6,7 +6,7 @@ use super::Finding;
 use crate::clock::SharedClock;
 use crate::config::parts;
 use crate::config::{Config, QueueKind};
-use crate::pipeline::queue::{Depth, MAX_RECEIVES, QueueError, Settings};
+use crate::pipeline::queue::{Depth, MAX_RECEIVES, QueueError, QueueSettings};
 use crate::store::Store;
 
 /// Less than this, and a weekend without a receiver loses messages.
@@ -66,7 +66,7 @@ fn unreachable(config: &Config, error: &QueueError) -> Finding {
     Finding::failure("queue.reachable", error.to_string(), advice)
 }
 
-fn compare(config: &Config, settings: &Settings) -> [Finding; 3] {
+fn compare(config: &Config, settings: &QueueSettings) -> [Finding; 3] {
     let (ours, theirs) = (config.queue.visibility(), settings.visibility);
     let visibility = if ours == theirs {
         Finding::ok("queue.visibility", format!("{} s, as configured", theirs.as_secs()))
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::operations::doctor::Grade;
 
-    fn grades(settings: &Settings) -> Vec<Grade> {
+    fn grades(settings: &QueueSettings) -> Vec<Grade> {
         let variables = [("BDAY__QUEUE__KIND", "postgres")];
         let variables = variables.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let config = crate::config::load(None, variables).expect("a configuration");
@@ -136,14 +136,14 @@ mod tests {
     #[test]
     fn a_queue_that_differs_from_the_configuration_is_told() {
         let days = |n: u64| Duration::from_hours(24 * n);
-        let right = Settings {
+        let right = QueueSettings {
             visibility: Duration::from_secs(30),
             max_receives: Some(5),
             retention: days(14),
             dead_letter_retention: days(14),
         };
         assert_eq!(grades(&right), [Grade::Ok; 3]);
-        let wrong = Settings {
+        let wrong = QueueSettings {
             visibility: Duration::from_secs(31),
             max_receives: Some(3),
             dead_letter_retention: days(4),
@@ -151,7 +151,7 @@ mod tests {
         };
         assert_eq!(grades(&wrong), [Grade::Warning; 3]);
         let worse =
-            Settings { max_receives: None, retention: days(1), dead_letter_retention: days(1), ..right };
+            QueueSettings { max_receives: None, retention: days(1), dead_letter_retention: days(1), ..right };
         assert_eq!(grades(&worse), [Grade::Ok, Grade::Failure, Grade::Warning]);
     }
 }

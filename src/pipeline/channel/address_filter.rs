@@ -1,8 +1,8 @@
-//! Which addresses a webhook may be sent to.
+//! The address filter: to which addresses webhooks may be sent (protection against server-side request forgery).
 //!
-//! A person who can set the webhook's URL, or the DNS behind it, could make the daemon send requests to addresses that only the
-//! daemon reaches, such as the machine's credentials at 169.254.169.254. [`wire`](super::wire) connects only to addresses that were
-//! checked here. The ranges are those of the IANA registries of special-purpose addresses, for IPv4 and IPv6.
+//! A person who can set the webhook's URL, or its DNS records, could make the daemon send requests to addresses that only the daemon
+//! reaches, such as the credentials of the machine at 169.254.169.254. The [`http_client`](super::http_client) connects only to
+//! addresses that were checked here. The ranges are those of the IANA special-purpose address registries for IPv4 and IPv6.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,13 +11,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 const SPECIAL_V4: [(Ipv4Net, &str); 17] = [
     (v4(0, 0, 0, 0, 8), "an unspecified"),
     (v4(10, 0, 0, 0, 8), "a private"),
-    (v4(100, 64, 0, 0, 10), "a carrier's private"),
+    (v4(100, 64, 0, 0, 10), "a carrier-grade NAT"),
     (v4(127, 0, 0, 0, 8), "a loopback"),
     (v4(169, 254, 0, 0, 16), "a link-local"),
     (v4(172, 16, 0, 0, 12), "a private"),
-    (v4(192, 0, 0, 0, 24), "a protocol's own"),
+    (v4(192, 0, 0, 0, 24), "an IETF protocol"),
     (v4(192, 0, 2, 0, 24), "a documentation"),
-    (v4(192, 88, 99, 0, 24), "a 6to4 relay's"),
+    (v4(192, 88, 99, 0, 24), "a 6to4 relay"),
     (v4(192, 168, 0, 0, 16), "a private"),
     (v4(198, 18, 0, 0, 15), "a benchmarking"),
     (v4(198, 51, 100, 0, 24), "a documentation"),
@@ -25,12 +25,12 @@ const SPECIAL_V4: [(Ipv4Net, &str); 17] = [
     (v4(224, 0, 0, 0, 4), "a multicast"),
     (v4(255, 255, 255, 255, 32), "the broadcast"),
     (v4(240, 0, 0, 0, 4), "a reserved"),
-    // A public number, but it answers within Azure only: the platform's services.
-    (v4(168, 63, 129, 16, 32), "a cloud platform's own"),
+    // Global by its number, but it is Azure's platform services, reachable only within Azure.
+    (v4(168, 63, 129, 16, 32), "a cloud platform"),
 ];
 
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
-/// Addresses outside of it, by name, and special ones within it.
+/// Special addresses within [`GLOBAL_V6`], and names for some outside of it.
 const SPECIAL_V6: [(Ipv6Net, &str); 10] = [
     (v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "the unspecified"),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "the loopback"),
@@ -38,18 +38,18 @@ const SPECIAL_V6: [(Ipv6Net, &str); 10] = [
     (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "a link-local"),
     (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "a site-local"),
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "a multicast"),
-    // Teredo (2001::/32), benchmarking (2001:2::/48) and ORCHID (2001:20::/28) among them.
-    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "a protocol's own"),
+    // Includes Teredo (2001::/32), benchmarking (2001:2::/48) and ORCHID (2001:20::/28).
+    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), "an IETF protocol"),
     (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "a documentation"),
     (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "a documentation"),
-    (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "a local translator's"),
+    (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "a local NAT64"),
 ];
-/// A translator forwards to the IPv4 address in the last 32 bits (RFC 6052).
+/// A NAT64 gateway forwards to the IPv4 address in the last 32 bits (RFC 6052).
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 /// A relay forwards to the IPv4 address in the 32 bits that follow (RFC 3056).
 const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
 /// The last 32 bits are an IPv4 address; deprecated (RFC 4291, 2.5.5.1).
-const COMPATIBLE: Ipv6Net = v6([0, 0, 0, 0, 0, 0, 0, 0], 96);
+const V4_COMPATIBLE: Ipv6Net = v6([0, 0, 0, 0, 0, 0, 0, 0], 96);
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
@@ -60,60 +60,61 @@ const fn v6(s: [u16; 8], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(network, prefix)
 }
 
-/// Why no connection is made to an address. Names the configuration key to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// `webhook.deny_ranges` has it.
-    #[error("{0} is in webhook.deny_ranges ({1}): nothing is sent there")]
-    Denied(IpAddr, IpNet),
-    /// `webhook.addresses` is `public`, and the address is of this kind.
+pub enum AddressRefused {
     #[error(
-        "{0} is {1} address, and webhook.addresses is \"public\": if greetings may go there, put it into \
-         webhook.allow_ranges"
+        "refused to connect to {0}: webhook.deny_ranges contains {1}; to send greetings there, remove that range"
     )]
-    Special(IpAddr, &'static str),
+    Denied(IpAddr, IpNet),
+    #[error(
+        "refused to connect to {0}: it is {1} address and webhook.addresses is \"public\"; to send greetings there, add \
+         the address to webhook.allow_ranges"
+    )]
+    NotPublic(IpAddr, &'static str),
 }
 
-/// The rules. The default refuses nothing.
+/// The default allows every address.
 #[derive(Debug, Clone, Default)]
 pub struct AddressFilter {
-    /// Only addresses on the public Internet, but for those in `allow`.
+    /// Refuses addresses that are not on the public Internet, except those in `allow`.
     pub public_only: bool,
-    /// Wins over `public_only`.
+    /// Takes precedence over `public_only`.
     pub allow: Vec<IpNet>,
-    /// Wins over everything.
+    /// Takes precedence over `public_only` and `allow`.
     pub deny: Vec<IpNet>,
 }
 
 impl AddressFilter {
-    /// Whether a connection may be made to `address`.
-    pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
+    pub fn check(&self, address: IpAddr) -> Result<(), AddressRefused> {
         let canonical = address.to_canonical();
-        let carried = carried(canonical).map(IpAddr::V4);
-        let within =
-            |ranges: &[IpNet], one: IpAddr| ranges.iter().find(|range| range.contains(&one)).copied();
+        let embedded = embedded_v4(canonical).map(IpAddr::V4);
+        let range_of =
+            |ranges: &[IpNet], address: IpAddr| ranges.iter().find(|range| range.contains(&address)).copied();
 
-        let goes_to = [Some(address), Some(canonical), carried].into_iter().flatten();
-        if let Some(range) = goes_to.into_iter().find_map(|one| within(&self.deny, one)) {
-            return Err(Refused::Denied(address, range));
+        let destinations = [Some(address), Some(canonical), embedded].into_iter().flatten();
+        if let Some(range) =
+            destinations.into_iter().find_map(|destination| range_of(&self.deny, destination))
+        {
+            return Err(AddressRefused::Denied(address, range));
         }
-        // An address that carries another is allowed by its own range only: the translator is part of the way.
-        if !self.public_only || within(&self.allow, address).or(within(&self.allow, canonical)).is_some() {
+        // Only the range of the outer address allows an embedded one: the request also passes the gateway.
+        if !self.public_only || range_of(&self.allow, address).or(range_of(&self.allow, canonical)).is_some()
+        {
             return Ok(());
         }
-        special(canonical).map_or(Ok(()), |kind| Err(Refused::Special(address, kind)))
+        special_kind(canonical).map_or(Ok(()), |kind| Err(AddressRefused::NotPublic(address, kind)))
     }
 }
 
-/// The IPv4 address that a request to this IPv6 address ends at.
-fn carried(address: IpAddr) -> Option<Ipv4Addr> {
+/// Returns the IPv4 address to which a gateway forwards a request to this IPv6 address.
+fn embedded_v4(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else {
         return None;
     };
     let octets = address.octets();
     let at = if SIX_TO_FOUR.contains(&address) {
         2
-    } else if NAT64.contains(&address) || COMPATIBLE.contains(&address) {
+    } else if NAT64.contains(&address) || V4_COMPATIBLE.contains(&address) {
         12
     } else {
         return None;
@@ -121,16 +122,16 @@ fn carried(address: IpAddr) -> Option<Ipv4Addr> {
     <[u8; 4]>::try_from(&octets[at..at + 4]).ok().map(Ipv4Addr::from)
 }
 
-fn special(address: IpAddr) -> Option<&'static str> {
+fn special_kind(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => {
             SPECIAL_V4.iter().find(|(range, _)| range.contains(&address)).map(|(_, kind)| *kind)
         }
         IpAddr::V6(v6) => {
             SPECIAL_V6.iter().find(|(range, _)| range.contains(&v6)).map(|(_, kind)| *kind).or_else(|| {
-                match carried(address) {
-                    Some(inner) if !COMPATIBLE.contains(&v6) => special(inner.into()),
-                    _ => (!GLOBAL_V6.contains(&v6)).then_some("no global"),
+                match embedded_v4(address) {
+                    Some(embedded) if !V4_COMPATIBLE.contains(&v6) => special_kind(embedded.into()),
+                    _ => (!GLOBAL_V6.contains(&v6)).then_some("a non-global"),
                 }
             })
         }
@@ -168,7 +169,7 @@ mod tests {
         ::ffff:8.8.8.8 64:ff9b::8.8.8.8 2002:808:808::1";
 
     #[test]
-    fn public_refuses_exactly_the_special_addresses() {
+    fn public_only_refuses_exactly_the_special_addresses() {
         let (special, open): (Vec<IpAddr>, Vec<IpAddr>) = (read(SPECIAL), read(PUBLIC));
         assert_eq!((special.len(), open.len()), (60, 28));
         for address in special {
@@ -181,62 +182,68 @@ mod tests {
     }
 
     #[test]
-    fn allow_wins_over_public_and_deny_wins_over_all() {
-        let guard = AddressFilter {
+    fn allow_overrides_public_only_and_deny_overrides_all() {
+        let filter = AddressFilter {
             public_only: true,
             allow: read("10.1.0.0/16 fd00:1::/32"),
             deny: read("10.1.2.0/24 8.8.8.8/32 2a00::/16"),
         };
         for address in read("10.1.0.1 ::ffff:10.1.0.1 fd00:1::1 8.8.4.4") {
-            assert_eq!(guard.check(address), Ok(()));
+            assert_eq!(filter.check(address), Ok(()));
         }
         for address in read(
             "10.1.2.1 10.2.0.1 fd00:2::1 8.8.8.8 2a00::1 ::ffff:8.8.8.8 ::ffff:10.1.2.1 64:ff9b::8.8.8.8
              2002:808:808::1 64:ff9b::10.1.0.1",
         ) {
-            assert!(guard.check(address).is_err(), "{address}");
+            assert!(filter.check(address).is_err(), "{address}");
         }
-        let any = AddressFilter { public_only: false, ..guard };
+        let any = AddressFilter { public_only: false, ..filter };
         let checked = read("10.2.0.1 ::ffff:10.1.2.1").into_iter().map(|address| any.check(address).is_ok());
         assert_eq!(checked.collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]
-    fn a_refusal_names_the_address_and_the_key() {
-        let refusal = |guard: &AddressFilter, address: &str| {
-            let refused = guard.check(address.parse().expect("an address"));
+    fn the_error_names_the_address_and_the_configuration_key() {
+        let refusal = |filter: &AddressFilter, address: &str| {
+            let refused = filter.check(address.parse().expect("an address"));
             refused.expect_err("refused").to_string()
         };
         let special = refusal(&public(), "169.254.169.254");
-        assert!(special.starts_with("169.254.169.254 is a link-local address"), "{special}");
+        assert!(
+            special.starts_with("refused to connect to 169.254.169.254: it is a link-local address"),
+            "{special}"
+        );
         assert!(special.contains("webhook.allow_ranges"), "{special}");
         let denied =
             refusal(&AddressFilter { deny: read("10.0.0.0/8"), ..AddressFilter::default() }, "10.0.0.7");
-        assert!(denied.starts_with("10.0.0.7 is in webhook.deny_ranges (10.0.0.0/8)"), "{denied}");
+        assert!(
+            denied.starts_with("refused to connect to 10.0.0.7: webhook.deny_ranges contains 10.0.0.0/8"),
+            "{denied}"
+        );
     }
 
     proptest! {
         #[test]
-        fn no_disguise_of_an_ipv4_address_helps(bits in any::<u32>()) {
+        fn an_ipv4_address_embedded_in_ipv6_is_refused_like_itself(bits in any::<u32>()) {
             let plain = Ipv4Addr::from(bits);
             let [a, b, c, d] = plain.octets().map(u16::from);
             let (high, low) = (a << 8 | b, c << 8 | d);
-            for disguise in [
+            for embedding in [
                 plain.to_ipv6_mapped(),
                 plain.to_ipv6_compatible(),
                 Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
                 Ipv6Addr::new(0x2002, high, low, 7, 0, 0, 0, 1),
             ] {
                 if public().check(plain.into()).is_err() {
-                    prop_assert!(public().check(disguise.into()).is_err(), "{disguise}");
+                    prop_assert!(public().check(embedding.into()).is_err(), "{embedding}");
                 }
                 let deny = AddressFilter { deny: vec![IpNet::from(IpAddr::from(plain))], ..AddressFilter::default() };
-                prop_assert!(deny.check(disguise.into()).is_err(), "{disguise}");
+                prop_assert!(deny.check(embedding.into()).is_err(), "{embedding}");
             }
         }
 
         #[test]
-        fn an_address_that_the_standard_library_calls_special_is_refused(bits in any::<u32>(), wide in any::<u128>()) {
+        fn addresses_that_the_standard_library_calls_special_are_refused(bits in any::<u32>(), wide in any::<u128>()) {
             let v4 = Ipv4Addr::from(bits);
             if v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()
                 || v4.is_documentation() || v4.is_unspecified() {

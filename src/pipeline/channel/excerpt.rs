@@ -1,14 +1,14 @@
-//! Foreign bytes as text that can be stored and printed.
+//! Bytes from outside as text that is safe to store and to print.
 
-pub(super) const MOST_BYTES: usize = 512;
+pub(super) const MAX_BYTES: usize = 512;
 
-/// Returns the first 512 bytes as text: invalid UTF-8 is replaced; characters that control a terminal or turn text around are escaped.
+/// Returns the first 512 bytes as text. Replaces invalid UTF-8; escapes control characters and bidirectional overrides.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
-    let kept = &bytes[..bytes.len().min(MOST_BYTES)];
+    let kept = &bytes[..bytes.len().min(MAX_BYTES)];
     let text = String::from_utf8_lossy(kept);
     let mut text = &*text;
-    if kept.len() == MOST_BYTES {
-        // A character that was cut in two is left out.
+    if kept.len() == MAX_BYTES {
+        // Omits a character that was cut in two.
         text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
     }
     let mut safe = String::with_capacity(text.len());
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_stays_as_it_is_and_controls_are_escaped() {
+    fn text_is_unchanged_and_control_characters_are_escaped() {
         assert_eq!(excerpt("{\"error\":\"zu groß\"}".as_bytes()), "{\"error\":\"zu groß\"}");
         assert_eq!(excerpt(b"a\r\n\tb\0\x1b[31m"), "a\\r\\n\\tb\\u{0}\\u{1b}[31m");
         assert_eq!(excerpt("a\u{202e}b".as_bytes()), "a\\u{202e}b");
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_cut_between_two_characters() {
+    fn an_excerpt_ends_between_two_characters() {
         let text = format!("{}ß and more", "x".repeat(511));
         assert_eq!(excerpt(text.as_bytes()), "x".repeat(511));
         assert_eq!(excerpt(&[b'x'; 9999]).len(), 512);

@@ -1,6 +1,6 @@
 //! The text of a greeting: a template for each kind.
 //!
-//! An unknown year prints as nothing, never as a word; [`Messages::without_year`] names the templates that so have a gap.
+//! An unknown year prints as nothing, never as `None`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,68 +11,67 @@ use minijinja::{Environment, UndefinedBehavior, context, escape_formatter};
 use crate::model::Lease;
 
 const NAME: &str = "message";
-/// The instructions that a template may run: plenty for a greeting, and an end to endless loops.
+/// The instructions that a template may run: enough for any greeting, and a limit for endless loops.
 const FUEL: u64 = 20_000;
-/// The text of an undefined value inside an expression, which the formatter does not get.
-const NONE: &str = "None";
+/// How minijinja prints none inside an expression, where the formatter is not called.
+const PRINTED_NONE: &str = "None";
 
-/// Why a template cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the template {template:?} cannot be used: {problem}")]
+#[error("invalid template {template:?}: {problem}")]
 pub struct TemplateError {
     template: String,
     problem: String,
 }
 
-/// A template that renders.
 #[derive(Debug, Clone)]
 pub struct Template {
     environment: Environment<'static>,
-    names_years: bool,
-    prints_unknown: bool,
+    uses_years: bool,
+    prints_unknown_years: bool,
 }
 
 impl Template {
-    /// Compiles `source` and renders it for made-up users, with and without a known year.
+    /// Compiles `source`, and renders it for a sample user with and without a known year.
     pub fn new(source: &str) -> Result<Self, TemplateError> {
-        let refused = |problem| TemplateError { template: source.to_owned(), problem };
-        let invalid = |error: minijinja::Error| {
-            refused(format!(
-                "{error}; it may use first_name, last_name, full_name, kind, local_date and years (none where the year \
+        let invalid = |problem| TemplateError { template: source.to_owned(), problem };
+        let failed = |error: minijinja::Error| {
+            invalid(format!(
+                "{error}; a template can use first_name, last_name, full_name, kind, local_date and years (none if the year \
                  is unknown)"
             ))
         };
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
-        let printed = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&printed);
+        let printed_none = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&printed_none);
         environment.set_formatter(move |out, state, value| {
             if value.is_none() {
-                seen.store(true, Ordering::Relaxed);
+                flag.store(true, Ordering::Relaxed);
                 return Ok(());
             }
             escape_formatter(out, state, value)
         });
-        environment.add_template_owned(NAME, source.to_owned()).map_err(invalid)?;
-        let mut template = Self { environment, names_years: source.contains("years"), prints_unknown: false };
-        template.try_out(Some(30)).map_err(invalid)?;
-        let unknown = template.try_out(None).map_err(invalid)?;
-        template.prints_unknown = printed.load(Ordering::Relaxed);
-        if unknown.matches(NONE).count() > source.matches(NONE).count() {
-            return Err(refused(format!(
-                "it joins years to other text, which reads {NONE:?} where the year is unknown; put that into \
+        environment.add_template_owned(NAME, source.to_owned()).map_err(failed)?;
+        let mut template =
+            Self { environment, uses_years: source.contains("years"), prints_unknown_years: false };
+        template.render_sample(Some(30)).map_err(failed)?;
+        let unknown = template.render_sample(None).map_err(failed)?;
+        template.prints_unknown_years = printed_none.load(Ordering::Relaxed);
+        if unknown.matches(PRINTED_NONE).count() > source.matches(PRINTED_NONE).count() {
+            return Err(invalid(format!(
+                "an expression with years prints {PRINTED_NONE:?} if the year is unknown; put it into \
                  {{% if years %}}…{{% endif %}}"
             )));
         }
         Ok(template)
     }
 
-    fn try_out(&self, years: Option<i32>) -> Result<String, minijinja::Error> {
-        self.fill("Ada", "Lovelace", "birthday", "2026-12-10", years)
+    fn render_sample(&self, years: Option<i32>) -> Result<String, minijinja::Error> {
+        self.render("Ada", "Lovelace", "birthday", "2026-12-10", years)
     }
 
-    fn fill(
+    fn render(
         &self,
         first_name: &str,
         last_name: &str,
@@ -88,7 +87,6 @@ impl Template {
     }
 }
 
-/// The templates by kind.
 #[derive(Debug, Clone)]
 pub struct Messages(BTreeMap<String, Template>);
 
@@ -106,25 +104,26 @@ impl Messages {
         self.0.keys().map(String::as_str)
     }
 
-    pub(crate) fn with_years(&self) -> impl Iterator<Item = &str> {
-        let naming = self.0.iter().filter(|(_, template)| template.names_years);
-        naming.map(|(kind, _)| kind.as_str())
+    pub(crate) fn kinds_with_years(&self) -> impl Iterator<Item = &str> {
+        let using = self.0.iter().filter(|(_, template)| template.uses_years);
+        using.map(|(kind, _)| kind.as_str())
     }
 
-    pub(crate) fn without_year(&self) -> impl Iterator<Item = &str> {
-        let printing = self.0.iter().filter(|(_, template)| template.prints_unknown);
+    /// Returns the kinds whose text has a gap if the year is unknown.
+    pub(crate) fn kinds_printing_unknown_years(&self) -> impl Iterator<Item = &str> {
+        let printing = self.0.iter().filter(|(_, template)| template.prints_unknown_years);
         printing.map(|(kind, _)| kind.as_str())
     }
 
-    pub(crate) fn text(&self, lease: &Lease) -> Result<String, String> {
+    pub(crate) fn render(&self, lease: &Lease) -> Result<String, String> {
         use chrono::Datelike as _;
         let template = self
             .0
             .get(&lease.kind)
-            .ok_or_else(|| format!("kinds.{} is not in the configuration", lease.kind))?;
+            .ok_or_else(|| format!("kinds.{0} is not configured: add kinds.{0}.message", lease.kind))?;
         let years = lease.since_year.map(|year| lease.local_date.year() - i32::from(year));
         template
-            .fill(&lease.first_name, &lease.last_name, &lease.kind, &lease.local_date.to_string(), years)
+            .render(&lease.first_name, &lease.last_name, &lease.kind, &lease.local_date.to_string(), years)
             .map_err(|error| format!("kinds.{}.message: {error}", lease.kind))
     }
 }
@@ -135,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_template_that_does_not_render_is_refused() {
-        let error = Template::new("Hi {{ nickname }}").expect_err("nickname is not known").to_string();
+        let error = Template::new("Hi {{ nickname }}").expect_err("nickname is unknown").to_string();
         assert!(error.contains("first_name"), "{error}");
         assert!(Template::new("Hi {{ first_name").is_err());
         let long = "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}";
@@ -143,35 +142,35 @@ mod tests {
     }
 
     #[test]
-    fn a_user_with_one_name_is_greeted_without_a_gap() {
+    fn full_name_has_no_gap_for_a_user_with_one_name() {
         let template = Template::new("Hey, {{ full_name }} it's your birthday").expect("it compiles");
-        let text = template.fill("Björk", "", "birthday", "2026-11-21", None).expect("it renders");
+        let text = template.render("Björk", "", "birthday", "2026-11-21", None).expect("it renders");
         assert_eq!(text, "Hey, Björk it's your birthday");
     }
 
     #[test]
-    fn an_unknown_year_is_never_a_word() {
-        let fill = |source: &str, years| {
+    fn an_unknown_year_never_prints_as_none() {
+        let render = |source: &str, years| {
             let template = Template::new(source).expect("it compiles");
-            let text = template.fill("Ada", "Lovelace", "birthday", "2026-01-01", years);
-            (text.expect("it renders"), template.prints_unknown)
+            let text = template.render("Ada", "Lovelace", "birthday", "2026-01-01", years);
+            (text.expect("it renders"), template.prints_unknown_years)
         };
-        assert_eq!(fill("{{ years }} today", None), (" today".to_owned(), true));
-        assert_eq!(fill("{{ years }} today", Some(0)), ("0 today".to_owned(), true));
+        assert_eq!(render("{{ years }} today", None), (" today".to_owned(), true));
+        assert_eq!(render("{{ years }} today", Some(0)), ("0 today".to_owned(), true));
         let asks = "Hey{% if years %}, {{ years }}{% endif %}";
-        assert_eq!(fill(asks, None), ("Hey".to_owned(), false));
-        assert_eq!(fill(asks, Some(30)), ("Hey, 30".to_owned(), false));
-        assert_eq!(fill("{% if years %}{{ years }}{% else %}?{% endif %}", None), ("?".to_owned(), false));
+        assert_eq!(render(asks, None), ("Hey".to_owned(), false));
+        assert_eq!(render(asks, Some(30)), ("Hey, 30".to_owned(), false));
+        assert_eq!(render("{% if years %}{{ years }}{% else %}?{% endif %}", None), ("?".to_owned(), false));
         for asks in [
             "{% if years is none %}Hey{% else %}{{ years }}{% endif %}",
             "{% if years != none and years > 0 %}{{ years }}{% else %}Hey{% endif %}",
             "{% if years >= 50 %}{{ years }}{% else %}Hey{% endif %}",
         ] {
-            assert_eq!(fill(asks, None), ("Hey".to_owned(), false), "{asks}");
+            assert_eq!(render(asks, None), ("Hey".to_owned(), false), "{asks}");
         }
-        assert_eq!(fill("None like you", None).0, "None like you");
+        assert_eq!(render("None like you", None).0, "None like you");
         for joins in ["{{ '(' ~ years ~ ')' }}", "{{ years|string }}"] {
-            let error = Template::new(joins).expect_err("it would say None").to_string();
+            let error = Template::new(joins).expect_err("it would print None").to_string();
             assert!(error.contains("{% if years %}"), "{error}");
         }
     }

@@ -1,14 +1,14 @@
-//! Deliver: from a greeting to a receiver, and how that went.
+//! Channels: send a greeting to a receiver.
 //!
-//! A channel sends once and keeps no state: the worker's record stage decides about retries. Today there is one channel, [`webhook`];
-//! mail, SMS or Slack would be further ones behind [`Channel`].
+//! A channel sends once and keeps no state: the worker's record stage decides about retries. The only channel is [`webhook`]; mail, SMS
+//! or Slack would implement [`Channel`], too.
 
 pub mod address_filter;
 mod excerpt;
+pub mod http_client;
 mod message;
 pub mod signature;
 pub mod webhook;
-pub mod wire;
 
 use std::time::Duration;
 
@@ -24,54 +24,45 @@ pub use message::{Messages, Template, TemplateError};
 /// The event of the sample that `bday webhook test` sends. Ids of real events begin with the time of their creation.
 pub(crate) const SAMPLE_EVENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0001);
 
-/// What is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting {
-    /// The same in all attempts, so that a receiver can drop a repeat.
+    /// The same in all attempts, so that a receiver can drop repeats.
     pub event_id: Uuid,
-    /// The user who is greeted.
     pub user_id: Uuid,
-    /// The text.
     pub message: String,
-    /// When it was due (UTC).
     pub due_at: DateTime<Utc>,
 }
 
-/// How one attempt went, and what that means for the next. The only place where answers are judged.
+/// The result of one attempt. Only the channel classifies responses and errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
-    /// How it ended.
+pub struct SendResult {
     pub outcome: AttemptOutcome,
-    /// What follows.
-    pub verdict: Disposition,
-    /// The status of an HTTP answer.
+    pub disposition: Disposition,
+    /// The HTTP status.
     pub status: Option<u16>,
-    /// Why it failed.
     pub reason: Option<Reason>,
-    /// The same in words, without secrets.
+    /// The reason in words, without secrets.
     pub error: Option<String>,
-    /// The start of the body of an unsuccessful answer, as safe text. It may hold personal data, so it is stored and never logged.
+    /// The start of the body of an unsuccessful response, as safe text. It may hold personal data, so it is stored and never logged.
     pub response: Option<String>,
 }
 
-/// What an answer asks for.
+/// What becomes of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// Nothing more.
-    Done,
+    Delivered,
     /// Another attempt, after at least this time if the receiver named one.
     Retry(Option<Duration>),
     /// No further attempt.
-    GiveUp,
+    Dead,
 }
 
-impl Sent {
-    /// The receiver accepted it.
+impl SendResult {
     #[must_use]
     pub fn delivered(status: u16) -> Self {
         Self {
             outcome: AttemptOutcome::Delivered,
-            verdict: Disposition::Done,
+            disposition: Disposition::Delivered,
             status: Some(status),
             reason: None,
             error: None,
@@ -81,17 +72,16 @@ impl Sent {
 
     pub(crate) fn failed(
         outcome: AttemptOutcome,
-        verdict: Disposition,
+        disposition: Disposition,
         reason: Reason,
         error: String,
     ) -> Self {
-        Self { outcome, verdict, status: None, reason: Some(reason), error: Some(error), response: None }
+        Self { outcome, disposition, status: None, reason: Some(reason), error: Some(error), response: None }
     }
 }
 
-/// A way to reach people.
 #[async_trait]
 pub trait Channel: std::fmt::Debug + Send + Sync + 'static {
-    /// Sends `greeting` once. Ends within the channel's own timeout and 2 s, whatever the other side does.
-    async fn send(&self, greeting: &Greeting) -> Sent;
+    /// Sends `greeting` once. Returns within the channel's own timeout and 2 s, whatever the receiver does.
+    async fn send(&self, greeting: &Greeting) -> SendResult;
 }

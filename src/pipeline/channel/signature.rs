@@ -1,7 +1,7 @@
 //! The signature of a webhook, as Standard Webhooks defines it (<https://www.standardwebhooks.com>, symmetric, `v1`).
 //!
-//! `v1,` and the base64 of HMAC-SHA256 over `webhook-id`, `webhook-timestamp` and the body, joined by dots. The header holds a
-//! signature for each secret, so that a receiver can change to a new secret at any time.
+//! A signature is `v1,` and the base64 of HMAC-SHA256 over `webhook-id`, `webhook-timestamp` and the body, joined by dots. The header
+//! holds a signature for each secret, so that a receiver can change to a new secret at any time.
 
 use std::fmt;
 
@@ -17,22 +17,22 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// A rotation needs two. Each makes the header 48 bytes longer.
 pub(crate) const MAX_SECRETS: usize = 4;
 
-/// Why a text is not a secret. Does not repeat the text.
+/// The texts do not contain the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SecretError {
     #[error("is empty")]
     Empty,
     #[error("does not begin with {PREFIX}")]
     Prefix,
-    #[error("is not base64 (with its padding) behind {PREFIX}")]
+    #[error("is not base64 (with padding) after {PREFIX}")]
     Base64,
-    #[error("holds {0} bytes; Standard Webhooks asks for 24 to 64")]
+    #[error("holds {0} bytes; Standard Webhooks requires 24 to 64")]
     Length(usize),
-    #[error("has {0} secrets; {MAX_SECRETS} at the most")]
-    Many(usize),
+    #[error("has {0} secrets; the maximum is {MAX_SECRETS}")]
+    TooMany(usize),
 }
 
-/// A key to sign with, written as `whsec_` and the key in base64.
+/// A signing key. Its text is `whsec_` and the key in base64.
 pub struct Secret {
     key: SecretSlice<u8>,
     webhook: standardwebhooks::Webhook,
@@ -69,7 +69,7 @@ impl PartialEq for Secret {
     }
 }
 
-/// Reads one secret, or several with blanks, line breaks or commas between them.
+/// Parses secrets that are separated by spaces, line breaks or commas.
 pub(crate) fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
     let secrets = text
         .split([',', ' ', '\t', '\r', '\n'])
@@ -79,7 +79,7 @@ pub(crate) fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
     match secrets.len() {
         0 => Err(SecretError::Empty),
         1..=MAX_SECRETS => Ok(secrets),
-        many => Err(SecretError::Many(many)),
+        count => Err(SecretError::TooMany(count)),
     }
 }
 
@@ -88,22 +88,22 @@ pub(crate) fn parse_secrets(text: &str) -> Result<Vec<Secret>, SecretError> {
 pub struct Signer(Vec<watch::Receiver<Vec<Secret>>>);
 
 impl Signer {
-    pub(crate) fn new(places: Vec<watch::Receiver<Vec<Secret>>>) -> Self {
-        Self(places)
+    pub(crate) fn new(secrets: Vec<watch::Receiver<Vec<Secret>>>) -> Self {
+        Self(secrets)
     }
 
-    pub(crate) fn secrets(&self) -> usize {
+    pub(crate) fn secret_count(&self) -> usize {
         self.0.iter().map(|secrets| secrets.borrow().len()).sum()
     }
 
-    /// Returns the header `webhook-signature`; none without a secret. `timestamp` is in seconds.
+    /// Returns the value of `webhook-signature`; `None` without a secret. `timestamp` is in seconds.
     pub(super) fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<HeaderValue> {
-        // An error means a body that is not UTF-8; ours always is.
+        // Fails only if the body is not UTF-8, which a JSON body always is.
         let sign = |secret: &Secret| secret.webhook.sign(id, timestamp, body).ok();
         let signatures: Vec<String> = self
             .0
             .iter()
-            .flat_map(|place| place.borrow().iter().filter_map(sign).collect::<Vec<_>>())
+            .flat_map(|secrets| secrets.borrow().iter().filter_map(sign).collect::<Vec<_>>())
             .collect();
         (!signatures.is_empty()).then(|| HeaderValue::try_from(signatures.join(" ")).ok()).flatten()
     }
@@ -117,13 +117,13 @@ mod tests {
     const SECOND: &str = "whsec_Zm9yIHRlc3RzLCBhbmQgZm9yIG5vdGhpbmcgZWxzZSE=";
     const BODY: &[u8] = "{\"message\":\"Hey, Björk\"}".as_bytes();
 
-    fn signer(places: &[&str]) -> Signer {
+    fn signer(sources: &[&str]) -> Signer {
         let watch = |text: &&str| watch::channel(parse_secrets(text).expect("secrets")).1;
-        Signer::new(places.iter().map(watch).collect())
+        Signer::new(sources.iter().map(watch).collect())
     }
 
-    fn sign(places: &[&str]) -> String {
-        let header = signer(places).sign("msg_1", 1_700_000_000, BODY).expect("a signature");
+    fn sign(sources: &[&str]) -> String {
+        let header = signer(sources).sign("msg_1", 1_700_000_000, BODY).expect("a signature");
         header.to_str().expect("text").to_owned()
     }
 
@@ -136,23 +136,23 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_of_every_place_signs() {
+    fn every_secret_of_every_source_signs() {
         let both = format!("{} {}", sign(&[FIRST]), sign(&[SECOND]));
         assert_eq!(sign(&[FIRST, SECOND]), both);
         assert_eq!(sign(&[&format!(" {FIRST},\n{SECOND}\n")]), both);
-        assert_eq!(signer(&[FIRST, SECOND]).secrets(), 2);
+        assert_eq!(signer(&[FIRST, SECOND]).secret_count(), 2);
         assert_eq!(Signer::default().sign("msg_1", 1_700_000_000, BODY), None);
     }
 
     #[test]
-    fn an_invalid_secret_is_refused_without_repeating_it() {
-        let error = |text: &str| parse_secrets(text).expect_err("no secret");
+    fn the_error_of_an_invalid_secret_does_not_contain_it() {
+        let error = |text: &str| parse_secrets(text).expect_err("invalid");
         assert_eq!(error(" \n"), SecretError::Empty);
         assert_eq!(error("hunter2"), SecretError::Prefix);
         assert_eq!(error("whsec_hunter2!"), SecretError::Base64);
         assert_eq!(error("whsec_aHVudGVyMg=="), SecretError::Length(7));
         assert_eq!(error("whsec_"), SecretError::Length(0));
-        assert_eq!(error(&[FIRST; 5].join(",")), SecretError::Many(5));
+        assert_eq!(error(&[FIRST; 5].join(",")), SecretError::TooMany(5));
         for text in ["hunter2", "whsec_hunter2!", "whsec_aHVudGVyMg=="] {
             let shown = format!("{} {:?}", error(text), error(text));
             assert!(!shown.contains("hunter2") && !shown.contains("aHVud"), "{shown}");

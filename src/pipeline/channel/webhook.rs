@@ -1,4 +1,4 @@
-//! The webhook: one POST with the four keys of the contract, everything else in headers.
+//! The webhook: a POST of a JSON object with four keys; everything else is in headers.
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Request, Response, StatusCode, Url};
+use reqwest::{Method, Request, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::excerpt::MOST_BYTES;
+use super::excerpt::MAX_BYTES;
+use super::http_client::{HttpClient, HttpError, read_body};
 use super::signature::Signer;
-use super::wire::{Wire, WireError, drain};
-use super::{Channel, Disposition, Greeting, Sent, excerpt};
+use super::{Channel, Disposition, Greeting, SendResult, excerpt};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
 
@@ -35,20 +35,19 @@ pub(crate) struct Body<'a> {
 /// Posts greetings to a URL that may change while the process runs.
 #[derive(Debug)]
 pub struct Webhook {
-    pub(crate) wire: Wire,
+    pub(crate) client: HttpClient,
     url: watch::Receiver<Url>,
     signer: Signer,
     clock: SharedClock,
 }
 
 impl Webhook {
-    /// Posts through `wire`.
     #[must_use]
-    pub fn new(wire: Wire, url: watch::Receiver<Url>, signer: Signer, clock: SharedClock) -> Self {
-        Self { wire, url, signer, clock }
+    pub fn new(client: HttpClient, url: watch::Receiver<Url>, signer: Signer, clock: SharedClock) -> Self {
+        Self { client, url, signer, clock }
     }
 
-    pub(crate) fn request(&self, greeting: &Greeting) -> Result<Request, Box<Sent>> {
+    pub(crate) fn request(&self, greeting: &Greeting) -> Result<Request, Box<SendResult>> {
         use AttemptOutcome::Failed;
         let body = Body {
             message: Cow::Borrowed(&greeting.message),
@@ -57,17 +56,16 @@ impl Webhook {
             timestamp: greeting.due_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         };
         let body = serde_json::to_vec(&body).map_err(|error| {
-            let text = format!("the body cannot be written: {error}");
-            Sent::failed(Failed, Disposition::GiveUp, Reason::Template, text)
+            let text = format!("the body cannot be serialized: {error}");
+            SendResult::failed(Failed, Disposition::Dead, Reason::Template, text)
         })?;
         let url = self.url.borrow().clone();
-        self.wire
-            .client()
-            .post(url)
+        self.client
+            .request(Method::POST, url)
             .headers(self.headers(greeting.event_id, &body))
             .body(body)
             .build()
-            .map_err(|error| Box::new(self.judge_error(&WireError::Http(error))))
+            .map_err(|error| Box::new(classify_error(&HttpError::Http(error))))
     }
 
     fn headers(&self, event_id: Uuid, body: &[u8]) -> HeaderMap {
@@ -85,63 +83,61 @@ impl Webhook {
         headers
     }
 
-    pub(crate) fn judge_error(&self, error: &WireError) -> Sent {
-        use AttemptOutcome::{Failed, Unknown};
-        let error = match error {
-            // The configuration or the DNS may be corrected, so this is retried.
-            WireError::Refused(refused) => {
-                let text = refused.to_string();
-                return Sent::failed(Failed, Disposition::Retry(None), Reason::AddressRefused, text);
-            }
-            WireError::Timeout(_) => {
-                return Sent::failed(Unknown, Disposition::Retry(None), Reason::Timeout, error.to_string());
-            }
-            WireError::Http(error) => error,
-        };
-        let (outcome, reason, text) = if error.is_builder() {
-            (Failed, Reason::BadUrl, "the webhook URL cannot be used".to_owned())
-        } else if error.is_connect() {
-            (Failed, Reason::Connect, format!("no connection: {}", root_cause(error)))
-        } else {
-            (Unknown, Reason::Broken, format!("the connection broke: {}", root_cause(error)))
-        };
-        Sent::failed(outcome, Disposition::Retry(None), reason, text)
-    }
-
-    pub(crate) fn judge_answer(&self, response: &Response) -> Sent {
+    pub(crate) fn classify_response(&self, response: &Response) -> SendResult {
         let status = response.status();
         if status.is_success() {
-            return Sent::delivered(status.as_u16());
+            return SendResult::delivered(status.as_u16());
         }
-        let (verdict, reason) = if status == StatusCode::GONE {
-            (Disposition::GiveUp, Reason::Gone)
+        let (disposition, reason) = if status == StatusCode::GONE {
+            (Disposition::Dead, Reason::Gone)
         } else {
             let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             (Disposition::Retry(after.and_then(|text| retry_after(text, self.clock.now()))), Reason::Status)
         };
         let text = format!("the receiver answered {status}");
-        Sent { status: Some(status.as_u16()), ..Sent::failed(AttemptOutcome::Failed, verdict, reason, text) }
+        let failed = SendResult::failed(AttemptOutcome::Failed, disposition, reason, text);
+        SendResult { status: Some(status.as_u16()), ..failed }
     }
 }
 
 #[async_trait]
 impl Channel for Webhook {
-    async fn send(&self, greeting: &Greeting) -> Sent {
+    async fn send(&self, greeting: &Greeting) -> SendResult {
         let request = match self.request(greeting) {
             Ok(request) => request,
-            Err(sent) => return *sent,
+            Err(failed) => return *failed,
         };
-        match self.wire.send(request).await {
+        match self.client.send(request).await {
             Ok(response) => {
-                let mut sent = self.judge_answer(&response);
-                // The status decides. The body is read to free the connection, and for the record.
-                let keep = if sent.verdict == Disposition::Done { 0 } else { MOST_BYTES };
-                let kept = drain(response, keep).await;
-                sent.response = (!kept.is_empty()).then(|| excerpt(&kept));
-                sent
+                let mut result = self.classify_response(&response);
+                // The status decides. The body is read to reuse the connection, and for the record.
+                let keep = if result.disposition == Disposition::Delivered { 0 } else { MAX_BYTES };
+                let kept = read_body(response, keep).await;
+                result.response = (!kept.is_empty()).then(|| excerpt(&kept));
+                result
             }
-            Err(error) => self.judge_error(&error),
+            Err(error) => classify_error(&error),
         }
+    }
+}
+
+pub(crate) fn classify_error(error: &HttpError) -> SendResult {
+    use AttemptOutcome::{Failed, Unknown};
+    let retry = |outcome, reason, text| SendResult::failed(outcome, Disposition::Retry(None), reason, text);
+    let error = match error {
+        // Retried: an operator may correct the configuration or the DNS.
+        HttpError::AddressRefused(refused) => {
+            return retry(Failed, Reason::AddressRefused, refused.to_string());
+        }
+        HttpError::Timeout(_) => return retry(Unknown, Reason::Timeout, error.to_string()),
+        HttpError::Http(error) => error,
+    };
+    if error.is_builder() {
+        retry(Failed, Reason::BadUrl, "invalid webhook URL: check webhook.url".to_owned())
+    } else if error.is_connect() {
+        retry(Failed, Reason::Connect, format!("no connection: {}", root_cause(error)))
+    } else {
+        retry(Unknown, Reason::Broken, format!("connection lost: {}", root_cause(error)))
     }
 }
 
@@ -155,7 +151,7 @@ fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
 
 fn root_cause(error: &reqwest::Error) -> String {
     let last = std::iter::successors(error.source(), |&cause| cause.source()).last();
-    last.map_or_else(|| "no further reason given".to_owned(), ToString::to_string)
+    last.map_or_else(|| "unknown cause".to_owned(), ToString::to_string)
 }
 
 #[cfg(test)]

@@ -1,32 +1,26 @@
-//! The message: a version, a pack and its event ids. Everything else is read from the database when the event is leased.
+//! The message: a version, a pack and its event ids. Everything else is read from the database when an event is leased.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The most events in a pack, and so in a message.
+/// Per message, and so per pack.
 pub(super) const MAX_EVENTS: usize = 100;
 const MAX_BYTES: usize = 64 + MAX_EVENTS * 40;
 
-/// Why a message cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Longer than any of bday's.
-    #[error("the message has {0} bytes; the limit is {MAX_BYTES}")]
+    #[error("invalid message: {0} bytes; the limit is {MAX_BYTES}")]
     TooLong(usize),
-    /// Not the JSON that bday writes.
-    #[error("not a message of bday: {0}")]
+    #[error("invalid message: {0}")]
     Malformed(String),
-    /// Written by a later version.
-    #[error("the message has version {0}; this binary reads version 1")]
+    #[error("unsupported message version {0}: this binary reads version 1")]
     Version(u64),
 }
 
-/// What travels on the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The row of the outbox; none for a message in the dead-letter queue.
+    /// The id of the row in the outbox; none for a message in the dead-letter queue.
     pub pack: Option<i64>,
-    /// The events.
     pub event_ids: Vec<Uuid>,
 }
 
@@ -44,7 +38,6 @@ struct Body {
     events: Vec<Uuid>,
 }
 
-/// The text of a message.
 #[must_use]
 pub fn encode(message: &Message) -> String {
     let body = Body { v: 1, pack: message.pack, events: message.event_ids.clone() };
@@ -52,7 +45,7 @@ pub fn encode(message: &Message) -> String {
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// Reads a message. One that cannot be read would fail each time, so it belongs into the dead-letter queue.
+/// An invalid message would fail each time, so it belongs in the dead-letter queue.
 pub fn decode(body: &str) -> Result<Message, MessageError> {
     if body.len() > MAX_BYTES {
         return Err(MessageError::TooLong(body.len()));
@@ -61,7 +54,7 @@ pub fn decode(body: &str) -> Result<Message, MessageError> {
     match serde_json::from_str::<Body>(body) {
         Ok(body) if body.v != 1 => Err(MessageError::Version(body.v)),
         Ok(body) if body.events.is_empty() || body.events.len() > MAX_EVENTS => {
-            Err(malformed(&format!("it has {} events", body.events.len())))
+            Err(malformed(&format!("{} events; it must have 1 to {MAX_EVENTS}", body.events.len())))
         }
         Ok(body) => Ok(Message { pack: body.pack, event_ids: body.events }),
         Err(error) => match serde_json::from_str::<Envelope>(body) {
@@ -82,14 +75,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_reads_as_it_was_written() {
-        for written in [message(1, None), message(2, Some(7)), message(MAX_EVENTS as u128, Some(i64::MAX))] {
-            assert_eq!(decode(&encode(&written)), Ok(written));
+    fn a_decoded_message_equals_the_encoded_one() {
+        for original in [message(1, None), message(2, Some(7)), message(MAX_EVENTS as u128, Some(i64::MAX))] {
+            assert_eq!(decode(&encode(&original)), Ok(original));
         }
     }
 
     #[test]
-    fn every_kind_of_invalid_message_is_named() {
+    fn every_kind_of_invalid_message_has_its_error() {
         for malformed in ["hello", r#"{"v":1}"#, r#"{"v":1,"events":[7]}"#, r#"{"v":1,"events":[]}"#] {
             assert!(matches!(decode(malformed), Err(MessageError::Malformed(_))), "{malformed}");
         }
@@ -101,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_decoder_panic(body in ".{0,300}") {
+        fn the_decoder_never_panics(body in ".{0,300}") {
             let _ = decode(&body);
         }
     }

@@ -1,6 +1,6 @@
-//! The queue inside PostgreSQL, for installations without AWS: workers take packs from the outbox itself, and dead letters stay there.
+//! The queue in PostgreSQL, for installations without AWS: workers take packs from the outbox, and dead letters stay there.
 //!
-//! A waiting poll holds no connection. Packs claimed by this process are received at once, others within [`POLL_INTERVAL`].
+//! A waiting poll holds no connection. It receives packs claimed by this process at once, others within [`POLL_INTERVAL`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,6 @@ use crate::store::{Store, StoreError};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The outbox as a queue.
 #[derive(Debug, Clone)]
 pub struct PostgresQueue {
     store: Store,
@@ -27,7 +26,7 @@ pub struct PostgresQueue {
 }
 
 impl PostgresQueue {
-    /// Received packs are hidden from others for `visibility`.
+    /// Received packs are hidden from other workers for `visibility`.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, visibility: Duration) -> Self {
         Self { store, clock, visibility, claimed: Arc::default() }
@@ -56,8 +55,8 @@ impl Queue for PostgresQueue {
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
-        // Counts time, not reads: a read of a slow database takes long.
-        let mut over = std::pin::pin!(tokio::time::sleep(wait));
+        // A timer, not a number of reads: a read of a slow database takes long.
+        let mut timeout = std::pin::pin!(tokio::time::sleep(wait));
         loop {
             let claimed = self.claimed.notified();
             let now = self.clock.now();
@@ -71,13 +70,13 @@ impl Queue for PostgresQueue {
             }
             tokio::select! {
                 biased;
-                () = &mut over => return Ok(Vec::new()),
+                () = &mut timeout => return Ok(Vec::new()),
                 _ = tokio::time::timeout(POLL_INTERVAL, claimed) => {}
             }
         }
     }
 
-    /// The worker that leases the events deletes the pack.
+    /// Nothing to do: the worker that leases the events deletes the pack.
     async fn ack(&self, _: &[Receipt]) -> Result<()> {
         Ok(())
     }
@@ -86,7 +85,7 @@ impl Queue for PostgresQueue {
         Ok(Vec::new())
     }
 
-    /// Hides nothing: only operators read dead letters.
+    /// Hides no message: only operators read dead letters.
     async fn dead_letters(
         &self,
         after: Option<&DeadMessage>,

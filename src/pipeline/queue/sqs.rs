@@ -15,45 +15,41 @@ use aws_sdk_sqs::types::{
 use futures_util::{StreamExt as _, stream};
 
 use super::{
-    DeadLetter, DeadMessage, Depth, MAX_RECEIVES, Message, Pack, Queue, QueueError, Receipt, Received,
-    Result, Settings, decode, encode,
+    DeadLetter, DeadMessage, Depth, MAX_RECEIVES, Message, Pack, Queue, QueueError, QueueSettings, Receipt,
+    Received, Result, decode, encode,
 };
 
-const BATCH: usize = 10;
+const MAX_ENTRIES: usize = 10;
 const CONCURRENT_CALLS: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The deadline of a call, its retries included; a long poll adds its wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// 14 days, the longest that SQS keeps a message.
 const RETENTION_SECS: &str = "1209600";
-/// A receive that does not wait asks only some of the servers, and may miss messages.
+/// A receive without a wait asks only some of the servers, and may miss messages.
 const DEAD_LETTER_WAIT: Duration = Duration::from_secs(1);
-const REASON: &str = "reason";
+const REASON_ATTRIBUTE: &str = "reason";
 
 type Attributes = HashMap<QueueAttributeName, String>;
 
-/// Which queue, and how it is read.
 #[derive(Debug, Clone)]
 pub struct SqsOptions {
-    /// The queue's URL.
     pub url: String,
-    /// The dead-letter queue's; empty: the queue's with `-dlq`.
+    /// Empty: `url` with `-dlq`.
     pub dead_letter_url: String,
-    /// How long a received message stays hidden.
     pub visibility: Duration,
 }
 
-/// A queue in SQS.
 #[derive(Debug, Clone)]
 pub struct SqsQueue {
     client: Client,
-    /// Without deadlines, which depend on the poll: an override in each call would build the client anew.
+    /// Without timeouts, since they depend on the poll: overriding them in a call would build a new client.
     polling: Client,
     options: SqsOptions,
 }
 
 impl SqsQueue {
-    /// Takes region, endpoint and credentials from the standard AWS environment.
+    /// Reads region, endpoint and credentials from the standard AWS environment.
     pub async fn connect(options: SqsOptions) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -68,7 +64,6 @@ impl SqsQueue {
         Self::new(Client::new(&shared), options)
     }
 
-    /// Uses an existing client.
     #[must_use]
     pub fn new(client: Client, mut options: SqsOptions) -> Self {
         if options.dead_letter_url.is_empty() {
@@ -83,7 +78,7 @@ impl SqsQueue {
         Self { client, polling: Client::from_conf(polling), options }
     }
 
-    /// Sends a message for each item; returns the positions of those that were confirmed. Fails only if none was.
+    /// Sends a message for each item; returns the positions of those that SQS confirmed. Fails only if it confirmed none.
     async fn send_all<'a, T: Sync>(
         &self,
         url: &str,
@@ -91,19 +86,19 @@ impl SqsQueue {
         message: impl Fn(&'a T) -> (String, Option<&'a str>) + Sync,
     ) -> Result<Vec<usize>> {
         let answers = in_batches(items, |first, batch| {
-            // An entry's id is its position. Two equal ids would have the whole batch refused.
+            // An entry's id is its position. SQS rejects a batch with duplicate ids.
             let entries = batch.iter().enumerate().map(|(at, item)| entry(first + at, message(item)));
             let entries: Result<Vec<_>, BuildError> = entries.collect();
-            async move { self.send_batch(url, entries.map_err(|error| invalid(&error))?).await }
+            async move { self.send_batch(url, entries?).await }
         });
-        let (mut confirmed, mut refused) = (Vec::with_capacity(items.len()), None);
+        let (mut confirmed, mut rejected) = (Vec::with_capacity(items.len()), None);
         for answer in answers.await {
             match answer {
                 Ok(positions) => confirmed.extend(positions),
-                Err(error) => refused = Some(error),
+                Err(error) => rejected = Some(error),
             }
         }
-        match refused {
+        match rejected {
             Some(error) if confirmed.is_empty() => return Err(error),
             Some(error) => tracing::warn!(%error, "queue batch refused"),
             None => {}
@@ -113,11 +108,11 @@ impl SqsQueue {
 
     async fn send_batch(&self, url: &str, entries: Vec<SendMessageBatchRequestEntry>) -> Result<Vec<usize>> {
         let call = self.client.send_message_batch().queue_url(url).set_entries(Some(entries));
-        let answer = call.send().await.map_err(|error| self.refused(error))?;
+        let answer = call.send().await.map_err(|error| self.error(error))?;
         for failed in &answer.failed {
             tracing::warn!(code = failed.code, reason = failed.message, "queue entry refused");
         }
-        // An HTTP 200 can hold entries that failed: only those listed as successful are confirmed.
+        // A response with status 200 can hold failed entries: only those listed as successful are confirmed.
         Ok(answer.successful.iter().filter_map(|entry| entry.id.parse().ok()).collect())
     }
 
@@ -132,14 +127,14 @@ impl SqsQueue {
             .polling
             .receive_message()
             .queue_url(url)
-            .max_number_of_messages(max.min(BATCH) as i32)
+            .max_number_of_messages(max.min(MAX_ENTRIES) as i32)
             .wait_time_seconds(wait.as_secs() as i32)
             .visibility_timeout(hidden.as_secs() as i32)
-            .message_attribute_names(REASON)
+            .message_attribute_names(REASON_ATTRIBUTE)
             .send();
         let deadline = CALL_TIMEOUT + wait;
         let answer = tokio::time::timeout(deadline, call).await.map_err(|_| QueueError::Timeout(deadline))?;
-        Ok(answer.map_err(|error| self.refused(error))?.messages.unwrap_or_default())
+        Ok(answer.map_err(|error| self.error(error))?.messages.unwrap_or_default())
     }
 
     async fn delete(
@@ -151,10 +146,9 @@ impl SqsQueue {
             DeleteMessageBatchRequestEntry::builder().id(at.to_string()).receipt_handle(&receipt.0).build()
         };
         let answers = in_batches(receipts, |_, batch| async move {
-            let entries: Result<Vec<_>, BuildError> = batch.iter().enumerate().map(entry).collect();
-            let entries = entries.map_err(|error| invalid(&error))?;
+            let entries = batch.iter().enumerate().map(entry).collect::<Result<_, BuildError>>()?;
             let call = self.client.delete_message_batch().queue_url(url).set_entries(Some(entries));
-            call.send().await.map_err(|error| self.refused(error))
+            call.send().await.map_err(|error| self.error(error))
         });
         let (mut deleted, mut failed) = (0, Vec::new());
         for answer in answers.await {
@@ -165,7 +159,7 @@ impl SqsQueue {
         Ok((deleted, failed))
     }
 
-    fn refused<E>(&self, error: E) -> QueueError
+    fn error<E>(&self, error: E) -> QueueError
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
@@ -177,28 +171,28 @@ impl SqsQueue {
         }
     }
 
-    async fn create_one(&self, url: &str, attributes: Attributes) -> Result<()> {
+    async fn create_queue(&self, url: &str, attributes: Attributes) -> Result<()> {
         let name = url.rsplit('/').next().unwrap_or_default();
         let call = self.client.create_queue().queue_name(name).set_attributes(Some(attributes));
-        call.send().await.map_err(|error| self.refused(error))?;
+        call.send().await.map_err(|error| self.error(error))?;
         Ok(())
     }
 
     async fn attributes(&self, url: &str, names: &[QueueAttributeName]) -> Result<Attributes> {
         let call = self.client.get_queue_attributes().queue_url(url);
         let call = call.set_attribute_names(Some(names.to_vec()));
-        let answer = call.send().await.map_err(|error| self.refused(error))?;
+        let answer = call.send().await.map_err(|error| self.error(error))?;
         Ok(answer.attributes.unwrap_or_default())
     }
 }
 
-/// Runs `call` over batches of ten, with the position of their first item, several at once. Returns all results in any order.
+/// Runs `call` concurrently on batches of ten, each with the position of its first item. Returns the results in any order.
 async fn in_batches<'a, T, R, F>(items: &'a [T], call: impl Fn(usize, &'a [T]) -> F) -> Vec<Result<R>>
 where
     F: Future<Output = Result<R>>,
 {
     let calls: Vec<F> =
-        items.chunks(BATCH).enumerate().map(|(number, batch)| call(number * BATCH, batch)).collect();
+        items.chunks(MAX_ENTRIES).enumerate().map(|(n, batch)| call(n * MAX_ENTRIES, batch)).collect();
     stream::iter(calls).buffer_unordered(CONCURRENT_CALLS).collect().await
 }
 
@@ -209,20 +203,22 @@ fn entry(
     let mut entry = SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body);
     if let Some(reason) = reason {
         let attribute = MessageAttributeValue::builder().data_type("String").string_value(reason).build()?;
-        entry = entry.message_attributes(REASON, attribute);
+        entry = entry.message_attributes(REASON_ATTRIBUTE, attribute);
     }
     entry.build()
 }
 
-fn invalid(error: &BuildError) -> QueueError {
-    QueueError::Unavailable(error.to_string())
+impl From<BuildError> for QueueError {
+    fn from(error: BuildError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
 }
 
 #[async_trait]
 impl Queue for SqsQueue {
     async fn create(&self) -> Result<()> {
         let dead = HashMap::from([(QueueAttributeName::MessageRetentionPeriod, RETENTION_SECS.to_owned())]);
-        self.create_one(&self.options.dead_letter_url, dead).await?;
+        self.create_queue(&self.options.dead_letter_url, dead).await?;
         let arn = self.attributes(&self.options.dead_letter_url, &[QueueAttributeName::QueueArn]).await?;
         let arn = arn
             .get(&QueueAttributeName::QueueArn)
@@ -236,7 +232,7 @@ impl Queue for SqsQueue {
             (QueueAttributeName::VisibilityTimeout, self.options.visibility.as_secs().to_string()),
             (QueueAttributeName::RedrivePolicy, redrive.to_string()),
         ]);
-        self.create_one(&self.options.url, attributes).await
+        self.create_queue(&self.options.url, attributes).await
     }
 
     async fn send(&self, packs: &[Pack]) -> Result<Vec<i64>> {
@@ -280,9 +276,9 @@ impl Queue for SqsQueue {
         hidden: Duration,
     ) -> Result<Vec<DeadMessage>> {
         let url = &self.options.dead_letter_url;
-        let calls = max.div_ceil(BATCH).clamp(1, CONCURRENT_CALLS);
-        // No more than was asked for: received messages are hidden from others.
-        let share = |call: usize| max.saturating_sub(call * BATCH).clamp(1, BATCH);
+        let calls = max.div_ceil(MAX_ENTRIES).clamp(1, CONCURRENT_CALLS);
+        // Not more than `max` in total: received messages are hidden from others.
+        let share = |call: usize| max.saturating_sub(call * MAX_ENTRIES).clamp(1, MAX_ENTRIES);
         let polls = (0..calls).map(|call| self.poll(url, share(call), DEAD_LETTER_WAIT, hidden));
         let found = futures_util::future::try_join_all(polls).await?;
         Ok(found.into_iter().flatten().filter_map(dead_message).collect())
@@ -305,12 +301,11 @@ impl Queue for SqsQueue {
                 .build()
         };
         let answers = in_batches(receipts, |_, batch| async move {
-            let entries: Result<Vec<_>, BuildError> = batch.iter().enumerate().map(entry).collect();
-            let entries = entries.map_err(|error| invalid(&error))?;
+            let entries = batch.iter().enumerate().map(entry).collect::<Result<_, BuildError>>()?;
             let call = self.client.change_message_visibility_batch().set_entries(Some(entries));
-            // Entries that fail inside the answer become visible by themselves.
+            // Entries that fail become visible when their time ends.
             let answer = call.queue_url(&self.options.dead_letter_url).send().await;
-            answer.map(drop).map_err(|error| self.refused(error))
+            answer.map(drop).map_err(|error| self.error(error))
         });
         answers.await.into_iter().collect()
     }
@@ -328,12 +323,12 @@ impl Queue for SqsQueue {
         })
     }
 
-    async fn settings(&self) -> Result<Option<Settings>> {
+    async fn settings(&self) -> Result<Option<QueueSettings>> {
         use QueueAttributeName::{MessageRetentionPeriod, RedrivePolicy, VisibilityTimeout};
         let wanted = [VisibilityTimeout, RedrivePolicy, MessageRetentionPeriod];
         let main = self.attributes(&self.options.url, &wanted).await?;
         let dead = self.attributes(&self.options.dead_letter_url, &[MessageRetentionPeriod]).await?;
-        Ok(Some(Settings {
+        Ok(Some(QueueSettings {
             visibility: Duration::from_secs(number(&main, &VisibilityTimeout)),
             max_receives: main.get(&RedrivePolicy).and_then(|policy| max_receives(policy)),
             retention: Duration::from_secs(number(&main, &MessageRetentionPeriod)),
@@ -348,7 +343,7 @@ fn dead_message(message: types::Message) -> Option<DeadMessage> {
         receipt: Receipt(message.receipt_handle?),
         id: message.message_id.unwrap_or_default(),
         body: message.body.unwrap_or_default(),
-        reason: attributes.get(REASON).and_then(|attribute| attribute.string_value.clone()),
+        reason: attributes.get(REASON_ATTRIBUTE).and_then(|attribute| attribute.string_value.clone()),
     })
 }
 

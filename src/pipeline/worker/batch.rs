@@ -1,37 +1,38 @@
-//! Batches: items that gather before a stage become one statement, which costs nearly the same for one row as for a hundred.
+//! Batches: items that gather before a stage become one statement, which costs nearly the same for a hundred rows as for one.
 
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 
-/// The most events, packs or outcomes of one statement.
+/// The maximum of events, packs or outcomes in one statement.
 pub(super) const STATEMENT_BATCH: usize = 512;
 
 #[derive(Debug)]
-pub(super) struct Batches<T> {
+pub(super) struct BatchReceiver<T> {
     receiver: Mutex<mpsc::Receiver<T>>,
-    patience: Duration,
+    linger: Duration,
 }
 
-impl<T> Batches<T> {
-    pub(super) fn new(receiver: mpsc::Receiver<T>, patience: Duration) -> Self {
-        Self { receiver: Mutex::new(receiver), patience }
+impl<T> BatchReceiver<T> {
+    pub(super) fn new(receiver: mpsc::Receiver<T>, linger: Duration) -> Self {
+        Self { receiver: Mutex::new(receiver), linger }
     }
 
-    /// Takes a batch; none when the channel is closed and empty. Not cancel-safe: the future may hold items.
+    /// Waits for an item, then `linger` for more. Returns `None` when the channel is closed and empty. Not cancel-safe: the future may
+    /// hold items.
     pub(super) async fn next(&self) -> Option<Vec<T>> {
         let mut batch = Vec::new();
-        // Held during the wait, so that one batch grows, and not one in each lane.
+        // Held during the wait, so that one batch grows, and not one in each task.
         let mut receiver = self.receiver.lock().await;
         if receiver.recv_many(&mut batch, STATEMENT_BATCH).await == 0 {
             return None;
         }
-        if !self.patience.is_zero() && batch.len() < STATEMENT_BATCH {
-            tokio::time::sleep(self.patience).await;
+        if !self.linger.is_zero() && batch.len() < STATEMENT_BATCH {
+            tokio::time::sleep(self.linger).await;
             while batch.len() < STATEMENT_BATCH
-                && let Ok(one) = receiver.try_recv()
+                && let Ok(item) = receiver.try_recv()
             {
-                batch.push(one);
+                batch.push(item);
             }
         }
         Some(batch)
@@ -44,22 +45,22 @@ mod tests {
 
     use super::*;
 
-    async fn three_waiting(patience: Duration) -> (mpsc::Sender<u8>, Batches<u8>) {
+    async fn three_waiting(linger: Duration) -> (mpsc::Sender<u8>, BatchReceiver<u8>) {
         let (sender, receiver) = mpsc::channel(10);
         for n in 0..3 {
             sender.send(n).await.expect("there is room");
         }
-        (sender, Batches::new(receiver, patience))
+        (sender, BatchReceiver::new(receiver, linger))
     }
 
     #[tokio::test]
-    async fn without_patience_a_batch_is_the_waiting_items() {
+    async fn without_linger_a_batch_holds_the_waiting_items() {
         let (_sender, batches) = three_waiting(Duration::ZERO).await;
         assert_eq!(batches.next().now_or_never(), Some(Some(vec![0, 1, 2])));
     }
 
     #[tokio::test]
-    async fn with_patience_later_items_join_the_batch() {
+    async fn with_linger_later_items_join_the_batch() {
         let (sender, batches) = three_waiting(Duration::from_millis(1)).await;
         let mut next = std::pin::pin!(batches.next());
         assert_eq!(next.as_mut().now_or_never(), None);

@@ -1,20 +1,20 @@
-//! The breaker: while the receiver fails all requests, nothing is leased, so that an outage spends no attempts.
+//! The circuit breaker: while the receiver fails all requests, nothing is leased, so that an outage spends no attempts.
 //!
 //! ```text
 //!          failures             no success for a while
 //!  closed ─────────> suspect ─────────────────────────> open <──────┐
 //!    ^ <──────────────┘ success                          │ pause     │ it fails
-//!    │ as many successes as there are places             v           │
+//!    │ as many successes as there are slots              v           │
 //!    └──────────── ramp <───────────────────────────── probe ────────┘
 //!                   │ it succeeds           one event       ^ pause
 //!                   └───────────────────────────────────> open
 //!                     five failures in a row
 //! ```
 //!
-//! Suspect, an event is tried now and then, so that a receiver that is down costs few attempts before the breaker opens. Open,
-//! nothing is leased; after a pause, which doubles up to a minute, one event is tried. From its success on, each success admits two
-//! more events, until all places are in use: a recovering receiver is not overrun by the backlog. On the ramp a failure admits one
-//! more in its place, since a healthy receiver may fail for some; several in a row mean that it is down again.
+//! Suspect: one event is tried every half second, so that a receiver that is down costs few attempts before the breaker opens. Open:
+//! nothing is leased; after a pause, which doubles up to a minute, one event is tried. Ramp: each success admits two more events,
+//! until all slots are in use, so that the backlog does not overrun a recovering receiver. A failure there admits one more in its
+//! place, since a healthy receiver may fail for some; several in a row mean that it is down again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,14 +25,13 @@ use tokio::sync::Notify;
 use crate::clock::SharedClock;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// This many failures in a row on the ramp open the breaker again, or `BreakerOptions::failures` if that is less.
-const RELAPSE: u32 = 5;
-/// Between two events while the receiver is suspected to be down.
+/// Consecutive failures on the ramp that open the breaker again, or `BreakerOptions::failures` if that is less.
+const MAX_RAMP_FAILURES: u32 = 5;
 const SUSPECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// The breaker opens after this many failures in a row (0: never), with no success for this long.
+/// The breaker opens after `failures` consecutive failures (0: never), without a success for `after`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BreakerOptions {
     pub(crate) failures: u32,
@@ -45,7 +44,7 @@ enum State {
         failures: u32,
         since: Option<Instant>,
     },
-    /// Enough failures in a row, but not for long enough.
+    /// Enough consecutive failures, but not for long enough.
     Suspect {
         since: Instant,
         next: Instant,
@@ -54,11 +53,11 @@ enum State {
         until: Instant,
         pause: Duration,
     },
-    /// One event is tried.
+    /// One event is in flight.
     Probe {
         pause: Duration,
     },
-    /// `room` more events are admitted; `failures` are in a row.
+    /// `room` more events are admitted; `failures` are consecutive.
     Ramp {
         room: usize,
         successes: usize,
@@ -83,40 +82,40 @@ pub(super) struct Breaker {
     state: Mutex<State>,
     changed: Notify,
     options: BreakerOptions,
-    places: usize,
+    slots: usize,
     clock: SharedClock,
 }
 
-/// Admits one event. Dropped without an outcome, it gives the admission back.
+/// Admits one event. If it is dropped without an outcome, another event is admitted instead.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct BreakerPermit {
     breaker: Arc<Breaker>,
     used: bool,
 }
 
-impl Ticket {
-    pub(super) fn note(mut self, success: bool) {
+impl BreakerPermit {
+    pub(super) fn record(mut self, success: bool) {
         self.used = true;
-        self.breaker.note(success);
+        self.breaker.record(success);
     }
 }
 
-impl Drop for Ticket {
+impl Drop for BreakerPermit {
     fn drop(&mut self) {
         if !self.used {
-            self.breaker.give_back();
+            self.breaker.release_unused();
         }
     }
 }
 
 impl Breaker {
-    pub(super) fn new(options: BreakerOptions, places: usize, clock: SharedClock) -> Self {
+    pub(super) fn new(options: BreakerOptions, slots: usize, clock: SharedClock) -> Self {
         let state = Mutex::new(State::Closed { failures: 0, since: None });
-        Self { state, changed: Notify::new(), options, places, clock }
+        Self { state, changed: Notify::new(), options, slots, clock }
     }
 
-    pub(super) async fn admit(self: &Arc<Self>, most: usize) -> Vec<Ticket> {
-        self.tickets(self.wait(most).await)
+    pub(super) async fn admit(self: &Arc<Self>, max: usize) -> Vec<BreakerPermit> {
+        self.permits(self.wait(max).await)
     }
 
     /// Waits until at least one event would be admitted, and admits none.
@@ -124,24 +123,24 @@ impl Breaker {
         self.wait(0).await;
     }
 
-    /// Returns tickets in any state, for a pool that empties the queue once and must not wait.
-    pub(super) fn tickets(self: &Arc<Self>, n: usize) -> Vec<Ticket> {
-        (0..n).map(|_| Ticket { breaker: Arc::clone(self), used: false }).collect()
+    /// Returns `n` permits in any state: a pool that empties the queue once must not wait for the receiver to recover.
+    pub(super) fn permits(self: &Arc<Self>, n: usize) -> Vec<BreakerPermit> {
+        (0..n).map(|_| BreakerPermit { breaker: Arc::clone(self), used: false }).collect()
     }
 
-    async fn wait(&self, most: usize) -> usize {
+    async fn wait(&self, max: usize) -> usize {
         loop {
-            // Registered before the look, so that no change in between is missed.
+            // Registered first, so that no change in between is missed.
             let changed = self.changed.notified();
-            match self.look(most) {
+            match self.try_admit(max) {
                 Ok(admitted) => return admitted,
                 Err(wait) => drop(tokio::time::timeout(wait, changed).await),
             }
         }
     }
 
-    /// Admits up to `most` events; an error is how long to wait for a change.
-    fn look(&self, most: usize) -> Result<usize, Duration> {
+    /// Admits up to `max` events. The error is how long to wait for a change.
+    fn try_admit(&self, max: usize) -> Result<usize, Duration> {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         let room = match *state {
@@ -153,7 +152,7 @@ impl Breaker {
             State::Ramp { room: room @ 1.., .. } => room,
             State::Ramp { .. } | State::Probe { .. } => return Err(Duration::MAX),
         };
-        let admitted = room.min(most);
+        let admitted = room.min(max);
         if admitted > 0 {
             match &mut *state {
                 State::Closed { .. } | State::Probe { .. } => {}
@@ -165,17 +164,17 @@ impl Breaker {
         Ok(admitted)
     }
 
-    fn note(&self, success: bool) {
+    fn record(&self, success: bool) {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         let before = *state;
-        *state = self.after(before, success, now);
+        *state = self.next_state(before, success, now);
         let after = *state;
         drop(state);
-        self.tell(before, after);
+        self.publish(before, after);
     }
 
-    fn after(&self, state: State, success: bool, now: Instant) -> State {
+    fn next_state(&self, state: State, success: bool, now: Instant) -> State {
         match (state, success) {
             (State::Closed { .. } | State::Suspect { .. }, true) => {
                 State::Closed { failures: 0, since: None }
@@ -186,17 +185,17 @@ impl Breaker {
                 if self.options.failures == 0 || failures < self.options.failures {
                     State::Closed { failures, since: Some(since) }
                 } else {
-                    self.suspected(since, now, now + SUSPECT_PAUSE)
+                    self.suspect_or_open(since, now, now + SUSPECT_PAUSE)
                 }
             }
-            (State::Suspect { since, next }, false) => self.suspected(since, now, next),
+            (State::Suspect { since, next }, false) => self.suspect_or_open(since, now, next),
             (State::Probe { pause }, false) => {
-                let pause = (pause * 2).min(LONGEST_PAUSE);
+                let pause = (pause * 2).min(MAX_PAUSE);
                 State::Open { until: now + pause, pause }
             }
             (State::Probe { .. }, true) => State::Ramp { room: 2, successes: 1, failures: 0 },
             (State::Ramp { room, successes, .. }, true) => {
-                if successes + 1 >= self.places {
+                if successes + 1 >= self.slots {
                     State::Closed { failures: 0, since: None }
                 } else {
                     State::Ramp { room: room + 2, successes: successes + 1, failures: 0 }
@@ -204,7 +203,7 @@ impl Breaker {
             }
             (State::Ramp { room, successes, failures }, false) => {
                 let failures = failures + 1;
-                if failures >= self.options.failures.clamp(1, RELAPSE) {
+                if failures >= self.options.failures.clamp(1, MAX_RAMP_FAILURES) {
                     State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE }
                 } else {
                     State::Ramp { room: room + 1, successes, failures }
@@ -215,18 +214,18 @@ impl Breaker {
         }
     }
 
-    fn suspected(&self, since: Instant, now: Instant, next: Instant) -> State {
+    fn suspect_or_open(&self, since: Instant, now: Instant, next: Instant) -> State {
         if now.duration_since(since) < self.options.after {
             return State::Suspect { since, next };
         }
         State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE }
     }
 
-    fn give_back(&self) {
+    fn release_unused(&self) {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         match &mut *state {
-            // No event was tried: the next one may be tried at once.
+            // No event was tried, so the next one need not wait.
             State::Probe { pause } => *state = State::Open { until: now, pause: *pause },
             State::Ramp { room, .. } => *room += 1,
             State::Suspect { next, .. } => *next = now,
@@ -236,11 +235,12 @@ impl Breaker {
         self.changed.notify_waiters();
     }
 
-    fn tell(&self, before: State, after: State) {
+    /// Logs the change, sets the metric and wakes the waiters.
+    fn publish(&self, before: State, after: State) {
         let failures = self.options.failures;
         match (before, after) {
             (State::Closed { .. }, State::Suspect { .. }) => {
-                tracing::warn!(failures, "breaker suspects the receiver to be down");
+                tracing::warn!(failures, "breaker suspects that the receiver is down");
             }
             (State::Closed { .. } | State::Suspect { .. }, State::Open { pause, .. }) => {
                 tracing::warn!(failures, pause_secs = pause.as_secs(), "breaker opened");

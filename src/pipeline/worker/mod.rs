@@ -1,65 +1,69 @@
 //! The workers: receive packs, lease their events, deliver, record.
 //!
 //! ```text
-//!  receive ──packs──> buffer ──> lease ──spawn──> deliver ──outcomes──> record
-//!                                  └──packs──> settle: outbox and ack
+//!  receive ──packs──> lease ──admission──> deliver ──outcomes──> record
+//!                       └──packs──> settle: outbox and ack
 //! ```
 //!
-//! An event is leased when there is a place in flight for it, so that no event is held that cannot be sent. Each statement takes the
-//! items that have gathered before it; a single greeting waits for no other.
+//! The lease stage leases an event only with a free slot to send it. Each statement takes the items that have gathered before it; a
+//! single greeting waits for no other.
 //!
-//! Guaranteed: no request without a committed lease; no pack is acked before its events are leased, or left to the outbox; a worker
+//! Guaranteed: no request without a committed lease; no pack is acked before its events are leased or left to the outbox; a worker
 //! whose lease was taken over changes nothing. Not guaranteed: that a receiver never gets a greeting twice. If this process or the
 //! network fails between the receiver's acceptance and the record, the greeting is sent again with the same `webhook-id`.
 
+mod admission;
 mod backoff;
 mod batch;
 mod breaker;
-mod buffer;
-mod gate;
-mod lanes;
-mod leases;
-mod rate;
+mod capacity;
+mod deliver;
+mod delivery_stats;
+mod held_leases;
+mod lease;
+mod lease_gate;
+mod rate_limiter;
 mod receive;
 mod record;
-mod report;
 mod settle;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::channel::{Channel, Messages, Sent};
+use super::channel::{Channel, Messages, SendResult};
 use super::queue::Queue;
 use crate::clock::SharedClock;
 use crate::clock::heartbeat::Heartbeat;
 use crate::model::Lease;
 use crate::store::Store;
-use batch::{Batches, STATEMENT_BATCH};
+use batch::{BatchReceiver, STATEMENT_BATCH};
 use breaker::Breaker;
 pub(crate) use breaker::BreakerOptions;
-use buffer::Buffer;
-use gate::Gate;
-use lanes::{Incoming, Lanes};
-use leases::Leases;
-use rate::Rate;
-use receive::Polls;
-use report::Report;
+use capacity::Capacity;
+use deliver::DeliverStage;
+use delivery_stats::DeliveryStats;
+use held_leases::HeldLeases;
+use lease::LeaseStage;
+use lease_gate::LeaseGate;
+use rate_limiter::RateLimiter;
+use receive::Poller;
 
-const LANES: usize = 2;
-const MAX_POLLS: usize = 16;
-/// Recording and settling wait this long for more items: these greetings have arrived, and hold no place.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// Tasks that lease, and tasks that record.
+const STATEMENT_TASKS: usize = 2;
+const MAX_POLLERS: usize = 16;
+/// Recording and settling wait this long for more items: these greetings have arrived, and hold no slot.
+const LINGER: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerOptions {
     pub(crate) max_in_flight: usize,
+    /// How long a poll waits for a message.
     pub(crate) wait: Duration,
     /// How long a message stays hidden, and a lease lasts.
     pub(crate) visibility: Duration,
@@ -72,6 +76,7 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_per_second: u32,
 }
 
+/// The state that all stages share.
 #[derive(Debug)]
 struct Shared {
     store: Store,
@@ -84,35 +89,34 @@ struct Shared {
     options: WorkerOptions,
     /// Identifies this process in leases: new with each start.
     holder: Uuid,
-    buffer: Buffer,
-    leases: Leases,
+    capacity: Capacity,
+    held_leases: HeldLeases,
     breaker: Arc<Breaker>,
-    rate: Rate,
-    gate: Gate,
-    report: Report,
+    rate_limiter: RateLimiter,
+    lease_gate: LeaseGate,
+    delivery_stats: DeliveryStats,
     heartbeat: Heartbeat,
 }
 
 #[derive(Debug)]
-struct Finished {
+struct FinishedAttempt {
     lease: Lease,
     lease_id: Uuid,
-    sent: Sent,
+    result: SendResult,
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Polling {
-    UntilStopped,
-    UntilEmpty,
+enum RunUntil {
+    Stopped,
+    QueueEmpty,
 }
 
-/// The worker pool.
 #[derive(Debug, Clone)]
-pub struct Pool(Arc<Shared>);
+pub struct WorkerPool(Arc<Shared>);
 
-impl Pool {
+impl WorkerPool {
     pub(crate) fn new(
         store: Store,
         queue: Arc<dyn Queue>,
@@ -125,12 +129,12 @@ impl Pool {
         let breaker = Breaker::new(options.breaker, options.max_in_flight, Arc::clone(&clock));
         Self(Arc::new(Shared {
             breaker: Arc::new(breaker),
-            buffer: Buffer::new(options.max_in_flight, options.max_per_second),
-            leases: Leases::default(),
-            rate: Rate::new(options.max_per_second, Arc::clone(&clock)),
-            gate: Gate::default(),
+            capacity: Capacity::new(options.max_in_flight, options.max_per_second),
+            held_leases: HeldLeases::default(),
+            rate_limiter: RateLimiter::new(options.max_per_second, Arc::clone(&clock)),
+            lease_gate: LeaseGate::default(),
             kinds: messages.kinds().map(str::to_owned).collect(),
-            kinds_with_years: messages.with_years().map(str::to_owned).collect(),
+            kinds_with_years: messages.kinds_with_years().map(str::to_owned).collect(),
             store,
             queue,
             channel,
@@ -138,18 +142,18 @@ impl Pool {
             clock,
             options,
             holder: Uuid::now_v7(),
-            report: Report::default(),
+            delivery_stats: DeliveryStats::default(),
             heartbeat,
         }))
     }
 
-    pub(crate) fn breaker(&self) -> &'static str {
+    pub(crate) fn breaker_state(&self) -> &'static str {
         self.0.breaker.state()
     }
 
     /// Works until `soft` is cancelled, then finishes and records the requests in flight. `hard` cancels those: they are retried.
     pub async fn run(&self, soft: CancellationToken, hard: CancellationToken) -> anyhow::Result<()> {
-        self.operate(Polling::UntilStopped, soft, hard).await
+        self.run_until(RunUntil::Stopped, soft, hard).await
     }
 
     /// Works on the packs that are in the queue now, and returns when all outcomes are recorded: for simulated years and tests.
@@ -157,47 +161,50 @@ impl Pool {
         if self.0.store.pause().await?.is_some() {
             return Ok(());
         }
-        self.operate(Polling::UntilEmpty, CancellationToken::new(), CancellationToken::new()).await
+        self.run_until(RunUntil::QueueEmpty, CancellationToken::new(), CancellationToken::new()).await
     }
 
-    async fn operate(
+    /// Runs the stages, and beside them what must not end before they have ended.
+    async fn run_until(
         &self,
-        polling: Polling,
+        run_until: RunUntil,
         soft: CancellationToken,
         hard: CancellationToken,
     ) -> anyhow::Result<()> {
         let shared = &self.0;
         let done = CancellationToken::new();
-        let watch = async {
-            if polling == Polling::UntilStopped {
-                gate::run(shared).await;
+        let lease_gate = async {
+            if run_until == RunUntil::Stopped {
+                lease_gate::run(shared).await;
             }
         };
-        let beside = Box::pin(async { tokio::join!(leases::heartbeat(shared), report::run(shared), watch) });
-        let work = async {
-            let result = self.work(polling, soft, hard).await;
-            leases::delete_finished(shared).await;
+        let background = Box::pin(async {
+            tokio::join!(held_leases::run(shared), delivery_stats::run(shared), lease_gate)
+        });
+        let stages = async {
+            let result = self.run_stages(run_until, soft, hard).await;
+            held_leases::delete_finished(shared).await;
             done.cancel();
             result
         };
-        let (result, _) = tokio::join!(work, done.run_until_cancelled(beside));
-        report::log(shared);
+        let (result, _) = tokio::join!(stages, done.run_until_cancelled(background));
+        delivery_stats::log(shared);
         result
     }
 
     /// Runs the stages until all have ended. Where one fails, the others finish their items.
-    async fn work(
+    async fn run_stages(
         &self,
-        polling: Polling,
+        run_until: RunUntil,
         soft: CancellationToken,
         hard: CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut stages = self.start(polling, &soft, &hard);
+        let mut stages = self.start_stages(run_until, &soft, &hard);
         let mut result = Ok(());
         while let Some(ended) = stages.join_next().await {
-            let expected = polling == Polling::UntilEmpty || soft.is_cancelled();
+            let expected = run_until == RunUntil::QueueEmpty || soft.is_cancelled();
             let ended = match ended.map_err(anyhow::Error::from).flatten() {
-                Ok(()) if !expected => Err(anyhow::anyhow!("a part of the worker pool ended")),
+                Ok(()) if !expected => Err(anyhow::anyhow!("a worker stage ended unexpectedly")),
                 ended => ended,
             };
             if ended.is_err() {
@@ -209,37 +216,32 @@ impl Pool {
     }
 
     /// Starts the stages. Each ends when the one before has ended and its channel is empty, so that a stop loses no item.
-    fn start(
+    fn start_stages(
         &self,
-        polling: Polling,
+        run_until: RunUntil,
         soft: &CancellationToken,
         hard: &CancellationToken,
     ) -> JoinSet<anyhow::Result<()>> {
         let shared = || Arc::clone(&self.0);
-        let (packs, incoming) = mpsc::channel(MAX_POLLS);
+        let (packs, received) = mpsc::channel(MAX_POLLERS);
         let (settled, to_settle) = mpsc::channel(STATEMENT_BATCH);
         let (finished, to_record) = mpsc::channel(STATEMENT_BATCH * 2);
-        let patience = if polling == Polling::UntilStopped { PATIENCE } else { Duration::ZERO };
-        let to_record = Arc::new(Batches::new(to_record, patience));
+        let linger = if run_until == RunUntil::Stopped { LINGER } else { Duration::ZERO };
+        let to_record = Arc::new(BatchReceiver::new(to_record, linger));
         let mut stages = JoinSet::new();
-        let polls = Polls { shared: shared(), polling, busy: Arc::default(), packs, soft: soft.clone() };
-        for number in 0..MAX_POLLS.min(self.0.options.max_in_flight.div_ceil(10)) {
-            stages.spawn(polls.clone().run(number));
+        let poller =
+            Poller { shared: shared(), run_until, full_poll: Arc::default(), packs, soft: soft.clone() };
+        for number in 0..MAX_POLLERS.min(self.0.options.max_in_flight.div_ceil(10)) {
+            stages.spawn(poller.clone().run(number));
         }
-        let lanes = Arc::new(Lanes {
-            shared: shared(),
-            polling,
-            incoming: Mutex::new(Incoming { packs: incoming, waiting: VecDeque::new() }),
-            finished,
-            settled,
-            soft: soft.clone(),
-            hard: hard.clone(),
-        });
-        for _ in 0..LANES {
-            stages.spawn(Arc::clone(&lanes).run());
+        let deliver = Arc::new(DeliverStage { shared: shared(), finished, hard: hard.clone() });
+        let lease = LeaseStage::new(shared(), run_until, received, deliver, settled, soft.clone());
+        let lease = Arc::new(lease);
+        for _ in 0..STATEMENT_TASKS {
+            stages.spawn(Arc::clone(&lease).run());
             stages.spawn(record::run(shared(), Arc::clone(&to_record), hard.clone()));
         }
-        stages.spawn(settle::run(shared(), Batches::new(to_settle, patience)));
+        stages.spawn(settle::run(shared(), BatchReceiver::new(to_settle, linger)));
         stages
     }
 }

@@ -8,21 +8,21 @@ use metrics::{counter, histogram};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Batches, Finished, Shared, backoff};
+use super::{BatchReceiver, FinishedAttempt, Shared, backoff};
 use crate::model::Reason;
 use crate::pipeline::channel::Disposition;
 use crate::store::chain;
 use crate::store::{Delivery, Failure, NextStep, Recorded, Result};
 
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(
     shared: Arc<Shared>,
-    finished: Arc<Batches<Finished>>,
+    finished: Arc<BatchReceiver<FinishedAttempt>>,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
-    // Outcomes whose event another transaction holds.
-    let mut locked: Vec<Finished> = Vec::new();
+    // Attempts whose event another transaction has locked.
+    let mut locked: Vec<FinishedAttempt> = Vec::new();
     let mut next = std::pin::pin!(finished.next());
     let mut open = true;
     while open || !locked.is_empty() {
@@ -35,7 +35,7 @@ pub(super) async fn run(
                 }
                 batch.unwrap_or_default()
             }
-            () = tokio::time::sleep(PAUSE), if !locked.is_empty() => std::mem::take(&mut locked),
+            () = tokio::time::sleep(RETRY_PAUSE), if !locked.is_empty() => std::mem::take(&mut locked),
         };
         locked.append(&mut record(&shared, batch, &hard).await);
         if hard.is_cancelled() {
@@ -45,53 +45,61 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken) -> Vec<Finished> {
+/// Records a batch; returns the attempts whose event is locked.
+async fn record(
+    shared: &Shared,
+    batch: Vec<FinishedAttempt>,
+    hard: &CancellationToken,
+) -> Vec<FinishedAttempt> {
     let now = shared.clock.now();
     let mut locked = Vec::new();
-    let (delivered, failed): (Vec<Finished>, Vec<Finished>) =
-        batch.into_iter().partition(|one| one.sent.verdict == Disposition::Done);
+    let (delivered, failed): (Vec<FinishedAttempt>, Vec<FinishedAttempt>) =
+        batch.into_iter().partition(|attempt| attempt.result.disposition == Disposition::Delivered);
     if !delivered.is_empty() {
         let outcomes = Outcomes::Delivered(delivered.iter().map(delivery).collect());
-        if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
-            let note = |_, finished: &Finished| note_delivery(shared, finished);
-            end(shared, delivered, &recorded, &mut locked, note);
+        if let Some(recorded) = record_with_retries(shared, hard, &outcomes).await {
+            let report = |_, attempt: &FinishedAttempt| report_delivery(shared, attempt);
+            locked.append(&mut finish(shared, delivered, &recorded, report));
         }
     }
     if !failed.is_empty() {
-        let failures: Vec<Failure> = failed.iter().map(|one| failure(shared, one, now)).collect();
+        let failures: Vec<Failure> = failed.iter().map(|attempt| failure(shared, attempt, now)).collect();
         let outcomes = Outcomes::Failed(&failures);
-        if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
-            let note = |at: usize, finished: &Finished| note_failure(shared, finished, &failures[at], now);
-            end(shared, failed, &recorded, &mut locked, note);
+        if let Some(recorded) = record_with_retries(shared, hard, &outcomes).await {
+            let report =
+                |at: usize, attempt: &FinishedAttempt| report_failure(shared, attempt, &failures[at], now);
+            locked.append(&mut finish(shared, failed, &recorded, report));
         }
     }
     locked
 }
 
-/// Ends the recorded and the lost outcomes of a batch, calls `note` with the position of each recorded one, and keeps the locked ones.
-fn end(
+/// Finishes the recorded and the lost attempts of a batch, and calls `report` with the position of each recorded one. Returns the
+/// attempts whose event is locked.
+fn finish(
     shared: &Shared,
-    batch: Vec<Finished>,
+    batch: Vec<FinishedAttempt>,
     recorded: &Recorded,
-    locked: &mut Vec<Finished>,
-    note: impl Fn(usize, &Finished),
-) {
+    report: impl Fn(usize, &FinishedAttempt),
+) -> Vec<FinishedAttempt> {
+    let mut locked = Vec::new();
     let mut leases = Vec::with_capacity(batch.len());
-    for (at, one) in batch.into_iter().enumerate() {
-        let event_id = one.lease.event_id;
+    for (at, attempt) in batch.into_iter().enumerate() {
+        let event_id = attempt.lease.event_id;
         if recorded.locked.contains(&event_id) {
-            locked.push(one);
+            locked.push(attempt);
             continue;
         }
-        leases.push(one.lease_id);
+        leases.push(attempt.lease_id);
         if recorded.events.contains(&event_id) {
-            note(at, &one);
+            report(at, &attempt);
         } else {
             counter!("bday_leases_lost_total").increment(1);
-            tracing::warn!(%event_id, attempt = one.lease.attempt, "lease lost before the record");
+            tracing::warn!(%event_id, attempt = attempt.lease.attempt, "lease lost before the outcome was recorded");
         }
     }
-    shared.leases.recorded(leases.into_iter());
+    shared.held_leases.recorded(leases.into_iter());
+    locked
 }
 
 enum Outcomes<'a> {
@@ -100,91 +108,93 @@ enum Outcomes<'a> {
 }
 
 impl Outcomes<'_> {
-    async fn write(&self, shared: &Shared, ended: &[Uuid]) -> Result<Recorded> {
+    async fn write(&self, shared: &Shared, finished: &[Uuid]) -> Result<Recorded> {
         match self {
-            Self::Delivered(deliveries) => shared.store.record_deliveries(deliveries, ended).await,
-            Self::Failed(failures) => shared.store.record_failures(failures, ended).await,
+            Self::Delivered(deliveries) => shared.store.record_deliveries(deliveries, finished).await,
+            Self::Failed(failures) => shared.store.record_failures(failures, finished).await,
         }
     }
 }
 
-/// Retries until the outcomes are recorded; meanwhile the heartbeat extends the leases. None: the process must end first.
-async fn until_recorded(
+/// Retries until the outcomes are recorded; meanwhile the heartbeat extends the leases. `None` after `hard` is cancelled.
+async fn record_with_retries(
     shared: &Shared,
     hard: &CancellationToken,
     outcomes: &Outcomes<'_>,
 ) -> Option<Recorded> {
     loop {
-        let ended = shared.leases.take_finished();
-        match outcomes.write(shared, &ended).await {
+        let finished = shared.held_leases.take_finished();
+        match outcomes.write(shared, &finished).await {
             Ok(recorded) => {
                 shared.heartbeat.progress();
                 return Some(recorded);
             }
             Err(error) => {
-                shared.leases.give_back(ended);
-                // Waiting for the database is not being stuck.
+                shared.held_leases.restore_finished(finished);
+                // A stage that waits for the database is alive.
                 shared.heartbeat.alive();
                 tracing::warn!(error = chain(&error), "recording failed");
             }
         }
-        if hard.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+        if hard.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await.is_none() {
             tracing::error!("shut down before recording outcomes; the events will be retried");
             return None;
         }
     }
 }
 
-fn delivery(finished: &Finished) -> Delivery {
+fn delivery(attempt: &FinishedAttempt) -> Delivery {
+    let FinishedAttempt { lease, lease_id, result, started_at, finished_at } = attempt;
     Delivery {
-        event_id: finished.lease.event_id,
-        lease_id: finished.lease_id,
-        attempt: finished.lease.attempt,
-        status: finished.sent.status,
-        started_at: finished.started_at,
-        finished_at: finished.finished_at,
+        event_id: lease.event_id,
+        lease_id: *lease_id,
+        attempt: lease.attempt,
+        status: result.status,
+        started_at: *started_at,
+        finished_at: *finished_at,
     }
 }
 
-fn failure(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Failure {
-    let Finished { lease, lease_id, sent, started_at, finished_at } = finished;
-    let reason = sent.reason.unwrap_or(Reason::Status);
+fn failure(shared: &Shared, attempt: &FinishedAttempt, now: DateTime<Utc>) -> Failure {
+    let FinishedAttempt { lease, lease_id, result, started_at, finished_at } = attempt;
+    let reason = result.reason.unwrap_or(Reason::Status);
     let tries = u32::try_from(lease.tries).unwrap_or(0);
-    let next = match sent.verdict {
-        // A request that this process broke off says nothing about the receiver, so it is never the last.
+    let next = match result.disposition {
+        // A request that this process cancelled says nothing about the receiver, so it is never the last.
         _ if reason == Reason::Shutdown => NextStep::Retry(now),
-        Disposition::Retry(asked) if tries < shared.options.max_attempts => {
-            NextStep::Retry(now + backoff::wait(&shared.options.schedule, tries, asked, fastrand::f64()))
+        Disposition::Retry(retry_after) if tries < shared.options.max_attempts => {
+            let schedule = &shared.options.schedule;
+            NextStep::Retry(now + backoff::delay(schedule, tries, retry_after, fastrand::f64()))
         }
-        Disposition::Retry(_) | Disposition::Done | Disposition::GiveUp => NextStep::Dead,
+        Disposition::Retry(_) | Disposition::Delivered | Disposition::Dead => NextStep::Dead,
     };
     Failure {
         event_id: lease.event_id,
         lease_id: *lease_id,
         attempt: lease.attempt,
-        outcome: sent.outcome,
-        status: sent.status,
+        outcome: result.outcome,
+        status: result.status,
         reason,
-        error: sent.error.clone(),
-        response: sent.response.clone(),
+        error: result.error.clone(),
+        response: result.response.clone(),
         started_at: *started_at,
         finished_at: *finished_at,
         next,
     }
 }
 
-fn note_delivery(shared: &Shared, finished: &Finished) {
-    let lease = &finished.lease;
-    let sendable_at = shared.gate.sendable_at(lease.late_from);
-    let lateness = (finished.finished_at - sendable_at).to_std().unwrap_or_default();
+fn report_delivery(shared: &Shared, attempt: &FinishedAttempt) {
+    let lease = &attempt.lease;
+    let sendable_at = shared.lease_gate.sendable_at(lease.late_from);
+    let lateness = (attempt.finished_at - sendable_at).to_std().unwrap_or_default();
     counter!("bday_events_delivered_total", "kind" => lease.kind.clone()).increment(1);
     histogram!("bday_lateness_seconds").record(lateness.as_secs_f64());
-    shared.report.delivered(lateness);
+    shared.delivery_stats.delivered(lateness);
 }
 
-/// Writes metrics, and a log line without names and bodies.
-fn note_failure(shared: &Shared, finished: &Finished, failure: &Failure, now: DateTime<Utc>) {
-    let (reason, user_id) = (failure.reason, finished.lease.user_id);
+/// The log lines hold no names and no bodies.
+fn report_failure(shared: &Shared, attempt: &FinishedAttempt, failure: &Failure, now: DateTime<Utc>) {
+    let (reason, user_id) = (failure.reason, attempt.lease.user_id);
     counter!("bday_attempts_failed_total", "reason" => reason.as_str()).increment(1);
     let retry_in_secs = match failure.next {
         NextStep::Retry(at) => Some((at - now).num_seconds()),
@@ -202,7 +212,7 @@ fn note_failure(shared: &Shared, finished: &Finished, failure: &Failure, now: Da
         "attempt failed"
     );
     let dead = failure.next == NextStep::Dead;
-    shared.report.failed(dead);
+    shared.delivery_stats.failed(dead);
     if dead {
         counter!("bday_events_dead_total", "reason" => reason.as_str()).increment(1);
         tracing::warn!(event_id = %failure.event_id, %user_id, %reason, "event dead");

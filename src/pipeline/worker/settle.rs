@@ -1,36 +1,95 @@
-//! Settle: packs whose events are leased leave the outbox and the queue; events that could not be leased stay in the outbox.
+//! Settle: packs whose events are all leased leave the outbox and the queue; events that could not be leased stay in the outbox.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::buffer::Settled;
-use super::{Batches, Shared};
-use crate::pipeline::queue::Receipt;
+use uuid::Uuid;
+
+use super::{BatchReceiver, Shared};
+use crate::pipeline::queue::{Message, Receipt};
 use crate::store::chain;
 use crate::store::{Deferred, Pack, Result};
 
-pub(super) async fn run(shared: Arc<Shared>, settled: Batches<Settled>) -> anyhow::Result<()> {
+/// A received message, until each of its events is settled. The methods that settle an event return the pack with its last one.
+#[derive(Debug)]
+pub(super) struct ReceivedPack {
+    pub(super) message: Message,
+    pub(super) receipt: Receipt,
+    pub(super) received_at: Instant,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    settled: usize,
+    deferred: Vec<Uuid>,
+    defer_for: Duration,
+    abandoned: bool,
+}
+
+impl ReceivedPack {
+    pub(super) fn new(message: Message, receipt: Receipt, received_at: Instant) -> Arc<Self> {
+        Arc::new(Self { message, receipt, received_at, progress: Mutex::default() })
+    }
+
+    /// Settles an event that was leased, or that needs no work.
+    pub(super) fn complete(self: &Arc<Self>) -> Option<Arc<Self>> {
+        self.settle(|_| {})
+    }
+
+    /// Settles an event that is to be received again after `wait`.
+    pub(super) fn defer(self: &Arc<Self>, event: Uuid, wait: Duration) -> Option<Arc<Self>> {
+        self.settle(|progress| {
+            progress.deferred.push(event);
+            progress.defer_for = progress.defer_for.max(wait);
+        })
+    }
+
+    /// Settles an event of unknown state: the message stays in the queue, and is received again.
+    pub(super) fn abandon(self: &Arc<Self>) -> Option<Arc<Self>> {
+        self.settle(|progress| progress.abandoned = true)
+    }
+
+    fn take_deferred(&self) -> (Vec<Uuid>, Duration) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(&mut progress.deferred), progress.defer_for)
+    }
+
+    fn settle(self: &Arc<Self>, change: impl FnOnce(&mut Progress)) -> Option<Arc<Self>> {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut progress);
+        progress.settled += 1;
+        let last = progress.settled == self.message.event_ids.len();
+        (last && !progress.abandoned).then(|| Arc::clone(self))
+    }
+}
+
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    settled: BatchReceiver<Arc<ReceivedPack>>,
+) -> anyhow::Result<()> {
     while let Some(batch) = settled.next().await {
         settle(&shared, batch).await;
     }
     Ok(())
 }
 
-async fn settle(shared: &Shared, batch: Vec<Settled>) {
+async fn settle(shared: &Shared, batch: Vec<Arc<ReceivedPack>>) {
     let now = shared.clock.now();
-    let receipts: Vec<Receipt> = batch.iter().map(|one| one.receipt.clone()).collect();
+    let receipts: Vec<Receipt> = batch.iter().map(|received| received.receipt.clone()).collect();
     let (mut done, mut deferred) = (Vec::with_capacity(batch.len()), Vec::new());
-    for one in batch {
+    for received in batch {
         // A message without a pack was sent by hand. Its events that are still queued are in a pack of their own.
-        let Some(id) = one.message.pack else { continue };
-        let pack = Pack { id, event_ids: one.message.event_ids.clone() };
-        let (later, wait) = one.take_later();
+        let Some(id) = received.message.pack else { continue };
+        let pack = Pack { id, event_ids: received.message.event_ids.clone() };
+        let (later, wait) = received.take_deferred();
         if later.is_empty() {
             done.push(pack);
         } else {
             deferred.push(Deferred { pack, later, available_at: now + wait });
         }
     }
-    // A message must not be acked before its pack is deferred: nothing would lead to those events.
+    // A message must not be acked before its pack is deferred: no other message or row has those events.
     if !deferred.is_empty()
         && let Err(error) = shared.store.defer_packs(&deferred).await
     {
@@ -42,10 +101,37 @@ async fn settle(shared: &Shared, batch: Vec<Settled>) {
         tracing::warn!(error = chain(&error), packs = done.len(), "packs not deleted; they are sent again");
     }
     if let Err(error) = acked {
-        tracing::warn!(%error, "ack failed; the messages are received again and find their events leased");
+        tracing::warn!(%error, "ack failed; the messages are received again");
     }
 }
 
 async fn delete(shared: &Shared, packs: &[Pack]) -> Result<()> {
     if packs.is_empty() { Ok(()) } else { shared.store.delete_packs(packs).await }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock as _, SystemClock};
+
+    fn pack(events: usize) -> Arc<ReceivedPack> {
+        let message = Message { pack: Some(7), event_ids: vec![Uuid::nil(); events] };
+        ReceivedPack::new(message, Receipt("r".to_owned()), SystemClock.monotonic())
+    }
+
+    #[test]
+    fn a_pack_is_settled_with_its_last_event() {
+        let (pack, wait) = (pack(3), Duration::from_secs(5));
+        assert!(pack.complete().is_none());
+        assert!(pack.defer(Uuid::from_u128(2), wait).is_none());
+        let settled = pack.complete().expect("this was the last event");
+        assert_eq!(settled.take_deferred(), (vec![Uuid::from_u128(2)], wait));
+    }
+
+    #[test]
+    fn a_pack_with_an_event_of_unknown_state_is_not_settled() {
+        let pack = pack(2);
+        assert!(pack.abandon().is_none());
+        assert!(pack.complete().is_none());
+    }
 }

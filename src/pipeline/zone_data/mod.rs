@@ -1,21 +1,17 @@
-//! The guard over zone data and planning rules: greetings are due by the data of *this* binary and the rules of its
-//! configuration, and nothing computed by others stays.
+//! Zone data and planning rules: pending events are due by the zone data of this binary and the rules of its configuration.
 //!
-//! A zone's rules change several times a year, with weeks or with days of notice. Events are planned two days ahead, so
-//! those of the old rules must move when a binary with new rules takes over: [`recompute`], once at the start of a
-//! scheduling process, before its first tick. What each move was goes to the log and to a metric.
+//! The rules of zones change several times a year, with weeks or days of notice. Events are planned two days ahead, so pending events
+//! must move when a binary with new zone data starts. A scheduling process calls [`recompute`] once, before its first tick.
 //!
-//! So it is with a configuration that has other kinds, send times or another `plan.leap_day` than the scheduler that planned
-//! last: pending events move, and the days that were planned already are gone through again for those who had no event by the
-//! old rules.
+//! The same holds for a configuration with other kinds, send times or another `plan.leap_day` than that of the scheduler that planned
+//! last: pending events move, and planned days are planned again for users who had no event by the old rules.
 //!
-//! The database has zone data of its own. bday never computes an instant with it, but reports and other programs may:
-//! [`differences()`] says where it would show people other local times.
+//! bday never computes an instant with the zone data of the database, but reports and other programs may: [`differences()`] returns
+//! the zones for which it has other local times.
 //!
-//! Guaranteed: when [`recompute`] returns [`RecomputeOutcome::Done`] or [`RecomputeOutcome::Current`], every event that was pending when
-//! it began is due where this binary's data put it. Any number of processes may start at once: one does the work. Not
-//! guaranteed: what a process of an *older* binary, or with another configuration, plans afterwards. While both run, the new one
-//! should be started (again) last.
+//! Guaranteed: after [`RecomputeOutcome::Done`] or [`RecomputeOutcome::Current`], every event that was pending at the start is due by
+//! the data of this binary. Any number of processes may start at once: one does the work. Not guaranteed: what a process with an older
+//! binary or another configuration plans afterwards. While both run, restart the new process last.
 
 mod differences;
 
@@ -23,7 +19,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::counter;
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::calendar::Zone;
@@ -33,46 +28,40 @@ use crate::model::Schedule;
 use crate::store::{self, Basis, Moved, Recomputed, Store};
 pub use differences::{Difference, What, differences};
 
-/// Events a transaction: few enough that an edit which waits for it does not notice.
+/// Events per transaction: few enough that an edit does not wait long for it.
 const PAGE: u32 = 500;
-/// As many moved events are named in the log.
-const NAMED: usize = 20;
-/// Between two looks while another process is at it, or the database away.
-const PAUSE: Duration = Duration::from_secs(1);
+const MAX_LOGGED_EVENTS: u64 = 20;
+/// While another process recomputes, or the database is unavailable.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a recomputation found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecomputeOutcome {
-    /// Pending events already were computed with this binary's data and these rules.
+    /// Pending events were already computed with this data and these rules.
     Current,
-    /// Another process is at it.
-    Elsewhere,
-    /// Every pending event was computed again.
+    /// Another process recomputes them.
+    RunningElsewhere,
     Done(RecomputeReport),
 }
 
-/// What moved.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecomputeReport {
-    /// How many pending events were looked at. One that moved ahead may have been met again there.
-    pub looked_at: u64,
-    /// How many of them are due at another instant, or no longer at all.
+    /// Pending events computed again. An event that moved ahead may be counted twice.
+    pub recomputed: u64,
+    /// Events that are due at another instant, or no longer at all.
     pub moved: u64,
-    /// The same by zone.
-    pub by_zone: BTreeMap<String, u64>,
+    pub moved_by_zone: BTreeMap<String, u64>,
 }
 
-/// The zone data of this binary, as it is noted in the database.
+/// Returns the version of this binary's zone data, as it is stored in the database.
 #[must_use]
 pub fn version() -> String {
     format!("{}, before 2020 {}", Zone::tzdb_version(), Zone::tzdb_history_version())
 }
 
-/// Computes all pending events again if they were computed with other data than `version` or by other rules than those of
-/// `schedule`, page after page, and logs what moved. `progress` is called after each page. A process that dies on the way is
-/// continued by the next one.
+/// Computes all pending events again if they were computed with other data than `version` or by other rules than those of `schedule`,
+/// page by page, and logs what moved. Calls `progress` after each page. After a crash the next process continues.
 ///
-/// Users whom this version cannot read are named in the log, and their events stay.
+/// The events of users that this version cannot read do not change; the log names one of these users.
 pub async fn recompute(
     store: &Store,
     schedule: &Schedule,
@@ -83,22 +72,22 @@ pub async fn recompute(
     let basis = Basis { zone_data: version.to_owned(), rules: schedule.rules() };
     let before = store.planning_basis().await?;
     let new_data = before.as_ref().is_none_or(|before| before.zone_data != version);
-    let (mut report, mut named) = (RecomputeReport::default(), 0);
+    let mut report = RecomputeReport::default();
     loop {
         match store.recompute_page(schedule, clock.now(), &basis, PAGE).await? {
             Recomputed::Current => return Ok(RecomputeOutcome::Current),
-            Recomputed::Elsewhere => return Ok(RecomputeOutcome::Elsewhere),
+            Recomputed::Elsewhere => return Ok(RecomputeOutcome::RunningElsewhere),
             Recomputed::Page { looked_at, moved, unreadable, last } => {
                 progress();
-                report.looked_at += looked_at;
+                report.recomputed += looked_at;
                 if let Some((user_id, error)) = unreadable.first() {
                     let users = unreadable.len();
-                    tracing::error!(users, %user_id, error, "pending events of unreadable users stay as they are");
+                    tracing::error!(users, %user_id, error, "pending events of unreadable users are not recomputed");
                 }
                 if new_data {
                     counter!("bday_events_moved_by_zone_data_total").increment(moved.len() as u64);
                 }
-                note(&mut report, &mut named, moved);
+                add_moved(&mut report, moved);
                 if last {
                     break;
                 }
@@ -110,10 +99,10 @@ pub async fn recompute(
 }
 
 fn log(before: Option<&Basis>, after: &Basis, report: &RecomputeReport) {
-    let was = |of: fn(&Basis) -> &String| {
-        before.map(of).filter(|text| !text.is_empty()).map_or("none", String::as_str)
+    let previous = |field: fn(&Basis) -> &String| {
+        before.map(field).filter(|text| !text.is_empty()).map_or("none", String::as_str)
     };
-    let (zone_data, rules) = (was(|basis| &basis.zone_data), was(|basis| &basis.rules));
+    let (zone_data, rules) = (previous(|basis| &basis.zone_data), previous(|basis| &basis.rules));
     if zone_data != after.zone_data {
         tracing::info!(from = zone_data, to = after.zone_data, "zone data changed");
     }
@@ -121,30 +110,27 @@ fn log(before: Option<&Basis>, after: &Basis, report: &RecomputeReport) {
         tracing::info!(from = rules, to = after.rules, "planning rules changed");
     }
     tracing::info!(
-        looked_at = report.looked_at,
+        recomputed = report.recomputed,
         moved = report.moved,
-        by_zone = ?report.by_zone,
+        moved_by_zone = ?report.moved_by_zone,
         "pending events recomputed"
     );
 }
 
-fn note(report: &mut RecomputeReport, named: &mut usize, moved: Vec<Moved>) {
+fn add_moved(report: &mut RecomputeReport, moved: Vec<Moved>) {
     for Moved { event_id, time_zone, from, to } in moved {
         report.moved += 1;
-        if *named < NAMED {
-            *named += 1;
+        if report.moved <= MAX_LOGGED_EVENTS {
             let to = to.map(|to| to.to_rfc3339());
-            tracing::info!(%event_id, time_zone, from = %from.to_rfc3339(), to, "an event was moved");
+            tracing::info!(%event_id, time_zone, from = %from.to_rfc3339(), to, "event moved");
         }
-        *report.by_zone.entry(time_zone).or_default() += 1;
+        *report.moved_by_zone.entry(time_zone).or_default() += 1;
     }
 }
 
-/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. `heartbeats` are those of the stages
-/// that wait for it.
-///
-/// Passes must wait for this: one that does not would send by the old data.
-pub async fn until_current(
+/// Runs [`recompute`] for this binary until it is done, here or elsewhere, or `token` is cancelled. Ticks must wait for it, or they
+/// would send by the old data. `heartbeats` are those of the stages that wait.
+pub async fn ensure_current(
     store: &Store,
     schedule: &Schedule,
     clock: &SharedClock,
@@ -157,7 +143,7 @@ pub async fn until_current(
         let recomputed = recompute(store, schedule, &**clock, &version, progress);
         match token.run_until_cancelled(recomputed).await {
             None | Some(Ok(RecomputeOutcome::Current | RecomputeOutcome::Done(_))) => return,
-            Some(Ok(RecomputeOutcome::Elsewhere)) => {
+            Some(Ok(RecomputeOutcome::RunningElsewhere)) => {
                 tracing::info!("waiting for another process that recomputes pending events");
             }
             Some(Err(error)) => {
@@ -165,7 +151,7 @@ pub async fn until_current(
             }
         }
         heartbeats.iter().for_each(Heartbeat::alive);
-        if token.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+        if token.run_until_cancelled(tokio::time::sleep(RETRY_INTERVAL)).await.is_none() {
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! The log line about the deliveries of each minute.
+//! Delivery statistics: a log line for each minute.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Shared;
 
 const INTERVAL: Duration = Duration::from_mins(1);
-/// The error rate covers this many minutes: one failed retry in a quiet minute must not raise an alarm.
+/// The error rate covers several minutes: one failed retry in a quiet minute must not raise an alarm.
 const RATE_MINUTES: usize = 5;
 
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ struct Minute {
     failed: u64,
     dead: u64,
     longest_ms: u64,
-    /// The number of deliveries by lateness in milliseconds, rounded up.
+    /// Deliveries by lateness in milliseconds, rounded up.
     lateness: BTreeMap<u64, u64>,
 }
 
@@ -25,11 +25,11 @@ impl Minute {
         let ms = lateness.as_millis().max(1) as u64;
         self.delivered += 1;
         self.longest_ms = self.longest_ms.max(ms);
-        *self.lateness.entry(rounded_up(ms)).or_default() += 1;
+        *self.lateness.entry(round_up(ms)).or_default() += 1;
     }
 
-    fn percentile(&self, share: f64) -> u64 {
-        let rank = (self.delivered as f64 * share).ceil() as u64;
+    fn percentile(&self, fraction: f64) -> u64 {
+        let rank = (self.delivered as f64 * fraction).ceil() as u64;
         let mut seen = 0;
         let found = self.lateness.iter().find(|(_, count)| {
             seen += **count;
@@ -39,20 +39,21 @@ impl Minute {
     }
 }
 
-/// Keeps five significant bits: few different values, at most 7 % too large.
-fn rounded_up(ms: u64) -> u64 {
+/// Keeps five significant bits: few distinct values, at most 7 % too large.
+fn round_up(ms: u64) -> u64 {
     ms.next_multiple_of(1 << ms.ilog2().saturating_sub(4))
 }
 
 #[derive(Debug, Default)]
-struct Figures {
+struct Window {
     minute: Minute,
+    /// Delivered and failed attempts of each recent minute.
     recent: VecDeque<(u64, u64)>,
 }
 
-impl Figures {
-    /// Ends the minute. Returns its figures, and the share of failed attempts in the last five minutes in percent.
-    fn turn(&mut self) -> (Minute, f64) {
+impl Window {
+    /// Returns the minute, and the percentage of failed attempts in the last five minutes.
+    fn end_minute(&mut self) -> (Minute, f64) {
         let minute = std::mem::take(&mut self.minute);
         self.recent.push_back((minute.delivered, minute.failed));
         if self.recent.len() > RATE_MINUTES {
@@ -65,22 +66,22 @@ impl Figures {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Report(Mutex<Figures>);
+pub(super) struct DeliveryStats(Mutex<Window>);
 
-impl Report {
+impl DeliveryStats {
     /// `lateness` is from when the event could be sent to the receiver's 2xx.
     pub(super) fn delivered(&self, lateness: Duration) {
-        self.with(|figures| figures.minute.add(lateness));
+        self.with(|window| window.minute.add(lateness));
     }
 
     pub(super) fn failed(&self, dead: bool) {
-        self.with(|figures| {
-            figures.minute.failed += 1;
-            figures.minute.dead += u64::from(dead);
+        self.with(|window| {
+            window.minute.failed += 1;
+            window.minute.dead += u64::from(dead);
         });
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Figures) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Window) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -93,7 +94,7 @@ pub(super) async fn run(shared: &Shared) {
 }
 
 pub(super) fn log(shared: &Shared) {
-    let (minute, error_rate_percent) = shared.report.with(Figures::turn);
+    let (minute, error_rate_percent) = shared.delivery_stats.with(Window::end_minute);
     if minute.delivered + minute.failed == 0 {
         return;
     }
@@ -114,32 +115,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_close_to_the_exact_one() {
+    fn percentiles_are_at_most_7_percent_too_large() {
         let mut minute = Minute::default();
         assert_eq!(minute.percentile(0.99), 0);
         for ms in 1..=1000 {
             minute.add(Duration::from_millis(ms));
         }
-        for (share, exact) in [(0.01, 10), (0.5, 500), (0.99, 990)] {
-            let found = minute.percentile(share);
-            assert!((exact..=exact * 107 / 100).contains(&found), "{share}: {found}");
+        for (fraction, exact) in [(0.01, 10), (0.5, 500), (0.99, 990)] {
+            let found = minute.percentile(fraction);
+            assert!((exact..=exact * 107 / 100).contains(&found), "{fraction}: {found}");
         }
         assert_eq!(minute.percentile(1.0), 1000);
     }
 
     #[test]
     fn the_error_rate_covers_five_minutes() {
-        let mut figures = Figures::default();
+        let mut window = Window::default();
         let mut per_mille = |delivered, failed| {
-            (figures.minute.delivered, figures.minute.failed) = (delivered, failed);
-            (figures.turn().1 * 10.0).round() as u64
+            (window.minute.delivered, window.minute.failed) = (delivered, failed);
+            (window.end_minute().1 * 10.0).round() as u64
         };
         assert_eq!(per_mille(999, 0), 0);
         assert_eq!(per_mille(0, 1), 1, "one failed retry after many deliveries");
         for _ in 0..3 {
             assert_eq!(per_mille(0, 0), 1);
         }
-        assert_eq!(per_mille(0, 0), 1000, "the deliveries are over five minutes ago");
-        assert_eq!(per_mille(0, 0), 0, "and so is the failure");
+        assert_eq!(per_mille(0, 0), 1000, "the deliveries are more than five minutes old");
+        assert_eq!(per_mille(0, 0), 0, "the failure is more than five minutes old");
     }
 }
