@@ -135,7 +135,8 @@ named_enum! {
     /// The day on which a person born on 29 February is greeted in a common year.
     ///
     /// Laws differ: New Zealand and Taiwan say the 28th, the United Kingdom and Hong Kong 1 March. So it is a setting.
-    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, utoipa::ToSchema)]
+    #[schema(rename_all = "snake_case")]
     pub enum LeapDay ("leap day rule") {
         /// 28 February.
         #[default]

@@ -4,23 +4,69 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use chrono::{Datelike as _, NaiveDate};
-use serde::Serialize;
-use serde_json::Value;
+use serde::de::{Deserializer, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::object::{not_a, text};
 use super::{BIRTHDAY, NewUser, Object, Schedule, User};
 use crate::calendar::text::shortened;
 use crate::calendar::{AnnualDate, InvalidText, LeapDay, SendAt, Zone};
 
 const MAX_NAME_CHARS: usize = 200;
-const FIELDS: [&str; 8] =
-    ["firstName", "lastName", "birthDate", "timeZone", "sendAt", "leapDay", "externalId", "occasions"];
-/// Null says that these are not set; a blank text is an error.
-const MAY_BE_NULL: [&str; 3] = ["sendAt", "leapDay", "externalId"];
-/// Set by bday. They are accepted and ignored, so that a user that was read can be written. Only an import uses the id.
-const READ_ONLY: [&str; 3] = ["id", "createdAt", "updatedAt"];
+/// Null unsets these; a blank text is an error.
+const NULLABLE: [&str; 3] = ["sendAt", "leapDay", "externalId"];
+const BLANK: &str = "is blank: leave it out, or give null";
+
+/// A user's fields. Null unsets a field.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[schema(as = UserInput)]
+pub struct UserFields {
+    #[schema(value_type = String, required = true, min_length = 1, max_length = 200, example = "Ada")]
+    first_name: Field<String>,
+    /// Some people have one name.
+    #[schema(value_type = Option<String>, max_length = 200, example = "Lovelace")]
+    last_name: Field<String>,
+    /// `YYYY-MM-DD`, or `--MM-DD` where the year is not known.
+    #[schema(value_type = String, required = true, format = "annual-date", example = "1815-12-10")]
+    birth_date: Field<String>,
+    /// An IANA time zone name.
+    #[schema(value_type = String, required = true, format = "time-zone", example = "Europe/London")]
+    time_zone: Field<String>,
+    /// Local time `HH:MM`. The default is that of the kind.
+    #[schema(value_type = Option<String>, format = "local-time", example = "09:00")]
+    send_at: Field<String>,
+    /// The greeting of 29 February in a common year. The default is in the configuration.
+    #[schema(value_type = Option<LeapDay>)]
+    leap_day: Field<String>,
+    /// Your id of this person. Unique.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200, example = "hr-17")]
+    external_id: Field<String>,
+    /// Dates of other kinds that the configuration names, by kind.
+    #[schema(value_type = Option<BTreeMap<String, Option<String>>>, example = json!({}))]
+    occasions: Field<Object>,
+    // Set by bday, and ignored here so that a user that was read can be written. Only an import uses the id.
+    #[serde(rename = "id")]
+    #[schema(ignore, value_type = String)]
+    _id: IgnoredAny,
+    #[serde(rename = "createdAt")]
+    #[schema(ignore, value_type = String)]
+    _created_at: IgnoredAny,
+    #[serde(rename = "updatedAt")]
+    #[schema(ignore, value_type = String)]
+    _updated_at: IgnoredAny,
+}
+
+/// A field that is absent (`None`), null (`Some(None)`) or has a value.
+#[derive(Debug, Default)]
+struct Field<T>(Option<Option<T>>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(|value| Self(Some(value)))
+    }
+}
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
@@ -102,17 +148,28 @@ impl<'a> UserInput<'a> {
 
     /// Applies `object` by the rules of a JSON merge patch (RFC 7396): null removes a field, an absent field stays as it is.
     #[must_use]
-    pub fn with(mut self, Object(fields): &Object) -> Self {
-        for (name, value) in fields {
-            match name.as_str() {
-                "occasions" => self.set_occasions(value),
-                name if READ_ONLY.contains(&name) => {}
-                name if !FIELDS.contains(&name) => self.unknown(name),
-                name => match text(value, MAY_BE_NULL.contains(&name)) {
-                    Ok(text) => self.set(name, text),
-                    Err(problem) => self.wrong(name, problem),
-                },
+    pub fn with(mut self, object: &Object) -> Self {
+        let (fields, errors) = object.read::<UserFields>();
+        errors.into_iter().for_each(|error| self.wrong(error.field, error.problem));
+        for (name, Field(field)) in [
+            ("firstName", fields.first_name),
+            ("lastName", fields.last_name),
+            ("birthDate", fields.birth_date),
+            ("timeZone", fields.time_zone),
+            ("sendAt", fields.send_at),
+            ("leapDay", fields.leap_day),
+            ("externalId", fields.external_id),
+        ] {
+            match field {
+                None => {}
+                Some(Some(text)) if NULLABLE.contains(&name) && text.trim().is_empty() => self.wrong(name, BLANK),
+                Some(text) => self.set(name, text.as_deref().unwrap_or_default()),
             }
+        }
+        match fields.occasions.0 {
+            None => {}
+            Some(None) => self.occasions.values_mut().for_each(|date| *date = None),
+            Some(Some(dates)) => self.set_occasions(&dates),
         }
         self
     }
@@ -138,7 +195,7 @@ impl<'a> UserInput<'a> {
             "sendAt" => self.send_at = self.read(field, text),
             "leapDay" => self.leap_day = self.read(field, text),
             "externalId" => self.external_id = Some(self.name(field, text)).filter(|id| !id.is_empty()),
-            _ => self.unknown(field),
+            _ => self.wrong(field, "unknown field"),
         }
     }
 
@@ -177,18 +234,15 @@ impl<'a> UserInput<'a> {
         }
     }
 
-    fn set_occasions(&mut self, value: &Value) {
-        let dates = match value {
-            Value::Null => return self.occasions.values_mut().for_each(|date| *date = None),
-            Value::Object(dates) => dates,
-            other => return self.wrong("occasions", not_a("an object of dates by kind", other)),
-        };
+    fn set_occasions(&mut self, dates: &Object) {
+        let (dates, errors) = dates.read::<BTreeMap<String, Option<String>>>();
+        errors.into_iter().for_each(|error| self.wrong(occasion_field(&error.field), error.problem));
         for (kind, date) in dates {
-            match text(date, true) {
-                // A date of an unknown kind is absent already.
-                Ok("") if !self.occasions.contains_key(kind) => {}
-                Ok(date) => self.set_occasion(kind, date),
-                Err(problem) => self.wrong(occasion_field(kind), problem),
+            match date {
+                Some(date) if date.trim().is_empty() => self.wrong(occasion_field(&kind), BLANK),
+                Some(date) => self.set_occasion(&kind, &date),
+                None if self.occasions.contains_key(&kind) => self.set_occasion(&kind, ""),
+                None => {}
             }
         }
     }
@@ -231,10 +285,6 @@ impl<'a> UserInput<'a> {
         text.parse().map_err(|error: InvalidText| self.wrong(field, error.to_string())).ok()
     }
 
-    fn unknown(&mut self, field: &str) {
-        self.wrong(shortened(field), format!("unknown field: the fields are {}", FIELDS.join(", ")));
-    }
-
     /// Reports the first error of each field: one of the wrong type is not missing as well.
     fn wrong(&mut self, field: impl Into<String>, problem: impl Into<String>) {
         let error = FieldError::new(field, problem);
@@ -251,8 +301,12 @@ fn occasion_field(kind: &str) -> String {
 impl Object {
     /// Returns bday's own id of the user, for an import (elsewhere the address names the user); `None` if it is null or absent.
     pub fn user_id(&self) -> Result<Option<Uuid>, FieldError> {
-        let given = self.0.get("id").map_or(Ok(""), |value| text(value, true));
-        user_id(given.map_err(|problem| FieldError::new("id", problem))?)
+        let id = self.0.get("id").map_or(Ok(None), Option::<String>::deserialize);
+        match id.map_err(|error| FieldError::new("id", error.to_string()))? {
+            None => Ok(None),
+            Some(blank) if blank.trim().is_empty() => Err(FieldError::new("id", BLANK)),
+            Some(text) => user_id(&text),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod token;
 mod user;
 
 pub use event::{Attempt, AttemptOutcome, DeadEvent, Event, EventState, EventWithAttempts, Lease, Reason};
-pub use input::{FieldError, UserInput, user_id};
+pub use input::{FieldError, UserFields, UserInput, user_id};
 pub use instant::parse_instant;
 pub use object::Object;
 pub use schedule::{LateJoin, NewEvent, Schedule, Upcoming, first_year, nominal_date};

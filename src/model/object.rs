@@ -3,25 +3,47 @@
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::FieldError;
 use crate::calendar::text::shortened;
 
 /// A user has some ten fields, and a date for each kind.
 const MAX_FIELDS: usize = 128;
 
 /// A JSON object. A field that comes twice is an error, also in the objects within.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Object(pub Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Strict::deserialize(deserializer)?.0 {
             Value::Object(fields) => Ok(Self(fields)),
-            other => Err(D::Error::custom(not_a("an object", &other))),
+            _ => Err(D::Error::custom("expected an object")),
         }
     }
+}
+
+impl Object {
+    /// Reads a `T`, and the error of every field that is wrong or unknown; such a field is absent in the `T`. No field of `T` may be
+    /// required, since each is first read by itself.
+    pub fn read<'a, T: Deserialize<'a> + Default>(&'a self) -> (T, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        let mut valid = Vec::new();
+        for field in &self.0 {
+            match from_fields::<T>(&[field]) {
+                Ok(_) => valid.push(field),
+                Err(error) => errors.push(FieldError::new(shortened(field.0), error.to_string())),
+            }
+        }
+        (from_fields(&valid).unwrap_or_default(), errors)
+    }
+}
+
+fn from_fields<'a, T: Deserialize<'a>>(fields: &[(&'a String, &'a Value)]) -> serde_json::Result<T> {
+    T::deserialize(MapDeserializer::new(fields.iter().map(|(name, value)| (name.as_str(), *value))))
 }
 
 /// Any value, with strict objects in it.
@@ -90,31 +112,6 @@ impl<'de> Deserialize<'de> for Strict {
     }
 }
 
-/// The text of a field, empty for null. Where null is a value of the field, a blank text is not another one.
-pub(super) fn text(value: &Value, may_be_null: bool) -> Result<&str, String> {
-    match value {
-        Value::Null => Ok(""),
-        Value::String(text) if may_be_null && text.trim().is_empty() => {
-            Err("is blank: leave it out, or give null".to_owned())
-        }
-        Value::String(text) => Ok(text),
-        other => Err(not_a("a string", other)),
-    }
-}
-
-/// The error for a value of another type.
-pub(super) fn not_a(expected: &str, found: &Value) -> String {
-    let found = match found {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    };
-    format!("is {found}: expected {expected}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +133,23 @@ mod tests {
             r#"{"a":null,"b":true,"c":-1,"d":18446744073709551615,"e":1.5,"f":"é\n","g":[1,"x",{"h":{}}]}"#;
         let Object(fields) = serde_json::from_str(text).expect("an object");
         assert_eq!(Value::from(fields), serde_json::from_str::<Value>(text).expect("JSON"));
+    }
+
+    #[test]
+    fn every_wrong_or_unknown_field_is_named_and_the_others_are_read() {
+        #[derive(Debug, Default, PartialEq, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Fields {
+            a: Option<u8>,
+            b: Option<bool>,
+            c: Option<String>,
+        }
+
+        let object: Object = serde_json::from_str(r#"{"a":256,"b":true,"c":null,"d":1}"#).expect("an object");
+        let (fields, errors) = object.read::<Fields>();
+        assert_eq!(fields, Fields { b: Some(true), ..Fields::default() });
+        let named: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(named, ["a", "d"]);
     }
 
     #[test]

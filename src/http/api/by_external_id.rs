@@ -1,79 +1,69 @@
-//! `/v1/users/by-external-id/{externalId}`: for systems that know people by names of their own.
+//! `/v1/users/by-external-id/{externalId}`: users by the id that another system gave them.
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::Api;
+use super::preconditions::Preconditions;
 use super::problem::Problem;
-use super::request::{self, Parameters, Preconditions, Segment};
-use super::users::{JSON, UserBody, external_id};
-use crate::model::User;
+use super::request::{ExternalId, JsonObject, NoParameters, Query};
+use crate::model::{User, UserFields};
 use crate::store::{ApiRequest, ApiWrite, UserRef};
 
 /// Read a user by external id
 #[utoipa::path(
     get, path = "/v1/users/by-external-id/{externalId}", tag = "users", operation_id = "getUserByExternalId",
     params(
-        ("externalId" = String, Path, description = "Your name for this person", min_length = 1, max_length = 200),
-        ("If-None-Match" = Option<String>, Header, description = "An ETag: 304 if it is the user's")
+        ("externalId" = String, Path, description = "Your id of this person", min_length = 1, max_length = 200),
+        ("If-None-Match" = Option<String>, Header, description = "An ETag: respond 304 if the user has it")
     ),
     responses(
         (status = 200, description = "The user", body = User, headers(("ETag" = String, description = "The version"))),
-        (status = 304, description = "The version is still this one"),
-        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+        (status = 304, description = "Not modified"),
+        (status = 404, description = "No such user")
     )
 )]
 pub(super) async fn get(
     State(api): State<Api>,
-    Segment(id): Segment,
-    given: Parameters,
-    headers: HeaderMap,
+    ExternalId(id): ExternalId,
+    _: Query<NoParameters>,
+    preconditions: Preconditions,
 ) -> Result<Response, Problem> {
-    given.finish()?;
-    api.read(UserRef::External(external_id(&id)?), &headers).await
+    api.read(UserRef::External(&id), &preconditions).await
 }
 
-/// Create a user, or bring one up to date
+/// Create or replace a user by external id
 ///
-/// May be repeated at will: 201 when the user is new, else 200. The body is the whole user; `externalId` may be left
-/// out of it.
+/// The request may be repeated. The body is the whole user; `externalId` may be absent in it.
 #[utoipa::path(
     put, path = "/v1/users/by-external-id/{externalId}", tag = "users", operation_id = "putUserByExternalId",
     params(
-        ("externalId" = String, Path, description = "Your name for this person", min_length = 1, max_length = 200),
-        ("If-Match" = Option<String>, Header, description = "An ETag: only if it is the user's"),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such user")
+        ("externalId" = String, Path, description = "Your id of this person", min_length = 1, max_length = 200),
+        ("If-Match" = Option<String>, Header, description = "An ETag that the user must have"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only create")
     ),
-    request_body(content = UserBody, content_type = "application/json"),
+    request_body(content = UserFields, content_type = "application/json"),
     responses(
-        (status = 200, body = User, description = "It was there", headers(("ETag" = String, description = "The version"))),
-        (status = 201, body = User, description = "It is new", headers(
-            ("Location" = String, description = "Where the user is"),
+        (status = 200, body = User, description = "Replaced", headers(("ETag" = String, description = "The version"))),
+        (status = 201, body = User, description = "Created", headers(
+            ("Location" = String, description = "The path of the user"),
             ("ETag" = String, description = "The version"),
         )),
-        (status = 412, description = "The user has another version", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Some fields are wrong", body = Problem, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+        (status = 412, description = "The user has another version"),
+        (status = 422, description = "Invalid fields")
     )
 )]
 pub(super) async fn put(
     State(api): State<Api>,
     Extension(write): Extension<ApiWrite>,
-    Segment(id): Segment,
-    given: Parameters,
-    headers: HeaderMap,
-    body: Body,
+    ExternalId(id): ExternalId,
+    _: Query<NoParameters>,
+    preconditions: Preconditions,
+    JsonObject(object, _): JsonObject,
 ) -> Result<Response, Problem> {
-    given.finish()?;
-    let id = external_id(&id)?;
-    let (_, object) = request::object(&headers, body, &[JSON]).await?;
-    let preconditions = Preconditions::of(&headers);
-    let user = api.new_user().with(&object).with_external_id(id).check().map_err(Problem::invalid)?;
-    api.save(Some(UserRef::External(id)), &ApiRequest::of(&write), |current| {
+    let user = api.new_user().with(&object).with_external_id(&id).check().map_err(Problem::invalid_fields)?;
+    api.save(Some(UserRef::External(&id)), &ApiRequest::of(&write), |current| {
         preconditions.check(current.map(|current| current.version))?;
         Ok(user.clone())
     })
@@ -84,23 +74,21 @@ pub(super) async fn put(
 #[utoipa::path(
     delete, path = "/v1/users/by-external-id/{externalId}", tag = "users", operation_id = "deleteUserByExternalId",
     params(
-        ("externalId" = String, Path, description = "Your name for this person", min_length = 1, max_length = 200),
-        ("If-Match" = Option<String>, Header, description = "An ETag: only if it is the user's")
+        ("externalId" = String, Path, description = "Your id of this person", min_length = 1, max_length = 200),
+        ("If-Match" = Option<String>, Header, description = "An ETag that the user must have")
     ),
     responses(
         (status = 204, description = "Deleted"),
-        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
-        (status = 412, description = "The user has another version", body = Problem, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "No such user"),
+        (status = 412, description = "The user has another version")
     )
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
     Extension(write): Extension<ApiWrite>,
-    Segment(id): Segment,
-    given: Parameters,
-    headers: HeaderMap,
+    ExternalId(id): ExternalId,
+    _: Query<NoParameters>,
+    preconditions: Preconditions,
 ) -> Result<Response, Problem> {
-    given.finish()?;
-    api.delete(UserRef::External(external_id(&id)?), &write, &headers).await
+    api.delete(UserRef::External(&id), &write, &preconditions).await
 }

@@ -1,4 +1,4 @@
-//! The description of the API: for programs at `/openapi.json`, for people at `/docs`. Both work offline.
+//! The description of the API: `/openapi.json`, and `/docs` as a page. Both work offline.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -7,11 +7,11 @@ use axum::routing::get;
 use utoipa::openapi::OpenApi;
 
 const PAGE: &str = include_str!("docs.html");
-/// The page loads nothing but the description, and shows that as text.
+/// The page loads only the description, and shows it as text.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Serves `description` and the page that shows it, which is also where somebody ends who knows only the address.
+/// Serves `description` and its page, to which `/` redirects.
 pub(super) fn router(description: &OpenApi) -> Router {
     let json = description.to_json().unwrap_or_default();
     let json = move || async move {

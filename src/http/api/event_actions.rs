@@ -1,79 +1,76 @@
-//! `/v1/events/{id}/retry` and `/cancel`: what people do to one event.
+//! `/v1/events/{id}/retry` and `/cancel`
 
-use axum::Json;
 use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::Api;
 use super::events::no_such_event;
+use super::fields;
 use super::problem::Problem;
-use super::request::{Id, Parameters};
+use super::request::{Id, Json, NoParameters, Query};
 use crate::model::{Event, EventState};
 use crate::operations::dead_letters::Retried;
 use crate::store::Cancelled;
 
-/// Send a dead event again
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RetryQuery {
+    /// Retry it even if its local day is over [false]
+    #[serde(deserialize_with = "fields::text")]
+    force: Option<bool>,
+}
+
+/// Retry a dead event
 ///
-/// A redrive of one. The answer has what became of it: on its way again; `skipped`, as its local day is over and `force` is
-/// not true; or `cancelled`, as its user is gone.
+/// Redrives one event. The response is the event afterwards: pending or queued; `skipped` if its local day is over and `force` is not
+/// true; `cancelled` if its user is deleted.
 #[utoipa::path(
     post, path = "/v1/events/{id}/retry", tag = "events", operation_id = "retryEvent",
-    params(
-        ("id" = Uuid, Path, description = "The event's id"),
-        ("force" = Option<bool>, Query, description = "Also if its local day is over [false]")
-    ),
+    params(("id" = Uuid, Path, description = "The event's id"), RetryQuery),
     responses(
-        (status = 200, description = "The event, pending again", body = Event),
-        (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is not dead", body = Problem, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+        (status = 200, description = "The event", body = Event),
+        (status = 404, description = "No such event"),
+        (status = 409, description = "The event is not dead")
     )
 )]
 pub(super) async fn retry(
     State(api): State<Api>,
     Id(id): Id,
-    mut given: Parameters,
+    Query(query): Query<RetryQuery>,
 ) -> Result<Json<Event>, Problem> {
-    let force = given.optional("force", |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("must be true or false".to_owned()),
-    });
-    given.finish()?;
-    match api.dead_letters.retry(id, force.unwrap_or(false)).await? {
+    match api.dead_letters.retry(id, query.force.unwrap_or_default()).await? {
         Retried::Done(_) => event(&api, id).await,
-        Retried::NotDead(state) => Err(Problem::wrong_state(format!(
-            "the event is {state}, and only a dead one can be sent again{}",
-            if state == EventState::Skipped {
-                "; one that was skipped because its day was over goes with force=true"
-            } else {
-                ""
-            }
-        ))),
+        Retried::NotDead(EventState::Skipped) => Err(Problem::wrong_state(
+            "the event is skipped: only a dead event, or with force=true one that was skipped because its local day was \
+             over, can be retried",
+        )),
+        Retried::NotDead(state) => {
+            Err(Problem::wrong_state(format!("the event is {state}: only a dead event can be retried")))
+        }
         Retried::Unknown => Err(no_such_event()),
     }
 }
 
 /// Cancel an event
 ///
-/// Only one that is pending or queued. It is never sent then, and its user gets no other greeting of that kind in that
-/// year.
+/// Only a pending or queued event. It is never sent, and its user gets no other greeting of that kind in that year.
 #[utoipa::path(
     post, path = "/v1/events/{id}/cancel", tag = "events", operation_id = "cancelEvent",
     params(("id" = Uuid, Path, description = "The event's id")),
     responses(
         (status = 200, description = "The event, cancelled", body = Event),
-        (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is being delivered, or finished", body = Problem, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+        (status = 404, description = "No such event"),
+        (status = 409, description = "The event is being delivered, or has ended")
     )
 )]
 pub(super) async fn cancel(
     State(api): State<Api>,
     Id(id): Id,
-    given: Parameters,
+    _: Query<NoParameters>,
 ) -> Result<Json<Event>, Problem> {
-    given.finish()?;
     match api.dead_letters.cancel(id).await? {
         Cancelled::Done => event(&api, id).await,
         Cancelled::Refused(state) => Err(Problem::wrong_state(state.why_not_cancelled())),
@@ -82,6 +79,5 @@ pub(super) async fn cancel(
 }
 
 async fn event(api: &Api, id: Uuid) -> Result<Json<Event>, Problem> {
-    let event = api.store.event(id).await?;
-    event.map(Json).ok_or_else(no_such_event)
+    api.store.event(id).await?.map(Json).ok_or_else(no_such_event)
 }

@@ -1,34 +1,31 @@
 //! `/v1/users/{id}/explain`
 
-use axum::Json;
 use axum::extract::State;
 
 use super::Api;
 use super::problem::Problem;
-use super::request::{Id, Parameters};
+use super::request::{Id, Json, NoParameters, Query};
 use super::users::no_such_user;
 use crate::people::explain::{self, Explanation};
 use crate::store::UserRef;
 
-/// Why a user was, will be, or was not greeted
+/// Explain why a user was, will be, or was not greeted
 ///
-/// The occasions of this local year with every attempt, or exactly why nothing was sent; and what lies ahead. Users who
-/// were deleted are explained, too: what was sent to them stays on record.
+/// The occasions of this local year, each with its attempts or with the reason why nothing was sent; and the next occasions. Deleted
+/// users are explained, too: their events stay on record.
 #[utoipa::path(
     get, path = "/v1/users/{id}/explain", tag = "users", operation_id = "explainUser",
-    params(("id" = Uuid, Path, description = "The user's id; the user may be gone")),
+    params(("id" = Uuid, Path, description = "The user's id; the user may be deleted")),
     responses(
-        (status = 200, description = "Why the user is greeted or not", body = Explanation),
-        (status = 404, description = "No such user, now or before", body = Problem, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+        (status = 200, description = "The explanation", body = Explanation),
+        (status = 404, description = "There was never such a user")
     )
 )]
 pub(super) async fn explain(
     State(api): State<Api>,
     Id(id): Id,
-    given: Parameters,
+    _: Query<NoParameters>,
 ) -> Result<Json<Explanation>, Problem> {
-    given.finish()?;
     let facts = api.store.facts(UserRef::Id(id)).await?.ok_or_else(no_such_user)?;
     Ok(Json(explain::explain(facts, &api.terms, api.clock.now())))
 }

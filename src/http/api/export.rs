@@ -6,63 +6,67 @@ use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::Api;
 use super::problem::Problem;
-use super::request::Parameters;
+use super::request::Query;
 use crate::people::export::{Format, PAGE, Writer};
 use crate::store::chain;
 use crate::store::{StoreError, UserFilter};
 
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExportQuery {
+    /// `ndjson` [default] or `csv`
+    format: Option<ExportFormat>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ExportFormat {
+    Ndjson,
+    Csv,
+}
+
 /// Export all users
 ///
-/// As NDJSON, or as CSV with `format=csv` or `Accept: text/csv`; the import takes both back, and knows each user by the
-/// `id`. A page at a time: nothing is held for as long as the reader is slow. Somebody who is added meanwhile may be missing;
-/// nobody comes twice. If the database fails on the way, the answer breaks off without its proper end.
+/// As NDJSON, or as CSV with `format=csv` or `Accept: text/csv`. The import reads both and finds each user by `id`. Users created during
+/// the export may be missing; no user appears twice. If the database fails, the response breaks off without its end.
 #[utoipa::path(
     get, path = "/v1/users/export", tag = "users", operation_id = "exportUsers",
-    params(("format" = Option<ExportFormat>, Query, description = "`ndjson` [default] or `csv`")),
+    params(ExportQuery),
     responses(
-        (status = 200, description = "A user a line", content(
+        (status = 200, description = "One user per line", content(
             (String = "application/x-ndjson"),
             (String = "text/csv")
-        )),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+        ))
     )
 )]
 pub(super) async fn export(
     State(api): State<Api>,
     headers: HeaderMap,
-    mut given: Parameters,
+    Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
-    let asked = given.optional("format", |text| match text {
-        "csv" => Ok(Format::Csv),
-        "ndjson" => Ok(Format::Ndjson),
-        _ => Err("must be csv or ndjson".to_owned()),
-    });
-    given.finish()?;
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let format = asked.unwrap_or(if accept.is_some_and(|accept| accept.trim().starts_with("text/csv")) {
-        Format::Csv
-    } else {
-        Format::Ndjson
-    });
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = match query.format {
+        Some(ExportFormat::Csv) => Format::Csv,
+        None if accept.trim().starts_with("text/csv") => Format::Csv,
+        Some(ExportFormat::Ndjson) | None => Format::Ndjson,
+    };
     let writer = Writer::new(format, &api.schedule);
-    let first = next_page(&api, &writer, writer.head(), Uuid::nil()).await?;
+    let first = read_page(&api, &writer, writer.head(), Uuid::nil()).await?;
+    // One page at a time: a slow client holds neither a connection nor a transaction.
     let pages = stream::try_unfold(Some(first), move |page| {
         let (api, writer) = (api.clone(), writer.clone());
         async move {
-            let Some((text, after)) = page else {
-                return Ok(None);
-            };
+            let Some((text, after)) = page else { return Ok(None) };
             let next = match after {
                 None => None,
-                Some(after) => Some(
-                    next_page(&api, &writer, String::new(), after)
-                        .await
-                        .inspect_err(|error| tracing::error!(error = chain(error), "an export broke off"))?,
-                ),
+                Some(after) => Some(read_page(&api, &writer, String::new(), after).await.inspect_err(log)?),
             };
             Ok::<_, StoreError>(Some((text, next)))
         }
@@ -80,17 +84,12 @@ pub(super) async fn export(
     Ok((headers, Body::from_stream(pages)).into_response())
 }
 
-/// How the export is written.
-#[derive(utoipa::ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it describes the parameter")]
-pub(super) enum ExportFormat {
-    Ndjson,
-    Csv,
+fn log(error: &StoreError) {
+    tracing::error!(error = chain(error), "export failed");
 }
 
-/// The lines of a page behind `text`, and where the next page begins.
-async fn next_page(
+/// Appends the users after the id `after` to `text`; returns it, and the last id if another page follows.
+async fn read_page(
     api: &Api,
     writer: &Writer,
     mut text: String,

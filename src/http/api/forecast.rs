@@ -2,73 +2,79 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
 use tokio::sync::{Mutex, Semaphore};
+use utoipa::IntoParams;
 
 use super::Api;
+use super::fields::Number;
 use super::problem::Problem;
-use super::request::Parameters;
+use super::request::{Json, Query};
 use crate::people::forecast::{self, DEFAULT_DAYS, Forecast, MAX_DAYS};
 
-/// For so long an answer is given again: each new one reads all users.
-const FRESH: TimeDelta = TimeDelta::minutes(1);
+/// How long a forecast is reused: each new one reads all users.
+const MAX_AGE: TimeDelta = TimeDelta::minutes(1);
 
-/// Requests for a forecast at once. One computes, the others wait for it; more are answered 503, so that they do not take every
-/// place for requests while the database is slow.
-pub(super) const MAX_FORECASTS: usize = 4;
+/// Concurrent requests for a forecast. One computes it, the others wait for the result. More get 503, so that they do not take every
+/// request slot while the database is slow.
+const MAX_REQUESTS: usize = 4;
 
-/// The latest answer. There is one computation at a time.
+/// The latest forecast, which one request at a time computes.
 #[derive(Debug)]
-pub(super) struct Latest {
-    places: Semaphore,
-    computed: Mutex<Option<Computed>>,
+pub(super) struct ForecastCache {
+    requests: Semaphore,
+    latest: Mutex<Option<CachedForecast>>,
 }
 
-impl Default for Latest {
+impl Default for ForecastCache {
     fn default() -> Self {
-        Self { places: Semaphore::new(MAX_FORECASTS), computed: Mutex::default() }
+        Self { requests: Semaphore::new(MAX_REQUESTS), latest: Mutex::default() }
     }
 }
 
 #[derive(Debug)]
-struct Computed {
+struct CachedForecast {
     at: DateTime<Utc>,
     days: u32,
-    found: Arc<Forecast>,
+    forecast: Arc<Forecast>,
 }
 
-/// How much is due when in the time ahead
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ForecastQuery {
+    /// Number of days [366]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1830)]
+    days: Option<Number<MAX_DAYS>>,
+}
+
+/// Forecast the load
 ///
-/// Greetings due per UTC day, today as a whole included, and the busiest minutes. Computed from the people there are now;
-/// an answer may be a minute old.
+/// Greetings due per UTC day, including all of today, and the busiest minutes, computed from the present users. The response may be a
+/// minute old.
 #[utoipa::path(
     get, path = "/v1/forecast", tag = "events", operation_id = "forecast",
-    params(("days" = Option<u32>, Query, description = "How many days [366]", minimum = 1, maximum = 1830)),
-    responses(
-        (status = 200, description = "The forecast", body = Forecast),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
-    )
+    params(ForecastQuery),
+    responses((status = 200, description = "The forecast", body = Forecast))
 )]
 pub(super) async fn forecast(
     State(api): State<Api>,
-    mut given: Parameters,
+    Query(query): Query<ForecastQuery>,
 ) -> Result<Json<Arc<Forecast>>, Problem> {
-    let wanted = given.number("days", DEFAULT_DAYS, MAX_DAYS);
-    given.finish()?;
-    let _place =
-        api.forecasts.places.try_acquire().map_err(|_| Problem::too_many_forecasts(MAX_FORECASTS))?;
-    let mut latest = api.forecasts.computed.lock().await;
+    let days = query.days.map_or(DEFAULT_DAYS, |Number(days)| days);
+    let cache = &api.forecasts;
+    let _permit = cache.requests.try_acquire().map_err(|_| Problem::too_many_forecasts(MAX_REQUESTS))?;
+    let mut latest = cache.latest.lock().await;
     let now = api.clock.now();
-    if let Some(Computed { at, days, found }) = &*latest
-        && *days == wanted
-        && now - *at < FRESH
-        && found.from == now.date_naive()
-    {
-        return Ok(Json(Arc::clone(found)));
+    let is_fresh = |cached: &&CachedForecast| {
+        cached.days == days && now - cached.at < MAX_AGE && cached.forecast.from == now.date_naive()
+    };
+    if let Some(cached) = latest.as_ref().filter(is_fresh) {
+        return Ok(Json(Arc::clone(&cached.forecast)));
     }
-    let found = Arc::new(forecast::forecast(&api.store, &api.schedule, now, wanted).await?);
-    *latest = Some(Computed { at: now, days: wanted, found: Arc::clone(&found) });
-    Ok(Json(found))
+    let forecast = Arc::new(forecast::forecast(&api.store, &api.schedule, now, days).await?);
+    *latest = Some(CachedForecast { at: now, days, forecast: Arc::clone(&forecast) });
+    Ok(Json(forecast))
 }

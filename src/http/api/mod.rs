@@ -1,8 +1,7 @@
-//! The API under `/v1`: users, their events, and the calendar ahead of them.
+//! The API under `/v1`: users, events, and operations on them.
 //!
-//! JSON in camelCase; every error is a problem detail (RFC 9457) that names each wrong field. Lists go by pages with an
-//! opaque cursor. What is edited by two at once is guarded by `ETag` and `If-Match`. `/openapi.json` describes it all, and
-//! `/docs` shows that to people.
+//! JSON in camelCase; every error is a problem detail (RFC 9457) that names each invalid field. Lists have pages with an opaque cursor.
+//! `ETag` and `If-Match` protect against concurrent edits. `/openapi.json` describes the API, and `/docs` shows it.
 
 mod by_external_id;
 mod dead_letters;
@@ -11,9 +10,12 @@ mod event_actions;
 mod events;
 mod explain;
 mod export;
+mod fields;
 mod forecast;
 mod import;
+mod page;
 mod pause;
+mod preconditions;
 pub(super) mod problem;
 mod request;
 mod upcoming;
@@ -23,70 +25,66 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
 use tokio::sync::Semaphore;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{self, Authorizer};
+use crate::calendar::text::shortened;
 use crate::clock::SharedClock;
-use crate::model::Schedule;
+use crate::model::{FieldError, Schedule};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::Terms;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use problem::Problem;
 
-/// What the handlers work with.
+/// The state of the handlers.
 #[derive(Debug, Clone)]
 pub struct Api {
     store: Store,
     schedule: Arc<Schedule>,
     terms: Arc<Terms>,
     dead_letters: DeadLetters,
-    forecasts: Arc<forecast::Latest>,
+    forecasts: Arc<forecast::ForecastCache>,
     clock: SharedClock,
-    /// A place for each import.
     imports: Arc<Semaphore>,
-    /// See [`Api::router`].
-    patience: Duration,
-}
-
-/// A part of a list.
-#[derive(Debug, Serialize, ToSchema)]
-struct Page<T> {
-    /// What this part has.
-    items: Vec<T>,
-    /// Give it as `cursor` to get the next part; null at the end.
-    next: Option<String>,
+    request_timeout: Duration,
 }
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "bday",
-        description = "Sends every person a greeting on their birthday at 09:00 in their own time zone, once.\n\nErrors are \
-            problem details (RFC 9457). A field that is null is not set."
+        description = "Greets every user on their birthday at 09:00 in their own time zone, once.\n\nErrors are problem details \
+            (RFC 9457). A field that is null is not set."
     ),
-    // Those of parameters: they are not collected from the operations.
-    components(schemas(events::Direction, export::ExportFormat)),
+    // Schemas of parameters and of errors: the operations do not add them.
+    components(schemas(events::Direction, export::ExportFormat, Problem, FieldError)),
     tags(
-        (name = "users", description = "People and the dates on which they are greeted"),
-        (name = "events", description = "What was sent, is to be sent, or was not sent, and why"),
-        (name = "dead letters", description = "What was given up, and a second start for it"),
-        (name = "operations", description = "What an operator does to the whole")
+        (name = "users", description = "Users and their dates"),
+        (name = "events", description = "Greetings that were sent, will be sent, or were not sent"),
+        (name = "dead letters", description = "Events that failed for good, and their redrive"),
+        (name = "operations", description = "Pause and resume sending")
     )
 )]
 struct Description;
 
 impl Api {
-    /// Kinds, defaults and horizons are those of `terms`.
+    /// `request_timeout` runs from the end of a request's head to the beginning of the response; for an import, between two parts of the
+    /// body.
     #[must_use]
-    pub fn new(store: Store, terms: Terms, dead_letters: DeadLetters, clock: SharedClock) -> Self {
+    pub fn new(
+        store: Store,
+        terms: Terms,
+        dead_letters: DeadLetters,
+        clock: SharedClock,
+        request_timeout: Duration,
+    ) -> Self {
         let schedule = Arc::new(terms.schedule.clone());
         Self {
             store,
@@ -96,27 +94,24 @@ impl Api {
             forecasts: Arc::default(),
             clock,
             imports: Arc::new(Semaphore::new(import::MAX_IMPORTS)),
-            patience: Duration::from_secs(30),
+            request_timeout,
         }
     }
 
-    /// The routes, and an answer to every other address: `/v1` behind `gate`, and its description, which is open.
-    ///
-    /// `patience` is the time from the end of a request's head to the beginning of its answer; for an import, that between
-    /// two parts of its body.
-    pub fn router(mut self, gate: Authorizer, patience: Duration) -> Router {
-        self.patience = patience;
-        let (routes, mut description) = routes(patience).split_for_parts();
+    /// Returns `/v1`, guarded by `authorizer`, its description, which is open, and a problem for every other path.
+    pub fn router(self, authorizer: Authorizer) -> Router {
+        let (routes, mut description) = routes(self.request_timeout).split_for_parts();
         access::describe(&mut description);
-        let v1 = routes.with_state(self).route_layer(from_fn_with_state(gate, access::api));
+        access::operations(&mut description).for_each(|(.., operation)| problem::describe(operation));
+        let v1 = routes.with_state(self).route_layer(from_fn_with_state(authorizer, access::api));
         v1.merge(docs::router(&description))
-            .fallback(no_such_address)
-            .method_not_allowed_fallback(no_such_method)
+            .fallback(path_not_found)
+            .method_not_allowed_fallback(method_not_allowed)
     }
 }
 
-fn routes(patience: Duration) -> OpenApiRouter<Api> {
-    let quick = OpenApiRouter::with_openapi(Description::openapi())
+fn routes(request_timeout: Duration) -> OpenApiRouter<Api> {
+    let with_timeout = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::get, users::replace, users::patch, users::delete))
         .routes(routes!(by_external_id::get, by_external_id::put, by_external_id::delete))
@@ -133,44 +128,20 @@ fn routes(patience: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::redrive))
         .routes(routes!(pause::get, pause::put, pause::delete))
-        .layer(from_fn_with_state(patience, in_time));
-    quick.merge(OpenApiRouter::new().routes(routes!(import::import)))
+        .layer(DefaultBodyLimit::max(request::MAX_BODY_BYTES))
+        .layer(from_fn_with_state(request_timeout, timeout));
+    with_timeout.merge(OpenApiRouter::new().routes(routes!(import::import)))
 }
 
-/// Answers in time, if only that it took too long.
-async fn in_time(State(patience): State<Duration>, request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(patience, next.run(request)).await;
-    answer.unwrap_or_else(|_| {
-        let seconds = patience.as_secs();
-        Problem::timeout(format!("no answer within {seconds} s")).into_response()
-    })
+async fn timeout(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    let response = tokio::time::timeout(limit, next.run(request)).await;
+    response.unwrap_or_else(|_| Problem::timeout(limit.as_secs()).into_response())
 }
 
-/// For every address that nobody knows.
-async fn no_such_address(request: Request) -> Problem {
-    let path: String = request.uri().path().chars().take(200).collect();
-    Problem::not_found(format!("there is nothing at {path}: see /docs"))
+async fn path_not_found(request: Request) -> Problem {
+    Problem::not_found(format!("no such path {:?}: see /docs", shortened(request.uri().path())))
 }
 
-/// For every method that an address does not have.
-async fn no_such_method(method: Method) -> Problem {
-    let method: String = method.as_str().chars().take(20).collect();
-    Problem::method_not_allowed(format!("{method} is not possible here: the header Allow has what is"))
-}
-
-/// How often a write is tried that concurrent writes get in the way of.
-const TRIES: u32 = 3;
-
-/// Repeats `write` where that may help. A request that has waited for a lock in vain had a connection all the time: to repeat that
-/// is for the client.
-async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
-    write: impl Fn() -> F,
-) -> Result<T, StoreError> {
-    let mut tries = 1;
-    loop {
-        match write().await {
-            Err(error) if tries < TRIES && error.is_contention() && !error.is_lock_timeout() => tries += 1,
-            result => return result,
-        }
-    }
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::method_not_allowed(&shortened(method.as_str()))
 }

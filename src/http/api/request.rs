@@ -1,42 +1,27 @@
-//! Reading requests: what is wrong is told at once, and by name.
+//! Extractors. Each rejects a request with a problem that names every invalid field or parameter.
 
-use std::fmt::Display;
-use std::str::FromStr;
-
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequestParts, Path, RawQuery};
-use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::map::Entry;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::fields::{ShortText, parse_id};
 use super::problem::Problem;
-use crate::calendar::text::shortened;
-use crate::model::{FieldError, Object, Version};
-use crate::store::SearchCursor;
+use crate::model::{FieldError, Object};
 
-/// The longest body but for an import; an honest one has some 300 bytes.
+/// Longest body, but for an import. The body of a user has some 300 bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
+pub(super) const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
 const MAX_KEY_CHARS: usize = 255;
 
-/// A part of the address as text.
-#[derive(Debug)]
-pub(super) struct Segment(pub(super) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Segment {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(text)) => Ok(Self(text)),
-            Err(_) => Err(Problem::bad_request("the address is not UTF-8")),
-        }
-    }
-}
-
-/// A part of the address that is an id.
+/// The id in a path.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Id(pub(super) Uuid);
 
@@ -44,270 +29,147 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Segment(text) = Segment::from_request_parts(parts, state).await?;
-        match uuid(&text) {
-            Ok(id) => Ok(Self(id)),
-            Err(problem) => Err(Problem::bad_parameters(vec![FieldError::new("id", problem)])),
-        }
+        let id = parse_id(&segment(parts, state).await?);
+        id.map(Self).map_err(|problem| Problem::invalid_parameters(vec![FieldError::new("id", problem)]))
     }
 }
 
-/// In the one form that we write.
-pub(super) fn uuid(text: &str) -> Result<Uuid, String> {
-    let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
-    id.ok_or_else(|| "is not a UUID such as 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f".to_owned())
-}
-
-/// The parameters behind the question mark. One that nobody takes is an error: a typo must not widen a list.
+/// The external id in a path, without blanks around it, as it is stored.
 #[derive(Debug)]
-pub(super) struct Parameters {
-    given: Vec<(String, String)>,
-    known: Vec<&'static str>,
-    errors: Vec<FieldError>,
-}
+pub(super) struct ExternalId(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+impl<S: Send + Sync> FromRequestParts<S> for ExternalId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let RawQuery(query) =
-            RawQuery::from_request_parts(parts, state).await.unwrap_or_else(|never| match never {});
-        let query = query.unwrap_or_default();
-        let given = form_urlencoded::parse(query.as_bytes())
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect();
-        Ok(Self { given, known: Vec::new(), errors: Vec::new() })
+        match segment(parts, state).await?.trim().parse() {
+            Ok(ShortText(id)) => Ok(Self(id)),
+            Err(problem) => Err(Problem::invalid_parameters(vec![FieldError::new("externalId", problem)])),
+        }
     }
 }
 
-impl Parameters {
-    /// The value of `name`, if it is given.
-    pub(super) fn optional<T>(
-        &mut self,
-        name: &'static str,
-        read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        self.known.push(name);
-        let mut values = self.given.iter().filter(|(given, _)| given == name);
-        let (_, text) = values.next()?;
-        let result = if values.next().is_some() { Err("comes twice".to_owned()) } else { read(text) };
-        result.map_err(|problem| self.errors.push(FieldError::new(shortened(name), problem))).ok()
-    }
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Problem> {
+    let path = Path::<String>::from_request_parts(parts, state).await;
+    path.map(|Path(text)| text).map_err(|_| Problem::bad_request("the path is not UTF-8"))
+}
 
-    /// The values of `name`, which may come more than once, or as a list with commas.
-    pub(super) fn list<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Vec<T> {
-        self.known.push(name);
-        let mut values = Vec::new();
-        for (_, text) in self.given.iter().filter(|(given, _)| given == name) {
-            for part in text.split(',') {
-                match part.parse::<T>() {
-                    Ok(value) => values.push(value),
-                    Err(error) => self.errors.push(FieldError::new(name, error.to_string())),
-                }
+/// The parameters of the query. A repeated parameter is a list.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let mut parameters = Map::new();
+        for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            match parameters.entry(name) {
+                Entry::Vacant(entry) => drop(entry.insert(Value::from(value))),
+                Entry::Occupied(entry) => match entry.into_mut() {
+                    Value::Array(values) => values.push(Value::from(value)),
+                    first => *first = json!([first.take(), value]),
+                },
             }
         }
-        values
-    }
-
-    /// A whole number from 1 to `most`.
-    pub(super) fn number(&mut self, name: &'static str, default: u32, most: u32) -> u32 {
-        let number = self.optional(name, |text| {
-            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-            let number = text.parse().ok().filter(|n| digits && (1..=most).contains(n));
-            number.ok_or_else(|| format!("must be a whole number from 1 to {most}"))
-        });
-        number.unwrap_or(default)
-    }
-
-    /// All that is wrong, and what nobody asked for.
-    pub(super) fn finish(mut self) -> Result<(), Problem> {
-        for (name, _) in &self.given {
-            if !self.known.contains(&name.as_str()) {
-                let known = match self.known.as_slice() {
-                    [] => "none".to_owned(),
-                    known => known.join(", "),
-                };
-                let problem = format!("unknown parameter; known here: {known}");
-                self.errors.push(FieldError::new(shortened(name), problem));
-            }
+        match Object(parameters).read() {
+            (query, errors) if errors.is_empty() => Ok(Self(query)),
+            (_, errors) => Err(Problem::invalid_parameters(errors)),
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(Problem::bad_parameters(self.errors)) }
     }
 }
 
-/// Text that the database can compare with.
-pub(super) fn text(given: &str) -> Result<String, String> {
-    let length = given.chars().count();
-    if length == 0 || length > 200 {
-        Err(format!("must have 1 to 200 characters, and has {length}"))
-    } else if given.chars().any(char::is_control) {
-        Err("has a control character: remove it".to_owned())
-    } else {
-        Ok(given.to_owned())
+/// For operations without parameters: refuses all.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct NoParameters {}
+
+/// A JSON object as a `T`.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (_, object) = object(request, state, &[JSON]).await?;
+        match object.read() {
+            (body, errors) if errors.is_empty() => Ok(Self(body)),
+            (_, errors) => Err(Problem::invalid_fields(errors)),
+        }
     }
 }
 
-/// The id, and behind it the text that matched, in base64. A list without a search has none.
-pub(super) fn write_user_cursor(cursor: &SearchCursor) -> String {
-    format!("{}{}", cursor.id.simple(), URL_SAFE_NO_PAD.encode(&cursor.key))
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
 }
 
-pub(super) fn read_user_cursor(text: &str) -> Option<SearchCursor> {
-    let (id, key) = text.split_at_checked(32)?;
-    let key = String::from_utf8(URL_SAFE_NO_PAD.decode(key).ok()?).ok()?;
-    // PostgreSQL takes no NUL in a text.
-    let id = Uuid::try_parse(id).ok().filter(|_| !key.contains('\0'))?;
-    Some(SearchCursor { key, id })
+/// A JSON object, and its bytes.
+#[derive(Debug)]
+pub(super) struct JsonObject(pub(super) Object, pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonObject {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        object(request, state, &[JSON]).await.map(|(bytes, object)| Self(object, bytes))
+    }
 }
 
-/// The type of the body, without its parameters, in lower case.
-pub(super) fn content_type(headers: &HeaderMap) -> String {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = given.unwrap_or_default().split(';').next().unwrap_or_default();
-    essence.trim().to_ascii_lowercase()
+/// A JSON merge patch (RFC 7396).
+#[derive(Debug)]
+pub(super) struct MergePatch(pub(super) Object);
+
+impl<S: Send + Sync> FromRequest<S> for MergePatch {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        object(request, state, &[MERGE_PATCH, JSON]).await.map(|(_, object)| Self(object))
+    }
 }
 
-/// A body that is one JSON object, of one of the `types`.
-pub(super) async fn object(
-    headers: &HeaderMap,
-    body: Body,
+async fn object<S: Send + Sync>(
+    request: Request,
+    state: &S,
     types: &[&str],
 ) -> Result<(Bytes, Object), Problem> {
-    if !types.contains(&content_type(headers).as_str()) {
-        return Err(Problem::unsupported_type(&types.join(" or ")));
+    if !types.contains(&content_type(request.headers()).as_str()) {
+        return Err(Problem::unsupported_content_type(&types.join(" or ")));
     }
-    let bytes = match to_bytes(body, MAX_BODY_BYTES).await {
-        Ok(bytes) => bytes,
-        Err(error) if is_limit(&error) => return Err(Problem::too_large(MAX_BODY_BYTES)),
-        Err(_) => return Err(Problem::bad_request("the body ended before its time")),
-    };
-    let object = serde_json::from_slice(&bytes)
-        .map_err(|error| Problem::bad_request(format!("the body must be a JSON object: {error}")))?;
+    let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(MAX_BODY_BYTES),
+        _ => Problem::bad_request("the body is incomplete"),
+    })?;
+    let object = serde_json::from_slice(&bytes);
+    let object = object.map_err(|error| Problem::bad_request(format!("invalid JSON body: {error}")))?;
     Ok((bytes, object))
 }
 
-fn is_limit(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
+/// Returns the media type of the body without its parameters, in lower case.
+pub(super) fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().to_ascii_lowercase()
+}
+
+/// The `Idempotency-Key` of a request, if it has one.
+#[derive(Debug)]
+pub(super) struct IdempotencyKey(pub(super) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        match value.to_str() {
+            Ok(key) if (1..=MAX_KEY_CHARS).contains(&key.len()) => Ok(Self(Some(key.to_owned()))),
+            _ => Err(Problem::bad_request(format!(
+                "invalid Idempotency-Key: expected 1 to {MAX_KEY_CHARS} visible ASCII characters"
+            ))),
         }
-        source = error.source();
-    }
-    false
-}
-
-/// The name that a client gave its request.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    match value.to_str() {
-        Ok(key) if (1..=MAX_KEY_CHARS).contains(&key.len()) => Ok(Some(key)),
-        _ => {
-            let detail =
-                format!("the Idempotency-Key must have 1 to {MAX_KEY_CHARS} visible ASCII characters");
-            Err(Problem::bad_request(detail))
-        }
-    }
-}
-
-/// The versions that a client names in a header (RFC 9110 section 13.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Tags {
-    /// `*`
-    Any,
-    /// Those of the listed tags that are ours.
-    Versions(Vec<Version>),
-}
-
-impl Tags {
-    pub(super) fn has(&self, version: Version) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Versions(versions) => versions.contains(&version),
-        }
-    }
-
-    fn of(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Option<Self> {
-        let mut versions = Vec::new();
-        let mut given = false;
-        for value in headers.get_all(name) {
-            given = true;
-            for tag in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-                if tag == "*" {
-                    return Some(Self::Any);
-                }
-                let tag = if weak { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
-                let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-                versions.extend(version.and_then(Version::parse));
-            }
-        }
-        given.then_some(Self::Versions(versions))
-    }
-}
-
-/// What must hold of a user's version before it is changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Preconditions {
-    pub(super) if_match: Option<Tags>,
-    pub(super) if_none_match: Option<Tags>,
-}
-
-impl Preconditions {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        Self {
-            if_match: Tags::of(headers, &IF_MATCH, false),
-            if_none_match: Tags::of(headers, &IF_NONE_MATCH, true),
-        }
-    }
-
-    /// # Errors
-    /// A user at `version` may not be changed; none means that there is no user.
-    pub(super) fn check(&self, version: Option<Version>) -> Result<(), Problem> {
-        if self.hold(version) { Ok(()) } else { Err(Problem::other_version()) }
-    }
-
-    fn hold(&self, version: Option<Version>) -> bool {
-        let has = |tags: &Tags| version.is_some_and(|version| tags.has(version));
-        self.if_match.as_ref().is_none_or(has) && !self.if_none_match.as_ref().is_some_and(has)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-    use chrono::DateTime;
-
-    use super::*;
-
-    fn version(number: i64, micros: i64) -> Option<Version> {
-        DateTime::from_timestamp_micros(micros).map(|created_at| Version::new(number, created_at))
-    }
-
-    fn preconditions(name: HeaderName, value: &'static str) -> Preconditions {
-        let mut headers = HeaderMap::new();
-        headers.insert(name, HeaderValue::from_static(value));
-        Preconditions::of(&headers)
-    }
-
-    #[test]
-    fn if_match_is_one_of_a_list_and_never_weak() {
-        let one = preconditions(IF_MATCH, "\"7-1f\", \"8-1f\"");
-        assert!(one.hold(version(8, 0x1f)) && !one.hold(version(9, 0x1f)) && !one.hold(None));
-        // Somebody else, who went by the same name.
-        assert!(!one.hold(version(8, 0x20)));
-        assert!(!preconditions(IF_MATCH, "W/\"7-1f\"").hold(version(7, 0x1f)));
-        assert!(!preconditions(IF_MATCH, "\"7\"").hold(version(7, 0)));
-        assert!(!preconditions(IF_MATCH, "nonsense").hold(version(7, 0x1f)));
-        let any = preconditions(IF_MATCH, "*");
-        assert!(any.hold(version(1, 0x1f)) && !any.hold(None));
-    }
-
-    #[test]
-    fn if_none_match_with_a_star_wants_nobody_there() {
-        let none = preconditions(IF_NONE_MATCH, "*");
-        assert!(none.hold(None) && !none.hold(version(1, 0x1f)));
-        assert!(!preconditions(IF_NONE_MATCH, "W/\"7-1f\"").hold(version(7, 0x1f)));
     }
 }

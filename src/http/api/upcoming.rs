@@ -1,50 +1,53 @@
 //! `/v1/users/{id}/upcoming`
 
-use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
+use super::fields::Number;
 use super::problem::Problem;
-use super::request::{Id, Parameters};
+use super::request::{Id, Json, Query};
 use super::users::no_such_user;
 use crate::model::Upcoming;
 use crate::store::UserRef;
 
+const DEFAULT_YEARS: u32 = 5;
 const MAX_YEARS: u32 = 100;
 
-/// What lies ahead of a user.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct UpcomingQuery {
+    /// Number of years to list [5]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    years: Option<Number<MAX_YEARS>>,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Ahead {
-    /// In order.
+pub(super) struct UpcomingList {
+    /// By due instant.
     items: Vec<Upcoming>,
 }
 
-/// What lies ahead of a user
+/// List the next occasions of a user
 ///
-/// The occasions of all configured kinds, as the calendar has them today: an edit or a change of time zone rules moves
-/// them.
+/// Those of all configured kinds. An edit of the user or new time zone data moves them.
 #[utoipa::path(
     get, path = "/v1/users/{id}/upcoming", tag = "users", operation_id = "listUpcoming",
-    params(
-        ("id" = Uuid, Path, description = "The user's id"),
-        ("years" = Option<u32>, Query, description = "How far to look ahead [5]", minimum = 1, maximum = 100)
-    ),
+    params(("id" = Uuid, Path, description = "The user's id"), UpcomingQuery),
     responses(
-        (status = 200, description = "The next events", body = Ahead),
-        (status = 404, description = "No such user", body = Problem, content_type = "application/problem+json"),
-        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json")
+        (status = 200, description = "The next occasions", body = UpcomingList),
+        (status = 404, description = "No such user")
     )
 )]
 pub(super) async fn upcoming(
     State(api): State<Api>,
     Id(id): Id,
-    mut given: Parameters,
-) -> Result<Json<Ahead>, Problem> {
-    let years = given.number("years", 5, MAX_YEARS);
-    given.finish()?;
+    Query(query): Query<UpcomingQuery>,
+) -> Result<Json<UpcomingList>, Problem> {
+    let years = query.years.map_or(DEFAULT_YEARS, |Number(years)| years);
     let user = api.store.user(UserRef::Id(id)).await?.ok_or_else(no_such_user)?;
     let items = api.schedule.upcoming(&user, api.clock.now(), years);
-    Ok(Json(Ahead { items }))
+    Ok(Json(UpcomingList { items }))
 }
