@@ -1,4 +1,4 @@
-//! Whether this process does its work: not only that it answers, but that its stages make progress.
+//! Liveness and readiness: whether the stages of this process make progress, and whether what they need is available.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,33 +7,33 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use chrono::{DateTime, Utc};
 use metrics::gauge;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock as _, SystemClock};
-use crate::pipeline::worker::WorkerPool;
 use crate::store::{STATEMENT_GRACE, Store};
 
-/// A ticker that made no progress for this long is stuck: two ticks were missed.
+/// A ticker without a heartbeat for this long is stuck: it missed two ticks.
 const TICK_LIMIT: Duration = Duration::from_secs(150);
-/// Or for this long after a statement has used up its time.
+/// Added to the time of the longest statement.
 const TICK_GRACE: Duration = Duration::from_mins(1);
-/// Beyond the longest that a worker waits for one thing.
+/// Added to the longest wait of a worker.
 const RECEIVE_GRACE: Duration = Duration::from_secs(40);
-/// What `/livez` says of a process that was set up and is not stuck.
+/// Body of `/livez` for a process that was set up and is not stuck.
 pub const LIVE: &str = "ok";
 const PING_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long a stage that is not stuck may wait for one thing, as configured.
+/// The configured deadlines of single operations of a stage.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HealthDeadlines {
-    /// The longest poll of the queue.
+    /// Of a poll of the queue.
     pub poll: Duration,
-    /// The longest request to the receiver: all places may be taken by such.
+    /// Of a request to the receiver.
     pub request: Duration,
-    /// The longest statement.
+    /// Of a statement.
     pub statement: Duration,
 }
 
@@ -42,18 +42,15 @@ impl HealthDeadlines {
         self.statement.saturating_add(STATEMENT_GRACE)
     }
 
-    /// A ticker that did not go round for longer is stuck.
     fn tick(self) -> Duration {
         self.statement().saturating_add(TICK_GRACE).max(TICK_LIMIT)
     }
 
-    /// Workers that did not go round for longer are stuck.
     fn receive(self) -> Duration {
         self.poll.max(self.request).max(self.statement()).saturating_add(RECEIVE_GRACE)
     }
 }
 
-/// A stage of this process.
 #[derive(Debug)]
 struct Stage {
     name: &'static str,
@@ -65,82 +62,73 @@ struct Stage {
 /// The heartbeats of the stages that this process has.
 #[derive(Debug, Clone, Default)]
 pub struct Heartbeats {
-    /// The scheduler's passes, and its planner.
+    /// Of the ticks and of the planner.
     pub scheduler: Option<(Heartbeat, Heartbeat)>,
-    /// The workers.
+    /// Of the workers.
     pub receive: Option<Heartbeat>,
 }
 
-/// What `/readyz` looks at.
-#[derive(Debug)]
 pub struct Health {
     store: Store,
-    /// Migrated, queue there, clock compared: the stages may run.
-    set_up: AtomicBool,
-    queue: AtomicBool,
+    /// Whether the database is migrated, the queue exists and the clocks agree: the stages may run.
+    is_set_up: AtomicBool,
+    is_queue_available: AtomicBool,
     stages: Vec<Stage>,
-    workers: OnceLock<WorkerPool>,
-    /// The last answer of the database. One request at a time asks, and those that wait meanwhile share the next answer.
-    database: Mutex<Option<Asked>>,
+    breaker: OnceLock<BreakerState>,
+    /// The last check. One request at a time queries the database; those that wait meanwhile share the next result.
+    database: Mutex<Option<DatabaseCheck>>,
 }
 
+type BreakerState = Box<dyn Fn() -> &'static str + Send + Sync>;
+
 impl Health {
-    /// For a process with these stages.
     #[must_use]
-    pub fn new(store: Store, heartbeats: Heartbeats, patience: HealthDeadlines) -> Self {
-        let mut stages = Vec::new();
-        let mut add = |name, heartbeat, limit| stages.push(Stage { name, heartbeat, limit });
-        if let Some((tick, plan)) = heartbeats.scheduler {
-            add("tick", tick, patience.tick());
-            add("plan", plan, patience.tick());
-        }
-        if let Some(receive) = heartbeats.receive {
-            add("receive", receive, patience.receive());
-        }
+    pub fn new(store: Store, heartbeats: Heartbeats, deadlines: HealthDeadlines) -> Self {
+        let stage = |name, limit| move |heartbeat| Stage { name, heartbeat, limit };
+        let (tick, plan) = heartbeats.scheduler.unzip();
+        let stages = [
+            tick.map(stage("tick", deadlines.tick())),
+            plan.map(stage("plan", deadlines.tick())),
+            heartbeats.receive.map(stage("receive", deadlines.receive())),
+        ];
         Self {
             store,
-            set_up: AtomicBool::new(false),
-            queue: AtomicBool::new(false),
-            stages,
-            workers: OnceLock::new(),
+            is_set_up: AtomicBool::new(false),
+            is_queue_available: AtomicBool::new(false),
+            stages: stages.into_iter().flatten().collect(),
+            breaker: OnceLock::new(),
             database: Mutex::default(),
         }
     }
 
-    /// Notes that the stages may run.
+    /// Records that the stages may run.
     pub fn set_up(&self) {
-        // They begin now, however long the database was waited for.
-        for stage in &self.stages {
-            stage.heartbeat.alive();
-        }
-        self.set_up.store(true, Ordering::Relaxed);
+        // They begin now: the wait for the database does not count.
+        self.stages.iter().for_each(|stage| stage.heartbeat.alive());
+        self.is_set_up.store(true, Ordering::Relaxed);
     }
 
-    /// Notes whether the queue answered when it was asked last.
-    pub fn queue_answers(&self, answers: bool) {
-        self.queue.store(answers, Ordering::Relaxed);
+    pub fn set_queue_available(&self, is_available: bool) {
+        self.is_queue_available.store(is_available, Ordering::Relaxed);
     }
 
-    /// Notes whose breaker is to be told.
-    pub fn workers(&self, workers: WorkerPool) {
-        // There is one pool a process.
-        let _ = self.workers.set(workers);
+    /// Sets the function that returns the state of the workers' breaker. Only the first call has an effect.
+    pub fn set_breaker(&self, state: impl Fn() -> &'static str + Send + Sync + 'static) {
+        let _ = self.breaker.set(Box::new(state));
     }
 
-    /// The stage that has not gone round for too long, if there is one. Success is not asked for: a stage that waits
-    /// for a database that is unavailable is not stuck.
+    /// Returns a stage that is stuck. A stage that fails because the database is unavailable is not stuck.
     #[must_use]
     pub fn stuck(&self) -> Option<&'static str> {
         let stuck = |stage: &&Stage| stage.heartbeat.alive_age() > stage.limit;
         self.stages.iter().find(stuck).map(|stage| stage.name)
     }
 
-    /// Returns the stage that is stuck; then `/livez` fails, and the process is to be restarted. An unavailable database or queue
-    /// is no reason for a restart: this process may hold outcomes that are not recorded yet, and a new one would send those
-    /// greetings again.
+    /// Returns whether this process should keep running, and the body of `/livez`. An unavailable database or queue is no reason for a
+    /// restart: this process may hold outcomes that are not recorded yet, and a new one would send those greetings again.
     #[must_use]
-    pub fn live(&self) -> (bool, String) {
-        if !self.set_up.load(Ordering::Relaxed) {
+    pub fn liveness(&self) -> (bool, String) {
+        if !self.is_set_up.load(Ordering::Relaxed) {
             return (true, "starting".to_owned());
         }
         match self.stuck() {
@@ -149,7 +137,7 @@ impl Health {
         }
     }
 
-    /// Gauges that grow by themselves are set when somebody looks.
+    /// Sets the gauges of ages. They grow by themselves, so this precedes each scrape.
     pub fn set_age_gauges(&self) {
         for stage in &self.stages {
             if let Some(age) = stage.heartbeat.age() {
@@ -157,77 +145,80 @@ impl Health {
             }
         }
     }
+
+    /// Checks the database and the pause. The check begins after the call, so its result is never out of date.
+    async fn check_database(&self) -> DatabaseCheck {
+        let called_at = SystemClock.monotonic();
+        let mut last = self.database.lock().await;
+        if let Some(check) = last.filter(|check| check.began_at >= called_at) {
+            return check;
+        }
+        let began_at = SystemClock.monotonic();
+        let is_available = self.store.ping(PING_DEADLINE).await.is_ok();
+        let pause = if is_available {
+            let pause = tokio::time::timeout(PING_DEADLINE, self.store.pause()).await;
+            pause.ok().and_then(Result::ok)
+        } else {
+            None
+        };
+        let paused_since = pause.map(|pause| pause.map(|pause| pause.since));
+        *last.insert(DatabaseCheck { began_at, is_available, paused_since })
+    }
 }
 
-/// 200 as long as nothing is gained by ending this process, else 503; with a word on it.
+#[derive(Debug, Clone, Copy)]
+struct DatabaseCheck {
+    began_at: Instant,
+    is_available: bool,
+    /// `None` if unknown, `Some(None)` if sending is not paused.
+    paused_since: Option<Option<DateTime<Utc>>>,
+}
+
 pub(super) fn livez(health: &Health) -> (StatusCode, String) {
-    let (live, word) = health.live();
-    let status = if live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{word}\n"))
+    let (is_live, body) = health.liveness();
+    let status = if is_live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{body}\n"))
 }
 
-/// 200 when everything that this process needs and does is well, else 503; either way with the details. Errors of the
-/// database, which name hosts and roles, are in the log only.
+/// Responds 200 if each stage makes progress and all that it needs is available, else 503, with the details of each check. Errors of the
+/// database are only logged, since they name hosts and roles.
 pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
-    let mut checks = Map::new();
-    let mut ready = true;
-    let mut note = |name: &str, holds: bool, detail: Value| {
-        ready &= holds;
-        checks.insert(name.to_owned(), json!({ "ok": holds, "detail": detail }));
-    };
-    let set_up = health.set_up.load(Ordering::Relaxed);
-    note("setUp", set_up, json!(if set_up { "done" } else { "waiting for the database or the queue" }));
-    let (answers, sending) = ask_database(&health).await;
-    note("database", answers, json!(if answers { "answers" } else { "does not answer: see the log" }));
-    // Neither a pause nor an open breaker makes this process unfit.
-    note("sending", true, sending);
-    let queue = health.queue.load(Ordering::Relaxed);
-    note("queue", queue, json!(if queue { "answers" } else { "did not answer when last asked" }));
-    for stage in &health.stages {
-        let age = stage.heartbeat.age();
-        let alive = age.is_some_and(|age| age < stage.limit);
-        let detail = json!({ "ageSecs": age.map(|age| age.as_secs()), "limitSecs": stage.limit.as_secs() });
-        note(stage.name, alive, detail);
+    let is_set_up = health.is_set_up.load(Ordering::Relaxed);
+    let is_queue_available = health.is_queue_available.load(Ordering::Relaxed);
+    let database = health.check_database().await;
+    let detail = |holds, yes, no| json!(if holds { yes } else { no });
+    let sending = json!({
+        "paused": database.paused_since.map(|since| since.is_some()),
+        "since": database.paused_since.flatten(),
+        "breaker": health.breaker.get().map(|state| state()),
+    });
+    let mut checks = vec![
+        ("setUp", is_set_up, detail(is_set_up, "done", "waiting for the database or the queue")),
+        (
+            "database",
+            database.is_available,
+            detail(database.is_available, "available", "unavailable; see the log"),
+        ),
+        // Neither a pause nor an open breaker makes this process unready.
+        ("sending", true, sending),
+        (
+            "queue",
+            is_queue_available,
+            detail(is_queue_available, "available", "unavailable at the last check"),
+        ),
+    ];
+    for Stage { name, heartbeat, limit } in &health.stages {
+        let age = heartbeat.age();
+        let detail = json!({ "ageSecs": age.map(|age| age.as_secs()), "limitSecs": limit.as_secs() });
+        checks.push((name, age.is_some_and(|age| age < *limit), detail));
     }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": ready, "checks": checks })))
-}
-
-/// What the database answered.
-#[derive(Debug)]
-struct Asked {
-    begun_at: Instant,
-    answers: bool,
-    sending: Value,
-}
-
-/// Whether the database answers, and whether greetings go out. Begun after the call, so never out of date.
-async fn ask_database(health: &Health) -> (bool, Value) {
-    let called_at = SystemClock.monotonic();
-    let mut last = health.database.lock().await;
-    if let Some(asked) = last.as_ref().filter(|asked| asked.begun_at >= called_at) {
-        return (asked.answers, asked.sending.clone());
-    }
-    let begun_at = SystemClock.monotonic();
-    let answers = health.store.ping(PING_DEADLINE).await.is_ok();
-    let sending = sending(health, answers).await;
-    *last = Some(Asked { begun_at, answers, sending: sending.clone() });
-    (answers, sending)
-}
-
-/// Whether greetings go out at the moment. What is not known is null.
-async fn sending(health: &Health, database_answers: bool) -> Value {
-    let pause = if database_answers {
-        let pause = tokio::time::timeout(PING_DEADLINE, health.store.pause()).await;
-        pause.ok().and_then(Result::ok)
-    } else {
-        None
-    };
-    json!({
-        "paused": pause.as_ref().map(Option::is_some),
-        "since": pause.flatten().map(|pause| pause.since),
-        "breaker": health.workers.get().map(WorkerPool::breaker_state),
-    })
+    let is_ready = checks.iter().all(|(_, holds, _)| *holds);
+    let checks = checks
+        .into_iter()
+        .map(|(name, holds, detail)| (name.to_owned(), json!({ "ok": holds, "detail": detail })));
+    let checks = Value::Object(checks.collect::<Map<_, _>>());
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": is_ready, "checks": checks })))
 }
 
 #[cfg(test)]
@@ -242,7 +233,7 @@ mod tests {
         statement: Duration::from_secs(30),
     };
 
-    fn nowhere() -> Store {
+    fn unconnected_store() -> Store {
         Store::without_login(&StoreOptions {
             max_connections: 1,
             acquire_timeout: Duration::from_secs(1),
@@ -252,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_as_long_as_is_configured_is_not_stuck() {
+    fn a_stage_that_waits_as_long_as_configured_is_not_stuck() {
         let secs = Duration::from_secs;
         assert_eq!((DEFAULT.tick(), DEFAULT.receive()), (secs(150), secs(75)));
         let slow_receiver = HealthDeadlines { request: secs(120), ..DEFAULT };
@@ -262,34 +253,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_waits_for_its_database_lives_and_one_that_is_stuck_does_not() {
+    async fn a_process_that_waits_for_its_database_is_live_and_one_that_is_stuck_is_not() {
         let clock = Arc::new(Stopwatch::default());
         let receive = Heartbeat::new(Arc::clone(&clock) as crate::clock::SharedClock);
         let health = Health::new(
-            nowhere(),
+            unconnected_store(),
             Heartbeats { receive: Some(receive.clone()), ..Heartbeats::default() },
             DEFAULT,
         );
-        let said = || health.live();
+        let liveness = || health.liveness();
         clock.pass(Duration::from_hours(1));
-        assert_eq!(said(), (true, "starting".to_owned()));
-        // The wait was none of the stage's.
+        assert_eq!(liveness(), (true, "starting".to_owned()));
         health.set_up();
-        assert_eq!(said(), (true, LIVE.to_owned()));
+        assert_eq!(liveness(), (true, LIVE.to_owned()));
         clock.pass(Duration::from_mins(2));
-        assert_eq!(said(), (false, "stuck: receive".to_owned()));
+        assert_eq!(liveness(), (false, "stuck: receive".to_owned()));
         receive.alive();
-        assert_eq!(said(), (true, LIVE.to_owned()));
+        assert_eq!(liveness(), (true, LIVE.to_owned()));
     }
 
     #[tokio::test]
-    async fn a_stage_that_goes_round_without_success_is_not_stuck_and_one_that_hangs_is() {
+    async fn a_stage_that_runs_without_success_is_not_stuck_and_one_that_hangs_is() {
         let clock = Arc::new(Stopwatch::default());
         let pass = |secs| clock.pass(Duration::from_secs(secs));
         let heartbeat = || Heartbeat::new(Arc::clone(&clock) as crate::clock::SharedClock);
         let (tick, receive) = (heartbeat(), heartbeat());
         let health = Health::new(
-            nowhere(),
+            unconnected_store(),
             Heartbeats { scheduler: Some((tick.clone(), tick.clone())), receive: Some(receive.clone()) },
             DEFAULT,
         );

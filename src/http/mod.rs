@@ -1,12 +1,12 @@
-//! What this process tells about itself: `/livez`, `/readyz`, `/metrics`; and the API, where it has that role.
+//! The HTTP server: `/livez`, `/readyz` and `/metrics` of this process, and the API where its role includes it.
 
 mod access;
 mod api;
+mod connection_slots;
 mod health;
-mod patient;
-mod places;
 mod process;
 mod server;
+mod write_timeout;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,23 +26,22 @@ pub use api::Api;
 pub use health::{Health, HealthDeadlines, Heartbeats, LIVE};
 pub use server::Limits;
 
-/// Connections that may wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`). Where there is no place, the
-/// client tries again after a second: with tokio's 128, many who come at once lose that second.
+/// Connections that may wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`). A client that finds no room retries after
+/// a second, as many would with the default of tokio, 128.
 const BACKLOG: u32 = 1024;
 
-/// Takes an address.
 pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // So that a restart need not wait for the connections of the process before.
+    // A restart need not wait for the connections of the previous process.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Listens, so that an address that is taken ends the process at its start.
+/// Listens on `http.listen`, before anything else starts: a taken address ends the process at once.
 pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = listen(address).with_context(|| {
         format!("cannot listen on http.listen = {address}: choose another address (BDAY__HTTP__LISTEN)")
@@ -51,26 +50,20 @@ pub fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// What is served.
-#[derive(Debug)]
-pub struct Site {
-    /// `/livez` and `/readyz`, open to all.
+pub struct HttpServer {
     pub health: Arc<Health>,
-    /// `/metrics`, behind `gate`.
     pub metrics: PrometheusHandle,
-    /// `/v1`, behind `gate`.
     pub api: Option<Api>,
-    /// Who may come in.
-    pub gate: Authorizer,
-    /// What a client may take.
+    /// For the API and the metrics.
+    pub authorizer: Authorizer,
     pub limits: Limits,
 }
 
-impl Site {
-    /// Serves until `soft` is cancelled, and then ends what is under way.
+impl HttpServer {
+    /// Serves until `soft` is cancelled, then finishes the requests in progress.
     pub async fn serve(self, listener: TcpListener, soft: CancellationToken) -> anyhow::Result<()> {
-        let Self { health, metrics, api, gate, limits } = self;
-        gate.warn_if_exposed(listener.local_addr()?);
+        let Self { health, metrics, api, authorizer, limits } = self;
+        authorizer.warn_if_exposed(listener.local_addr()?);
         let render = {
             let health = Arc::clone(&health);
             move || async move {
@@ -86,14 +79,14 @@ impl Site {
         let ready = move || health::readyz(health);
         let metrics = Router::new()
             .route("/metrics", get(render))
-            .route_layer(from_fn_with_state(gate.clone(), access::metrics));
+            .route_layer(from_fn_with_state(authorizer.clone(), access::metrics));
         let mut router = Router::new()
             .route("/livez", get(live))
             .route("/readyz", get(ready))
             .merge(metrics)
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request));
         if let Some(api) = api {
-            router = router.merge(api.router(gate, limits.request));
+            router = router.merge(api.router(authorizer, limits.request));
         }
         server::run(listener, router, limits, soft).await;
         Ok(())

@@ -1,7 +1,7 @@
-//! Connections: how many, how patient, and how they end.
+//! Accepts connections, limits them in number and time, and shuts them down.
 //!
-//! Connections are always accepted, so that a health check is answered however many there are. See [`places`](super::places)
-//! for which of them give way.
+//! Connections are always accepted, so that a health check is answered however many there are. See
+//! [`connection_slots`](super::connection_slots) for the choice of those that are closed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,29 +22,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Peer;
 use super::api::problem::Problem;
-use super::patient::Patient;
-use super::places::{Connection, Places};
+use super::connection_slots::{Connection, ConnectionSlots};
+use super::write_timeout::WriteTimeout;
 use crate::config;
 
-/// What a client may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections with a request at once. [`SPARE`] more may be open for health and for new clients.
+    /// Connections with a request. [`SPARE`] more may be open for health requests and for new clients.
     pub connections: usize,
-    /// For a request's head, and between two requests; then the connection is closed.
+    /// For a request's head, and between two requests of a connection.
     pub head: Duration,
-    /// From the end of the head to the beginning of the answer, and for taking each part of that.
+    /// From the end of the head to the beginning of the response, and for each write of the response without progress.
     pub request: Duration,
 }
 
-/// Connections beyond [`Limits::connections`] that stay open before the one idle longest is closed. At 10,000 new connections
-/// a second, a health check has 6 ms to send its request.
+/// Connections beyond [`Limits::connections`] that stay open before the one idle longest is closed. At 10,000 new connections per
+/// second, a health check has 6 ms to send its request.
 const SPARE: usize = 64;
 const MAX_HEADERS: usize = 64;
 /// Bounds a request's head.
 const MAX_BUFFER_BYTES: usize = 32 * 1024;
-/// After an error of the listener, such as no file descriptor left.
-const PAUSE: Duration = Duration::from_millis(100);
+/// After an error of the listener, for example without a file descriptor left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 impl From<&config::Http> for Limits {
     fn from(config: &config::Http) -> Self {
@@ -56,74 +55,74 @@ impl From<&config::Http> for Limits {
     }
 }
 
-/// Serves until `soft` is cancelled, and then ends what is under way.
+/// Serves until `soft` is cancelled, then finishes the requests in progress.
 pub(super) async fn run(listener: TcpListener, router: Router, limits: Limits, soft: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER_BYTES);
-    let places = Places::new(limits.connections);
-    let most = limits.connections + SPARE;
+    let slots = ConnectionSlots::new(limits.connections);
+    let max_open = limits.connections + SPARE;
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
         let (stream, address) = tokio::select! {
             () = soft.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            // Connections that were told to close are still open until their task has a turn.
-            accepted = listener.accept(), if connections.len() < most + SPARE => match accepted {
+            // A closed connection stays open until its task is scheduled.
+            accepted = listener.accept(), if connections.len() < max_open + SPARE => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
-                    places.close_longest_idle();
-                    tokio::time::sleep(PAUSE).await;
+                    slots.close_longest_idle();
+                    tokio::time::sleep(ACCEPT_RETRY).await;
                     continue;
                 }
             },
         };
-        if connections.len() >= most {
-            places.close_longest_idle();
+        if connections.len() >= max_open {
+            slots.close_longest_idle();
         }
-        // Without this, the kernel keeps a small answer back until the one before is acknowledged.
+        // Without this, the kernel delays a small response until the one before is acknowledged.
         let _ = stream.set_nodelay(true);
         let router = TowerToHyperService::new(router.clone());
-        let place = places.connection();
-        let owner = Arc::clone(&place);
+        let slot_owner = slots.connection();
+        let connection = Arc::clone(&slot_owner);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(address));
-            answer(&router, &owner, request)
+            respond(&router, &slot_owner, request)
         });
-        let stream = TokioIo::new(Patient::new(stream, limits.request));
-        let connection = graceful.watch(http.serve_connection(stream, service));
+        let stream = TokioIo::new(WriteTimeout::new(stream, limits.request));
+        let served = graceful.watch(http.serve_connection(stream, service));
         connections.spawn(async move {
             tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "connection broken");
+                ended = served => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection failed");
                 },
-                () = place.closed() => tracing::debug!(%address, "too many connections: idle connection closed"),
+                () = connection.closed() => tracing::debug!(%address, "idle connection closed: too many connections"),
             }
         });
     }
     graceful.shutdown().await;
 }
 
-/// Answers a request: health at once, all else with a place.
-fn answer(
+/// Health requests need no slot; others get 503 if all are taken.
+fn respond(
     router: &TowerToHyperService<Router>,
     connection: &Arc<Connection>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
     let is_health = matches!(request.uri().path(), "/livez" | "/readyz");
-    let place = if is_health { None } else { connection.take_place() };
-    let answer = (is_health || place.is_some()).then(|| router.call(request));
+    let slot = if is_health { None } else { connection.take_slot() };
+    let response = (is_health || slot.is_some()).then(|| router.call(request));
     async move {
-        let Some(answer) = answer else {
+        let Some(response) = response else {
             return Ok(Problem::too_many_requests_in_progress().into_response());
         };
-        let response = answer.await?;
-        Ok(match place {
-            Some(place) => response.map(|body| place.hold(body)),
+        let response = response.await?;
+        Ok(match slot {
+            Some(slot) => response.map(|body| slot.hold(body)),
             None => response,
         })
     }

@@ -162,7 +162,9 @@ impl<'a> UserInput<'a> {
         ] {
             match field {
                 None => {}
-                Some(Some(text)) if NULLABLE.contains(&name) && text.trim().is_empty() => self.wrong(name, BLANK),
+                Some(Some(text)) if NULLABLE.contains(&name) && text.trim().is_empty() => {
+                    self.wrong(name, BLANK)
+                }
                 Some(text) => self.set(name, text.as_deref().unwrap_or_default()),
             }
         }

@@ -30,13 +30,13 @@ pub(super) async fn run(
     loop {
         match queue.depth().await {
             Ok(depth) => {
-                health.queue_answers(true);
+                health.set_queue_available(true);
                 gauge!("bday_queue_messages", "state" => "visible").set(depth.visible as f64);
                 gauge!("bday_queue_messages", "state" => "in_flight").set(depth.in_flight as f64);
                 gauge!("bday_dead_letters").set(depth.dead_letters as f64);
             }
             Err(error) => {
-                health.queue_answers(false);
+                health.set_queue_available(false);
                 tracing::warn!(%error, "queue depth unknown");
             }
         }

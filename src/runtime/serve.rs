@@ -15,7 +15,7 @@ use crate::config::parts::{
     warn_of_short_drain, webhook_secrets, webhook_url,
 };
 use crate::config::source::Sources;
-use crate::http::{self, Api, Authorizer, Health, Heartbeats, Limits, Site};
+use crate::http::{self, Api, Authorizer, Health, Heartbeats, HttpServer, Limits};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::Terms;
 use crate::pipeline::channel::webhook::Webhook;
@@ -144,22 +144,22 @@ pub async fn start(
     let asked = if stages { store.reserving(STAGES) } else { store.clone() };
     let api = role.answers().then(|| {
         let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
-        let letters = DeadLetters::new(config, asked.clone(), queue, shared);
-        Api::new(asked.clone(), Terms::new(config), letters, Arc::clone(&clock))
+        let dead_letters = DeadLetters::new(config, asked.clone(), queue, shared);
+        Api::new(asked.clone(), Terms::new(config), dead_letters, Arc::clone(&clock))
     });
     let listener = http::bind(config.http.listen)?;
     let address = listener.local_addr()?;
-    let gate = Authorizer::new(asked, Arc::clone(&clock), config.http.require_token());
-    let site = Site {
+    let authorizer = Authorizer::new(asked, Arc::clone(&clock), config.http.require_token());
+    let server = HttpServer {
         health: Arc::clone(&health),
         metrics: metrics.clone(),
         api,
-        gate: gate.clone(),
+        authorizer: authorizer.clone(),
         limits: Limits::from(&config.http),
     };
     // HTTP takes nothing new from the stop on; what was asked before is answered.
     let answers = lifecycle.soft.clone();
-    lifecycle.start("http", site.serve(listener, answers));
+    lifecycle.start("http", server.serve(listener, answers));
 
     let set_up = async {
         until_set_up(config, &access, &store, &*queue, &*clock).await?;
@@ -177,8 +177,8 @@ pub async fn start(
     if let Some(set_up) = ready {
         let webhook = set_up?;
         health.set_up();
-        health.queue_answers(true);
-        gate.warn_if_shut().await;
+        health.set_queue_available(true);
+        authorizer.warn_if_no_token().await;
         store.open_connections().await;
         if let Some(heartbeats) = heartbeats.scheduler {
             let (plan_store, plan_clock, waiting) =
@@ -199,7 +199,8 @@ pub async fn start(
             let channel = Arc::new(Webhook::new(client, url.watch(), signer, Arc::clone(&clock)));
             let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
             let pool = pool(config, store, queue, channel, clock, receive)?;
-            health.workers(pool.clone());
+            let breaker = pool.clone();
+            health.set_breaker(move || breaker.breaker_state());
             let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
             lifecycle.start("worker", async move { pool.run(soft, hard).await });
             let interval = Duration::from_secs(config.source.refresh_secs);

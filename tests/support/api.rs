@@ -1,4 +1,4 @@
-//! The API without a socket: the router of the daemon, on a database of its own, under a clock that the test sets.
+//! The API without a socket: the daemon's router, on its own database, with a clock that the test sets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,22 +19,20 @@ use tower::ServiceExt as _;
 use super::database::Database;
 use super::world::{World, instant};
 
-/// An API with nobody in it.
 pub(crate) struct Server {
     pub(crate) clock: Arc<SettableClock>,
-    /// Kept for as long as the API is; none where it is somebody else's.
+    /// Dropped with the API; `None` if a [`World`] owns it.
     database: Option<Database>,
     router: Router,
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// No token is required.
-fn gate(store: &Store, clock: &Arc<SettableClock>) -> Authorizer {
+/// Requires no token.
+fn authorizer(store: &Store, clock: &Arc<SettableClock>) -> Authorizer {
     Authorizer::new(store.clone(), Arc::clone(clock) as SharedClock, false)
 }
 
-/// What came back.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -43,7 +41,7 @@ pub(crate) struct Answer {
 }
 
 impl Server {
-    /// It is noon on 24 November 2026, and there is a second kind, `work_anniversary`.
+    /// At noon on 24 November 2026, without users, and with a second kind, `work_anniversary`.
     pub(crate) async fn start() -> Self {
         Self::at("2026-11-24T12:00:00Z").await
     }
@@ -62,10 +60,10 @@ impl Server {
         let config = config::load(None, variables.into()).unwrap();
         let shared = Arc::clone(&clock) as SharedClock;
         let queue = parts::queue(&config, &database.store(), &shared).await.unwrap();
-        let letters = DeadLetters::new(&config, database.store(), queue, Arc::clone(&shared));
-        let api = Api::new(database.store(), Terms::new(&config), letters, shared);
+        let dead_letters = DeadLetters::new(&config, database.store(), queue, Arc::clone(&shared));
+        let api = Api::new(database.store(), Terms::new(&config), dead_letters, shared);
         Self {
-            router: api.router(gate(&database.store(), &clock), PATIENCE),
+            router: api.router(authorizer(&database.store(), &clock), REQUEST_TIMEOUT),
             database: Some(database),
             clock,
         }
@@ -75,12 +73,11 @@ impl Server {
     pub(crate) fn on(world: &World) -> Self {
         let clock = Arc::clone(&world.clock);
         let shared = Arc::clone(&clock) as SharedClock;
-        let letters = world.dead_letters();
-        let api = Api::new(world.store.clone(), Terms::new(&world.config), letters, shared);
-        Self { router: api.router(gate(&world.store, &clock), PATIENCE), database: None, clock }
+        let dead_letters = world.dead_letters();
+        let api = Api::new(world.store.clone(), Terms::new(&world.config), dead_letters, shared);
+        Self { router: api.router(authorizer(&world.store, &clock), REQUEST_TIMEOUT), database: None, clock }
     }
 
-    /// What the API works on.
     pub(crate) fn store(&self) -> Store {
         self.database.as_ref().unwrap().store()
     }
@@ -90,17 +87,14 @@ impl Server {
         self.database.as_ref().unwrap().pool().await
     }
 
-    /// A request with nothing in it.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &[], Body::empty()).await
     }
 
-    /// A request with a JSON body.
     pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.json_with(method, path, &[], body).await
     }
 
-    /// The same with headers.
     pub(crate) async fn json_with(
         &self,
         method: &str,
@@ -112,7 +106,6 @@ impl Server {
         self.call(method, path, &headers, Body::from(body.to_string())).await
     }
 
-    /// Any request.
     pub(crate) async fn call(
         &self,
         method: &str,
@@ -144,7 +137,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Checks the status, and that anything but a success is a problem detail; gives the body.
+    /// Checks the status, and that an error is a problem detail. Returns the body.
     pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
         if self.body.is_empty() {
@@ -159,7 +152,7 @@ impl Answer {
         body
     }
 
-    /// The fields that a problem names.
+    /// Returns the fields that a problem names, in order.
     pub(crate) fn fields(&self) -> Vec<String> {
         let body = self.json();
         let errors = body["errors"].as_array().unwrap();

@@ -1,19 +1,19 @@
 //! Authentication, authorisation and the audit log.
 //!
 //! ```text
-//! request ──> token ──> scope ──> handler ──> its row in the audit log
-//!             401       403       commits the row of a change together with the change
+//! request ──> token ──> scope ──> handler ──> audit row
+//!             401       403       (committed together with the change of a user)
 //! ```
 //!
-//! Every request requires a token, also on loopback: a proxy on this machine need not show that it is one. With `http.auth`
-//! off, a request without a token is allowed everything. A request with a token is always limited to its scope.
+//! Every request requires a token, on loopback too: requests through a proxy on the same machine look local. With `http.auth` off, a
+//! request without a token is allowed everything. A request with a token is always limited to its scope.
 //!
-//! Guaranteed: no write through the API is committed without its row in `api_writes`, which has the token, the route, the id
-//! of the user or event, and no names. A request that writes one user commits the row together with the change. Any other, such as
-//! an import, has a row before it begins; how it ended is NULL there if the process ends first. Of refused writes some are only
-//! counted when there are very many, since any client can cause them.
+//! Guaranteed: no write through the API is committed without its row in `api_writes`, which has the token, the route and the id of the
+//! user or event, and no names. A request that writes one user commits the row together with the change. Other writes, such as an import,
+//! insert the row first; its status stays NULL if the process ends before the request. Rejected writes are recorded up to a rate,
+//! since every client can cause them.
 //!
-//! Health requires no token: it says nothing about people, and probes have none. Metrics require scope `read`.
+//! Health requires no token: it has no personal data, and probes have no tokens. Metrics require scope `read`.
 
 mod audit;
 mod tokens;
@@ -26,27 +26,29 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 use super::api::problem::Problem;
 use crate::clock::SharedClock;
 use crate::model::{Scope, Token};
 use crate::store::Store;
-pub(super) use audit::Committed;
-use audit::{Asked, Audit};
-use tokens::{Freshness, Known, Tokens};
+use audit::Audit;
+pub(super) use audit::AuditedWrite;
+use tokens::{LiveToken, MaxAge, TokenCache};
 
-/// Of the scheme in the description.
+/// Of the security scheme in the API description.
 const SCHEME: &str = "token";
+const NO_TOKEN: &str = "Bearer realm=\"bday\"";
+const INVALID_TOKEN: &str = "Bearer realm=\"bday\", error=\"invalid_token\"";
 
-/// Where a connection comes from; the server puts it into each request.
+/// The remote address of a connection, an extension of each request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// What a request needs, by its method and the path of its route: the one place that decides it.
-///
-/// Who adds a route need not think of it: what changes anything but users is an operation, and for admins.
+/// Returns the scope that a request requires, by its method and the path of its route. New routes need no entry: reads require `read`,
+/// writes of users `write`, other writes `admin`.
 #[must_use]
 pub fn required_scope(method: &Method, path: &str) -> Scope {
     let users = path == "/v1/users" || path.starts_with("/v1/users/");
@@ -57,8 +59,8 @@ pub fn required_scope(method: &Method, path: &str) -> Scope {
     }
 }
 
-/// Puts into the description what [`required_scope`] says.
-pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
+/// Adds [`required_scope`] to the description of each operation.
+pub(super) fn describe(description: &mut OpenApi) {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("bday_…")
@@ -69,197 +71,190 @@ pub(super) fn describe(description: &mut utoipa::openapi::OpenApi) {
         .build();
     let components = description.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
-    for (path, item) in &mut description.paths.paths {
-        for (method, operation) in operations(item) {
-            let scope = required_scope(&method, path).as_str();
-            operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope])]);
-        }
+    for (method, path, operation) in operations(description) {
+        let scope = required_scope(&method, path).as_str();
+        operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope])]);
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
-    let all = [
-        (Method::GET, &mut item.get),
-        (Method::PUT, &mut item.put),
-        (Method::POST, &mut item.post),
-        (Method::DELETE, &mut item.delete),
-        (Method::PATCH, &mut item.patch),
-    ];
-    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+pub(super) fn operations(description: &mut OpenApi) -> impl Iterator<Item = (Method, &str, &mut Operation)> {
+    description.paths.paths.iter_mut().flat_map(|(path, item)| {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::PUT, &mut item.put),
+            (Method::POST, &mut item.post),
+            (Method::DELETE, &mut item.delete),
+            (Method::PATCH, &mut item.patch),
+        ];
+        operations
+            .into_iter()
+            .filter_map(move |(method, operation)| Some((method, path.as_str(), operation.as_mut()?)))
+    })
 }
 
-/// The sender of a request.
-#[derive(Debug, Clone)]
-enum Caller {
-    /// A client without a token, while none is required.
-    Anonymous,
-    /// The owner of this token.
-    Token(Arc<Known>),
-}
-
-/// Lets requests in, or not.
+/// Authorises requests.
 #[derive(Debug, Clone)]
 pub struct Authorizer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    required: bool,
-    tokens: Tokens,
+    is_required: bool,
+    tokens: TokenCache,
     audit: Audit,
 }
 
 impl Authorizer {
-    /// `required`: requests without a token are refused.
+    /// `is_required`: whether requests without a token are rejected.
     #[must_use]
-    pub fn new(store: Store, clock: SharedClock, required: bool) -> Self {
-        Self(Arc::new(Inner {
-            required,
-            tokens: Tokens::new(store.clone(), Arc::clone(&clock)),
-            audit: Audit::new(store, clock),
-        }))
+    pub fn new(store: Store, clock: SharedClock, is_required: bool) -> Self {
+        let tokens = TokenCache::new(store.clone(), Arc::clone(&clock));
+        Self(Arc::new(Inner { is_required, tokens, audit: Audit::new(store, clock) }))
     }
 
-    /// Logs a warning where other machines need no token.
     pub(super) fn warn_if_exposed(&self, listen: SocketAddr) {
-        if !self.0.required && !listen.ip().to_canonical().is_loopback() {
+        if !self.0.is_required && !listen.ip().to_canonical().is_loopback() {
             tracing::warn!(
                 %listen,
-                "http.auth is off: every machine that reaches this address can change users and pause sending"
+                "http.auth is off: every machine that can connect can change users and pause sending"
             );
         }
     }
 
-    /// Logs a warning while a token is required and none exists.
-    pub async fn warn_if_shut(&self) {
-        if self.0.required && self.0.tokens.none().await == Some(true) {
+    /// Logs a warning if a token is required and none exists.
+    pub async fn warn_if_no_token(&self) {
+        if self.0.is_required && self.0.tokens.is_empty().await == Some(true) {
             tracing::warn!(
-                "there is no token: the API and the metrics answer 401; `bday token create NAME --scope admin` creates one"
+                "there is no token: the API and the metrics respond 401; create one with `bday token create NAME --scope admin`"
             );
         }
     }
 
-    async fn admit(&self, headers: &HeaderMap, need: Scope, freshness: Freshness) -> Result<Caller, Refusal> {
-        let mut given = headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = given.next() else {
+    /// Returns the token of a request; `None` for a request without a token, if none is required.
+    async fn authorize(
+        &self,
+        headers: &HeaderMap,
+        required: Scope,
+        max_age: MaxAge,
+    ) -> Result<Option<Arc<LiveToken>>, Rejection> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let Some(value) = values.next() else {
             return self.without_token().await;
         };
-        let token = if given.next().is_some() { None } else { bearer(value) };
+        let token = bearer(value).filter(|_| values.next().is_none());
         let token = token.ok_or_else(|| {
-            Refusal::unknown("the header Authorization must be one, and be: Bearer bday_…", INVALID)
+            Rejection::unauthenticated("expected one Authorization header: Bearer bday_…", INVALID_TOKEN)
         })?;
         let hash = Token::hash_of(token)
-            .map_err(|error| Refusal::unknown(format!("the token cannot be one: {error}"), INVALID))?;
-        let known = self.0.tokens.find(hash, freshness).await;
-        let Some(known) = known.map_err(|tokens::Unavailable| Refusal::unavailable())? else {
+            .map_err(|error| Rejection::unauthenticated(format!("invalid token: {error}"), INVALID_TOKEN))?;
+        let found = self.0.tokens.find(hash, max_age).await;
+        let Some(token) = found.map_err(|tokens::Unavailable| Problem::tokens_unavailable())? else {
             let detail =
-                "the token is not known here: it was revoked, or has expired, or belongs to another bday";
-            return Err(Refusal::unknown(detail, INVALID));
+                "unknown token: it was revoked, has expired, or belongs to another installation of bday";
+            return Err(Rejection::unauthenticated(detail, INVALID_TOKEN));
         };
-        if known.scope < need {
-            return Err(Refusal::forbidden(known, need));
+        if token.scope < required {
+            return Err(Rejection::forbidden(token, required));
         }
-        self.0.tokens.note_use(&known).await;
-        Ok(Caller::Token(known))
+        self.0.tokens.record_use(&token).await;
+        Ok(Some(token))
     }
 
-    async fn without_token(&self) -> Result<Caller, Refusal> {
-        if !self.0.required {
-            return Ok(Caller::Anonymous);
+    async fn without_token(&self) -> Result<Option<Arc<LiveToken>>, Rejection> {
+        if !self.0.is_required {
+            return Ok(None);
         }
-        let detail = if self.0.tokens.none().await == Some(true) {
-            "there is no token yet: run `bday token create NAME --scope admin` where bday runs, and send what it prints as \
+        let detail = if self.0.tokens.is_empty().await == Some(true) {
+            "there is no token yet: run `bday token create NAME --scope admin` where bday runs, and send the printed token as \
              Authorization: Bearer bday_…"
         } else {
-            "this needs a token: send Authorization: Bearer bday_…; `bday token create NAME --scope read` creates one"
+            "a token is required: send Authorization: Bearer bday_…; `bday token create NAME --scope read` creates one"
         };
-        Err(Refusal::unknown(detail, "Bearer realm=\"bday\""))
+        Err(Rejection::unauthenticated(detail, NO_TOKEN))
     }
 }
 
-const INVALID: &str = "Bearer realm=\"bday\", error=\"invalid_token\"";
-
-/// The token of `Bearer TOKEN`; the scheme's case does not matter (RFC 9110 section 11.1).
+/// Returns the token of `Bearer TOKEN`. The scheme is case-insensitive (RFC 9110 section 11.1).
 fn bearer(value: &HeaderValue) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
-/// Why somebody does not come in, and who it is, if that is known.
+/// A request that was not authorised, with its token if that is live.
 #[derive(Debug)]
-struct Refusal {
+struct Rejection {
     problem: Problem,
-    caller: Option<Arc<Known>>,
+    token: Option<Arc<LiveToken>>,
 }
 
-impl Refusal {
-    fn unknown(detail: impl Into<String>, challenge: &'static str) -> Self {
+impl From<Problem> for Rejection {
+    fn from(problem: Problem) -> Self {
+        Self { problem, token: None }
+    }
+}
+
+impl Rejection {
+    fn unauthenticated(detail: impl Into<String>, challenge: &'static str) -> Self {
         let challenge = HeaderValue::from_static(challenge);
-        Self { problem: Problem::unauthenticated(detail).with(WWW_AUTHENTICATE, challenge), caller: None }
+        Problem::unauthenticated(detail).with(WWW_AUTHENTICATE, challenge).into()
     }
 
-    fn forbidden(caller: Arc<Known>, need: Scope) -> Self {
-        let challenge = match need {
+    fn forbidden(token: Arc<LiveToken>, required: Scope) -> Self {
+        let challenge = match required {
             Scope::Read => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"read\"",
             Scope::Write => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"write\"",
             Scope::Admin => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"admin\"",
         };
         let detail = format!(
-            "this needs the scope {need}, and the token {:?} has {}: use another, or make one with `bday token create`",
-            caller.name, caller.scope
+            "this requires the scope {required}, but the token {:?} has {}: use another token, or create one with \
+             `bday token create`",
+            token.name, token.scope
         );
-        Self {
-            problem: Problem::forbidden(detail).with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge)),
-            caller: Some(caller),
-        }
-    }
-
-    fn unavailable() -> Self {
-        Self { problem: Problem::no_tokens(), caller: None }
+        let problem = Problem::forbidden(detail).with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        Self { problem, token: Some(token) }
     }
 }
 
-/// Whether the handler commits the row of the audit log together with its change: all that write one user.
-fn commits_row(need: Scope, path: &str) -> bool {
-    need == Scope::Write && path != "/v1/users/import"
+/// Whether the handler commits the audit row together with its change: all that write one user.
+fn commits_audit_row(required: Scope, path: &str) -> bool {
+    required == Scope::Write && path != "/v1/users/import"
 }
 
-/// Guards the routes of the API. A handler that writes gets its row of the audit log as an extension.
-pub(super) async fn api(State(gate): State<Authorizer>, mut request: Request, next: Next) -> Response {
+/// Guards the API. A handler that writes gets its audit row as an extension.
+pub(super) async fn api(State(authorizer): State<Authorizer>, mut request: Request, next: Next) -> Response {
     let path =
         request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
-    let need = required_scope(request.method(), &path);
-    let admitted = gate.admit(request.headers(), need, Freshness::Recent).await;
-    if need == Scope::Read {
-        return match admitted {
+    let required = required_scope(request.method(), &path);
+    let authorized = authorizer.authorize(request.headers(), required, MaxAge::Short).await;
+    if required == Scope::Read {
+        return match authorized {
             Ok(_) => next.run(request).await,
-            Err(refusal) => refusal.problem.into_response(),
+            Err(rejection) => rejection.problem.into_response(),
         };
     }
-    let audit = &gate.0.audit;
-    let committed_by_handler = commits_row(need, &path);
-    let asked = Asked::new(&request, path, audit.now());
-    match admitted {
-        Err(refusal) => {
-            let response = refusal.problem.into_response();
-            audit.refused(asked, refusal.caller.as_deref(), response.status()).await;
-            response
-        }
-        Ok(caller) => {
-            let write = match audit.begin(asked, &caller, committed_by_handler).await {
-                Ok(write) => write,
-                Err(error) => return Problem::from(&error).into_response(),
-            };
-            request.extensions_mut().insert(write.clone());
-            audit.end(write, next.run(request).await).await
-        }
+    let audit = &authorizer.0.audit;
+    let is_committed_by_handler = commits_audit_row(required, &path);
+    let token = match &authorized {
+        Ok(token) => token.as_deref(),
+        Err(rejection) => rejection.token.as_deref(),
+    };
+    let write = audit.row(&request, path, token);
+    if let Err(rejection) = authorized {
+        let response = rejection.problem.into_response();
+        audit.rejected(write, response.status()).await;
+        return response;
     }
+    if !is_committed_by_handler && let Err(error) = audit.write(&write).await {
+        return Problem::from(&error).into_response();
+    }
+    request.extensions_mut().insert(write.clone());
+    audit.end(write, next.run(request).await).await
 }
 
-/// Guards the metrics. They must be there when the database is not, so the tokens known last hold.
-pub(super) async fn metrics(State(gate): State<Authorizer>, request: Request, next: Next) -> Response {
-    match gate.admit(request.headers(), Scope::Read, Freshness::LastKnown).await {
+/// Guards the metrics. They must be available without the database, so the tokens that were read last stay valid.
+pub(super) async fn metrics(State(authorizer): State<Authorizer>, request: Request, next: Next) -> Response {
+    match authorizer.authorize(request.headers(), Scope::Read, MaxAge::UnlimitedInOutage).await {
         Ok(_) => next.run(request).await,
-        Err(refusal) => refusal.problem.into_response(),
+        Err(rejection) => rejection.problem.into_response(),
     }
 }
 
@@ -268,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_about_users_is_for_admins_unless_it_only_reads() {
+    fn writes_of_other_things_than_users_require_admin() {
         for (method, path, scope) in [
             (Method::GET, "/v1/users", Scope::Read),
             (Method::HEAD, "/v1/pause", Scope::Read),
@@ -284,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_of_a_token_has_no_case() {
+    fn the_scheme_of_a_token_is_case_insensitive() {
         let read = |text| bearer(&HeaderValue::from_static(text)).map(str::to_owned);
         assert_eq!(read("bEARER  x").as_deref(), Some("x"));
         assert_eq!((read("Basic x"), read("x"), read("")), (None, None, None));

@@ -1,8 +1,7 @@
-//! The live tokens, in memory: they are few, and reading them anew every few seconds costs less than a query a request.
+//! The live tokens in memory. They are few: reading all of them every few seconds costs less than one query per request.
 //!
-//! A token is found by its hash in a table whose own hashing is seeded at random. What the time of that tells is about
-//! the hash of what was presented, and nobody can steer that towards the hash of a token: so there is nothing to compare in
-//! constant time.
+//! A token is found by its hash in a table that is itself hashed with a random seed. The lookup time depends on the hash of the presented
+//! token, which a client cannot steer towards the hash of a valid token. So no comparison in constant time is needed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,156 +17,162 @@ use crate::model::{Scope, TokenHash};
 use crate::store::Store;
 use crate::store::chain;
 
-/// A revoked token ends within this time.
-const LIFE: TimeDelta = TimeDelta::seconds(5);
-/// For a token that is not known the tokens are read again, since it may be new; but no more often than this, however many
-/// come with invented ones: they wait, and share the next look. The same where the database did not answer.
-const RETRY: TimeDelta = TimeDelta::milliseconds(250);
-const DEADLINE: Duration = Duration::from_secs(2);
+/// A revoked token is rejected after this time.
+const MAX_AGE: TimeDelta = TimeDelta::seconds(5);
+/// Minimum time between two reads. An unknown token causes a read, since it may be new, but requests with many unknown tokens wait and
+/// share one. The same holds while the database does not answer.
+const READ_INTERVAL: TimeDelta = TimeDelta::milliseconds(250);
+const READ_DEADLINE: Duration = Duration::from_secs(2);
 const USE_DEADLINE: Duration = Duration::from_secs(1);
-/// How exact the time of the last use is.
+/// Precision of the time of the last use.
 const USE_SECS: i64 = 60;
 
-/// A live token.
 #[derive(Debug)]
-pub(in crate::http) struct Known {
+pub(in crate::http) struct LiveToken {
     pub(super) id: Uuid,
     pub(super) name: String,
     pub(super) scope: Scope,
     expires_at: Option<DateTime<Utc>>,
-    /// When it was noted that it was used, in seconds since 1970; 0 if never.
+    /// The last recorded use in seconds since 1970; 0 if none.
     used_at: AtomicI64,
 }
 
-/// The database did not say which tokens there are.
+/// The tokens cannot be read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unavailable;
 
-/// How old what is known may be.
+/// Maximum age of the tokens in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Freshness {
-    /// [`LIFE`].
-    Recent,
-    /// The same, or older while the database does not answer.
-    LastKnown,
+pub(super) enum MaxAge {
+    /// [`MAX_AGE`].
+    Short,
+    /// The same; unlimited while the database does not answer.
+    UnlimitedInOutage,
 }
 
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(super) struct TokenCache {
     store: Store,
     clock: SharedClock,
-    // One reads, the others wait for it.
-    latest: Mutex<Latest>,
+    // Held while reading: other requests wait for the result.
+    cached: Mutex<Cached>,
 }
 
 #[derive(Debug, Default)]
-struct Latest {
-    known: HashMap<TokenHash, Arc<Known>>,
-    /// When they were read.
+struct Cached {
+    tokens: HashMap<TokenHash, Arc<LiveToken>>,
     read_at: Option<DateTime<Utc>>,
-    /// When the database was asked last, be it in vain.
-    asked_at: Option<DateTime<Utc>>,
-    /// How often it was asked.
-    looks: u64,
+    /// The last read, successful or not.
+    tried_at: Option<DateTime<Utc>>,
+    /// Number of reads, successful or not.
+    reads: u64,
 }
 
-impl Tokens {
+impl TokenCache {
     pub(super) fn new(store: Store, clock: SharedClock) -> Self {
-        Self { store, clock, latest: Mutex::default() }
+        Self { store, clock, cached: Mutex::default() }
     }
 
-    /// The token with this hash, if it is live.
+    /// Returns the token with this hash, if it is live.
     pub(super) async fn find(
         &self,
         hash: TokenHash,
-        freshness: Freshness,
-    ) -> Result<Option<Arc<Known>>, Unavailable> {
-        let mut latest = self.latest.lock().await;
-        let missing = !latest.known.contains_key(&hash);
-        let looks = latest.looks;
-        self.refresh(&mut latest, missing, freshness).await?;
-        if missing && latest.looks == looks {
-            // The last look was for somebody else, a moment ago: a token that was made since would be refused.
-            drop(latest);
-            tokio::time::sleep(RETRY.to_std().unwrap_or_default()).await;
-            latest = self.latest.lock().await;
-            if latest.looks == looks {
-                latest.asked_at = None;
-                self.refresh(&mut latest, true, freshness).await?;
+        max_age: MaxAge,
+    ) -> Result<Option<Arc<LiveToken>>, Unavailable> {
+        let mut cached = self.cached.lock().await;
+        let is_missing = !cached.tokens.contains_key(&hash);
+        let reads = cached.reads;
+        self.refresh(&mut cached, is_missing, max_age).await?;
+        if is_missing && cached.reads == reads {
+            // The last read was for another request, and may be older than the token.
+            drop(cached);
+            tokio::time::sleep(READ_INTERVAL.to_std().unwrap_or_default()).await;
+            cached = self.cached.lock().await;
+            if cached.reads == reads {
+                cached.tried_at = None;
+                self.refresh(&mut cached, true, max_age).await?;
             }
         }
         let now = self.clock.now();
-        let found = latest.known.get(&hash);
-        let live = found.filter(|known| known.expires_at.is_none_or(|end| now < end));
+        let found = cached.tokens.get(&hash);
+        let live = found.filter(|token| token.expires_at.is_none_or(|end| now < end));
         Ok(live.map(Arc::clone))
     }
 
-    /// Whether there is no live token at all; none if the database does not say.
-    pub(super) async fn none(&self) -> Option<bool> {
-        let mut latest = self.latest.lock().await;
-        let missing = latest.known.is_empty();
-        self.refresh(&mut latest, missing, Freshness::Recent).await.ok()?;
-        Some(latest.known.is_empty())
+    /// Whether there is no live token; `None` if the tokens cannot be read.
+    pub(super) async fn is_empty(&self) -> Option<bool> {
+        let mut cached = self.cached.lock().await;
+        let is_missing = cached.tokens.is_empty();
+        self.refresh(&mut cached, is_missing, MaxAge::Short).await.ok()?;
+        Some(cached.tokens.is_empty())
     }
 
-    /// Reads the tokens again if they are too old, or if one is `missing` and was not looked for just now.
+    /// Reads the tokens if they are too old, or if one is missing and [`READ_INTERVAL`] has passed since the last read.
     async fn refresh(
         &self,
-        latest: &mut Latest,
-        missing: bool,
-        freshness: Freshness,
+        cached: &mut Cached,
+        is_missing: bool,
+        max_age: MaxAge,
     ) -> Result<(), Unavailable> {
         let now = self.clock.now();
-        // A clock that was set back makes nothing recent.
+        // After the clock was set back nothing is recent.
         let within = |at: Option<DateTime<Utc>>, time| at.is_some_and(|at| at <= now && now - at < time);
-        let recent = within(latest.read_at, LIFE);
-        if !within(latest.asked_at, RETRY) && (missing || !recent) {
-            let read = tokio::time::timeout(DEADLINE, self.store.live_tokens(now)).await;
-            // From its end: those who waited for it must not ask a database that hangs one after the other.
-            latest.asked_at = Some(self.clock.now());
-            latest.looks += 1;
-            match read {
-                Ok(Ok(tokens)) => {
-                    latest.known = tokens
-                        .into_iter()
-                        .map(|(hash, token)| {
-                            let used_at = token.last_used_at.map_or(0, |at| at.timestamp());
-                            let known = Known {
-                                id: token.id,
-                                name: token.name,
-                                scope: token.scope,
-                                expires_at: token.expires_at,
-                                used_at: used_at.into(),
-                            };
-                            (hash, Arc::new(known))
-                        })
-                        .collect();
-                    latest.read_at = Some(now);
-                    return Ok(());
-                }
-                Ok(Err(error)) => tracing::warn!(error = chain(&error), "cannot read the tokens of the API"),
-                Err(_) => tracing::warn!("cannot read the tokens of the API: the database does not answer"),
+        let is_recent = within(cached.read_at, MAX_AGE);
+        if !within(cached.tried_at, READ_INTERVAL) && (is_missing || !is_recent) {
+            let tokens = self.read(now).await;
+            // The end of the read: requests that waited for it must not query a hanging database one after the other.
+            cached.tried_at = Some(self.clock.now());
+            cached.reads += 1;
+            if let Some(tokens) = tokens {
+                cached.tokens = tokens;
+                cached.read_at = Some(now);
+                return Ok(());
             }
         }
-        let known = latest.read_at.is_some() && freshness == Freshness::LastKnown;
-        if recent || known { Ok(()) } else { Err(Unavailable) }
+        let is_usable = cached.read_at.is_some() && max_age == MaxAge::UnlimitedInOutage;
+        if is_recent || is_usable { Ok(()) } else { Err(Unavailable) }
     }
 
-    /// Notes that a token was used, once a minute. That it fails is no reason to refuse anything.
-    pub(super) async fn note_use(&self, known: &Known) {
+    async fn read(&self, now: DateTime<Utc>) -> Option<HashMap<TokenHash, Arc<LiveToken>>> {
+        let tokens = match tokio::time::timeout(READ_DEADLINE, self.store.live_tokens(now)).await {
+            Ok(Ok(tokens)) => tokens,
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "tokens not read");
+                return None;
+            }
+            Err(_) => {
+                tracing::warn!(error = "the database does not answer", "tokens not read");
+                return None;
+            }
+        };
+        let live = tokens.into_iter().map(|(hash, token)| {
+            let token = LiveToken {
+                id: token.id,
+                name: token.name,
+                scope: token.scope,
+                expires_at: token.expires_at,
+                used_at: token.last_used_at.map_or(0, |at| at.timestamp()).into(),
+            };
+            (hash, Arc::new(token))
+        });
+        Some(live.collect())
+    }
+
+    /// Records the use of a token, once a minute. A failure does not affect the request.
+    pub(super) async fn record_use(&self, token: &LiveToken) {
         let now = self.clock.now();
-        let (before, secs) = (known.used_at.load(Ordering::Relaxed), now.timestamp());
+        let (before, secs) = (token.used_at.load(Ordering::Relaxed), now.timestamp());
         if secs - before < USE_SECS {
             return;
         }
-        // Of many at once one writes.
-        let swapped = known.used_at.compare_exchange(before, secs, Ordering::Relaxed, Ordering::Relaxed);
+        // Of concurrent requests one writes.
+        let swapped = token.used_at.compare_exchange(before, secs, Ordering::Relaxed, Ordering::Relaxed);
         if swapped.is_err() {
             return;
         }
-        let noted = tokio::time::timeout(USE_DEADLINE, self.store.note_token_use(known.id, now)).await;
-        if !matches!(noted, Ok(Ok(()))) {
-            tracing::debug!(token = known.name, "could not note that a token was used");
+        let recorded = tokio::time::timeout(USE_DEADLINE, self.store.note_token_use(token.id, now)).await;
+        if !matches!(recorded, Ok(Ok(()))) {
+            tracing::debug!(token = token.name, "token use not recorded");
         }
     }
 }

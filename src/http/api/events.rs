@@ -118,8 +118,7 @@ pub(super) async fn get(
 }
 
 async fn page(api: &Api, query: EventQuery) -> Result<Json<Page<Event>>, Problem> {
-    let filter =
-        EventFilter { states: query.state, from: query.from, to: query.to, user_id: query.user_id };
+    let filter = EventFilter { states: query.state, from: query.from, to: query.to, user_id: query.user_id };
     let order = match query.order {
         Direction::Asc => Order::Ascending,
         Direction::Desc => Order::Descending,

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::de::{Deserializer, Error as _};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use uuid::Uuid;
 
 use crate::model::parse_instant;
@@ -123,7 +123,9 @@ where
 }
 
 /// Reads a list of a body. Null is an empty list.
-pub(super) fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(super) fn items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     let items = Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default();
     if items.len() > MAX_ITEMS {
         return Err(D::Error::custom(format!("has {} items: at most {MAX_ITEMS} are allowed", items.len())));

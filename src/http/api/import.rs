@@ -2,13 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use futures_util::StreamExt as _;
-use futures_util::stream::{self, Stream};
+use futures_util::TryStreamExt as _;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::Api;
@@ -48,7 +46,7 @@ pub(super) async fn import(
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Format::Ndjson,
         _ => return Err(Problem::unsupported_content_type(TYPES)),
     };
-    let reader = StreamReader::new(Box::pin(with_timeout(body, api.request_timeout)));
+    let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
     let input = io::BufReader::with_capacity(64 * 1024, SyncIoBridge::new(reader));
     let permit = Arc::clone(&api.imports).try_acquire_owned();
     let permit = Arc::new(permit.map_err(|_| Problem::too_many_imports(MAX_IMPORTS))?);
@@ -69,17 +67,4 @@ pub(super) async fn import(
             Err(Problem::from(source).and(&error.to_string()))
         }
     }
-}
-
-/// Fails if the next part of the body does not arrive within `timeout`.
-fn with_timeout(body: Body, timeout: Duration) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some(body.into_data_stream()), move |parts| async move {
-        let mut parts = parts?;
-        match tokio::time::timeout(timeout, parts.next()).await {
-            Ok(None) => None,
-            Ok(Some(Ok(part))) => Some((Ok(part), Some(parts))),
-            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
-            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
-        }
-    })
 }

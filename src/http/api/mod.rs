@@ -30,6 +30,7 @@ use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::Semaphore;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -53,7 +54,6 @@ pub struct Api {
     forecasts: Arc<forecast::ForecastCache>,
     clock: SharedClock,
     imports: Arc<Semaphore>,
-    request_timeout: Duration,
 }
 
 #[derive(OpenApi)]
@@ -75,16 +75,8 @@ pub struct Api {
 struct Description;
 
 impl Api {
-    /// `request_timeout` runs from the end of a request's head to the beginning of the response; for an import, between two parts of the
-    /// body.
     #[must_use]
-    pub fn new(
-        store: Store,
-        terms: Terms,
-        dead_letters: DeadLetters,
-        clock: SharedClock,
-        request_timeout: Duration,
-    ) -> Self {
+    pub fn new(store: Store, terms: Terms, dead_letters: DeadLetters, clock: SharedClock) -> Self {
         let schedule = Arc::new(terms.schedule.clone());
         Self {
             store,
@@ -94,13 +86,15 @@ impl Api {
             forecasts: Arc::default(),
             clock,
             imports: Arc::new(Semaphore::new(import::MAX_IMPORTS)),
-            request_timeout,
         }
     }
 
     /// Returns `/v1`, guarded by `authorizer`, its description, which is open, and a problem for every other path.
-    pub fn router(self, authorizer: Authorizer) -> Router {
-        let (routes, mut description) = routes(self.request_timeout).split_for_parts();
+    ///
+    /// `request_timeout` runs from the end of a request's head to the beginning of the response; for an import, between two parts of the
+    /// body.
+    pub fn router(self, authorizer: Authorizer, request_timeout: Duration) -> Router {
+        let (routes, mut description) = routes(request_timeout).split_for_parts();
         access::describe(&mut description);
         access::operations(&mut description).for_each(|(.., operation)| problem::describe(operation));
         let v1 = routes.with_state(self).route_layer(from_fn_with_state(authorizer, access::api));
@@ -130,7 +124,10 @@ fn routes(request_timeout: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(pause::get, pause::put, pause::delete))
         .layer(DefaultBodyLimit::max(request::MAX_BODY_BYTES))
         .layer(from_fn_with_state(request_timeout, timeout));
-    with_timeout.merge(OpenApiRouter::new().routes(routes!(import::import)))
+    let import = OpenApiRouter::new()
+        .routes(routes!(import::import))
+        .layer(RequestBodyTimeoutLayer::new(request_timeout));
+    with_timeout.merge(import)
 }
 
 async fn timeout(State(limit): State<Duration>, request: Request, next: Next) -> Response {

@@ -28,7 +28,9 @@ fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
         return Err(D::Error::custom("has a control character: remove it"));
     }
     if length > MAX_REASON_CHARS {
-        return Err(D::Error::custom(format!("has {length} characters: at most {MAX_REASON_CHARS} are allowed")));
+        return Err(D::Error::custom(format!(
+            "has {length} characters: at most {MAX_REASON_CHARS} are allowed"
+        )));
     }
     Ok(text.trim().to_owned())
 }

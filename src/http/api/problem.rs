@@ -75,7 +75,8 @@ impl Problem {
 
     pub(super) fn idempotency_key_taken() -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
-        let detail = "another request used this Idempotency-Key in the last 24 hours: use one key per request";
+        let detail =
+            "another request used this Idempotency-Key in the last 24 hours: use one key per request";
         Self::new(status, "idempotency-key-taken", "The Idempotency-Key is taken", detail)
     }
 
@@ -96,7 +97,10 @@ impl Problem {
     }
 
     pub(in crate::http) fn tokens_unavailable() -> Self {
-        Self::unavailable("the token cannot be checked because the database does not answer: try again", RETRY_LATER)
+        Self::unavailable(
+            "the token cannot be checked because the database does not answer: try again",
+            RETRY_LATER,
+        )
     }
 
     pub(super) fn external_id_taken() -> Self {
@@ -139,7 +143,8 @@ impl Problem {
 
     pub(super) fn timeout(seconds: u64) -> Self {
         let detail = format!("no response within {seconds} s: try again");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "Timeout", detail).with(RETRY_AFTER, RETRY_LATER)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "Timeout", detail)
+            .with(RETRY_AFTER, RETRY_LATER)
     }
 
     pub(super) fn too_many_forecasts(limit: usize) -> Self {

@@ -21,8 +21,8 @@ use crate::calendar::Zone;
 use crate::http::access::AuditedWrite;
 use crate::model::{FieldError, NewUser, User, UserFields, UserInput, Version};
 use crate::store::{
-    ApiRequest, ApiWrite, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, StoreError, UserFilter,
-    UserRef,
+    ApiRequest, ApiWrite, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, StoreError,
+    UserFilter, UserRef,
 };
 
 /// Attempts of a write that conflicts with concurrent writes.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
 use bday::config::parts;
-use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, Limits, Site};
+use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, HttpServer, Limits};
 use bday::model::{Scope, Token};
 use bday::operations::dead_letters::DeadLetters;
 use bday::people::explain::Terms;
@@ -74,19 +74,19 @@ impl Door {
         let config = config::load(None, variables.into()).unwrap();
         let store = database.store();
         let queue = parts::queue(&config, &store, &shared).await.unwrap();
-        let letters = DeadLetters::new(&config, store.clone(), queue, Arc::clone(&shared));
-        let api = Api::new(store.clone(), Terms::new(&config), letters, Arc::clone(&shared));
-        let site = Site {
+        let dead_letters = DeadLetters::new(&config, store.clone(), queue, Arc::clone(&shared));
+        let api = Api::new(store.clone(), Terms::new(&config), dead_letters, Arc::clone(&shared));
+        let server = HttpServer {
             health: Arc::new(Health::new(store.clone(), Heartbeats::default(), HealthDeadlines::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             api: Some(api),
-            gate: Authorizer::new(store.clone(), shared, required),
+            authorizer: Authorizer::new(store.clone(), shared, required),
             limits,
         };
         let listener = bday::http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let mut serving = JoinSet::new();
-        serving.spawn(site.serve(listener, CancellationToken::new()));
+        serving.spawn(server.serve(listener, CancellationToken::new()));
         Self { database, store, clock, address, client: reqwest::Client::new(), _serving: serving }
     }
 

@@ -122,7 +122,7 @@ async fn what_cannot_be_a_token_is_told_why() {
         (wrong.as_str(), "checksum"),
         (body, "54 characters"),
         ("hunter2", "bday_"),
-        (Token::generate().unwrap().expose(), "not known"),
+        (Token::generate().unwrap().expose(), "unknown token"),
     ] {
         let answer = door.get(USERS, Some(given)).await;
         answer.expect_problem(401);

@@ -1,8 +1,8 @@
-//! Places for requests, and which connections give way when too many are open.
+//! Slots for requests, and the choice of the connection to close when too many are open.
 //!
-//! A request takes one of a bounded number of places from the end of its head to the end of its answer. Health requests take
-//! none. A connection without a place is idle: when connections run out, the one idle longest is closed. So neither idle
-//! connections nor slow requests keep a health request waiting.
+//! A request takes one of a bounded number of slots, from the end of its head to the end of its response. Health requests take none. A
+//! connection without a slot is idle: when connections run out, the one idle longest is closed. So neither idle connections nor slow
+//! requests delay a health request.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -15,120 +15,116 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// All places.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     requests: Arc<Semaphore>,
-    idle: Mutex<Idle>,
+    idle: Mutex<IdleConnections>,
 }
 
-/// Idle connections by the order in which they became idle.
+/// Idle connections by the order in which they became idle, counted from 1.
 #[derive(Debug, Default)]
-struct Idle {
+struct IdleConnections {
     last: u64,
     connections: BTreeMap<u64, CancellationToken>,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(super) fn new(requests: usize) -> Arc<Self> {
         Arc::new(Self { requests: Arc::new(Semaphore::new(requests)), idle: Mutex::default() })
     }
 
-    /// Registers a connection, idle at first.
+    /// Registers a connection as idle.
     pub(super) fn connection(self: &Arc<Self>) -> Arc<Connection> {
         let connection = Connection {
-            places: Arc::clone(self),
+            slots: Arc::clone(self),
             closed: CancellationToken::new(),
             idle_since: AtomicU64::new(BUSY),
         };
-        connection.rest();
+        connection.set_idle();
         Arc::new(connection)
     }
 
-    /// Closes the connection that has been idle longest.
     pub(super) fn close_longest_idle(&self) {
         if let Some((_, closed)) = self.idle().connections.pop_first() {
             closed.cancel();
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle> {
+    fn idle(&self) -> MutexGuard<'_, IdleConnections> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// No idle connection has this number.
+/// [`Connection::idle_since`] of a connection with a request.
 const BUSY: u64 = 0;
 
-/// An open connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    places: Arc<Places>,
+    slots: Arc<ConnectionSlots>,
     closed: CancellationToken,
     idle_since: AtomicU64,
 }
 
 impl Connection {
-    /// Waits until this connection has to give way.
+    /// Waits until this connection must be closed.
     pub(super) async fn closed(&self) {
         self.closed.cancelled().await;
     }
 
-    /// Takes a place for a request; none if all are taken.
-    pub(super) fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let permit = Arc::clone(&self.places.requests).try_acquire_owned().ok()?;
-        self.wake();
-        Some(Place { connection: Arc::clone(self), _permit: permit })
+    /// Takes a slot for a request; `None` if all are taken.
+    pub(super) fn take_slot(self: &Arc<Self>) -> Option<RequestSlot> {
+        let permit = Arc::clone(&self.slots.requests).try_acquire_owned().ok()?;
+        self.set_busy();
+        Some(RequestSlot { connection: Arc::clone(self), _permit: permit })
     }
 
-    fn rest(&self) {
-        let mut idle = self.places.idle();
+    fn set_idle(&self) {
+        let mut idle = self.slots.idle();
         idle.last += 1;
         let now = idle.last;
         idle.connections.insert(now, self.closed.clone());
         self.idle_since.store(now, Ordering::Relaxed);
     }
 
-    fn wake(&self) {
-        let mut idle = self.places.idle();
+    fn set_busy(&self) {
+        let mut idle = self.slots.idle();
         idle.connections.remove(&self.idle_since.swap(BUSY, Ordering::Relaxed));
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.wake();
+        self.set_busy();
     }
 }
 
-/// A request's place. Its connection is idle again when this is dropped.
+/// The slot of a request. When it is dropped, its connection is idle again.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RequestSlot {
     connection: Arc<Connection>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
-    /// Keeps the place until the end of `body`.
+impl RequestSlot {
+    /// Holds the slot until the end of `body`.
     pub(super) fn hold(self, body: Body) -> Body {
-        Body::new(Held { body, _place: self })
+        Body::new(BodyWithSlot { body, _slot: self })
     }
 }
 
-impl Drop for Place {
+impl Drop for RequestSlot {
     fn drop(&mut self) {
-        self.connection.rest();
+        self.connection.set_idle();
     }
 }
 
-/// The body of an answer, with the place of its request.
 #[derive(Debug)]
-struct Held {
+struct BodyWithSlot {
     body: Body,
-    _place: Place,
+    _slot: RequestSlot,
 }
 
-impl HttpBody for Held {
+impl HttpBody for BodyWithSlot {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -157,30 +153,30 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_idle_longest_gives_way_and_one_with_a_request_never_does() {
-        let places = Places::new(1);
-        let [first, second, third] = [(); 3].map(|()| places.connection());
-        let place = first.take_place().expect("a place");
-        assert!(second.take_place().is_none(), "there is one place");
-        places.close_longest_idle();
+    fn the_connection_idle_longest_is_closed_and_one_with_a_request_never_is() {
+        let slots = ConnectionSlots::new(1);
+        let [first, second, third] = [(); 3].map(|()| slots.connection());
+        let slot = first.take_slot().expect("a slot");
+        assert!(second.take_slot().is_none(), "there is one slot");
+        slots.close_longest_idle();
         assert!(is_closed(&second) && !is_closed(&first) && !is_closed(&third));
-        drop(place);
-        places.close_longest_idle();
+        drop(slot);
+        slots.close_longest_idle();
         assert!(is_closed(&third) && !is_closed(&first), "idle later");
-        places.close_longest_idle();
+        slots.close_longest_idle();
         assert!(is_closed(&first));
-        places.close_longest_idle();
+        slots.close_longest_idle();
     }
 
     #[test]
-    fn a_connection_that_ends_is_forgotten() {
-        let places = Places::new(1);
-        let connection = places.connection();
-        let place = connection.take_place();
+    fn a_connection_that_ends_is_removed() {
+        let slots = ConnectionSlots::new(1);
+        let connection = slots.connection();
+        let slot = connection.take_slot();
         drop(connection);
-        assert!(places.idle().connections.is_empty());
-        drop(place);
-        assert!(places.idle().connections.is_empty());
-        assert!(places.connection().take_place().is_some());
+        assert!(slots.idle().connections.is_empty());
+        drop(slot);
+        assert!(slots.idle().connections.is_empty());
+        assert!(slots.connection().take_slot().is_some());
     }
 }
