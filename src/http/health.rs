@@ -155,14 +155,11 @@ impl Health {
         }
         let began_at = SystemClock.monotonic();
         let is_available = self.store.ping(PING_DEADLINE).await.is_ok();
-        let pause = if is_available {
-            let pause = tokio::time::timeout(PING_DEADLINE, self.store.pause()).await;
-            pause.ok().and_then(Result::ok)
-        } else {
-            None
-        };
-        let paused_since = pause.map(|pause| pause.map(|pause| pause.since));
-        *last.insert(DatabaseCheck { began_at, is_available, paused_since })
+        let pause = async { tokio::time::timeout(PING_DEADLINE, self.store.pause()).await.ok()?.ok() };
+        let pause = if is_available { pause.await } else { None };
+        let is_paused = pause.as_ref().map(Option::is_some);
+        let paused_since = pause.flatten().map(|pause| pause.since);
+        *last.insert(DatabaseCheck { began_at, is_available, is_paused, paused_since })
     }
 }
 
@@ -170,8 +167,9 @@ impl Health {
 struct DatabaseCheck {
     began_at: Instant,
     is_available: bool,
-    /// `None` if unknown, `Some(None)` if sending is not paused.
-    paused_since: Option<Option<DateTime<Utc>>>,
+    /// `None` if unknown.
+    is_paused: Option<bool>,
+    paused_since: Option<DateTime<Utc>>,
 }
 
 pub(super) fn livez(health: &Health) -> (StatusCode, String) {
@@ -188,8 +186,8 @@ pub(super) async fn readyz(health: Arc<Health>) -> impl IntoResponse {
     let database = health.check_database().await;
     let detail = |holds, yes, no| json!(if holds { yes } else { no });
     let sending = json!({
-        "paused": database.paused_since.map(|since| since.is_some()),
-        "since": database.paused_since.flatten(),
+        "paused": database.is_paused,
+        "since": database.paused_since,
         "breaker": health.breaker.get().map(|state| state()),
     });
     let mut checks = vec![

@@ -20,51 +20,63 @@ const BLANK: &str = "is blank: leave it out, or give null";
 
 /// A user's fields. Null unsets a field.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = UserInput)]
 pub struct UserFields {
+    #[serde(default)]
     #[schema(value_type = String, required = true, min_length = 1, max_length = 200, example = "Ada")]
     first_name: Field<String>,
     /// Some people have one name.
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, example = "Lovelace")]
     last_name: Field<String>,
     /// `YYYY-MM-DD`, or `--MM-DD` where the year is not known.
+    #[serde(default)]
     #[schema(value_type = String, required = true, format = "annual-date", example = "1815-12-10")]
     birth_date: Field<String>,
     /// An IANA time zone name.
+    #[serde(default)]
     #[schema(value_type = String, required = true, format = "time-zone", example = "Europe/London")]
     time_zone: Field<String>,
     /// Local time `HH:MM`. The default is that of the kind.
+    #[serde(default)]
     #[schema(value_type = Option<String>, format = "local-time", example = "09:00")]
     send_at: Field<String>,
     /// The greeting of 29 February in a common year. The default is in the configuration.
+    #[serde(default)]
     #[schema(value_type = Option<LeapDay>)]
     leap_day: Field<String>,
     /// Your id of this person. Unique.
+    #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200, example = "hr-17")]
     external_id: Field<String>,
     /// Dates of other kinds that the configuration names, by kind.
+    #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, Option<String>>>, example = json!({}))]
     occasions: Field<Object>,
     // Set by bday, and ignored here so that a user that was read can be written. Only an import uses the id.
-    #[serde(rename = "id")]
+    #[serde(rename = "id", default)]
     #[schema(ignore, value_type = String)]
     _id: IgnoredAny,
-    #[serde(rename = "createdAt")]
+    #[serde(rename = "createdAt", default)]
     #[schema(ignore, value_type = String)]
     _created_at: IgnoredAny,
-    #[serde(rename = "updatedAt")]
+    #[serde(rename = "updatedAt", default)]
     #[schema(ignore, value_type = String)]
     _updated_at: IgnoredAny,
 }
 
-/// A field that is absent (`None`), null (`Some(None)`) or has a value.
 #[derive(Debug, Default)]
-struct Field<T>(Option<Option<T>>);
+enum Field<T> {
+    #[default]
+    Absent,
+    Null,
+    Value(T),
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(|value| Self(Some(value)))
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
     }
 }
 
@@ -150,8 +162,10 @@ impl<'a> UserInput<'a> {
     #[must_use]
     pub fn with(mut self, object: &Object) -> Self {
         let (fields, errors) = object.read::<UserFields>();
-        errors.into_iter().for_each(|error| self.wrong(error.field, error.problem));
-        for (name, Field(field)) in [
+        for error in errors {
+            self.wrong(error.field, error.problem);
+        }
+        for (name, field) in [
             ("firstName", fields.first_name),
             ("lastName", fields.last_name),
             ("birthDate", fields.birth_date),
@@ -161,17 +175,18 @@ impl<'a> UserInput<'a> {
             ("externalId", fields.external_id),
         ] {
             match field {
-                None => {}
-                Some(Some(text)) if NULLABLE.contains(&name) && text.trim().is_empty() => {
+                Field::Absent => {}
+                Field::Null => self.set(name, ""),
+                Field::Value(text) if NULLABLE.contains(&name) && text.trim().is_empty() => {
                     self.wrong(name, BLANK)
                 }
-                Some(text) => self.set(name, text.as_deref().unwrap_or_default()),
+                Field::Value(text) => self.set(name, &text),
             }
         }
-        match fields.occasions.0 {
-            None => {}
-            Some(None) => self.occasions.values_mut().for_each(|date| *date = None),
-            Some(Some(dates)) => self.set_occasions(&dates),
+        match fields.occasions {
+            Field::Absent => {}
+            Field::Null => self.occasions.values_mut().for_each(|date| *date = None),
+            Field::Value(dates) => self.set_occasions(&dates),
         }
         self
     }
@@ -238,7 +253,9 @@ impl<'a> UserInput<'a> {
 
     fn set_occasions(&mut self, dates: &Object) {
         let (dates, errors) = dates.read::<BTreeMap<String, Option<String>>>();
-        errors.into_iter().for_each(|error| self.wrong(occasion_field(&error.field), error.problem));
+        for error in errors {
+            self.wrong(occasion_field(&error.field), error.problem);
+        }
         for (kind, date) in dates {
             match date {
                 Some(date) if date.trim().is_empty() => self.wrong(occasion_field(&kind), BLANK),

@@ -29,6 +29,7 @@ impl<'de> Deserialize<'de> for Object {
 impl Object {
     /// Reads a `T`, and the error of every field that is wrong or unknown; such a field is absent in the `T`. No field of `T` may be
     /// required, since each is first read by itself.
+    #[must_use]
     pub fn read<'a, T: Deserialize<'a> + Default>(&'a self) -> (T, Vec<FieldError>) {
         let mut errors = Vec::new();
         let mut valid = Vec::new();

@@ -224,21 +224,21 @@ pub(super) async fn api(State(authorizer): State<Authorizer>, mut request: Reque
     let path =
         request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
     let required = required_scope(request.method(), &path);
-    let authorized = authorizer.authorize(request.headers(), required, MaxAge::Short).await;
+    let authorization = authorizer.authorize(request.headers(), required, MaxAge::Short).await;
     if required == Scope::Read {
-        return match authorized {
+        return match authorization {
             Ok(_) => next.run(request).await,
             Err(rejection) => rejection.problem.into_response(),
         };
     }
     let audit = &authorizer.0.audit;
     let is_committed_by_handler = commits_audit_row(required, &path);
-    let token = match &authorized {
+    let token = match &authorization {
         Ok(token) => token.as_deref(),
         Err(rejection) => rejection.token.as_deref(),
     };
     let write = audit.row(&request, path, token);
-    if let Err(rejection) = authorized {
+    if let Err(rejection) = authorization {
         let response = rejection.problem.into_response();
         audit.rejected(write, response.status()).await;
         return response;

@@ -56,31 +56,31 @@ pub(super) struct DeadLetterQuery {
 
 /// The dead events to redrive. An event must meet all conditions; a condition that is absent or null is met by all.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = RedriveInput)]
 pub(super) struct RedriveBody {
     /// Dead for one of these reasons.
-    #[serde(deserialize_with = "fields::items")]
+    #[serde(default, deserialize_with = "fields::items")]
     #[schema(value_type = Option<Vec<Reason>>, max_items = 500)]
     reasons: Vec<Reason>,
     /// Of one of these kinds.
-    #[serde(deserialize_with = "fields::items")]
+    #[serde(default, deserialize_with = "fields::items")]
     #[schema(value_type = Option<Vec<String>>, max_items = 500, example = json!(["birthday"]))]
     kinds: Vec<ShortText>,
     /// Died at this instant or later: RFC 3339, or a date, which begins at 00:00 UTC.
-    #[serde(deserialize_with = "fields::instant")]
+    #[serde(default, deserialize_with = "fields::instant")]
     #[schema(value_type = Option<String>, format = "instant")]
     since: Option<DateTime<Utc>>,
     /// Died before this instant.
-    #[serde(deserialize_with = "fields::instant")]
+    #[serde(default, deserialize_with = "fields::instant")]
     #[schema(value_type = Option<String>, format = "instant")]
     until: Option<DateTime<Utc>>,
     /// With one of these ids.
-    #[serde(deserialize_with = "fields::items")]
+    #[serde(default, deserialize_with = "fields::items")]
     #[schema(value_type = Option<Vec<Uuid>>, max_items = 500)]
     event_ids: Vec<Uuid>,
     /// Maximum number of events, those due first [1000].
-    #[serde(deserialize_with = "fields::whole::<_, 1, MAX_EVENTS>")]
+    #[serde(default, deserialize_with = "fields::whole::<_, 1, MAX_EVENTS>")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     limit: Option<u64>,
     /// Only report what would be done [false].
@@ -88,7 +88,7 @@ pub(super) struct RedriveBody {
     /// Redrive events whose local day is over, too [false].
     force: Option<bool>,
     /// Maximum number of events per second; 0 is no limit [0].
-    #[serde(deserialize_with = "fields::whole::<_, 0, MAX_PER_SECOND>")]
+    #[serde(default, deserialize_with = "fields::whole::<_, 0, MAX_PER_SECOND>")]
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 100_000)]
     max_per_second: Option<u64>,
 }

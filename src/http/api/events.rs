@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
 use super::users::no_such_user;
 use crate::model::{Event, EventState, EventWithAttempts, FieldError};
-use crate::store::{EventCursor, EventFilter, Order, UserRef};
+use crate::store::{EventFilter, Order, UserRef};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -126,7 +126,7 @@ async fn page(api: &Api, query: EventQuery) -> Result<Json<Page<Event>>, Problem
     let limit = page::items(query.limit);
     let after = query.cursor.map(|EventCursorText(cursor)| cursor);
     let events = api.store.list_events(&filter, order, after, limit + 1).await?;
-    Ok(Json(Page::of_events(events, limit, EventCursor::from)))
+    Ok(Json(Page::of_events(events, limit, |event: &Event| event.into())))
 }
 
 pub(super) fn no_such_event() -> Problem {

@@ -12,11 +12,11 @@ use super::request::{Json, NoParameters, Query};
 use crate::store::{MAX_REASON_CHARS, Pause};
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 #[schema(as = PauseInput)]
 pub(super) struct PauseBody {
     /// Shown with the pause.
-    #[serde(deserialize_with = "reason")]
+    #[serde(default, deserialize_with = "reason")]
     #[schema(value_type = Option<String>, max_length = 500, example = "the receiver is being moved")]
     reason: String,
 }
