@@ -4,6 +4,7 @@
 //! [`connection_slots`](super::connection_slots) for the choice of those that are closed.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -57,54 +58,66 @@ impl From<&config::Http> for Limits {
 
 /// Serves until `soft` is cancelled, then finishes the requests in progress.
 pub(super) async fn run(listener: TcpListener, router: Router, limits: Limits, soft: CancellationToken) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_BUFFER_BYTES);
     let slots = ConnectionSlots::new(limits.connections);
     let max_open = limits.connections + SPARE;
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
-        let (stream, address) = tokio::select! {
+        let accepted = tokio::select! {
             () = soft.cancelled() => break,
             Some(_) = connections.join_next() => continue,
             // A closed connection stays open until its task is scheduled.
-            accepted = listener.accept(), if connections.len() < max_open + SPARE => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    slots.close_longest_idle();
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
-            },
+            accepted = listener.accept(), if connections.len() < max_open + SPARE => accepted,
         };
-        if connections.len() >= max_open {
-            slots.close_longest_idle();
-        }
-        // Without this, the kernel delays a small response until the one before is acknowledged.
-        let _ = stream.set_nodelay(true);
-        let router = TowerToHyperService::new(router.clone());
-        let slot_owner = slots.connection();
-        let connection = Arc::clone(&slot_owner);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(address));
-            respond(&router, &slot_owner, request)
-        });
-        let stream = TokioIo::new(WriteTimeout::new(stream, limits.request));
-        let served = graceful.watch(http.serve_connection(stream, service));
-        connections.spawn(async move {
-            tokio::select! {
-                ended = served => if let Err(error) = ended {
-                    tracing::debug!(%error, "connection failed");
-                },
-                () = connection.closed() => tracing::debug!(%address, "idle connection closed: too many connections"),
+        match accepted {
+            Ok((stream, address)) => {
+                if connections.len() >= max_open {
+                    slots.close_longest_idle();
+                }
+                let connection = slots.connection();
+                connections.spawn(serve(stream, address, connection, router.clone(), limits, &graceful));
             }
-        });
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                slots.close_longest_idle();
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
     }
     graceful.shutdown().await;
+}
+
+fn serve(
+    stream: TcpStream,
+    address: SocketAddr,
+    connection: Arc<Connection>,
+    router: Router,
+    limits: Limits,
+    graceful: &GracefulShutdown,
+) -> impl Future<Output = ()> + use<> {
+    // Without this, the kernel delays a small response until the one before is acknowledged.
+    let _ = stream.set_nodelay(true);
+    let router = TowerToHyperService::new(router);
+    let slot_owner = Arc::clone(&connection);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(address));
+        respond(&router, &slot_owner, request)
+    });
+    let stream = TokioIo::new(WriteTimeout::new(stream, limits.request));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER_BYTES);
+    let served = graceful.watch(http.serve_connection(stream, service));
+    async move {
+        tokio::select! {
+            ended = served => if let Err(error) = ended {
+                tracing::debug!(%error, "connection failed");
+            },
+            () = connection.closed() => tracing::debug!(%address, "idle connection closed: too many connections"),
+        }
+    }
 }
 
 /// Health requests need no slot; others get 503 if all are taken.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use chrono::{Datelike as _, NaiveDate};
+use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
-use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BIRTHDAY, NewUser, Object, Schedule, User};
+use super::object::{FieldError, Object};
+use super::{BIRTHDAY, NewUser, Schedule, User};
 use crate::calendar::text::shortened;
 use crate::calendar::{AnnualDate, InvalidText, LeapDay, SendAt, Zone};
 
@@ -77,23 +78,6 @@ enum Field<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
-    }
-}
-
-/// What is wrong with one field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct FieldError {
-    /// The field, by its name in the request or file.
-    pub field: String,
-    /// What is wrong with it, with the value, and what to do.
-    pub problem: String,
-}
-
-impl FieldError {
-    /// An error of `field`.
-    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
     }
 }
 
@@ -178,7 +162,7 @@ impl<'a> UserInput<'a> {
                 Field::Absent => {}
                 Field::Null => self.set(name, ""),
                 Field::Value(text) if NULLABLE.contains(&name) && text.trim().is_empty() => {
-                    self.wrong(name, BLANK)
+                    self.wrong(name, BLANK);
                 }
                 Field::Value(text) => self.set(name, &text),
             }

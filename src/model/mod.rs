@@ -9,9 +9,9 @@ mod token;
 mod user;
 
 pub use event::{Attempt, AttemptOutcome, DeadEvent, Event, EventState, EventWithAttempts, Lease, Reason};
-pub use input::{FieldError, UserFields, UserInput, user_id};
+pub use input::{UserFields, UserInput, user_id};
 pub use instant::parse_instant;
-pub use object::Object;
+pub use object::{FieldError, Object};
 pub use schedule::{LateJoin, NewEvent, Schedule, Upcoming, first_year, nominal_date};
 pub use token::{InvalidToken, Scope, Token, TokenHash};
 pub use user::{BIRTHDAY, NewUser, Occasion, User, Version};

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
-use super::FieldError;
 use crate::calendar::text::shortened;
 
 /// A user has some ten fields, and a date for each kind.
@@ -23,6 +23,23 @@ impl<'de> Deserialize<'de> for Object {
             Value::Object(fields) => Ok(Self(fields)),
             _ => Err(D::Error::custom("expected an object")),
         }
+    }
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct FieldError {
+    /// The field, by its name in the request or file.
+    pub field: String,
+    /// What is wrong with it, with the value, and what to do.
+    pub problem: String,
+}
+
+impl FieldError {
+    /// An error of `field`.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
     }
 }
 
