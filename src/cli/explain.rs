@@ -13,7 +13,7 @@ use crate::config::parts;
 use crate::model::{Attempt, User};
 use crate::people::explain::Terms;
 use crate::people::explain::{Explanation, Next, Status, ThisYear, explain, span};
-use crate::store::{Facts, Store, UserRef};
+use crate::store::{UserHistory, Store, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,13 +52,13 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
 }
 
 /// By the id, or by the external id: somebody's external id may look like an id.
-async fn find(store: &Store, name: &str) -> anyhow::Result<Option<Facts>> {
+async fn find(store: &Store, name: &str) -> anyhow::Result<Option<UserHistory>> {
     if let Ok(id) = Uuid::parse_str(name)
-        && let Some(facts) = store.facts(UserRef::Id(id)).await?
+        && let Some(facts) = store.user_history(UserRef::Id(id)).await?
     {
         return Ok(Some(facts));
     }
-    Ok(store.facts(UserRef::External(name)).await?)
+    Ok(store.user_history(UserRef::External(name)).await?)
 }
 
 fn print(explanation: &Explanation, colour: bool) -> std::io::Result<()> {

@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use bday::store::{Basis, ClaimCursor, ClaimRequest, Store, StoreOptions, UserFilter, UserKey, UserRef};
+use bday::store::{PlanningBasis, ClaimCursor, ClaimRequest, Store, StoreOptions, UserFilter, UserKey, UserRef};
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -40,7 +40,7 @@ async fn a_question_that_is_given_up_at_any_moment_leaves_no_transaction_behind(
     let user = world.write("u", "1990-05-02", "UTC").await;
     let store = small_store(&world);
     give_up_again_and_again(&world, &store, async || {
-        drop(store.facts(UserRef::Id(user)).await);
+        drop(store.user_history(UserRef::Id(user)).await);
     })
     .await;
     give_up_again_and_again(&world, &store, async || {
@@ -54,7 +54,7 @@ async fn a_recomputation_that_is_given_up_at_any_moment_leaves_no_transaction_be
     let world = World::at("2026-05-02T00:00:00Z").await;
     let (store, schedule) = (small_store(&world), world.config.schedule());
     give_up_again_and_again(&world, &store, async || {
-        let basis = Basis { zone_data: "2026z".to_owned(), rules: schedule.rules() };
+        let basis = PlanningBasis { zone_data: "2026z".to_owned(), rules: schedule.rules() };
         drop(store.recompute_page(&schedule, instant(NINE), &basis, 10).await);
     })
     .await;
@@ -71,9 +71,9 @@ async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable()
         .execute(&mut other)
         .await
         .unwrap();
-    let people = [(UserKey::External, person("u", "1990-05-02", "UTC"))];
+    let people = [(UserKey::ExternalId, person("u", "1990-05-02", "UTC"))];
     let schedule = world.config.schedule();
-    let write = store.write_users(&schedule, instant(NINE), &people);
+    let write = store.save_users(&schedule, instant(NINE), &people);
     // The same as when `lock_timeout` is over, only sooner.
     let cancel = eventually("the writer to wait", async || {
         let cancelled: Option<bool> = sqlx::query_scalar(

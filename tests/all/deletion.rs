@@ -160,7 +160,7 @@ async fn a_deleted_user_is_explained_without_dates() {
     let user = greeted(&world, &api).await;
     world.minute().await;
     delete(&world, &api).await;
-    let facts = world.store.facts(UserRef::External(EXTERNAL_ID)).await.unwrap().unwrap();
+    let facts = world.store.user_history(UserRef::External(EXTERNAL_ID)).await.unwrap().unwrap();
     assert_eq!(facts.user_id, user);
     let told = explain(facts, &Terms::new(&world.config), world.clock.now());
     let (status, why) = (told.this_year[0].status, told.this_year[0].why.as_str());
@@ -189,7 +189,7 @@ async fn a_returning_user_is_known_by_its_events_of_before() {
     assert_eq!(api.json("PUT", &path, &back).await.expect(201)["id"], user.to_string());
     world.minute().await;
     assert_eq!(world.greetings(), 1);
-    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
     let told = explain(facts, &Terms::new(&world.config), instant(DUE));
     assert_eq!((told.this_year[0].status, told.this_year[0].why.as_str()), (Status::Delivered, "delivered"));
 }

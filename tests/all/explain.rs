@@ -5,15 +5,15 @@ use std::convert::Infallible;
 use bday::model::{BIRTHDAY, NewUser};
 use bday::people::explain::Terms;
 use bday::people::explain::{Explanation, Status, ThisYear, explain};
-use bday::store::{Facts, Saved, UserRef};
+use bday::store::{SaveOutcome, UserChange, UserHistory, UserRef};
 use chrono::Datelike as _;
 use uuid::Uuid;
 
 use crate::support::receiver::Behaviour;
 use crate::support::world::{World, instant, person};
 
-async fn facts(world: &World, user: Uuid) -> Facts {
-    world.store.facts(UserRef::Id(user)).await.unwrap().unwrap()
+async fn facts(world: &World, user: Uuid) -> UserHistory {
+    world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap()
 }
 
 async fn explained(world: &World, user: Uuid) -> Explanation {
@@ -155,13 +155,13 @@ async fn the_history_of_a_deleted_user_stays_by_id_and_by_external_id() {
     world.store.delete_user(now, UserRef::Id(user), None, None).await.unwrap();
     world.set("2026-05-03T00:00:00Z");
     assert_says(&world, user, Status::Delivered, &["delivered"]).await;
-    let by_external = world.store.facts(UserRef::External("hr-17")).await.unwrap().unwrap();
+    let by_external = world.store.user_history(UserRef::External("hr-17")).await.unwrap().unwrap();
     assert_eq!(
         (by_external.user_id, by_external.deleted_at, by_external.user.is_none()),
         (user, Some(now), true)
     );
     assert!(explained(&world, user).await.next.is_empty());
-    assert!(world.store.facts(UserRef::Id(Uuid::nil())).await.unwrap().is_none());
+    assert!(world.store.user_history(UserRef::Id(Uuid::nil())).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
         })
         .await
         .unwrap();
-    let Saved::Created(created) = saved else { panic!("{saved:?}") };
+    let SaveOutcome::Saved(UserChange::Created, created) = saved else { panic!("{saved:?}") };
     let edited = world.write("edited", "1990-05-03", "UTC").await;
     let edit = |_: &_| Ok::<_, Infallible>(person("edited", "1990-05-01", "UTC"));
     world.store.edit_user(&schedule, now, UserRef::Id(edited), edit).await.unwrap();

@@ -48,7 +48,7 @@ async fn an_older_binary_goes_on_reading_attempts_to_which_a_newer_one_has_added
         // Often enough for each connection to have the statements prepared.
         for _ in 0..20 {
             assert_eq!(world.store.attempts(event).await.unwrap().len(), 1, "{later}");
-            let facts = world.store.facts(UserRef::Id(user)).await.unwrap();
+            let facts = world.store.user_history(UserRef::Id(user)).await.unwrap();
             assert!(facts.is_some(), "{later}");
         }
     }

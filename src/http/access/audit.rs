@@ -14,7 +14,7 @@ use super::tokens::Known;
 use super::{Caller, Peer};
 use crate::clock::SharedClock;
 use crate::store::chain;
-use crate::store::{ApiWrite, Remote, Store, StoreError};
+use crate::store::{ApiWrite, RemoteAddress, Store, StoreError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// For writing a row by itself.
@@ -47,7 +47,7 @@ impl Asked {
             method: request.method().as_str().to_owned(),
             path,
             target_id: target,
-            remote: Remote(peer.map(|Peer(address)| address.ip().to_canonical())),
+            remote: RemoteAddress(peer.map(|Peer(address)| address.ip().to_canonical())),
             status: None,
         })
     }
@@ -152,7 +152,7 @@ impl Audit {
     }
 
     async fn write(&self, write: &ApiWrite) -> Result<(), StoreError> {
-        tokio::time::timeout(DEADLINE, self.store.write_api_write(write))
+        tokio::time::timeout(DEADLINE, self.store.save_api_write(write))
             .await
             .unwrap_or(Err(StoreError::Timeout(DEADLINE)))
     }

@@ -165,7 +165,7 @@ impl Tokens {
         if swapped.is_err() {
             return;
         }
-        let noted = tokio::time::timeout(USE_DEADLINE, self.store.note_token_use(known.id, now)).await;
+        let noted = tokio::time::timeout(USE_DEADLINE, self.store.record_token_use(known.id, now)).await;
         if !matches!(noted, Ok(Ok(()))) {
             tracing::debug!(token = known.name, "could not note that a token was used");
         }

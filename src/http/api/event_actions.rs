@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::request::{Id, Parameters};
 use crate::model::{Event, EventState};
 use crate::operations::dead_letters::Retried;
-use crate::store::Cancelled;
+use crate::store::CancelOutcome;
 
 /// Send a dead event again
 ///
@@ -75,9 +75,9 @@ pub(super) async fn cancel(
 ) -> Result<Json<Event>, Problem> {
     given.finish()?;
     match api.dead_letters.cancel(id).await? {
-        Cancelled::Done => event(&api, id).await,
-        Cancelled::Refused(state) => Err(Problem::wrong_state(state.why_not_cancelled())),
-        Cancelled::Unknown => Err(no_such_event()),
+        CancelOutcome::Cancelled => event(&api, id).await,
+        CancelOutcome::Refused(state) => Err(Problem::wrong_state(state.why_not_cancelled())),
+        CancelOutcome::NotFound => Err(no_such_event()),
     }
 }
 

@@ -10,7 +10,7 @@ use super::request::{self, Id, Parameters};
 use super::users::{MAX_LIMIT, no_such_user};
 use super::{Api, Page};
 use crate::model::{Event, EventState, EventWithAttempts, parse_instant};
-use crate::store::{EventCursor, EventFilter, Order, UserRef};
+use crate::store::{EventCursor, EventFilter, EventOrder, UserRef};
 
 const DEFAULT_LIMIT: u32 = 50;
 
@@ -112,8 +112,8 @@ async fn page(api: &Api, mut given: Parameters, user_id: Option<Uuid>) -> Result
         user_id,
     };
     let order = given.optional("order", |text| match text {
-        "asc" => Ok(Order::Ascending),
-        "desc" => Ok(Order::Descending),
+        "asc" => Ok(EventOrder::Ascending),
+        "desc" => Ok(EventOrder::Descending),
         _ => Err("must be asc or desc".to_owned()),
     });
     let limit = given.number("limit", DEFAULT_LIMIT, MAX_LIMIT);

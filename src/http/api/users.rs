@@ -20,7 +20,8 @@ use crate::calendar::Zone;
 use crate::http::access::Committed;
 use crate::model::{FieldError, NewUser, User, UserInput, Version};
 use crate::store::{
-    ApiRequest, ApiWrite, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, UserFilter, UserRef,
+    ApiRequest, ApiWrite, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome, SearchCursor,
+    UserChange, UserFilter, UserRef,
 };
 
 pub(super) const JSON: &str = "application/json";
@@ -270,7 +271,7 @@ pub(super) async fn patch(
     let (_, object) = request::object(&headers, body, &[MERGE_PATCH, JSON]).await?;
     let preconditions = Preconditions::of(&headers);
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
-        let Current { version, user } = current.ok_or_else(no_such_user)?;
+        let CurrentUser { version, user } = current.ok_or_else(no_such_user)?;
         let input = UserInput::of(&user?, &api.schedule, api.latest_today());
         let new = input.with(&object).check().map_err(Problem::invalid)?;
         preconditions.check(Some(version))?;
@@ -332,19 +333,19 @@ impl Api {
         &self,
         who: Option<UserRef<'_>>,
         request: &ApiRequest<'_>,
-        edit: impl Fn(Option<Current>) -> Result<NewUser, Problem>,
+        edit: impl Fn(Option<CurrentUser>) -> Result<NewUser, Problem>,
     ) -> Result<Response, Problem> {
         let now = self.clock.now();
         let saved = persist(|| self.store.save_user(&self.schedule, now, who, Some(request), &edit));
         match saved.await? {
-            Saved::Created(user) => Ok(created(&user.known_to(&self.schedule))),
-            Saved::Changed(user) => Ok((Extension(Committed(user.id)), self.shown(*user)).into_response()),
-            Saved::Refused(problem) => Err(problem),
-            Saved::Repeated(Repeated::Before { id, created_at, answer }) => {
+            SaveOutcome::Saved(UserChange::Created, user) => Ok(created(&user.known_to(&self.schedule))),
+            SaveOutcome::Saved(_, user) => Ok((Extension(Committed(user.id)), self.shown(*user)).into_response()),
+            SaveOutcome::Refused(problem) => Err(problem),
+            SaveOutcome::Repeated(RepeatedRequest::Answered { id, created_at, answer }) => {
                 Ok(created_before(id, created_at, answer))
             }
-            Saved::Repeated(Repeated::DeletedSince) => Err(Problem::deleted_since()),
-            Saved::Repeated(Repeated::KeyTaken) => Err(Problem::key_taken()),
+            SaveOutcome::Repeated(RepeatedRequest::UserDeleted) => Err(Problem::deleted_since()),
+            SaveOutcome::Repeated(RepeatedRequest::KeyTaken) => Err(Problem::key_taken()),
         }
     }
 
@@ -361,9 +362,9 @@ impl Api {
         let (now, versions) = (self.clock.now(), versions.as_deref());
         let deleted = persist(|| self.store.delete_user(now, who, versions, Some(write)));
         match deleted.await? {
-            Deleted::Done(id) => Ok((StatusCode::NO_CONTENT, Extension(Committed(id))).into_response()),
-            Deleted::Gone => Err(no_such_user()),
-            Deleted::OtherVersion => Err(Problem::other_version()),
+            DeleteOutcome::Deleted(id) => Ok((StatusCode::NO_CONTENT, Extension(Committed(id))).into_response()),
+            DeleteOutcome::NotFound => Err(no_such_user()),
+            DeleteOutcome::VersionMismatch => Err(Problem::other_version()),
         }
     }
 

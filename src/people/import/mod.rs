@@ -378,7 +378,7 @@ impl Importer<'_> {
         let (mut tries, mut pause) = (1, FIRST_PAUSE);
         loop {
             let now = self.clock.now();
-            match self.store.write_users(self.schedule, now, part).await {
+            match self.store.save_users(self.schedule, now, part).await {
                 Err(error) if error.is_contention() && tries < TRIES => {
                     tracing::info!(error = chain(&error), tries, "import batch retried");
                     tokio::time::sleep(pause).await;
@@ -399,7 +399,7 @@ impl Importer<'_> {
             return UserKey::Own(id);
         }
         if user.external_id.is_some() {
-            return UserKey::External;
+            return UserKey::ExternalId;
         }
         let first = line_id(self.key, user, 0);
         match self.repeats.get(&first) {

@@ -17,7 +17,7 @@ use super::{Finished, Polling, Shared, leases};
 use crate::model::{AttemptOutcome, EventState, Lease, Reason};
 use crate::pipeline::channel::{Disposition, Greeting, Sent};
 use crate::store::chain;
-use crate::store::{LeaseRequest, NotLeased, Result};
+use crate::store::{LeaseRequest, UnleasedEvents, Result};
 
 const PAUSE: Duration = Duration::from_millis(500);
 const LOCKED_FOR: Duration = Duration::from_secs(5);
@@ -253,10 +253,10 @@ impl Lanes {
         let ids: Vec<Uuid> = packs.keys().copied().collect();
         let stopped = self.soft.is_cancelled();
         let looked = match self.request(Uuid::nil()).filter(|_| !stopped) {
-            Some(request) => self.shared.store.not_leased(request, &ids).await,
-            None => Ok(NotLeased { locked: ids, ..NotLeased::default() }),
+            Some(request) => self.shared.store.check_unleased(request, &ids).await,
+            None => Ok(UnleasedEvents { locked: ids, ..UnleasedEvents::default() }),
         };
-        let NotLeased { ended, locked, unknown_kind } = match looked {
+        let UnleasedEvents { ended, locked, unknown_kind } = match looked {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::warn!(error = chain(&error), events = packs.len(), "lease check failed");

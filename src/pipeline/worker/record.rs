@@ -12,7 +12,7 @@ use super::{Batches, Finished, Shared, backoff};
 use crate::model::Reason;
 use crate::pipeline::channel::Disposition;
 use crate::store::chain;
-use crate::store::{Delivery, Failure, NextStep, Recorded, Result};
+use crate::store::{EndedAttempt, FailedAttempt, RecordResult, Result};
 
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -51,14 +51,14 @@ async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken)
     let (delivered, failed): (Vec<Finished>, Vec<Finished>) =
         batch.into_iter().partition(|one| one.sent.verdict == Disposition::Done);
     if !delivered.is_empty() {
-        let outcomes = Outcomes::Delivered(delivered.iter().map(delivery).collect());
+        let outcomes = Outcomes::Delivered(delivered.iter().map(ended_attempt).collect());
         if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
             let note = |_, finished: &Finished| note_delivery(shared, finished);
             end(shared, delivered, &recorded, &mut locked, note);
         }
     }
     if !failed.is_empty() {
-        let failures: Vec<Failure> = failed.iter().map(|one| failure(shared, one, now)).collect();
+        let failures: Vec<FailedAttempt> = failed.iter().map(|one| failure(shared, one, now)).collect();
         let outcomes = Outcomes::Failed(&failures);
         if let Some(recorded) = until_recorded(shared, hard, &outcomes).await {
             let note = |at: usize, finished: &Finished| note_failure(shared, finished, &failures[at], now);
@@ -72,7 +72,7 @@ async fn record(shared: &Shared, batch: Vec<Finished>, hard: &CancellationToken)
 fn end(
     shared: &Shared,
     batch: Vec<Finished>,
-    recorded: &Recorded,
+    recorded: &RecordResult,
     locked: &mut Vec<Finished>,
     note: impl Fn(usize, &Finished),
 ) {
@@ -95,12 +95,12 @@ fn end(
 }
 
 enum Outcomes<'a> {
-    Delivered(Vec<Delivery>),
-    Failed(&'a [Failure]),
+    Delivered(Vec<EndedAttempt>),
+    Failed(&'a [FailedAttempt]),
 }
 
 impl Outcomes<'_> {
-    async fn write(&self, shared: &Shared, ended: &[Uuid]) -> Result<Recorded> {
+    async fn write(&self, shared: &Shared, ended: &[Uuid]) -> Result<RecordResult> {
         match self {
             Self::Delivered(deliveries) => shared.store.record_deliveries(deliveries, ended).await,
             Self::Failed(failures) => shared.store.record_failures(failures, ended).await,
@@ -113,7 +113,7 @@ async fn until_recorded(
     shared: &Shared,
     hard: &CancellationToken,
     outcomes: &Outcomes<'_>,
-) -> Option<Recorded> {
+) -> Option<RecordResult> {
     loop {
         let ended = shared.leases.take_finished();
         match outcomes.write(shared, &ended).await {
@@ -135,8 +135,8 @@ async fn until_recorded(
     }
 }
 
-fn delivery(finished: &Finished) -> Delivery {
-    Delivery {
+fn ended_attempt(finished: &Finished) -> EndedAttempt {
+    EndedAttempt {
         event_id: finished.lease.event_id,
         lease_id: finished.lease_id,
         attempt: finished.lease.attempt,
@@ -146,30 +146,25 @@ fn delivery(finished: &Finished) -> Delivery {
     }
 }
 
-fn failure(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> Failure {
-    let Finished { lease, lease_id, sent, started_at, finished_at } = finished;
+fn failure(shared: &Shared, finished: &Finished, now: DateTime<Utc>) -> FailedAttempt {
+    let sent = &finished.sent;
     let reason = sent.reason.unwrap_or(Reason::Status);
-    let tries = u32::try_from(lease.tries).unwrap_or(0);
-    let next = match sent.verdict {
+    let attempts = u32::try_from(finished.lease.attempts_since_redrive).unwrap_or(0);
+    let retry_at = match sent.verdict {
         // A request that this process broke off says nothing about the receiver, so it is never the last.
-        _ if reason == Reason::Shutdown => NextStep::Retry(now),
-        Disposition::Retry(asked) if tries < shared.options.max_attempts => {
-            NextStep::Retry(now + backoff::wait(&shared.options.schedule, tries, asked, fastrand::f64()))
+        _ if reason == Reason::Shutdown => Some(now),
+        Disposition::Retry(asked) if attempts < shared.options.max_attempts => {
+            Some(now + backoff::wait(&shared.options.schedule, attempts, asked, fastrand::f64()))
         }
-        Disposition::Retry(_) | Disposition::Done | Disposition::GiveUp => NextStep::Dead,
+        Disposition::Retry(_) | Disposition::Done | Disposition::GiveUp => None,
     };
-    Failure {
-        event_id: lease.event_id,
-        lease_id: *lease_id,
-        attempt: lease.attempt,
+    FailedAttempt {
+        ended: ended_attempt(finished),
         outcome: sent.outcome,
-        status: sent.status,
         reason,
         error: sent.error.clone(),
         response: sent.response.clone(),
-        started_at: *started_at,
-        finished_at: *finished_at,
-        next,
+        retry_at,
     }
 }
 
@@ -183,28 +178,26 @@ fn note_delivery(shared: &Shared, finished: &Finished) {
 }
 
 /// Writes metrics, and a log line without names and bodies.
-fn note_failure(shared: &Shared, finished: &Finished, failure: &Failure, now: DateTime<Utc>) {
+fn note_failure(shared: &Shared, finished: &Finished, failure: &FailedAttempt, now: DateTime<Utc>) {
     let (reason, user_id) = (failure.reason, finished.lease.user_id);
     counter!("bday_attempts_failed_total", "reason" => reason.as_str()).increment(1);
-    let retry_in_secs = match failure.next {
-        NextStep::Retry(at) => Some((at - now).num_seconds()),
-        NextStep::Dead => None,
-    };
+    let retry_in_secs = failure.retry_at.map(|at| (at - now).num_seconds());
+    let EndedAttempt { event_id, attempt, status, .. } = failure.ended;
     tracing::warn!(
-        event_id = %failure.event_id,
+        %event_id,
         %user_id,
-        attempt = failure.attempt,
+        attempt,
         outcome = failure.outcome.as_str(),
         %reason,
-        status = failure.status,
+        status,
         error = failure.error,
         retry_in_secs,
         "attempt failed"
     );
-    let dead = failure.next == NextStep::Dead;
+    let dead = failure.is_last();
     shared.report.failed(dead);
     if dead {
         counter!("bday_events_dead_total", "reason" => reason.as_str()).increment(1);
-        tracing::warn!(event_id = %failure.event_id, %user_id, %reason, "event dead");
+        tracing::warn!(%event_id, %user_id, %reason, "event dead");
     }
 }

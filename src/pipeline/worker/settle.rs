@@ -6,7 +6,7 @@ use super::buffer::Settled;
 use super::{Batches, Shared};
 use crate::pipeline::queue::Receipt;
 use crate::store::chain;
-use crate::store::{Deferred, Pack, Result};
+use crate::store::{DeferredPack, Pack, Result};
 
 pub(super) async fn run(shared: Arc<Shared>, settled: Batches<Settled>) -> anyhow::Result<()> {
     while let Some(batch) = settled.next().await {
@@ -23,11 +23,11 @@ async fn settle(shared: &Shared, batch: Vec<Settled>) {
         // A message without a pack was sent by hand. Its events that are still queued are in a pack of their own.
         let Some(id) = one.message.pack else { continue };
         let pack = Pack { id, event_ids: one.message.event_ids.clone() };
-        let (later, wait) = one.take_later();
-        if later.is_empty() {
+        let (queued, wait) = one.take_later();
+        if queued.is_empty() {
             done.push(pack);
         } else {
-            deferred.push(Deferred { pack, later, available_at: now + wait });
+            deferred.push(DeferredPack { pack, queued, available_at: now + wait });
         }
     }
     // A message must not be acked before its pack is deferred: nothing would lead to those events.

@@ -30,7 +30,7 @@ use crate::calendar::Zone;
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SharedClock};
 use crate::model::Schedule;
-use crate::store::{self, Basis, Moved, Recomputed, Store};
+use crate::store::{self, PlanningBasis, MovedEvent, RecomputeStep, Store};
 pub use differences::{Difference, What, differences};
 
 /// Events a transaction: few enough that an edit which waits for it does not notice.
@@ -80,17 +80,17 @@ pub async fn recompute(
     version: &str,
     progress: impl Fn(),
 ) -> store::Result<RecomputeOutcome> {
-    let basis = Basis { zone_data: version.to_owned(), rules: schedule.rules() };
+    let basis = PlanningBasis { zone_data: version.to_owned(), rules: schedule.rules() };
     let before = store.planning_basis().await?;
     let new_data = before.as_ref().is_none_or(|before| before.zone_data != version);
     let (mut report, mut named) = (RecomputeReport::default(), 0);
     loop {
         match store.recompute_page(schedule, clock.now(), &basis, PAGE).await? {
-            Recomputed::Current => return Ok(RecomputeOutcome::Current),
-            Recomputed::Elsewhere => return Ok(RecomputeOutcome::Elsewhere),
-            Recomputed::Page { looked_at, moved, unreadable, last } => {
+            RecomputeStep::Current => return Ok(RecomputeOutcome::Current),
+            RecomputeStep::OtherProcess => return Ok(RecomputeOutcome::Elsewhere),
+            RecomputeStep::Page { events, moved, unreadable, last } => {
                 progress();
-                report.looked_at += looked_at;
+                report.looked_at += events;
                 if let Some((user_id, error)) = unreadable.first() {
                     let users = unreadable.len();
                     tracing::error!(users, %user_id, error, "pending events of unreadable users stay as they are");
@@ -109,8 +109,8 @@ pub async fn recompute(
     Ok(RecomputeOutcome::Done(report))
 }
 
-fn log(before: Option<&Basis>, after: &Basis, report: &RecomputeReport) {
-    let was = |of: fn(&Basis) -> &String| {
+fn log(before: Option<&PlanningBasis>, after: &PlanningBasis, report: &RecomputeReport) {
+    let was = |of: fn(&PlanningBasis) -> &String| {
         before.map(of).filter(|text| !text.is_empty()).map_or("none", String::as_str)
     };
     let (zone_data, rules) = (was(|basis| &basis.zone_data), was(|basis| &basis.rules));
@@ -128,8 +128,8 @@ fn log(before: Option<&Basis>, after: &Basis, report: &RecomputeReport) {
     );
 }
 
-fn note(report: &mut RecomputeReport, named: &mut usize, moved: Vec<Moved>) {
-    for Moved { event_id, time_zone, from, to } in moved {
+fn note(report: &mut RecomputeReport, named: &mut usize, moved: Vec<MovedEvent>) {
+    for MovedEvent { event_id, time_zone, from, to } in moved {
         report.moved += 1;
         if *named < NAMED {
             *named += 1;

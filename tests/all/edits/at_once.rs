@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 
 use bday::store::{
-    Deleted, PageRequest, PlanPage, PlanStep, SaveOutcome, Saved, StoreError, UserKey, UserRef,
+    BatchOutcome, DeleteOutcome, PageRequest, PlanPage, PlanStep, SaveOutcome, StoreError, UserChange, UserKey,
+    UserRef,
 };
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
@@ -58,17 +59,17 @@ async fn of_two_imports_of_the_same_people_the_second_finds_those_of_the_first()
     .await
     .unwrap();
     let (written, ()) = tokio::join!(import(&world, NOW), commit_when_waited_for(&world, transaction));
-    assert_eq!(written[0].1, SaveOutcome::Unchanged);
+    assert_eq!(written[0].1, BatchOutcome::Saved(UserChange::Unchanged));
     assert_eq!(written[0].0.as_u128(), 0x0197_d5a0_0000_7000_8000_0000_0000_0001);
 }
 
-async fn import(world: &World, now: &str) -> Vec<(Uuid, SaveOutcome)> {
+async fn import(world: &World, now: &str) -> Vec<(Uuid, BatchOutcome)> {
     let (schedule, people) =
-        (world.config.schedule(), [(UserKey::External, person("u", "1990-05-02", "UTC"))]);
-    persist(async || world.store.write_users(&schedule, instant(now), &people).await).await
+        (world.config.schedule(), [(UserKey::ExternalId, person("u", "1990-05-02", "UTC"))]);
+    persist(async || world.store.save_users(&schedule, instant(now), &people).await).await
 }
 
-async fn create(world: &World, now: &str) -> Saved<Infallible> {
+async fn create(world: &World, now: &str) -> SaveOutcome<Infallible> {
     let (schedule, who) = (world.config.schedule(), Some(UserRef::External("u")));
     let new = |_| Ok(person("u", "1990-05-02", "UTC"));
     persist(async || world.store.save_user(&schedule, instant(now), who, None, new).await).await
@@ -120,7 +121,7 @@ async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Ou
         tokio::join!(write, release).0
     };
     let (deleted, written) = tokio::join!(deletion, others);
-    assert_eq!(deleted.unwrap(), Deleted::Done(user));
+    assert_eq!(deleted.unwrap(), DeleteOutcome::Deleted(user));
     written
 }
 
@@ -129,7 +130,7 @@ async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let created = during_the_deletion(&world, user, Box::pin(create(&world, "2026-05-02T09:01:00Z"))).await;
-    let Saved::Created(created) = created else { panic!("{created:?}") };
+    let SaveOutcome::Saved(UserChange::Created, created) = created else { panic!("{created:?}") };
     assert_eq!(created.id, user);
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;
@@ -141,7 +142,7 @@ async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let written = during_the_deletion(&world, user, Box::pin(import(&world, "2026-05-02T09:01:00Z"))).await;
-    assert_eq!(written, [(user, SaveOutcome::Created)]);
+    assert_eq!(written, [(user, BatchOutcome::Saved(UserChange::Created))]);
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 1);
@@ -164,7 +165,7 @@ async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() 
     sqlx::raw_sql(statements).execute(&mut *hold).await.unwrap();
     let (written, ()) =
         tokio::join!(import(&world, "2026-05-02T09:01:00Z"), commit_when_waited_for(&world, hold));
-    assert_eq!(written, [(user, SaveOutcome::Created)]);
+    assert_eq!(written, [(user, BatchOutcome::Saved(UserChange::Created))]);
 }
 
 #[tokio::test]
@@ -184,7 +185,7 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
         Ok::<_, Infallible>(new)
     });
     let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
-    let Saved::Changed(second) = second.unwrap() else { panic!("it was not edited") };
+    let SaveOutcome::Saved(UserChange::Updated, second) = second.unwrap() else { panic!("it was not edited") };
     assert_eq!(second.birth_date.to_string(), "1990-05-03");
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));
@@ -259,7 +260,7 @@ async fn an_edit_moves_what_a_planner_plans_at_the_same_moment() {
     let (planned, ()) = tokio::join!(planned, edited);
     let PlanStep::Page(page) = planned.unwrap() else { panic!("the planner had the bucket first") };
     assert_eq!(page.planned, 1);
-    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
     let dates: Vec<String> = facts.events.iter().map(|found| found.event.local_date.to_string()).collect();
     assert_eq!(dates, ["2027-01-01"]);
 }

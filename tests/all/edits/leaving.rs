@@ -8,7 +8,7 @@ use bday::clock::SharedClock;
 use bday::model::EventState::{Cancelled, Delivered, Pending, Skipped};
 use bday::model::{EventState, Schedule};
 use bday::people::import::{self, Format};
-use bday::store::{EventFilter, Order, UserFilter};
+use bday::store::{EventFilter, EventOrder, UserFilter};
 use uuid::Uuid;
 
 use crate::support::receiver::Behaviour;
@@ -184,7 +184,7 @@ async fn what_was_sent_to_somebody_who_is_gone_stays_on_record() {
     world.live_until("2026-05-10T09:00:00Z").await;
     world.delete(user).await;
     let filter = EventFilter { user_id: Some(user), ..EventFilter::default() };
-    let events = world.store.list_events(&filter, Order::Ascending, None, 10).await.unwrap();
+    let events = world.store.list_events(&filter, EventOrder::Ascending, None, 10).await.unwrap();
     let states: Vec<EventState> = events.iter().map(|event| event.state).collect();
     assert_eq!(states, [Delivered]);
     assert_eq!(world.store.attempts(events[0].id).await.unwrap().len(), 1);

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use bday::clock::Clock as _;
 use bday::model::NewUser;
-use bday::store::{Deleted, UserRef};
+use bday::store::{DeleteOutcome, UserRef};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -59,7 +59,7 @@ impl World {
 
     async fn delete(&self, user: Uuid) {
         let deleted = self.store.delete_user(self.clock.now(), UserRef::Id(user), None, None).await;
-        assert_eq!(deleted.unwrap(), Deleted::Done(user));
+        assert_eq!(deleted.unwrap(), DeleteOutcome::Deleted(user));
     }
 
     /// How many greetings each user has got.

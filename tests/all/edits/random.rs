@@ -94,7 +94,7 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
     if turn == 5 {
         return world.store.delete_user(now, who, None, None).await.map(drop);
     }
-    let edit = |current: Option<bday::store::Current>| {
+    let edit = |current: Option<bday::store::CurrentUser>| {
         let Some(user) = current.map(|current| current.user.unwrap()) else {
             return Ok::<_, ()>(person(&name, date, zone));
         };
@@ -124,7 +124,7 @@ async fn check_due_instants(world: &World, seed: u64) -> usize {
     let all = world.store.list_users(&UserFilter::default(), Uuid::nil(), 500).await.unwrap();
     let mut compared = 0;
     for user in all.users {
-        let facts = world.store.facts(UserRef::Id(user.id)).await.unwrap().unwrap();
+        let facts = world.store.user_history(UserRef::Id(user.id)).await.unwrap().unwrap();
         let birthday = user.yearly_dates(|_| DateTime::UNIX_EPOCH).next().unwrap();
         for year in [2026, 2027] {
             let due = schedule.occurrence(&birthday, year).map(|found| found.due_at);
