@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args, store: &Store, letters: &DeadLetters) -> any
     match letters.cancel(id).await? {
         CancelOutcome::Cancelled if json => output::json(&store.event(id).await?)?,
         CancelOutcome::Cancelled => println!("cancelled {id}"),
-        CancelOutcome::Refused(state) => anyhow::bail!("{}", state.why_not_cancelled()),
+        CancelOutcome::Refused(state) => anyhow::bail!("{}", state.cancel_error()),
         CancelOutcome::NotFound => anyhow::bail!("no event has the id {id}"),
     }
     Ok(ExitCode::SUCCESS)

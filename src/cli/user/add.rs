@@ -29,7 +29,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let user = match args.fields.over(UserInput::whole(&context.schedule, context.latest_today())) {
+    let user = match args.fields.over(UserInput::complete(&context.schedule, context.latest_today())) {
         Ok(user) => user,
         Err(errors) => {
             complain(&errors);

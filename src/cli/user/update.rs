@@ -30,11 +30,11 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     let edited = context
         .store
         .edit_user(&context.schedule, context.clock.now(), UserRef::Id(found.id), |user| {
-            args.fields.over(UserInput::of(user, &context.schedule, context.latest_today()))
+            args.fields.over(UserInput::from_user(user, &context.schedule, context.latest_today()))
         })
         .await;
     let (change, user) = match edited {
-        Ok(SaveOutcome::Saved(change, user)) => (change, user.known_to(&context.schedule)),
+        Ok(SaveOutcome::Saved(change, user)) => (change, user.with_configured_kinds(&context.schedule)),
         Ok(SaveOutcome::Refused(Some(errors))) => {
             complain(&errors);
             return Ok(ExitCode::from(2));

@@ -72,7 +72,7 @@ pub(super) async fn put(
     let id = external_id(&id)?;
     let (_, object) = request::object(&headers, body, &[JSON]).await?;
     let preconditions = Preconditions::of(&headers);
-    let user = api.new_user().with(&object).with_external_id(id).check().map_err(Problem::invalid)?;
+    let user = api.new_user().patch(&object).with_external_id(id).validate().map_err(Problem::invalid)?;
     api.save(Some(UserRef::External(id)), &ApiRequest::of(&write), |current| {
         preconditions.check(current.map(|current| current.version))?;
         Ok(user.clone())

@@ -19,7 +19,7 @@ use super::request::{self, Id, Parameters};
 use super::users::{JSON, MAX_LIMIT};
 use super::{Api, Page};
 use crate::calendar::text::shortened;
-use crate::model::{DeadEvent, EventState, EventWithAttempts, FieldError, Object, Reason, parse_instant};
+use crate::model::{DeadEvent, EventState, EventWithAttempts, FieldError, JsonObject, Reason, parse_instant};
 use crate::operations::dead_letters::{Redrive, RedriveReport};
 use crate::store::{DeadFilter, EventCursor};
 
@@ -189,7 +189,7 @@ impl FromStr for Text {
 const FIELDS: [&str; 9] =
     ["reasons", "kinds", "since", "until", "eventIds", "limit", "dryRun", "maxPerSecond", "force"];
 
-fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
+fn order(JsonObject(fields): &JsonObject) -> Result<Redrive, Vec<FieldError>> {
     let mut order = Redrive {
         limit: Some(DEFAULT_EVENTS),
         patience: Some(PATIENCE),

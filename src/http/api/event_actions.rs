@@ -76,7 +76,7 @@ pub(super) async fn cancel(
     given.finish()?;
     match api.dead_letters.cancel(id).await? {
         CancelOutcome::Cancelled => event(&api, id).await,
-        CancelOutcome::Refused(state) => Err(Problem::wrong_state(state.why_not_cancelled())),
+        CancelOutcome::Refused(state) => Err(Problem::wrong_state(state.cancel_error())),
         CancelOutcome::NotFound => Err(no_such_event()),
     }
 }

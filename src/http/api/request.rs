@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::calendar::text::shortened;
-use crate::model::{FieldError, Object, Version};
+use crate::model::{FieldError, JsonObject, Version};
 use crate::store::SearchCursor;
 
 /// The longest body but for an import; an honest one has some 300 bytes.
@@ -172,7 +172,7 @@ pub(super) async fn object(
     headers: &HeaderMap,
     body: Body,
     types: &[&str],
-) -> Result<(Bytes, Object), Problem> {
+) -> Result<(Bytes, JsonObject), Problem> {
     if !types.contains(&content_type(headers).as_str()) {
         return Err(Problem::unsupported_type(&types.join(" or ")));
     }

@@ -133,7 +133,7 @@ pub(super) async fn list(State(api): State<Api>, mut given: Parameters) -> Resul
         (page.users, next)
     };
     let next = next.map(|cursor| request::write_user_cursor(&cursor));
-    let items = users.into_iter().map(|user| user.known_to(&api.schedule)).collect();
+    let items = users.into_iter().map(|user| user.with_configured_kinds(&api.schedule)).collect();
     Ok(Json(Page { items, next }))
 }
 
@@ -166,7 +166,7 @@ pub(super) async fn create(
     given.finish()?;
     let key = request::idempotency_key(&headers)?;
     let (bytes, object) = request::object(&headers, body, &[JSON]).await?;
-    let user = api.new_user().with(&object).check().map_err(Problem::invalid)?;
+    let user = api.new_user().patch(&object).validate().map_err(Problem::invalid)?;
     let request =
         ApiRequest { write: &write, idempotency: key.map(|key| Idempotency { key, request: &bytes }) };
     let who = user.external_id.as_deref().map(UserRef::External);
@@ -233,7 +233,7 @@ pub(super) async fn replace(
     let preconditions = Preconditions::of(&headers);
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let current = current.ok_or_else(no_such_user)?;
-        let new = api.new_user().with(&object).check().map_err(Problem::invalid)?;
+        let new = api.new_user().patch(&object).validate().map_err(Problem::invalid)?;
         preconditions.check(Some(current.version))?;
         Ok(new)
     })
@@ -272,8 +272,8 @@ pub(super) async fn patch(
     let preconditions = Preconditions::of(&headers);
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let CurrentUser { version, user } = current.ok_or_else(no_such_user)?;
-        let input = UserInput::of(&user?, &api.schedule, api.latest_today());
-        let new = input.with(&object).check().map_err(Problem::invalid)?;
+        let input = UserInput::from_user(&user?, &api.schedule, api.latest_today());
+        let new = input.patch(&object).validate().map_err(Problem::invalid)?;
         preconditions.check(Some(version))?;
         Ok(new)
     })
@@ -315,7 +315,7 @@ impl Api {
 
     /// The input of a whole user, without fields.
     pub(super) fn new_user(&self) -> UserInput<'_> {
-        UserInput::whole(&self.schedule, self.latest_today())
+        UserInput::complete(&self.schedule, self.latest_today())
     }
 
     pub(super) async fn read(&self, who: UserRef<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -338,7 +338,7 @@ impl Api {
         let now = self.clock.now();
         let saved = persist(|| self.store.save_user(&self.schedule, now, who, Some(request), &edit));
         match saved.await? {
-            SaveOutcome::Saved(UserChange::Created, user) => Ok(created(&user.known_to(&self.schedule))),
+            SaveOutcome::Saved(UserChange::Created, user) => Ok(created(&user.with_configured_kinds(&self.schedule))),
             SaveOutcome::Saved(_, user) => Ok((Extension(Committed(user.id)), self.shown(*user)).into_response()),
             SaveOutcome::Refused(problem) => Err(problem),
             SaveOutcome::Repeated(RepeatedRequest::Answered { id, created_at, answer }) => {
@@ -369,7 +369,7 @@ impl Api {
     }
 
     fn shown(&self, user: User) -> Response {
-        let user = user.known_to(&self.schedule);
+        let user = user.with_configured_kinds(&self.schedule);
         ([(ETAG, etag(user.version()))], Json(user)).into_response()
     }
 }

@@ -134,7 +134,7 @@ impl Parser {
             input.set_occasion(kind, &self.record[*at]);
         }
         let id = self.id.map_or(Ok(None), |at| user_id(&self.record[at]));
-        Person::checked(id, input.check()).map_err(|errors| {
+        Person::checked(id, input.validate()).map_err(|errors| {
             let of_columns = |error: FieldError| FieldError::new(column(&error.field), error.problem);
             super::in_words(&errors.into_iter().map(of_columns).collect::<Vec<_>>())
         })

@@ -3,13 +3,13 @@
 use chrono::NaiveDate;
 
 use super::{Person, in_words};
-use crate::model::{Object, Schedule, UserInput};
+use crate::model::{JsonObject, Schedule, UserInput};
 
 /// Reads one line.
 pub(super) fn person(line: &str, schedule: &Schedule, today: NaiveDate) -> Result<Person, String> {
-    let object: Object =
+    let object: JsonObject =
         serde_json::from_str(line).map_err(|error| format!("not a JSON object: {}", without_line(&error)))?;
-    let user = UserInput::whole(schedule, today).with(&object).check();
+    let user = UserInput::complete(schedule, today).patch(&object).validate();
     Person::checked(object.user_id(), user).map_err(|errors| in_words(&errors))
 }
 

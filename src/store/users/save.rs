@@ -128,7 +128,7 @@ impl Store {
             let created = change == UserChange::Created;
             let user = if created { new.created(id, now) } else { read(&mut transaction, id).await?? };
             if let Some(reservation) = reservation {
-                let answer = serde_json::to_string(&user.clone().known_to(schedule)).unwrap_or_default();
+                let answer = serde_json::to_string(&user.clone().with_configured_kinds(schedule)).unwrap_or_default();
                 reservation.save_answer(&mut transaction, id, answer).await?;
             }
             if let Some(write) = write {

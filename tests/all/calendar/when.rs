@@ -87,7 +87,7 @@ fn the_table_is_aligned_and_says_why() {
     ]);
     let expected = "\
 DATE        DAY  LOCAL  OFFSET  DUE (UTC)             TURNS
-2026-03-29  Sun  03:30  +02:00  2026-03-29T01:30:00Z  36     the clock skips 02:30: as far after the gap's start as 02:30 is
+2026-03-29  Sun  03:30  +02:00  2026-03-29T01:30:00Z  36     the clock skips 02:30: moved forward by the length of the gap
 2027-03-29  Mon  02:30  +02:00  2027-03-29T00:30:00Z  37
 ";
     assert_eq!(out, expected);
