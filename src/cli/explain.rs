@@ -11,8 +11,8 @@ use super::output::{self, Table};
 use crate::clock::SharedClock;
 use crate::config::parts;
 use crate::model::{Attempt, User};
-use crate::people::explain::Terms;
-use crate::people::explain::{Explanation, Next, Status, ThisYear, explain, span};
+use crate::people::explain::ExplainSettings;
+use crate::people::explain::{Explanation, Next, Status, ThisYear, explain, format_duration};
 use crate::store::{UserHistory, Store, UserRef};
 
 const EXAMPLES: &str = "\
@@ -42,7 +42,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
     let facts = facts?.with_context(|| {
         format!("no user has or had the id or external id {:?}: see `bday user list`", args.user)
     })?;
-    let explanation = explain(facts, &Terms::new(&config), clock.now());
+    let explanation = explain(facts, &ExplainSettings::new(&config), clock.now());
     if args.json {
         output::json(&explanation)?;
     } else {
@@ -171,7 +171,7 @@ fn attempt(attempt: &Attempt) -> String {
     }
     if let Some(began) = attempt.started_at {
         let took =
-            attempt.finished_at.map(|ended| format!(", took {}", span(ended - began))).unwrap_or_default();
+            attempt.finished_at.map(|ended| format!(", took {}", format_duration(ended - began))).unwrap_or_default();
         parts.push(format!("began {}{took}", output::instant(began)));
     }
     parts.extend(attempt.error.clone());

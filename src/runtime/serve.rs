@@ -17,7 +17,7 @@ use crate::config::parts::{
 use crate::config::source::Sources;
 use crate::http::{self, Api, Authorizer, Health, Heartbeats, Limits, Site};
 use crate::operations::dead_letters::DeadLetters;
-use crate::people::explain::Terms;
+use crate::people::explain::ExplainSettings;
 use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::queue::Queue;
@@ -145,7 +145,7 @@ pub async fn start(
     let api = role.answers().then(|| {
         let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
         let letters = DeadLetters::new(config, asked.clone(), queue, shared);
-        Api::new(asked.clone(), Terms::new(config), letters, Arc::clone(&clock))
+        Api::new(asked.clone(), ExplainSettings::new(config), letters, Arc::clone(&clock))
     });
     let listener = http::bind(config.http.listen)?;
     let address = listener.local_addr()?;

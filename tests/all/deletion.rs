@@ -7,7 +7,7 @@ use axum::body::Body;
 use bday::clock::Clock as _;
 use bday::model::EventState;
 use bday::operations::dead_letters::Redrive;
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Status, explain};
 use bday::store::UserRef;
 use serde_json::json;
@@ -162,7 +162,7 @@ async fn a_deleted_user_is_explained_without_dates() {
     delete(&world, &api).await;
     let facts = world.store.user_history(UserRef::External(EXTERNAL_ID)).await.unwrap().unwrap();
     assert_eq!(facts.user_id, user);
-    let told = explain(facts, &Terms::new(&world.config), world.clock.now());
+    let told = explain(facts, &ExplainSettings::new(&world.config), world.clock.now());
     let (status, why) = (told.this_year[0].status, told.this_year[0].why.as_str());
     assert_eq!((status, why), (Status::Delivered, "delivered"));
     let text = Bday::new(["explain", EXTERNAL_ID])
@@ -190,7 +190,7 @@ async fn a_returning_user_is_known_by_its_events_of_before() {
     world.minute().await;
     assert_eq!(world.greetings(), 1);
     let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
-    let told = explain(facts, &Terms::new(&world.config), instant(DUE));
+    let told = explain(facts, &ExplainSettings::new(&world.config), instant(DUE));
     assert_eq!((told.this_year[0].status, told.this_year[0].why.as_str()), (Status::Delivered, "delivered"));
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bday::model::{BIRTHDAY, NewUser};
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Explanation, Status, ThisYear, explain};
 use bday::store::{SaveOutcome, UserChange, UserHistory, UserRef};
 use chrono::Datelike as _;
@@ -18,7 +18,7 @@ async fn facts(world: &World, user: Uuid) -> UserHistory {
 
 async fn explained(world: &World, user: Uuid) -> Explanation {
     use bday::clock::Clock as _;
-    explain(facts(world, user).await, &Terms::new(&world.config), world.clock.now())
+    explain(facts(world, user).await, &ExplainSettings::new(&world.config), world.clock.now())
 }
 
 async fn birthday(world: &World, user: Uuid) -> ThisYear {

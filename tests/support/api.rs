@@ -11,7 +11,7 @@ use bday::config;
 use bday::config::parts;
 use bday::http::{Api, Authorizer};
 use bday::operations::dead_letters::DeadLetters;
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::store::Store;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -63,7 +63,7 @@ impl Server {
         let shared = Arc::clone(&clock) as SharedClock;
         let queue = parts::queue(&config, &database.store(), &shared).await.unwrap();
         let letters = DeadLetters::new(&config, database.store(), queue, Arc::clone(&shared));
-        let api = Api::new(database.store(), Terms::new(&config), letters, shared);
+        let api = Api::new(database.store(), ExplainSettings::new(&config), letters, shared);
         Self {
             router: api.router(gate(&database.store(), &clock), PATIENCE),
             database: Some(database),
@@ -76,7 +76,7 @@ impl Server {
         let clock = Arc::clone(&world.clock);
         let shared = Arc::clone(&clock) as SharedClock;
         let letters = world.dead_letters();
-        let api = Api::new(world.store.clone(), Terms::new(&world.config), letters, shared);
+        let api = Api::new(world.store.clone(), ExplainSettings::new(&world.config), letters, shared);
         Self { router: api.router(gate(&world.store, &clock), PATIENCE), database: None, clock }
     }
 

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::Api;
 use super::problem::Problem;
 use super::request::Parameters;
-use crate::people::export::{Format, PAGE, Writer};
+use crate::people::FileFormat;
+use crate::people::export::{ExportWriter, PAGE_SIZE};
 use crate::store::chain;
 use crate::store::{StoreError, UserFilter};
 
@@ -37,19 +38,19 @@ pub(super) async fn export(
     mut given: Parameters,
 ) -> Result<Response, Problem> {
     let asked = given.optional("format", |text| match text {
-        "csv" => Ok(Format::Csv),
-        "ndjson" => Ok(Format::Ndjson),
+        "csv" => Ok(FileFormat::Csv),
+        "ndjson" => Ok(FileFormat::Ndjson),
         _ => Err("must be csv or ndjson".to_owned()),
     });
     given.finish()?;
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let format = asked.unwrap_or(if accept.is_some_and(|accept| accept.trim().starts_with("text/csv")) {
-        Format::Csv
+        FileFormat::Csv
     } else {
-        Format::Ndjson
+        FileFormat::Ndjson
     });
-    let writer = Writer::new(format, &api.schedule);
-    let first = next_page(&api, &writer, writer.head(), Uuid::nil()).await?;
+    let writer = ExportWriter::new(format, &api.schedule);
+    let first = next_page(&api, &writer, writer.header(), Uuid::nil()).await?;
     let pages = stream::try_unfold(Some(first), move |page| {
         let (api, writer) = (api.clone(), writer.clone());
         async move {
@@ -68,11 +69,11 @@ pub(super) async fn export(
         }
     });
     let headers: [(HeaderName, &str); 2] = match format {
-        Format::Csv => [
+        FileFormat::Csv => [
             (CONTENT_TYPE, "text/csv; charset=utf-8"),
             (CONTENT_DISPOSITION, "attachment; filename=\"users.csv\""),
         ],
-        Format::Ndjson => [
+        FileFormat::Ndjson => [
             (CONTENT_TYPE, "application/x-ndjson"),
             (CONTENT_DISPOSITION, "attachment; filename=\"users.ndjson\""),
         ],
@@ -92,11 +93,11 @@ pub(super) enum ExportFormat {
 /// The lines of a page behind `text`, and where the next page begins.
 async fn next_page(
     api: &Api,
-    writer: &Writer,
+    writer: &ExportWriter,
     mut text: String,
     after: Uuid,
 ) -> Result<(String, Option<Uuid>), StoreError> {
-    let page = api.store.list_users(&UserFilter::default(), after, PAGE).await?;
+    let page = api.store.list_users(&UserFilter::default(), after, PAGE_SIZE).await?;
     for user in &page.users {
         text.push_str(&writer.line(user));
     }

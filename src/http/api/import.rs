@@ -15,7 +15,8 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::Api;
 use super::problem::Problem;
 use super::request::{Parameters, content_type};
-use crate::people::import::{self, Format, ImportError, ImportReport};
+use crate::people::FileFormat;
+use crate::people::import::{self, ImportError, ImportReport};
 
 /// Imports at once. Each has a thread for as long as its client takes, and threads of that sort resolve the names of receivers
 /// as well.
@@ -49,8 +50,8 @@ pub(super) async fn import(
 ) -> Result<Json<ImportReport>, Problem> {
     given.finish()?;
     let format = match content_type(&headers).as_str() {
-        "text/csv" => Format::Csv,
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Format::Ndjson,
+        "text/csv" => FileFormat::Csv,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => FileFormat::Ndjson,
         _ => return Err(Problem::unsupported_type(TYPES)),
     };
     let reader = StreamReader::new(Box::pin(with_patience(body, api.patience)));

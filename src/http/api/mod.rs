@@ -37,7 +37,7 @@ use super::access::{self, Authorizer};
 use crate::clock::SharedClock;
 use crate::model::Schedule;
 use crate::operations::dead_letters::DeadLetters;
-use crate::people::explain::Terms;
+use crate::people::explain::ExplainSettings;
 use crate::store::{Store, StoreError};
 use problem::Problem;
 
@@ -46,7 +46,7 @@ use problem::Problem;
 pub struct Api {
     store: Store,
     schedule: Arc<Schedule>,
-    terms: Arc<Terms>,
+    terms: Arc<ExplainSettings>,
     dead_letters: DeadLetters,
     forecasts: Arc<forecast::Latest>,
     clock: SharedClock,
@@ -86,7 +86,7 @@ struct Description;
 impl Api {
     /// Kinds, defaults and horizons are those of `terms`.
     #[must_use]
-    pub fn new(store: Store, terms: Terms, dead_letters: DeadLetters, clock: SharedClock) -> Self {
+    pub fn new(store: Store, terms: ExplainSettings, dead_letters: DeadLetters, clock: SharedClock) -> Self {
         let schedule = Arc::new(terms.schedule.clone());
         Self {
             store,

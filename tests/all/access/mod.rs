@@ -18,7 +18,7 @@ use bday::config::parts;
 use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, Limits, Site};
 use bday::model::{Scope, Token};
 use bday::operations::dead_letters::DeadLetters;
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::store::{NewToken, Store, CreateTokenOutcome};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::Method;
@@ -75,7 +75,7 @@ impl Door {
         let store = database.store();
         let queue = parts::queue(&config, &store, &shared).await.unwrap();
         let letters = DeadLetters::new(&config, store.clone(), queue, Arc::clone(&shared));
-        let api = Api::new(store.clone(), Terms::new(&config), letters, Arc::clone(&shared));
+        let api = Api::new(store.clone(), ExplainSettings::new(&config), letters, Arc::clone(&shared));
         let site = Site {
             health: Arc::new(Health::new(store.clone(), Heartbeats::default(), HealthDeadlines::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),

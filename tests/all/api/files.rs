@@ -169,7 +169,7 @@ async fn an_import_that_keeps_meeting_locks_ends_with_an_error_after_six_tries()
     let began = SystemClock.monotonic();
     let problem = import(&server, "text/csv", file).await.expect(503);
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("line 2 and") && detail.contains("after 6 tries"), "{detail}");
+    assert!(detail.contains("line 2 and") && detail.contains("after 6 attempts"), "{detail}");
     let tries: i64 = sqlx::query_scalar("SELECT last_value FROM tries").fetch_one(&pool).await.unwrap();
     assert_eq!(tries, 6);
     assert!(began.elapsed().as_secs() >= 3, "the pauses do not grow");

@@ -1,7 +1,7 @@
 //! What somebody cancels is not sent, wherever it is.
 
 use bday::model::EventState::{self, Delivered, Delivering, Pending, Queued};
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Status, explain};
 use bday::store::{CancelOutcome, UserRef};
 use uuid::Uuid;
@@ -26,7 +26,7 @@ async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
     let depth = world.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight), (0, 0), "its message is dropped");
     let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
-    let told = explain(facts, &Terms::new(&world.config), instant(NINE));
+    let told = explain(facts, &ExplainSettings::new(&world.config), instant(NINE));
     assert_eq!(told.this_year[0].status, Status::Cancelled);
     assert!(told.this_year[0].why.starts_with("an operator cancelled it"), "{:?}", told.this_year[0].why);
 }

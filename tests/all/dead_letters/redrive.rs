@@ -3,7 +3,7 @@
 use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Skipped};
 use bday::model::Reason;
 use bday::operations::dead_letters::{Redrive, Retried, Standing};
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Status, explain};
 use bday::store::{DeadFilter, DeleteOutcome, RedriveOutcome, UserRef};
 use uuid::Uuid;
@@ -54,7 +54,7 @@ async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_
     assert_eq!(world.greetings(), 1);
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
     let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
-    let why = explain(facts, &Terms::new(&world.config), instant(NINE)).this_year.remove(0).why;
+    let why = explain(facts, &ExplainSettings::new(&world.config), instant(NINE)).this_year.remove(0).why;
     assert!(why.contains("was redriven at 2026-05-02T09:00:00Z"), "{why}");
 }
 
@@ -179,7 +179,7 @@ async fn after_the_local_day_nobody_is_greeted_but_anyway() {
     let found = world.store.event(event).await.unwrap().unwrap();
     assert_eq!((found.state, found.reason.as_deref()), (Skipped, Some("day_over")));
     let facts = world.store.user_history(UserRef::Id(found.user_id)).await.unwrap().unwrap();
-    let told = explain(facts, &Terms::new(&world.config), instant("2026-05-03T00:00:00Z"));
+    let told = explain(facts, &ExplainSettings::new(&world.config), instant("2026-05-03T00:00:00Z"));
     assert_eq!(told.this_year[0].status, Status::SkippedDayOver);
     assert_eq!(place.redrive().await.handled(), 0, "once is enough");
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bday::clock::SharedClock;
 use bday::model::EventState::{Cancelled, Delivered, Pending, Skipped};
 use bday::model::{EventState, Schedule};
-use bday::people::import::{self, Format};
+use bday::people::{FileFormat, import};
 use bday::store::{EventFilter, EventOrder, UserFilter};
 use uuid::Uuid;
 
@@ -161,7 +161,7 @@ async fn a_file_without_external_ids_that_is_imported_again_greets_nobody_twice(
         let schedule: Schedule = world.config.schedule();
         let clock = Arc::clone(&world.clock) as SharedClock;
         let input = BufReader::new(file.as_bytes());
-        let report = import::run(&world.store, &schedule, &clock, Format::Csv, input, |_| {}).await;
+        let report = import::run(&world.store, &schedule, &clock, FileFormat::Csv, input, |_| {}).await;
         report.unwrap().created
     };
     assert_eq!(import().await, 2);
