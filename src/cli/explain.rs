@@ -13,7 +13,7 @@ use crate::config::parts;
 use crate::model::{Attempt, User};
 use crate::people::explain::ExplainSettings;
 use crate::people::explain::{Explanation, Next, Status, ThisYear, explain, format_duration};
-use crate::store::{UserHistory, Store, UserRef};
+use crate::store::{Store, UserHistory, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -170,8 +170,10 @@ fn attempt(attempt: &Attempt) -> String {
         parts.push(format!("HTTP {status}"));
     }
     if let Some(began) = attempt.started_at {
-        let took =
-            attempt.finished_at.map(|ended| format!(", took {}", format_duration(ended - began))).unwrap_or_default();
+        let took = attempt
+            .finished_at
+            .map(|ended| format!(", took {}", format_duration(ended - began)))
+            .unwrap_or_default();
         parts.push(format!("began {}{took}", output::instant(began)));
     }
     parts.extend(attempt.error.clone());

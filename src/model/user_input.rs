@@ -209,7 +209,10 @@ impl<'a> UserInput<'a> {
         if chars > MAX_NAME_CHARS {
             self.add_error(field, format!("has {chars} characters; the maximum is {MAX_NAME_CHARS}"));
         } else if let Some(control) = text.chars().find(|c| c.is_control()) {
-            self.add_error(field, format!("has the control character U+{:04X}: remove it", u32::from(control)));
+            self.add_error(
+                field,
+                format!("has the control character U+{:04X}: remove it", u32::from(control)),
+            );
         }
         text.to_owned()
     }

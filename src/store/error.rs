@@ -51,7 +51,8 @@ impl StoreError {
     /// Whether a retry at once may succeed: a deadlock, a serialization failure, a lock timeout, or a concurrent write.
     #[must_use]
     pub fn is_contention(&self) -> bool {
-        matches!(self, Self::ConcurrentWrite) || matches!(self.code().as_deref(), Some("40P01" | "40001" | "55P03"))
+        matches!(self, Self::ConcurrentWrite)
+            || matches!(self.code().as_deref(), Some("40P01" | "40001" | "55P03"))
     }
 
     #[must_use]

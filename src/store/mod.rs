@@ -39,8 +39,8 @@ pub use bucket_locks::BUCKETS;
 pub use error::StoreError;
 pub(crate) use error::chain;
 pub use events::{
-    Backlog, CancelOutcome, ClaimCursor, ClaimRequest, ClaimedEvents, DeadFilter, DeadLetterEvent, EventCursor,
-    EventFilter, EventOrder, MAX_COUNTED, RedriveCandidate, RedriveOutcome, RedrivePage,
+    Backlog, CancelOutcome, ClaimCursor, ClaimRequest, ClaimedEvents, DeadFilter, DeadLetterEvent,
+    EventCursor, EventFilter, EventOrder, MAX_COUNTED, RedriveCandidate, RedriveOutcome, RedrivePage,
 };
 pub use installation::InstallationKey;
 pub use leases::{ExpiredLeases, LeaseRequest, UnleasedEvents};
@@ -54,8 +54,8 @@ pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use time_zones::DatabaseLocalTime;
 pub use tokens::{ApiToken, CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken};
 pub use users::{
-    ApiRequest, BatchOutcome, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome, SearchCursor,
-    SearchPage, UserChange, UserFilter, UserHistory, UserKey, UserPage, UserRef,
+    ApiRequest, BatchOutcome, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome,
+    SearchCursor, SearchPage, UserChange, UserFilter, UserHistory, UserKey, UserPage, UserRef,
 };
 
 pub const STATEMENT_GRACE: Duration = Duration::from_secs(5);

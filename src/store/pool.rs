@@ -15,8 +15,8 @@ use tokio::time::error::Elapsed;
 use super::attempts::DELIVERED;
 use super::events::claim::CLAIM;
 use super::leases::LEASE;
-use super::outbox::DELETE_PACKS;
 use super::login::{self, LoginState};
+use super::outbox::DELETE_PACKS;
 use super::{Result, STATEMENT_GRACE, Store, StoreError, StoreOptions};
 use crate::clock::{Clock as _, SystemClock};
 

@@ -45,7 +45,9 @@ impl Store {
         let missing =
             MIGRATIONS.iter().map(|migration| migration.version).find(|version| !found.contains(version));
         match missing {
-            Some(missing) => Err(StoreError::Schema { newest: found.into_iter().max().unwrap_or(0), missing }),
+            Some(missing) => {
+                Err(StoreError::Schema { newest: found.into_iter().max().unwrap_or(0), missing })
+            }
             None => Ok(()),
         }
     }

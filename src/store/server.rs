@@ -70,8 +70,9 @@ impl Store {
     /// Returns the missing privileges of the role, such as `UPDATE on events`; with `migrate`, includes the one to create tables.
     /// Tables that do not exist yet are left out.
     pub async fn missing_privileges(&self, migrate: bool) -> Result<Vec<String>> {
-        let needed =
-            NEEDED_PRIVILEGES.iter().flat_map(|(table, privileges)| privileges.iter().map(|one| (*table, *one)));
+        let needed = NEEDED_PRIVILEGES
+            .iter()
+            .flat_map(|(table, privileges)| privileges.iter().map(|one| (*table, *one)));
         let (tables, privileges): (Vec<&str>, Vec<&str>) = needed.unzip();
         let sql = "
             SELECT privilege || ' on ' || name

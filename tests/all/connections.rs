@@ -3,7 +3,9 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use bday::store::{PlanningBasis, ClaimCursor, ClaimRequest, Store, StoreOptions, UserFilter, UserKey, UserRef};
+use bday::store::{
+    ClaimCursor, ClaimRequest, PlanningBasis, Store, StoreOptions, UserFilter, UserKey, UserRef,
+};
 use sqlx::Connection as _;
 use uuid::Uuid;
 

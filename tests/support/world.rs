@@ -165,8 +165,7 @@ impl World {
 
     pub(crate) async fn write_user(&self, user: NewUser) -> Uuid {
         let users = [(UserKey::ExternalId, user)];
-        let written =
-            self.store.save_users(&self.config.schedule(), self.clock.now(), &users).await.unwrap();
+        let written = self.store.save_users(&self.config.schedule(), self.clock.now(), &users).await.unwrap();
         written[0].0
     }
 

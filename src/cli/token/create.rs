@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::output;
 use crate::model::{Scope, Token, TokenHash};
-use crate::store::{MAX_LIVE_TOKENS, NewToken, Store, CreateTokenOutcome};
+use crate::store::{CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken, Store};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -53,13 +53,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         output::json(&serde_json::json!({ "id": user.id, "result": result }))?;
     } else {
         let name = output::harmless(&format!("{} {}", user.first_name, user.last_name));
-        println!(
-            "{result} {}: {}, {}, {}",
-            user.id,
-            name.trim_end(),
-            user.birth_date,
-            user.time_zone.name()
-        );
+        println!("{result} {}: {}, {}, {}", user.id, name.trim_end(), user.birth_date, user.time_zone.name());
     }
     Ok(ExitCode::SUCCESS)
 }

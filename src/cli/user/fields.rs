@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::cli::output;
-use crate::model::{FieldError, NewUser, JsonObject, UserInput};
+use crate::model::{FieldError, JsonObject, NewUser, UserInput};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Fields {

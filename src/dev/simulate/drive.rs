@@ -163,8 +163,10 @@ impl Drive {
             first.push((number, settings));
         }
         for batch in first.chunks(BATCH) {
-            let users: Vec<_> =
-                batch.iter().map(|(number, settings)| (UserKey::ExternalId, settings.user(*number))).collect();
+            let users: Vec<_> = batch
+                .iter()
+                .map(|(number, settings)| (UserKey::ExternalId, settings.user(*number)))
+                .collect();
             let written = self.store.save_users(&self.schedule, now, &users).await?;
             for ((number, settings), (id, _)) in batch.iter().zip(written) {
                 self.joined(*number, id, settings, now);

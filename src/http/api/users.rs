@@ -20,8 +20,8 @@ use crate::calendar::Zone;
 use crate::http::access::Committed;
 use crate::model::{FieldError, NewUser, User, UserInput, Version};
 use crate::store::{
-    ApiRequest, ApiWrite, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome, SearchCursor,
-    UserChange, UserFilter, UserRef,
+    ApiRequest, ApiWrite, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome,
+    SearchCursor, UserChange, UserFilter, UserRef,
 };
 
 pub(super) const JSON: &str = "application/json";
@@ -338,8 +338,12 @@ impl Api {
         let now = self.clock.now();
         let saved = persist(|| self.store.save_user(&self.schedule, now, who, Some(request), &edit));
         match saved.await? {
-            SaveOutcome::Saved(UserChange::Created, user) => Ok(created(&user.with_configured_kinds(&self.schedule))),
-            SaveOutcome::Saved(_, user) => Ok((Extension(Committed(user.id)), self.shown(*user)).into_response()),
+            SaveOutcome::Saved(UserChange::Created, user) => {
+                Ok(created(&user.with_configured_kinds(&self.schedule)))
+            }
+            SaveOutcome::Saved(_, user) => {
+                Ok((Extension(Committed(user.id)), self.shown(*user)).into_response())
+            }
             SaveOutcome::Refused(problem) => Err(problem),
             SaveOutcome::Repeated(RepeatedRequest::Answered { id, created_at, answer }) => {
                 Ok(created_before(id, created_at, answer))
@@ -362,7 +366,9 @@ impl Api {
         let (now, versions) = (self.clock.now(), versions.as_deref());
         let deleted = persist(|| self.store.delete_user(now, who, versions, Some(write)));
         match deleted.await? {
-            DeleteOutcome::Deleted(id) => Ok((StatusCode::NO_CONTENT, Extension(Committed(id))).into_response()),
+            DeleteOutcome::Deleted(id) => {
+                Ok((StatusCode::NO_CONTENT, Extension(Committed(id))).into_response())
+            }
             DeleteOutcome::NotFound => Err(no_such_user()),
             DeleteOutcome::VersionMismatch => Err(Problem::other_version()),
         }

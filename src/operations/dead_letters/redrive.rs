@@ -13,7 +13,7 @@ use super::{DeadLetters, Result, Seen, Standing};
 use crate::calendar::Zone;
 use crate::model::Reason;
 use crate::store::chain;
-use crate::store::{RedriveCandidate, DeadFilter, RedriveOutcome};
+use crate::store::{DeadFilter, RedriveCandidate, RedriveOutcome};
 
 /// Events per transaction.
 const BATCH: u32 = 500;

@@ -163,7 +163,8 @@ impl DeadLetters {
             return Ok(Vec::new());
         }
         let events = self.store.dead_letter_events(&ids).await?;
-        let events: HashMap<Uuid, DeadLetterEvent> = events.into_iter().map(|event| (event.id, event)).collect();
+        let events: HashMap<Uuid, DeadLetterEvent> =
+            events.into_iter().map(|event| (event.id, event)).collect();
         Ok(messages.into_iter().zip(named).map(|(message, ids)| see(message, &ids, &events)).collect())
     }
 }

@@ -106,7 +106,10 @@ pub fn explain(history: UserHistory, settings: &ExplainSettings, now: DateTime<U
             .map(|local| format!("{}{}", local.format("%Y-%m-%dT%H:%M:%S"), utc_offset(local, now))),
         this_year,
         next,
-        other_years: others.filter(|event| i32::from(event.local_year) != local_year).take(MAX_OTHER_YEARS).collect(),
+        other_years: others
+            .filter(|event| i32::from(event.local_year) != local_year)
+            .take(MAX_OTHER_YEARS)
+            .collect(),
         user: history.user,
     }
 }
@@ -118,7 +121,13 @@ fn kinds(history: &UserHistory, local_year: i32) -> BTreeSet<String> {
     dated.map(|occasion| occasion.kind).chain(recorded.map(|found| found.event.kind.clone())).collect()
 }
 
-fn this_year(history: &UserHistory, settings: &ExplainSettings, now: DateTime<Utc>, kind: String, local_year: i32) -> ThisYear {
+fn this_year(
+    history: &UserHistory,
+    settings: &ExplainSettings,
+    now: DateTime<Utc>,
+    kind: String,
+    local_year: i32,
+) -> ThisYear {
     let of_that_year = |found: &&EventWithAttempts| {
         found.event.kind == kind && i32::from(found.event.local_year) == local_year
     };

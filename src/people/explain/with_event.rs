@@ -38,9 +38,9 @@ pub(super) fn event_status(
     match event.state {
         EventState::Pending => pending(event, now, late_at),
         EventState::Queued => {
-            let since = event.queued_at.map_or_else(String::new, |at| {
-                format!(" since {}", format_duration(now - at))
-            });
+            let since = event
+                .queued_at
+                .map_or_else(String::new, |at| format!(" since {}", format_duration(now - at)));
             (Status::Queued, format!("on the queue{since}; the next worker with capacity leases it"))
         }
         EventState::Delivering => (Status::Delivering, format!("attempt {} is in flight", event.attempts)),
@@ -65,8 +65,10 @@ fn since_due(event: &Event, now: DateTime<Utc>) -> String {
 
 fn paused(pause: &Pause, late_at: DateTime<Utc>) -> (Status, String) {
     let (since, late_at) = (format_instant(pause.since), format_instant(late_at));
-    let text =
-        format!("sending is paused since {since} ({}); it is skipped if it is not sent by {late_at}", pause.reason);
+    let text = format!(
+        "sending is paused since {since} ({}); it is skipped if it is not sent by {late_at}",
+        pause.reason
+    );
     (Status::Paused, text)
 }
 
@@ -82,7 +84,8 @@ fn pending(event: &Event, now: DateTime<Utc>, late_at: DateTime<Utc>) -> (Status
         return (Status::NotDue, format!("due in {left}, at {due}"));
     }
     let (late, late_at) = (format_duration(now - event.due_at), format_instant(late_at));
-    let text = format!("due since {late}; the next tick claims it, or skips it after {late_at} (late.max_secs)");
+    let text =
+        format!("due since {late}; the next tick claims it, or skips it after {late_at} (late.max_secs)");
     (Status::Due, text)
 }
 

@@ -34,11 +34,7 @@ pub(super) fn status_without_event(
     not_planned(history, settings, now, nominal_date(*date, year), occurrence.due_at)
 }
 
-fn learned_too_late(
-    history: &UserHistory,
-    occasion: &Occasion,
-    occurrence: &Occurrence,
-) -> (Status, String) {
+fn learned_too_late(history: &UserHistory, occasion: &Occasion, occurrence: &Occurrence) -> (Status, String) {
     let created = history.user.as_ref().map(|user| user.created_at);
     let cause = if created.is_some_and(|at| at >= occasion.known_at) {
         "the user was created"
@@ -71,9 +67,13 @@ fn not_planned(
     let from = settings.planned_from(nominal);
     let since = from.map(format_instant).unwrap_or_default();
     if from.is_some_and(|from| from <= now) {
-        let text = format!("due at {due}; its day could be planned since {since}: check that a scheduler runs");
+        let text =
+            format!("due at {due}; its day could be planned since {since}: check that a scheduler runs");
         return (Status::NotPlanned, text);
     }
     let horizon = format_duration(TimeDelta::from_std(settings.horizon).unwrap_or_default());
-    (Status::NotPlanned, format!("due at {due}; planned from {since} on, {horizon} ahead (plan.horizon_secs)"))
+    (
+        Status::NotPlanned,
+        format!("due at {due}; planned from {since} on, {horizon} ahead (plan.horizon_secs)"),
+    )
 }

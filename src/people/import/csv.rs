@@ -22,13 +22,13 @@ const ID: &str = "id";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    #[error(
-        "the file is empty: line 1 must name the columns first_name,last_name,birth_date,time_zone"
-    )]
+    #[error("the file is empty: line 1 must name the columns first_name,last_name,birth_date,time_zone")]
     Empty,
     #[error("line 1: {0}")]
     Line(String),
-    #[error("line 1: the column {0} is missing: the required columns are first_name,last_name,birth_date,time_zone")]
+    #[error(
+        "line 1: the column {0} is missing: the required columns are first_name,last_name,birth_date,time_zone"
+    )]
     Missing(&'static str),
     #[error("line 1: unknown column {column:?}: {suggestion}the columns are {known}")]
     Unknown {

@@ -99,7 +99,8 @@ impl<'a> Importer<'a> {
             for ((line, (key, user)), (id, outcome)) in lines.into_iter().zip(users).zip(saved) {
                 let next_key = match outcome {
                     BatchOutcome::Saved(UserChange::Unchanged)
-                        if equal.contains(&id) && matches!(key, UserKey::NewId(_)) => {
+                        if equal.contains(&id) && matches!(key, UserKey::NewId(_)) =>
+                    {
                         *self.repeats.entry(line_id(self.key, &user, 0)).or_default() += 1;
                         Some(self.key_of(&user))
                     }

@@ -17,7 +17,7 @@ use super::{Finished, Polling, Shared, leases};
 use crate::model::{AttemptOutcome, EventState, Lease, Reason};
 use crate::pipeline::channel::{Disposition, Greeting, Sent};
 use crate::store::chain;
-use crate::store::{LeaseRequest, UnleasedEvents, Result};
+use crate::store::{LeaseRequest, Result, UnleasedEvents};
 
 const PAUSE: Duration = Duration::from_millis(500);
 const LOCKED_FOR: Duration = Duration::from_secs(5);

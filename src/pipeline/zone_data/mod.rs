@@ -30,7 +30,7 @@ use crate::calendar::Zone;
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SharedClock};
 use crate::model::Schedule;
-use crate::store::{self, PlanningBasis, MovedEvent, RecomputeStep, Store};
+use crate::store::{self, MovedEvent, PlanningBasis, RecomputeStep, Store};
 pub use differences::{Difference, What, differences};
 
 /// Events a transaction: few enough that an edit which waits for it does not notice.

@@ -14,9 +14,7 @@ use crate::model::{Event, EventState};
 
 pub use backlog::{Backlog, MAX_COUNTED};
 pub use claim::{ClaimCursor, ClaimRequest, ClaimedEvents};
-pub use dead::{
-    CancelOutcome, DeadFilter, DeadLetterEvent, RedriveCandidate, RedriveOutcome, RedrivePage,
-};
+pub use dead::{CancelOutcome, DeadFilter, DeadLetterEvent, RedriveCandidate, RedriveOutcome, RedrivePage};
 
 /// Columns are named: `*` would fail on prepared statements of an older process when a newer one adds a column.
 pub(super) const COLUMNS: &str =
@@ -122,7 +120,8 @@ impl Store {
 
     /// Deletes a batch of events that finished before `before`, with their attempts. Returns how many.
     pub async fn forget_events(&self, before: DateTime<Utc>, limit: u32) -> Result<u64> {
-        let delete = sqlx::query(FORGET_EVENTS).bind(before).bind(i64::from(limit)).bind(smallest_id_at(before));
+        let delete =
+            sqlx::query(FORGET_EVENTS).bind(before).bind(i64::from(limit)).bind(smallest_id_at(before));
         self.execute(delete).await
     }
 }

@@ -182,16 +182,18 @@ async fn move_events(
         }
     }
     if !deleted.is_empty() {
-        sqlx::query("DELETE FROM events WHERE id = ANY($1)")
-            .bind(deleted)
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query("DELETE FROM events WHERE id = ANY($1)").bind(deleted).execute(&mut *transaction).await?;
     }
     update_moved(transaction, now, &moved).await?;
     Ok(moved.iter().filter(|(_, event)| event.state == EventState::Skipped).count() as u64)
 }
 
-fn change(schedule: &Schedule, now: DateTime<Utc>, old: &UnsentEvent, occasion: Option<&Occasion>) -> EventChange {
+fn change(
+    schedule: &Schedule,
+    now: DateTime<Utc>,
+    old: &UnsentEvent,
+    occasion: Option<&Occasion>,
+) -> EventChange {
     // A kind that only another process knows: that process has planned it.
     if occasion.is_some_and(|occasion| schedule.send_at(occasion).is_none()) {
         return EventChange::Keep;

@@ -76,7 +76,9 @@ impl Reservation {
         let (same, id, created_at, answer): (Option<bool>, Option<Uuid>, DateTime<Utc>, Option<String>) =
             sqlx::query_as(sql).bind(self.key).bind(self.request).fetch_one(transaction).await?;
         Ok(Some(match (id, answer) {
-            (Some(id), Some(answer)) if same == Some(true) => RepeatedRequest::Answered { id, created_at, answer },
+            (Some(id), Some(answer)) if same == Some(true) => {
+                RepeatedRequest::Answered { id, created_at, answer }
+            }
             (Some(_), Some(_)) => RepeatedRequest::KeyTaken,
             // The deletion of the user has removed the hash as well.
             _ => RepeatedRequest::UserDeleted,

@@ -23,7 +23,10 @@ pub(in crate::store) struct OccasionRow {
 }
 
 impl OccasionRow {
-    pub(in crate::store) async fn of_users(transaction: &mut PgConnection, users: &[Uuid]) -> Result<Vec<Self>> {
+    pub(in crate::store) async fn of_users(
+        transaction: &mut PgConnection,
+        users: &[Uuid],
+    ) -> Result<Vec<Self>> {
         let sql = "
             SELECT o.user_id, o.kind, o.year, o.month, o.day, o.known_at, u.time_zone, u.send_at, u.leap_day
             FROM occasions o JOIN users u ON u.id = o.user_id WHERE o.user_id = ANY($1)";

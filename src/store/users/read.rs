@@ -51,7 +51,9 @@ impl Store {
 }
 
 /// Selects users by id, with a row for each date; `push_condition` adds the text after `FROM users u`.
-pub(super) fn users_with_dates(push_condition: impl FnOnce(&mut QueryBuilder<Postgres>)) -> QueryBuilder<Postgres> {
+pub(super) fn users_with_dates(
+    push_condition: impl FnOnce(&mut QueryBuilder<Postgres>),
+) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(
         "SELECT u.id, u.external_id, u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day, u.version,
                 u.created_at, u.updated_at, o.kind, o.year, o.month, o.day
@@ -62,9 +64,9 @@ pub(super) fn users_with_dates(push_condition: impl FnOnce(&mut QueryBuilder<Pos
     query
 }
 
-pub(super) async fn one_user(executor: impl PgExecutor<'_>, user: UserRef<'_>) -> Result<Option<User>> {
+pub(super) async fn one_user(executor: impl PgExecutor<'_>, reference: UserRef<'_>) -> Result<Option<User>> {
     let mut query = users_with_dates(|query| {
-        match user {
+        match reference {
             UserRef::Id(id) => query.push(" WHERE u.id = ").push_bind(id),
             UserRef::External(id) => query.push(" WHERE u.external_id = ").push_bind(id),
         };

@@ -128,7 +128,8 @@ impl Store {
             let created = change == UserChange::Created;
             let user = if created { new.created(id, now) } else { read(&mut transaction, id).await?? };
             if let Some(reservation) = reservation {
-                let answer = serde_json::to_string(&user.clone().with_configured_kinds(schedule)).unwrap_or_default();
+                let answer =
+                    serde_json::to_string(&user.clone().with_configured_kinds(schedule)).unwrap_or_default();
                 reservation.save_answer(&mut transaction, id, answer).await?;
             }
             if let Some(write) = write {
@@ -216,7 +217,9 @@ fn target<'a>(existing: &'a ExistingUsers, key: UserKey, user: &'a NewUser) -> T
     let id = id_of(key).unwrap_or_else(Uuid::now_v7);
     let current = existing.external_ids.get(&id).map(Option::as_deref);
     match (key, current) {
-        (UserKey::ExternalId, _) | (UserKey::ExportedId(_), None) => write(by_external_id().unwrap_or(id), given),
+        (UserKey::ExternalId, _) | (UserKey::ExportedId(_), None) => {
+            write(by_external_id().unwrap_or(id), given)
+        }
         (UserKey::NewId(_), None) => write(id, given),
         (UserKey::NewId(_), Some(_)) => Err((id, BatchOutcome::Saved(UserChange::Unchanged))),
         (UserKey::ExportedId(_), Some(current)) => {

@@ -19,7 +19,7 @@ use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, Limits, S
 use bday::model::{Scope, Token};
 use bday::operations::dead_letters::DeadLetters;
 use bday::people::explain::ExplainSettings;
-use bday::store::{NewToken, Store, CreateTokenOutcome};
+use bday::store::{CreateTokenOutcome, NewToken, Store};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::Method;
 use serde_json::Value;

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 
 use bday::store::{
-    BatchOutcome, DeleteOutcome, PageRequest, PlanPage, PlanStep, SaveOutcome, StoreError, UserChange, UserKey,
-    UserRef,
+    BatchOutcome, DeleteOutcome, PageRequest, PlanPage, PlanStep, SaveOutcome, StoreError, UserChange,
+    UserKey, UserRef,
 };
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
@@ -185,7 +185,9 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
         Ok::<_, Infallible>(new)
     });
     let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
-    let SaveOutcome::Saved(UserChange::Updated, second) = second.unwrap() else { panic!("it was not edited") };
+    let SaveOutcome::Saved(UserChange::Updated, second) = second.unwrap() else {
+        panic!("it was not edited")
+    };
     assert_eq!(second.birth_date.to_string(), "1990-05-03");
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));
