@@ -17,7 +17,6 @@ pub(super) const TZDB_VERSION: &str = "2026f";
 pub(super) struct Amendment {
     /// Unix time in seconds, inclusive.
     from: i64,
-    /// Exclusive.
     until: i64,
     pub(super) follows: Tz,
 }

@@ -33,7 +33,6 @@ impl Zone {
         self.0.name()
     }
 
-    /// Returns every zone and alias, by name.
     pub fn all() -> impl Iterator<Item = Self> {
         chrono_tz::TZ_VARIANTS.iter().copied().map(Self)
     }
@@ -50,7 +49,6 @@ impl Zone {
         chrono_tz::IANA_TZDB_VERSION
     }
 
-    /// Returns the local time at that instant.
     #[must_use]
     pub fn local(self, at: DateTime<Utc>) -> NaiveDateTime {
         wall_clock::local_time(self.0, at)

@@ -8,7 +8,6 @@ use uuid::Uuid;
 use crate::calendar::text::named_enum;
 
 named_enum! {
-    /// The last four are final, except for a redrive.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema, sqlx::Type)]
     #[serde(rename_all = "lowercase")]
     #[sqlx(type_name = "event_state", rename_all = "lowercase")]
@@ -31,7 +30,6 @@ named_enum! {
 }
 
 impl EventState {
-    /// Returns the error for an event that cannot be cancelled in this state.
     #[must_use]
     pub fn cancel_error(self) -> String {
         if self == Self::Delivering {
@@ -84,7 +82,6 @@ named_enum! {
 }
 
 named_enum! {
-    /// How a request ended.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum AttemptOutcome ("outcome") {
         /// The receiver answered 2xx.
@@ -102,7 +99,6 @@ named_enum! {
 pub struct Event {
     /// The `webhook-id` of every attempt.
     pub id: Uuid,
-    /// The user may be deleted.
     pub user_id: Uuid,
     /// `birthday`, or another kind of the configuration.
     pub kind: String,
@@ -169,7 +165,6 @@ pub struct Attempt {
 pub struct EventWithAttempts {
     #[serde(flatten)]
     pub event: Event,
-    /// In order.
     pub attempts: Vec<Attempt>,
 }
 
@@ -191,7 +186,6 @@ pub struct DeadEvent {
 pub struct Lease {
     pub event_id: Uuid,
     pub user_id: Uuid,
-    /// The number of this attempt, from 1.
     pub attempt: i16,
     /// The number of this attempt since the last redrive, from 1: the limit applies to it.
     pub attempts_since_redrive: i16,

@@ -1,5 +1,3 @@
-//! Instants in requests and options.
-
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 
 use crate::calendar::InvalidText;

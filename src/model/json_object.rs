@@ -24,7 +24,6 @@ impl<'de> Deserialize<'de> for JsonObject {
     }
 }
 
-/// Any value; the objects in it are strict.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -102,7 +101,6 @@ pub(super) fn text_value(value: &Value, may_be_null: bool) -> Result<&str, Strin
     }
 }
 
-/// Returns the error for a value of another type.
 pub(super) fn type_error(expected: &str, found: &Value) -> String {
     let found = match found {
         Value::Null => "null",

@@ -14,10 +14,8 @@ use crate::calendar::{self, LeapDay, Occurrence, Rule, SendAt};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LateJoin {
-    /// Send at once, until the local day ends.
     #[default]
     Send,
-    /// Record a skipped event.
     Skip,
 }
 
@@ -29,7 +27,6 @@ pub struct Schedule {
     pub late_join: LateJoin,
 }
 
-/// An event to write: pending, or skipped with a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
     pub user_id: Uuid,
@@ -52,7 +49,6 @@ impl NewEvent {
 }
 
 impl Schedule {
-    /// Returns the kinds except the birthday.
     pub fn other_kinds(&self) -> impl Iterator<Item = &str> {
         self.kinds.keys().map(String::as_str).filter(|kind| *kind != BIRTHDAY)
     }
@@ -177,7 +173,6 @@ impl User {
 pub struct Upcoming {
     /// `birthday`, or another kind of the configuration.
     pub kind: String,
-    /// In the user's zone.
     pub local_date: NaiveDate,
     /// When it is due (UTC).
     pub due_at: DateTime<Utc>,

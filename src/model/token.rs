@@ -33,7 +33,6 @@ named_enum! {
     }
 }
 
-/// The SHA-256 hash of a token, as stored in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
@@ -74,7 +73,6 @@ pub enum InvalidToken {
 pub struct Token(SecretString);
 
 impl Token {
-    /// Generates a token from the system's randomness.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut random = String::with_capacity(RANDOM_CHARS);
         while random.len() < RANDOM_CHARS {
@@ -99,7 +97,6 @@ impl Token {
         hash(self.expose())
     }
 
-    /// Returns the hash of a well-formed token.
     pub fn hash_of(text: &str) -> Result<TokenHash, InvalidToken> {
         let body = text.strip_prefix(PREFIX).ok_or(InvalidToken::Format)?;
         let well_formed =

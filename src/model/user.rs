@@ -10,10 +10,8 @@ use uuid::Uuid;
 
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
-/// The kind of every user.
 pub const BIRTHDAY: &str = "birthday";
 
-/// A user to write; the database adds the id and the times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUser {
     pub external_id: Option<String>,
@@ -28,7 +26,6 @@ pub struct NewUser {
 }
 
 impl NewUser {
-    /// Returns the new user as the database stores it: to the microsecond.
     #[must_use]
     pub fn created(self, id: Uuid, now: DateTime<Utc>) -> User {
         let now = now.trunc_subsecs(6);
@@ -53,7 +50,6 @@ impl NewUser {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
-    /// Set by bday.
     pub id: Uuid,
     /// Your own identifier of this user.
     #[schema(example = "hr-17")]
@@ -61,7 +57,6 @@ pub struct User {
     /// Never blank.
     #[schema(example = "Ada")]
     pub first_name: String,
-    /// May be empty.
     #[schema(example = "Lovelace")]
     pub last_name: String,
     /// `YYYY-MM-DD`, or `--MM-DD` if the year is unknown.
@@ -79,7 +74,6 @@ pub struct User {
     /// Dates of other kinds, by kind.
     #[schema(value_type = BTreeMap<String, String>)]
     pub occasions: BTreeMap<String, AnnualDate>,
-    /// Incremented by each edit.
     #[serde(skip)]
     pub version: i64,
     /// UTC.

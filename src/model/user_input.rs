@@ -17,12 +17,10 @@ use crate::calendar::{AnnualDate, InvalidText, LeapDay, SendAt, Zone};
 const MAX_NAME_CHARS: usize = 200;
 const FIELDS: [&str; 8] =
     ["firstName", "lastName", "birthDate", "timeZone", "sendAt", "leapDay", "externalId", "occasions"];
-/// For these, a blank text is an error.
 const NULLABLE: [&str; 3] = ["sendAt", "leapDay", "externalId"];
 /// Accepted and ignored, so that a user that was read can be written. Only an import uses the id.
 const READ_ONLY: [&str; 3] = ["id", "createdAt", "updatedAt"];
 
-/// The error of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct FieldError {
@@ -50,7 +48,6 @@ pub struct UserInput<'a> {
     send_at: Option<SendAt>,
     leap_day: Option<LeapDay>,
     external_id: Option<String>,
-    /// See [`NewUser::occasions`].
     occasions: BTreeMap<String, Option<AnnualDate>>,
     errors: Vec<FieldError>,
 }
@@ -82,7 +79,6 @@ impl<'a> UserInput<'a> {
         Self { occasions, ..Self::new(schedule, today) }
     }
 
-    /// Returns the writable fields of `user`.
     #[must_use]
     pub fn from_user(user: &User, schedule: &'a Schedule, today: NaiveDate) -> Self {
         let date = |kind: &str| user.occasions.get(kind).copied();

@@ -21,7 +21,6 @@ impl ExportWriter {
         Self { format, kinds: schedule.other_kinds().map(str::to_owned).collect() }
     }
 
-    /// Returns the header line of CSV.
     #[must_use]
     pub fn header(&self) -> String {
         match self.format {
@@ -30,7 +29,6 @@ impl ExportWriter {
         }
     }
 
-    /// Returns the line of a user, with its line end.
     #[must_use]
     pub fn line(&self, user: &User) -> String {
         match self.format {

@@ -1,4 +1,3 @@
-/// The format of an import or export file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum FileFormat {
     /// A header with column names, then a line for each user

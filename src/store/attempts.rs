@@ -135,7 +135,6 @@ WITH done AS (
 )
 SELECT id FROM ended";
 
-/// The columns by which an outcome is fenced.
 struct Fence {
     ids: Vec<Uuid>,
     leases: Vec<Uuid>,

@@ -26,7 +26,6 @@ pub enum StoreError {
         "the database lacks migration {missing}, which this binary needs (its newest is {newest}): run `bday migrate`"
     )]
     Schema {
-        /// 0: the database has no migration.
         newest: i64,
         missing: i64,
     },
@@ -80,7 +79,6 @@ impl StoreError {
     }
 }
 
-/// Formats an error with its sources on one line.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);

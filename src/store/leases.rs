@@ -25,13 +25,11 @@ pub struct LeaseRequest<'a> {
     pub late_before: DateTime<Utc>,
 }
 
-/// Events that were not leased.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnleasedEvents {
     pub ended: Vec<(Uuid, EventState)>,
     /// Still queued: locked by another transaction, or sending is paused.
     pub locked: Vec<Uuid>,
-    /// Still queued, of kinds that this worker does not know.
     pub unknown_kind: Vec<Uuid>,
 }
 
@@ -41,7 +39,6 @@ pub struct ExpiredLeases {
     pub dead: u64,
 }
 
-/// The fields that decide why an event was not leased.
 #[derive(sqlx::FromRow)]
 struct QueuedEvent {
     id: Uuid,
@@ -162,7 +159,6 @@ impl Store {
         Ok(result)
     }
 
-    /// Extends `leases`, and returns those that still exist.
     pub async fn extend_leases(&self, until: DateTime<Utc>, leases: &[Uuid]) -> Result<HashSet<Uuid>> {
         // Never shortened: a statement that arrives late must not end a newer lease.
         let sql = "UPDATE leases SET lease_until = greatest(lease_until, $2) WHERE id = ANY($1) RETURNING id";

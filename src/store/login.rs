@@ -1,5 +1,3 @@
-//! The login to the database, and its refusal.
-
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -50,7 +48,6 @@ impl LoginState {
         if self.known.load(Ordering::Acquire) { Ok(()) } else { Err(StoreError::NoLogin) }
     }
 
-    /// Wakes [`Store::denied`] if the login was refused.
     pub(super) fn check_denied(&self, error: &StoreError) {
         if error.is_denied() {
             self.denied.notify_one();
@@ -115,7 +112,6 @@ impl Store {
         Ok(())
     }
 
-    /// Waits until the database refuses the login.
     pub async fn denied(&self) {
         self.login.denied.notified().await;
     }
@@ -159,7 +155,6 @@ impl Store {
         }
     }
 
-    /// Whether the database listens on loopback or at a Unix socket.
     pub(super) fn is_local(&self) -> bool {
         let options = self.pool.connect_options();
         let host = options.get_host();

@@ -28,12 +28,10 @@ pub struct DeadLetterRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeferredPack {
     pub pack: Pack,
-    /// Its events that are still queued.
     pub queued: Vec<Uuid>,
     pub available_at: DateTime<Utc>,
 }
 
-/// Rows that are not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub struct OutboxDepth {
     pub available: i64,

@@ -14,7 +14,6 @@ pub const MAX_REASON_CHARS: usize = 500;
 pub struct Pause {
     /// UTC.
     pub since: DateTime<Utc>,
-    /// The reason that was given.
     pub reason: String,
 }
 

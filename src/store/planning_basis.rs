@@ -21,15 +21,12 @@ const ABANDONED_AFTER: TimeDelta = TimeDelta::seconds(30);
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct PlanningBasis {
     pub zone_data: String,
-    /// See [`Schedule::rules`].
     pub rules: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecomputeStep {
-    /// Pending events are computed with this zone data and these rules.
     Current,
-    /// Another process is recomputing.
     OtherProcess,
     Page {
         events: u64,
@@ -44,7 +41,6 @@ pub struct MovedEvent {
     pub event_id: Uuid,
     pub time_zone: String,
     pub from: DateTime<Utc>,
-    /// None: the event was deleted.
     pub to: Option<DateTime<Utc>>,
 }
 

@@ -20,7 +20,6 @@ use super::outbox::DELETE_PACKS;
 use super::{Result, STATEMENT_GRACE, Store, StoreError, StoreOptions};
 use crate::clock::{Clock as _, SystemClock};
 
-/// A connection that was idle for longer is pinged before it is used.
 const PING_AFTER: Duration = Duration::from_millis(500);
 
 /// A dropped connection returns to the pool as soon as its task runs. All connections that return within this time are pinged, so it

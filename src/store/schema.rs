@@ -1,5 +1,3 @@
-//! The schema: migrations.
-
 use std::sync::LazyLock;
 use std::time::Duration;
 

@@ -47,7 +47,6 @@ impl Server {
 }
 
 impl Store {
-    /// Returns the database's clock, for comparison only.
     pub async fn clock(&self) -> Result<DateTime<Utc>> {
         self.run(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool)).await
     }

@@ -4,7 +4,6 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::{Result, Store};
 
-/// A local time by the database's zone data.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct DatabaseLocalTime {
     pub time_zone: String,
@@ -13,7 +12,6 @@ pub struct DatabaseLocalTime {
 }
 
 impl Store {
-    /// Returns the zones in use, each with its number of users.
     pub async fn zones_in_use(&self) -> Result<Vec<(String, i64)>> {
         let sql = "SELECT time_zone, count(*) FROM users GROUP BY time_zone ORDER BY time_zone";
         self.run(sqlx::query_as(sql).fetch_all(&self.pool)).await

@@ -112,7 +112,6 @@ impl Store {
     }
 }
 
-/// Returns false if there are [`MAX_LIVE_TOKENS`] already.
 async fn insert_token(
     transaction: &mut PgConnection,
     now: DateTime<Utc>,

@@ -1,8 +1,5 @@
-//! Instants and durations as text.
-
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-/// Formats an instant to the second.
 pub(super) fn format_instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

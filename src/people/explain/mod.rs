@@ -43,18 +43,13 @@ pub struct Explanation {
     pub deleted_at: Option<DateTime<Utc>>,
     /// The instant of the explanation (UTC).
     pub now: DateTime<Utc>,
-    /// The local time of the user.
     #[schema(example = "2026-12-10T09:00:00+00:00")]
     pub local_now: Option<String>,
-    /// The occasions of the current local year, by kind.
     pub this_year: Vec<ThisYear>,
-    /// The next occurrences, in order.
     pub next: Vec<Next>,
-    /// The latest events of other years.
     pub other_years: Vec<Event>,
 }
 
-/// An occasion of the current local year.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ThisYear {
@@ -73,7 +68,6 @@ pub struct ThisYear {
     pub event: Option<EventWithAttempts>,
 }
 
-/// A future occurrence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Next {
@@ -81,7 +75,6 @@ pub struct Next {
     pub occurrence: Upcoming,
     /// The rule that moved it, as a sentence.
     pub rule_in_words: Option<String>,
-    /// The event, if it is planned.
     pub event_id: Option<Uuid>,
     /// When its event is planned (UTC).
     pub planned_from: Option<DateTime<Utc>>,
@@ -114,7 +107,6 @@ pub fn explain(history: UserHistory, settings: &ExplainSettings, now: DateTime<U
     }
 }
 
-/// Returns the kinds of the user's dates, and of the events of that year.
 fn kinds(history: &UserHistory, local_year: i32) -> BTreeSet<String> {
     let dated = history.user.iter().flat_map(|user| user.yearly_dates(|_| DateTime::UNIX_EPOCH));
     let recorded = history.events.iter().filter(|found| i32::from(found.event.local_year) == local_year);

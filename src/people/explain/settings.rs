@@ -6,7 +6,6 @@ use crate::calendar::Occurrence;
 use crate::config::Config;
 use crate::model::{Occasion, Schedule};
 
-/// The settings that decide when a user is greeted.
 #[derive(Debug, Clone)]
 pub struct ExplainSettings {
     pub schedule: Schedule,

@@ -5,7 +5,6 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// The receiver has accepted it.
     Delivered,
     /// Planned for a later time.
     NotDue,
@@ -13,15 +12,11 @@ pub enum Status {
     NotPlanned,
     /// Due: the next tick claims it.
     Due,
-    /// On the queue.
     Queued,
-    /// A request is in flight.
     Delivering,
     /// An attempt failed, and the next one is scheduled.
     Retrying,
-    /// Due, while sending is paused.
     Paused,
-    /// Failed for good.
     Dead,
     /// Cancelled before it was sent: the user was deleted, or an operator cancelled it.
     Cancelled,
@@ -33,11 +28,9 @@ pub enum Status {
     SkippedDayOver,
     /// The date does not occur that year: 29 February under `leap_years_only`.
     NoOccurrence,
-    /// The first greeting is in a later year.
     BeforeFirstYear,
     /// The date was learned after its local day.
     LearnedTooLate,
-    /// The configuration does not have the kind.
     KindNotConfigured,
     /// Its day was planned without it, or was never planned.
     NeverPlanned,

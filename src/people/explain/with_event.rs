@@ -1,5 +1,3 @@
-//! The status of an occasion that has an event.
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::format::{format_duration, format_instant};
@@ -8,7 +6,6 @@ use super::status::Status;
 use crate::model::{Event, EventState, EventWithAttempts};
 use crate::store::{Pause, UserHistory};
 
-/// Returns the status of an event whose dates were deleted together with its user.
 pub(super) fn blurred_status(found: &EventWithAttempts) -> (Status, String) {
     let reason = found.event.reason.as_deref().unwrap_or("unknown");
     let status = match (found.event.state, reason) {

@@ -1,5 +1,3 @@
-//! A counter for each minute.
-
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -36,7 +34,6 @@ impl Counts {
         self.from.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
     }
 
-    /// Adds `users` at each instant at which `occasion` is due.
     pub(super) fn add(&mut self, schedule: &Schedule, occasion: &Occasion, users: u64) {
         let (from, until) = (self.from, self.until());
         for year in from.year() - 1..=until.year() + 1 {

@@ -19,7 +19,6 @@ use crate::model::Schedule;
 use crate::store::{self, Store};
 use counts::Counts;
 
-/// A leap year.
 pub const DEFAULT_DAYS: u32 = 366;
 pub const MAX_DAYS: u32 = 1830;
 const MAX_BUSIEST_MINUTES: usize = 10;
@@ -30,19 +29,16 @@ const MAX_ZONES_PER_MINUTE: usize = 5;
 pub struct Forecast {
     /// The first day (UTC): today, complete.
     pub from: NaiveDate,
-    /// The number of days.
     pub days: u32,
     /// The number of dates of all users and configured kinds.
     pub dates: u64,
     /// The number of greetings due in these days.
     pub due: u64,
-    /// In order.
     pub per_day: Vec<Day>,
     /// The minutes with the most greetings, the busiest first.
     pub busiest_minutes: Vec<Minute>,
 }
 
-/// A UTC day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Day {
     pub date: NaiveDate,
@@ -57,7 +53,6 @@ pub struct Minute {
     pub at: DateTime<Utc>,
     /// The number of greetings due.
     pub due: u64,
-    /// The zones of most of these users.
     pub zones: Vec<ZoneShare>,
 }
 

@@ -33,7 +33,6 @@ pub enum HeaderError {
     #[error("line 1: unknown column {column:?}: {suggestion}the columns are {known}")]
     Unknown {
         column: String,
-        /// A question, or empty.
         suggestion: String,
         known: String,
     },
@@ -43,14 +42,11 @@ pub enum HeaderError {
     Duplicate(String),
 }
 
-/// Parses lines by the columns of the header.
 #[derive(Debug)]
 pub(super) struct CsvParser {
     columns: usize,
     id: Option<usize>,
-    /// Fields, each with its column.
     fields: Vec<(&'static str, usize)>,
-    /// Kinds, each with its column.
     kinds: Vec<(String, usize)>,
     record: StringRecord,
 }
@@ -126,13 +122,11 @@ fn check_columns(names: &[&str], schedule: &Schedule) -> Result<(), HeaderError>
     }
 }
 
-/// Returns the column of a field.
 fn column_of(field: &str) -> &str {
     let name = field.strip_prefix("occasions.").unwrap_or(field);
     COLUMNS.iter().find(|(_, field)| *field == name).map_or(name, |(column, _)| column)
 }
 
-/// Suggests the known column that is most similar to `name`.
 fn suggestion(name: &str, known: &[&str]) -> String {
     let name = name.to_lowercase().replace([' ', '-'], "_");
     known

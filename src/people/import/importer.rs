@@ -12,9 +12,7 @@ use crate::clock::SharedClock;
 use crate::model::{NewUser, Schedule};
 use crate::store::{BatchOutcome, InstallationKey, Store, StoreError, UserChange, UserKey, chain};
 
-/// Users per transaction.
 pub(super) const BATCH: usize = 2000;
-/// For a batch that meets concurrent writes.
 const MAX_ATTEMPTS: u32 = 6;
 /// Before the second attempt; doubled before each further one, so 3.1 s in all.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -143,7 +141,6 @@ impl<'a> Importer<'a> {
         Ok(by_this_import.map(|(id, _)| id).collect())
     }
 
-    /// Returns the number of attempts with the error.
     async fn save_with_retries(
         &mut self,
         users: &[(UserKey, NewUser)],
@@ -167,7 +164,6 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// Returns the key of a user without an id.
     fn key_of(&self, user: &NewUser) -> UserKey {
         if user.external_id.is_some() {
             return UserKey::ExternalId;

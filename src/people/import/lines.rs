@@ -6,9 +6,7 @@ const MAX_LINE_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
-    /// Without the line end.
     Text(&'a str),
-    /// Its length in bytes.
     TooLong(u64),
     /// The offset of the first invalid byte.
     NotUtf8(usize),
@@ -43,17 +41,14 @@ impl<R: BufRead> Lines<R> {
         Self { input, buffer: Vec::with_capacity(256), number: 0, bytes: 0 }
     }
 
-    /// Returns the number of the last line, from 1.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Returns the number of bytes read.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the next line; none at the end.
     pub(super) fn next_line(&mut self) -> std::io::Result<Option<Line<'_>>> {
         let length = self.read_line()?;
         if length == 0 {

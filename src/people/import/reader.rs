@@ -1,5 +1,3 @@
-//! Reads and parses the file.
-
 use std::io::BufRead;
 
 use chrono::{Days, NaiveDate};
@@ -24,7 +22,6 @@ pub(super) struct Reader {
 }
 
 enum Parser {
-    /// The next line is the header.
     CsvHeader,
     Csv(CsvParser),
     Ndjson,
@@ -82,7 +79,6 @@ impl Reader {
         }
     }
 
-    /// Returns the latest local date in any zone.
     fn latest_today(&self) -> NaiveDate {
         self.clock.now().date_naive() + Days::new(1)
     }

@@ -4,7 +4,6 @@ use utoipa::ToSchema;
 use super::csv::HeaderError;
 use crate::store::{StoreError, UserChange};
 
-/// Invalid lines that are listed in the report; the others are only counted.
 const MAX_LISTED: usize = 1000;
 /// The limit of one error, so that a report stays small however long the lines are.
 const MAX_REASON_BYTES: usize = 2000;
@@ -19,13 +18,9 @@ pub struct InvalidLine {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ImportReport {
-    /// New users.
     pub created: u64,
-    /// Existing users with changes.
     pub updated: u64,
-    /// Existing users without changes.
     pub unchanged: u64,
-    /// Lines that were not imported.
     pub failed: u64,
     /// The first 1000 of these lines.
     pub errors: Vec<InvalidLine>,
@@ -71,10 +66,8 @@ pub enum ImportError {
         done.created, done.updated, done.unchanged, done.failed
     )]
     Store {
-        /// The first line of the batch that failed.
         line: u64,
         attempts: u32,
-        /// Without the list of errors.
         done: Box<ImportReport>,
         #[source]
         source: StoreError,

@@ -2,10 +2,8 @@ use uuid::Uuid;
 
 use crate::model::{FieldError, NewUser};
 
-/// Errors that are reported for one line.
 const MAX_ERRORS: usize = 20;
 
-/// A user on a line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ImportedUser {
     pub(super) id: Option<Uuid>,
@@ -13,7 +11,6 @@ pub(super) struct ImportedUser {
 }
 
 impl ImportedUser {
-    /// Returns the user, or the errors of both.
     pub(super) fn new(
         id: Result<Option<Uuid>, FieldError>,
         user: Result<NewUser, Vec<FieldError>>,
@@ -26,7 +23,6 @@ impl ImportedUser {
     }
 }
 
-/// Formats the errors of a line.
 pub(super) fn format_errors(errors: &[FieldError]) -> String {
     let mut texts: Vec<String> = errors.iter().take(MAX_ERRORS).map(ToString::to_string).collect();
     let more = errors.len() - texts.len();

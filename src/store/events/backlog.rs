@@ -39,7 +39,6 @@ impl Store {
         self.run(sqlx::query_as(sql).bind(now).bind(MAX_COUNTED).fetch_one(&self.pool)).await
     }
 
-    /// Counts the events in packs.
     pub async fn queued(&self) -> Result<i64> {
         let sql =
             "SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM outbox WHERE dead_letter IS NULL";

@@ -19,7 +19,6 @@ pub struct DeadFilter {
     pub day_over: bool,
 }
 
-/// The event that a message in the dead-letter queue names.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct DeadLetterEvent {
     pub id: Uuid,
@@ -56,7 +55,6 @@ pub struct RedrivePage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelOutcome {
     Cancelled,
-    /// In this state, an event cannot be cancelled.
     Refused(EventState),
     NotFound,
 }
@@ -145,7 +143,6 @@ impl Store {
         Ok(count.unsigned_abs())
     }
 
-    /// Returns those of `event_ids` that exist.
     pub async fn dead_letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<DeadLetterEvent>> {
         let sql = "SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)";
         self.run(sqlx::query_as(sql).bind(event_ids).fetch_all(&self.pool)).await

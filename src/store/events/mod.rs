@@ -29,7 +29,6 @@ pub struct EventFilter {
     pub user_id: Option<Uuid>,
 }
 
-/// The order of a list, by the instant at which events are due.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EventOrder {
     #[default]
@@ -126,7 +125,6 @@ impl Store {
     }
 }
 
-/// Returns the smallest UUID (version 7) of an instant.
 fn smallest_id_at(at: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()

@@ -139,7 +139,6 @@ pub(in crate::store) async fn replan_users(
     Ok((written, unreadable.into_iter().collect()))
 }
 
-/// An event of which no request was sent.
 #[derive(Debug, sqlx::FromRow)]
 struct UnsentEvent {
     id: Uuid,

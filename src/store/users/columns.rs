@@ -1,5 +1,3 @@
-//! Columns of users and occasions as values of the model.
-
 use std::fmt::Display;
 
 use chrono::{NaiveTime, Timelike as _};

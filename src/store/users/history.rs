@@ -19,7 +19,6 @@ const MAX_EVENTS: i64 = 200;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserHistory {
     pub user_id: Uuid,
-    /// None: deleted.
     pub user: Option<User>,
     /// Stored for 400 days.
     pub deleted_at: Option<DateTime<Utc>>,

@@ -25,9 +25,7 @@ pub enum RepeatedRequest {
         /// The user as JSON, as it was at its creation.
         answer: String,
     },
-    /// The user was deleted since.
     UserDeleted,
-    /// Another request has this key.
     KeyTaken,
 }
 

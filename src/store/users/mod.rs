@@ -32,7 +32,6 @@ pub enum UserChange {
     Unchanged,
 }
 
-/// How a user of a batch is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserKey {
     /// By `external_id`; an existing user is updated.

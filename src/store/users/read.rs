@@ -1,5 +1,3 @@
-//! Reads one user, or a page of users by id.
-
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};

@@ -50,7 +50,6 @@ pub struct CurrentUser {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SaveOutcome<E> {
     Saved(UserChange, Box<User>),
-    /// The caller's function refused; nothing was written.
     Refused(E),
     /// The request was answered before; only its row in the audit log was written.
     Repeated(RepeatedRequest),
@@ -197,7 +196,6 @@ fn id_of(key: UserKey) -> Option<Uuid> {
     }
 }
 
-/// The row to write for a user of a batch, or the reason why none is written.
 type Target<'a> = Result<Row<'a>, (Uuid, BatchOutcome)>;
 
 fn targets<'a>(existing: &'a ExistingUsers, users: &'a [(UserKey, NewUser)]) -> Vec<Target<'a>> {

@@ -12,7 +12,6 @@ use crate::calendar::Zone;
 use crate::model::User;
 use crate::store::{Result, Store};
 
-/// Each text has an index with the id.
 const SEARCHED_TEXTS: [&str; 3] = [
     r#"lower(u.first_name || ' ' || u.last_name) COLLATE "C""#,
     r#"lower(u.last_name) COLLATE "C""#,

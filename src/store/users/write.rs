@@ -20,7 +20,6 @@ use crate::store::{InstallationKey, Result, Store, StoreError, column};
 pub(super) struct ExistingUsers {
     pub(super) external_ids: HashMap<Uuid, Option<String>>,
     pub(super) by_external_id: HashMap<String, Uuid>,
-    /// Ids of deleted users by external id.
     deleted: HashMap<String, Uuid>,
 }
 
@@ -156,7 +155,6 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The users that were written, each with whether it is new.
 #[derive(Debug)]
 pub(super) struct Changes(HashMap<Uuid, bool>);
 
@@ -170,7 +168,6 @@ impl Changes {
     }
 }
 
-/// Writes `rows`, and plans the users. `locked` are those that exist.
 pub(super) async fn upsert(
     transaction: &mut PgConnection,
     key: &InstallationKey,
