@@ -17,10 +17,10 @@ const NINE: &str = "2026-05-02T09:00:00Z";
 
 /// sqlx 0.9.0 gives a connection whose `BEGIN` was given up back to its pool, inside the transaction.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+async fn a_claim_cancelled_at_any_point_leaves_no_transaction() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let store = small_store(&world);
-    give_up_again_and_again(&world, &store, async || {
+    cancel_repeatedly(&world, &store, async || {
         let (mut cursor, kinds) = (ClaimCursor::default(), ["birthday".to_owned()]);
         let request = ClaimRequest {
             now: instant(NINE),
@@ -37,25 +37,25 @@ async fn a_claim_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
 
 /// As when a client hangs up while it waits for an explanation or a forecast.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+async fn a_query_cancelled_at_any_point_leaves_no_transaction() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     let store = small_store(&world);
-    give_up_again_and_again(&world, &store, async || {
+    cancel_repeatedly(&world, &store, async || {
         drop(store.user_history(UserRef::Id(user)).await);
     })
     .await;
-    give_up_again_and_again(&world, &store, async || {
+    cancel_repeatedly(&world, &store, async || {
         drop(store.occasion_groups(2026, None, |_, _| {}).await);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recomputation_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+async fn a_recomputation_cancelled_at_any_point_leaves_no_transaction() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let (store, schedule) = (small_store(&world), world.config.schedule());
-    give_up_again_and_again(&world, &store, async || {
+    cancel_repeatedly(&world, &store, async || {
         let basis = PlanningBasis { zone_data: "2026z".to_owned(), rules: schedule.rules() };
         drop(store.recompute_page(&schedule, instant(NINE), &basis, 10).await);
     })
@@ -64,7 +64,7 @@ async fn a_recomputation_that_is_given_up_at_any_moment_leaves_no_transaction_be
 
 /// The lock comes with the `BEGIN`. sqlx 0.9.0 rolls back nothing where a `BEGIN` fails.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable() {
+async fn a_writer_that_times_out_leaves_its_connection_usable() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let store = small_store(&world);
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable()
 
 /// Else the first tick after a quiet hour waits for eight logins.
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
+async fn kept_connections_are_open_before_a_statement_needs_them() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     let mut connections = async || {
@@ -124,7 +124,7 @@ async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
 
 /// As when fifty requests of the API hang on somebody's lock.
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_hang_leave_connections_to_the_stages() {
+async fn hanging_requests_leave_connections_to_the_stages() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let options = StoreOptions {
         max_connections: 8,
@@ -171,7 +171,7 @@ async fn requests_that_hang_leave_connections_to_the_stages() {
 
 /// As when the database's machine is gone, and another has taken its place: TCP itself gives up after a quarter of an hour.
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_fell_silent_are_replaced() {
+async fn silent_connections_are_replaced() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let mut url: reqwest::Url = world.database.url().parse().unwrap();
     let relay = Relay::to(&url).await;
@@ -215,7 +215,7 @@ fn small_store(world: &World) -> Store {
 
 /// Calls `work` and gives it up after a step or some more, again and again: an answer of the server may be a step, or come too
 /// soon for that. Each time, the connection of `store` must not be in a transaction.
-async fn give_up_again_and_again(world: &World, store: &Store, work: impl AsyncFn()) {
+async fn cancel_repeatedly(world: &World, store: &Store, work: impl AsyncFn()) {
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     // So that no step goes into the making of a connection.
     store.clock().await.unwrap();

@@ -115,7 +115,7 @@ async fn assert_forgotten(world: &World, user: Uuid) {
 }
 
 #[tokio::test]
-async fn no_table_holds_anything_of_a_deleted_user() {
+async fn no_table_contains_personal_data_of_a_deleted_user() {
     let world = World::with("2026-03-01T00:00:00Z", &[("retry.schedule_secs", "0,0,0,0")]).await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;
@@ -128,7 +128,7 @@ async fn no_table_holds_anything_of_a_deleted_user() {
 }
 
 #[tokio::test]
-async fn what_is_being_delivered_at_the_deletion_is_blurred_when_it_has_ended() {
+async fn an_event_delivered_during_the_deletion_is_blurred_later() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;
@@ -177,7 +177,7 @@ async fn a_deleted_user_is_explained_without_dates() {
 }
 
 #[tokio::test]
-async fn a_returning_user_is_known_by_its_events_of_before() {
+async fn a_returning_user_is_not_greeted_a_second_time() {
     let world = World::with("2026-03-01T00:00:00Z", &[("retry.schedule_secs", "0,0,0,0")]).await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;

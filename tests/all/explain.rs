@@ -68,7 +68,7 @@ async fn a_greeting_is_explained_from_the_calendar_to_its_acceptance() {
 }
 
 #[tokio::test]
-async fn the_planner_begins_exactly_when_explain_says() {
+async fn the_planner_begins_at_the_explained_instant() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-12", "Pacific/Kiritimati").await;
     let from = explained(&world, user).await.next[0].planned_from.unwrap();
@@ -79,7 +79,7 @@ async fn the_planner_begins_exactly_when_explain_says() {
 }
 
 #[tokio::test]
-async fn what_is_ahead_names_its_rule() {
+async fn future_occurrences_name_their_rule() {
     let world = World::at("2026-02-27T00:00:00Z").await;
     let user = world.write("u", "2000-02-29", "America/New_York").await;
     world.minute().await;
@@ -94,7 +94,7 @@ async fn what_is_ahead_names_its_rule() {
 }
 
 #[tokio::test]
-async fn each_reason_for_not_sending_is_told() {
+async fn each_reason_for_not_sending_is_explained() {
     let world = World::with("2026-05-01T00:00:00Z", &[("plan.late_join", "skip")]).await;
     let late = world.write("late", "1990-05-02", "UTC").await;
     let gone = world.write("gone", "1990-05-04", "UTC").await;
@@ -136,7 +136,7 @@ async fn each_reason_for_not_sending_is_told() {
 }
 
 #[tokio::test]
-async fn a_dead_event_tells_its_reason_and_last_error() {
+async fn a_dead_event_has_its_reason_and_last_error() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.receiver.script([Behaviour::Status(410)]);
@@ -146,7 +146,7 @@ async fn a_dead_event_tells_its_reason_and_last_error() {
 }
 
 #[tokio::test]
-async fn the_history_of_a_deleted_user_stays_by_id_and_by_external_id() {
+async fn the_history_of_a_deleted_user_is_found_by_both_ids() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("hr-17", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -180,7 +180,7 @@ async fn a_kind_that_is_not_configured_is_named() {
 }
 
 #[tokio::test]
-async fn a_pause_is_the_reason_while_it_holds() {
+async fn a_pause_is_explained_while_it_holds() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.minute().await;
@@ -197,7 +197,7 @@ async fn a_pause_is_the_reason_while_it_holds() {
 
 /// Every way in which a greeting is skipped or cancelled before an attempt: a row with its reason, a counter, a line.
 #[tokio::test]
-async fn each_skip_is_a_row_a_metric_and_a_line() {
+async fn each_skip_has_a_row_a_metric_and_an_explanation() {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     let recorder = PrometheusBuilder::new().build_recorder();

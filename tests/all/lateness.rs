@@ -32,7 +32,7 @@ async fn lateness(world: &World) -> (Duration, Duration) {
 const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
-async fn somebody_added_in_the_afternoon_of_the_day_is_late_from_then_on() {
+async fn lateness_counts_from_the_creation_of_a_user_on_the_day() {
     let world = World::at("2026-03-15T15:00:00Z").await;
     world.tick().await;
     world.write("late", "1990-03-15", "Etc/UTC").await;
@@ -42,7 +42,7 @@ async fn somebody_added_in_the_afternoon_of_the_day_is_late_from_then_on() {
 }
 
 #[tokio::test]
-async fn so_is_somebody_whose_zone_or_date_is_corrected_on_the_day_and_a_new_name_changes_nothing() {
+async fn lateness_counts_from_a_correction_of_zone_or_date() {
     for (birth_date, zone) in [("1990-03-15", "America/Los_Angeles"), ("1990-03-16", "Etc/UTC")] {
         let world = World::at("2026-03-15T00:00:00Z").await;
         world.tick().await;
@@ -63,7 +63,7 @@ async fn so_is_somebody_whose_zone_or_date_is_corrected_on_the_day_and_a_new_nam
 }
 
 #[tokio::test]
-async fn somebody_who_was_deleted_and_comes_back_in_the_afternoon_is_late_from_then_on() {
+async fn lateness_counts_from_the_return_of_a_deleted_user() {
     let world = World::at("2026-03-15T00:00:00Z").await;
     world.tick().await;
     let user = world.write("back", "1990-03-15", "Etc/UTC").await;
@@ -75,7 +75,7 @@ async fn somebody_who_was_deleted_and_comes_back_in_the_afternoon_is_late_from_t
 }
 
 #[tokio::test]
-async fn an_outage_is_late_from_the_due_instant_however_late_it_was_planned() {
+async fn after_an_outage_lateness_counts_from_the_due_instant() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     world.write("known", "1990-03-15", "Etc/UTC").await;
     world.tick().await;
@@ -88,7 +88,7 @@ async fn an_outage_is_late_from_the_due_instant_however_late_it_was_planned() {
 }
 
 #[tokio::test]
-async fn what_is_learned_after_the_send_time_is_sent_however_short_the_late_rule_is() {
+async fn a_date_learned_after_the_send_time_is_not_late() {
     let world = World::with("2026-03-15T15:00:00Z", &[("late.max_secs", "3600")]).await;
     world.tick().await;
     world.write("added", "1990-03-15", "Etc/UTC").await;
@@ -100,7 +100,7 @@ async fn what_is_learned_after_the_send_time_is_sent_however_short_the_late_rule
 }
 
 #[tokio::test]
-async fn the_late_rule_counts_from_when_it_was_learned_before_and_after_the_queue() {
+async fn the_late_rule_counts_from_the_learned_instant() {
     let settings = [("late.max_secs", "3600")];
     for claimed in [false, true] {
         let world = World::with("2026-03-15T15:00:00Z", &settings).await;

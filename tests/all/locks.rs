@@ -50,7 +50,7 @@ async fn a_locked_event_delays_no_other() {
 }
 
 #[tokio::test]
-async fn an_outcome_whose_event_is_locked_delays_no_other_and_is_recorded_later() {
+async fn an_outcome_of_a_locked_event_is_recorded_later() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     for n in 0..20 {
         world.write(&format!("u{n}"), "1990-05-02", "UTC").await;

@@ -28,7 +28,7 @@ fn step_two() -> String {
 
 /// What was closed could be greeted already: to be ahead once more somewhere else is no second chance.
 #[tokio::test]
-async fn who_moves_west_on_the_day_of_a_restore_is_not_greeted_for_a_second_time() {
+async fn a_move_west_after_a_restore_sends_no_second_greeting() {
     let world = World::at("2025-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "Europe/Berlin").await;
     world.tick().await;
@@ -45,7 +45,7 @@ async fn who_moves_west_on_the_day_of_a_restore_is_not_greeted_for_a_second_time
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restore_nobody_is_greeted_twice() {
+async fn after_a_restore_no_user_is_greeted_twice() {
     let place = Place::new().await;
     let (zone, date) = place.people_who_are_due(20).await;
     assert!(place.bday(&["tick"]).finish().await.status.success());

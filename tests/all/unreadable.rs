@@ -22,7 +22,7 @@ async fn set_zone(world: &World, external_id: &str, zone: &str) {
 }
 
 #[tokio::test]
-async fn one_user_who_cannot_be_read_holds_up_no_other_and_is_planned_once_it_can_be() {
+async fn an_unreadable_user_delays_no_other_and_is_planned_later() {
     let world = World::at(NOW).await;
     for name in ["ada", "mars", "zoe"] {
         world.write(name, "1990-05-02", "Europe/Berlin").await;
@@ -39,7 +39,7 @@ async fn one_user_who_cannot_be_read_holds_up_no_other_and_is_planned_once_it_ca
 }
 
 #[tokio::test]
-async fn a_day_is_closed_though_one_of_its_users_is_unreadable() {
+async fn a_day_with_an_unreadable_user_is_closed() {
     let world = World::at(NOW).await;
     world.write("mars", "1990-05-02", "Europe/Berlin").await;
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
@@ -55,7 +55,7 @@ async fn a_day_is_closed_though_one_of_its_users_is_unreadable() {
 }
 
 #[tokio::test]
-async fn lists_exports_and_forecasts_are_there_without_one_who_cannot_be_read() {
+async fn lists_exports_and_forecasts_leave_out_unreadable_users() {
     let world = World::at(NOW).await;
     for name in ["ada", "mars", "zoe"] {
         world.write(name, "1990-05-02", "Europe/Berlin").await;
@@ -83,7 +83,7 @@ async fn lists_exports_and_forecasts_are_there_without_one_who_cannot_be_read() 
 }
 
 #[tokio::test]
-async fn who_cannot_be_read_can_be_replaced_and_deleted() {
+async fn an_unreadable_user_can_be_replaced_and_deleted() {
     let world = World::at(NOW).await;
     let ids = [
         world.write("mars", "1990-05-02", "Europe/Berlin").await,
@@ -113,7 +113,7 @@ async fn who_cannot_be_read_can_be_replaced_and_deleted() {
 }
 
 #[tokio::test]
-async fn new_zone_data_moves_the_others() {
+async fn new_zone_data_moves_the_events_of_readable_users() {
     let world = World::at(NOW).await;
     let mars = world.write("mars", "1990-05-03", "Europe/Berlin").await;
     world.write("ada", "1990-05-03", "Europe/Berlin").await;

@@ -40,7 +40,7 @@ async fn persist<T>(write: impl AsyncFn() -> Result<T, StoreError>) -> T {
 }
 
 #[tokio::test]
-async fn of_two_imports_of_the_same_people_the_second_finds_those_of_the_first() {
+async fn two_concurrent_imports_create_each_user_once() {
     let world = World::at(NOW).await;
     world.tick().await;
     let mut first = PgConnection::connect(world.database.url()).await.unwrap();
@@ -126,7 +126,7 @@ async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Ou
 }
 
 #[tokio::test]
-async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
+async fn a_user_created_again_during_the_deletion_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let created = during_the_deletion(&world, user, Box::pin(create(&world, "2026-05-02T09:01:00Z"))).await;
@@ -138,7 +138,7 @@ async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
 }
 
 #[tokio::test]
-async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
+async fn a_user_imported_during_the_deletion_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let written = during_the_deletion(&world, user, Box::pin(import(&world, "2026-05-02T09:01:00Z"))).await;
@@ -149,7 +149,7 @@ async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() {
+async fn a_user_created_and_deleted_while_an_insert_waits_keeps_its_id() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let now = instant("2026-05-02T09:00:00Z");
@@ -169,7 +169,7 @@ async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() 
 }
 
 #[tokio::test]
-async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
+async fn an_edit_that_waited_for_another_reads_its_changes() {
     let world = World::at(NOW).await;
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;
@@ -195,7 +195,7 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
 
 /// The edit holds the user's bucket, and has read its events already: the planner must not write an event by the old date.
 #[tokio::test]
-async fn a_planner_waits_for_an_edit_of_the_same_bucket_and_finds_what_it_wrote() {
+async fn a_planner_waits_for_an_edit_of_the_same_bucket() {
     let world = World::at(NOW).await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     let bucket = i16::from(user.as_bytes()[15]) & 31;
@@ -237,7 +237,7 @@ async fn planning_a_day_writes_no_user_row() {
 }
 
 #[tokio::test]
-async fn an_edit_moves_what_a_planner_plans_at_the_same_moment() {
+async fn an_edit_moves_an_event_that_is_planned_concurrently() {
     let world = World::at("2026-12-30T00:00:00Z").await;
     world.tick().await;
     let user = world.write("u", "1990-12-31", "UTC").await;

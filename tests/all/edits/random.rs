@@ -23,7 +23,7 @@ const EDITORS: usize = 6;
 const SEEDS: [u64; 2] = [1, 2];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_sequence_of_edits_greets_anybody_twice_in_a_year() {
+async fn no_sequence_of_edits_causes_two_greetings_in_a_year() {
     for seed in SEEDS {
         Box::pin(live(seed)).await;
     }

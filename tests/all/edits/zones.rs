@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::support::world::{World, instant};
 
 #[tokio::test]
-async fn who_moves_before_the_day_is_greeted_where_it_is_then() {
+async fn a_user_who_moves_before_the_day_is_greeted_in_the_new_zone() {
     let world = World::at("2026-05-08T00:00:00Z").await;
     world.write("u", "1990-05-10", "Europe/Berlin").await;
     world.minute().await;
@@ -19,7 +19,7 @@ async fn who_moves_before_the_day_is_greeted_where_it_is_then() {
 }
 
 #[tokio::test]
-async fn who_crosses_the_date_line_after_the_greeting_gets_no_second() {
+async fn crossing_the_date_line_after_the_greeting_sends_no_second() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Kiritimati").await;
     world.minute().await;
@@ -32,7 +32,7 @@ async fn who_crosses_the_date_line_after_the_greeting_gets_no_second() {
 }
 
 #[tokio::test]
-async fn who_crosses_the_date_line_before_the_greeting_gets_it_on_the_other_side() {
+async fn crossing_the_date_line_before_the_greeting_moves_it() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Kiritimati").await;
     world.minute().await;
@@ -45,7 +45,7 @@ async fn who_crosses_the_date_line_before_the_greeting_gets_it_on_the_other_side
 }
 
 #[tokio::test]
-async fn who_jumps_over_the_rest_of_the_day_is_greeted_on_arrival() {
+async fn a_move_past_the_end_of_the_day_sends_the_greeting_at_once() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Midway").await;
     world.minute().await;
@@ -58,7 +58,7 @@ async fn who_jumps_over_the_rest_of_the_day_is_greeted_on_arrival() {
 }
 
 #[tokio::test]
-async fn who_was_too_late_in_one_zone_may_be_in_time_in_another() {
+async fn a_late_join_in_one_zone_can_be_in_time_in_another() {
     let world = World::at("2026-06-10T12:00:00Z").await;
     world.tick().await;
     // There it is the 11th already.
@@ -73,7 +73,7 @@ async fn who_was_too_late_in_one_zone_may_be_in_time_in_another() {
 /// From every zone to every other, at every third hour around the day, with the send time before and after: everybody
 /// is greeted exactly once.
 #[tokio::test]
-async fn whoever_moves_whenever_is_greeted_exactly_once() {
+async fn every_move_between_zones_is_greeted_exactly_once() {
     const ZONES: [&str; 5] =
         ["Pacific/Kiritimati", "Asia/Kolkata", "Europe/Berlin", "America/New_York", "Pacific/Midway"];
     let world = World::at("2026-06-08T00:00:00Z").await;
