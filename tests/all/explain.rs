@@ -1,4 +1,4 @@
-//! What `bday explain` says, for every way in which a greeting was sent, will be sent, or was not.
+//! The explanation of every status of a greeting.
 
 use std::convert::Infallible;
 
@@ -27,7 +27,7 @@ async fn birthday(world: &World, user: Uuid) -> ThisYear {
     kinds.find(|one| one.kind == BIRTHDAY).unwrap()
 }
 
-/// The status of this year's birthday; the sentence must have each of `words`.
+/// Asserts the status of this year's birthday, and that its reason contains each of `words`.
 async fn assert_says(world: &World, user: Uuid, status: Status, words: &[&str]) {
     let found = birthday(world, user).await;
     assert_eq!(found.status, status, "{}", found.why);
@@ -195,7 +195,7 @@ async fn a_pause_is_explained_while_it_holds() {
     assert_says(&world, user, Status::Delivered, &["accepted 0 s"]).await;
 }
 
-/// Every way in which a greeting is skipped or cancelled before an attempt: a row with its reason, a counter, a line.
+/// For every reason to skip or cancel a greeting before an attempt.
 #[tokio::test]
 async fn each_skip_has_a_row_a_metric_and_an_explanation() {
     use metrics_exporter_prometheus::PrometheusBuilder;
@@ -210,14 +210,14 @@ async fn each_skip_has_a_row_a_metric_and_an_explanation() {
         text.lines().find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok()).unwrap_or(0)
     };
 
-    // By the planner: somebody who was there before the first plan.
+    // By the planner: a user from before the first plan.
     world.set("2026-05-01T10:00:00Z");
     let planner = world.write("planner", "1990-05-01", "UTC").await;
     world.tick().await;
     assert_says(&world, planner, Status::SkippedLateJoin, &["plan.late_join is skip"]).await;
     assert_eq!(count("skipped", "late_join"), 1);
 
-    // By whoever writes: an import, a new user, an edit.
+    // By writers: an import, a new user, an edit.
     let import = world.write("import", "1990-05-01", "UTC").await;
     let schedule = world.config.schedule();
     let now = instant("2026-05-01T10:00:00Z");

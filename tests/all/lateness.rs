@@ -1,4 +1,4 @@
-//! What counts as late counts from when a greeting could be sent.
+//! Lateness counts from the instant at which a greeting could be sent.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::support::world::{World, instant, person};
 
-/// Claims what is due, and leases it.
+/// Claims and leases the due events.
 async fn lease(world: &World) -> Vec<Lease> {
     world.scheduler().send_due(world.clock.now()).await.unwrap();
     let queued: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events WHERE state = 'queued'")
@@ -21,7 +21,7 @@ async fn lease(world: &World) -> Vec<Lease> {
     world.lease(&queued).await.1
 }
 
-/// Of the only event that is due: how long ago it was due, and how late it is.
+/// The time since the only due event was due, and its lateness.
 async fn lateness(world: &World) -> (Duration, Duration) {
     let leases = lease(world).await;
     assert_eq!(leases.len(), 1);
@@ -80,7 +80,7 @@ async fn after_an_outage_lateness_counts_from_the_due_instant() {
     world.write("known", "1990-03-15", "Etc/UTC").await;
     world.tick().await;
     world.set("2026-03-15T15:00:00Z");
-    // The first tick after two weeks plans the day, and claims nothing yet that this test would miss.
+    // The first tick after two weeks plans the day, and claims no event that this test needs.
     world.store.set_pause(instant("2026-03-15T15:00:00Z"), "a test").await.unwrap();
     world.tick().await;
     world.store.end_pause().await.unwrap();

@@ -1,5 +1,4 @@
-//! A row that this binary cannot read, such as a zone that somebody wrote into the database by hand, or that a newer binary
-//! knew: it is the trouble of one person, and of nobody else.
+//! A user whom this binary cannot read, such as one with a zone of a newer binary, affects no other user.
 
 use axum::body::Body;
 use bday::model::EventState::Pending;
@@ -50,7 +49,7 @@ async fn a_day_with_an_unreadable_user_is_closed() {
     .fetch_one(&world.database.pool().await)
     .await
     .unwrap();
-    // The planner tries the user again, not the whole day.
+    // The planner retries the user, not the whole day.
     assert_eq!((open, unreadable), (0, 1));
 }
 
@@ -62,7 +61,7 @@ async fn lists_exports_and_forecasts_leave_out_unreadable_users() {
     }
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
     let server = Server::on(&world);
-    // Page by page: the list goes on behind the one who is left out.
+    // Page by page: the list continues after the unreadable user.
     for limit in [1, 2, 3] {
         let (mut names, mut cursor) = (Vec::new(), String::new());
         for _ in 0..4 {
@@ -126,7 +125,7 @@ async fn new_zone_data_moves_the_events_of_readable_users() {
     let outcome = recompute(&world.store, &world.config.schedule(), &*world.clock, "2026z", || {}).await;
     let RecomputeOutcome::Done(report) = outcome.unwrap() else { panic!("it was not done") };
     assert_eq!((report.looked_at, report.moved), (2, 1));
-    // Nobody knows where to: so it stays.
+    // The event of the unreadable user stays.
     let facts = world.store.user_history(UserRef::Id(mars)).await;
     drop(facts);
     assert_eq!(world.count(Pending).await, 2);

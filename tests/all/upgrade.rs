@@ -1,4 +1,4 @@
-//! Two versions on one database: an older binary on a newer schema, and migrations that land out of order.
+//! Two versions on one database: an older binary on a newer schema, and migrations that were applied out of order.
 
 use bday::store::UserRef;
 use sqlx::Executor as _;

@@ -29,7 +29,7 @@ async fn until_waiting(world: &World, n: i64) {
     .await;
 }
 
-/// Repeats `write` while it is overtaken, as the API and an import do.
+/// Retries `write` after concurrent writes, as the API and an import do.
 async fn persist<T>(write: impl AsyncFn() -> Result<T, StoreError>) -> T {
     loop {
         match write().await {
@@ -75,7 +75,7 @@ async fn create(world: &World, now: &str) -> SaveOutcome<Infallible> {
     persist(async || world.store.save_user(&schedule, instant(now), who, None, new).await).await
 }
 
-/// What these statements do to a user is not committed yet.
+/// Runs these statements on a user, without a commit.
 async fn half_done(
     world: &World,
     user: Uuid,
@@ -93,7 +93,7 @@ async fn commit_when_waited_for(world: &World, transaction: Transaction<'_, Post
     transaction.commit().await.unwrap();
 }
 
-/// A user who has been greeted today.
+/// A user who was greeted today.
 async fn greeted(world: &World) -> Uuid {
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;
@@ -159,7 +159,7 @@ async fn a_user_created_and_deleted_while_an_insert_waits_keeps_its_id() {
         .execute(&pool)
         .await
         .unwrap();
-    // The insert waits for this lock, the lookup before it does not.
+    // The insert waits for this lock; the lookup before does not.
     let mut hold = pool.begin().await.unwrap();
     let statements = "LOCK TABLE users IN SHARE MODE; INSERT INTO deleted_users SELECT * FROM trace";
     sqlx::raw_sql(statements).execute(&mut *hold).await.unwrap();
@@ -186,14 +186,14 @@ async fn an_edit_that_waited_for_another_reads_its_changes() {
     });
     let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
     let SaveOutcome::Saved(UserChange::Updated, second) = second.unwrap() else {
-        panic!("it was not edited")
+        panic!("not updated")
     };
     assert_eq!(second.birth_date.to_string(), "1990-05-03");
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));
 }
 
-/// The edit holds the user's bucket, and has read its events already: the planner must not write an event by the old date.
+/// The edit holds the bucket of the user and has read its events: the planner must not write an event for the old date.
 #[tokio::test]
 async fn a_planner_waits_for_an_edit_of_the_same_bucket() {
     let world = World::at(NOW).await;
@@ -213,7 +213,7 @@ async fn a_planner_waits_for_an_edit_of_the_same_bucket() {
     let (schedule, now) = (world.config.schedule(), instant(NOW));
     let request = PageRequest { day: now.date_naive(), bucket: Some(bucket), after: Uuid::nil(), limit: 10 };
     let page = async || world.store.plan_page(&schedule, now, request).await.unwrap();
-    assert_eq!(page().await, PlanStep::Busy, "it does not wait for long");
+    assert_eq!(page().await, PlanStep::Busy, "a planner waits briefly");
     edit.commit().await.unwrap();
     assert_eq!(page().await, PlanStep::Page(PlanPage::default()));
 }

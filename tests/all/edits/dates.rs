@@ -1,11 +1,11 @@
-//! The birth date, the send time, the rule for 29 February: changed before, on and after the day.
+//! Changes of the birth date, the send time and the rule for 29 February, before, on and after the day.
 
 use bday::model::EventState::{Delivered, Pending, Skipped};
 
 use crate::support::receiver::Behaviour;
 use crate::support::world::{World, person};
 
-/// Somebody in Berlin whose birthday is 10 May 2026, two days before it.
+/// A user in Berlin with a birthday on 10 May 2026, two days before.
 async fn berlin() -> World {
     let world = World::at("2026-05-08T00:00:00Z").await;
     world.write("u", "1990-05-10", "Europe/Berlin").await;
@@ -66,7 +66,7 @@ async fn a_date_moved_while_queued_is_greeted_once_on_the_new_day() {
     world.set("2026-05-10T07:00:00Z");
     world.tick().await;
     world.correct("u", "1990-05-12").await;
-    // The message is still there; whoever receives it finds that it is not due.
+    // The worker that receives the message finds an event that is not queued.
     world.pool().run_once().await.unwrap();
     assert_eq!((world.greetings(), world.count(Pending).await), (0, 1));
     world.live_until("2026-05-14T00:00:00Z").await;
@@ -105,7 +105,7 @@ async fn an_event_that_may_have_been_sent_does_not_move() {
     world.set("2026-05-10T07:00:00Z");
     world.receiver.next([Behaviour::Reset]);
     world.minute().await;
-    // The receiver has the request; nobody knows what it made of it.
+    // The receiver got the request, with an unknown outcome.
     assert_eq!((world.greetings(), world.receiver.records().len()), (0, 1));
     for date in ["1990-05-02", "1990-05-12"] {
         world.correct("u", date).await;
@@ -144,10 +144,10 @@ async fn a_skipped_event_is_pending_again_if_its_date_moves_ahead() {
 #[tokio::test]
 async fn a_send_time_changed_on_the_day_causes_no_second_greeting() {
     for (edited_at, send_at, sent_by) in [
-        // Before the greeting: later, and already over.
+        // Before the greeting: to a later time, and to a past one.
         ("2026-05-10T06:00:00Z", "18:00", "2026-05-10T16:00:00Z"),
         ("2026-05-10T06:30:00Z", "08:00", "2026-05-10T06:31:00Z"),
-        // After it.
+        // After the greeting.
         ("2026-05-10T07:01:00Z", "18:00", "2026-05-10T07:01:00Z"),
     ] {
         let world = berlin().await;
@@ -167,11 +167,11 @@ async fn a_send_time_changed_on_the_day_causes_no_second_greeting() {
 #[tokio::test]
 async fn a_changed_leap_day_rule_sends_no_greeting_for_a_past_day() {
     for (edited_at, from, to, greetings) in [
-        // From nothing to the 28th: on the day, at once; the day after, not any more.
+        // From no occurrence to the 28th: sent at once on the day, not sent the day after.
         ("2026-02-28T15:00:00Z", "leap_years_only", "feb28", 1),
         ("2026-03-01T15:00:00Z", "leap_years_only", "feb28", 0),
         ("2026-02-28T15:00:00Z", "leap_years_only", "mar1", 1),
-        // One is enough.
+        // After a greeting.
         ("2026-02-28T15:00:00Z", "feb28", "mar1", 1),
         ("2026-02-27T15:00:00Z", "feb28", "leap_years_only", 0),
         ("2026-02-27T15:00:00Z", "feb28", "mar1", 1),

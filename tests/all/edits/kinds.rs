@@ -1,4 +1,4 @@
-//! More than birthdays: a name in the configuration, and a date.
+//! Kinds other than birthdays.
 
 use bday::model::EventState::{Cancelled, Delivered, Pending};
 use serde_json::Value;
@@ -11,7 +11,7 @@ const ANNIVERSARY: [(&str, &str); 2] = [
     ("kinds.work_anniversary.send_at", "10:30"),
 ];
 
-/// Somebody whose birthday and whose work anniversary are on 10 May.
+/// A user with a birthday and a work anniversary on 10 May.
 async fn world(since: &str, settings: &[(&str, &str)]) -> World {
     let world = World::with("2026-05-09T00:00:00Z", settings).await;
     world.minute().await;
@@ -88,7 +88,7 @@ async fn a_date_removed_after_an_attempt_is_not_retried() {
         user.occasions.insert("work_anniversary".to_owned(), None);
     });
     change.await;
-    assert_eq!(world.count(Pending).await, 1, "what may have been sent is not deleted");
+    assert_eq!(world.count(Pending).await, 1, "an event that may have been sent was deleted");
     world.live_until("2026-05-12T00:00:00Z").await;
     assert_eq!(world.count(Cancelled).await, 1);
     assert_eq!(world.receiver.records().len(), 2);

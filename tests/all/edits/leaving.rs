@@ -1,4 +1,4 @@
-//! Who comes on the day, who goes, and who comes back.
+//! Users who are added on the day, deleted, and added again.
 
 use std::io::BufReader;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ async fn a_user_added_on_the_day_is_greeted_until_it_ends() {
         world.minute().await;
         world.set(added_at);
         world.write("u", "1990-05-10", "Asia/Tokyo").await;
-        // Read by the next tick, a minute later: at 23:59 that is the next day already.
+        // The next tick is a minute later: after 23:59 on the next day.
         world.clock.advance(chrono::TimeDelta::minutes(1));
         world.minute().await;
         world.live_until("2026-05-12T00:00:00Z").await;
@@ -95,7 +95,7 @@ async fn a_user_deleted_in_flight_may_still_get_that_request() {
 #[tokio::test]
 async fn a_user_deleted_and_created_again_on_the_day_is_greeted_once() {
     for (deleted_at, back_at, greetings) in [
-        // Before the greeting; around it; after it; and too late.
+        // Before the greeting, around it, after it, and too late.
         ("2026-05-10T06:00:00Z", "2026-05-10T06:00:00Z", 1),
         ("2026-05-10T06:00:00Z", "2026-05-10T12:00:00Z", 1),
         ("2026-05-10T12:00:00Z", "2026-05-10T12:00:00Z", 1),
@@ -119,7 +119,7 @@ async fn a_user_created_again_before_the_day_is_greeted_on_it() {
     let world = World::at("2026-05-09T00:00:00Z").await;
     let user = world.write("u", "1990-05-10", "UTC").await;
     world.minute().await;
-    // Far beyond the horizon, and cancelled there.
+    // Far beyond the horizon; the event is cancelled.
     world.correct("u", "1990-08-20").await;
     world.delete(user).await;
     assert_eq!(world.count(Cancelled).await, 1);
@@ -137,7 +137,7 @@ async fn a_returning_user_keeps_its_own_id_if_external_ids_were_swapped() {
     let first = world.write("a", "1990-05-10", "UTC").await;
     world.minute().await;
     world.live_until("2026-05-10T09:00:00Z").await;
-    // The name goes to somebody else while its first owner goes on under another.
+    // The external id goes to another user, and its first user gets another.
     world.change("a", |user| user.external_id = Some("b".to_owned())).await;
     let second = world.write("a", "1990-05-10", "UTC").await;
     assert_ne!(first, second);
