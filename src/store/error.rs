@@ -25,10 +25,7 @@ pub enum StoreError {
     #[error(
         "the database lacks migration {missing}, which this binary needs (its newest is {newest}): run `bday migrate`"
     )]
-    Schema {
-        newest: i64,
-        missing: i64,
-    },
+    Schema { newest: i64, missing: i64 },
     #[error("the users were changed concurrently by another transaction")]
     ConcurrentWrite,
     #[error("{0}")]

@@ -28,12 +28,7 @@ pub struct PlanningBasis {
 pub enum RecomputeStep {
     Current,
     OtherProcess,
-    Page {
-        events: u64,
-        moved: Vec<MovedEvent>,
-        unreadable: UnreadableUsers,
-        last: bool,
-    },
+    Page { events: u64, moved: Vec<MovedEvent>, unreadable: UnreadableUsers, last: bool },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

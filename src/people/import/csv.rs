@@ -31,11 +31,7 @@ pub enum HeaderError {
     )]
     Missing(&'static str),
     #[error("line 1: unknown column {column:?}: {suggestion}the columns are {known}")]
-    Unknown {
-        column: String,
-        suggestion: String,
-        known: String,
-    },
+    Unknown { column: String, suggestion: String, known: String },
     #[error("line 1: the columns are separated by {0}: save the file with commas")]
     Separator(&'static str),
     #[error("line 1: duplicate column {0:?}")]

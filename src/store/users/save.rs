@@ -102,23 +102,17 @@ impl Store {
         // Boxed: a large future is copied at each await around it.
         self.in_time(Box::pin(async {
             let (id, mut transaction, locked) = begin_one(self, key, user).await?;
-            let write = request.map(|request| request.write);
             let reservation = request.and_then(|request| Reservation::of(key, request));
             if let Some(reservation) = &reservation
                 && let Some(repeated) = reservation.reserve(&mut transaction, now).await?
             {
-                if let (RepeatedRequest::Answered { id, .. }, Some(write)) = (&repeated, write) {
-                    write.insert(&mut transaction, *id, CREATED).await?;
+                if let (RepeatedRequest::Answered { id, .. }, Some(request)) = (&repeated, request) {
+                    request.write.insert(&mut transaction, *id, CREATED).await?;
                     transaction.commit().await?;
                 }
                 return Ok(SaveOutcome::Repeated(repeated));
             }
-            let current = match locked.get(&id) {
-                None => None,
-                Some(row) => {
-                    Some(CurrentUser { version: row.version, user: read(&mut transaction, id).await? })
-                }
-            };
+            let current = current_user(&mut transaction, id, &locked).await?;
             let new = match edit(current) {
                 Ok(new) => new,
                 Err(refusal) => return Ok(SaveOutcome::Refused(refusal)),
@@ -126,13 +120,9 @@ impl Store {
             let (change, events) = write_one(&mut transaction, key, schedule, now, id, &new, &locked).await?;
             let created = change == UserChange::Created;
             let user = if created { new.created(id, now) } else { read(&mut transaction, id).await?? };
-            if let Some(reservation) = reservation {
-                let answer =
-                    serde_json::to_string(&user.clone().with_configured_kinds(schedule)).unwrap_or_default();
-                reservation.save_answer(&mut transaction, id, answer).await?;
-            }
-            if let Some(write) = write {
-                write.insert(&mut transaction, id, if created { CREATED } else { CHANGED }).await?;
+            if let Some(request) = request {
+                let user = user.clone().with_configured_kinds(schedule);
+                save_request(&mut transaction, request, reservation, change, &user).await?;
             }
             transaction.commit().await?;
             events.record_metrics();
@@ -178,6 +168,33 @@ async fn write_one(
         Err(error) if is_new => Err(error.taken_as_concurrent_write()),
         Err(error) => Err(error),
     }
+}
+
+/// Stores the answer for repeated requests, and the row of the audit log.
+async fn save_request(
+    transaction: &mut PgConnection,
+    request: &ApiRequest<'_>,
+    reservation: Option<Reservation>,
+    change: UserChange,
+    user: &User,
+) -> Result<()> {
+    if let Some(reservation) = reservation {
+        let answer = serde_json::to_string(user).unwrap_or_default();
+        reservation.save_answer(&mut *transaction, user.id, answer).await?;
+    }
+    let status = if change == UserChange::Created { CREATED } else { CHANGED };
+    request.write.insert(transaction, user.id, status).await
+}
+
+async fn current_user(
+    transaction: &mut PgConnection,
+    id: Uuid,
+    locked: &LockedUsers,
+) -> Result<Option<CurrentUser>> {
+    Ok(match locked.get(&id) {
+        None => None,
+        Some(row) => Some(CurrentUser { version: row.version, user: read(transaction, id).await? }),
+    })
 }
 
 /// Reads a locked user. The inner error is [`StoreError::Unreadable`].

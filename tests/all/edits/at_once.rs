@@ -185,9 +185,7 @@ async fn an_edit_that_waited_for_another_reads_its_changes() {
         Ok::<_, Infallible>(new)
     });
     let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
-    let SaveOutcome::Saved(UserChange::Updated, second) = second.unwrap() else {
-        panic!("not updated")
-    };
+    let SaveOutcome::Saved(UserChange::Updated, second) = second.unwrap() else { panic!("not updated") };
     assert_eq!(second.birth_date.to_string(), "1990-05-03");
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));
