@@ -12,7 +12,7 @@ pub(super) fn parse(line: &str, schedule: &Schedule, today: NaiveDate) -> Result
     ImportedUser::new(object.user_id(), user).map_err(|errors| format_errors(&errors))
 }
 
-/// Replaces the position of serde_json, whose line is always 1, by the column.
+/// Replaces the position of `serde_json`, whose line is always 1, by the column.
 fn with_column(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.split_once(" at line ") {

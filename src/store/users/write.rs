@@ -177,12 +177,12 @@ pub(super) async fn upsert(
     locked: &LockedUsers,
 ) -> Result<(Changes, WrittenEvents)> {
     let through = planned_through(transaction, schedule, now).await?;
-    let mut changed = Vec::new();
+    let mut without_dates = Vec::new();
     if !locked.is_empty() {
         update_known_at(transaction, schedule, now, rows).await?;
-        changed = remove_dates(transaction, rows).await?;
+        without_dates = remove_dates(transaction, rows).await?;
     }
-    let changes = Changes(write_rows(transaction, now, rows, &changed).await?);
+    let changes = Changes(write_rows(transaction, now, rows, &without_dates).await?);
     // An id that was free at the lock was taken by another transaction.
     if changes.0.iter().any(|(id, created)| *created == locked.contains_key(id)) {
         return Err(StoreError::ConcurrentWrite);
@@ -317,8 +317,8 @@ async fn check_deleted_ids(
     key: &InstallationKey,
     created: &[Row<'_>],
 ) -> Result<()> {
-    let hashed = created.iter().filter_map(|row| Some((row.id, key.external_id_hash(row.external_id?))));
-    let (ids, hashes): (Vec<Uuid>, Vec<[u8; 32]>) = hashed.unzip();
+    let named = created.iter().filter_map(|row| Some((row.id, key.external_id_hash(row.external_id?))));
+    let (ids, hashes): (Vec<Uuid>, Vec<[u8; 32]>) = named.unzip();
     if ids.is_empty() {
         return Ok(());
     }
