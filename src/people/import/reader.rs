@@ -15,6 +15,9 @@ use crate::people::file_format::FileFormat;
 /// The number of a line, and its user or its error.
 pub(super) type ParsedLine = (u64, Result<Box<ImportedUser>, String>);
 
+/// An error can contain the whole line.
+const MAX_REASON_BYTES: usize = 2000;
+
 pub(super) struct Reader {
     pub(super) schedule: Schedule,
     pub(super) clock: SharedClock,
@@ -51,7 +54,7 @@ impl Reader {
             if number.is_multiple_of(1000) {
                 progress(lines.bytes());
             }
-            if self.parsed.blocking_send((number, parsed.map(Box::new))).is_err() {
+            if self.parsed.blocking_send((number, parsed.map(Box::new).map_err(shorten))).is_err() {
                 return Ok(());
             }
         }
@@ -82,4 +85,13 @@ impl Reader {
     fn latest_today(&self) -> NaiveDate {
         self.clock.now().date_naive() + Days::new(1)
     }
+}
+
+fn shorten(mut reason: String) -> String {
+    if reason.len() > MAX_REASON_BYTES {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        reason.push('…');
+        reason.shrink_to_fit();
+    }
+    reason
 }

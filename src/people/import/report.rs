@@ -5,8 +5,6 @@ use super::csv::HeaderError;
 use crate::store::{StoreError, UserChange};
 
 const MAX_LISTED: usize = 1000;
-/// The limit of one error, so that a report stays small however long the lines are.
-const MAX_REASON_BYTES: usize = 2000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct InvalidLine {
@@ -35,17 +33,11 @@ impl ImportReport {
         }
     }
 
-    pub(super) fn add_invalid(&mut self, line: u64, mut reason: String) {
+    pub(super) fn add_invalid(&mut self, line: u64, reason: String) {
         self.failed += 1;
-        if self.errors.len() == MAX_LISTED {
-            return;
+        if self.errors.len() < MAX_LISTED {
+            self.errors.push(InvalidLine { line, reason });
         }
-        if reason.len() > MAX_REASON_BYTES {
-            reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-            reason.push('…');
-            reason.shrink_to_fit();
-        }
-        self.errors.push(InvalidLine { line, reason });
     }
 }
 

@@ -177,12 +177,12 @@ pub(super) async fn upsert(
     locked: &LockedUsers,
 ) -> Result<(Changes, WrittenEvents)> {
     let through = planned_through(transaction, schedule, now).await?;
-    let mut without_dates = Vec::new();
+    let mut with_removed_dates = Vec::new();
     if !locked.is_empty() {
         update_known_at(transaction, schedule, now, rows).await?;
-        without_dates = remove_dates(transaction, rows).await?;
+        with_removed_dates = remove_dates(transaction, rows).await?;
     }
-    let changes = Changes(write_rows(transaction, now, rows, &without_dates).await?);
+    let changes = Changes(write_rows(transaction, now, rows, &with_removed_dates).await?);
     // An id that was free at the lock was taken by another transaction.
     if changes.0.iter().any(|(id, created)| *created == locked.contains_key(id)) {
         return Err(StoreError::ConcurrentWrite);
