@@ -20,7 +20,7 @@ pub struct ImportReport {
     pub updated: u64,
     pub unchanged: u64,
     pub failed: u64,
-    /// The first 1000 of these lines.
+    /// The first 1000 failed lines.
     pub errors: Vec<InvalidLine>,
 }
 
