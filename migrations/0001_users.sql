@@ -1,17 +1,17 @@
--- People. Their dates live in `occasions`, what is sent to them in `events`.
+-- Users. Their dates are in `occasions`, their greetings in `events`.
 CREATE TABLE users (
     id          uuid PRIMARY KEY,
-    -- The name that the owner's own system (say, HR) has for this person.
+    -- The identifier of this user in another system, such as HR.
     external_id text,
     first_name  text NOT NULL,
     last_name   text NOT NULL,
-    -- An IANA name. Checked where it enters: Postgres may know other zones than the binary does.
+    -- An IANA name, validated by the binary: PostgreSQL may have other zones.
     time_zone   text NOT NULL,
-    -- Local wall time, to the minute. NULL: what the kind says.
+    -- Local time, to the minute. NULL: the default of the kind.
     send_at     time,
-    -- What 29 February means in a common year. NULL: what the configuration says.
+    -- The rule for 29 February in a common year. NULL: the configured default.
     leap_day    text,
-    -- Grows with each edit: the ETag.
+    -- Incremented by each edit, for the ETag.
     version     bigint NOT NULL DEFAULT 1,
     created_at  timestamptz NOT NULL,
     updated_at  timestamptz NOT NULL,

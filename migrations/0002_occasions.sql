@@ -1,15 +1,15 @@
--- The yearly dates of a user: the birthday, and any other kind that the configuration names.
+-- The yearly dates of users: the birthday, and the other configured kinds.
 CREATE TABLE occasions (
     user_id  uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     kind     text NOT NULL,
-    -- NULL: the year is unknown.
+    -- NULL: unknown.
     year     smallint,
     month    smallint NOT NULL,
     day      smallint NOT NULL,
-    -- When this date was learned, or last changed. What was due before it is not owed: see `late_join`.
+    -- When the date was learned or last changed. Nothing is due before it, except by `plan.late_join`.
     known_at timestamptz NOT NULL,
-    -- Writers share an advisory lock on a user's bucket, and a planner takes it alone for a page: so planning writes no user
-    -- row. The last byte of an id is random in every version of UUID that is used here.
+    -- Writers share an advisory lock on a user's bucket, and a planner holds it alone for a page, so that planning locks no user
+    -- row. The last byte of an id is random in versions 4, 7 and 8 of UUID.
     bucket   smallint NOT NULL GENERATED ALWAYS AS ((get_byte(uuid_send(user_id), 15) & 31)::smallint) STORED,
 
     PRIMARY KEY (user_id, kind),
@@ -18,5 +18,5 @@ CREATE TABLE occasions (
     CONSTRAINT a_year_is_plausible CHECK (year BETWEEN 1 AND 9999)
 );
 
--- Planning reads the users of a day, a page of a bucket at a time.
+-- For planning: the users of a day, by page of a bucket.
 CREATE INDEX occasions_by_day ON occasions (month, day, bucket, user_id);

@@ -1,18 +1,17 @@
--- One request to a receiver that did not deliver its event. The attempt that delivers stands in `events`, so that a greeting
--- accepted at once costs no second row. No foreign key: its check would cost more than the row, and events are deleted together
--- with their attempts in one place.
+-- Attempts that did not deliver their event. The attempt that delivers is stored in `events`, so that a greeting accepted at once
+-- needs no second row. No foreign key, since its check would cost more than the row; one statement deletes events and attempts.
 CREATE TABLE attempts (
     event_id    uuid NOT NULL,
     number      smallint NOT NULL,
-    -- failed, or unknown: the request may have left, and no answer came back.
+    -- `unknown`: the request may have been sent, and no response arrived.
     outcome     text NOT NULL,
-    -- The HTTP status, if there was an answer.
+    -- The HTTP status of the response.
     status      smallint,
     reason      text NOT NULL,
     error       text,
-    -- The first bytes of the receiver's answer, as safe text.
+    -- The first bytes of the response, as safe text.
     response    text,
-    -- NULL, like its end: the worker died.
+    -- NULL, like the end: the worker died.
     started_at  timestamptz,
     finished_at timestamptz,
 
@@ -21,7 +20,7 @@ CREATE TABLE attempts (
     CONSTRAINT a_response_is_short CHECK (length(response) <= 5000)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
--- Every attempt that has ended. Without the start, which the deletion of a user takes, the end is that of a year.
+-- Every ended attempt. The deletion of a user removes the start, and replaces the end by the end of the year, which is left out.
 CREATE VIEW ended_attempts AS
 SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at FROM attempts
 UNION ALL

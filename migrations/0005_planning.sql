@@ -1,7 +1,6 @@
--- The local dates that were planned, by the rules they were planned under: schedulers with other kinds or send times (in a
--- rollout) plan each date by themselves, and none closes a date for another.
--- A row without `planned_at` is open: each write of a user plans that date in the same transaction, and a planner still plans
--- the users that existed before.
+-- Planned local dates, by rules: during a rollout, schedulers with other kinds or send times plan each date separately.
+-- A row without `planned_at` is open: each write of a user plans that date in its transaction, and a planner plans the users that
+-- existed before.
 CREATE TABLE planned_days (
     local_date date NOT NULL,
     rules      text NOT NULL,
@@ -10,15 +9,15 @@ CREATE TABLE planned_days (
     PRIMARY KEY (local_date, rules)
 );
 
--- Users whose row this version could not read when their day was planned. The planner retries them apart from the days.
+-- Users whom this version could not read when their day was planned. The planner retries them separately.
 CREATE TABLE unplanned_users (
     user_id  uuid PRIMARY KEY,
     error    text NOT NULL,
     tried_at timestamptz NOT NULL
 );
 
--- The zone data and the rules that pending events were computed with: one row, none before the first scheduler. While they are
--- computed again, the second half says with what, and how far it has come.
+-- The zone data and the rules that pending events were computed with: one row, written by the first scheduler. During a
+-- recomputation, the columns from `next_zone_data` on have its target and its position.
 CREATE TABLE planning_basis (
     only_row       boolean PRIMARY KEY DEFAULT true,
     zone_data      text NOT NULL,

@@ -1,5 +1,5 @@
--- What the lists read: people by the beginning of a name or of an external id, and by zone. The collation "C" makes a
--- beginning a range; the id orders those of the same name, so that a page of them reads no more than that page.
+-- For the search by the beginning of a name or external id, and by zone. With the collation "C", a prefix is a range. The id
+-- orders users with equal names, so that a page reads no more than its rows.
 CREATE INDEX users_by_full_name ON users ((lower(first_name || ' ' || last_name) COLLATE "C"), id);
 CREATE INDEX users_by_last_name ON users ((lower(last_name) COLLATE "C"), id);
 CREATE INDEX users_by_lower_external_id ON users ((lower(external_id) COLLATE "C"), id);

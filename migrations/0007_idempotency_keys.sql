@@ -1,8 +1,8 @@
--- Answered requests, by the key that the client gave them: a repeat gets the same answer. Kept for a day.
+-- Answered requests by idempotency key: a repeated request gets the same answer. Stored for a day.
 CREATE TABLE idempotency_keys (
     -- Keyed hash of the token and the client's key.
     key          bytea PRIMARY KEY,
-    -- Keyed hash of the body. NULL, like user and answer: the user was deleted, and a repeat does not create it again.
+    -- Keyed hash of the body. NULL, like user and answer: the user was deleted, and a repeated request does not create it again.
     request_hash bytea,
     user_id      uuid,
     answer       text,

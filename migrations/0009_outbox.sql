@@ -1,17 +1,17 @@
--- Packs of event ids on their way to workers, and messages on their way to the dead-letter queue. The claim writes a pack in the
--- transaction that makes its events `queued`; the worker that leases them deletes it. So every queued event is in a pack, and a
--- pack that is sent or received twice is harmless: the lease decides.
+-- Packs of event ids for workers, and messages for the dead-letter queue. The claim inserts a pack in the transaction that makes its
+-- events `queued`, and the worker that leases them deletes it. So every queued event is in a pack. A pack that is sent or received
+-- twice has no effect, because each event is leased once.
 --
--- With `queue.kind = "postgres"` this is the queue: workers take the packs, and the messages stay here.
+-- With `queue.kind = "postgres"`, this table is the queue: workers take the packs, and the messages stay here.
 CREATE TABLE outbox (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     event_ids    uuid[] NOT NULL,
-    -- Why its event is dead: a message for the dead-letter queue. NULL: a pack for workers.
+    -- The reason of a dead event: a message for the dead-letter queue. NULL: a pack for workers.
     dead_letter  text,
     created_at   timestamptz NOT NULL,
-    -- Not taken before: a sender or a worker has it, or it waits.
+    -- Not taken before: a sender or a worker has it, or it is deferred.
     available_at timestamptz NOT NULL,
-    -- The queue has confirmed it.
+    -- When the queue confirmed it.
     sent_at      timestamptz,
 
     CONSTRAINT a_pack_has_events CHECK (cardinality(event_ids) > 0),

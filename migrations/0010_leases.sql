@@ -1,5 +1,5 @@
--- The events that a worker leased with one statement. The worker extends the row while it works and deletes it when every
--- outcome is recorded, so that a heartbeat costs a row a batch, and an expired lease is found without reading events.
+-- The events that a worker leased with one statement. The worker extends the lease while it works, and deletes it when every outcome
+-- is recorded. A heartbeat updates one row per batch, and expired leases are found without reading events.
 CREATE TABLE leases (
     id          uuid PRIMARY KEY,
     -- The worker process.

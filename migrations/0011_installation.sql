@@ -1,5 +1,5 @@
--- The key of the keyed hashes (HMAC-SHA256) of personal data: external ids of deleted users, lines of imports, requests.
--- Without it, no id or hash can be computed from a name and a date. One row, written here once: 244 random bits.
+-- The key of the hashes (HMAC-SHA256) of personal data: external ids of deleted users, lines of imports, requests. Without it, no
+-- id or hash can be computed from a name and a date. One row, inserted once: 244 random bits.
 CREATE TABLE installation (
     only_row boolean PRIMARY KEY DEFAULT true,
     key      bytea NOT NULL,

@@ -1,4 +1,4 @@
--- One row: sending is paused. None: it is not.
+-- Sending is paused while a row exists.
 CREATE TABLE pauses (
     id     boolean PRIMARY KEY DEFAULT true,
     since  timestamptz NOT NULL,

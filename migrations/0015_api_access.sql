@@ -1,13 +1,13 @@
--- Who may use the API.
+-- Tokens of the API.
 CREATE TABLE api_tokens (
     id           uuid PRIMARY KEY,
     name         text NOT NULL,
     scope        text NOT NULL,
-    -- SHA-256 of the token, which has 256 random bits: nobody can try them all, so a slow hash with a salt would protect
-    -- nothing more, and this one can be looked up.
+    -- SHA-256 of the token. A slow, salted hash would not add protection, since a token has 256 random bits, and could not be looked
+    -- up.
     hash         bytea NOT NULL,
     created_at   timestamptz NOT NULL,
-    -- To the minute, so that a busy token is not a row that is written all the time.
+    -- To the minute, to limit the writes of a busy token.
     last_used_at timestamptz,
     expires_at   timestamptz,
     revoked_at   timestamptz,
@@ -20,21 +20,21 @@ CREATE TABLE api_tokens (
 
 CREATE UNIQUE INDEX one_live_token_per_name ON api_tokens (name) WHERE revoked_at IS NULL;
 
--- Each request to the API that changes something, or was refused when it tried. No bodies, no names of people.
+-- The audit log: requests to the API that changed data, failed or were refused. Without bodies and names of users.
 CREATE TABLE api_writes (
-    -- The request's id, as in its answer and in the log.
+    -- The request id of the response and the log.
     id         uuid PRIMARY KEY,
     at         timestamptz NOT NULL,
-    -- Both NULL: without a token.
+    -- Both NULL: no token.
     token_id   uuid,
     token_name text,
     method     text NOT NULL,
-    -- As in the description of the API, `/v1/users/{id}`.
+    -- The route, such as `/v1/users/{id}`.
     path       text NOT NULL,
-    -- The user or event that it was about, where that has an id.
+    -- The user or event of the request.
     target_id  uuid,
     remote     inet,
-    -- NULL until the answer is known, and for ever if the process or the connection ended before.
+    -- NULL: in flight, or the process or the connection ended before the request.
     status     smallint,
 
     CONSTRAINT a_token_has_id_and_name CHECK ((token_id IS NULL) = (token_name IS NULL))

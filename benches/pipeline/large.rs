@@ -10,7 +10,7 @@ use bday::config::parts;
 use bday::dev::postgres::EmbeddedPostgres;
 use bday::pipeline::scheduler::Scheduler;
 use bday::pipeline::zone_data;
-use bday::store::{Delivery, LeaseRequest, Store};
+use bday::store::{EndedAttempt, LeaseRequest, Store};
 use chrono::{Days, NaiveDate, TimeDelta};
 use serde::Serialize;
 use sqlx::PgPool;
@@ -243,9 +243,9 @@ impl Side {
             let leases = self.store.lease(request, batch).await?;
             lease_time += began.elapsed();
             anyhow::ensure!(leases.len() == batch.len(), "{} of {} leased", leases.len(), batch.len());
-            let deliveries: Vec<Delivery> = leases
+            let deliveries: Vec<EndedAttempt> = leases
                 .iter()
-                .map(|lease| Delivery {
+                .map(|lease| EndedAttempt {
                     event_id: lease.event_id,
                     lease_id: request.id,
                     attempt: lease.attempt,

@@ -1,4 +1,4 @@
-//! A date that comes back every year.
+//! A date that recurs every year.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,11 +8,10 @@ use chrono::{Datelike, NaiveDate};
 
 use super::text::{InvalidText, named_enum, serde_as_text};
 
-/// A birth date: a month and a day, and the year where it is known.
+/// A month and a day, with the year if it is known.
 ///
-/// Written `YYYY-MM-DD`, or `--MM-DD` without the year (the truncated form that ISO 8601:2000 had and vCard,
-/// RFC 6350 section 4.3.1, kept). The calendar is the proleptic Gregorian one, years 0001 to 9999.
-/// A value of this type always exists: 29 February needs a leap year or no year.
+/// Written `YYYY-MM-DD`, or `--MM-DD` without the year (the truncated form of ISO 8601:2000, kept by vCard, RFC 6350 section 4.3.1).
+/// The calendar is the proleptic Gregorian one. The date exists: 29 February needs a leap year or no year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AnnualDate {
     year: Option<i32>,
@@ -20,15 +19,14 @@ pub struct AnnualDate {
     day: u32,
 }
 
-/// A date without a year may be 29 February.
+/// The year of a date without a year, which may be 29 February.
 const SOME_LEAP_YEAR: i32 = 2000;
 const INVALID: &str = "invalid date";
 
 impl AnnualDate {
-    /// The years that four digits can write.
     pub const YEARS: RangeInclusive<i32> = 1..=9999;
 
-    /// A date from its parts; [`InvalidText`] when there is no such day (in that year, or in any).
+    /// Fails if the day does not exist in that year, or in any.
     pub fn new(year: Option<i32>, month: u32, day: u32) -> Result<Self, InvalidText> {
         let date = Self { year, month, day };
         match date.problem() {
@@ -55,37 +53,33 @@ impl AnnualDate {
         })
     }
 
-    /// The year of the first occasion, if known: 1 to 9999.
     #[must_use]
     pub fn year(self) -> Option<i32> {
         self.year
     }
 
-    /// The month, 1 to 12.
     #[must_use]
     pub fn month(self) -> u32 {
         self.month
     }
 
-    /// The day of the month, 1 to 31.
     #[must_use]
     pub fn day(self) -> u32 {
         self.day
     }
 
-    /// The date itself, where the year is known.
+    /// Returns the date itself, if the year is known.
     #[must_use]
     pub fn first(self) -> Option<NaiveDate> {
         NaiveDate::from_ymd_opt(self.year?, self.month, self.day)
     }
 
-    /// Whether this is 29 February.
     #[must_use]
     pub fn is_leap_day(self) -> bool {
         (self.month, self.day) == (2, 29)
     }
 
-    /// The years completed in `local_year` (the age on that birthday); `None` if the year is unknown or later.
+    /// Returns the years completed in `local_year` (the age on that birthday); `None` if the year is unknown or later.
     #[must_use]
     pub fn years_by(self, local_year: i32) -> Option<u32> {
         u32::try_from(local_year.checked_sub(self.year?)?).ok()
@@ -123,10 +117,10 @@ fn parts(text: &str) -> Option<(Option<i32>, u32, u32)> {
     Some((year, number(month, 2)?, number(day, 2)?))
 }
 
-/// Reads exactly that many ASCII digits: neither a sign nor a space, which `str::parse` and chrono would accept.
+/// Parses exactly so many ASCII digits: `str::parse` and chrono would accept a sign or a space.
 pub(super) fn number(text: &str, digits: usize) -> Option<u32> {
-    let right = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| right)
+    let valid = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| valid)
 }
 
 serde_as_text!(AnnualDate);
@@ -138,12 +132,9 @@ named_enum! {
     #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, utoipa::ToSchema)]
     #[schema(rename_all = "snake_case")]
     pub enum LeapDay ("leap day rule") {
-        /// 28 February.
         #[default]
         Feb28 = "feb28",
-        /// 1 March.
         Mar1 = "mar1",
-        /// None: greetings only in leap years.
         LeapYearsOnly = "leap_years_only",
     }
 }

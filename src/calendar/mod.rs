@@ -1,13 +1,12 @@
-//! From a date, a send time and a zone to the UTC instant at which a greeting is due: [`occurrence()`] has the rules.
+//! Computes the UTC instant at which a greeting is due from a date, a send time and a zone: [`occurrence()`] has the rules.
 //!
-//! Pure: no I/O and no clock. The zone data is compiled into the binary ([`Zone::tzdb_version`]), never the machine's:
-//! two processes of one version cannot disagree.
+//! Pure: no I/O and no clock. The zone data is compiled into the binary, so all processes of one version agree.
 
 mod amendments;
 mod annual_date;
-mod nearest;
 mod occurrence;
 mod send_at;
+mod suggestions;
 pub(crate) mod text;
 mod wall_clock;
 mod zone;

@@ -8,19 +8,18 @@ use chrono::{NaiveTime, TimeDelta, Timelike as _};
 use super::annual_date::number;
 use super::text::{InvalidText, serde_as_text};
 
-/// A wall time, to the minute: `00:00` to `23:59`. The default is 09:00.
+/// A local time, to the minute: `00:00` to `23:59`. The default is 09:00.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SendAt(NaiveTime);
 
 impl SendAt {
-    /// The time that many minutes after midnight, 0 to 1439; anything else is `None`.
+    /// Returns the time so many minutes after midnight, from 0 to 1439.
     #[must_use]
     pub fn from_minutes(minutes: i16) -> Option<Self> {
         let secs = u32::try_from(minutes).ok()? * 60;
         NaiveTime::from_num_seconds_from_midnight_opt(secs, 0).map(Self)
     }
 
-    /// The same as a chrono time, seconds zero.
     #[must_use]
     pub fn time(self) -> NaiveTime {
         self.0

@@ -1,8 +1,7 @@
-//! Values that are written as one short text: in CSV, JSON, on the command line and in the database.
+//! Values that are written as a short text: in CSV, JSON, on the command line and in the database.
 
 use std::borrow::Cow;
 
-/// A text that is not a value of its type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {given:?}: {problem}")]
 pub struct InvalidText {
@@ -12,13 +11,13 @@ pub struct InvalidText {
 }
 
 impl InvalidText {
-    /// `what` is the error in two or three words, such as "invalid date".
+    /// `what` is a short error, such as "invalid date".
     pub(crate) fn new(what: &'static str, given: &str, problem: impl Into<Cow<'static, str>>) -> Self {
         Self { what, given: shortened(given), problem: problem.into() }
     }
 }
 
-/// The first 60 characters of `text`: an error must not carry a line of 100 MB.
+/// Returns the first 60 characters of `text`: an error must not contain a line of 100 MB.
 pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         None => text.to_owned(),
@@ -26,7 +25,7 @@ pub(crate) fn shortened(text: &str) -> String {
     }
 }
 
-/// Lists the texts that an enum has: `expected a, b or c`.
+/// Formats the names of an enum: `expected a, b or c`.
 pub(crate) fn expected(names: &[&str]) -> String {
     match names {
         [others @ .., last] if !others.is_empty() => format!("expected {} or {last}", others.join(", ")),
@@ -48,7 +47,6 @@ macro_rules! named_enum {
         }
 
         impl $type {
-            /// Every value, in the order of definition.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
 
             /// The name in the database, the API, files and metrics.

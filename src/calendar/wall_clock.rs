@@ -8,14 +8,13 @@ use chrono_tz::{GapInfo, Tz, TzOffset};
 
 use super::amendments::{Amendment, amendment};
 
-/// The last year for which chrono-tz lists transitions; after it, it keeps the last offset.
+/// The last year for which chrono-tz lists transitions; later years keep the last offset.
 const LAST_LISTED_YEAR: i32 = 2099;
 
-/// Listed years without an exception: the last one is Morocco's Ramadan of 2087. In any eleven successive years 1 January
-/// falls on each weekday.
+/// Listed years that follow the rules (the last exception is Morocco's Ramadan of 2087), in which 1 January falls on each weekday.
 const YEARS_BY_RULE: RangeInclusive<i32> = 2088..=LAST_LISTED_YEAR;
 
-/// The instants at which a wall clock shows a reading: two after the clock was set back, none if it was set forward over it.
+/// The instants at which a wall clock shows a local time: two if the clock was set back, none if it was set forward over it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Local {
     Once(DateTime<Utc>),
@@ -33,7 +32,7 @@ impl Local {
     }
 }
 
-/// The readings `first..until`, which a clock that is set forward at `starts_at` leaves out.
+/// The local times `first..until`, which a clock that is set forward at `starts_at` skips.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gap {
     pub(super) starts_at: DateTime<Utc>,
@@ -41,31 +40,31 @@ pub(super) struct Gap {
     pub(super) until: NaiveDateTime,
 }
 
-pub(super) fn reading(tz: Tz, at: DateTime<Utc>) -> NaiveDateTime {
+pub(super) fn local_time(tz: Tz, at: DateTime<Utc>) -> NaiveDateTime {
     at.naive_utc() + offset(tz, at)
 }
 
 pub(super) fn offset(tz: Tz, at: DateTime<Utc>) -> FixedOffset {
-    let in_force = amendment(tz).filter(|amendment| amendment.holds(at));
-    listed_offset(in_force.map_or(tz, |amendment| amendment.like), at)
+    let in_force = amendment(tz).filter(|amendment| amendment.applies(at));
+    listed_offset(in_force.map_or(tz, |amendment| amendment.follows), at)
 }
 
 pub(super) fn resolve(tz: Tz, local: NaiveDateTime) -> Local {
     match amendment(tz) {
         None => listed(tz, local),
-        Some(amendment) => amended(listed(tz, local), listed(amendment.like, local), amendment),
+        Some(amendment) => amended(listed(tz, local), listed(amendment.follows, local), amendment),
     }
 }
 
-/// The zone's own instants outside the amendment, and the other zone's instants within it.
+/// Combines the zone's own instants outside the amendment with the other zone's instants within it.
 fn amended(own: Local, other: Local, amendment: Amendment) -> Local {
     let mut instants = own.instants();
-    instants.retain(|at| !amendment.holds(*at));
-    instants.extend(other.instants().into_iter().filter(|at| amendment.holds(*at)));
+    instants.retain(|at| !amendment.applies(*at));
+    instants.extend(other.instants().into_iter().filter(|at| amendment.applies(*at)));
     instants.sort_unstable();
     match (instants.as_slice(), own, other) {
-        ([], _, Local::Never(gap)) if amendment.holds(gap.starts_at) => Local::Never(gap),
-        // Without an instant there is a gap. Amendments make none, so one of the two lists has it.
+        ([], _, Local::Never(gap)) if amendment.applies(gap.starts_at) => Local::Never(gap),
+        // No instant means a gap. Amendments cause none, so one of the two zones has it.
         ([], own, _) => own,
         ([at], ..) => Local::Once(*at),
         ([first, second, ..], ..) => Local::Twice(*first, *second),
@@ -74,11 +73,11 @@ fn amended(own: Local, other: Local, amendment: Amendment) -> Local {
 
 fn listed_offset(tz: Tz, at: DateTime<Utc>) -> FixedOffset {
     let utc = at.naive_utc();
-    tz.offset_from_utc_datetime(&(utc - past_the_list(utc.date()))).fix()
+    tz.offset_from_utc_datetime(&(utc - beyond_listed_years(utc.date()))).fix()
 }
 
 fn listed(tz: Tz, local: NaiveDateTime) -> Local {
-    let shift = past_the_list(local.date());
+    let shift = beyond_listed_years(local.date());
     let listed = local - shift;
     let at = |offset: TzOffset| (local - offset.fix()).and_utc();
     match tz.offset_from_local_datetime(&listed) {
@@ -93,17 +92,16 @@ fn listed(tz: Tz, local: NaiveDateTime) -> Local {
                     until: starts_at.naive_utc() + listed_offset(tz, starts_at) + shift,
                 })
             }
-            // A zone's list begins with an open end, so every gap has a beginning.
+            // The first transition of a zone is no gap, so every gap has a beginning.
             None => Local::Once(local.and_utc()),
         },
     }
 }
 
-/// The time back to a listed year in which this part of the year falls on the same weekdays: zero up to 2099.
+/// Returns the time back to a listed year in which this part of the year falls on the same weekdays: zero up to 2099.
 ///
-/// After the list every zone follows rules such as "last Sunday in March" (the TZ string at a file's end, RFC 9636
-/// section 3.3), so the two years agree.
-fn past_the_list(date: NaiveDate) -> TimeDelta {
+/// Later, every zone follows rules such as "last Sunday in March" (the TZ string of RFC 9636, section 3.3), so the years agree.
+fn beyond_listed_years(date: NaiveDate) -> TimeDelta {
     if date.year() <= LAST_LISTED_YEAR {
         return TimeDelta::zero();
     }

@@ -8,20 +8,19 @@ use chrono_tz::Tz;
 
 use super::text::{InvalidText, serde_as_text};
 use super::wall_clock::{self, Local};
-use super::{amendments, nearest};
+use super::{amendments, suggestions};
 
-/// A zone of the IANA time zone database, under the name it was given: an alias stays the alias.
+/// A zone of the IANA time zone database. An alias keeps its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Zone(Tz);
 
 impl Zone {
-    /// UTC.
     pub const UTC: Self = Self(Tz::UTC);
 
-    /// The zone of that name, aliases included, spelled exactly as the database does. The error suggests the nearest names.
+    /// Returns the zone or alias of exactly this name. The error suggests similar names.
     pub fn parse(name: &str) -> Result<Self, InvalidText> {
         name.parse().map(Self).map_err(|_| {
-            let problem = match nearest::names(name).as_slice() {
+            let problem = match suggestions::similar_names(name).as_slice() {
                 [] => "expected an IANA name such as Europe/Berlin".to_owned(),
                 names => format!("did you mean {}?", names.join(", ")),
             };
@@ -29,45 +28,40 @@ impl Zone {
         })
     }
 
-    /// The IANA name.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.0.name()
     }
 
-    /// Every zone and alias, by name.
     pub fn all() -> impl Iterator<Item = Self> {
         chrono_tz::TZ_VARIANTS.iter().copied().map(Self)
     }
 
-    /// The release of the IANA database in this binary, such as `2026f`: that of chrono-tz with the amendments. It holds
-    /// from 2020 on; before, that of [`Zone::tzdb_history_version`] holds.
+    /// Returns the release of the IANA database in this binary from 2020 on, such as `2026f`: chrono-tz with the amendments.
     #[must_use]
     pub fn tzdb_version() -> &'static str {
         amendments::TZDB_VERSION
     }
 
-    /// The release in chrono-tz, such as `2025b`.
+    /// Returns the release before 2020, such as `2025b`: that of chrono-tz.
     #[must_use]
     pub fn tzdb_history_version() -> &'static str {
         chrono_tz::IANA_TZDB_VERSION
     }
 
-    /// The reading of a wall clock in this zone at that instant.
     #[must_use]
     pub fn local(self, at: DateTime<Utc>) -> NaiveDateTime {
-        wall_clock::reading(self.0, at)
+        wall_clock::local_time(self.0, at)
     }
 
-    /// The local date at that instant.
     #[must_use]
     pub fn local_date(self, now: DateTime<Utc>) -> NaiveDate {
         self.local(now).date()
     }
 
-    /// The instant from which it is no longer `date` here: the next local midnight.
+    /// Returns the instant at which the local `date` ends: the next local midnight.
     ///
-    /// If a gap skips midnight, or the whole next date (Pacific/Apia, 2011-12-30), it is the gap's start. If the clock goes
+    /// If a gap skips midnight, or the whole next date (Pacific/Apia, 2011-12-30), it is the start of the gap. If the clock is set
     /// back over midnight, it is the second midnight. A date that does not exist ends when it would have begun.
     #[must_use]
     pub fn local_day_ends_at(self, date: NaiveDate) -> DateTime<Utc> {

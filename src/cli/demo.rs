@@ -32,7 +32,7 @@ use crate::config::{self, Config};
 use crate::dev::demo::{Account, Cast, MAX_PEOPLE};
 use crate::dev::inbox::{self, Arrival, Inbox};
 use crate::dev::postgres::{EmbeddedPostgres, PostgresOptions};
-use crate::people::import;
+use crate::people::{FileFormat, import};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::{self, Role};
 use crate::store::UserFilter;
@@ -272,8 +272,7 @@ async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::R
     let schedule = config.schedule();
     let cast = Cast::new(now, args.people, args.minutes, &schedule);
     let report =
-        import::run(&store, &schedule, clock, import::Format::Csv, io::Cursor::new(cast.csv()), |_| {})
-            .await?;
+        import::run(&store, &schedule, clock, FileFormat::Csv, io::Cursor::new(cast.csv()), |_| {}).await?;
     if let Some(bad) = report.errors.first() {
         anyhow::bail!("the sample people were refused in line {}: {}", bad.line, bad.reason);
     }

@@ -11,9 +11,9 @@ use super::output::{self, Table};
 use crate::clock::SharedClock;
 use crate::config::parts;
 use crate::model::{Attempt, User};
-use crate::people::explain::Terms;
-use crate::people::explain::{Explanation, Next, Status, ThisYear, explain, span};
-use crate::store::{Facts, Store, UserRef};
+use crate::people::explain::ExplainSettings;
+use crate::people::explain::{Explanation, Next, Status, ThisYear, explain, format_duration};
+use crate::store::{Store, UserHistory, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +42,7 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
     let facts = facts?.with_context(|| {
         format!("no user has or had the id or external id {:?}: see `bday user list`", args.user)
     })?;
-    let explanation = explain(facts, &Terms::new(&config), clock.now());
+    let explanation = explain(facts, &ExplainSettings::new(&config), clock.now());
     if args.json {
         output::json(&explanation)?;
     } else {
@@ -52,13 +52,13 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
 }
 
 /// By the id, or by the external id: somebody's external id may look like an id.
-async fn find(store: &Store, name: &str) -> anyhow::Result<Option<Facts>> {
+async fn find(store: &Store, name: &str) -> anyhow::Result<Option<UserHistory>> {
     if let Ok(id) = Uuid::parse_str(name)
-        && let Some(facts) = store.facts(UserRef::Id(id)).await?
+        && let Some(facts) = store.user_history(UserRef::Id(id)).await?
     {
         return Ok(Some(facts));
     }
-    Ok(store.facts(UserRef::External(name)).await?)
+    Ok(store.user_history(UserRef::External(name)).await?)
 }
 
 fn print(explanation: &Explanation, colour: bool) -> std::io::Result<()> {
@@ -170,8 +170,10 @@ fn attempt(attempt: &Attempt) -> String {
         parts.push(format!("HTTP {status}"));
     }
     if let Some(began) = attempt.started_at {
-        let took =
-            attempt.finished_at.map(|ended| format!(", took {}", span(ended - began))).unwrap_or_default();
+        let took = attempt
+            .finished_at
+            .map(|ended| format!(", took {}", format_duration(ended - began)))
+            .unwrap_or_default();
         parts.push(format!("began {}{took}", output::instant(began)));
     }
     parts.extend(attempt.error.clone());

@@ -124,7 +124,7 @@ impl DatabaseLogin {
     /// # Errors
     /// As [`Self::fetch`], or the URL cannot be used.
     pub async fn renew(&self, store: &Store) -> anyhow::Result<()> {
-        store.log_in_as(&self.fetch().await?).map_err(|error| {
+        store.set_login(&self.fetch().await?).map_err(|error| {
             if self.fixed { ConfigError::Invalid(vec![chain(&error)]).into() } else { error.into() }
         })
     }

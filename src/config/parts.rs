@@ -31,7 +31,7 @@ pub async fn store(config: &Config) -> anyhow::Result<Store> {
     let store = store_without_login(config, 0);
     let sources = Sources::new(Arc::new(SystemClock));
     DatabaseLogin::new(config, &sources).renew(&store).await?;
-    store.reach().await?;
+    store.check_reachable().await?;
     Ok(store)
 }
 

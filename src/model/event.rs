@@ -1,4 +1,4 @@
-//! One occasion of one user in one local year, and the requests that were made for it.
+//! Events (one occasion of one user in one local year), and their attempts.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,6 @@ use uuid::Uuid;
 use crate::calendar::text::named_enum;
 
 named_enum! {
-    /// Where an event stands. The first three are under way; the others are final, but for a redrive of a dead one.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema, sqlx::Type)]
     #[serde(rename_all = "lowercase")]
     #[sqlx(type_name = "event_state", rename_all = "lowercase")]
@@ -21,31 +20,29 @@ named_enum! {
         Delivering = "delivering",
         /// The receiver answered 2xx.
         Delivered = "delivered",
-        /// Given up, with a reason.
+        /// Failed for good, with a reason.
         Dead = "dead",
-        /// No longer wanted, for instance because the user was deleted.
+        /// Cancelled by the deletion of the user, or by an operator.
         Cancelled = "cancelled",
-        /// Never sent, with a reason: too late, or learned of after the send time.
+        /// Not sent: too late, or the date was learned after the send time.
         Skipped = "skipped",
     }
 }
 
 impl EventState {
-    /// The error for an event in this state that cannot be cancelled.
     #[must_use]
-    pub fn why_not_cancelled(self) -> String {
+    pub fn cancel_error(self) -> String {
         if self == Self::Delivering {
-            return "the event is being delivered at this moment: the request may have left, and the receiver may have \
-                    accepted it. Look again when the attempt has ended: if it failed, the event is pending, and can be \
-                    cancelled"
+            return "the event is being delivered, and the receiver may have accepted it: try again when the attempt has \
+                    ended"
                 .to_owned();
         }
-        format!("the event is {self}: only one that is pending or queued can be cancelled")
+        format!("the event is {self}: only pending and queued events can be cancelled")
     }
 }
 
 named_enum! {
-    /// Why an event ended otherwise than delivered, or an attempt failed: a closed list, so that it can label a metric.
+    /// Why an event was not delivered, or an attempt failed: a closed list, so that it can label a metric.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
     #[serde(rename_all = "snake_case")]
     pub enum Reason ("reason") {
@@ -61,82 +58,79 @@ named_enum! {
         Operator = "operator",
         /// The receiver answered with a status that is neither 2xx nor 410.
         Status = "status",
-        /// The receiver answered 410 Gone: it never wants this again.
+        /// The receiver answered 410 Gone.
         Gone = "gone",
-        /// No connection came about (refused, unreachable, DNS, TLS): nothing was sent.
+        /// Connecting failed (refused, unreachable, DNS, TLS): nothing was sent.
         Connect = "connect",
-        /// No answer within `webhook.timeout_secs`: the receiver may have accepted it.
+        /// No response within `webhook.timeout_secs`: the receiver may have accepted it.
         Timeout = "timeout",
-        /// The connection broke before an answer: the receiver may have accepted it.
+        /// The connection broke before the response: the receiver may have accepted it.
         Broken = "broken",
-        /// The webhook URL is missing or cannot be used.
+        /// The webhook URL is missing or invalid.
         BadUrl = "bad_url",
         /// `webhook.addresses` or `webhook.deny_ranges` forbids the receiver's address: nothing was sent.
         AddressRefused = "address_refused",
         /// The worker that held the lease died: the receiver may have accepted it.
         WorkerLost = "worker_lost",
-        /// The process was stopped before an answer came: the receiver may have accepted it.
+        /// The process stopped before the response: the receiver may have accepted it.
         Shutdown = "shutdown",
         /// The message cannot be read.
         Unreadable = "unreadable",
-        /// The text cannot be made: the kind is no longer configured, or its template fails for this user.
+        /// The message could not be rendered: the kind is not configured, or its template fails for this user.
         Template = "template",
     }
 }
 
 named_enum! {
-    /// How a request ended.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum AttemptOutcome ("outcome") {
         /// The receiver answered 2xx.
         Delivered = "delivered",
-        /// It answered otherwise, or nothing was sent.
+        /// The receiver answered with another status, or nothing was sent.
         Failed = "failed",
-        /// Bytes may have left and no answer came back: the receiver may have accepted it.
+        /// The request may have been sent, and no response arrived: the receiver may have accepted it.
         Unknown = "unknown",
     }
 }
 
-/// An event as it stands in the database. After the deletion of its user, its dates say only the year.
+/// After the deletion of its user, the dates of an event are reduced to the year.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// The `webhook-id` of every attempt.
     pub id: Uuid,
-    /// Whose occasion it is. The user may be deleted.
     pub user_id: Uuid,
-    /// Which occasion: `birthday`, or another that the configuration names.
+    /// `birthday`, or another kind of the configuration.
     pub kind: String,
-    /// The nominal year of the occasion in the user's zone.
+    /// The year of the occasion in the user's zone.
     pub local_year: i16,
     /// The date in the user's zone on which it is sent.
     pub local_date: NaiveDate,
-    /// When it is due, UTC.
+    /// When it is due (UTC).
     pub due_at: DateTime<Utc>,
     /// The instant from which lateness counts (UTC): due, or learned, moved or redriven later.
     pub late_from: DateTime<Utc>,
-    /// Where it stands.
     pub state: EventState,
-    /// Why it ended as it did.
+    /// Why it was not delivered.
     pub reason: Option<String>,
     /// The error of the last failed attempt.
     pub last_error: Option<String>,
-    /// How many requests were begun.
+    /// The number of requests that were begun.
     #[serde(rename = "attemptCount")]
     pub attempts: i16,
-    /// When it may be tried next (UTC), while it is pending.
+    /// The earliest time of the next attempt (UTC), while it is pending.
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// When it was claimed last (UTC).
+    /// When it was last claimed (UTC).
     pub queued_at: Option<DateTime<Utc>>,
-    /// When it reached its final state, UTC.
+    /// When it reached its final state (UTC).
     pub finished_at: Option<DateTime<Utc>>,
-    /// When it was redriven last (UTC).
+    /// When it was last redriven (UTC).
     pub redriven_at: Option<DateTime<Utc>>,
 }
 
 impl Event {
-    /// Whether its dates say only the year, since its user was deleted: they are 1 January, and it finished with the
-    /// year. (No other event takes a year to finish.)
+    /// Whether the dates are reduced to the year, since the user was deleted: due on 1 January, and finished at the end of the year.
+    /// No other event takes a year to finish.
     #[must_use]
     pub fn is_blurred(&self) -> bool {
         let begins = |year| Some(NaiveDate::from_ymd_opt(year, 1, 1)?.and_time(NaiveTime::MIN).and_utc());
@@ -147,68 +141,59 @@ impl Event {
     }
 }
 
-/// An attempt as it stands in the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// The event that was sent.
     pub event_id: Uuid,
     /// From 1.
     pub number: i16,
     /// `delivered`, `failed` or `unknown`.
     pub outcome: String,
-    /// The HTTP status, when there was an answer.
+    /// The HTTP status of the response.
     pub status: Option<i16>,
-    /// Why it failed.
     pub reason: Option<String>,
-    /// The same in words.
     pub error: Option<String>,
-    /// The first bytes of an answer that was no 2xx, as text. It may hold personal data.
+    /// The first bytes of a response other than 2xx, as text. May contain personal data.
     pub response: Option<String>,
-    /// When the request began, UTC; none if its worker died.
+    /// When the request began (UTC); null if its worker died.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended, UTC; none if its end is unknown.
+    /// When the attempt ended (UTC); null if unknown.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// An event with its attempts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventWithAttempts {
-    /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// Its attempts, first to last.
     pub attempts: Vec<Attempt>,
 }
 
-/// A dead event, and what the receiver said last.
+/// A dead event, and the last response of the receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadEvent {
-    /// The event.
     #[serde(flatten)]
     #[sqlx(flatten)]
     pub event: Event,
-    /// The HTTP status of the last attempt, when there was an answer.
+    /// The HTTP status of the last attempt.
     pub last_status: Option<i16>,
-    /// How that answer began, as text. It may hold personal data.
+    /// The first bytes of that response, as text. May contain personal data.
     pub last_response: Option<String>,
 }
 
-/// The right to send one event now, and the data for its message, as it is now and not as it was when the event was planned.
+/// The right to send one event, and the current data for its message.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Lease {
     pub event_id: Uuid,
     pub user_id: Uuid,
-    /// The number of this attempt, from 1: half of the fence.
     pub attempt: i16,
     /// The number of this attempt since the last redrive, from 1: the limit applies to it.
-    pub tries: i16,
+    pub attempts_since_redrive: i16,
     pub kind: String,
     pub due_at: DateTime<Utc>,
     pub late_from: DateTime<Utc>,
     pub local_date: NaiveDate,
-    /// The year from which the occasion counts. None as well if the message does not need it.
+    /// The year of the date; also none if the message does not need it.
     pub since_year: Option<i16>,
     pub first_name: String,
     pub last_name: String,

@@ -1,13 +1,11 @@
-//! Instants as people write them.
-
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 
 use crate::calendar::InvalidText;
 
-/// Reads `2026-03-01T09:00:00Z`, with any offset, or `2026-03-01`.
+/// Parses `2026-03-01T09:00:00Z`, with any offset, or `2026-03-01`.
 pub fn parse_instant(text: &str) -> Result<DateTime<Utc>, InvalidText> {
     const EXPECTED: &str =
-        "expected RFC 3339 such as 2026-03-01T09:00:00Z, or a date, which begins at 00:00 UTC";
+        "expected RFC 3339 such as 2026-03-01T09:00:00Z, or a date such as 2026-03-01 (00:00 UTC)";
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Ok(instant.to_utc());
     }

@@ -1,17 +1,17 @@
-//! Users, occasions, events, attempts and tokens as plain values. Nothing here reads a clock, a database or a socket.
+//! Users, occasions, events, attempts and tokens. Pure: no clock and no I/O.
 
 mod event;
-mod input;
 mod instant;
-mod object;
+mod json_object;
 mod schedule;
 mod token;
 mod user;
+mod user_input;
 
 pub use event::{Attempt, AttemptOutcome, DeadEvent, Event, EventState, EventWithAttempts, Lease, Reason};
-pub use input::{UserFields, UserInput, user_id};
 pub use instant::parse_instant;
-pub use object::{FieldError, Object};
+pub use json_object::{FieldError, JsonObject};
 pub use schedule::{LateJoin, NewEvent, Schedule, Upcoming, first_year, nominal_date};
 pub use token::{InvalidToken, Scope, Token, TokenHash};
 pub use user::{BIRTHDAY, NewUser, Occasion, User, Version};
+pub use user_input::{UserFields, UserInput, parse_user_id};

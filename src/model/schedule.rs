@@ -1,4 +1,4 @@
-//! From an occasion to the event of a local year: the rules of planning, without a database.
+//! The rules of planning: from an occasion to the event of a local year.
 
 use std::collections::BTreeMap;
 
@@ -10,29 +10,23 @@ use uuid::Uuid;
 use super::{BIRTHDAY, EventState, Occasion, Reason, User};
 use crate::calendar::{self, LeapDay, Occurrence, Rule, SendAt};
 
-/// What to do with an occasion of which bday learns on the day itself, after the send time.
+/// What to do with a date that is learned on the day itself, after the send time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LateJoin {
-    /// Send it at once, as long as the local day lasts.
     #[default]
     Send,
-    /// Record a skipped event.
     Skip,
 }
 
-/// The rules of planning: the same for the planner and for writes of users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// The default send time of each kind. An occasion of another kind is not planned.
+    /// The default send time of each kind. Other kinds are not planned.
     pub kinds: BTreeMap<String, SendAt>,
-    /// The default rule for 29 February.
     pub leap_day: LeapDay,
-    /// For dates learned on the day.
     pub late_join: LateJoin,
 }
 
-/// An event to be written: pending, or skipped with a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
     pub user_id: Uuid,
@@ -44,7 +38,7 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// The same event for a user that is written at `now`: lateness does not count from before that.
+    /// Lateness of a due event counts from `now` at the earliest, when its user is written.
     #[must_use]
     pub fn learned_at(self, now: DateTime<Utc>) -> Self {
         if self.occurrence.due_at >= now {
@@ -55,13 +49,12 @@ impl NewEvent {
 }
 
 impl Schedule {
-    /// The kinds beside the birthday.
     pub fn other_kinds(&self) -> impl Iterator<Item = &str> {
         self.kinds.keys().map(String::as_str).filter(|kind| *kind != BIRTHDAY)
     }
 
-    /// The rules that decide when events are due, besides zone data, as the database records them. [`LateJoin`] is not
-    /// among them: it changes no existing event.
+    /// Returns the rules that decide when events are due, except zone data, as stored in the database. [`LateJoin`] is left out: it
+    /// changes no existing event.
     #[must_use]
     pub fn rules(&self) -> String {
         let kinds: Vec<String> =
@@ -69,14 +62,14 @@ impl Schedule {
         format!("{}; 29 February {}", kinds.join(", "), self.leap_day)
     }
 
-    /// The wall time at which `occasion` is due; none if its kind is not configured.
+    /// Returns the local time at which `occasion` is due; none if its kind is not configured.
     #[must_use]
     pub fn send_at(&self, occasion: &Occasion) -> Option<SendAt> {
-        let of_kind = self.kinds.get(&occasion.kind)?;
-        Some(occasion.send_at.unwrap_or(*of_kind))
+        let default = self.kinds.get(&occasion.kind)?;
+        Some(occasion.send_at.unwrap_or(*default))
     }
 
-    /// When `occasion` takes place in `local_year`; none if its kind is not configured, or it does not take place.
+    /// Returns none if the kind is not configured, or the date does not occur in `local_year`.
     #[must_use]
     pub fn occurrence(&self, occasion: &Occasion, local_year: i32) -> Option<Occurrence> {
         calendar::occurrence(
@@ -88,8 +81,8 @@ impl Schedule {
         )
     }
 
-    /// Returns the event of `occasion` in `local_year`; `None` before the [`first_year`], without an occurrence, and if the
-    /// local day was over when bday learned of the date.
+    /// Returns the event of `occasion` in `local_year`; none before the [`first_year`], without an occurrence, and if the date was
+    /// learned after the local day.
     #[must_use]
     pub fn event(&self, occasion: &Occasion, local_year: i32) -> Option<NewEvent> {
         if first_year(&occasion.kind, occasion.date).is_some_and(|first| first > local_year) {
@@ -117,8 +110,8 @@ impl Schedule {
         })
     }
 
-    /// The events to write with `occasion` at `now`, if all other users are planned through the nominal date `through`:
-    /// those from yesterday on, since a zone can move a date by one day.
+    /// Returns the events to write with `occasion` at `now`, if all other users are planned through the nominal date `through`: from
+    /// yesterday on, since a zone can move a date by one day.
     pub fn events_through(
         &self,
         occasion: &Occasion,
@@ -131,67 +124,65 @@ impl Schedule {
             .filter_map(|year| self.event(occasion, year))
     }
 
-    /// What is due for `user` from `now` on and before `until`, in order.
+    /// Returns the occurrences of `user` from `now` on and before `until`, in order.
     #[must_use]
-    pub fn ahead(
+    pub fn occurrences(
         &self,
         user: &User,
         now: DateTime<Utc>,
         until: DateTime<Utc>,
     ) -> Vec<(Occasion, Occurrence)> {
-        // A date that was pushed over New Year belongs to the year before it.
+        // A date that moved over New Year belongs to the year before.
         let local_years = (now.year() - 1)..=(until.year() + 1);
-        let mut ahead = Vec::new();
+        let mut occurrences = Vec::new();
         for occasion in user.yearly_dates(|_| DateTime::UNIX_EPOCH) {
             let first = first_year(&occasion.kind, occasion.date).unwrap_or(i32::MIN);
             for year in local_years.clone().filter(|year| *year >= first) {
                 if let Some(found) = self.occurrence(&occasion, year)
                     && (now..until).contains(&found.due_at)
                 {
-                    ahead.push((occasion.clone(), found));
+                    occurrences.push((occasion.clone(), found));
                 }
             }
         }
-        ahead.sort_by(|(a, at), (b, bt)| (at.due_at, &a.kind).cmp(&(bt.due_at, &b.kind)));
-        ahead
+        occurrences.sort_by(|(a, at), (b, bt)| (at.due_at, &a.kind).cmp(&(bt.due_at, &b.kind)));
+        occurrences
     }
 
-    /// What is due for `user` from `now` on, within the next `years` years, in order.
+    /// Returns the occurrences of `user` in the next `years` years, in order.
     #[must_use]
     pub fn upcoming(&self, user: &User, now: DateTime<Utc>, years: u32) -> Vec<Upcoming> {
         let until =
             now.checked_add_months(Months::new(years.saturating_mul(12))).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let ahead = self.ahead(user, now, until);
-        ahead.iter().map(Upcoming::from).collect()
+        self.occurrences(user, now, until).iter().map(Upcoming::from).collect()
     }
 }
 
 impl User {
-    /// The user without the dates of kinds that are not configured; those stay in the database, unused.
+    /// Removes the dates of kinds that are not configured; they stay in the database.
     #[must_use]
-    pub fn known_to(mut self, schedule: &Schedule) -> Self {
+    pub fn with_configured_kinds(mut self, schedule: &Schedule) -> Self {
         self.occasions.retain(|kind, _| schedule.kinds.contains_key(kind));
         self
     }
 }
 
-/// An occasion to come, as the calendar has it today.
+/// A future occurrence by the current calendar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Upcoming {
-    /// `birthday`, or another that the configuration names.
+    /// `birthday`, or another kind of the configuration.
     pub kind: String,
-    /// The date in the user's zone.
     pub local_date: NaiveDate,
-    /// When it is due, UTC.
+    /// When it is due (UTC).
     pub due_at: DateTime<Utc>,
-    /// Local time minus UTC at that instant.
+    /// Local time minus UTC.
     #[schema(example = "-05:00")]
     pub offset: String,
-    /// The rule that decided, if one had to: `leap_day`, `gap`, `overlap` or `missing_date`.
+    /// The rule that moved it: `leap_day`, `gap`, `overlap` or `missing_date`.
     #[schema(value_type = Option<String>)]
     pub rule: Option<Rule>,
-    /// The age, or the years since the occasion's own, where that year is known.
+    /// The age, or the years since the date, if its year is known.
     pub years: Option<u32>,
 }
 
@@ -208,15 +199,15 @@ impl From<&(Occasion, Occurrence)> for Upcoming {
     }
 }
 
-/// The first year in which `date` is greeted, if its own year is known: for a birthday that year, since the day of birth
-/// is the first birthday; for another kind the year after, since there is no anniversary of 0 years.
+/// Returns the first year in which `date` is greeted, if its own year is known: that year for a birthday, the next year for another
+/// kind, which has no anniversary of 0 years.
 #[must_use]
 pub fn first_year(kind: &str, date: calendar::AnnualDate) -> Option<i32> {
     let year = date.year()?;
     Some(if kind == BIRTHDAY { year } else { year + 1 })
 }
 
-/// The date under which `date` is planned in `year`: its own, and 28 February for a 29th that the year lacks.
+/// Returns the date under which `date` is planned in `year`: its own, or 28 February for 29 February in a common year.
 #[must_use]
 pub fn nominal_date(date: calendar::AnnualDate, year: i32) -> NaiveDate {
     NaiveDate::from_ymd_opt(year, date.month(), date.day())
@@ -226,7 +217,6 @@ pub fn nominal_date(date: calendar::AnnualDate, year: i32) -> NaiveDate {
 
 #[cfg(test)]
 impl Schedule {
-    /// The default rules for these kinds.
     pub(crate) fn of_kinds(kinds: &[&str]) -> Self {
         Self {
             kinds: kinds.iter().map(|kind| ((*kind).to_owned(), SendAt::default())).collect(),

@@ -1,7 +1,7 @@
 //! Bearer tokens of the API: `bday_`, 43 random letters and digits, and a checksum of 6.
 //!
-//! The prefix is for scanners that look for secrets in code and logs. The checksum tells a mistyped token from an unknown
-//! one without a query; it proves nothing. The database has a hash only.
+//! The prefix is for secret scanners. The checksum distinguishes a mistyped token from an unknown one without a query; it is no
+//! protection. The database stores only a hash.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,14 +26,13 @@ named_enum! {
     pub enum Scope ("scope") {
         /// Read everything
         Read = "read",
-        /// And change users, import included
+        /// Also change and import users
         Write = "write",
-        /// And operate: pause and resume, dead letters, events
+        /// Also operate: pause and resume, dead letters, events
         Admin = "admin",
     }
 }
 
-/// SHA-256 of a token: the database stores it and finds the token by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
@@ -43,9 +42,8 @@ impl fmt::Display for TokenHash {
     }
 }
 
-/// A text that is not a [`TokenHash`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no SHA-256: expected 64 hexadecimal digits, as `bday token generate` prints them")]
+#[error("invalid SHA-256 hash: expected 64 hexadecimal digits, as printed by `bday token generate`")]
 pub struct InvalidHash;
 
 impl FromStr for TokenHash {
@@ -62,56 +60,49 @@ impl FromStr for TokenHash {
     }
 }
 
-/// A text that is not a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// Not made by bday.
-    #[error("it is no token of bday: these begin with bday_ and have 54 characters")]
-    Foreign,
-    /// Mistyped or cut off.
-    #[error("it was mistyped or cut off: its checksum does not fit")]
+    #[error("a token begins with bday_ and has 54 characters")]
+    Format,
+    #[error("the checksum does not match: the token was mistyped or cut off")]
     Checksum,
 }
 
-/// A token in clear. It is shown once, when it is made.
+/// A token in clear text. It is shown once, at its creation.
 #[derive(Debug)]
 pub struct Token(SecretString);
 
 impl Token {
-    /// A new one, from the system's randomness.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut random = String::with_capacity(RANDOM_CHARS);
         while random.len() < RANDOM_CHARS {
             let mut bytes = [0; 64];
             getrandom::fill(&mut bytes)?;
-            // The last bytes would make some characters likelier than others.
-            let fair = bytes.iter().filter(|byte| usize::from(**byte) < 256 / 62 * 62);
-            let chars = fair.map(|byte| char::from(ALPHABET[usize::from(*byte) % 62]));
+            // The largest byte values would make some characters more likely.
+            let unbiased = bytes.iter().filter(|byte| usize::from(**byte) < 256 / 62 * 62);
+            let chars = unbiased.map(|byte| char::from(ALPHABET[usize::from(*byte) % 62]));
             random.extend(chars.take(RANDOM_CHARS - random.len()));
         }
         let check = checksum(&random);
         Ok(Self(format!("{PREFIX}{random}{check}").into()))
     }
 
-    /// Returns the token in clear.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Its hash, which the database stores.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
         hash(self.expose())
     }
 
-    /// The hash of a token that a request presents, if it is well-formed.
     pub fn hash_of(text: &str) -> Result<TokenHash, InvalidToken> {
-        let body = text.strip_prefix(PREFIX).ok_or(InvalidToken::Foreign)?;
-        let whole =
+        let body = text.strip_prefix(PREFIX).ok_or(InvalidToken::Format)?;
+        let well_formed =
             body.len() == RANDOM_CHARS + CHECK_CHARS && body.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !whole {
-            return Err(InvalidToken::Foreign);
+        if !well_formed {
+            return Err(InvalidToken::Format);
         }
         let (random, check) = body.split_at(RANDOM_CHARS);
         if checksum(random) == check { Ok(hash(text)) } else { Err(InvalidToken::Checksum) }
@@ -125,14 +116,14 @@ fn hash(text: &str) -> TokenHash {
 fn checksum(text: &str) -> String {
     let mut rest = crc32(text.as_bytes());
     let mut chars = [char::from(ALPHABET[0]); CHECK_CHARS];
-    for place in chars.iter_mut().rev() {
-        *place = char::from(ALPHABET[rest as usize % 62]);
+    for digit in chars.iter_mut().rev() {
+        *digit = char::from(ALPHABET[rest as usize % 62]);
         rest /= 62;
     }
     chars.iter().collect()
 }
 
-/// CRC-32 as in zip files. 43 bytes need no table.
+/// CRC-32 as in zip files, without a table: the input has 43 bytes.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
@@ -149,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_is_known_by_its_hash_and_no_two_are_equal() {
+    fn new_tokens_differ_and_keep_their_hash() {
         let (one, other) = (Token::generate().expect("one"), Token::generate().expect("another"));
         assert_ne!(one.expose(), other.expose());
         assert_eq!(one.expose().len(), 54);
@@ -159,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn one_character_off_is_noticed() {
+    fn a_changed_character_fails_the_checksum() {
         let token = Token::generate().expect("a token");
         for at in 5..token.expose().len() {
             let other = if token.expose().as_bytes()[at] == b'x' { "y" } else { "x" };
@@ -169,7 +160,7 @@ mod tests {
         }
         let short = &token.expose()[..53];
         for wrong in [short, "", "bday_", "ghp_x", &format!("{short}ä"), &format!(" {short}")] {
-            assert_eq!(Token::hash_of(wrong), Err(InvalidToken::Foreign), "{wrong}");
+            assert_eq!(Token::hash_of(wrong), Err(InvalidToken::Format), "{wrong}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! A person, and the dates on which bday greets that person.
+//! Users and their yearly dates.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,10 +10,8 @@ use uuid::Uuid;
 
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
-/// The kind that is always there.
 pub const BIRTHDAY: &str = "birthday";
 
-/// A user as it is to be written; the database adds the id and the times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUser {
     pub external_id: Option<String>,
@@ -23,12 +21,11 @@ pub struct NewUser {
     pub time_zone: Zone,
     pub send_at: Option<SendAt>,
     pub leap_day: Option<LeapDay>,
-    /// Dates of other kinds. None removes a date; a kind that is not here stays as it is.
+    /// Dates of other kinds. None removes a date; the dates of absent kinds stay.
     pub occasions: BTreeMap<String, Option<AnnualDate>>,
 }
 
 impl NewUser {
-    /// The user right after its creation, as the database stores it: to the microsecond.
     #[must_use]
     pub fn created(self, id: Uuid, now: DateTime<Utc>) -> User {
         let now = now.trunc_subsecs(6);
@@ -50,37 +47,33 @@ impl NewUser {
     }
 }
 
-/// A user in the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
-    /// Set by bday.
     pub id: Uuid,
-    /// The owner's own name for this person.
+    /// Your own identifier of this user.
     #[schema(example = "hr-17")]
     pub external_id: Option<String>,
     /// Never blank.
     #[schema(example = "Ada")]
     pub first_name: String,
-    /// May be empty.
     #[schema(example = "Lovelace")]
     pub last_name: String,
-    /// `YYYY-MM-DD`, or `--MM-DD` where the year is not known.
+    /// `YYYY-MM-DD`, or `--MM-DD` if the year is unknown.
     #[schema(value_type = String, example = "1815-12-10")]
     pub birth_date: AnnualDate,
-    /// An IANA time zone name: where the person lives.
+    /// An IANA time zone name.
     #[schema(value_type = String, example = "Europe/London")]
     pub time_zone: Zone,
-    /// Local wall time `HH:MM`; null means the kind's.
+    /// Local time `HH:MM`; null: the default of the kind.
     #[schema(value_type = Option<String>, example = "09:00")]
     pub send_at: Option<SendAt>,
-    /// What 29 February means in a common year: `feb28`, `mar1` or `leap_years_only`; null means the configuration's.
+    /// The rule for 29 February in a common year: `feb28`, `mar1` or `leap_years_only`; null: the configured default.
     #[schema(value_type = Option<String>, example = "feb28")]
     pub leap_day: Option<LeapDay>,
     /// Dates of other kinds, by kind.
     #[schema(value_type = BTreeMap<String, String>)]
     pub occasions: BTreeMap<String, AnnualDate>,
-    /// Grows with each edit; see [`Version`].
     #[serde(skip)]
     pub version: i64,
     /// UTC.
@@ -89,10 +82,10 @@ pub struct User {
     pub updated_at: DateTime<Utc>,
 }
 
-/// One state of one person: the `ETag`, as text `7-63f2a8d9c4b00`.
+/// The version of a user: the `ETag`, such as `7-63f2a8d9c4b00`.
 ///
-/// The number alone is not unique: a user that was deleted and created again under the same external id has the same id,
-/// and begins at 1 again.
+/// The number alone is not unique: a user who was deleted and created again under the same external id has the same id, and begins
+/// at 1 again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
     number: i64,
@@ -100,13 +93,12 @@ pub struct Version {
 }
 
 impl Version {
-    /// The `number`th version of a user that was created at this instant.
     #[must_use]
     pub fn new(number: i64, created_at: DateTime<Utc>) -> Self {
         Self { number, created_at_micros: created_at.timestamp_micros() }
     }
 
-    /// Reads a version as `Display` writes it: tags are compared letter by letter.
+    /// Parses exactly the format of `Display`: tags are compared byte by byte.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (number, created_at) = text.split_once('-')?;
@@ -123,13 +115,12 @@ impl fmt::Display for Version {
 }
 
 impl User {
-    /// For the `ETag`.
     #[must_use]
     pub fn version(&self) -> Version {
         Version::new(self.version, self.created_at)
     }
 
-    /// Every yearly date of this user; `known_at` returns the instant (UTC) at which the date of a kind was learned.
+    /// Returns every yearly date of this user; `known_at` returns the instant at which the date of a kind was learned.
     pub fn yearly_dates(&self, known_at: impl Fn(&str) -> DateTime<Utc>) -> impl Iterator<Item = Occasion> {
         let birthday = std::iter::once((BIRTHDAY, self.birth_date));
         let others = self.occasions.iter().map(|(kind, date)| (kind.as_str(), *date));
@@ -145,7 +136,7 @@ impl User {
     }
 }
 
-/// One yearly date of a user, and the user's fields that planning needs.
+/// A yearly date of a user, with the user's fields that planning needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occasion {
     pub user_id: Uuid,
@@ -154,7 +145,7 @@ pub struct Occasion {
     pub time_zone: Zone,
     pub send_at: Option<SendAt>,
     pub leap_day: Option<LeapDay>,
-    /// When the date was learned or last changed, UTC.
+    /// When the date was learned or last changed (UTC).
     pub known_at: DateTime<Utc>,
 }
 
@@ -163,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_read_only_as_it_is_written() {
+    fn only_the_format_of_display_is_parsed() {
         let at = DateTime::from_timestamp(1_773_565_200, 123_456_789).expect("an instant");
         let version = Version::new(7, at);
         assert_eq!(Version::parse(&version.to_string()), Some(version));

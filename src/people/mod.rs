@@ -1,6 +1,9 @@
-//! What is done with people: import, export, explain, forecast.
+//! Commands on users: import, export, explain, forecast.
 
 pub mod explain;
 pub mod export;
+mod file_format;
 pub mod forecast;
 pub mod import;
+
+pub use file_format::FileFormat;

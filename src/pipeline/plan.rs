@@ -83,7 +83,7 @@ impl Scheduler {
         let mut buckets: Vec<i16> = match self.plan_page(now, all, tick).await? {
             PlanStep::Page(PlanPage { next: None, .. }) => Vec::new(),
             PlanStep::Page(_) | PlanStep::Busy => (0..BUCKETS).collect(),
-            PlanStep::Elsewhere => return Ok(false),
+            PlanStep::OtherProcess => return Ok(false),
         };
         for _ in 0..ROUNDS {
             let mut busy = Vec::new();
@@ -91,7 +91,7 @@ impl Scheduler {
                 match self.plan_bucket(now, day, bucket, tick).await? {
                     PlanStep::Page(_) => {}
                     PlanStep::Busy => busy.push(bucket),
-                    PlanStep::Elsewhere => return Ok(false),
+                    PlanStep::OtherProcess => return Ok(false),
                 }
             }
             buckets = busy;

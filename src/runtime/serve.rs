@@ -17,7 +17,7 @@ use crate::config::parts::{
 use crate::config::source::Sources;
 use crate::http::{self, Api, Authorizer, Health, Heartbeats, HttpServer, Limits};
 use crate::operations::dead_letters::DeadLetters;
-use crate::people::explain::Terms;
+use crate::people::explain::ExplainSettings;
 use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::queue::Queue;

@@ -1,7 +1,7 @@
-//! The audit log of the API: each request that changed data, failed, or was refused.
+//! The audit log of the API: requests that changed data, failed, or were refused.
 //!
-//! The row of a request that writes one user is committed together with that change. Other requests have a row before they
-//! begin, which gets its status when they have ended. A request that failed or was refused has a row of its own.
+//! The row of a request that writes one user is committed together with that change. Other requests get a row before they begin,
+//! and its status when they end.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ pub(super) const CREATED: i16 = 201;
 pub(super) const CHANGED: i16 = 200;
 pub(super) const DELETED: i16 = 204;
 
-/// A row that has its status keeps it: its change is committed, even if the client got no response.
+/// A status is never overwritten: the change is committed, even if the client got no response.
 const WRITE: &str = "
 INSERT INTO api_writes AS w (id, at, token_id, token_name, method, path, target_id, remote, status)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::inet, $9)
@@ -34,16 +34,16 @@ pub struct ApiWrite {
     pub path: String,
     pub target_id: Option<Uuid>,
     #[sqlx(try_from = "Option<String>")]
-    pub remote: Remote,
-    /// None: in flight, or the process ended before the request did.
+    pub remote: RemoteAddress,
+    /// None: in flight, or the process ended before the request.
     pub status: Option<i16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Remote(pub Option<IpAddr>);
+pub struct RemoteAddress(pub Option<IpAddr>);
 
-impl TryFrom<Option<String>> for Remote {
+impl TryFrom<Option<String>> for RemoteAddress {
     type Error = std::net::AddrParseError;
 
     fn try_from(text: Option<String>) -> Result<Self, Self::Error> {
@@ -87,8 +87,8 @@ impl ApiWrite {
 }
 
 impl Store {
-    /// Writes the row of a request, or the status of one that has a row without it.
-    pub async fn write_api_write(&self, write: &ApiWrite) -> Result<()> {
+    /// Inserts the row of a request, or sets its missing status.
+    pub async fn save_api_write(&self, write: &ApiWrite) -> Result<()> {
         self.in_time(write.execute(&self.pool)).await
     }
 

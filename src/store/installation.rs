@@ -1,4 +1,4 @@
-//! The key of the installation. Hashes of personal data are keyed, so that they cannot be computed from a name and a date.
+//! The installation key. Hashes of personal data are keyed, so that they cannot be computed from a name and a date.
 
 use std::fmt;
 
@@ -23,21 +23,21 @@ impl InstallationKey {
         mac.chain_update(data).finalize().into_bytes().into()
     }
 
-    pub(super) fn external_id(&self, external_id: &str) -> [u8; 32] {
+    pub(super) fn external_id_hash(&self, external_id: &str) -> [u8; 32] {
         self.hash("external id", external_id.as_bytes())
     }
 
-    pub(super) fn idempotency_key(&self, token: Option<Uuid>, key: &str) -> [u8; 32] {
+    pub(super) fn idempotency_key_hash(&self, token: Option<Uuid>, key: &str) -> [u8; 32] {
         let token = token.map_or_else(String::new, |id| id.simple().to_string());
-        // A token's id has no blank, so no two pairs are the same text.
+        // A token's id has no blank, so different pairs give different texts.
         self.hash("idempotency key", format!("{token} {key}").as_bytes())
     }
 
-    pub(super) fn request(&self, body: &[u8]) -> [u8; 32] {
+    pub(super) fn request_hash(&self, body: &[u8]) -> [u8; 32] {
         self.hash("request", body)
     }
 
-    /// Returns the id (UUID version 8) of the user on a line of an import without an id.
+    /// Returns the id (UUID version 8) of a user on an import line without an id.
     #[must_use]
     pub fn line_id(&self, line: &str) -> Uuid {
         let hash = self.hash("line", line.as_bytes());

@@ -1,5 +1,3 @@
-//! How to log in, and what to do when the database refuses the login.
-
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -14,14 +12,15 @@ use tokio::sync::Notify;
 
 use super::{Result, Store, StoreError, StoreOptions};
 
-const TRY_TIMEOUT: Duration = Duration::from_secs(10);
-const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the reason of an error that has already taken its time.
+const REASON_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub enum Login {
     Url(SecretString),
     Parts {
-        /// A host name, an address, or the directory of a socket.
+        /// A host name, an IP address, or the directory of a socket.
         host: String,
         port: u16,
         name: String,
@@ -35,7 +34,7 @@ pub enum Login {
 
 #[derive(Debug, Default)]
 pub(super) struct LoginState {
-    /// Until then, nothing may connect: the driver's defaults could name another database.
+    /// Before, nothing may connect: the driver's defaults could name another database.
     known: AtomicBool,
     denied: Notify,
 }
@@ -49,8 +48,7 @@ impl LoginState {
         if self.known.load(Ordering::Acquire) { Ok(()) } else { Err(StoreError::NoLogin) }
     }
 
-    /// Wakes [`Store::denied`], when this error asks for a newer login.
-    pub(super) fn look_at(&self, error: &StoreError) {
+    pub(super) fn check_denied(&self, error: &StoreError) {
         if error.is_denied() {
             self.denied.notify_one();
         }
@@ -79,8 +77,7 @@ impl Login {
                 connect
             }
         };
-        // PgBouncer refuses startup parameters that it does not track, such as this one: `configure` sets them. The driver itself
-        // sets the time zone to UTC.
+        // PgBouncer refuses startup parameters that it does not track: `configure` sets them. The driver sets the time zone to UTC.
         Ok(connect.application_name("bday").extra_float_digits(None))
     }
 }
@@ -88,8 +85,8 @@ impl Login {
 /// A statement that waits for a lock fails before its client times out.
 pub(super) const LOCK_TIMEOUT: &str = "5s";
 
-/// Sets up the session of a new connection. A `statement_timeout` of zero means no limit. A process that is frozen in a transaction
-/// must not hold its rows forever.
+/// Sets up the session of a new connection. A `statement_timeout` of zero means no limit. The idle timeout releases the rows of a
+/// process that is frozen in a transaction.
 pub(super) async fn configure(
     connection: &mut PgConnection,
     statement_timeout: Duration,
@@ -103,32 +100,32 @@ pub(super) async fn configure(
 }
 
 impl Store {
-    /// A store whose login is unknown yet. Until [`Self::log_in_as`], every call fails with [`StoreError::NoLogin`].
+    /// Returns a store without a login. Until [`Self::set_login`], every call fails with [`StoreError::NoLogin`].
     #[must_use]
     pub fn without_login(options: &StoreOptions) -> Self {
         Self::build(PgConnectOptions::new_without_pgpass(), options, LoginState::default())
     }
 
-    pub fn log_in_as(&self, login: &Login) -> Result<()> {
+    pub fn set_login(&self, login: &Login) -> Result<()> {
         self.pool.set_connect_options(login.connect_options()?);
-        self.access.known.store(true, Ordering::Release);
+        self.login.known.store(true, Ordering::Release);
         Ok(())
     }
 
     pub async fn denied(&self) {
-        self.access.denied.notified().await;
+        self.login.denied.notified().await;
     }
 
     pub async fn try_login(&self) -> Result<()> {
-        self.try_login_within(TRY_TIMEOUT).await
+        self.try_login_within(LOGIN_TIMEOUT).await
     }
 
     async fn try_login_within(&self, deadline: Duration) -> Result<()> {
-        self.access.check()?;
+        self.login.check()?;
         let options: Arc<PgConnectOptions> = self.pool.connect_options();
         let login = async {
             let connection: PgConnection = options.connect().await.map_err(|error| match error {
-                sqlx::Error::Io(source) => StoreError::Unreachable { place: place(&options), source },
+                sqlx::Error::Io(source) => StoreError::Unreachable { address: address(&options), source },
                 error => error.into(),
             })?;
             Ok(connection.close().await?)
@@ -136,29 +133,28 @@ impl Store {
         tokio::time::timeout(deadline, login).await.unwrap_or(Err(StoreError::Timeout(deadline)))
     }
 
-    /// Fails at once with [`StoreError::Unreachable`] or [`StoreError::Timeout`] where no server listens at the database's address;
-    /// the pool would wait for it to start. A server that is starting, or that refuses the login, is reachable.
-    pub async fn reach(&self) -> Result<()> {
+    /// Fails with [`StoreError::Unreachable`] or [`StoreError::Timeout`] if no server listens at the database's address; the pool
+    /// would wait for it to start. A server that is starting, or that refuses the login, is reachable.
+    pub async fn check_reachable(&self) -> Result<()> {
         match self.try_login().await {
             Err(error @ (StoreError::Unreachable { .. } | StoreError::Timeout(_))) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Returns the reason behind an error that hides it: the pool retries until its timeout, and reports only that. Where the pool
-    /// is full, its connections are in use, and that is the reason.
-    pub(super) async fn explained(&self, error: StoreError) -> StoreError {
+    /// Replaces the timeout of the pool, which hides why connecting failed, by the reason. Where the pool is full, the timeout is
+    /// the reason.
+    pub(super) async fn with_reason(&self, error: StoreError) -> StoreError {
         let hidden = matches!(error, StoreError::Database(sqlx::Error::PoolTimedOut));
         if !hidden || self.pool.size() >= self.options.max_connections {
             return error;
         }
-        match self.try_login_within(LOOK_TIMEOUT).await {
+        match self.try_login_within(REASON_TIMEOUT).await {
             Ok(()) => error,
             Err(reason) => reason,
         }
     }
 
-    /// Whether the connection stays on this machine: the database listens on loopback or at a socket in a directory.
     pub(super) fn is_local(&self) -> bool {
         let options = self.pool.connect_options();
         let host = options.get_host();
@@ -170,7 +166,7 @@ impl Store {
     }
 }
 
-fn place(options: &PgConnectOptions) -> String {
+fn address(options: &PgConnectOptions) -> String {
     let (host, port) = (options.get_host(), options.get_port());
     match options.get_socket() {
         Some(directory) => format!("{} (port {port})", directory.display()),

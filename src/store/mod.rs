@@ -1,69 +1,62 @@
-//! All SQL. PostgreSQL is the truth: whatever the queue loses, repeats or reorders, these statements decide.
+//! All SQL, one file for each aggregate. PostgreSQL is the source of truth; the queue may lose, repeat or reorder messages.
 //!
 //! `now` is always an argument, from [`crate::clock::Clock`], never the database's clock.
 
 mod api_writes;
-mod claim;
-mod controls;
-mod dead;
+mod attempts;
+mod bucket_locks;
 mod error;
 mod events;
-mod inspect;
 mod installation;
-mod lease;
+mod leases;
 mod login;
 mod outbox;
-mod plan;
+mod pauses;
+mod planned_days;
+mod planning_basis;
 mod pool;
-mod record;
-mod replan;
-mod stats;
-mod sweep;
+mod schema;
+mod server;
+mod time_zones;
 mod tokens;
 mod users;
 
 use std::future::Future;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::TryFutureExt as _;
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgArguments, PgPoolOptions};
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{Connection as _, PgPool, Postgres};
 use tokio::sync::{OnceCell, Semaphore};
 
-pub use api_writes::{ApiWrite, ApiWriteFilter, Remote};
-pub use claim::{ClaimCursor, ClaimRequest, Claimed};
-pub use controls::{MAX_REASON_CHARS, Pause};
-pub use dead::{Cancelled, Candidate, DeadFilter, LetterEvent, RedriveOutcome, RedrivePage};
+pub use api_writes::{ApiWrite, ApiWriteFilter, RemoteAddress};
+pub use attempts::{EndedAttempt, FailedAttempt, RecordResult};
+pub use bucket_locks::BUCKETS;
 pub use error::StoreError;
 pub(crate) use error::chain;
-pub use events::{EventCursor, EventFilter, Order};
-pub use inspect::{OLDEST_SERVER, Server};
-pub use installation::InstallationKey;
-pub use lease::{LeaseRequest, NotLeased};
-pub use login::Login;
-pub use outbox::{DeadLetterRow, Deferred, Pack};
-pub use plan::{BUCKETS, PageRequest, PlanPage, PlanStep};
-pub use record::{Delivery, Failure, NextStep, Recorded};
-pub use replan::{Basis, Moved, Reading, Recomputed};
-pub use sqlx::postgres::PgSslMode as TlsMode;
-pub use stats::{Backlog, MOST_COUNTED};
-pub use sweep::Expired;
-pub use tokens::{ApiToken, MAX_LIVE_TOKENS, NewToken, TokenCreated};
-pub use users::{
-    ApiRequest, Current, Deleted, Facts, Idempotency, Repeated, SaveOutcome, Saved, SearchCursor, SearchPage,
-    UserFilter, UserKey, UserPage, UserRef,
+pub use events::{
+    Backlog, CancelOutcome, ClaimCursor, ClaimRequest, ClaimedEvents, DeadFilter, DeadLetterEvent,
+    EventCursor, EventFilter, EventOrder, MAX_COUNTED, RedriveCandidate, RedriveOutcome, RedrivePage,
 };
-
-/// Forward only. The previous version works with each: it ignores migrations that it does not know.
-static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    let mut migrator = sqlx::migrate!("./migrations");
-    migrator.set_ignore_missing(true);
-    migrator
-});
+pub use installation::InstallationKey;
+pub use leases::{ExpiredLeases, LeaseRequest, UnleasedEvents};
+pub use login::Login;
+pub use outbox::{DeadLetterRow, DeferredPack, OutboxDepth, Pack};
+pub use pauses::{MAX_REASON_CHARS, Pause};
+pub use planned_days::{PageRequest, PlanPage, PlanStep};
+pub use planning_basis::{MovedEvent, PlanningBasis, RecomputeStep};
+pub use server::{MIN_SERVER_VERSION, Server};
+pub use sqlx::postgres::PgSslMode as TlsMode;
+pub use time_zones::DatabaseLocalTime;
+pub use tokens::{ApiToken, CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken};
+pub use users::{
+    ApiRequest, BatchOutcome, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome,
+    SearchCursor, SearchPage, UserChange, UserFilter, UserHistory, UserKey, UserPage, UserRef,
+};
 
 pub const STATEMENT_GRACE: Duration = Duration::from_secs(5);
 
@@ -72,10 +65,10 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
     pub max_connections: u32,
-    /// Connections that stay open: to open one takes longer than most statements, and a tick would wait for several.
+    /// Connections that stay open: opening one takes longer than most statements.
     pub kept_connections: u32,
     pub acquire_timeout: Duration,
-    /// When the server cancels a statement; the client gives up [`STATEMENT_GRACE`] later.
+    /// When the server cancels a statement; the client times out [`STATEMENT_GRACE`] later.
     pub statement_timeout: Duration,
 }
 
@@ -84,11 +77,11 @@ pub struct Store {
     pool: PgPool,
     options: StoreOptions,
     deadline: Duration,
-    given_up: pool::GivenUp,
-    access: Arc<login::LoginState>,
+    dropped_work: pool::DroppedWork,
+    login: Arc<login::LoginState>,
     installation_key: Arc<OnceCell<InstallationKey>>,
-    /// Limits the connections in use at a time; none: only the pool does.
-    places: Option<Arc<Semaphore>>,
+    /// Limits the connections in use, in addition to the pool.
+    permits: Option<Arc<Semaphore>>,
 }
 
 impl Store {
@@ -98,53 +91,14 @@ impl Store {
         Ok(Self::build(connect, options, login::LoginState::known()))
     }
 
-    /// Brings the schema up to date, forward only. Several processes may do so at once. A newer schema is left as it is.
-    pub async fn migrate(&self) -> Result<()> {
-        self.access.check()?;
-        // On a connection without a statement timeout: a statement over a large table takes its time. The lock timeout remains.
-        let connect = self.pool.connect_options().as_ref().clone();
-        let one = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(self.options.acquire_timeout)
-            .after_connect(|connection, _| Box::pin(login::configure(connection, Duration::ZERO)))
-            .connect_lazy_with(connect);
-        let migrated = MIGRATIONS.run(&one).await.map_err(StoreError::from);
-        one.close().await;
-        self.watched(migrated).await
-    }
-
-    /// Checks that the schema has all migrations of this version. It may have more: in an upgrade, the previous version runs beside
-    /// the next.
-    pub async fn check_schema(&self) -> Result<()> {
-        let sql = "SELECT to_regclass('_sqlx_migrations')::text";
-        let table: Option<String> = self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await?;
-        let mut found: Vec<i64> = Vec::new();
-        if table.is_some() {
-            let sql = "SELECT version FROM _sqlx_migrations WHERE success";
-            found = self.run(sqlx::query_scalar(sql).fetch_all(&self.pool)).await?;
-        }
-        // Not by the newest alone: two that were developed concurrently may have been applied in either order.
-        let lacking =
-            MIGRATIONS.iter().map(|migration| migration.version).find(|version| !found.contains(version));
-        match lacking {
-            Some(lacking) => Err(StoreError::Schema { found: found.into_iter().max().unwrap_or(0), lacking }),
-            None => Ok(()),
-        }
-    }
-
-    /// Returns the database's clock (UTC), for comparison only.
-    pub async fn clock(&self) -> Result<DateTime<Utc>> {
-        self.run(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool)).await
-    }
-
     pub async fn ping(&self, deadline: Duration) -> Result<()> {
-        self.access.check()?;
+        self.login.check()?;
         let ping = async {
             self.pool.acquire().await?.ping().await?;
             Ok(())
         };
-        let answer = self.given_up.watch(deadline, ping).await;
-        self.watched(answer.unwrap_or(Err(StoreError::Timeout(deadline)))).await
+        let answer = self.dropped_work.watch(deadline, ping).await;
+        self.checked(answer.unwrap_or(Err(StoreError::Timeout(deadline)))).await
     }
 
     pub async fn close(&self) {
@@ -159,22 +113,21 @@ impl Store {
         Ok(self.run(statement.execute(&self.pool)).await?.rows_affected())
     }
 
-    /// Runs `work` until the deadline: the server's own timeout does not help when the server or the network hangs.
+    /// Runs `work` until the deadline: the server's own timeout does not help if the server or the network hangs.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.access.check()?;
-        let answer = match self.place().await {
-            Ok(_place) => self.given_up.watch(self.deadline, work).await,
+        self.login.check()?;
+        let answer = match self.acquire_permit().await {
+            Ok(_permit) => self.dropped_work.watch(self.deadline, work).await,
             Err(error) => Ok(Err(error)),
         };
-        self.watched(answer.unwrap_or(Err(StoreError::Timeout(self.deadline)))).await
+        self.checked(answer.unwrap_or(Err(StoreError::Timeout(self.deadline)))).await
     }
 
-    /// Deletes rows from before `before`, by a `statement` that takes that instant and a limit: in batches, up to the limit of one
-    /// round.
+    /// Deletes rows from before `before` by `statement`, which takes that instant and a limit, in a bounded number of batches.
     async fn forget(&self, before: DateTime<Utc>, statement: &'static str) -> Result<()> {
         const BATCH: u32 = 1000;
-        const BATCHES: u32 = 50;
-        for _ in 0..BATCHES {
+        const MAX_BATCHES: u32 = 50;
+        for _ in 0..MAX_BATCHES {
             let delete = sqlx::query(statement).bind(before).bind(i64::from(BATCH));
             if self.execute(delete).await? < u64::from(BATCH) {
                 break;
@@ -192,23 +145,23 @@ impl Store {
         self.forget_deleted_users(now).await
     }
 
-    /// Reports a refused login to [`Self::denied`], and finds the reason where the pool hides it.
-    async fn watched<T>(&self, answer: Result<T>) -> Result<T> {
+    /// Reports a refused login to [`Self::denied`], and adds the reason that the pool hides.
+    async fn checked<T>(&self, answer: Result<T>) -> Result<T> {
         let error = match answer {
-            Ok(done) => return Ok(done),
+            Ok(value) => return Ok(value),
             Err(StoreError::Migrate(MigrateError::Execute(error @ sqlx::Error::PoolTimedOut))) => {
                 error.into()
             }
             Err(error) => error,
         };
         // Boxed: every statement would carry the memory for it, and almost none needs it.
-        let error = Box::pin(self.explained(error)).await;
-        self.access.look_at(&error);
+        let error = Box::pin(self.with_reason(error)).await;
+        self.login.check_denied(&error);
         Err(error)
     }
 }
 
 /// Returns a column of `rows`, as an array parameter of a statement.
-fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
+fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
 }

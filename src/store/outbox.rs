@@ -26,11 +26,18 @@ pub struct DeadLetterRow {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deferred {
+pub struct DeferredPack {
     pub pack: Pack,
-    /// Its events that are still queued.
-    pub later: Vec<Uuid>,
+    pub queued: Vec<Uuid>,
     pub available_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub struct OutboxDepth {
+    pub available: i64,
+    /// Hidden from others by a sender or a worker.
+    pub taken: i64,
+    pub dead_letters: i64,
 }
 
 pub(super) const DELETE_PACKS: &str = "
@@ -42,8 +49,7 @@ DELETE FROM outbox WHERE id IN (
     WHERE o.event_ids <@ r.event_ids AND o.dead_letter IS NULL FOR UPDATE OF o SKIP LOCKED)";
 
 impl Store {
-    /// Takes up to `limit` packs that are available at `now`, oldest first, and hides them from others until `until` (UTC):
-    /// to send them, or, where the outbox is the queue, to work on them.
+    /// Takes up to `limit` packs that are available at `now`, oldest first, and hides them from other processes until `until`.
     pub async fn take_packs(
         &self,
         now: DateTime<Utc>,
@@ -72,52 +78,50 @@ impl Store {
         self.run(sqlx::query_as(sql).bind(now).bind(until).bind(limit as i64).fetch_all(&self.pool)).await
     }
 
-    /// Records that the queue has confirmed these packs. Packs that are not recorded are sent again.
+    /// Records that the queue has confirmed these packs. Other packs are sent again.
     pub async fn confirm_packs(&self, now: DateTime<Utc>, packs: &[i64]) -> Result<()> {
         let sql = "UPDATE outbox SET sent_at = $2 WHERE id = ANY($1)";
         self.execute(sqlx::query(sql).bind(packs).bind(now)).await.map(drop)
     }
 
-    /// Makes packs available at once that were taken and could not be sent. Otherwise they become available later.
+    /// Makes packs that could not be sent available again before their time is over.
     pub async fn release_packs(&self, at: DateTime<Utc>, packs: &[i64]) -> Result<()> {
         let sql = "UPDATE outbox SET available_at = $2 WHERE id = ANY($1) AND sent_at IS NULL";
         self.execute(sqlx::query(sql).bind(packs).bind(at)).await.map(drop)
     }
 
-    /// Deletes packs whose events are all leased or no longer queued. Rows that another transaction has locked are skipped: it
-    /// deletes them, or they are received again, and deleted then.
-    /// A message from before a restore, or of another installation, may name the row of another pack: only a row all of whose
-    /// events were received is deleted.
+    /// Deletes packs whose events are all leased or no longer queued. Skips locked rows: another transaction deletes them, or they
+    /// are received again. A message from before a restore, or of another installation, may name the row of another pack, so a row
+    /// is deleted only if all of its events were received.
     pub async fn delete_packs(&self, packs: &[Pack]) -> Result<()> {
         let (ids, event_ids): (Vec<i64>, Vec<Uuid>) =
             packs.iter().flat_map(|pack| pack.event_ids.iter().map(|event| (pack.id, *event))).unzip();
         self.execute(sqlx::query(DELETE_PACKS).bind(ids).bind(event_ids)).await.map(drop)
     }
 
-    /// Deletes messages that the dead-letter queue has confirmed, or that an operator has removed. Returns how many.
+    /// Deletes messages to the dead-letter queue that it has confirmed, or that an operator has removed. Returns how many.
     pub async fn delete_outbox(&self, ids: &[i64]) -> Result<u64> {
         let sql = "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)";
         self.execute(sqlx::query(sql).bind(ids)).await
     }
 
-    /// Leaves the events of `deferred` in the outbox, to be sent and received again later; only those of a row that
-    /// [`Store::delete_packs`] would delete. They get a pack of their own: the sender of the old one may confirm it only now,
-    /// and a confirmed pack is not sent again.
-    pub async fn defer_packs(&self, deferred: &[Deferred]) -> Result<()> {
+    /// Moves the queued events of `deferred` to new packs, to be sent and received later, under the condition of
+    /// [`Store::delete_packs`]. New ones, because the sender of the old pack may still confirm it, and a confirmed pack is not sent
+    /// again.
+    pub async fn defer_packs(&self, deferred: &[DeferredPack]) -> Result<()> {
         let sql = "
             WITH old AS (
                 DELETE FROM outbox WHERE id = $1 AND event_ids <@ $4 AND dead_letter IS NULL RETURNING created_at
             )
             INSERT INTO outbox (event_ids, created_at, available_at) SELECT $2, created_at, $3 FROM old";
-        for Deferred { pack, later, available_at } in deferred {
-            let defer = sqlx::query(sql).bind(pack.id).bind(later).bind(available_at).bind(&pack.event_ids);
+        for DeferredPack { pack, queued, available_at } in deferred {
+            let defer = sqlx::query(sql).bind(pack.id).bind(queued).bind(available_at).bind(&pack.event_ids);
             self.execute(defer).await?;
         }
         Ok(())
     }
 
-    /// Makes packs available again that were confirmed before `before` and that no worker has deleted since: the queue has lost
-    /// them. Returns how many.
+    /// Makes packs that were confirmed before `before`, and that the queue has lost since, available again. Returns how many.
     pub async fn resend_packs(&self, now: DateTime<Utc>, before: DateTime<Utc>, limit: usize) -> Result<u64> {
         let sql = "
             UPDATE outbox SET sent_at = NULL, available_at = $1 WHERE id IN (
@@ -130,18 +134,16 @@ impl Store {
         self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await
     }
 
-    /// Counts packs that no worker has taken, packs that a worker has (both only where the outbox is the queue), and messages for
-    /// the dead-letter queue.
-    pub async fn outbox_depth(&self, now: DateTime<Utc>) -> Result<(i64, i64, i64)> {
+    pub async fn outbox_depth(&self, now: DateTime<Utc>) -> Result<OutboxDepth> {
         let sql = "
-            SELECT count(*) FILTER (WHERE dead_letter IS NULL AND available_at <= $1),
-                   count(*) FILTER (WHERE dead_letter IS NULL AND available_at > $1),
-                   count(*) FILTER (WHERE dead_letter IS NOT NULL)
+            SELECT count(*) FILTER (WHERE dead_letter IS NULL AND available_at <= $1) AS available,
+                   count(*) FILTER (WHERE dead_letter IS NULL AND available_at > $1) AS taken,
+                   count(*) FILTER (WHERE dead_letter IS NOT NULL) AS dead_letters
             FROM outbox WHERE sent_at IS NULL";
         self.run(sqlx::query_as(sql).bind(now).fetch_one(&self.pool)).await
     }
 
-    /// Returns messages for the dead-letter queue behind `after`, in order: where the outbox is the queue, they stay here.
+    /// Returns messages to the dead-letter queue after `after`, by id. Where the outbox is the queue, they stay here.
     pub async fn kept_dead_letters(&self, after: i64, limit: usize) -> Result<Vec<DeadLetterRow>> {
         let sql = "
             SELECT id, event_ids[1] AS event_id, dead_letter AS reason FROM outbox

@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::{Result, Store, StoreError};
+use super::{Result, Store};
 use crate::model::{Scope, TokenHash};
 
 pub const MAX_LIVE_TOKENS: i64 = 1000;
@@ -21,11 +21,11 @@ pub struct NewToken<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenCreated {
-    Done,
+pub enum CreateTokenOutcome {
+    Created,
     NameTaken,
-    HashKnown,
-    TooMany,
+    HashTaken,
+    TooManyTokens,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
@@ -57,45 +57,31 @@ impl TryFrom<String> for Scope {
 }
 
 #[derive(FromRow)]
-struct Row {
+struct LiveToken {
     hash: [u8; 32],
     #[sqlx(flatten)]
     token: ApiToken,
 }
 
 impl Store {
-    pub async fn create_token(&self, now: DateTime<Utc>, token: NewToken<'_>) -> Result<TokenCreated> {
+    pub async fn create_token(&self, now: DateTime<Utc>, token: NewToken<'_>) -> Result<CreateTokenOutcome> {
         self.in_time(async {
             let mut transaction = self.begin().await?;
+            // An expired token releases its name.
             let sql = "
                 UPDATE api_tokens SET revoked_at = expires_at
                 WHERE name = $1 AND revoked_at IS NULL AND expires_at <= $2";
             sqlx::query(sql).bind(token.name).bind(now).execute(&mut *transaction).await?;
-            let sql = "
-                INSERT INTO api_tokens (id, name, scope, hash, created_at, expires_at)
-                SELECT $1, $2, $3, $4, $5, $6
-                WHERE (SELECT count(*) FROM api_tokens
-                       WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $5)) < $7";
-            let inserted = sqlx::query(sql)
-                .bind(Uuid::now_v7())
-                .bind(token.name)
-                .bind(token.scope.as_str())
-                .bind(token.hash.0)
-                .bind(now)
-                .bind(token.expires_at)
-                .bind(MAX_LIVE_TOKENS)
-                .execute(&mut *transaction)
-                .await
-                .map_err(StoreError::from);
-            let constraint = inserted.as_ref().err().and_then(StoreError::constraint);
-            match constraint {
-                Some("one_live_token_per_name") => return Ok(TokenCreated::NameTaken),
-                Some("a_token_is_known_by_its_hash") => return Ok(TokenCreated::HashKnown),
-                _ => {}
-            }
-            let inserted = inserted?.rows_affected();
+            let inserted = match insert_token(&mut transaction, now, token).await {
+                Err(error) => match error.constraint() {
+                    Some("one_live_token_per_name") => return Ok(CreateTokenOutcome::NameTaken),
+                    Some("a_token_is_known_by_its_hash") => return Ok(CreateTokenOutcome::HashTaken),
+                    _ => return Err(error),
+                },
+                Ok(inserted) => inserted,
+            };
             transaction.commit().await?;
-            Ok(if inserted > 0 { TokenCreated::Done } else { TokenCreated::TooMany })
+            Ok(if inserted { CreateTokenOutcome::Created } else { CreateTokenOutcome::TooManyTokens })
         })
         .await
     }
@@ -116,12 +102,35 @@ impl Store {
         let sql = "
             SELECT hash, id, name, scope, created_at, last_used_at, expires_at, revoked_at FROM api_tokens
             WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)";
-        let rows: Vec<Row> = self.run(sqlx::query_as(sql).bind(now).fetch_all(&self.pool)).await?;
+        let rows: Vec<LiveToken> = self.run(sqlx::query_as(sql).bind(now).fetch_all(&self.pool)).await?;
         Ok(rows.into_iter().map(|row| (TokenHash(row.hash), row.token)).collect())
     }
 
-    pub async fn note_token_use(&self, id: Uuid, now: DateTime<Utc>) -> Result<()> {
+    pub async fn record_token_use(&self, id: Uuid, now: DateTime<Utc>) -> Result<()> {
         let sql = "UPDATE api_tokens SET last_used_at = greatest(last_used_at, $2) WHERE id = $1";
         self.execute(sqlx::query(sql).bind(id).bind(now)).await.map(drop)
     }
+}
+
+async fn insert_token(
+    transaction: &mut PgConnection,
+    now: DateTime<Utc>,
+    token: NewToken<'_>,
+) -> Result<bool> {
+    let sql = "
+        INSERT INTO api_tokens (id, name, scope, hash, created_at, expires_at)
+        SELECT $1, $2, $3, $4, $5, $6
+        WHERE (SELECT count(*) FROM api_tokens
+               WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $5)) < $7";
+    let inserted = sqlx::query(sql)
+        .bind(Uuid::now_v7())
+        .bind(token.name)
+        .bind(token.scope.as_str())
+        .bind(token.hash.0)
+        .bind(now)
+        .bind(token.expires_at)
+        .bind(MAX_LIVE_TOKENS)
+        .execute(transaction)
+        .await?;
+    Ok(inserted.rows_affected() > 0)
 }

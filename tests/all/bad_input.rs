@@ -259,7 +259,7 @@ async fn the_configuration_is_shown_with_where_it_comes_from_and_without_secrets
 }
 
 #[tokio::test]
-async fn a_bad_line_is_reported_with_its_number_and_the_rest_goes_in() {
+async fn an_invalid_line_is_reported_and_the_others_are_imported() {
     let csv = format!(
         "{HEADER}\n\
          Ada,Lovelace,1815-12-10,Europe/London\n\
@@ -283,14 +283,14 @@ async fn a_bad_line_is_reported_with_its_number_and_the_rest_goes_in() {
 }
 
 #[tokio::test]
-async fn a_missing_column_is_named_and_nothing_goes_in() {
+async fn a_missing_column_is_named_and_no_line_is_imported() {
     let imported = import(b"first_name,last_name,birth_date\nAda,Lovelace,1815-12-10\n").await;
     assert!(!imported.status.success());
     assert!(imported.stderr.contains("time_zone is missing"), "{imported:?}");
 }
 
 #[tokio::test]
-async fn a_file_whose_line_ends_are_cr_alone_is_refused_and_one_such_line_is_reported() {
+async fn line_ends_of_cr_alone_are_reported() {
     const ADA: &str = "Ada,Lovelace,1815-12-10,Europe/London";
     for people in [2, 5000] {
         let csv = format!("{HEADER}\r{}", format!("{ADA}\r").repeat(people));
@@ -309,7 +309,7 @@ async fn a_file_whose_line_ends_are_cr_alone_is_refused_and_one_such_line_is_rep
 }
 
 #[tokio::test]
-async fn a_hundred_megabytes_on_one_line_are_one_bad_line() {
+async fn a_line_of_100_mb_is_one_invalid_line() {
     let mut csv = format!("{HEADER}\nAda,Lovelace,1815-12-10,Europe/London\n").into_bytes();
     csv.resize(csv.len() + 100_000_000, b'x');
     csv.extend_from_slice(b"\nGus,Good,1990-01-01,Asia/Tokyo\n");
@@ -322,7 +322,7 @@ async fn a_hundred_megabytes_on_one_line_are_one_bad_line() {
 }
 
 #[tokio::test]
-async fn importing_again_adds_nobody_twice_and_equal_lines_are_two_people() {
+async fn a_repeated_import_adds_no_user_and_equal_lines_are_two_users() {
     let database = Database::new().await;
     let csv = format!(
         "{HEADER},external_id\n\

@@ -77,7 +77,7 @@ async fn a_line_that_is_no_toml_is_named_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there_is_named() {
+async fn a_missing_file_is_named() {
     let shown = Bday::new(["--config", "/nowhere/bday.toml", "config", "show"]).finish().await;
     refused(&shown);
     assert!(shown.stderr.contains("/nowhere/bday.toml"), "{shown:?}");

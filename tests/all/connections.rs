@@ -1,9 +1,11 @@
-//! Connections to the database: given up, gone silent, or all taken, they are no trouble of whoever comes next.
+//! Connections to the database that are cancelled, silent or all in use affect no later statement.
 
 use std::task::Poll;
 use std::time::Duration;
 
-use bday::store::{Basis, ClaimCursor, ClaimRequest, Store, StoreOptions, UserFilter, UserKey, UserRef};
+use bday::store::{
+    ClaimCursor, ClaimRequest, PlanningBasis, Store, StoreOptions, UserFilter, UserKey, UserRef,
+};
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -13,12 +15,12 @@ use crate::support::world::{World, instant, person};
 
 const NINE: &str = "2026-05-02T09:00:00Z";
 
-/// sqlx 0.9.0 gives a connection whose `BEGIN` was given up back to its pool, inside the transaction.
+/// sqlx 0.9.0 returns a connection whose `BEGIN` was cancelled to its pool, inside the transaction.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+async fn a_claim_cancelled_at_any_point_leaves_no_transaction() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let store = small_store(&world);
-    give_up_again_and_again(&world, &store, async || {
+    cancel_repeatedly(&world, &store, async || {
         let (mut cursor, kinds) = (ClaimCursor::default(), ["birthday".to_owned()]);
         let request = ClaimRequest {
             now: instant(NINE),
@@ -33,48 +35,48 @@ async fn a_claim_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
     .await;
 }
 
-/// As when a client hangs up while it waits for an explanation or a forecast.
+/// For instance a client that disconnects during an explanation or a forecast.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+async fn a_query_cancelled_at_any_point_leaves_no_transaction() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     let store = small_store(&world);
-    give_up_again_and_again(&world, &store, async || {
-        drop(store.facts(UserRef::Id(user)).await);
+    cancel_repeatedly(&world, &store, async || {
+        drop(store.user_history(UserRef::Id(user)).await);
     })
     .await;
-    give_up_again_and_again(&world, &store, async || {
+    cancel_repeatedly(&world, &store, async || {
         drop(store.occasion_groups(2026, None, |_, _| {}).await);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recomputation_that_is_given_up_at_any_moment_leaves_no_transaction_behind() {
+async fn a_recomputation_cancelled_at_any_point_leaves_no_transaction() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let (store, schedule) = (small_store(&world), world.config.schedule());
-    give_up_again_and_again(&world, &store, async || {
-        let basis = Basis { zone_data: "2026z".to_owned(), rules: schedule.rules() };
+    cancel_repeatedly(&world, &store, async || {
+        let basis = PlanningBasis { zone_data: "2026z".to_owned(), rules: schedule.rules() };
         drop(store.recompute_page(&schedule, instant(NINE), &basis, 10).await);
     })
     .await;
 }
 
-/// The lock comes with the `BEGIN`. sqlx 0.9.0 rolls back nothing where a `BEGIN` fails.
+/// sqlx 0.9.0 does not roll back after a failed statement with `BEGIN`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable() {
+async fn a_writer_that_times_out_leaves_its_connection_usable() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let store = small_store(&world);
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
-    // As a planner that is frozen while it plans a page.
+    // For instance a planner that is frozen in a page.
     sqlx::query("SELECT pg_advisory_lock(x'62646179'::int, b) FROM generate_series(0, 31) AS b")
         .execute(&mut other)
         .await
         .unwrap();
-    let people = [(UserKey::External, person("u", "1990-05-02", "UTC"))];
+    let people = [(UserKey::ExternalId, person("u", "1990-05-02", "UTC"))];
     let schedule = world.config.schedule();
-    let write = store.write_users(&schedule, instant(NINE), &people);
-    // The same as when `lock_timeout` is over, only sooner.
+    let write = store.save_users(&schedule, instant(NINE), &people);
+    // The same as an expired `lock_timeout`, only sooner.
     let cancel = eventually("the writer to wait", async || {
         let cancelled: Option<bool> = sqlx::query_scalar(
             "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
@@ -90,9 +92,9 @@ async fn a_writer_that_waits_for_the_plan_in_vain_leaves_its_connection_usable()
     store.clock().await.unwrap();
 }
 
-/// Else the first tick after a quiet hour waits for eight logins.
+/// Otherwise the first tick after an idle hour waits for eight logins.
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
+async fn kept_connections_are_open_before_a_statement_needs_them() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     let mut connections = async || {
@@ -107,7 +109,7 @@ async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
     for (most, kept, opened) in [(6, 4, 4), (3, 4, 3)] {
         let options = StoreOptions {
             max_connections: most,
-            // Longer than `within` waits: nothing may wait for a connection that cannot be opened.
+            // Longer than `within` waits: no statement may wait for a connection that cannot be opened.
             acquire_timeout: Duration::from_mins(5),
             kept_connections: kept,
             statement_timeout: Duration::from_secs(30),
@@ -120,9 +122,9 @@ async fn connections_that_are_kept_are_open_before_a_statement_needs_them() {
     }
 }
 
-/// As when fifty requests of the API hang on somebody's lock.
+/// For instance fifty requests of the API that wait for a lock.
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_hang_leave_connections_to_the_stages() {
+async fn hanging_requests_leave_connections_to_the_stages() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let options = StoreOptions {
         max_connections: 8,
@@ -152,12 +154,12 @@ async fn requests_that_hang_leave_connections_to_the_stages() {
         (hanging == 3).then_some(())
     });
     hang.await;
-    // Five at once for the stages, however many wait.
+    // Five concurrent connections for the stages, however many requests wait.
     let stages = (0..5).map(|_| store.clock());
     for answer in within("the stages", futures_util::future::join_all(stages)).await {
         answer.unwrap();
     }
-    // Who hangs up gives the place back, be it that of one who waits or of one who hangs.
+    // A cancelled request releases its permit, whether it waits for one or has one.
     drop(requests.split_off(40));
     drop(requests.drain(..10));
     lock.rollback().await.unwrap();
@@ -167,9 +169,9 @@ async fn requests_that_hang_leave_connections_to_the_stages() {
     list().await.unwrap();
 }
 
-/// As when the database's machine is gone, and another has taken its place: TCP itself gives up after a quarter of an hour.
+/// For instance after a failover: TCP times out after a quarter of an hour.
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_fell_silent_are_replaced() {
+async fn silent_connections_are_replaced() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let mut url: reqwest::Url = world.database.url().parse().unwrap();
     let relay = Relay::to(&url).await;
@@ -211,11 +213,10 @@ fn small_store(world: &World) -> Store {
     Store::new(world.database.url(), &options).unwrap()
 }
 
-/// Calls `work` and gives it up after a step or some more, again and again: an answer of the server may be a step, or come too
-/// soon for that. Each time, the connection of `store` must not be in a transaction.
-async fn give_up_again_and_again(world: &World, store: &Store, work: impl AsyncFn()) {
+/// Repeatedly calls `work` and cancels it after one or more polls. Each time, the connection of `store` must not be in a transaction.
+async fn cancel_repeatedly(world: &World, store: &Store, work: impl AsyncFn()) {
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
-    // So that no step goes into the making of a connection.
+    // Opens the connection first.
     store.clock().await.unwrap();
     for steps in (1..6).cycle().take(400) {
         let (mut work, mut left) = (Box::pin(work()), steps);
@@ -227,7 +228,7 @@ async fn give_up_again_and_again(world: &World, store: &Store, work: impl AsyncF
         .await;
         drop(work);
         eventually("the connection to be idle", async || {
-            // Also a use of the connection: what it owes the server is sent with it.
+            // Using the connection also sends what is buffered.
             store.clock().await.unwrap();
             let idle: bool = sqlx::query_scalar(
                 "SELECT bool_and(state = 'idle') FROM pg_stat_activity

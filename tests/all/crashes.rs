@@ -5,7 +5,7 @@ use std::time::Duration;
 use bday::model::AttemptOutcome;
 use bday::model::EventState::{Dead, Delivered, Delivering, Pending, Queued};
 use bday::model::Reason;
-use bday::store::{Deleted, Delivery, Expired, Failure, NextStep, UserRef};
+use bday::store::{DeleteOutcome, EndedAttempt, ExpiredLeases, FailedAttempt, UserRef};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -39,8 +39,8 @@ async fn lease(world: &World, event: Uuid, secs: i64) -> (Uuid, i16) {
     (id, leases[0].attempt)
 }
 
-fn delivery(event_id: Uuid, (lease_id, attempt): (Uuid, i16), secs: i64) -> Delivery {
-    Delivery {
+fn delivery(event_id: Uuid, (lease_id, attempt): (Uuid, i16), secs: i64) -> EndedAttempt {
+    EndedAttempt {
         event_id,
         lease_id,
         attempt,
@@ -50,31 +50,26 @@ fn delivery(event_id: Uuid, (lease_id, attempt): (Uuid, i16), secs: i64) -> Deli
     }
 }
 
-fn failure(event_id: Uuid, (lease_id, attempt): (Uuid, i16), next: NextStep) -> Failure {
-    Failure {
-        event_id,
-        lease_id,
-        attempt,
+fn failure(event_id: Uuid, fence: (Uuid, i16), retry_at: Option<DateTime<Utc>>) -> FailedAttempt {
+    FailedAttempt {
+        ended: EndedAttempt { status: Some(500), ..delivery(event_id, fence, 1) },
         outcome: AttemptOutcome::Failed,
-        status: Some(500),
         reason: Reason::Status,
         error: Some("500".to_owned()),
         response: None,
-        started_at: after(1),
-        finished_at: after(1),
-        next,
+        retry_at,
     }
 }
 
 /// Whether the delivery counts.
-async fn delivers(world: &World, delivery: Delivery) -> bool {
+async fn delivers(world: &World, delivery: EndedAttempt) -> bool {
     let recorded = world.store.record_deliveries(&[delivery], &[]).await.unwrap();
     assert!(recorded.locked.is_empty());
     recorded.events.contains(&delivery.event_id)
 }
 
 /// The sweep `secs` after nine, with this many attempts allowed.
-async fn sweep(world: &World, secs: i64, max_attempts: u32) -> Expired {
+async fn sweep(world: &World, secs: i64, max_attempts: u32) -> ExpiredLeases {
     world.store.expire_leases(after(secs), max_attempts, Duration::from_secs(30)).await.unwrap()
 }
 
@@ -90,8 +85,8 @@ async fn one_worker_holds_a_lease_until_it_expires() {
     let first = lease(&world, event, 0).await;
     assert_eq!(first.1, 1);
     assert!(world.lease(&[event]).await.1.is_empty());
-    assert_eq!(sweep(&world, 30, 5).await, Expired::default(), "it lasts for 30 s");
-    assert_eq!(sweep(&world, 31, 5).await, Expired { requeued: 1, dead: 0 });
+    assert_eq!(sweep(&world, 30, 5).await, ExpiredLeases::default(), "it lasts for 30 s");
+    assert_eq!(sweep(&world, 31, 5).await, ExpiredLeases { requeued: 1, dead: 0 });
     claim(&world, 31).await;
     assert_eq!(lease(&world, event, 31).await.1, 2);
     assert_eq!(world.count(Delivering).await, 1);
@@ -106,7 +101,7 @@ async fn a_worker_whose_lease_was_taken_over_changes_nothing() {
     let second = lease(&world, event, 31).await;
     assert!(!delivers(&world, delivery(event, first, 32)).await);
     assert_eq!(world.count(Delivering).await, 1);
-    let failed = [failure(event, first, NextStep::Dead)];
+    let failed = [failure(event, first, None)];
     let recorded = world.store.record_failures(&failed, &[]).await.unwrap();
     assert!(recorded.events.is_empty() && recorded.locked.is_empty());
     assert!(delivers(&world, delivery(event, second, 33)).await);
@@ -120,8 +115,8 @@ async fn a_late_outcome_of_a_deleted_user_is_not_recorded() {
     sweep(&world, 31, 5).await;
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
     let deleted = world.store.delete_user(after(32), UserRef::Id(user), None, None);
-    assert_eq!(deleted.await.unwrap(), Deleted::Done(user));
-    let failed = [failure(event, lost, NextStep::Retry(after(60)))];
+    assert_eq!(deleted.await.unwrap(), DeleteOutcome::Deleted(user));
+    let failed = [failure(event, lost, Some(after(60)))];
     let recorded = world.store.record_failures(&failed, &[]).await.unwrap();
     assert!(recorded.events.is_empty() && recorded.locked.is_empty());
     assert_eq!(world.outcomes(event).await, []);
@@ -199,7 +194,7 @@ async fn an_event_that_lost_a_worker_is_alone_in_its_pack() {
 async fn a_record_repeated_after_a_lost_answer_is_no_lost_lease() {
     let (world, event) = queued().await;
     let first = lease(&world, event, 0).await;
-    let failed = [failure(event, first, NextStep::Retry(after(60)))];
+    let failed = [failure(event, first, Some(after(60)))];
     let recorded = world.store.record_failures(&failed, &[]).await.unwrap();
     assert!(recorded.events.contains(&event));
     world.store.record_failures(&failed, &[]).await.unwrap();
@@ -251,7 +246,7 @@ async fn a_failure_told_after_the_sweep_changes_no_state() {
         let (world, event) = queued().await;
         let first = lease(&world, event, 0).await;
         sweep(&world, 100, max_attempts).await;
-        for next in [NextStep::Retry(after(7200)), NextStep::Dead] {
+        for next in [Some(after(7200)), None] {
             let recorded = world.store.record_failures(&[failure(event, first, next)], &[]).await.unwrap();
             assert_eq!((recorded.events.len(), world.count(swept_to).await), (0, 1));
         }
@@ -268,7 +263,7 @@ async fn a_late_heartbeat_does_not_shorten_a_lease() {
         let kept = world.store.extend_leases(after(secs), &[id]).await.unwrap();
         assert!(kept.contains(&id));
     }
-    assert_eq!(sweep(&world, 60, 5).await, Expired::default());
+    assert_eq!(sweep(&world, 60, 5).await, ExpiredLeases::default());
     assert_eq!(sweep(&world, 61, 5).await.requeued, 1);
     let kept = world.store.extend_leases(after(90), &[id]).await.unwrap();
     assert!(kept.is_empty(), "it is gone");

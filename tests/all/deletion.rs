@@ -7,7 +7,7 @@ use axum::body::Body;
 use bday::clock::Clock as _;
 use bday::model::EventState;
 use bday::operations::dead_letters::Redrive;
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Status, explain};
 use bday::store::UserRef;
 use serde_json::json;
@@ -115,7 +115,7 @@ async fn assert_forgotten(world: &World, user: Uuid) {
 }
 
 #[tokio::test]
-async fn no_table_holds_anything_of_a_deleted_user() {
+async fn no_table_contains_personal_data_of_a_deleted_user() {
     let world = World::with("2026-03-01T00:00:00Z", &[("retry.schedule_secs", "0,0,0,0")]).await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;
@@ -128,7 +128,7 @@ async fn no_table_holds_anything_of_a_deleted_user() {
 }
 
 #[tokio::test]
-async fn what_is_being_delivered_at_the_deletion_is_blurred_when_it_has_ended() {
+async fn an_event_delivered_during_the_deletion_is_blurred_later() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;
@@ -160,9 +160,9 @@ async fn a_deleted_user_is_explained_without_dates() {
     let user = greeted(&world, &api).await;
     world.minute().await;
     delete(&world, &api).await;
-    let facts = world.store.facts(UserRef::External(EXTERNAL_ID)).await.unwrap().unwrap();
+    let facts = world.store.user_history(UserRef::External(EXTERNAL_ID)).await.unwrap().unwrap();
     assert_eq!(facts.user_id, user);
-    let told = explain(facts, &Terms::new(&world.config), world.clock.now());
+    let told = explain(facts, &ExplainSettings::new(&world.config), world.clock.now());
     let (status, why) = (told.this_year[0].status, told.this_year[0].why.as_str());
     assert_eq!((status, why), (Status::Delivered, "delivered"));
     let text = Bday::new(["explain", EXTERNAL_ID])
@@ -177,7 +177,7 @@ async fn a_deleted_user_is_explained_without_dates() {
 }
 
 #[tokio::test]
-async fn a_returning_user_is_known_by_its_events_of_before() {
+async fn a_returning_user_is_not_greeted_a_second_time() {
     let world = World::with("2026-03-01T00:00:00Z", &[("retry.schedule_secs", "0,0,0,0")]).await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;
@@ -189,8 +189,8 @@ async fn a_returning_user_is_known_by_its_events_of_before() {
     assert_eq!(api.json("PUT", &path, &back).await.expect(201)["id"], user.to_string());
     world.minute().await;
     assert_eq!(world.greetings(), 1);
-    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
-    let told = explain(facts, &Terms::new(&world.config), instant(DUE));
+    let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
+    let told = explain(facts, &ExplainSettings::new(&world.config), instant(DUE));
     assert_eq!((told.this_year[0].status, told.this_year[0].why.as_str()), (Status::Delivered, "delivered"));
 }
 

@@ -1,24 +1,24 @@
-//! What `bday explain` says, for every way in which a greeting was sent, will be sent, or was not.
+//! The explanation of every status of a greeting.
 
 use std::convert::Infallible;
 
 use bday::model::{BIRTHDAY, NewUser};
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Explanation, Status, ThisYear, explain};
-use bday::store::{Facts, Saved, UserRef};
+use bday::store::{SaveOutcome, UserChange, UserHistory, UserRef};
 use chrono::Datelike as _;
 use uuid::Uuid;
 
 use crate::support::receiver::Behaviour;
 use crate::support::world::{World, instant, person};
 
-async fn facts(world: &World, user: Uuid) -> Facts {
-    world.store.facts(UserRef::Id(user)).await.unwrap().unwrap()
+async fn facts(world: &World, user: Uuid) -> UserHistory {
+    world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap()
 }
 
 async fn explained(world: &World, user: Uuid) -> Explanation {
     use bday::clock::Clock as _;
-    explain(facts(world, user).await, &Terms::new(&world.config), world.clock.now())
+    explain(facts(world, user).await, &ExplainSettings::new(&world.config), world.clock.now())
 }
 
 async fn birthday(world: &World, user: Uuid) -> ThisYear {
@@ -27,7 +27,7 @@ async fn birthday(world: &World, user: Uuid) -> ThisYear {
     kinds.find(|one| one.kind == BIRTHDAY).unwrap()
 }
 
-/// The status of this year's birthday; the sentence must have each of `words`.
+/// Asserts the status of this year's birthday, and that its reason contains each of `words`.
 async fn assert_says(world: &World, user: Uuid, status: Status, words: &[&str]) {
     let found = birthday(world, user).await;
     assert_eq!(found.status, status, "{}", found.why);
@@ -68,7 +68,7 @@ async fn a_greeting_is_explained_from_the_calendar_to_its_acceptance() {
 }
 
 #[tokio::test]
-async fn the_planner_begins_exactly_when_explain_says() {
+async fn the_planner_begins_at_the_explained_instant() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-12", "Pacific/Kiritimati").await;
     let from = explained(&world, user).await.next[0].planned_from.unwrap();
@@ -79,7 +79,7 @@ async fn the_planner_begins_exactly_when_explain_says() {
 }
 
 #[tokio::test]
-async fn what_is_ahead_names_its_rule() {
+async fn future_occurrences_name_their_rule() {
     let world = World::at("2026-02-27T00:00:00Z").await;
     let user = world.write("u", "2000-02-29", "America/New_York").await;
     world.minute().await;
@@ -94,7 +94,7 @@ async fn what_is_ahead_names_its_rule() {
 }
 
 #[tokio::test]
-async fn each_reason_for_not_sending_is_told() {
+async fn each_reason_for_not_sending_is_explained() {
     let world = World::with("2026-05-01T00:00:00Z", &[("plan.late_join", "skip")]).await;
     let late = world.write("late", "1990-05-02", "UTC").await;
     let gone = world.write("gone", "1990-05-04", "UTC").await;
@@ -136,7 +136,7 @@ async fn each_reason_for_not_sending_is_told() {
 }
 
 #[tokio::test]
-async fn a_dead_event_tells_its_reason_and_last_error() {
+async fn a_dead_event_has_its_reason_and_last_error() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.receiver.script([Behaviour::Status(410)]);
@@ -146,7 +146,7 @@ async fn a_dead_event_tells_its_reason_and_last_error() {
 }
 
 #[tokio::test]
-async fn the_history_of_a_deleted_user_stays_by_id_and_by_external_id() {
+async fn the_history_of_a_deleted_user_is_found_by_both_ids() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("hr-17", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -155,13 +155,13 @@ async fn the_history_of_a_deleted_user_stays_by_id_and_by_external_id() {
     world.store.delete_user(now, UserRef::Id(user), None, None).await.unwrap();
     world.set("2026-05-03T00:00:00Z");
     assert_says(&world, user, Status::Delivered, &["delivered"]).await;
-    let by_external = world.store.facts(UserRef::External("hr-17")).await.unwrap().unwrap();
+    let by_external = world.store.user_history(UserRef::External("hr-17")).await.unwrap().unwrap();
     assert_eq!(
         (by_external.user_id, by_external.deleted_at, by_external.user.is_none()),
         (user, Some(now), true)
     );
     assert!(explained(&world, user).await.next.is_empty());
-    assert!(world.store.facts(UserRef::Id(Uuid::nil())).await.unwrap().is_none());
+    assert!(world.store.user_history(UserRef::Id(Uuid::nil())).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn a_kind_that_is_not_configured_is_named() {
 }
 
 #[tokio::test]
-async fn a_pause_is_the_reason_while_it_holds() {
+async fn a_pause_is_explained_while_it_holds() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.minute().await;
@@ -195,9 +195,9 @@ async fn a_pause_is_the_reason_while_it_holds() {
     assert_says(&world, user, Status::Delivered, &["accepted 0 s"]).await;
 }
 
-/// Every way in which a greeting is skipped or cancelled before an attempt: a row with its reason, a counter, a line.
+/// For every reason to skip or cancel a greeting before an attempt.
 #[tokio::test]
-async fn each_skip_is_a_row_a_metric_and_a_line() {
+async fn each_skip_has_a_row_a_metric_and_an_explanation() {
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -210,14 +210,14 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
         text.lines().find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok()).unwrap_or(0)
     };
 
-    // By the planner: somebody who was there before the first plan.
+    // By the planner: a user from before the first plan.
     world.set("2026-05-01T10:00:00Z");
     let planner = world.write("planner", "1990-05-01", "UTC").await;
     world.tick().await;
     assert_says(&world, planner, Status::SkippedLateJoin, &["plan.late_join is skip"]).await;
     assert_eq!(count("skipped", "late_join"), 1);
 
-    // By whoever writes: an import, a new user, an edit.
+    // By writers: an import, a new user, an edit.
     let import = world.write("import", "1990-05-01", "UTC").await;
     let schedule = world.config.schedule();
     let now = instant("2026-05-01T10:00:00Z");
@@ -228,7 +228,7 @@ async fn each_skip_is_a_row_a_metric_and_a_line() {
         })
         .await
         .unwrap();
-    let Saved::Created(created) = saved else { panic!("{saved:?}") };
+    let SaveOutcome::Saved(UserChange::Created, created) = saved else { panic!("{saved:?}") };
     let edited = world.write("edited", "1990-05-03", "UTC").await;
     let edit = |_: &_| Ok::<_, Infallible>(person("edited", "1990-05-01", "UTC"));
     world.store.edit_user(&schedule, now, UserRef::Id(edited), edit).await.unwrap();

@@ -1,4 +1,4 @@
-//! The year ahead, against what the planner then does.
+//! The forecast, compared with the planner.
 
 use bday::model::NewUser;
 use bday::people::forecast::forecast;
@@ -13,7 +13,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn indias_new_year_is_the_busiest_minute_and_names_its_zones() {
+async fn the_busiest_minute_names_its_zones() {
     let world = world().await;
     for n in 0..5 {
         world.write(&format!("in{n}"), "1990-01-01", "Asia/Kolkata").await;
@@ -47,7 +47,7 @@ async fn the_forecast_is_what_the_planner_plans() {
     }
     let now = instant("2026-12-20T13:00:00Z");
     let found = forecast(&world.store, &world.config.schedule(), now, 90).await.unwrap();
-    // All that the planner writes in those days, whatever becomes of it.
+    // All events that the planner writes in those days.
     for day in 0..92 {
         world.clock.set(now + TimeDelta::days(day));
         world.tick().await;

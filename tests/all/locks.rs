@@ -14,7 +14,7 @@ async fn any_event(pool: &PgPool) -> Uuid {
     sqlx::query_scalar("SELECT id FROM events LIMIT 1").fetch_one(pool).await.unwrap()
 }
 
-/// A lock as an import, an edit or an operator's session holds it.
+/// A lock like that of an import, an edit or a session of an operator.
 async fn lock(pool: &PgPool, event: Uuid) -> Transaction<'static, Postgres> {
     let mut other = pool.begin().await.unwrap();
     sqlx::query("SELECT FROM events WHERE id = $1 FOR UPDATE")
@@ -43,14 +43,14 @@ async fn a_locked_event_delays_no_other() {
     world.pool().run_once().await.unwrap();
     assert_eq!((world.greetings(), world.count(Queued).await), (199, 1));
     other.rollback().await.unwrap();
-    // It stays in its pack, and is received again after some seconds.
+    // The locked event stays in its pack, and is received again after some seconds.
     world.set("2026-05-02T09:00:05Z");
     world.pool().run_once().await.unwrap();
     assert_eq!(world.greetings(), 200);
 }
 
 #[tokio::test]
-async fn an_outcome_whose_event_is_locked_delays_no_other_and_is_recorded_later() {
+async fn an_outcome_of_a_locked_event_is_recorded_later() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     for n in 0..20 {
         world.write(&format!("u{n}"), "1990-05-02", "UTC").await;

@@ -1,4 +1,4 @@
-//! PgBouncer in front of the database: session mode works, transaction mode is refused.
+//! PgBouncer in front of the database: session mode works, transaction mode is rejected.
 
 use bday::store::{Store, StoreError, StoreOptions};
 use serde_json::Value;

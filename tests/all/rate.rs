@@ -21,7 +21,7 @@ async fn no_more_than_max_per_second_is_sent() {
     let people: Vec<_> = (0..DUE)
         .map(|n| {
             (
-                UserKey::External,
+                UserKey::ExternalId,
                 bday::model::NewUser {
                     send_at: Some("00:00".parse().unwrap()),
                     ..person(&format!("u{n}"), &born, "UTC")
@@ -30,7 +30,7 @@ async fn no_more_than_max_per_second_is_sent() {
         })
         .collect();
     let schedule = world.config.schedule();
-    world.store.write_users(&schedule, now, &people).await.unwrap();
+    world.store.save_users(&schedule, now, &people).await.unwrap();
     assert_eq!(world.tick().await.enqueued, DUE as u64);
     let watch = Arc::new(Stopwatch::default());
     let clock = Arc::clone(&watch) as SharedClock;

@@ -63,8 +63,7 @@ impl Place {
     }
 
     pub(crate) async fn count(&self, state: EventState) -> i64 {
-        let counts = self.database.store().count_by_state().await.unwrap();
-        counts.into_iter().find(|(found, _)| *found == state).map_or(0, |(_, n)| n)
+        self.database.count(state).await
     }
 
     /// Nothing is left on the queue once what was done is acked.

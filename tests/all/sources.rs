@@ -172,7 +172,7 @@ async fn what_is_wrong_in_the_configuration_itself_ends_the_process_at_once() {
     let right = [("BDAY__QUEUE__KIND", "postgres"), ("BDAY__WEBHOOK__URL", "https://example.org/hook")];
     for (variables, expected) in [
         (vec![("BDAY__DATABASE__URL", "mysql://u:hunter2@db/bday")], "not a postgres:// URL"),
-        (vec![("BDAY__DATABASE__URL", "postgres://u:hunter2@db:port/bday")], "database.url cannot be used"),
+        (vec![("BDAY__DATABASE__URL", "postgres://u:hunter2@db:port/bday")], "invalid database.url"),
         (
             vec![("BDAY__DATABASE__URL", "ssm:/bday/database"), ("BDAY__DATABASE__PASSWORD", "hunter2")],
             "database.url and database.password are both given",

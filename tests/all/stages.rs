@@ -7,7 +7,7 @@ use bday::clock::heartbeat::Heartbeat;
 use bday::clock::{Clock as _, SettableClock, SharedClock};
 use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Queued, Skipped};
 use bday::pipeline::scheduler::Tick;
-use bday::store::{Deferred, Deleted, Pack, UserKey, UserRef};
+use bday::store::{DeferredPack, DeleteOutcome, Pack, UserKey, UserRef};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
@@ -116,10 +116,10 @@ async fn the_next_planner_finishes_a_day_after_a_crash() {
 async fn two_concurrent_ticks_send_each_event_once() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let people: Vec<_> =
-        (0..1300).map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
+        (0..1300).map(|n| (UserKey::ExternalId, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
     let schedule = world.config.schedule();
     let now = instant("2026-05-01T00:00:00Z");
-    world.store.write_users(&schedule, now, &people).await.unwrap();
+    world.store.save_users(&schedule, now, &people).await.unwrap();
     world.tick().await;
     world.set("2026-05-02T09:00:00Z");
     let (a, b) = (world.scheduler(), world.scheduler());
@@ -143,10 +143,10 @@ async fn a_pack_is_small_when_little_is_due_and_bounded_when_much_is() {
     for (due, most, birth_date) in [(10, 1, "1990-05-02"), (160, 10, "1990-05-03"), (1600, 32, "1990-05-04")]
     {
         let people: Vec<_> = (0..due)
-            .map(|n| (UserKey::External, person(&format!("u{due}-{n}"), birth_date, "UTC")))
+            .map(|n| (UserKey::ExternalId, person(&format!("u{due}-{n}"), birth_date, "UTC")))
             .collect();
         let schedule = world.config.schedule();
-        world.store.write_users(&schedule, world.clock.now(), &people).await.unwrap();
+        world.store.save_users(&schedule, world.clock.now(), &people).await.unwrap();
         world.tick().await;
         world.set(&format!("2026{}T09:00:00Z", &birth_date[4..]));
         world.tick().await;
@@ -269,8 +269,8 @@ async fn a_message_of_another_database_changes_no_pack_with_its_id() {
     };
     let before = packs().await;
     let foreign = Pack { id: before[0].id, event_ids: vec![Uuid::now_v7()] };
-    let deferred = Deferred {
-        later: foreign.event_ids.clone(),
+    let deferred = DeferredPack {
+        queued: foreign.event_ids.clone(),
         pack: foreign.clone(),
         available_at: instant("2026-05-02T09:00:00Z"),
     };
@@ -290,7 +290,7 @@ async fn a_deleted_user_is_not_greeted_in_any_state_of_the_event() {
     world.tick().await;
     for user in [pending, queued] {
         let deleted_at = instant("2026-05-02T09:00:01Z");
-        for expected in [Deleted::Done(user), Deleted::Gone] {
+        for expected in [DeleteOutcome::Deleted(user), DeleteOutcome::NotFound] {
             let deleted = world.store.delete_user(deleted_at, UserRef::Id(user), None, None).await;
             assert_eq!(deleted.unwrap(), expected);
         }

@@ -25,10 +25,10 @@ async fn queued(n: usize) -> (World, Sqs) {
     world.queue = Arc::new(SqsQueue::new(sqs.client(), options)) as Arc<dyn Queue>;
     world.queue.create().await.unwrap();
     let people: Vec<_> =
-        (0..n).map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
+        (0..n).map(|n| (UserKey::ExternalId, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
     let schedule = world.config.schedule();
     let now = instant("2026-05-02T00:00:00Z");
-    world.store.write_users(&schedule, now, &people).await.unwrap();
+    world.store.save_users(&schedule, now, &people).await.unwrap();
     world.tick().await;
     world.set(NINE);
     assert_eq!(world.tick().await.enqueued, n as u64);

@@ -1,5 +1,4 @@
-//! A row that this binary cannot read, such as a zone that somebody wrote into the database by hand, or that a newer binary
-//! knew: it is the trouble of one person, and of nobody else.
+//! A user whom this binary cannot read, such as one with a zone of a newer binary, affects no other user.
 
 use axum::body::Body;
 use bday::model::EventState::Pending;
@@ -22,7 +21,7 @@ async fn set_zone(world: &World, external_id: &str, zone: &str) {
 }
 
 #[tokio::test]
-async fn one_user_who_cannot_be_read_holds_up_no_other_and_is_planned_once_it_can_be() {
+async fn an_unreadable_user_delays_no_other_and_is_planned_later() {
     let world = World::at(NOW).await;
     for name in ["ada", "mars", "zoe"] {
         world.write(name, "1990-05-02", "Europe/Berlin").await;
@@ -39,7 +38,7 @@ async fn one_user_who_cannot_be_read_holds_up_no_other_and_is_planned_once_it_ca
 }
 
 #[tokio::test]
-async fn a_day_is_closed_though_one_of_its_users_is_unreadable() {
+async fn a_day_with_an_unreadable_user_is_closed() {
     let world = World::at(NOW).await;
     world.write("mars", "1990-05-02", "Europe/Berlin").await;
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
@@ -50,19 +49,19 @@ async fn a_day_is_closed_though_one_of_its_users_is_unreadable() {
     .fetch_one(&world.database.pool().await)
     .await
     .unwrap();
-    // The planner tries the user again, not the whole day.
+    // The planner retries the user, not the whole day.
     assert_eq!((open, unreadable), (0, 1));
 }
 
 #[tokio::test]
-async fn lists_exports_and_forecasts_are_there_without_one_who_cannot_be_read() {
+async fn lists_exports_and_forecasts_leave_out_unreadable_users() {
     let world = World::at(NOW).await;
     for name in ["ada", "mars", "zoe"] {
         world.write(name, "1990-05-02", "Europe/Berlin").await;
     }
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
     let server = Server::on(&world);
-    // Page by page: the list goes on behind the one who is left out.
+    // Page by page: the list continues after the unreadable user.
     for limit in [1, 2, 3] {
         let (mut names, mut cursor) = (Vec::new(), String::new());
         for _ in 0..4 {
@@ -83,7 +82,7 @@ async fn lists_exports_and_forecasts_are_there_without_one_who_cannot_be_read() 
 }
 
 #[tokio::test]
-async fn who_cannot_be_read_can_be_replaced_and_deleted() {
+async fn an_unreadable_user_can_be_replaced_and_deleted() {
     let world = World::at(NOW).await;
     let ids = [
         world.write("mars", "1990-05-02", "Europe/Berlin").await,
@@ -113,7 +112,7 @@ async fn who_cannot_be_read_can_be_replaced_and_deleted() {
 }
 
 #[tokio::test]
-async fn new_zone_data_moves_the_others() {
+async fn new_zone_data_moves_the_events_of_readable_users() {
     let world = World::at(NOW).await;
     let mars = world.write("mars", "1990-05-03", "Europe/Berlin").await;
     world.write("ada", "1990-05-03", "Europe/Berlin").await;

@@ -1,4 +1,4 @@
-//! Two versions on one database: an older binary on a newer schema, and migrations that land out of order.
+//! Two versions on one database: an older binary on a newer schema, and migrations that were applied out of order.
 
 use bday::store::UserRef;
 use sqlx::Executor as _;
@@ -23,7 +23,7 @@ async fn an_older_binary_works_on_a_newer_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_that_lands_after_a_newer_one_is_not_passed_over() {
+async fn a_missing_older_migration_is_found() {
     let place = Place::new().await;
     let undo = "DROP TABLE leases; DELETE FROM _sqlx_migrations WHERE version = 10";
     let pool = place.database.pool().await;
@@ -36,7 +36,7 @@ async fn a_migration_that_lands_after_a_newer_one_is_not_passed_over() {
 }
 
 #[tokio::test]
-async fn an_older_binary_goes_on_reading_attempts_to_which_a_newer_one_has_added_a_column() {
+async fn an_older_binary_reads_a_table_with_an_added_column() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -48,7 +48,7 @@ async fn an_older_binary_goes_on_reading_attempts_to_which_a_newer_one_has_added
         // Often enough for each connection to have the statements prepared.
         for _ in 0..20 {
             assert_eq!(world.store.attempts(event).await.unwrap().len(), 1, "{later}");
-            let facts = world.store.facts(UserRef::Id(user)).await.unwrap();
+            let facts = world.store.user_history(UserRef::Id(user)).await.unwrap();
             assert!(facts.is_some(), "{later}");
         }
     }

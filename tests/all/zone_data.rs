@@ -52,24 +52,24 @@ async fn several_pages_are_recomputed_and_delivered_events_do_not_move() {
     let users: Vec<_> = (0..1200)
         .map(|n| {
             (
-                bday::store::UserKey::External,
+                bday::store::UserKey::ExternalId,
                 crate::support::world::person(&format!("p{n}"), "1990-05-02", "UTC"),
             )
         })
         .collect();
-    world.store.write_users(&world.config.schedule(), instant(NOW), &users).await.unwrap();
+    world.store.save_users(&world.config.schedule(), instant(NOW), &users).await.unwrap();
     world.set("2026-05-03T00:00:00Z");
     world.minute().await;
     assert_eq!(world.count(Delivered).await, 1201);
     let later: Vec<_> = (0..1200)
         .map(|n| {
             (
-                bday::store::UserKey::External,
+                bday::store::UserKey::ExternalId,
                 crate::support::world::person(&format!("q{n}"), "1990-05-04", "UTC"),
             )
         })
         .collect();
-    world.store.write_users(&world.config.schedule(), instant("2026-05-03T00:00:00Z"), &later).await.unwrap();
+    world.store.save_users(&world.config.schedule(), instant("2026-05-03T00:00:00Z"), &later).await.unwrap();
     sqlx::query("UPDATE events SET due_at = due_at - interval '30 minutes', next_attempt_at = next_attempt_at - interval '30 minutes'")
         .execute(&world.database.pool().await)
         .await

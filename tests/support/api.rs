@@ -11,7 +11,7 @@ use bday::config;
 use bday::config::parts;
 use bday::http::{Api, Authorizer};
 use bday::operations::dead_letters::DeadLetters;
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::store::Store;
 use serde_json::Value;
 use tower::ServiceExt as _;

@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use bday::dev::postgres::{EmbeddedPostgres, PostgresOptions};
+use bday::model::EventState;
 use bday::store::Store;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -63,6 +64,18 @@ impl Database {
     /// A few connections, for the test's own statements.
     pub(crate) async fn pool(&self) -> PgPool {
         PgPool::connect_with(PgConnectOptions::from_str(&self.url).unwrap()).await.unwrap()
+    }
+
+    /// Counts the events in `state`.
+    pub(crate) async fn count(&self, state: EventState) -> i64 {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let count = sqlx::query_scalar("SELECT count(*) FROM events WHERE state = $1")
+            .bind(state)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        count
     }
 
     /// As the daemon opens it.

@@ -164,9 +164,8 @@ impl World {
     }
 
     pub(crate) async fn write_user(&self, user: NewUser) -> Uuid {
-        let users = [(UserKey::External, user)];
-        let written =
-            self.store.write_users(&self.config.schedule(), self.clock.now(), &users).await.unwrap();
+        let users = [(UserKey::ExternalId, user)];
+        let written = self.store.save_users(&self.config.schedule(), self.clock.now(), &users).await.unwrap();
         written[0].0
     }
 
@@ -177,10 +176,8 @@ impl World {
         accepted.len()
     }
 
-    /// How many events there are in `state`.
     pub(crate) async fn count(&self, state: EventState) -> i64 {
-        let counts = self.store.count_by_state().await.unwrap();
-        counts.into_iter().find(|(found, _)| *found == state).map_or(0, |(_, n)| n)
+        self.database.count(state).await
     }
 }
 

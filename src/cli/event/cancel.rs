@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::cli::output;
 use crate::operations::dead_letters::DeadLetters;
-use crate::store::{Cancelled, Store};
+use crate::store::{CancelOutcome, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,10 +29,10 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(args: Args, store: &Store, letters: &DeadLetters) -> anyhow::Result<ExitCode> {
     let Args { id, json } = args;
     match letters.cancel(id).await? {
-        Cancelled::Done if json => output::json(&store.event(id).await?)?,
-        Cancelled::Done => println!("cancelled {id}"),
-        Cancelled::Refused(state) => anyhow::bail!("{}", state.why_not_cancelled()),
-        Cancelled::Unknown => anyhow::bail!("no event has the id {id}"),
+        CancelOutcome::Cancelled if json => output::json(&store.event(id).await?)?,
+        CancelOutcome::Cancelled => println!("cancelled {id}"),
+        CancelOutcome::Refused(state) => anyhow::bail!("{}", state.cancel_error()),
+        CancelOutcome::NotFound => anyhow::bail!("no event has the id {id}"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::cli::output::{self, Table};
 use crate::model::{Event, EventState, parse_instant};
-use crate::store::{EventCursor, EventFilter, Order, Store, UserRef};
+use crate::store::{EventCursor, EventFilter, EventOrder, Store, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let filter = EventFilter { states: args.state, from: args.from, to: args.to, user_id };
-    let order = if args.ascending { Order::Ascending } else { Order::Descending };
+    let order = if args.ascending { EventOrder::Ascending } else { EventOrder::Descending };
     let mut left = if args.limit == 0 { u64::MAX } else { args.limit };
     let mut after = None;
     let head = ["ID", "DUE", "LOCAL DATE", "KIND", "STATE", "REASON", "ATTEMPTS", "USER"];
@@ -75,7 +75,7 @@ pub(super) async fn run(args: Args, store: &Store) -> anyhow::Result<ExitCode> {
 
 /// The id of somebody who goes by this id or external id, or did.
 async fn user(store: &Store, name: &str) -> anyhow::Result<Uuid> {
-    let facts = store.facts(UserRef::External(name)).await?;
+    let facts = store.user_history(UserRef::External(name)).await?;
     match (facts, Uuid::parse_str(name)) {
         (Some(facts), _) => Ok(facts.user_id),
         (None, Ok(id)) => Ok(id),

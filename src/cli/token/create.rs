@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::output;
 use crate::model::{Scope, Token, TokenHash};
-use crate::store::{MAX_LIVE_TOKENS, NewToken, Store, TokenCreated};
+use crate::store::{CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,14 +58,14 @@ pub(super) async fn run(args: Args, store: &Store, now: DateTime<Utc>) -> anyhow
     let Args { name, scope, .. } = args;
     let token = NewToken { name: &name, scope, hash, expires_at };
     match store.create_token(now, token).await? {
-        TokenCreated::Done => {}
-        TokenCreated::NameTaken => bail!(
+        CreateTokenOutcome::Created => {}
+        CreateTokenOutcome::NameTaken => bail!(
             "there is a token {name:?}: choose another name, or end that one with `bday token revoke {name}`"
         ),
-        TokenCreated::HashKnown => {
+        CreateTokenOutcome::HashTaken => {
             bail!("this token was registered before: make another with `bday token generate`")
         }
-        TokenCreated::TooMany => {
+        CreateTokenOutcome::TooManyTokens => {
             bail!("there are {MAX_LIVE_TOKENS} tokens: end some with `bday token revoke NAME`")
         }
     }

@@ -1,14 +1,13 @@
 //! `bday user add`
 
+use std::convert::Infallible;
 use std::process::ExitCode;
-
-use uuid::Uuid;
 
 use super::Context;
 use super::fields::{Fields, complain};
 use crate::cli::output;
 use crate::model::UserInput;
-use crate::store::{SaveOutcome, UserKey};
+use crate::store::{SaveOutcome, UserChange, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,29 +29,31 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let user = match args.fields.over(UserInput::whole(&context.schedule, context.latest_today())) {
+    let user = match args.fields.over(UserInput::complete(&context.schedule, context.latest_today())) {
         Ok(user) => user,
         Err(errors) => {
             complain(&errors);
             return Ok(ExitCode::from(2));
         }
     };
-    let key = if user.external_id.is_some() { UserKey::External } else { UserKey::Id(Uuid::now_v7()) };
-    let written =
-        context.store.write_users(&context.schedule, context.clock.now(), &[(key, user.clone())]).await?;
-    for (id, outcome) in written {
-        let outcome = match outcome {
-            SaveOutcome::Created => "created",
-            SaveOutcome::Updated => "updated",
-            // The last two are for ids that come from elsewhere.
-            SaveOutcome::Unchanged | SaveOutcome::Clash | SaveOutcome::Later => "unchanged",
-        };
-        if args.json {
-            output::json(&serde_json::json!({ "id": id, "result": outcome }))?;
-        } else {
-            let name = output::harmless(&format!("{} {}", user.first_name, user.last_name));
-            println!("{outcome} {id}: {}, {}, {}", name.trim_end(), user.birth_date, user.time_zone.name());
-        }
+    let reference = user.external_id.as_deref().map(UserRef::External);
+    let saved = context
+        .store
+        .save_user(&context.schedule, context.clock.now(), reference, None, |_| {
+            Ok::<_, Infallible>(user.clone())
+        })
+        .await?;
+    let SaveOutcome::Saved(change, user) = saved else { anyhow::bail!("the user was not saved: {saved:?}") };
+    let result = match change {
+        UserChange::Created => "created",
+        UserChange::Updated => "updated",
+        UserChange::Unchanged => "unchanged",
+    };
+    if args.json {
+        output::json(&serde_json::json!({ "id": user.id, "result": result }))?;
+    } else {
+        let name = output::harmless(&format!("{} {}", user.first_name, user.last_name));
+        println!("{result} {}: {}, {}, {}", user.id, name.trim_end(), user.birth_date, user.time_zone.name());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::Context;
 use crate::cli::output;
-use crate::store::{Deleted, UserRef};
+use crate::store::{DeleteOutcome, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             }
         };
         let deleted = context.store.delete_user(context.clock.now(), UserRef::Id(id), None, None).await?;
-        if deleted != Deleted::Done(id) {
+        if deleted != DeleteOutcome::Deleted(id) {
             eprintln!("bday: somebody else has just deleted {name:?}");
             code = ExitCode::FAILURE;
         } else if args.json {

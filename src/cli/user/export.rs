@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use uuid::Uuid;
 
 use super::Context;
-use crate::people::export::{Format, PAGE, Writer};
+use crate::people::FileFormat;
+use crate::people::export::{ExportWriter, PAGE_SIZE};
 use crate::store::UserFilter;
 
 const EXAMPLES: &str = "\
@@ -25,8 +26,8 @@ Have a spreadsheet import the columns as text: a name such as =1+1 is a formula 
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Args {
     /// How it is written
-    #[arg(long, value_enum, default_value_t = Format::Csv)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = FileFormat::Csv)]
+    format: FileFormat,
     /// Where to [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -40,7 +41,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         }
     };
     let mut out = BufWriter::with_capacity(64 * 1024, out);
-    let writer = Writer::new(args.format, &context.schedule);
+    let writer = ExportWriter::new(args.format, &context.schedule);
     match write(&mut out, &writer, context).await {
         // A reader that has seen enough is no failure.
         Err(error)
@@ -54,11 +55,11 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     }
 }
 
-async fn write(out: &mut impl Write, writer: &Writer, context: &Context) -> anyhow::Result<()> {
-    out.write_all(writer.head().as_bytes())?;
+async fn write(out: &mut impl Write, writer: &ExportWriter, context: &Context) -> anyhow::Result<()> {
+    out.write_all(writer.header().as_bytes())?;
     let (everybody, mut after) = (UserFilter::default(), Uuid::nil());
     loop {
-        let page = context.store.list_users(&everybody, after, PAGE).await?;
+        let page = context.store.list_users(&everybody, after, PAGE_SIZE).await?;
         for user in &page.users {
             out.write_all(writer.line(user).as_bytes())?;
         }

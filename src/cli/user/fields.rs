@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::cli::output;
-use crate::model::{FieldError, NewUser, Object, UserInput};
+use crate::model::{FieldError, JsonObject, NewUser, UserInput};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Fields {
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Fields {
 
 impl Fields {
     /// As the API would take them; an option given as an empty text takes the field away.
-    fn object(&self) -> Result<Object, FieldError> {
+    fn object(&self) -> Result<JsonObject, FieldError> {
         let texts = [
             ("firstName", &self.first_name),
             ("lastName", &self.last_name),
@@ -64,13 +64,13 @@ impl Fields {
         if !occasions.is_empty() {
             fields.insert("occasions".to_owned(), Value::Object(occasions));
         }
-        Ok(Object(fields))
+        Ok(JsonObject(fields))
     }
 
     /// Applies the options to `input` and checks the whole.
     pub(super) fn over(&self, input: UserInput<'_>) -> Result<NewUser, Vec<FieldError>> {
         let object = self.object().map_err(|error| vec![error])?;
-        input.with(&object).check()
+        input.patch(&object).validate()
     }
 }
 

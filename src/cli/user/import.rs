@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Context;
 use crate::cli::output;
-use crate::people::import;
+use crate::people::{FileFormat, import};
 
 const EXAMPLES: &str = "\
 CSV: the columns, named in the first line, in any order, are first_name,last_name,birth_date,time_zone \
@@ -38,25 +38,15 @@ pub(in crate::cli) struct Args {
     file: PathBuf,
     /// How it is written [default: what its name says, else CSV]
     #[arg(long)]
-    format: Option<Format>,
+    format: Option<FileFormat>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Format {
-    Csv,
-    Ndjson,
-}
-
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let Args { file, format, json } = args;
-    let format = match format {
-        Some(Format::Csv) => import::Format::Csv,
-        Some(Format::Ndjson) => import::Format::Ndjson,
-        None => by_name(&file),
-    };
+    let format = format.unwrap_or_else(|| format_of(&file));
     let (store, schedule, clock) = (&context.store, &context.schedule, &context.clock);
     let report = if file.as_os_str() == "-" {
         let input = BufReader::with_capacity(256 * 1024, std::io::stdin());
@@ -81,7 +71,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
             eprintln!("line {}: {}", bad.line, output::harmless(&bad.reason));
         }
         if report.failed > report.errors.len() as u64 {
-            eprintln!("… and {} more bad lines", report.failed - report.errors.len() as u64);
+            eprintln!("… and {} more invalid lines", report.failed - report.errors.len() as u64);
         }
         println!(
             "created {}, updated {}, unchanged {}, failed {}",
@@ -91,11 +81,11 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     Ok(if report.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn by_name(file: &Path) -> import::Format {
+fn format_of(file: &Path) -> FileFormat {
     let ending = file.extension().and_then(|ending| ending.to_str());
     match ending {
-        Some("ndjson" | "jsonl") => import::Format::Ndjson,
-        _ => import::Format::Csv,
+        Some("ndjson" | "jsonl") => FileFormat::Ndjson,
+        _ => FileFormat::Csv,
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         };
         left -= users.len() as u64;
         for user in users {
-            let user = user.known_to(&context.schedule);
+            let user = user.with_configured_kinds(&context.schedule);
             match &mut table {
                 Some(table) => table.row(cells(&user)),
                 None if json => output::json(&user)?,

@@ -85,6 +85,6 @@ impl Context {
             found = self.store.user(UserRef::External(name)).await?;
         }
         let user = found.with_context(|| format!("no user has the id or external id {name:?}"))?;
-        Ok(user.known_to(&self.schedule))
+        Ok(user.with_configured_kinds(&self.schedule))
     }
 }

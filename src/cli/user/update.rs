@@ -6,7 +6,7 @@ use super::Context;
 use super::fields::{Fields, complain};
 use crate::cli::output;
 use crate::model::UserInput;
-use crate::store::{Saved, UserRef};
+use crate::store::{SaveOutcome, UserChange, UserRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,12 +30,12 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     let edited = context
         .store
         .edit_user(&context.schedule, context.clock.now(), UserRef::Id(found.id), |user| {
-            args.fields.over(UserInput::of(user, &context.schedule, context.latest_today()))
+            args.fields.over(UserInput::from_user(user, &context.schedule, context.latest_today()))
         })
         .await;
-    let user = match edited {
-        Ok(Saved::Created(user) | Saved::Changed(user)) => user.known_to(&context.schedule),
-        Ok(Saved::Refused(Some(errors))) => {
+    let (change, user) = match edited {
+        Ok(SaveOutcome::Saved(change, user)) => (change, user.with_configured_kinds(&context.schedule)),
+        Ok(SaveOutcome::Refused(Some(errors))) => {
             complain(&errors);
             return Ok(ExitCode::from(2));
         }
@@ -47,7 +47,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     };
     if args.json {
         output::json(&user)?;
-    } else if user.version == found.version {
+    } else if change == UserChange::Unchanged {
         println!("unchanged {}", user.id);
     } else {
         let name = output::harmless(&format!("{} {}", user.first_name, user.last_name));

@@ -60,7 +60,7 @@ fn row(occurrence: &Occurrence, request: &Request) -> Row {
     ];
     Row {
         cells,
-        note: occurrence.in_words(request.date, request.send_at, request.leap_day).unwrap_or_default(),
+        note: occurrence.describe_rule(request.date, request.send_at, request.leap_day).unwrap_or_default(),
     }
 }
 

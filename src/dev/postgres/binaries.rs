@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::EmbeddedError;
-use crate::store::OLDEST_SERVER;
+use crate::store::MIN_SERVER_VERSION;
 
 /// Names the folder of `postgres` and `initdb`, for a server that is installed in an unusual place.
 pub const ENV_BIN_DIR: &str = "BDAY_PG_BIN";
@@ -58,7 +58,7 @@ impl Binaries {
             return Err(missing());
         }
         match version(&postgres) {
-            Some((major, version)) if major < OLDEST_SERVER => {
+            Some((major, version)) if major < MIN_SERVER_VERSION => {
                 Err(EmbeddedError::TooOld { version, postgres })
             }
             // One that does not say its version says when it is started what is wrong with it.

@@ -82,7 +82,7 @@ pub enum EmbeddedError {
     #[error(
         "`{}` is PostgreSQL {version}, and bday needs {} or newer: install one, or name its folder in {ENV_BIN_DIR}",
         postgres.display(),
-        crate::store::OLDEST_SERVER
+        crate::store::MIN_SERVER_VERSION
     )]
     TooOld {
         /// Such as `14.9`.

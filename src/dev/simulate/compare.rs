@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::cast::KINDS;
 use super::ledger::{Fate, Ledger, Violation};
 use crate::model::{Event, EventState};
-use crate::store::{self, EventCursor, EventFilter, Order, Store};
+use crate::store::{self, EventCursor, EventFilter, EventOrder, Store};
 
 fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
@@ -16,7 +16,7 @@ pub(super) async fn compare(store: &Store, ledger: &Mutex<Ledger>, last_year: i3
     let mut after = None;
     let mut seen = 0;
     loop {
-        let page = store.list_events(&EventFilter::default(), Order::Ascending, after, 1000).await?;
+        let page = store.list_events(&EventFilter::default(), EventOrder::Ascending, after, 1000).await?;
         let Some(last) = page.last() else { break };
         after = Some(EventCursor::from(last));
         for event in &page {

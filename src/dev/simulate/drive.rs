@@ -47,7 +47,7 @@ pub async fn run(
     let config = configuration(options, database_url)?;
     let store = parts::store(&config).await?;
     anyhow::ensure!(
-        store.is_empty().await?,
+        store.has_no_tables().await?,
         "the database has tables: a simulation needs one of its own, with nothing in it"
     );
     store.migrate().await?;
@@ -163,9 +163,11 @@ impl Drive {
             first.push((number, settings));
         }
         for batch in first.chunks(BATCH) {
-            let users: Vec<_> =
-                batch.iter().map(|(number, settings)| (UserKey::External, settings.user(*number))).collect();
-            let written = self.store.write_users(&self.schedule, now, &users).await?;
+            let users: Vec<_> = batch
+                .iter()
+                .map(|(number, settings)| (UserKey::ExternalId, settings.user(*number)))
+                .collect();
+            let written = self.store.save_users(&self.schedule, now, &users).await?;
             for ((number, settings), (id, _)) in batch.iter().zip(written) {
                 self.joined(*number, id, settings, now);
             }
@@ -258,8 +260,8 @@ impl Drive {
             match turn {
                 Turn::Join(settings) => {
                     row.returned += u64::from(!id.is_nil());
-                    let users = [(UserKey::External, settings.user(number))];
-                    let written = self.store.write_users(&self.schedule, now, &users).await?;
+                    let users = [(UserKey::ExternalId, settings.user(number))];
+                    let written = self.store.save_users(&self.schedule, now, &users).await?;
                     let written = written.first().context("nobody was written")?.0;
                     let gone = self.deleted_at.remove(&number).map(|at| now - at);
                     if written != id && gone.is_some_and(|gone| gone < REMEMBERED) {
@@ -301,7 +303,7 @@ impl Drive {
             let edit = |_: &_| Ok::<_, std::convert::Infallible>(user);
             self.store.edit_user(&self.schedule, now, UserRef::External(&external_id(number)), edit).await?;
         } else {
-            self.store.write_users(&self.schedule, now, &[(UserKey::External, user)]).await?;
+            self.store.save_users(&self.schedule, now, &[(UserKey::ExternalId, user)]).await?;
         }
         let moved = self.ledger().edit(id, settings, now);
         if let Some(row) = self.years.get_mut(&now.year()) {

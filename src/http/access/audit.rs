@@ -14,7 +14,7 @@ use super::Peer;
 use super::tokens::LiveToken;
 use crate::clock::SharedClock;
 use crate::store::chain;
-use crate::store::{ApiWrite, Remote, Store, StoreError};
+use crate::store::{ApiWrite, RemoteAddress, Store, StoreError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// For writing a row by itself.

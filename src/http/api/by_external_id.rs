@@ -7,7 +7,7 @@ use axum::response::Response;
 use super::Api;
 use super::preconditions::Preconditions;
 use super::problem::Problem;
-use super::request::{ExternalId, JsonObject, NoParameters, Query};
+use super::request::{ExternalId, JsonBody, NoParameters, Query};
 use crate::model::{User, UserFields};
 use crate::store::{ApiRequest, ApiWrite, UserRef};
 
@@ -60,7 +60,7 @@ pub(super) async fn put(
     ExternalId(id): ExternalId,
     _: Query<NoParameters>,
     preconditions: Preconditions,
-    JsonObject(object, _): JsonObject,
+    JsonBody(object, _): JsonBody,
 ) -> Result<Response, Problem> {
     let user = api.new_user().with(&object).with_external_id(&id).check().map_err(Problem::invalid_fields)?;
     api.save(Some(UserRef::External(&id)), &ApiRequest::of(&write), |current| {

@@ -202,10 +202,10 @@ pub(super) async fn redrive(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Object;
+    use crate::model::JsonObject;
 
     fn read(text: &str) -> (RedriveBody, Vec<String>) {
-        let object: Object = serde_json::from_str(text).expect("an object");
+        let object: JsonObject = serde_json::from_str(text).expect("an object");
         let (body, errors) = object.read();
         (body, errors.into_iter().map(|error| error.field).collect())
     }

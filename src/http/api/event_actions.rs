@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
 use crate::model::{Event, EventState};
 use crate::operations::dead_letters::Retried;
-use crate::store::Cancelled;
+use crate::store::CancelOutcome;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -72,9 +72,9 @@ pub(super) async fn cancel(
     _: Query<NoParameters>,
 ) -> Result<Json<Event>, Problem> {
     match api.dead_letters.cancel(id).await? {
-        Cancelled::Done => event(&api, id).await,
-        Cancelled::Refused(state) => Err(Problem::wrong_state(state.why_not_cancelled())),
-        Cancelled::Unknown => Err(no_such_event()),
+        CancelOutcome::Cancelled => event(&api, id).await,
+        CancelOutcome::Refused(state) => Err(Problem::wrong_state(state.cancel_error())),
+        CancelOutcome::NotFound => Err(no_such_event()),
     }
 }
 

@@ -72,11 +72,11 @@ pub(super) async fn export(
         }
     });
     let headers: [(HeaderName, &str); 2] = match format {
-        Format::Csv => [
+        FileFormat::Csv => [
             (CONTENT_TYPE, "text/csv; charset=utf-8"),
             (CONTENT_DISPOSITION, "attachment; filename=\"users.csv\""),
         ],
-        Format::Ndjson => [
+        FileFormat::Ndjson => [
             (CONTENT_TYPE, "application/x-ndjson"),
             (CONTENT_DISPOSITION, "attachment; filename=\"users.ndjson\""),
         ],
@@ -91,11 +91,11 @@ fn log(error: &StoreError) {
 /// Appends the users after the id `after` to `text`; returns it, and the last id if another page follows.
 async fn read_page(
     api: &Api,
-    writer: &Writer,
+    writer: &ExportWriter,
     mut text: String,
     after: Uuid,
 ) -> Result<(String, Option<Uuid>), StoreError> {
-    let page = api.store.list_users(&UserFilter::default(), after, PAGE).await?;
+    let page = api.store.list_users(&UserFilter::default(), after, PAGE_SIZE).await?;
     for user in &page.users {
         text.push_str(&writer.line(user));
     }

@@ -49,7 +49,7 @@ use problem::Problem;
 pub struct Api {
     store: Store,
     schedule: Arc<Schedule>,
-    terms: Arc<Terms>,
+    terms: Arc<ExplainSettings>,
     dead_letters: DeadLetters,
     forecasts: Arc<forecast::ForecastCache>,
     clock: SharedClock,
@@ -76,7 +76,7 @@ struct Description;
 
 impl Api {
     #[must_use]
-    pub fn new(store: Store, terms: Terms, dead_letters: DeadLetters, clock: SharedClock) -> Self {
+    pub fn new(store: Store, terms: ExplainSettings, dead_letters: DeadLetters, clock: SharedClock) -> Self {
         let schedule = Arc::new(terms.schedule.clone());
         Self {
             store,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::fields::{ShortText, parse_id};
 use super::problem::Problem;
-use crate::model::{FieldError, Object};
+use crate::model::{FieldError, JsonObject};
 
 /// Longest body, but for an import. The body of a user has some 300 bytes.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -72,7 +72,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequestParts<S> for Quer
                 },
             }
         }
-        match Object(parameters).read() {
+        match JsonObject(parameters).read() {
             (query, errors) if errors.is_empty() => Ok(Self(query)),
             (_, errors) => Err(Problem::invalid_parameters(errors)),
         }
@@ -108,9 +108,9 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 /// A JSON object, and its bytes.
 #[derive(Debug)]
-pub(super) struct JsonObject(pub(super) Object, pub(super) Bytes);
+pub(super) struct JsonBody(pub(super) JsonObject, pub(super) Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for JsonObject {
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -120,7 +120,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
 
 /// A JSON merge patch (RFC 7396).
 #[derive(Debug)]
-pub(super) struct MergePatch(pub(super) Object);
+pub(super) struct MergePatch(pub(super) JsonObject);
 
 impl<S: Send + Sync> FromRequest<S> for MergePatch {
     type Rejection = Problem;
@@ -134,7 +134,7 @@ async fn object<S: Send + Sync>(
     request: Request,
     state: &S,
     types: &[&str],
-) -> Result<(Bytes, Object), Problem> {
+) -> Result<(Bytes, JsonObject), Problem> {
     if !types.contains(&content_type(request.headers()).as_str()) {
         return Err(Problem::unsupported_content_type(&types.join(" or ")));
     }

@@ -16,7 +16,7 @@ use super::fields::ShortText;
 use super::page::{self, Limit, Page, UserCursorText};
 use super::preconditions::{Preconditions, etag};
 use super::problem::Problem;
-use super::request::{Id, IdempotencyKey, JSON, Json, JsonObject, MergePatch, NoParameters, Query};
+use super::request::{Id, IdempotencyKey, JSON, Json, JsonBody, MergePatch, NoParameters, Query};
 use crate::calendar::Zone;
 use crate::http::access::AuditedWrite;
 use crate::model::{FieldError, NewUser, User, UserFields, UserInput, Version};
@@ -116,7 +116,7 @@ pub(super) async fn create(
     Extension(write): Extension<ApiWrite>,
     _: Query<NoParameters>,
     IdempotencyKey(key): IdempotencyKey,
-    JsonObject(object, bytes): JsonObject,
+    JsonBody(object, bytes): JsonBody,
 ) -> Result<Response, Problem> {
     let user = api.new_user().with(&object).check().map_err(Problem::invalid_fields)?;
     let idempotency = key.as_deref().map(|key| Idempotency { key, request: &bytes });
@@ -174,7 +174,7 @@ pub(super) async fn replace(
     Id(id): Id,
     _: Query<NoParameters>,
     preconditions: Preconditions,
-    JsonObject(object, _): JsonObject,
+    JsonBody(object, _): JsonBody,
 ) -> Result<Response, Problem> {
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let current = current.ok_or_else(no_such_user)?;
@@ -253,7 +253,7 @@ impl Api {
     }
 
     pub(super) fn new_user(&self) -> UserInput<'_> {
-        UserInput::whole(&self.schedule, self.latest_today())
+        UserInput::complete(&self.schedule, self.latest_today())
     }
 
     pub(super) async fn read(
@@ -274,7 +274,7 @@ impl Api {
         &self,
         user: Option<UserRef<'_>>,
         request: &ApiRequest<'_>,
-        edit: impl Fn(Option<Current>) -> Result<NewUser, Problem>,
+        edit: impl Fn(Option<CurrentUser>) -> Result<NewUser, Problem>,
     ) -> Result<Response, Problem> {
         let now = self.clock.now();
         let save = || self.store.save_user(&self.schedule, now, user, Some(request), &edit);

@@ -22,7 +22,7 @@ use crate::config::parts::scheduler_for_command;
 use crate::model::EventState;
 use crate::pipeline::queue::{Queue, QueueError};
 use crate::pipeline::scheduler::Scheduler;
-use crate::store::{Cancelled, DeadFilter, RedriveOutcome, Store, StoreError};
+use crate::store::{CancelOutcome, DeadFilter, RedriveOutcome, Store, StoreError};
 
 pub use purge::{Purge, PurgeReport};
 pub use redrive::{Redrive, RedriveReport};
@@ -110,9 +110,9 @@ impl DeadLetters {
     }
 
     /// Cancels an event that is pending or queued. Its message, if there is one, is dropped when it comes.
-    pub async fn cancel(&self, id: Uuid) -> Result<Cancelled> {
+    pub async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
         let done = self.store.cancel_event(self.clock.now(), id).await?;
-        if done == Cancelled::Done {
+        if done == CancelOutcome::Cancelled {
             let reason = crate::model::Reason::Operator;
             metrics::counter!("bday_events_cancelled_total", "reason" => reason.as_str()).increment(1);
             tracing::info!(event_id = %id, %reason, "event cancelled");

@@ -68,7 +68,7 @@ impl Purge {
             return seen.standing != Standing::Dead;
         }
         match &seen.event {
-            Some(event) => self.filter.holds_for(event),
+            Some(event) => self.filter.matches(event),
             None => self.filter.is_empty(),
         }
     }

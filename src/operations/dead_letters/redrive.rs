@@ -13,7 +13,7 @@ use super::{DeadLetters, Result, Seen, Standing};
 use crate::calendar::Zone;
 use crate::model::Reason;
 use crate::store::chain;
-use crate::store::{Candidate, DeadFilter, RedriveOutcome};
+use crate::store::{DeadFilter, RedriveCandidate, RedriveOutcome};
 
 /// Events per transaction.
 const BATCH: u32 = 500;
@@ -131,11 +131,11 @@ impl DeadLetters {
         let mut after = None;
         loop {
             let now = self.clock.now();
-            let judge = |candidate: &Candidate| fate(candidate, now, order.force);
+            let judge = |candidate: &RedriveCandidate| fate(candidate, now, order.force);
             let room = order.limit.map_or(u64::MAX, |limit| limit - report.handled());
             if room == 0 {
                 let rest = self.store.redrive_page(now, &filter, after, 1, true, judge);
-                report.more = !rest.await?.fates.is_empty();
+                report.more = !rest.await?.outcomes.is_empty();
                 return Ok(());
             }
             let size = match order.max_per_second {
@@ -144,11 +144,11 @@ impl DeadLetters {
             };
             let size = u64::from(size).min(room) as u32;
             let page = self.store.redrive_page(now, &filter, after, size, order.dry_run, judge).await?;
-            let redriven = report.count(&page.fates);
-            report.messages_deleted += page.letters;
-            progress(page.fates.len() as u64);
+            let redriven = report.count(&page.outcomes);
+            report.messages_deleted += page.deleted_dead_letters;
+            progress(page.outcomes.len() as u64);
             if !order.dry_run {
-                note(&page.fates, redriven);
+                note(&page.outcomes, redriven);
                 *waiting += redriven;
                 if *waiting >= ENQUEUE || order.max_per_second > 0 && redriven > 0 {
                     self.enqueue().await;
@@ -213,7 +213,7 @@ impl DeadLetters {
 
 /// What becomes of a dead event at `now`. Whoever is gone cannot be greeted; a greeting after its day is worse than none,
 /// unless somebody wants it `force`.
-fn fate(candidate: &Candidate, now: DateTime<Utc>, force: bool) -> RedriveOutcome {
+fn fate(candidate: &RedriveCandidate, now: DateTime<Utc>, force: bool) -> RedriveOutcome {
     let Some(zone) = candidate.time_zone.as_deref() else {
         return RedriveOutcome::Cancelled(Reason::UserDeleted);
     };
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_local_day_decides_and_not_that_of_utc() {
-        let candidate = |zone: Option<&str>| Candidate {
+        let candidate = |zone: Option<&str>| RedriveCandidate {
             id: Uuid::nil(),
             due_at: DateTime::UNIX_EPOCH,
             local_date: "2026-03-15".parse().expect("a date"),

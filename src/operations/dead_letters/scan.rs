@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{DeadLetters, Result};
 use crate::model::EventState;
 use crate::pipeline::queue::{DeadMessage, Receipt, decode};
-use crate::store::LetterEvent;
+use crate::store::DeadLetterEvent;
 
 /// How long a message that was read is hidden from other readers: a pass must end before it reads one twice.
 const HIDDEN: Duration = Duration::from_mins(2);
@@ -42,7 +42,7 @@ pub struct Seen {
     /// The event that it names; of a pack the first.
     pub event_id: Option<Uuid>,
     /// That event, if there is one.
-    pub event: Option<LetterEvent>,
+    pub event: Option<DeadLetterEvent>,
     /// What it stands for.
     pub standing: Standing,
 }
@@ -162,14 +162,15 @@ impl DeadLetters {
         if ids.is_empty() && messages.is_empty() {
             return Ok(Vec::new());
         }
-        let events = self.store.letter_events(&ids).await?;
-        let events: HashMap<Uuid, LetterEvent> = events.into_iter().map(|event| (event.id, event)).collect();
+        let events = self.store.dead_letter_events(&ids).await?;
+        let events: HashMap<Uuid, DeadLetterEvent> =
+            events.into_iter().map(|event| (event.id, event)).collect();
         Ok(messages.into_iter().zip(named).map(|(message, ids)| see(message, &ids, &events)).collect())
     }
 }
 
-fn see(message: DeadMessage, ids: &[Uuid], events: &HashMap<Uuid, LetterEvent>) -> Seen {
-    let known: Vec<&LetterEvent> = ids.iter().filter_map(|id| events.get(id)).collect();
+fn see(message: DeadMessage, ids: &[Uuid], events: &HashMap<Uuid, DeadLetterEvent>) -> Seen {
+    let known: Vec<&DeadLetterEvent> = ids.iter().filter_map(|id| events.get(id)).collect();
     let dead = known.iter().find(|event| event.state == EventState::Dead);
     let standing = match (dead, known.first(), ids.first()) {
         (Some(_), ..) => Standing::Dead,

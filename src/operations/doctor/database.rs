@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::zone_data;
 use crate::store::chain;
-use crate::store::{OLDEST_SERVER, Result, Store, StoreError};
+use crate::store::{MIN_SERVER_VERSION, Result, Store, StoreError};
 
 /// Whether it was reached.
 pub(super) async fn examine(
@@ -57,10 +57,10 @@ pub(super) async fn examine(
 }
 
 async fn reachable(store: &Store) -> Result<[Finding; 3]> {
-    store.reach().await?;
+    store.check_reachable().await?;
     store.check_sessions().await?;
     let server = store.server().await?;
-    let reached = if server.major() < OLDEST_SERVER {
+    let reached = if server.major() < MIN_SERVER_VERSION {
         Finding::failure(
             "database.reachable",
             format!("PostgreSQL {}", server.version),
@@ -88,9 +88,9 @@ async fn reachable(store: &Store) -> Result<[Finding; 3]> {
 async fn schema(config: &Config, store: &Store) -> Result<Finding, Finding> {
     match store.check_schema().await {
         Ok(()) => Ok(Finding::ok("database.schema", "has all migrations of this binary")),
-        Err(StoreError::Schema { found, lacking }) if config.database.migrate => Err(Finding::warning(
+        Err(StoreError::Schema { newest, missing }) if config.database.migrate => Err(Finding::warning(
             "database.schema",
-            format!("lacks migration {lacking}, which this binary has (its newest is {found})"),
+            format!("lacks migration {missing}, which this binary has (its newest is {newest})"),
             "`bday serve` or `bday migrate` brings it up to date",
         )),
         Err(error @ StoreError::Schema { .. }) => Err(Finding::failure(

@@ -1,5 +1,3 @@
-//! One counter a minute.
-
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -9,17 +7,16 @@ use super::{Day, Minute, midnight};
 use crate::model::{Occasion, Schedule, first_year, nominal_date};
 
 const MINUTES_A_DAY: usize = 24 * 60;
-/// By how much the UTC date of an occasion can differ from its nominal date, generously.
-const SPREAD: Days = Days::new(4);
+/// More than the UTC date of an occasion can differ from its nominal date.
+const MAX_SHIFT: Days = Days::new(4);
 
-/// How many greetings are due in each minute from midnight UTC of a day on.
 #[derive(Debug)]
 pub(super) struct Counts {
     from: NaiveDate,
     minutes: Vec<u32>,
 }
 
-/// When `occasion` is due in that year, if it is: as the planner sees it.
+/// Returns the instant at which the planner would make `occasion` due in that year.
 pub(super) fn due_at(schedule: &Schedule, occasion: &Occasion, local_year: i32) -> Option<DateTime<Utc>> {
     if first_year(&occasion.kind, occasion.date).is_some_and(|first| first > local_year) {
         return None;
@@ -37,12 +34,11 @@ impl Counts {
         self.from.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
     }
 
-    /// Counts `users` people at each instant at which `occasion` is due.
     pub(super) fn add(&mut self, schedule: &Schedule, occasion: &Occasion, users: u64) {
         let (from, until) = (self.from, self.until());
         for year in from.year() - 1..=until.year() + 1 {
             let nominal = nominal_date(occasion.date, year);
-            if nominal + SPREAD < from || nominal > until + SPREAD {
+            if nominal + MAX_SHIFT < from || nominal > until + MAX_SHIFT {
                 continue;
             }
             let Some(due_at) = due_at(schedule, occasion, year) else {
@@ -61,7 +57,7 @@ impl Counts {
         self.from.iter_days().zip(days).map(|(date, due)| Day { date, due }).collect()
     }
 
-    /// The `n` busiest minutes, without zones; of two that are equal the earlier.
+    /// Returns the `n` busiest minutes, without zones; of equal minutes the earlier.
     pub(super) fn busiest(&self, n: usize) -> Vec<Minute> {
         let mut heap = BinaryHeap::with_capacity(n + 1);
         for (minute, due) in self.minutes.iter().enumerate().filter(|(_, due)| **due > 0) {
@@ -87,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_busiest_minutes_come_first_and_of_equals_the_earlier() {
+    fn the_busiest_minutes_come_first_and_equal_ones_in_order() {
         let from = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap();
         let mut counts = Counts::new(from, 1);
         for (minute, due) in [(5, 1), (10, 3), (20, 3), (30, 9)] {

@@ -1,10 +1,10 @@
-//! How many greetings are due, per UTC day and minute of the year ahead: for planning capacity.
+//! Forecast: counts the greetings that are due per UTC day and minute, for planning capacity.
 //!
-//! Derived like the plan itself: the database groups people by what decides their instant (date, zone, send time, rule
-//! for 29 February, kind), and the calendar computes one instant a group. So a million people cost some hundred
-//! thousand computations, and memory is one counter a minute (2 MB a year), however many people there are.
+//! The database groups users by the values that decide their instant (date, zone, send time, rule for 29 February, kind), and the
+//! calendar computes one instant for each group: a million users cost about a hundred thousand computations. Memory is one counter
+//! for each minute (2 MB a year).
 //!
-//! Not foreseen: who will be added, moved or deleted, what was sent already, and what comes late after an outage.
+//! Left out: future edits, greetings that were sent already, and greetings that are late after an outage.
 
 mod counts;
 
@@ -19,66 +19,54 @@ use crate::model::Schedule;
 use crate::store::{self, Store};
 use counts::Counts;
 
-/// The usual length: a year, and 29 February if there is one.
 pub const DEFAULT_DAYS: u32 = 366;
-/// The greatest length.
 pub const MAX_DAYS: u32 = 1830;
-/// Of the busiest minutes, as many are named.
-const BUSIEST: usize = 10;
-/// Of the zones behind one of them, as many are named.
-const ZONES: usize = 5;
+const MAX_BUSIEST_MINUTES: usize = 10;
+const MAX_ZONES_PER_MINUTE: usize = 5;
 
-/// The year ahead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
-    /// The first day, UTC: today, as a whole.
+    /// The first day (UTC): today, complete.
     pub from: NaiveDate,
-    /// How many days.
     pub days: u32,
-    /// How many dates of people there are, of all configured kinds.
+    /// The number of dates of all users and configured kinds.
     pub dates: u64,
-    /// How many greetings are due in these days.
+    /// The number of greetings due in these days.
     pub due: u64,
-    /// Day by day, UTC.
     pub per_day: Vec<Day>,
-    /// The minutes with most greetings, the busiest first.
+    /// The minutes with the most greetings, the busiest first.
     pub busiest_minutes: Vec<Minute>,
 }
 
-/// A UTC day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Day {
-    /// UTC.
     pub date: NaiveDate,
-    /// How many greetings are due.
+    /// The number of greetings due.
     pub due: u64,
 }
 
-/// A minute in which many greetings are due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Minute {
-    /// Its beginning, UTC.
+    /// The beginning (UTC).
     pub at: DateTime<Utc>,
-    /// How many greetings are due.
+    /// The number of greetings due.
     pub due: u64,
-    /// Where most of these people live.
     pub zones: Vec<ZoneShare>,
 }
 
-/// The people of one zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ZoneShare {
     /// An IANA time zone name.
     #[schema(value_type = String, example = "Asia/Kolkata")]
     pub time_zone: Zone,
-    /// How many of the greetings.
+    /// The number of these greetings.
     pub due: u64,
 }
 
-/// Looks `days` ahead (at most [`MAX_DAYS`]), from the beginning of the UTC day of `now`.
+/// Forecasts `days` (at most [`MAX_DAYS`]) from the beginning of the UTC day of `now`.
 pub async fn forecast(
     store: &Store,
     schedule: &Schedule,
@@ -96,8 +84,8 @@ pub async fn forecast(
             }
         })
         .await?;
-    let mut busiest_minutes = counts.busiest(BUSIEST);
-    name_zones(store, schedule, from, &mut busiest_minutes).await?;
+    let mut busiest_minutes = counts.busiest(MAX_BUSIEST_MINUTES);
+    add_zones(store, schedule, from, &mut busiest_minutes).await?;
     let per_day = counts.per_day();
     Ok(Forecast {
         from,
@@ -109,8 +97,8 @@ pub async fn forecast(
     })
 }
 
-/// Finds out whose minutes those are: a second look, at the few dates that can be due in them.
-async fn name_zones(
+/// Adds their zones to `minutes`, by a second query for the few dates that can be due in them.
+async fn add_zones(
     store: &Store,
     schedule: &Schedule,
     from: NaiveDate,
@@ -142,15 +130,15 @@ async fn name_zones(
             .filter_map(|(name, due)| Some(ZoneShare { time_zone: Zone::parse(name).ok()?, due }))
             .collect();
         zones.sort_by_key(|share| std::cmp::Reverse(share.due));
-        zones.truncate(ZONES);
+        zones.truncate(MAX_ZONES_PER_MINUTE);
         minute.zones = zones;
     }
     Ok(())
 }
 
-/// The dates (month and day) that some zone and rule can make due on the UTC date `day`.
+/// Returns the dates (month and day) that can be due on the UTC date `day` in any zone.
 fn nearby(day: NaiveDate) -> impl Iterator<Item = (u32, u32)> {
-    // A zone moves a date by one day, and so do a date that does not exist and 29 February; never by more than two.
+    // A zone moves a date by one day, and so do a missing date and 29 February; together by two at most.
     let around =
         (0..5).filter_map(move |n| day.checked_sub_days(Days::new(2))?.checked_add_days(Days::new(n)));
     let around: Vec<(u32, u32)> = around.map(|day| (day.month(), day.day())).collect();
@@ -158,7 +146,6 @@ fn nearby(day: NaiveDate) -> impl Iterator<Item = (u32, u32)> {
     around.into_iter().chain(leap.then_some((2, 29)))
 }
 
-/// Midnight of a UTC date.
 fn midnight(day: NaiveDate) -> DateTime<Utc> {
     day.and_time(NaiveTime::MIN).and_utc()
 }

@@ -109,11 +109,11 @@ impl Queue for PostgresQueue {
     }
 
     async fn depth(&self) -> Result<Depth> {
-        let (visible, in_flight, dead_letters) = self.store.outbox_depth(self.clock.now()).await?;
+        let depth = self.store.outbox_depth(self.clock.now()).await?;
         Ok(Depth {
-            visible: visible.unsigned_abs(),
-            in_flight: in_flight.unsigned_abs(),
-            dead_letters: dead_letters.unsigned_abs(),
+            visible: depth.available.unsigned_abs(),
+            in_flight: depth.taken.unsigned_abs(),
+            dead_letters: depth.dead_letters.unsigned_abs(),
         })
     }
 }

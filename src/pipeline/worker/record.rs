@@ -12,7 +12,7 @@ use super::{BatchReceiver, FinishedAttempt, Shared, backoff};
 use crate::model::Reason;
 use crate::pipeline::channel::Disposition;
 use crate::store::chain;
-use crate::store::{Delivery, Failure, NextStep, Recorded, Result};
+use crate::store::{EndedAttempt, FailedAttempt, RecordResult, Result};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -103,8 +103,8 @@ fn finish(
 }
 
 enum Outcomes<'a> {
-    Delivered(Vec<Delivery>),
-    Failed(&'a [Failure]),
+    Delivered(Vec<EndedAttempt>),
+    Failed(&'a [FailedAttempt]),
 }
 
 impl Outcomes<'_> {
@@ -121,7 +121,7 @@ async fn record_with_retries(
     shared: &Shared,
     hard: &CancellationToken,
     outcomes: &Outcomes<'_>,
-) -> Option<Recorded> {
+) -> Option<RecordResult> {
     loop {
         let finished = shared.held_leases.take_finished();
         match outcomes.write(shared, &finished).await {
@@ -196,17 +196,15 @@ fn report_delivery(shared: &Shared, attempt: &FinishedAttempt) {
 fn report_failure(shared: &Shared, attempt: &FinishedAttempt, failure: &Failure, now: DateTime<Utc>) {
     let (reason, user_id) = (failure.reason, attempt.lease.user_id);
     counter!("bday_attempts_failed_total", "reason" => reason.as_str()).increment(1);
-    let retry_in_secs = match failure.next {
-        NextStep::Retry(at) => Some((at - now).num_seconds()),
-        NextStep::Dead => None,
-    };
+    let retry_in_secs = failure.retry_at.map(|at| (at - now).num_seconds());
+    let EndedAttempt { event_id, attempt, status, .. } = failure.ended;
     tracing::warn!(
-        event_id = %failure.event_id,
+        %event_id,
         %user_id,
-        attempt = failure.attempt,
+        attempt,
         outcome = failure.outcome.as_str(),
         %reason,
-        status = failure.status,
+        status,
         error = failure.error,
         retry_in_secs,
         "attempt failed"
@@ -215,6 +213,6 @@ fn report_failure(shared: &Shared, attempt: &FinishedAttempt, failure: &Failure,
     shared.delivery_stats.failed(dead);
     if dead {
         counter!("bday_events_dead_total", "reason" => reason.as_str()).increment(1);
-        tracing::warn!(event_id = %failure.event_id, %user_id, %reason, "event dead");
+        tracing::warn!(%event_id, %user_id, %reason, "event dead");
     }
 }

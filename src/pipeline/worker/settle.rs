@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{BatchReceiver, Shared};
 use crate::pipeline::queue::{Message, Receipt};
 use crate::store::chain;
-use crate::store::{Deferred, Pack, Result};
+use crate::store::{DeferredPack, Pack, Result};
 
 /// A received message, until each of its events is settled. The methods that settle an event return the pack with its last one.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ async fn settle(shared: &Shared, batch: Vec<Arc<ReceivedPack>>) {
         if later.is_empty() {
             done.push(pack);
         } else {
-            deferred.push(Deferred { pack, later, available_at: now + wait });
+            deferred.push(DeferredPack { pack, queued, available_at: now + wait });
         }
     }
     // A message must not be acked before its pack is deferred: no other message or row has those events.

@@ -66,7 +66,7 @@ pub async fn differences(store: &Store, now: DateTime<Utc>) -> store::Result<Vec
             instants.extend(samples);
             known.insert(name.as_str(), (zone, users, Vec::new(), false));
         }
-        for reading in store.clock_readings(&names, &instants).await? {
+        for reading in store.local_times(&names, &instants).await? {
             if let Some((zone, _, differing, seen)) = known.get_mut(reading.time_zone.as_str()) {
                 *seen = true;
                 if zone.local(reading.at) != reading.local {

@@ -25,7 +25,7 @@ use crate::calendar::Zone;
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SharedClock};
 use crate::model::Schedule;
-use crate::store::{self, Basis, Moved, Recomputed, Store};
+use crate::store::{self, MovedEvent, PlanningBasis, RecomputeStep, Store};
 pub use differences::{Difference, What, differences};
 
 /// Events per transaction: few enough that an edit does not wait long for it.
@@ -69,7 +69,7 @@ pub async fn recompute(
     version: &str,
     progress: impl Fn(),
 ) -> store::Result<RecomputeOutcome> {
-    let basis = Basis { zone_data: version.to_owned(), rules: schedule.rules() };
+    let basis = PlanningBasis { zone_data: version.to_owned(), rules: schedule.rules() };
     let before = store.planning_basis().await?;
     let new_data = before.as_ref().is_none_or(|before| before.zone_data != version);
     let mut report = RecomputeReport::default();

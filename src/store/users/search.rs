@@ -1,5 +1,5 @@
-//! Users by the beginning of a name or of an external id, in the order of the matching text: each text has an index, of which a
-//! page reads a bounded part. In the order of ids, a page would sort all matches, or read all other users first.
+//! Searches users by the beginning of a name or of an external id, in the order of the matching text: each text has an index, of
+//! which a page reads a bounded part. The order of ids would sort all matches.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -7,22 +7,21 @@ use std::fmt::Write as _;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::super::{Result, Store};
 use super::read::{page, users_with_dates};
 use crate::calendar::Zone;
 use crate::model::User;
+use crate::store::{Result, Store};
 
-/// The searched texts. Each has an index on exactly this and the id.
-const SEARCHED: [&str; 3] = [
+const SEARCHED_TEXTS: [&str; 3] = [
     r#"lower(u.first_name || ' ' || u.last_name) COLLATE "C""#,
     r#"lower(u.last_name) COLLATE "C""#,
     r#"lower(u.external_id) COLLATE "C""#,
 ];
 
-/// Matches read at once where a zone is given, too: most may be in other zones.
-const IN_ZONE: u32 = 2000;
-/// How often matches are read for a page: 20,000 matches at most. A page may then have fewer users than `limit`.
-const ROUNDS: u32 = 10;
+/// Matches read at once if a zone is given: most may be in other zones.
+const BATCH_IN_ZONE: u32 = 2000;
+/// A page reads 20,000 matches at most, and may then have fewer users than `limit`.
+const MAX_BATCHES: u32 = 10;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchCursor {
@@ -32,7 +31,7 @@ pub struct SearchCursor {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchPage {
-    /// By the text that matched; without those whom this version cannot read.
+    /// By matching text, without users whom this version cannot read.
     pub users: Vec<User>,
     pub next: Option<SearchCursor>,
 }
@@ -42,13 +41,13 @@ struct Match {
     key: String,
     id: Uuid,
     time_zone: String,
-    /// Whether no smaller text of the same user matches: each user is found once.
+    /// Whether no smaller text of the same user matches; other matches are left out.
     is_first: bool,
 }
 
 impl Store {
-    /// Returns up to `limit` users behind `after` whose "first name, blank, last name", last name or external id begins with
-    /// `search`, in any case; only those in `zone`, if one is given.
+    /// Returns up to `limit` users after `after` whose "first name, blank, last name", last name or external id begins with `search`
+    /// (case-insensitive), in `zone`, if given.
     pub async fn search_users(
         &self,
         search: &str,
@@ -63,8 +62,8 @@ impl Store {
             });
             let rows = query.build().fetch_all(&self.pool).await?;
             let mut users = page(&rows, limit)?.users;
-            let place: HashMap<Uuid, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
-            users.sort_by_key(|user| place.get(&user.id));
+            let positions: HashMap<Uuid, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+            users.sort_by_key(|user| positions.get(&user.id));
             Ok(SearchPage { users, next })
         }))
         .await
@@ -77,11 +76,11 @@ impl Store {
         mut after: SearchCursor,
         limit: u32,
     ) -> Result<(Vec<Uuid>, Option<SearchCursor>)> {
-        let at_once = if zone.is_some() { IN_ZONE } else { limit + 1 };
+        let at_once = if zone.is_some() { BATCH_IN_ZONE } else { limit + 1 };
         let statement = statement(at_once);
         let mut ids = Vec::new();
         let mut next = after.clone();
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_BATCHES {
             let matches: Vec<Match> = sqlx::query_as(AssertSqlSafe(statement.as_str()))
                 .bind(search)
                 .bind(&after.key)
@@ -93,7 +92,7 @@ impl Store {
                 let Match { key, id, .. } = found;
                 let in_zone = zone.is_none_or(|zone| zone.name() == found.time_zone);
                 after = SearchCursor { key, id };
-                // The same text twice in one user: next to each other.
+                // Two equal texts of one user are adjacent.
                 if !found.is_first || !in_zone || ids.last() == Some(&id) {
                     continue;
                 }
@@ -113,10 +112,10 @@ impl Store {
 
 fn statement(at_once: u32) -> String {
     let mut statement = "SELECT key, id, time_zone, is_first FROM (".to_owned();
-    for (at, key) in SEARCHED.iter().enumerate() {
+    for (at, key) in SEARCHED_TEXTS.iter().enumerate() {
         let union = if at > 0 { " UNION ALL " } else { "" };
         let _ = write!(statement, "{union}(SELECT {key} AS key, u.id, u.time_zone, true");
-        for other in SEARCHED.iter().filter(|other| *other != key) {
+        for other in SEARCHED_TEXTS.iter().filter(|other| *other != key) {
             let _ = write!(statement, " AND NOT coalesce({other} >= lower($1) AND {other} < {key}, false)");
         }
         let _ = write!(
@@ -126,7 +125,7 @@ fn statement(at_once: u32) -> String {
               ORDER BY {key}, u.id LIMIT {at_once})"
         );
     }
-    // As a number: for a limit in a parameter, Postgres assumes a large number, and plans each time anew.
+    // As text: for a limit in a parameter, PostgreSQL assumes a large number, and plans each time anew.
     let _ = write!(statement, r#") m ORDER BY key COLLATE "C", id LIMIT {at_once}"#);
     statement
 }

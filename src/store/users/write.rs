@@ -1,30 +1,30 @@
-//! How users are written, one or a batch: look up the ids, begin and lock the rows, and only then read and write them. A lookup
-//! that the lock contradicts is [`StoreError::Overtaken`]; the caller repeats the call.
+//! Writes users, one or a batch: looks up the ids, begins a transaction and locks the rows, and only then reads and writes them. A
+//! lookup that the lock contradicts is [`StoreError::ConcurrentWrite`]; the caller retries the call.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{FromRow, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::super::plan::{WrittenEvents, insert_events, lock_buckets, planned_through};
-use super::super::replan::replan;
-use super::super::{InstallationKey, Result, Store, StoreError, column};
-use super::UserRef;
+use super::{UserChange, UserRef};
 use crate::calendar::{AnnualDate, LeapDay, SendAt};
 use crate::model::{BIRTHDAY, NewUser, Occasion, Schedule, Version};
+use crate::store::bucket_locks::lock_buckets;
+use crate::store::events::write::{WrittenEvents, insert_events, replan_users};
+use crate::store::planned_days::planned_through;
+use crate::store::{InstallationKey, Result, Store, StoreError, column};
 
-/// Users and former users, as they were at the lookup. Nothing is locked yet.
+/// Existing and deleted users at the time of the lookup. Nothing is locked yet.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct ExistingUsers {
     pub(super) external_ids: HashMap<Uuid, Option<String>>,
     pub(super) by_external_id: HashMap<String, Uuid>,
-    /// Ids that deleted users had, by external id.
-    former: HashMap<String, Uuid>,
+    deleted: HashMap<String, Uuid>,
 }
 
-impl Known {
-    pub(super) async fn of(
+impl ExistingUsers {
+    pub(super) async fn find(
         store: &Store,
         key: &InstallationKey,
         ids: &[Uuid],
@@ -33,52 +33,61 @@ impl Known {
         let sql = "
             SELECT id, external_id, false FROM users WHERE id = ANY($1) OR external_id = ANY($2)
             UNION ALL
-            SELECT f.user_id, n.external_id, true
+            SELECT d.user_id, n.external_id, true
             FROM unnest($2::text[], $3::bytea[]) AS n(external_id, hash)
-            JOIN deleted_users f ON f.external_id_hash = n.hash
-            WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = f.user_id)";
+            JOIN deleted_users d ON d.external_id_hash = n.hash
+            WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = d.user_id)";
         let rows: Vec<(Uuid, Option<String>, bool)> = sqlx::query_as(sql)
             .bind(ids)
             .bind(external_ids)
-            .bind(column(external_ids, |id| key.external_id(id)))
+            .bind(column(external_ids, |id| key.external_id_hash(id)))
             .fetch_all(&store.pool)
             .await?;
-        let mut known = Self::default();
-        for (id, external_id, former) in rows {
-            if former {
-                known.former.extend(external_id.map(|name| (name, id)));
+        let mut existing = Self::default();
+        for (id, external_id, deleted) in rows {
+            if deleted {
+                existing.deleted.extend(external_id.map(|external_id| (external_id, id)));
             } else {
-                known.by_external_id.extend(external_id.clone().map(|name| (name, id)));
-                known.external_ids.insert(id, external_id);
+                let by_external_id = external_id.clone().map(|external_id| (external_id, id));
+                existing.by_external_id.extend(by_external_id);
+                existing.external_ids.insert(id, external_id);
             }
         }
-        Ok(known)
+        Ok(existing)
     }
 
-    /// Returns the id of the user who has this external id, or had it when deleted.
+    /// Returns the id of the user with this external id, or of the deleted user who had it.
     pub(super) fn id(&self, external_id: &str) -> Option<Uuid> {
         let id = self.by_external_id.get(external_id);
-        id.or_else(|| self.former.get(external_id)).copied()
+        id.or_else(|| self.deleted.get(external_id)).copied()
     }
 
-    /// Fails with [`StoreError::Overtaken`] where one of `ids` was written since the lookup.
+    /// Fails with [`StoreError::ConcurrentWrite`] if one of `ids` was written since the lookup.
     pub(super) fn check(&self, locked: &LockedUsers, ids: &[Uuid]) -> Result<()> {
         let same = |id| self.external_ids.get(id) == locked.get(id).map(|row| &row.external_id);
-        if ids.iter().all(same) { Ok(()) } else { Err(StoreError::Overtaken) }
+        if ids.iter().all(same) { Ok(()) } else { Err(StoreError::ConcurrentWrite) }
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Locked {
+pub(super) struct LockedUser {
     pub(super) external_id: Option<String>,
     pub(super) version: Version,
 }
 
-pub(super) type LockedUsers = HashMap<Uuid, Locked>;
+pub(super) type LockedUsers = HashMap<Uuid, LockedUser>;
 
-/// Begins to write the users with these `ids`: waits for a planner of theirs, and locks those that exist.
-/// Locked first and read afterwards: a statement sees what was committed at its start, so one that did both would wait for
-/// another edit, and then read the dates from before that edit.
+#[derive(FromRow)]
+struct UserRow {
+    id: Uuid,
+    external_id: Option<String>,
+    version: i64,
+    created_at: DateTime<Utc>,
+}
+
+/// Begins to write the users with these `ids`: waits for planners of their buckets, and locks the existing rows.
+/// The rows are read after the lock, by other statements: a statement that did both would wait for another edit, and then read the
+/// dates from before that edit.
 pub(super) async fn begin(
     store: &Store,
     ids: &[Uuid],
@@ -87,47 +96,45 @@ pub(super) async fn begin(
     lock_buckets(&mut transaction, ids).await?;
     let sql =
         "SELECT id, external_id, version, created_at FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-    let rows: Vec<(Uuid, Option<String>, i64, DateTime<Utc>)> =
-        sqlx::query_as(sql).bind(ids).fetch_all(&mut *transaction).await?;
-    let locked = rows.into_iter().map(|(id, external_id, number, created_at)| {
-        let version = Version::new(number, created_at);
-        (id, Locked { external_id, version })
+    let rows: Vec<UserRow> = sqlx::query_as(sql).bind(ids).fetch_all(&mut *transaction).await?;
+    let locked = rows.into_iter().map(|UserRow { id, external_id, version, created_at }| {
+        (id, LockedUser { external_id, version: Version::new(version, created_at) })
     });
     Ok((transaction, locked.collect()))
 }
 
-/// Begins to write one user, and returns its id: a new one without `who`, and for an unknown external id.
+/// Begins to write one user, and returns its id. The id is new without `user`, and for an unknown external id.
 pub(super) async fn begin_one(
     store: &Store,
     key: &InstallationKey,
-    who: Option<UserRef<'_>>,
+    user: Option<UserRef<'_>>,
 ) -> Result<(Uuid, Transaction<'static, Postgres>, LockedUsers)> {
-    let (id, known) = match who {
+    let (id, existing) = match user {
         None => (Uuid::now_v7(), None),
         Some(UserRef::Id(id)) => (id, None),
-        Some(UserRef::External(name)) => {
-            let known = Known::of(store, key, &[], &[name]).await?;
-            (known.id(name).unwrap_or_else(Uuid::now_v7), Some(known))
+        Some(UserRef::External(external_id)) => {
+            let existing = ExistingUsers::find(store, key, &[], &[external_id]).await?;
+            (existing.id(external_id).unwrap_or_else(Uuid::now_v7), Some(existing))
         }
     };
     let (transaction, locked) = begin(store, &[id]).await?;
-    if let Some(known) = known {
-        known.check(&locked, &[id])?;
+    if let Some(existing) = existing {
+        existing.check(&locked, &[id])?;
     }
     Ok((id, transaction, locked))
 }
 
-/// A user to write. Of several with the same id or external id, none may be in one statement.
+/// A user to write. Ids and external ids are unique within a statement.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row<'a> {
     pub(super) id: Uuid,
-    /// Instead of the one in `user`.
+    /// Takes precedence over the one in `user`.
     pub(super) external_id: Option<&'a str>,
     pub(super) user: &'a NewUser,
 }
 
 impl<'a> Row<'a> {
-    /// The birthday and the others; none: to be removed.
+    /// Returns the birthday and the dates of other kinds; none removes a date.
     fn dates(self) -> impl Iterator<Item = (&'a str, Option<AnnualDate>)> {
         let others = self.user.occasions.iter().map(|(kind, date)| (kind.as_str(), *date));
         std::iter::once((BIRTHDAY, Some(self.user.birth_date))).chain(others)
@@ -148,8 +155,19 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Writes `rows`, of which those that exist are `locked`, and plans them. Returns the users that were written, each with whether it
-/// is new, and what was planned.
+#[derive(Debug)]
+pub(super) struct Changes(HashMap<Uuid, bool>);
+
+impl Changes {
+    pub(super) fn of(&self, id: Uuid) -> UserChange {
+        match self.0.get(&id) {
+            Some(true) => UserChange::Created,
+            Some(false) => UserChange::Updated,
+            None => UserChange::Unchanged,
+        }
+    }
+}
+
 pub(super) async fn upsert(
     transaction: &mut PgConnection,
     key: &InstallationKey,
@@ -157,21 +175,21 @@ pub(super) async fn upsert(
     now: DateTime<Utc>,
     rows: &[Row<'_>],
     locked: &LockedUsers,
-) -> Result<(HashMap<Uuid, bool>, WrittenEvents)> {
+) -> Result<(Changes, WrittenEvents)> {
     let through = planned_through(transaction, schedule, now).await?;
-    let mut changed = Vec::new();
+    let mut with_removed_dates = Vec::new();
     if !locked.is_empty() {
-        note_leap_day_rules(transaction, schedule, now, rows).await?;
-        changed = remove_dates(transaction, rows).await?;
+        update_known_at(transaction, schedule, now, rows).await?;
+        with_removed_dates = remove_dates(transaction, rows).await?;
     }
-    let written = write_rows(transaction, now, rows, &changed).await?;
+    let changes = Changes(write_rows(transaction, now, rows, &with_removed_dates).await?);
     // An id that was free at the lock was taken by another transaction.
-    if written.iter().any(|(id, created)| *created == locked.contains_key(id)) {
-        return Err(StoreError::Overtaken);
+    if changes.0.iter().any(|(id, created)| *created == locked.contains_key(id)) {
+        return Err(StoreError::ConcurrentWrite);
     }
     let created: Vec<Row<'_>> =
-        rows.iter().filter(|row| written.get(&row.id) == Some(&true)).copied().collect();
-    check_former_ids(transaction, key, &created).await?;
+        rows.iter().filter(|row| changes.of(row.id) == UserChange::Created).copied().collect();
+    check_deleted_ids(transaction, key, &created).await?;
     let mut events = WrittenEvents::default();
     if let Some(through) = through {
         let mut new = Vec::new();
@@ -180,21 +198,20 @@ pub(super) async fn upsert(
         }
         events = insert_events(transaction, now, &new).await?;
     }
-    let updated: Vec<Uuid> = written.iter().filter(|(_, created)| !**created).map(|(id, _)| *id).collect();
+    let updated: Vec<Uuid> = changes.0.iter().filter(|(_, created)| !**created).map(|(id, _)| *id).collect();
     if !updated.is_empty() {
-        let (moved, unreadable) = replan(transaction, schedule, now, through, &updated).await?;
+        let (moved, unreadable) = replan_users(transaction, schedule, now, through, &updated).await?;
         if let Some((_, error)) = unreadable.into_iter().next() {
             return Err(StoreError::Unreadable(error));
         }
-        events = events.and(moved);
+        events = events.add(moved);
     }
-    Ok((written, events))
+    Ok((changes, events))
 }
 
-/// Returns each user that was created (`xmax` is 0) or updated. Only what differs is written. A date that changed counts as
-/// learned now. In the order of the external ids, so that two statements do not wait for each other.
-/// Existing rows are found by the conflict, which always uses the index. A join would be planned once, while the tables are small,
-/// to read all of them.
+/// Returns each user that was created (`xmax` is 0) or updated. Writes only what differs; a changed date counts as learned now. The
+/// order by external id keeps two statements from a deadlock. The conflict clause finds existing rows by the index; the plan of a
+/// join, made while the tables are small, would read all rows.
 const UPSERT: &str = "
 WITH n AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::time[], $7::text[])
@@ -224,7 +241,7 @@ WITH n AS (
 )
 SELECT id, created FROM u";
 
-/// Writes `rows`; a user of `changed` counts as changed even if its row did not.
+/// Writes `rows`. The users of `changed` count as updated even if their rows are the same.
 async fn write_rows(
     transaction: &mut PgConnection,
     now: DateTime<Utc>,
@@ -254,10 +271,9 @@ async fn write_rows(
     Ok(written.into_iter().collect())
 }
 
-/// Sets `known_at` of dates on 29 February where `rows` change what that date means in this year. Otherwise a user whose rule
-/// changes from 1 March to 28 February on 1 March would be owed a greeting for yesterday.
-/// In a leap year the rule means nothing. (Zones differ by a day at most, which is far from 29 February at the turn of the year.)
-async fn note_leap_day_rules(
+/// Sets `known_at` of dates on 29 February where `rows` change the user's rule. Otherwise a rule that changes on 1 March from 1 March
+/// to 28 February would make yesterday's greeting due. In a leap year the rule has no effect.
+async fn update_known_at(
     transaction: &mut PgConnection,
     schedule: &Schedule,
     now: DateTime<Utc>,
@@ -295,22 +311,21 @@ async fn remove_dates(transaction: &mut PgConnection, rows: &[Row<'_>]) -> Resul
     Ok(sqlx::query_scalar(sql).bind(users).bind(kinds).fetch_all(transaction).await?)
 }
 
-/// Checks again, after the insert: it may have waited for a deletion of the same external id, whose former id the lookup before
-/// could not see.
-async fn check_former_ids(
+/// Checks after the insert for a deleted user with the same external id, whose deletion the insert may have waited for.
+async fn check_deleted_ids(
     transaction: &mut PgConnection,
     key: &InstallationKey,
     created: &[Row<'_>],
 ) -> Result<()> {
-    let named = created.iter().filter_map(|row| Some((row.id, key.external_id(row.external_id?))));
+    let named = created.iter().filter_map(|row| Some((row.id, key.external_id_hash(row.external_id?))));
     let (ids, hashes): (Vec<Uuid>, Vec<[u8; 32]>) = named.unzip();
     if ids.is_empty() {
         return Ok(());
     }
     let sql = "
         SELECT EXISTS (
-            SELECT FROM unnest($1::uuid[], $2::bytea[]) AS n(id, hash) JOIN deleted_users f ON f.external_id_hash = n.hash
-            WHERE f.user_id <> n.id AND NOT EXISTS (SELECT FROM users u WHERE u.id = f.user_id))";
-    let overlooked: bool = sqlx::query_scalar(sql).bind(ids).bind(hashes).fetch_one(transaction).await?;
-    if overlooked { Err(StoreError::Overtaken) } else { Ok(()) }
+            SELECT FROM unnest($1::uuid[], $2::bytea[]) AS n(id, hash) JOIN deleted_users d ON d.external_id_hash = n.hash
+            WHERE d.user_id <> n.id AND NOT EXISTS (SELECT FROM users u WHERE u.id = d.user_id))";
+    let missed: bool = sqlx::query_scalar(sql).bind(ids).bind(hashes).fetch_one(transaction).await?;
+    if missed { Err(StoreError::ConcurrentWrite) } else { Ok(()) }
 }

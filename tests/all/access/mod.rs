@@ -18,8 +18,8 @@ use bday::config::parts;
 use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, HttpServer, Limits};
 use bday::model::{Scope, Token};
 use bday::operations::dead_letters::DeadLetters;
-use bday::people::explain::Terms;
-use bday::store::{NewToken, Store, TokenCreated};
+use bday::people::explain::ExplainSettings;
+use bday::store::{CreateTokenOutcome, NewToken, Store};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::Method;
 use serde_json::Value;
@@ -99,7 +99,7 @@ impl Door {
         let token = Token::generate().unwrap();
         let new = NewToken { name, scope, hash: token.hash(), expires_at: end.map(instant) };
         let created = self.store.create_token(instant(NOON), new).await.unwrap();
-        assert_eq!(created, TokenCreated::Done);
+        assert_eq!(created, CreateTokenOutcome::Created);
         token.expose().to_owned()
     }
 

@@ -15,7 +15,7 @@ async fn import(server: &Server, types: &str, body: impl Into<Body>) -> Answer {
 }
 
 #[tokio::test]
-async fn a_csv_file_goes_in_but_for_its_bad_lines() {
+async fn a_csv_file_is_imported_without_its_invalid_lines() {
     let server = Server::start().await;
     let file = "first_name,last_name,birth_date,time_zone,external_id,work_anniversary\n\
                 Ada,Lovelace,1815-12-10,Europe/London,1,2019-05-02\n\
@@ -45,7 +45,7 @@ async fn a_csv_file_goes_in_but_for_its_bad_lines() {
 }
 
 #[tokio::test]
-async fn an_ndjson_file_goes_in_but_for_its_bad_lines() {
+async fn an_ndjson_file_is_imported_without_its_invalid_lines() {
     let server = Server::start().await;
     let file = "{\"firstName\":\"Ada\",\"birthDate\":\"1815-12-10\",\"timeZone\":\"UTC\",\"externalId\":\"1\"}\n\nnonsense\n";
     let report = import(&server, "application/x-ndjson", file).await.expect(200);
@@ -54,7 +54,7 @@ async fn an_ndjson_file_goes_in_but_for_its_bad_lines() {
 }
 
 #[tokio::test]
-async fn a_report_stays_small_however_much_is_wrong_with_each_line() {
+async fn the_report_of_an_import_is_bounded() {
     let server = Server::start().await;
     let dates: Vec<String> = (0..100).map(|n| format!("\"kind{n}\":\"{}\"", "x".repeat(500))).collect();
     let many = format!("{{\"occasions\":{{{}}}}}\n", dates.join(","));
@@ -75,7 +75,7 @@ async fn a_report_stays_small_however_much_is_wrong_with_each_line() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_refused() {
+async fn an_invalid_file_is_rejected() {
     let server = Server::start().await;
     import(&server, "application/json", "{}").await.expect(415);
     import(&server, "text/csv", "").await.expect(422);
@@ -108,7 +108,7 @@ fn a_batch() -> String {
 }
 
 #[tokio::test]
-async fn a_long_import_goes_by_the_clock_as_it_is_when_a_line_goes_in() {
+async fn a_long_import_uses_the_current_time_for_each_batch() {
     let server = Server::start().await;
     let pool = server.pool().await;
     let (put, _, body) = slow();
@@ -132,7 +132,7 @@ async fn a_long_import_goes_by_the_clock_as_it_is_when_a_line_goes_in() {
 }
 
 #[tokio::test]
-async fn a_database_that_fails_in_an_import_leaves_the_line_and_the_counts_in_the_answer() {
+async fn a_failed_import_reports_the_line_and_the_counts() {
     let server = Server::start().await;
     let pool = server.pool().await;
     sqlx::query("ALTER TABLE users ADD CONSTRAINT nobody CHECK (first_name <> 'Nobody')")
@@ -150,7 +150,7 @@ async fn a_database_that_fails_in_an_import_leaves_the_line_and_the_counts_in_th
 }
 
 #[tokio::test]
-async fn an_import_that_keeps_meeting_locks_ends_with_an_error_after_six_tries() {
+async fn a_blocked_import_fails_after_six_attempts() {
     let server = Server::start().await;
     let pool = server.pool().await;
     sqlx::raw_sql(
@@ -169,14 +169,14 @@ async fn an_import_that_keeps_meeting_locks_ends_with_an_error_after_six_tries()
     let began = SystemClock.monotonic();
     let problem = import(&server, "text/csv", file).await.expect(503);
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("line 2 and") && detail.contains("after 6 tries"), "{detail}");
+    assert!(detail.contains("line 2 and") && detail.contains("after 6 attempts"), "{detail}");
     let tries: i64 = sqlx::query_scalar("SELECT last_value FROM tries").fetch_one(&pool).await.unwrap();
     assert_eq!(tries, 6);
     assert!(began.elapsed().as_secs() >= 3, "the pauses do not grow");
 }
 
 #[tokio::test]
-async fn the_id_of_a_line_is_the_same_in_one_installation_and_another_elsewhere() {
+async fn line_ids_are_stable_within_an_installation_only() {
     let (server, elsewhere) = (Server::start().await, Server::start().await);
     // The databases of the tests are copies of one.
     sqlx::query("UPDATE installation SET key = sha256('another')")
@@ -197,7 +197,7 @@ async fn the_id_of_a_line_is_the_same_in_one_installation_and_another_elsewhere(
 }
 
 #[tokio::test]
-async fn slow_imports_take_eight_threads_and_no_more() {
+async fn at_most_eight_imports_run_concurrently() {
     let server = Server::start().await;
     let (mut puts, mut begun, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for (put, asked, body) in (0..8).map(|_| slow()) {
@@ -223,7 +223,7 @@ async fn slow_imports_take_eight_threads_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_leaves_in_what_came_before() {
+async fn an_interrupted_import_keeps_the_lines_before() {
     let server = Server::start().await;
     let parts = [
         Ok(Bytes::from_static(b"first_name,last_name,birth_date,time_zone\nAda,,1815-12-10,UTC\nBob")),
@@ -308,7 +308,7 @@ async fn an_export_of_people_without_external_ids_changes_nothing_here_and_recre
 }
 
 #[tokio::test]
-async fn a_line_with_an_id_is_that_person_and_a_clash_is_the_lines_error() {
+async fn a_line_with_an_id_updates_that_user_or_reports_a_conflict() {
     let server = Server::start().await;
     let ada = create(&server, &json!({})).await;
     let bob = create(&server, &json!({ "externalId": "b", "birthDate": "--02-29" })).await;

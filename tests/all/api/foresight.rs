@@ -1,6 +1,6 @@
 //! Explain and forecast over the API: the same as the commands.
 
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::explain;
 use bday::store::UserRef;
 use sqlx::Executor as _;
@@ -15,8 +15,8 @@ async fn a_user_is_explained_as_on_the_command_line_and_stays_so_when_deleted() 
     let api = Server::on(&world);
     let path = format!("/v1/users/{user}/explain");
     let answer = api.get(&path).await.expect(200);
-    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
-    let expected = explain(facts, &Terms::new(&world.config), instant("2026-05-02T08:00:00Z"));
+    let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
+    let expected = explain(facts, &ExplainSettings::new(&world.config), instant("2026-05-02T08:00:00Z"));
     assert_eq!(answer, serde_json::to_value(&expected).unwrap());
     assert_eq!(answer["localNow"], "2026-05-02T13:45:00+05:45");
     assert_eq!(answer["thisYear"][0]["status"], "learned_too_late");

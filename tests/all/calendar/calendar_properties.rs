@@ -67,7 +67,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_minute_agrees_with_the_second_source((zone, day, minutes, _) in cases()) {
+    fn any_minute_agrees_with_the_oracle((zone, day, minutes, _) in cases()) {
         let theirs = oracle::zone(zone.name()).unwrap();
         let time = Time::midnight() + i64::from(minutes).minutes();
         prop_assert_eq!(answer(zone, day, minutes), oracle::expected(&theirs, day, time));
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn in_a_gap_the_greeting_is_late_by_the_gap((zone, day, minutes, _) in cases()) {
+    fn in_a_gap_the_greeting_is_later_by_the_gap((zone, day, minutes, _) in cases()) {
         let found = due(zone, day, minutes);
         if found.rule == Some(Rule::Gap) {
             let shown = found.local_date.and_time(found.local_time());
@@ -96,7 +96,7 @@ proptest! {
     }
 
     #[test]
-    fn a_later_send_time_is_due_later_unless_the_clock_skips_one((zone, day, one, other) in cases()) {
+    fn a_later_send_time_is_due_later_unless_skipped((zone, day, one, other) in cases()) {
         let (early, late) = (due(zone, day, one.min(other)), due(zone, day, one.max(other)));
         if early.rule != Some(Rule::Gap) && one != other {
             prop_assert!(early.due_at < late.due_at, "{:?} {:?}", early, late);
@@ -128,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn every_date_reads_back_as_it_was_written(year in proptest::option::of(1..=9999_i32), ordinal in 1..=366_u32) {
+    fn every_date_is_parsed_as_it_was_written(year in proptest::option::of(1..=9999_i32), ordinal in 1..=366_u32) {
         let day = NaiveDate::from_yo_opt(year.unwrap_or(2000), ordinal);
         prop_assume!(day.is_some());
         let day = day.unwrap();
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_parsing_panic(text in ".{0,80}") {
+    fn no_text_panics_the_parser(text in ".{0,80}") {
         let _ = text.parse::<AnnualDate>().map_err(|error| error.to_string());
         let _ = text.parse::<SendAt>().map_err(|error| error.to_string());
         let _ = Zone::parse(&text).map_err(|error| error.to_string());

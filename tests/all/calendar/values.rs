@@ -11,7 +11,7 @@ fn zone_error(text: &str) -> String {
 }
 
 #[test]
-fn a_birth_date_may_lack_its_year() {
+fn a_birth_date_can_have_no_year() {
     let full: AnnualDate = "2000-02-29".parse().unwrap();
     assert_eq!((full.year(), full.month(), full.day()), (Some(2000), 2, 29));
     assert!(full.is_leap_day());
@@ -21,7 +21,7 @@ fn a_birth_date_may_lack_its_year() {
 }
 
 #[test]
-fn a_date_that_never_was_is_refused_with_what_the_month_has() {
+fn a_nonexistent_date_is_rejected_with_the_days_of_the_month() {
     assert_eq!(date_error("2001-02-29"), r#"invalid date "2001-02-29": 2001-02 has the days 01 to 28"#);
     assert_eq!(date_error("1900-02-29"), r#"invalid date "1900-02-29": 1900-02 has the days 01 to 28"#);
     assert_eq!(date_error("--02-30"), r#"invalid date "--02-30": month 02 has the days 01 to 29"#);
@@ -30,7 +30,7 @@ fn a_date_that_never_was_is_refused_with_what_the_month_has() {
 }
 
 #[test]
-fn a_date_in_any_other_shape_is_refused() {
+fn a_date_in_another_format_is_rejected() {
     let shapes = [
         "",
         "-",
@@ -57,7 +57,7 @@ fn a_date_in_any_other_shape_is_refused() {
 }
 
 #[test]
-fn an_error_neither_carries_a_huge_value_nor_raw_control_characters() {
+fn an_error_contains_no_huge_value_or_control_character() {
     let huge = "9".repeat(1_000_000);
     assert!(date_error(&huge).len() < 200);
     assert!(zone_error(&huge).len() < 200);
@@ -77,7 +77,7 @@ fn a_send_time_is_to_the_minute() {
 }
 
 #[test]
-fn any_other_send_time_is_refused() {
+fn any_other_send_time_is_rejected() {
     for text in ["", "9:00", "09:00:00", "24:00", "23:60", "09.00", "+9:00", "09:0a", "9am", " 09:00"] {
         let error = text.parse::<SendAt>().unwrap_err().to_string();
         let expected =
@@ -87,7 +87,7 @@ fn any_other_send_time_is_refused() {
 }
 
 #[test]
-fn a_leap_day_rule_goes_by_its_name() {
+fn a_leap_day_rule_is_parsed_by_its_name() {
     for rule in LeapDay::ALL {
         assert_eq!(rule.to_string().parse(), Ok(rule));
     }
@@ -104,7 +104,7 @@ fn every_value_is_a_string_in_json() {
 }
 
 #[test]
-fn an_alias_stays_the_name_it_was_given() {
+fn an_alias_keeps_its_name() {
     for name in
         ["America/Argentina/Buenos_Aires", "Asia/Calcutta", "US/Pacific", "UTC", "Etc/GMT+5", "EST5EDT"]
     {
@@ -113,7 +113,7 @@ fn an_alias_stays_the_name_it_was_given() {
 }
 
 #[test]
-fn an_unknown_zone_suggests_the_nearest() {
+fn an_unknown_zone_suggests_similar_names() {
     let suggestions = [
         ("Europe/Berln", "Europe/Berlin"),
         ("Berlin", "Europe/Berlin"),
@@ -131,7 +131,7 @@ fn an_unknown_zone_suggests_the_nearest() {
 }
 
 #[test]
-fn an_unknown_zone_that_resembles_none_is_told_what_a_name_looks_like() {
+fn an_unknown_zone_without_similar_names_shows_an_example() {
     for given in ["", "PST", "IST", "UTC+2", "GMT+5", "somewhere else"] {
         let expected = format!("unknown time zone {given:?}: expected an IANA name such as Europe/Berlin");
         assert_eq!(zone_error(given), expected);

@@ -72,7 +72,7 @@ fn json_is_an_array_with_one_object_a_year() {
 }
 
 #[test]
-fn the_table_is_aligned_and_says_why() {
+fn the_table_is_aligned_and_names_the_rule() {
     let (out, _) = run(&[
         "--birth-date",
         "1990-03-29",
@@ -87,14 +87,14 @@ fn the_table_is_aligned_and_says_why() {
     ]);
     let expected = "\
 DATE        DAY  LOCAL  OFFSET  DUE (UTC)             TURNS
-2026-03-29  Sun  03:30  +02:00  2026-03-29T01:30:00Z  36     the clock skips 02:30: as far after the gap's start as 02:30 is
+2026-03-29  Sun  03:30  +02:00  2026-03-29T01:30:00Z  36     the clock skips 02:30: moved forward by the length of the gap
 2027-03-29  Mon  02:30  +02:00  2027-03-29T00:30:00Z  37
 ";
     assert_eq!(out, expected);
 }
 
 #[test]
-fn without_a_year_there_is_no_age() {
+fn a_date_without_a_year_has_no_age() {
     let (out, _) = run(&["--birth-date", "--03-29", "--time-zone", "UTC", "--years", "1"]);
     assert_eq!(
         out,
@@ -103,7 +103,7 @@ fn without_a_year_there_is_no_age() {
 }
 
 #[test]
-fn by_default_it_looks_five_years_ahead_from_today_in_the_persons_zone() {
+fn the_default_is_five_years_from_the_local_date() {
     let dates = |zone| {
         let (out, _) = run(&["--birth-date", "--12-31", "--time-zone", zone]);
         let dates: Vec<String> = out.lines().skip(1).map(|line| line[..10].to_owned()).collect();
@@ -114,7 +114,7 @@ fn by_default_it_looks_five_years_ahead_from_today_in_the_persons_zone() {
 }
 
 #[test]
-fn a_year_without_its_29_february_is_one_of_the_years() {
+fn a_year_without_29_february_counts() {
     let leap = ["--birth-date", "2000-02-29", "--time-zone", "UTC", "--leap-day", "leap_years_only"];
     let from = ["--from", "2025-01-01", "--years"];
     assert_eq!(run(&[&leap[..], &from, &["3", "--json"]].concat()).0, "[]\n");
@@ -123,7 +123,7 @@ fn a_year_without_its_29_february_is_one_of_the_years() {
 }
 
 #[test]
-fn a_wrong_option_is_named_with_what_would_be_right() {
+fn an_invalid_option_is_named_with_the_valid_values() {
     let unknown_zone = refusal(&["--birth-date", "2000-01-01", "--time-zone", "Europe/Berln"]);
     assert!(
         unknown_zone.contains("'--time-zone <ZONE>'") && unknown_zone.contains("did you mean Europe/Berlin?")
@@ -144,7 +144,7 @@ fn a_wrong_option_is_named_with_what_would_be_right() {
 }
 
 #[test]
-fn every_line_is_answered_in_its_place() {
+fn every_line_is_answered_in_order() {
     let lines = br#"{"birthDate":"2000-02-29","timeZone":"Asia/Tokyo","sendAt":"23:59","leapDay":"mar1","from":"2026-01-01","years":1}
 {"birthDate":"2000-02-30","timeZone":"Asia/Tokyo"}
 {"birthDate":"--01-01","timeZone":"Asia/Tokio"}
@@ -196,7 +196,7 @@ fn options_apply_to_lines_that_lack_the_field() {
 }
 
 #[test]
-fn a_line_too_long_or_not_utf_8_is_answered_and_the_next_one_too() {
+fn an_unreadable_line_is_answered_and_the_next_one_too() {
     let mut lines = vec![b'x'; 1_000_000];
     lines.extend_from_slice(b"\n{\"birthDate\":\"\xff\",\"timeZone\":\"UTC\"}\n");
     lines.extend_from_slice(b"{\"birthDate\":\"--07-01\",\"timeZone\":\"UTC\",\"years\":1}\r\n");
@@ -209,14 +209,14 @@ fn a_line_too_long_or_not_utf_8_is_answered_and_the_next_one_too() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let command = Command::try_parse_from(["when", "--input", "/no/such/file"]).ok().unwrap();
     let error = command.when.run(&clock(), &mut Vec::new(), false).unwrap_err();
     assert_eq!(error.to_string(), "cannot open /no/such/file");
 }
 
 #[test]
-fn an_empty_answer_says_why_it_is_empty() {
+fn an_empty_answer_has_a_reason() {
     let why = |arguments: &[&str]| run(&[arguments, &["--time-zone", "UTC"]].concat()).0;
     let late = why(&["--birth-date", "2000-01-01", "--from", "9999-06-01"]);
     assert!(late.contains("ends with the year 9999"), "{late}");

@@ -1,9 +1,9 @@
 //! What somebody cancels is not sent, wherever it is.
 
 use bday::model::EventState::{self, Delivered, Delivering, Pending, Queued};
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Status, explain};
-use bday::store::{Cancelled, UserRef};
+use bday::store::{CancelOutcome, UserRef};
 use uuid::Uuid;
 
 use super::{NINE, Place, on_both_queues};
@@ -19,14 +19,14 @@ async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
     world.tick().await;
     assert_eq!(world.count(Queued).await, 1);
     let letters = world.dead_letters();
-    assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Done);
-    assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Refused(EventState::Cancelled));
+    assert_eq!(letters.cancel(event).await.unwrap(), CancelOutcome::Cancelled);
+    assert_eq!(letters.cancel(event).await.unwrap(), CancelOutcome::Refused(EventState::Cancelled));
     place.work().await;
     assert_eq!((world.receiver.records().len(), place.messages().await), (0, 0));
     let depth = world.queue.depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight), (0, 0), "its message is dropped");
-    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
-    let told = explain(facts, &Terms::new(&world.config), instant(NINE));
+    let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
+    let told = explain(facts, &ExplainSettings::new(&world.config), instant(NINE));
     assert_eq!(told.this_year[0].status, Status::Cancelled);
     assert!(told.this_year[0].why.starts_with("an operator cancelled it"), "{:?}", told.this_year[0].why);
 }
@@ -38,7 +38,7 @@ async fn what_is_cancelled_ahead_is_not_planned_again() {
     world.tick().await;
     assert_eq!(world.count(Pending).await, 1);
     let event = world.event_of(user).await;
-    assert_eq!(world.dead_letters().cancel(event).await.unwrap(), Cancelled::Done);
+    assert_eq!(world.dead_letters().cancel(event).await.unwrap(), CancelOutcome::Cancelled);
     world.write("u", "1990-05-03", "UTC").await;
     for day in [NINE, "2026-05-03T09:00:00Z"] {
         world.set(day);
@@ -57,10 +57,10 @@ async fn what_is_on_its_way_or_finished_cannot_be_cancelled() {
     world.tick().await;
     world.lease(&[event]).await;
     let letters = world.dead_letters();
-    assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Refused(Delivering));
+    assert_eq!(letters.cancel(event).await.unwrap(), CancelOutcome::Refused(Delivering));
     world.set("2026-05-02T09:00:31Z");
     world.minute().await;
-    assert_eq!(letters.cancel(event).await.unwrap(), Cancelled::Refused(Delivered));
-    assert_eq!(letters.cancel(Uuid::now_v7()).await.unwrap(), Cancelled::Unknown);
+    assert_eq!(letters.cancel(event).await.unwrap(), CancelOutcome::Refused(Delivered));
+    assert_eq!(letters.cancel(Uuid::now_v7()).await.unwrap(), CancelOutcome::NotFound);
     assert_eq!(world.greetings(), 1);
 }

@@ -17,9 +17,9 @@ async fn died(n: i32) -> Place {
     let place = super::on_postgres().await;
     let world = &place.world;
     let people: Vec<_> =
-        (0..n).map(|n| (UserKey::External, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
+        (0..n).map(|n| (UserKey::ExternalId, person(&format!("u{n}"), "1990-05-02", "UTC"))).collect();
     let (schedule, now) = (world.config.schedule(), world_now(&place));
-    world.store.write_users(&schedule, now, &people).await.unwrap();
+    world.store.save_users(&schedule, now, &people).await.unwrap();
     world.set(NINE);
     let pool = world.database.pool().await;
     sqlx::query("UPDATE events SET state = 'dead', reason = 'status', attempts = 5, next_attempt_at = NULL, finished_at = '2026-05-02T09:00:00Z'")

@@ -3,9 +3,9 @@
 use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Skipped};
 use bday::model::Reason;
 use bday::operations::dead_letters::{Redrive, Retried, Standing};
-use bday::people::explain::Terms;
+use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Status, explain};
-use bday::store::{DeadFilter, Deleted, RedriveOutcome, UserRef};
+use bday::store::{DeadFilter, DeleteOutcome, RedriveOutcome, UserRef};
 use uuid::Uuid;
 
 use super::{NINE, Place, on_both_queues};
@@ -53,8 +53,8 @@ async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_
     place.world.minute().await;
     assert_eq!(world.greetings(), 1);
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
-    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
-    let why = explain(facts, &Terms::new(&world.config), instant(NINE)).this_year.remove(0).why;
+    let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
+    let why = explain(facts, &ExplainSettings::new(&world.config), instant(NINE)).this_year.remove(0).why;
     assert!(why.contains("was redriven at 2026-05-02T09:00:00Z"), "{why}");
 }
 
@@ -153,14 +153,14 @@ async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
     place.heal(event);
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
     let deleted = world.store.delete_user(instant(NINE), UserRef::Id(user), None, None);
-    assert_eq!(deleted.await.unwrap(), Deleted::Done(user));
+    assert_eq!(deleted.await.unwrap(), DeleteOutcome::Deleted(user));
     let report = place.redrive_as(Redrive { force: true, ..Redrive::default() }).await;
     assert_eq!(
         (report.redriven, report.cancelled, report.messages_deleted),
         (0, 1, 0),
         "the deletion of the user took the message"
     );
-    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
     let found = &facts.events[0].event;
     assert_eq!((found.state, found.reason.as_deref()), (Cancelled, Some("user_deleted")));
     place.work().await;
@@ -178,8 +178,8 @@ async fn after_the_local_day_nobody_is_greeted_but_anyway() {
     assert_eq!((report.redriven, report.skipped, report.messages_deleted), (0, 1, 1));
     let found = world.store.event(event).await.unwrap().unwrap();
     assert_eq!((found.state, found.reason.as_deref()), (Skipped, Some("day_over")));
-    let facts = world.store.facts(UserRef::Id(found.user_id)).await.unwrap().unwrap();
-    let told = explain(facts, &Terms::new(&world.config), instant("2026-05-03T00:00:00Z"));
+    let facts = world.store.user_history(UserRef::Id(found.user_id)).await.unwrap().unwrap();
+    let told = explain(facts, &ExplainSettings::new(&world.config), instant("2026-05-03T00:00:00Z"));
     assert_eq!(told.this_year[0].status, Status::SkippedDayOver);
     assert_eq!(place.redrive().await.handled(), 0, "once is enough");
 
@@ -220,7 +220,7 @@ async fn a_redriven_event_whose_worker_dies_in_its_first_attempt_is_not_given_up
     place.redrive().await;
     // Six attempts by now, one of this life.
     let (_, leases) = world.lease(&[event]).await;
-    assert_eq!((leases[0].attempt, leases[0].tries), (6, 1));
+    assert_eq!((leases[0].attempt, leases[0].attempts_since_redrive), (6, 1));
     world.set("2026-05-02T09:00:31Z");
     world.minute().await;
     assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 
 use bday::store::{
-    Deleted, PageRequest, PlanPage, PlanStep, SaveOutcome, Saved, StoreError, UserKey, UserRef,
+    BatchOutcome, DeleteOutcome, PageRequest, PlanPage, PlanStep, SaveOutcome, StoreError, UserChange,
+    UserKey, UserRef,
 };
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
@@ -28,7 +29,7 @@ async fn until_waiting(world: &World, n: i64) {
     .await;
 }
 
-/// Repeats `write` while it is overtaken, as the API and an import do.
+/// Retries `write` after concurrent writes, as the API and an import do.
 async fn persist<T>(write: impl AsyncFn() -> Result<T, StoreError>) -> T {
     loop {
         match write().await {
@@ -39,7 +40,7 @@ async fn persist<T>(write: impl AsyncFn() -> Result<T, StoreError>) -> T {
 }
 
 #[tokio::test]
-async fn of_two_imports_of_the_same_people_the_second_finds_those_of_the_first() {
+async fn two_concurrent_imports_create_each_user_once() {
     let world = World::at(NOW).await;
     world.tick().await;
     let mut first = PgConnection::connect(world.database.url()).await.unwrap();
@@ -58,23 +59,23 @@ async fn of_two_imports_of_the_same_people_the_second_finds_those_of_the_first()
     .await
     .unwrap();
     let (written, ()) = tokio::join!(import(&world, NOW), commit_when_waited_for(&world, transaction));
-    assert_eq!(written[0].1, SaveOutcome::Unchanged);
+    assert_eq!(written[0].1, BatchOutcome::Saved(UserChange::Unchanged));
     assert_eq!(written[0].0.as_u128(), 0x0197_d5a0_0000_7000_8000_0000_0000_0001);
 }
 
-async fn import(world: &World, now: &str) -> Vec<(Uuid, SaveOutcome)> {
+async fn import(world: &World, now: &str) -> Vec<(Uuid, BatchOutcome)> {
     let (schedule, people) =
-        (world.config.schedule(), [(UserKey::External, person("u", "1990-05-02", "UTC"))]);
-    persist(async || world.store.write_users(&schedule, instant(now), &people).await).await
+        (world.config.schedule(), [(UserKey::ExternalId, person("u", "1990-05-02", "UTC"))]);
+    persist(async || world.store.save_users(&schedule, instant(now), &people).await).await
 }
 
-async fn create(world: &World, now: &str) -> Saved<Infallible> {
+async fn create(world: &World, now: &str) -> SaveOutcome<Infallible> {
     let (schedule, who) = (world.config.schedule(), Some(UserRef::External("u")));
     let new = |_| Ok(person("u", "1990-05-02", "UTC"));
     persist(async || world.store.save_user(&schedule, instant(now), who, None, new).await).await
 }
 
-/// What these statements do to a user is not committed yet.
+/// Runs these statements on a user, without a commit.
 async fn half_done(
     world: &World,
     user: Uuid,
@@ -92,7 +93,7 @@ async fn commit_when_waited_for(world: &World, transaction: Transaction<'_, Post
     transaction.commit().await.unwrap();
 }
 
-/// A user who has been greeted today.
+/// A user who was greeted today.
 async fn greeted(world: &World) -> Uuid {
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;
@@ -120,16 +121,16 @@ async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Ou
         tokio::join!(write, release).0
     };
     let (deleted, written) = tokio::join!(deletion, others);
-    assert_eq!(deleted.unwrap(), Deleted::Done(user));
+    assert_eq!(deleted.unwrap(), DeleteOutcome::Deleted(user));
     written
 }
 
 #[tokio::test]
-async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
+async fn a_user_created_again_during_the_deletion_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let created = during_the_deletion(&world, user, Box::pin(create(&world, "2026-05-02T09:01:00Z"))).await;
-    let Saved::Created(created) = created else { panic!("{created:?}") };
+    let SaveOutcome::Saved(UserChange::Created, created) = created else { panic!("{created:?}") };
     assert_eq!(created.id, user);
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;
@@ -137,18 +138,18 @@ async fn who_is_created_again_while_the_deletion_goes_on_is_greeted_once() {
 }
 
 #[tokio::test]
-async fn who_is_imported_while_the_deletion_goes_on_is_greeted_once() {
+async fn a_user_imported_during_the_deletion_is_greeted_once() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let written = during_the_deletion(&world, user, Box::pin(import(&world, "2026-05-02T09:01:00Z"))).await;
-    assert_eq!(written, [(user, SaveOutcome::Created)]);
+    assert_eq!(written, [(user, BatchOutcome::Saved(UserChange::Created))]);
     world.set("2026-05-02T09:02:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 1);
 }
 
 #[tokio::test]
-async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() {
+async fn a_user_created_and_deleted_while_an_insert_waits_keeps_its_id() {
     let world = World::at(NOW).await;
     let user = greeted(&world).await;
     let now = instant("2026-05-02T09:00:00Z");
@@ -158,17 +159,17 @@ async fn a_user_who_is_created_and_deleted_while_an_insert_waits_keeps_its_id() 
         .execute(&pool)
         .await
         .unwrap();
-    // The insert waits for this lock, the lookup before it does not.
+    // The insert waits for this lock; the lookup before does not.
     let mut hold = pool.begin().await.unwrap();
     let statements = "LOCK TABLE users IN SHARE MODE; INSERT INTO deleted_users SELECT * FROM trace";
     sqlx::raw_sql(statements).execute(&mut *hold).await.unwrap();
     let (written, ()) =
         tokio::join!(import(&world, "2026-05-02T09:01:00Z"), commit_when_waited_for(&world, hold));
-    assert_eq!(written, [(user, SaveOutcome::Created)]);
+    assert_eq!(written, [(user, BatchOutcome::Saved(UserChange::Created))]);
 }
 
 #[tokio::test]
-async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
+async fn an_edit_that_waited_for_another_reads_its_changes() {
     let world = World::at(NOW).await;
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;
@@ -184,15 +185,15 @@ async fn who_waits_for_another_edit_goes_on_from_what_that_has_written() {
         Ok::<_, Infallible>(new)
     });
     let (second, ()) = tokio::join!(second, commit_when_waited_for(&world, first));
-    let Saved::Changed(second) = second.unwrap() else { panic!("it was not edited") };
+    let SaveOutcome::Saved(UserChange::Updated, second) = second.unwrap() else { panic!("not updated") };
     assert_eq!(second.birth_date.to_string(), "1990-05-03");
     let now = world.store.user(UserRef::Id(user)).await.unwrap();
     assert_eq!(now.as_ref(), Some(&*second));
 }
 
-/// The edit holds the user's bucket, and has read its events already: the planner must not write an event by the old date.
+/// The edit holds the bucket of the user and has read its events: the planner must not write an event for the old date.
 #[tokio::test]
-async fn a_planner_waits_for_an_edit_of_the_same_bucket_and_finds_what_it_wrote() {
+async fn a_planner_waits_for_an_edit_of_the_same_bucket() {
     let world = World::at(NOW).await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     let bucket = i16::from(user.as_bytes()[15]) & 31;
@@ -210,7 +211,7 @@ async fn a_planner_waits_for_an_edit_of_the_same_bucket_and_finds_what_it_wrote(
     let (schedule, now) = (world.config.schedule(), instant(NOW));
     let request = PageRequest { day: now.date_naive(), bucket: Some(bucket), after: Uuid::nil(), limit: 10 };
     let page = async || world.store.plan_page(&schedule, now, request).await.unwrap();
-    assert_eq!(page().await, PlanStep::Busy, "it does not wait for long");
+    assert_eq!(page().await, PlanStep::Busy, "a planner waits briefly");
     edit.commit().await.unwrap();
     assert_eq!(page().await, PlanStep::Page(PlanPage::default()));
 }
@@ -234,7 +235,7 @@ async fn planning_a_day_writes_no_user_row() {
 }
 
 #[tokio::test]
-async fn an_edit_moves_what_a_planner_plans_at_the_same_moment() {
+async fn an_edit_moves_an_event_that_is_planned_concurrently() {
     let world = World::at("2026-12-30T00:00:00Z").await;
     world.tick().await;
     let user = world.write("u", "1990-12-31", "UTC").await;
@@ -259,7 +260,7 @@ async fn an_edit_moves_what_a_planner_plans_at_the_same_moment() {
     let (planned, ()) = tokio::join!(planned, edited);
     let PlanStep::Page(page) = planned.unwrap() else { panic!("the planner had the bucket first") };
     assert_eq!(page.planned, 1);
-    let facts = world.store.facts(UserRef::Id(user)).await.unwrap().unwrap();
+    let facts = world.store.user_history(UserRef::Id(user)).await.unwrap().unwrap();
     let dates: Vec<String> = facts.events.iter().map(|found| found.event.local_date.to_string()).collect();
     assert_eq!(dates, ["2027-01-01"]);
 }

@@ -1,11 +1,11 @@
-//! The birth date, the send time, the rule for 29 February: changed before, on and after the day.
+//! Changes of the birth date, the send time and the rule for 29 February, before, on and after the day.
 
 use bday::model::EventState::{Delivered, Pending, Skipped};
 
 use crate::support::receiver::Behaviour;
 use crate::support::world::{World, person};
 
-/// Somebody in Berlin whose birthday is 10 May 2026, two days before it.
+/// A user in Berlin with a birthday on 10 May 2026, two days before.
 async fn berlin() -> World {
     let world = World::at("2026-05-08T00:00:00Z").await;
     world.write("u", "1990-05-10", "Europe/Berlin").await;
@@ -15,7 +15,7 @@ async fn berlin() -> World {
 }
 
 #[tokio::test]
-async fn a_date_that_is_moved_ahead_before_the_day_is_greeted_once_on_the_new_day() {
+async fn a_date_moved_ahead_is_greeted_once_on_the_new_day() {
     let world = berlin().await;
     world.correct("u", "1990-05-14").await;
     world.live_until("2026-05-14T06:59:59Z").await;
@@ -27,7 +27,7 @@ async fn a_date_that_is_moved_ahead_before_the_day_is_greeted_once_on_the_new_da
 }
 
 #[tokio::test]
-async fn a_date_that_is_moved_ahead_beyond_the_horizon_is_greeted_once_on_the_new_day() {
+async fn a_date_moved_beyond_the_horizon_is_greeted_once() {
     let world = berlin().await;
     world.correct("u", "1990-06-20").await;
     world.live_until("2026-05-11T00:00:00Z").await;
@@ -39,7 +39,7 @@ async fn a_date_that_is_moved_ahead_beyond_the_horizon_is_greeted_once_on_the_ne
 }
 
 #[tokio::test]
-async fn a_date_that_is_moved_to_a_day_that_is_over_is_greeted_next_year() {
+async fn a_date_moved_to_a_past_day_is_greeted_next_year() {
     let world = berlin().await;
     world.correct("u", "1990-05-06").await;
     world.live_until("2026-05-12T00:00:00Z").await;
@@ -51,7 +51,7 @@ async fn a_date_that_is_moved_to_a_day_that_is_over_is_greeted_next_year() {
 }
 
 #[tokio::test]
-async fn a_date_that_is_moved_ahead_on_the_day_before_the_send_time_is_greeted_once() {
+async fn a_date_moved_before_the_send_time_is_greeted_once() {
     let world = berlin().await;
     world.live_until("2026-05-10T06:59:00Z").await;
     world.correct("u", "1990-05-12").await;
@@ -61,12 +61,12 @@ async fn a_date_that_is_moved_ahead_on_the_day_before_the_send_time_is_greeted_o
 }
 
 #[tokio::test]
-async fn a_date_that_is_moved_ahead_while_the_event_is_queued_is_greeted_once_on_the_new_day() {
+async fn a_date_moved_while_queued_is_greeted_once_on_the_new_day() {
     let world = berlin().await;
     world.set("2026-05-10T07:00:00Z");
     world.tick().await;
     world.correct("u", "1990-05-12").await;
-    // The message is still there; whoever receives it finds that it is not due.
+    // The worker that receives the message finds an event that is not queued.
     world.pool().run_once().await.unwrap();
     assert_eq!((world.greetings(), world.count(Pending).await), (0, 1));
     world.live_until("2026-05-14T00:00:00Z").await;
@@ -74,7 +74,7 @@ async fn a_date_that_is_moved_ahead_while_the_event_is_queued_is_greeted_once_on
 }
 
 #[tokio::test]
-async fn a_date_that_is_moved_away_while_the_event_is_queued_is_not_greeted_this_year() {
+async fn a_past_date_set_while_queued_is_not_greeted_this_year() {
     let world = berlin().await;
     world.set("2026-05-10T07:00:00Z");
     world.tick().await;
@@ -84,7 +84,7 @@ async fn a_date_that_is_moved_away_while_the_event_is_queued_is_not_greeted_this
 }
 
 #[tokio::test]
-async fn a_date_that_is_moved_after_the_greeting_is_greeted_next_year() {
+async fn a_date_moved_after_the_greeting_is_greeted_next_year() {
     let world = berlin().await;
     world.live_until("2026-05-10T07:00:00Z").await;
     assert_eq!(world.greetings(), 1);
@@ -100,12 +100,12 @@ async fn a_date_that_is_moved_after_the_greeting_is_greeted_next_year() {
 }
 
 #[tokio::test]
-async fn what_may_have_been_sent_does_not_move() {
+async fn an_event_that_may_have_been_sent_does_not_move() {
     let world = berlin().await;
     world.set("2026-05-10T07:00:00Z");
     world.receiver.next([Behaviour::Reset]);
     world.minute().await;
-    // The receiver has the request; nobody knows what it made of it.
+    // The receiver got the request, with an unknown outcome.
     assert_eq!((world.greetings(), world.receiver.records().len()), (0, 1));
     for date in ["1990-05-02", "1990-05-12"] {
         world.correct("u", date).await;
@@ -117,7 +117,7 @@ async fn what_may_have_been_sent_does_not_move() {
 }
 
 #[tokio::test]
-async fn a_date_that_turns_out_to_be_today_is_greeted_at_once_or_skipped_as_the_rule_says() {
+async fn a_date_moved_to_today_follows_the_late_join_rule() {
     for (late_join, greetings) in [("send", 1), ("skip", 0)] {
         let world = World::with("2026-05-08T00:00:00Z", &[("plan.late_join", late_join)]).await;
         world.write("u", "1990-05-11", "Europe/Berlin").await;
@@ -131,7 +131,7 @@ async fn a_date_that_turns_out_to_be_today_is_greeted_at_once_or_skipped_as_the_
 }
 
 #[tokio::test]
-async fn a_skipped_event_comes_back_when_its_date_is_moved_ahead() {
+async fn a_skipped_event_is_pending_again_if_its_date_moves_ahead() {
     let world = World::with("2026-05-10T12:00:00Z", &[("plan.late_join", "skip")]).await;
     world.tick().await;
     world.write("u", "1990-05-10", "Europe/Berlin").await;
@@ -142,12 +142,12 @@ async fn a_skipped_event_comes_back_when_its_date_is_moved_ahead() {
 }
 
 #[tokio::test]
-async fn a_send_time_that_is_moved_on_the_day_makes_no_second_greeting() {
+async fn a_send_time_changed_on_the_day_causes_no_second_greeting() {
     for (edited_at, send_at, sent_by) in [
-        // Before the greeting: later, and already over.
+        // Before the greeting: to a later time, and to a past one.
         ("2026-05-10T06:00:00Z", "18:00", "2026-05-10T16:00:00Z"),
         ("2026-05-10T06:30:00Z", "08:00", "2026-05-10T06:31:00Z"),
-        // After it.
+        // After the greeting.
         ("2026-05-10T07:01:00Z", "18:00", "2026-05-10T07:01:00Z"),
     ] {
         let world = berlin().await;
@@ -165,13 +165,13 @@ async fn a_send_time_that_is_moved_on_the_day_makes_no_second_greeting() {
 }
 
 #[tokio::test]
-async fn another_rule_for_29_february_owes_nobody_a_day_that_is_over() {
+async fn a_changed_leap_day_rule_sends_no_greeting_for_a_past_day() {
     for (edited_at, from, to, greetings) in [
-        // From nothing to the 28th: on the day, at once; the day after, not any more.
+        // From no occurrence to the 28th: sent at once on the day, not sent the day after.
         ("2026-02-28T15:00:00Z", "leap_years_only", "feb28", 1),
         ("2026-03-01T15:00:00Z", "leap_years_only", "feb28", 0),
         ("2026-02-28T15:00:00Z", "leap_years_only", "mar1", 1),
-        // One is enough.
+        // After a greeting.
         ("2026-02-28T15:00:00Z", "feb28", "mar1", 1),
         ("2026-02-27T15:00:00Z", "feb28", "leap_years_only", 0),
         ("2026-02-27T15:00:00Z", "feb28", "mar1", 1),
@@ -190,7 +190,7 @@ async fn another_rule_for_29_february_owes_nobody_a_day_that_is_over() {
 }
 
 #[tokio::test]
-async fn an_import_that_changes_the_rule_for_29_february_owes_nobody_a_day_that_is_over() {
+async fn an_imported_leap_day_rule_sends_no_greeting_for_a_past_day() {
     let world = World::at("2026-02-26T00:00:00Z").await;
     let mut user = person("u", "2000-02-29", "Europe/Berlin");
     user.leap_day = Some("leap_years_only".parse().unwrap());
@@ -204,7 +204,7 @@ async fn an_import_that_changes_the_rule_for_29_february_owes_nobody_a_day_that_
 }
 
 #[tokio::test]
-async fn a_rule_for_29_february_that_says_what_held_already_takes_no_overdue_greeting_away() {
+async fn an_equivalent_leap_day_rule_keeps_an_overdue_greeting() {
     for imported in [false, true] {
         let world = World::at("2026-02-26T00:00:00Z").await;
         let mut user = person("u", "2000-02-29", "Europe/Berlin");
@@ -224,7 +224,7 @@ async fn a_rule_for_29_february_that_says_what_held_already_takes_no_overdue_gre
 }
 
 #[tokio::test]
-async fn in_a_leap_year_another_rule_for_29_february_takes_no_overdue_greeting_away() {
+async fn in_a_leap_year_a_changed_rule_keeps_an_overdue_greeting() {
     let world = World::at("2028-02-27T00:00:00Z").await;
     world.write("u", "2000-02-29", "Europe/Berlin").await;
     world.minute().await;

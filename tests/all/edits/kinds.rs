@@ -1,4 +1,4 @@
-//! More than birthdays: a name in the configuration, and a date.
+//! Kinds other than birthdays.
 
 use bday::model::EventState::{Cancelled, Delivered, Pending};
 use serde_json::Value;
@@ -11,7 +11,7 @@ const ANNIVERSARY: [(&str, &str); 2] = [
     ("kinds.work_anniversary.send_at", "10:30"),
 ];
 
-/// Somebody whose birthday and whose work anniversary are on 10 May.
+/// A user with a birthday and a work anniversary on 10 May.
 async fn world(since: &str, settings: &[(&str, &str)]) -> World {
     let world = World::with("2026-05-09T00:00:00Z", settings).await;
     world.minute().await;
@@ -40,7 +40,7 @@ async fn each_kind_has_its_own_greeting_at_its_own_time() {
 }
 
 #[tokio::test]
-async fn the_day_on_which_it_begins_is_no_anniversary() {
+async fn the_first_day_is_no_anniversary() {
     let world = world("2026-05-10", &ANNIVERSARY).await;
     world.live_until("2026-05-12T00:00:00Z").await;
     assert_eq!(messages(&world), ["Hey, Ada u it's your birthday"]);
@@ -51,7 +51,7 @@ async fn the_day_on_which_it_begins_is_no_anniversary() {
 }
 
 #[tokio::test]
-async fn a_kind_that_is_not_configured_waits_in_the_data_until_it_is() {
+async fn dates_of_a_kind_that_is_not_configured_are_stored() {
     let mut world = world("2019-05-10", &[]).await;
     world.live_until("2026-05-12T00:00:00Z").await;
     assert_eq!(world.greetings(), 1);
@@ -65,7 +65,7 @@ async fn a_kind_that_is_not_configured_waits_in_the_data_until_it_is() {
 }
 
 #[tokio::test]
-async fn a_date_that_is_taken_away_takes_its_event_along_and_no_other() {
+async fn a_removed_date_deletes_only_its_event() {
     let world = world("2019-05-10", &ANNIVERSARY).await;
     assert_eq!(world.count(Pending).await, 2);
     world
@@ -79,7 +79,7 @@ async fn a_date_that_is_taken_away_takes_its_event_along_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_date_that_is_taken_away_after_an_attempt_is_not_tried_again() {
+async fn a_date_removed_after_an_attempt_is_not_retried() {
     let world = world("2019-05-10", &ANNIVERSARY).await;
     world.live_until("2026-05-10T10:29:59Z").await;
     world.receiver.next([Behaviour::Status(500)]);
@@ -88,14 +88,14 @@ async fn a_date_that_is_taken_away_after_an_attempt_is_not_tried_again() {
         user.occasions.insert("work_anniversary".to_owned(), None);
     });
     change.await;
-    assert_eq!(world.count(Pending).await, 1, "what may have been sent is not deleted");
+    assert_eq!(world.count(Pending).await, 1, "an event that may have been sent was deleted");
     world.live_until("2026-05-12T00:00:00Z").await;
     assert_eq!(world.count(Cancelled).await, 1);
     assert_eq!(world.receiver.records().len(), 2);
 }
 
 #[tokio::test]
-async fn an_edit_of_another_field_leaves_dates_and_events_alone() {
+async fn an_edit_of_another_field_keeps_dates_and_events() {
     let world = world("2019-05-10", &ANNIVERSARY).await;
     world.change("u", |user| user.first_name = "Augusta".to_owned()).await;
     world.live_until("2026-05-12T00:00:00Z").await;
@@ -106,7 +106,7 @@ async fn an_edit_of_another_field_leaves_dates_and_events_alone() {
 }
 
 #[tokio::test]
-async fn an_edit_by_a_process_that_does_not_know_a_kind_leaves_its_event_where_it_is() {
+async fn an_edit_by_a_process_without_the_kind_keeps_its_event() {
     let mut world = world("2019-05-10", &ANNIVERSARY).await;
     let knowing = world.config.kinds.clone();
     world.config.kinds.remove("work_anniversary");

@@ -1,4 +1,4 @@
-//! Who comes on the day, who goes, and who comes back.
+//! Users who are added on the day, deleted, and added again.
 
 use std::io::BufReader;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use bday::clock::SharedClock;
 use bday::model::EventState::{Cancelled, Delivered, Pending, Skipped};
 use bday::model::{EventState, Schedule};
-use bday::people::import::{self, Format};
-use bday::store::{EventFilter, Order, UserFilter};
+use bday::people::{FileFormat, import};
+use bday::store::{EventFilter, EventOrder, UserFilter};
 use uuid::Uuid;
 
 use crate::support::receiver::Behaviour;
 use crate::support::world::World;
 
 #[tokio::test]
-async fn who_comes_on_the_day_is_greeted_until_it_ends() {
+async fn a_user_added_on_the_day_is_greeted_until_it_ends() {
     for (late_join, added_at, greetings, skipped) in [
         // 08:59, 09:01, 23:59 and 00:00 of the next day in Tokyo.
         ("send", "2026-05-09T23:59:00Z", 1, 0),
@@ -31,7 +31,7 @@ async fn who_comes_on_the_day_is_greeted_until_it_ends() {
         world.minute().await;
         world.set(added_at);
         world.write("u", "1990-05-10", "Asia/Tokyo").await;
-        // Read by the next tick, a minute later: at 23:59 that is the next day already.
+        // The next tick is a minute later: after 23:59 on the next day.
         world.clock.advance(chrono::TimeDelta::minutes(1));
         world.minute().await;
         world.live_until("2026-05-12T00:00:00Z").await;
@@ -41,7 +41,7 @@ async fn who_comes_on_the_day_is_greeted_until_it_ends() {
 }
 
 #[tokio::test]
-async fn who_was_there_before_the_first_plan_is_greeted_by_the_same_rules() {
+async fn users_from_before_the_first_plan_follow_the_same_rules() {
     for (first_tick, greetings) in
         [("2026-05-10T09:01:00Z", 1), ("2026-05-11T08:00:00Z", 1), ("2026-05-13T00:00:00Z", 0)]
     {
@@ -54,7 +54,7 @@ async fn who_was_there_before_the_first_plan_is_greeted_by_the_same_rules() {
 }
 
 #[tokio::test]
-async fn who_is_deleted_while_pending_or_queued_is_not_greeted() {
+async fn a_user_deleted_while_pending_or_queued_is_not_greeted() {
     for queued in [false, true] {
         let world = World::at("2026-05-09T00:00:00Z").await;
         let user = world.write("u", "1990-05-10", "UTC").await;
@@ -71,7 +71,7 @@ async fn who_is_deleted_while_pending_or_queued_is_not_greeted() {
 }
 
 #[tokio::test]
-async fn who_is_deleted_in_flight_may_still_get_that_one_request() {
+async fn a_user_deleted_in_flight_may_still_get_that_request() {
     for (answer, greetings, state) in [(200, 1, Delivered), (500, 0, Cancelled)] {
         let world = World::at("2026-05-09T00:00:00Z").await;
         let user = world.write("u", "1990-05-10", "UTC").await;
@@ -93,9 +93,9 @@ async fn who_is_deleted_in_flight_may_still_get_that_one_request() {
 }
 
 #[tokio::test]
-async fn who_goes_and_comes_back_on_the_day_is_greeted_once() {
+async fn a_user_deleted_and_created_again_on_the_day_is_greeted_once() {
     for (deleted_at, back_at, greetings) in [
-        // Before the greeting; around it; after it; and too late.
+        // Before the greeting, around it, after it, and too late.
         ("2026-05-10T06:00:00Z", "2026-05-10T06:00:00Z", 1),
         ("2026-05-10T06:00:00Z", "2026-05-10T12:00:00Z", 1),
         ("2026-05-10T12:00:00Z", "2026-05-10T12:00:00Z", 1),
@@ -115,11 +115,11 @@ async fn who_goes_and_comes_back_on_the_day_is_greeted_once() {
 }
 
 #[tokio::test]
-async fn who_comes_back_long_before_the_day_is_greeted_on_it() {
+async fn a_user_created_again_before_the_day_is_greeted_on_it() {
     let world = World::at("2026-05-09T00:00:00Z").await;
     let user = world.write("u", "1990-05-10", "UTC").await;
     world.minute().await;
-    // Far beyond the horizon, and cancelled there.
+    // Far beyond the horizon; the event is cancelled.
     world.correct("u", "1990-08-20").await;
     world.delete(user).await;
     assert_eq!(world.count(Cancelled).await, 1);
@@ -132,12 +132,12 @@ async fn who_comes_back_long_before_the_day_is_greeted_on_it() {
 }
 
 #[tokio::test]
-async fn who_comes_back_under_the_name_of_another_is_not_confused() {
+async fn a_returning_user_keeps_its_own_id_if_external_ids_were_swapped() {
     let world = World::at("2026-05-09T00:00:00Z").await;
     let first = world.write("a", "1990-05-10", "UTC").await;
     world.minute().await;
     world.live_until("2026-05-10T09:00:00Z").await;
-    // The name goes to somebody else while its first owner goes on under another.
+    // The external id goes to another user, and its first user gets another.
     world.change("a", |user| user.external_id = Some("b".to_owned())).await;
     let second = world.write("a", "1990-05-10", "UTC").await;
     assert_ne!(first, second);
@@ -153,7 +153,7 @@ async fn who_comes_back_under_the_name_of_another_is_not_confused() {
 }
 
 #[tokio::test]
-async fn a_file_without_external_ids_that_is_imported_again_greets_nobody_twice() {
+async fn a_repeated_import_without_external_ids_adds_no_user() {
     let world = World::at("2026-05-09T00:00:00Z").await;
     world.minute().await;
     let import = async || {
@@ -161,7 +161,7 @@ async fn a_file_without_external_ids_that_is_imported_again_greets_nobody_twice(
         let schedule: Schedule = world.config.schedule();
         let clock = Arc::clone(&world.clock) as SharedClock;
         let input = BufReader::new(file.as_bytes());
-        let report = import::run(&world.store, &schedule, &clock, Format::Csv, input, |_| {}).await;
+        let report = import::run(&world.store, &schedule, &clock, FileFormat::Csv, input, |_| {}).await;
         report.unwrap().created
     };
     assert_eq!(import().await, 2);
@@ -177,14 +177,14 @@ async fn a_file_without_external_ids_that_is_imported_again_greets_nobody_twice(
 }
 
 #[tokio::test]
-async fn what_was_sent_to_somebody_who_is_gone_stays_on_record() {
+async fn events_of_a_deleted_user_stay_on_record() {
     let world = World::at("2026-05-09T00:00:00Z").await;
     let user = world.write("u", "1990-05-10", "UTC").await;
     world.minute().await;
     world.live_until("2026-05-10T09:00:00Z").await;
     world.delete(user).await;
     let filter = EventFilter { user_id: Some(user), ..EventFilter::default() };
-    let events = world.store.list_events(&filter, Order::Ascending, None, 10).await.unwrap();
+    let events = world.store.list_events(&filter, EventOrder::Ascending, None, 10).await.unwrap();
     let states: Vec<EventState> = events.iter().map(|event| event.state).collect();
     assert_eq!(states, [Delivered]);
     assert_eq!(world.store.attempts(events[0].id).await.unwrap().len(), 1);

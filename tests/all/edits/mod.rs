@@ -1,6 +1,5 @@
-//! Edits while things happen: how many greetings go out, whatever is changed, and when. Never two in a local year.
-//!
-//! Time is set, not waited for; the receiver, the database and all stages are real.
+//! Edits at any time: never two greetings in a local year. The clock is set by the tests; the receiver, the database and all stages are
+//! real.
 
 mod at_once;
 mod dates;
@@ -13,14 +12,14 @@ use std::collections::BTreeMap;
 
 use bday::clock::Clock as _;
 use bday::model::NewUser;
-use bday::store::{Deleted, UserRef};
+use bday::store::{DeleteOutcome, UserRef};
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::support::world::{World, instant};
 
 impl World {
-    /// Lives on until `end`, with a tick every twelve hours and one at `end`.
+    /// Runs until `end`, with a tick every twelve hours and one at `end`.
     async fn live_until(&self, end: &str) {
         let end = instant(end);
         while self.clock.now() < end {
@@ -30,7 +29,7 @@ impl World {
         }
     }
 
-    /// Changes the person `external_id` where it is.
+    /// Edits the user with `external_id`.
     async fn change(&self, external_id: &str, edit: impl FnOnce(&mut NewUser)) {
         let who = UserRef::External(external_id);
         let user = self.store.user(who).await.unwrap().unwrap();
@@ -59,10 +58,10 @@ impl World {
 
     async fn delete(&self, user: Uuid) {
         let deleted = self.store.delete_user(self.clock.now(), UserRef::Id(user), None, None).await;
-        assert_eq!(deleted.unwrap(), Deleted::Done(user));
+        assert_eq!(deleted.unwrap(), DeleteOutcome::Deleted(user));
     }
 
-    /// How many greetings each user has got.
+    /// The number of greetings of each user.
     fn greetings_by_user(&self) -> BTreeMap<String, usize> {
         self.greetings();
         let mut by_user = BTreeMap::new();

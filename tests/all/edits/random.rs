@@ -1,5 +1,5 @@
-//! Random edits, in any order and concurrent with planning, while the receiver fails now and then: never two greetings in a local
-//! year, and every event where its user's dates put it.
+//! Random edits, concurrent with planning, while the receiver fails at times: never two greetings in a local year, and every event at
+//! the instant of its user's date.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ const ZONES: [&str; 4] = ["Pacific/Kiritimati", "Europe/Berlin", "America/New_Yo
 const PEOPLE: u32 = 12;
 /// Concurrent editors, beside two planners.
 const EDITORS: usize = 6;
-/// The failed seed is in the message.
+/// A failure names its seed.
 const SEEDS: [u64; 2] = [1, 2];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_sequence_of_edits_greets_anybody_twice_in_a_year() {
+async fn no_sequence_of_edits_causes_two_greetings_in_a_year() {
     for seed in SEEDS {
         Box::pin(live(seed)).await;
     }
@@ -42,14 +42,14 @@ async fn live(seed: u64) {
             let failure = if random.bool() { Behaviour::Status(500) } else { Behaviour::Reset };
             world.receiver.next([failure]);
         }
-        // The planners go through all days again, and meet users in the middle of an edit.
+        // The planners plan all days again, and meet users that are being edited.
         sqlx::query("UPDATE planned_days SET planned_at = NULL")
             .execute(&world.database.pool().await)
             .await
             .unwrap();
         let seeds: Vec<u64> = (0..EDITORS).map(|_| random.u64(..)).collect();
         tokio::join!(join_all(seeds.into_iter().map(|seed| edits(&world, seed))), tick(&world), tick(&world),);
-        // Plans what a lock has kept from the two.
+        // Plans the users that were locked.
         world.tick().await;
         checked += check_due_instants(&world, seed).await;
         note_years(&world, &mut years).await;
@@ -65,7 +65,7 @@ async fn live(seed: u64) {
     check_greetings(&world, &years, seed);
 }
 
-/// A tick that may meet a lock; the next one does the rest.
+/// A tick that may meet a lock; the next tick retries.
 async fn tick(world: &World) {
     match world.scheduler().run_once(world.clock.now()).await.1 {
         Err(TickError::Store(error)) if error.is_contention() => {}
@@ -94,7 +94,7 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
     if turn == 5 {
         return world.store.delete_user(now, who, None, None).await.map(drop);
     }
-    let edit = |current: Option<bday::store::Current>| {
+    let edit = |current: Option<bday::store::CurrentUser>| {
         let Some(user) = current.map(|current| current.user.unwrap()) else {
             return Ok::<_, ()>(person(&name, date, zone));
         };
@@ -117,14 +117,14 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
     world.store.save_user(&schedule, now, Some(who), None, edit).await.map(drop)
 }
 
-/// Each event that waits is due when the calendar says, and each occasion in the planned days has one. Returns how many instants
-/// were compared.
+/// Checks that each pending event is due by the calendar, and that each occasion in the planned days has one. Returns the number of
+/// compared instants.
 async fn check_due_instants(world: &World, seed: u64) -> usize {
     let (schedule, now) = (world.config.schedule(), world.clock.now());
     let all = world.store.list_users(&UserFilter::default(), Uuid::nil(), 500).await.unwrap();
     let mut compared = 0;
     for user in all.users {
-        let facts = world.store.facts(UserRef::Id(user.id)).await.unwrap().unwrap();
+        let facts = world.store.user_history(UserRef::Id(user.id)).await.unwrap().unwrap();
         let birthday = user.yearly_dates(|_| DateTime::UNIX_EPOCH).next().unwrap();
         for year in [2026, 2027] {
             let due = schedule.occurrence(&birthday, year).map(|found| found.due_at);
@@ -146,7 +146,7 @@ async fn check_due_instants(world: &World, seed: u64) -> usize {
     compared
 }
 
-/// The users and local years of events, by the id under which they may be sent: a deletion changes it.
+/// The users and local years of events, by event id: a deletion changes the id.
 type Years = BTreeMap<String, (Uuid, i16)>;
 
 async fn note_years(world: &World, years: &mut Years) {

@@ -1,4 +1,4 @@
-//! Moves to another zone, across the date line too.
+//! Moves to another zone, also across the date line.
 
 use bday::clock::Clock as _;
 use bday::model::EventState::Pending;
@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::support::world::{World, instant};
 
 #[tokio::test]
-async fn who_moves_before_the_day_is_greeted_where_it_is_then() {
+async fn a_user_who_moves_before_the_day_is_greeted_in_the_new_zone() {
     let world = World::at("2026-05-08T00:00:00Z").await;
     world.write("u", "1990-05-10", "Europe/Berlin").await;
     world.minute().await;
@@ -19,20 +19,20 @@ async fn who_moves_before_the_day_is_greeted_where_it_is_then() {
 }
 
 #[tokio::test]
-async fn who_crosses_the_date_line_after_the_greeting_gets_no_second() {
+async fn crossing_the_date_line_after_the_greeting_sends_no_second() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Kiritimati").await;
     world.minute().await;
     world.live_until("2026-06-09T19:00:00Z").await;
     assert_eq!(world.greetings(), 1);
-    // There the day has not even begun.
+    // In that zone, the day has not begun.
     world.move_to("u", "Pacific/Midway").await;
     world.live_until("2026-06-13T00:00:00Z").await;
     assert_eq!(world.greetings(), 1);
 }
 
 #[tokio::test]
-async fn who_crosses_the_date_line_before_the_greeting_gets_it_on_the_other_side() {
+async fn crossing_the_date_line_before_the_greeting_moves_it() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Kiritimati").await;
     world.minute().await;
@@ -45,11 +45,11 @@ async fn who_crosses_the_date_line_before_the_greeting_gets_it_on_the_other_side
 }
 
 #[tokio::test]
-async fn who_jumps_over_the_rest_of_the_day_is_greeted_on_arrival() {
+async fn a_move_past_the_end_of_the_day_sends_the_greeting_at_once() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Midway").await;
     world.minute().await;
-    // 02:00 on the 10th there, and 03:00 on the 11th where the flight ends.
+    // 02:00 on the 10th before the move, and 03:00 on the 11th after it.
     world.live_until("2026-06-10T13:00:00Z").await;
     assert_eq!((world.greetings(), world.count(Pending).await), (0, 1));
     world.move_to("u", "Pacific/Kiritimati").await;
@@ -58,10 +58,10 @@ async fn who_jumps_over_the_rest_of_the_day_is_greeted_on_arrival() {
 }
 
 #[tokio::test]
-async fn who_was_too_late_in_one_zone_may_be_in_time_in_another() {
+async fn a_late_join_in_one_zone_can_be_in_time_in_another() {
     let world = World::at("2026-06-10T12:00:00Z").await;
     world.tick().await;
-    // There it is the 11th already.
+    // In that zone, it is the 11th.
     world.write("u", "1990-06-10", "Pacific/Kiritimati").await;
     world.minute().await;
     assert_eq!(world.greetings(), 0);
@@ -70,10 +70,9 @@ async fn who_was_too_late_in_one_zone_may_be_in_time_in_another() {
     assert_eq!(world.greetings(), 1);
 }
 
-/// From every zone to every other, at every third hour around the day, with the send time before and after: everybody
-/// is greeted exactly once.
+/// From every zone to every other, at every third hour around the day, with the send time before and after.
 #[tokio::test]
-async fn whoever_moves_whenever_is_greeted_exactly_once() {
+async fn every_move_between_zones_is_greeted_exactly_once() {
     const ZONES: [&str; 5] =
         ["Pacific/Kiritimati", "Asia/Kolkata", "Europe/Berlin", "America/New_York", "Pacific/Midway"];
     let world = World::at("2026-06-08T00:00:00Z").await;
@@ -90,7 +89,7 @@ async fn whoever_moves_whenever_is_greeted_exactly_once() {
     world.minute().await;
     while world.clock.now() < instant("2026-06-13T00:00:00Z") {
         world.clock.advance(TimeDelta::hours(3));
-        // Half of them move before the tick of that hour, half after it.
+        // Half of the users move before the tick of that hour, half after it.
         let now = world.clock.now();
         let (before, after): (Vec<_>, Vec<_>) =
             moves.iter().filter(|(at, ..)| *at == now).enumerate().partition(|(n, _)| n % 2 == 0);

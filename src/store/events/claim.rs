@@ -4,37 +4,37 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Pack, Result, Store};
+use crate::store::{Pack, Result, Store};
 
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimRequest<'a> {
     pub now: DateTime<Utc>,
     pub kinds: &'a [String],
-    /// Events of any kind whose lateness counts from before this instant are skipped.
+    /// Events of any kind with an earlier `late_from` are skipped.
     pub late_before: DateTime<Utc>,
     pub limit: u32,
     pub pack_limit: usize,
     pub available_at: DateTime<Utc>,
 }
 
-/// The position of a pass, so that it reads each row once even where rows are skipped.
+/// The position of a pass: it reads each row once even where rows are skipped.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClaimCursor(Option<(DateTime<Utc>, Uuid)>);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claimed {
+pub struct ClaimedEvents {
     pub packs: Vec<Pack>,
     pub skipped: u64,
 }
 
-impl Claimed {
+impl ClaimedEvents {
     #[must_use]
     pub fn queued(&self) -> u64 {
         Pack::count_events(&self.packs)
     }
 }
 
-/// A pack, or (without an id) the summary of the claim.
+/// A pack, or the summary of the claim (without an id).
 #[derive(FromRow)]
 struct Row {
     id: Option<i64>,
@@ -44,10 +44,10 @@ struct Row {
     last_id: Option<Uuid>,
 }
 
-/// A pack holds a sixteenth of what is taken, so that several workers share a small number of events, within the limit.
-/// Here, in the lease and in the record, a locked row is updated by its place (`ctid`), which saves a look-up by key. A row that
-/// another transaction changed since this statement began is locked but not updated: here, its id in the pack is then dropped.
-pub(super) const CLAIM: &str = "
+/// A pack holds a sixteenth of the claimed events, up to the limit, so that several workers share a small number of events.
+/// As in the lease and the record, a locked row is updated by its `ctid`, which saves a look-up by key. A row that another
+/// transaction changed since this statement began is locked but not updated; the worker then drops its id from the pack.
+pub(in crate::store) const CLAIM: &str = "
 WITH due AS MATERIALIZED (
     SELECT ctid AS tid, id, next_attempt_at, late_from < $3 AS late, isolated FROM events
     WHERE next_attempt_at <= $1 AND (next_attempt_at, id) > ($5, $6) AND (kind = ANY($2) OR late_from < $3)
@@ -74,10 +74,9 @@ SELECT NULL, NULL, (SELECT count(*) FROM due WHERE late), next_attempt_at, id
 FROM (SELECT next_attempt_at, id FROM due ORDER BY next_attempt_at DESC, id DESC LIMIT 1) AS last";
 
 impl Store {
-    /// Takes due events behind `cursor`, and moves it past them: those in time are queued and packed into the outbox, those
-    /// too late are skipped. Rows that another transaction has locked are left for the next pass. After an error, either nothing
-    /// was taken, or it is in the outbox.
-    pub async fn claim(&self, request: ClaimRequest<'_>, cursor: &mut ClaimCursor) -> Result<Claimed> {
+    /// Claims due events after `cursor`, and moves the cursor: events in time are queued and packed into the outbox, late ones are
+    /// skipped. Rows that another transaction has locked are left for the next pass.
+    pub async fn claim(&self, request: ClaimRequest<'_>, cursor: &mut ClaimCursor) -> Result<ClaimedEvents> {
         let (after_at, after_id) = cursor.0.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
         let rows = sqlx::query_as(CLAIM)
             .bind(request.now)
@@ -89,7 +88,7 @@ impl Store {
             .bind(request.pack_limit as i64)
             .bind(request.available_at);
         let rows: Vec<Row> = self.run(rows.fetch_all(&self.pool)).await?;
-        let mut claimed = Claimed::default();
+        let mut claimed = ClaimedEvents::default();
         for row in rows {
             if let (Some(id), Some(event_ids)) = (row.id, row.event_ids) {
                 claimed.packs.push(Pack { id, event_ids });

@@ -1,4 +1,4 @@
-//! The pause of sending, in all processes.
+//! The pause of sending. It holds for all processes.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -6,39 +6,36 @@ use utoipa::ToSchema;
 
 use super::{Result, Store};
 
-/// The longest reason, as `a_reason_is_short` has it.
+/// The limit of the constraint `a_reason_is_short`.
 pub const MAX_REASON_CHARS: usize = 500;
 
-/// A pause of sending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Pause {
-    /// Since when, UTC.
+    /// UTC.
     pub since: DateTime<Utc>,
-    /// Why, in the words of whoever paused.
     pub reason: String,
 }
 
 impl Store {
-    /// Returns the current pause.
     pub async fn pause(&self) -> Result<Option<Pause>> {
         self.run(sqlx::query_as("SELECT since, reason FROM pauses").fetch_optional(&self.pool)).await
     }
 
-    /// Returns the database's clock, for comparison only, and since when sending is paused (both UTC).
+    /// Returns the database's clock, for comparison only, and since when sending is paused.
     pub async fn clock_and_pause(&self) -> Result<(DateTime<Utc>, Option<DateTime<Utc>>)> {
         let sql = "SELECT clock_timestamp(), (SELECT since FROM pauses)";
         self.run(sqlx::query_as(sql).fetch_one(&self.pool)).await
     }
 
-    /// Pauses sending in all processes at once: nothing is leased any more, and requests in flight end. Returns whether this is new;
-    /// the current pause keeps its time and reason.
+    /// Pauses sending in all processes: workers lease no more events, and requests in flight end. Returns false if sending is paused
+    /// already; that pause keeps its time and reason.
     pub async fn set_pause(&self, now: DateTime<Utc>, reason: &str) -> Result<bool> {
         let sql = "INSERT INTO pauses (since, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         Ok(self.execute(sqlx::query(sql).bind(now).bind(reason)).await? > 0)
     }
 
-    /// Ends the pause; returns whether there was one. The late rule applies to events that became due meanwhile.
+    /// Resumes sending; returns false if it was not paused. The late rule applies to events that became due meanwhile.
     pub async fn end_pause(&self) -> Result<bool> {
         Ok(self.execute(sqlx::query("DELETE FROM pauses")).await? > 0)
     }

@@ -1,11 +1,12 @@
-//! Dead events, and what operators do with them: list, redrive, cancel.
+//! Dead events: list and redrive. Also cancels events.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::{EventCursor, Result, Store, column};
+use super::EventCursor;
 use crate::model::{DeadEvent, EventState, Reason};
+use crate::store::{Result, Store, column};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadFilter {
@@ -14,12 +15,12 @@ pub struct DeadFilter {
     pub since: Option<DateTime<Utc>>,
     pub until: Option<DateTime<Utc>>,
     pub ids: Vec<Uuid>,
-    /// Also those that an earlier redrive has skipped because their day was over.
+    /// Includes events that an earlier redrive skipped because their day was over.
     pub day_over: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct LetterEvent {
+pub struct DeadLetterEvent {
     pub id: Uuid,
     pub kind: String,
     pub state: EventState,
@@ -28,11 +29,11 @@ pub struct LetterEvent {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Candidate {
+pub struct RedriveCandidate {
     pub id: Uuid,
     pub due_at: DateTime<Utc>,
     pub local_date: NaiveDate,
-    /// The user's zone; none: the user, or this date of the user, is deleted.
+    /// The user's zone; none: the user or the date was deleted.
     pub time_zone: Option<String>,
 }
 
@@ -45,17 +46,17 @@ pub enum RedriveOutcome {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedrivePage {
-    pub fates: Vec<(Uuid, RedriveOutcome)>,
-    /// Messages to the dead-letter queue that were still in the outbox, and are deleted.
-    pub letters: u64,
+    pub outcomes: Vec<(Uuid, RedriveOutcome)>,
+    /// Messages to the dead-letter queue that were still in the outbox.
+    pub deleted_dead_letters: u64,
     pub next: Option<EventCursor>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cancelled {
-    Done,
+pub enum CancelOutcome {
+    Cancelled,
     Refused(EventState),
-    Unknown,
+    NotFound,
 }
 
 const COLUMNS: &str = "
@@ -66,7 +67,7 @@ FROM events e LEFT JOIN LATERAL (
 
 impl DeadFilter {
     fn push(&self, query: &mut QueryBuilder<Postgres>) {
-        // The first is the index's.
+        // The first condition is that of the index.
         query.push("e.reason IS NOT NULL AND (e.state = 'dead'");
         if self.day_over {
             query.push(" OR e.state = 'skipped' AND e.reason = 'day_over'");
@@ -96,16 +97,16 @@ impl DeadFilter {
     }
 
     #[must_use]
-    pub fn holds_for(&self, letter: &LetterEvent) -> bool {
+    pub fn matches(&self, event: &DeadLetterEvent) -> bool {
         let within = |at: DateTime<Utc>| {
             self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
         };
-        let timed = self.since.is_some() || self.until.is_some();
-        (self.ids.is_empty() || self.ids.contains(&letter.id))
-            && (self.kinds.is_empty() || self.kinds.contains(&letter.kind))
+        let by_time = self.since.is_some() || self.until.is_some();
+        (self.ids.is_empty() || self.ids.contains(&event.id))
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
             && (self.reasons.is_empty()
-                || self.reasons.iter().any(|reason| letter.reason.as_deref() == Some(reason.as_str())))
-            && (!timed || letter.finished_at.is_some_and(within))
+                || self.reasons.iter().any(|reason| event.reason.as_deref() == Some(reason.as_str())))
+            && (!by_time || event.finished_at.is_some_and(within))
     }
 }
 
@@ -142,14 +143,13 @@ impl Store {
         Ok(count.unsigned_abs())
     }
 
-    /// Returns the events that messages in the dead-letter queue name, without unknown ones.
-    pub async fn letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<LetterEvent>> {
+    pub async fn dead_letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<DeadLetterEvent>> {
         let sql = "SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)";
         self.run(sqlx::query_as(sql).bind(event_ids).fetch_all(&self.pool)).await
     }
 
-    /// Reads up to `limit` dead events past `after`, the earliest due first, and applies to each the decision of `judge`, in one
-    /// transaction. A redriven event keeps its id, and so its `webhook-id`; its new attempts and its lateness count from `now`.
+    /// Reads up to `limit` dead events after `after`, by `due_at`, and applies the outcome that `decide` returns for each, in one
+    /// transaction. A redriven event keeps its id, and so its `webhook-id`; its attempts and its lateness count from `now`.
     /// Concurrent redrives wait for each other, and each event is redriven by one of them.
     pub async fn redrive_page(
         &self,
@@ -158,59 +158,64 @@ impl Store {
         after: Option<EventCursor>,
         limit: u32,
         dry_run: bool,
-        judge: impl Fn(&Candidate) -> RedriveOutcome,
+        decide: impl Fn(&RedriveCandidate) -> RedriveOutcome,
     ) -> Result<RedrivePage> {
         self.in_time(async {
-            let mut query = QueryBuilder::<Postgres>::new(
-                // A look-up for each row of the page: as a join, the planner may read all users for every page.
-                "SELECT e.id, e.due_at, e.local_date,
-                        (SELECT u.time_zone FROM users u JOIN occasions o ON o.user_id = u.id
-                         WHERE u.id = e.user_id AND o.kind = e.kind) AS time_zone
-                 FROM events e WHERE ",
-            );
-            filter.push(&mut query);
-            if let Some(EventCursor { due_at, id }) = after {
-                query.push(" AND (e.due_at, e.id) > (").push_bind(due_at).push(", ").push_bind(id).push(")");
-            }
-            query.push(" ORDER BY e.due_at, e.id LIMIT ").push_bind(i64::from(limit));
+            let mut query = candidates(filter, after, limit);
             if !dry_run {
                 query.push(" FOR UPDATE OF e");
             }
             let mut transaction = self.begin().await?;
-            let found: Vec<Candidate> = query.build_query_as().fetch_all(&mut *transaction).await?;
-            let fates = column(&found, |one| (one.id, judge(one)));
-            let mut letters = 0;
-            if !dry_run && !fates.is_empty() {
-                letters = sqlx::query_scalar::<_, i64>(REDRIVE)
-                    .bind(column(&fates, |(id, _)| *id))
-                    .bind(column(&fates, |(_, fate)| fate.columns().0))
-                    .bind(column(&fates, |(_, fate)| fate.columns().1))
+            let found: Vec<RedriveCandidate> = query.build_query_as().fetch_all(&mut *transaction).await?;
+            let outcomes = column(&found, |candidate| (candidate.id, decide(candidate)));
+            let mut deleted_dead_letters = 0;
+            if !dry_run && !outcomes.is_empty() {
+                deleted_dead_letters = sqlx::query_scalar::<_, i64>(REDRIVE)
+                    .bind(column(&outcomes, |(id, _)| *id))
+                    .bind(column(&outcomes, |(_, outcome)| outcome.columns().0))
+                    .bind(column(&outcomes, |(_, outcome)| outcome.columns().1))
                     .bind(now)
                     .fetch_one(&mut *transaction)
                     .await?
                     .unsigned_abs();
             }
             transaction.commit().await?;
-            // Of two concurrent redrives, the second finds fewer than there are: only an empty page is the last.
+            // Of two concurrent redrives, the second may get a short page: only an empty page is the last.
             let next = found.last().map(|last| EventCursor { due_at: last.due_at, id: last.id });
-            Ok(RedrivePage { fates, letters, next })
+            Ok(RedrivePage { outcomes, deleted_dead_letters, next })
         })
         .await
     }
 
-    /// Cancels an event of which no request is in flight. A worker drops it from its pack.
-    pub async fn cancel_event(&self, now: DateTime<Utc>, id: Uuid) -> Result<Cancelled> {
+    /// Cancels a pending or queued event. The worker that receives its pack drops it.
+    pub async fn cancel_event(&self, now: DateTime<Utc>, id: Uuid) -> Result<CancelOutcome> {
         let state = sqlx::query_scalar(CANCEL).bind(id).bind(now).bind(Reason::Operator.as_str());
         Ok(match self.run(state.fetch_optional(&self.pool)).await? {
-            None => Cancelled::Unknown,
-            Some(EventState::Pending | EventState::Queued) => Cancelled::Done,
-            Some(other) => Cancelled::Refused(other),
+            None => CancelOutcome::NotFound,
+            Some(EventState::Pending | EventState::Queued) => CancelOutcome::Cancelled,
+            Some(other) => CancelOutcome::Refused(other),
         })
     }
 }
 
-/// Returns the state before. Locked, so that an attempt which ends at this moment has ended; in one statement, so that the lock
-/// ends with the response, and a sweep that follows does not skip the event.
+fn candidates(filter: &DeadFilter, after: Option<EventCursor>, limit: u32) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(
+        // A look-up for each row of the page: for a join, the planner may read all users for every page.
+        "SELECT e.id, e.due_at, e.local_date,
+                (SELECT u.time_zone FROM users u JOIN occasions o ON o.user_id = u.id
+                 WHERE u.id = e.user_id AND o.kind = e.kind) AS time_zone
+         FROM events e WHERE ",
+    );
+    filter.push(&mut query);
+    if let Some(EventCursor { due_at, id }) = after {
+        query.push(" AND (e.due_at, e.id) > (").push_bind(due_at).push(", ").push_bind(id).push(")");
+    }
+    query.push(" ORDER BY e.due_at, e.id LIMIT ").push_bind(i64::from(limit));
+    query
+}
+
+/// Returns the state before. Locks, to wait for an attempt that is ending; in one statement, so that the lock ends with the
+/// response, and a sweep that follows does not skip the event.
 const CANCEL: &str = "
 WITH found AS MATERIALIZED (
     SELECT id, state FROM events WHERE id = $1 FOR UPDATE
@@ -220,8 +225,8 @@ WITH found AS MATERIALIZED (
 )
 SELECT state FROM found";
 
-/// Keeps `last_error`, which says why the event died, and the end of an event whose user was deleted, by which it is recognised as
-/// blurred. Deletes the message to the dead-letter queue, unless it was sent already.
+/// Keeps `last_error`, and the end of an event whose user was deleted, which marks it as blurred. Deletes the message to the
+/// dead-letter queue, unless it was sent already.
 const REDRIVE: &str = "
 WITH letters AS (
     DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1) RETURNING id
@@ -244,9 +249,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_condition_of_a_filter_holds() {
+    fn an_event_must_match_every_condition_of_the_filter() {
         let (id, at) = (Uuid::from_u128(1), DateTime::UNIX_EPOCH);
-        let letter = LetterEvent {
+        let event = DeadLetterEvent {
             id,
             kind: "birthday".to_owned(),
             state: EventState::Dead,
@@ -254,8 +259,8 @@ mod tests {
             finished_at: Some(at),
         };
         let all = DeadFilter::default();
-        assert!(all.is_empty() && all.holds_for(&letter));
-        for (holds, filter) in [
+        assert!(all.is_empty() && all.matches(&event));
+        for (matches, filter) in [
             (true, DeadFilter { reasons: vec![Reason::Gone, Reason::Status], ..all.clone() }),
             (false, DeadFilter { reasons: vec![Reason::Gone], ..all.clone() }),
             (false, DeadFilter { kinds: vec!["work_anniversary".into()], ..all.clone() }),
@@ -265,7 +270,7 @@ mod tests {
             (false, DeadFilter { ids: vec![Uuid::from_u128(2)], ..all.clone() }),
         ] {
             assert!(!filter.is_empty());
-            assert_eq!(filter.holds_for(&letter), holds, "{filter:?}");
+            assert_eq!(filter.matches(&event), matches, "{filter:?}");
         }
     }
 }

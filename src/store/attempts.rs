@@ -1,4 +1,4 @@
-//! Record: the outcomes of attempts, a batch in one statement, fenced by the lease and the attempt's number.
+//! Attempts: records their outcomes, a batch in one statement, fenced by the lease and the attempt's number.
 
 use std::collections::HashSet;
 
@@ -6,56 +6,55 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Result, Store, column};
-use crate::model::{AttemptOutcome, Reason};
+use crate::model::{Attempt, AttemptOutcome, Reason};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery {
+pub struct EndedAttempt {
     pub event_id: Uuid,
-    /// The lease, half of the fence.
     pub lease_id: Uuid,
-    /// The attempt's number, the other half.
+    /// With the lease, this number fences the record.
     pub attempt: i16,
     pub status: Option<u16>,
     pub started_at: DateTime<Utc>,
     pub finished_at: DateTime<Utc>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NextStep {
-    /// Pending again; it may be claimed at this instant (UTC).
-    Retry(DateTime<Utc>),
-    Dead,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    pub event_id: Uuid,
-    /// The lease, half of the fence.
-    pub lease_id: Uuid,
-    /// The attempt's number, the other half.
-    pub attempt: i16,
+pub struct FailedAttempt {
+    pub ended: EndedAttempt,
     pub outcome: AttemptOutcome,
-    pub status: Option<u16>,
     pub reason: Reason,
-    /// The same in words, without secrets.
+    /// Without secrets.
     pub error: Option<String>,
     /// The first bytes of the response, as safe text.
     pub response: Option<String>,
-    pub started_at: DateTime<Utc>,
-    pub finished_at: DateTime<Utc>,
-    pub next: NextStep,
+    /// When the event may be claimed again; none: it is dead.
+    pub retry_at: Option<DateTime<Utc>>,
 }
 
-/// The outcomes that a call has recorded. The others had lost their lease.
+impl FailedAttempt {
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.retry_at.is_none()
+    }
+}
+
+/// What a call has recorded. The other attempts had lost their lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recorded {
+pub struct RecordResult {
     /// Events recorded, now or by an earlier call whose response was lost.
     pub events: HashSet<Uuid>,
     /// Events that another transaction has locked: call again.
     pub locked: HashSet<Uuid>,
 }
 
-/// `$7` are ended leases. Rows that another transaction holds are skipped, or one would delay the whole batch.
+/// The attempts of events, by event and number. Columns are named: `*` would fail on prepared statements of an older process
+/// when a newer one adds a column.
+pub(super) const ATTEMPTS: &str =
+    "SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at
+     FROM ended_attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
+
+/// `$7` are ended leases. Skips locked rows: waiting for one would delay the whole batch.
 pub(super) const DELIVERED: &str = "
 WITH done AS (
     DELETE FROM leases WHERE id = ANY($7)
@@ -72,13 +71,13 @@ SET state = 'delivered', lease_id = NULL, status = f.status, started_at = f.star
 FROM free f WHERE e.ctid = f.tid
 RETURNING e.id";
 
-/// Those whose lease is still valid: their rows were locked.
+/// Events whose lease is still valid: their rows were locked.
 const STILL_HELD: &str = "
 SELECT e.id FROM events e JOIN unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS o(id, lease_id, attempt)
     ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt";
 
-/// The lease has expired, or an earlier call has recorded the delivery and its response was lost. The attempt's number proves that
-/// the event was not leased since: the delivery is valid, and ends the event.
+/// The lease has expired, or an earlier call has recorded the delivery and its response was lost. The attempt's number shows that
+/// the event was not leased since, so the delivery is valid and ends the event.
 const DELIVERED_LATE: &str = "
 WITH o AS (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::timestamptz[])
@@ -136,86 +135,102 @@ WITH done AS (
 )
 SELECT id FROM ended";
 
+struct Fence {
+    ids: Vec<Uuid>,
+    leases: Vec<Uuid>,
+    attempts: Vec<i16>,
+}
+
+impl Fence {
+    fn of<'a>(attempts: impl Iterator<Item = &'a EndedAttempt> + Clone) -> Self {
+        Self {
+            ids: attempts.clone().map(|ended| ended.event_id).collect(),
+            leases: attempts.clone().map(|ended| ended.lease_id).collect(),
+            attempts: attempts.map(|ended| ended.attempt).collect(),
+        }
+    }
+}
+
+fn status(ended: &EndedAttempt) -> Option<i16> {
+    ended.status.map(|status| status as i16)
+}
+
 impl Store {
+    pub async fn attempts(&self, event: Uuid) -> Result<Vec<Attempt>> {
+        self.run(sqlx::query_as(ATTEMPTS).bind([event].as_slice()).fetch_all(&self.pool)).await
+    }
+
     /// Records `deliveries`, and deletes the leases `ended`. Where a lease has expired, the delivery still counts unless the event
-    /// was leased again. After an error, the same call may be made again.
-    pub async fn record_deliveries(&self, deliveries: &[Delivery], ended: &[Uuid]) -> Result<Recorded> {
-        let ids = column(deliveries, |one| one.event_id);
-        let leases = column(deliveries, |one| one.lease_id);
-        let attempts = column(deliveries, |one| one.attempt);
+    /// was leased again. After an error, repeat the call.
+    pub async fn record_deliveries(
+        &self,
+        deliveries: &[EndedAttempt],
+        ended: &[Uuid],
+    ) -> Result<RecordResult> {
+        let fence = Fence::of(deliveries.iter());
         let delivered = sqlx::query_scalar(DELIVERED)
-            .bind(&ids)
-            .bind(&leases)
-            .bind(&attempts)
-            .bind(column(deliveries, |one| one.status.map(|status| status as i16)))
-            .bind(column(deliveries, |one| one.started_at))
-            .bind(column(deliveries, |one| one.finished_at))
+            .bind(&fence.ids)
+            .bind(&fence.leases)
+            .bind(&fence.attempts)
+            .bind(column(deliveries, status))
+            .bind(column(deliveries, |delivery| delivery.started_at))
+            .bind(column(deliveries, |delivery| delivery.finished_at))
             .bind(ended);
         let delivered = self.run(delivered.fetch_all(&self.pool)).await?;
-        let mut result = self.recorded(delivered, &ids, &leases, &attempts).await?;
+        let mut result = self.record_result(delivered, &fence).await?;
         if result.events.len() + result.locked.len() < deliveries.len() {
             let done = |id: &Uuid| result.events.contains(id) || result.locked.contains(id);
-            let late: Vec<Delivery> = deliveries.iter().filter(|one| !done(&one.event_id)).copied().collect();
+            let late = deliveries.iter().filter(|delivery| !done(&delivery.event_id));
+            let late: Vec<EndedAttempt> = late.copied().collect();
             result.events.extend(self.record_late_deliveries(&late).await?);
         }
         Ok(result)
     }
 
-    async fn record_late_deliveries(&self, deliveries: &[Delivery]) -> Result<Vec<Uuid>> {
+    async fn record_late_deliveries(&self, deliveries: &[EndedAttempt]) -> Result<Vec<Uuid>> {
         if deliveries.is_empty() {
             return Ok(Vec::new());
         }
         let delivered = sqlx::query_scalar(DELIVERED_LATE)
-            .bind(column(deliveries, |one| one.event_id))
-            .bind(column(deliveries, |one| one.attempt))
-            .bind(column(deliveries, |one| one.status.map(|status| status as i16)))
-            .bind(column(deliveries, |one| one.started_at))
-            .bind(column(deliveries, |one| one.finished_at));
+            .bind(column(deliveries, |delivery| delivery.event_id))
+            .bind(column(deliveries, |delivery| delivery.attempt))
+            .bind(column(deliveries, status))
+            .bind(column(deliveries, |delivery| delivery.started_at))
+            .bind(column(deliveries, |delivery| delivery.finished_at));
         self.run(delivered.fetch_all(&self.pool)).await
     }
 
     /// Records `failures`, and deletes the leases `ended`. An event whose lease was lost keeps the state that a sweep or another
     /// worker gave it, but its attempt is recorded, unless its user was deleted. A dead event gets its message to the dead-letter
-    /// queue in the same statement. After an error, the same call may be made again.
-    pub async fn record_failures(&self, failures: &[Failure], ended: &[Uuid]) -> Result<Recorded> {
-        let next = |one: &Failure| match one.next {
-            NextStep::Retry(at) => Some(at),
-            NextStep::Dead => None,
-        };
-        let ids = column(failures, |one| one.event_id);
-        let leases = column(failures, |one| one.lease_id);
-        let attempts = column(failures, |one| one.attempt);
+    /// queue in the same statement. After an error, repeat the call.
+    pub async fn record_failures(&self, failures: &[FailedAttempt], ended: &[Uuid]) -> Result<RecordResult> {
+        let fence = Fence::of(failures.iter().map(|failure| &failure.ended));
         let failed = sqlx::query_scalar(FAILED)
-            .bind(&ids)
-            .bind(&leases)
-            .bind(&attempts)
-            .bind(column(failures, |one| one.outcome.as_str()))
-            .bind(column(failures, |one| one.status.map(|status| status as i16)))
-            .bind(column(failures, |one| one.reason.as_str()))
-            .bind(column(failures, |one| one.error.as_deref()))
-            .bind(column(failures, |one| one.response.as_deref()))
-            .bind(column(failures, |one| one.started_at))
-            .bind(column(failures, |one| one.finished_at))
-            .bind(column(failures, next))
+            .bind(&fence.ids)
+            .bind(&fence.leases)
+            .bind(&fence.attempts)
+            .bind(column(failures, |failure| failure.outcome.as_str()))
+            .bind(column(failures, |failure| status(&failure.ended)))
+            .bind(column(failures, |failure| failure.reason.as_str()))
+            .bind(column(failures, |failure| failure.error.as_deref()))
+            .bind(column(failures, |failure| failure.response.as_deref()))
+            .bind(column(failures, |failure| failure.ended.started_at))
+            .bind(column(failures, |failure| failure.ended.finished_at))
+            .bind(column(failures, |failure| failure.retry_at))
             .bind(ended);
         let failed = self.run(failed.fetch_all(&self.pool)).await?;
-        self.recorded(failed, &ids, &leases, &attempts).await
+        self.record_result(failed, &fence).await
     }
 
-    async fn recorded(
-        &self,
-        events: Vec<Uuid>,
-        ids: &[Uuid],
-        leases: &[Uuid],
-        attempts: &[i16],
-    ) -> Result<Recorded> {
+    async fn record_result(&self, events: Vec<Uuid>, fence: &Fence) -> Result<RecordResult> {
         let events: HashSet<Uuid> = events.into_iter().collect();
         let mut locked = HashSet::new();
-        if events.len() < ids.len() {
-            let held = sqlx::query_scalar(STILL_HELD).bind(ids).bind(leases).bind(attempts);
+        if events.len() < fence.ids.len() {
+            let held =
+                sqlx::query_scalar(STILL_HELD).bind(&fence.ids).bind(&fence.leases).bind(&fence.attempts);
             let held: Vec<Uuid> = self.run(held.fetch_all(&self.pool)).await?;
             locked = held.into_iter().filter(|id| !events.contains(id)).collect();
         }
-        Ok(Recorded { events, locked })
+        Ok(RecordResult { events, locked })
     }
 }

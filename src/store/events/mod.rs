@@ -1,18 +1,22 @@
-//! Events and their attempts.
+//! Events: the list, and one file for each change of their state.
+
+mod backlog;
+pub(super) mod claim;
+mod dead;
+pub(super) mod write;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{Result, Store};
-use crate::model::{Attempt, Event, EventState};
+use crate::model::{Event, EventState};
 
-/// The attempts of events, by event and number. Columns are named: `*` would fail on prepared statements of an older process
-/// when a newer one adds a column.
-pub(super) const ATTEMPTS: &str =
-    "SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at
-     FROM ended_attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
+pub use backlog::{Backlog, MAX_COUNTED};
+pub use claim::{ClaimCursor, ClaimRequest, ClaimedEvents};
+pub use dead::{CancelOutcome, DeadFilter, DeadLetterEvent, RedriveCandidate, RedriveOutcome, RedrivePage};
 
+/// Columns are named: `*` would fail on prepared statements of an older process when a newer one adds a column.
 pub(super) const COLUMNS: &str =
     "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, attempts, next_attempt_at,
             queued_at, finished_at, redriven_at FROM events";
@@ -25,9 +29,8 @@ pub struct EventFilter {
     pub user_id: Option<Uuid>,
 }
 
-/// The order of a list, by the instant at which events are due.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Order {
+pub enum EventOrder {
     #[default]
     Ascending,
     Descending,
@@ -45,9 +48,9 @@ impl From<&Event> for EventCursor {
     }
 }
 
-/// States with the condition that finds them: pending events have an index of their own, the outbox and the leases name queued and
-/// leased ones, and those that were not delivered are few.
-const GROUPS: [(&[EventState], &str); 4] = [
+/// States with the condition that finds them by an index: the outbox and the leases name queued and leased events, and events that
+/// were not delivered are few.
+const STATE_GROUPS: [(&[EventState], &str); 4] = [
     (&[EventState::Pending], "next_attempt_at IS NOT NULL"),
     (
         &[EventState::Queued, EventState::Delivering],
@@ -61,6 +64,18 @@ const GROUPS: [(&[EventState], &str); 4] = [
     ),
 ];
 
+/// Ids are UUIDs of version 7, so the primary key is in the order of creation, and the end of events needs no index: an event
+/// finishes within days of its creation, or was redriven.
+const FORGET_EVENTS: &str = "
+WITH old AS (
+    SELECT id FROM events WHERE id < $3 AND finished_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+), logged AS (
+    DELETE FROM attempts WHERE event_id IN (SELECT id FROM old)
+), letters AS (
+    DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] IN (SELECT id FROM old)
+)
+DELETE FROM events WHERE id IN (SELECT id FROM old)";
+
 impl Store {
     pub async fn event(&self, id: Uuid) -> Result<Option<Event>> {
         let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
@@ -68,11 +83,11 @@ impl Store {
         self.run(query.build_query_as().fetch_optional(&self.pool)).await
     }
 
-    /// Returns up to `limit` events past `after`, by the instant at which they are due, then by id.
+    /// Returns up to `limit` events after `after`, by `due_at`, then by id.
     pub async fn list_events(
         &self,
         filter: &EventFilter,
-        order: Order,
+        order: EventOrder,
         after: Option<EventCursor>,
         limit: u32,
     ) -> Result<Vec<Event>> {
@@ -80,45 +95,45 @@ impl Store {
         let wanted = |state: &EventState| filter.states.is_empty() || filter.states.contains(state);
         if filter.user_id.is_some() {
             let states = (!filter.states.is_empty()).then(|| filter.states.iter().collect());
-            arm(&mut query, filter, order, after, "true", states);
+            push_select(&mut query, filter, order, after, "true", states);
         } else {
-            // A part for each index: the planner does not find them by itself under an OR.
+            // A part for each index: the planner does not use several for an OR.
             query.push("SELECT * FROM (");
             let mut union = "";
-            for (states, condition) in GROUPS {
-                let some: Vec<&EventState> = states.iter().filter(|state| wanted(state)).collect();
-                if some.is_empty() {
+            for (states, condition) in STATE_GROUPS {
+                let selected: Vec<&EventState> = states.iter().filter(|state| wanted(state)).collect();
+                if selected.is_empty() {
                     continue;
                 }
                 query.push(union).push("(");
-                let some = (some.len() < states.len()).then_some(some);
-                arm(&mut query, filter, order, after, condition, some);
-                query.push(ordered(order)).push(" LIMIT ").push_bind(i64::from(limit)).push(")");
+                let selected = (selected.len() < states.len()).then_some(selected);
+                push_select(&mut query, filter, order, after, condition, selected);
+                query.push(order_by(order)).push(" LIMIT ").push_bind(i64::from(limit)).push(")");
                 union = " UNION ALL ";
             }
             query.push(") AS e");
         }
-        query.push(ordered(order)).push(" LIMIT ").push_bind(i64::from(limit));
+        query.push(order_by(order)).push(" LIMIT ").push_bind(i64::from(limit));
         self.run(query.build_query_as().fetch_all(&self.pool)).await
     }
 
-    pub async fn attempts(&self, event: Uuid) -> Result<Vec<Attempt>> {
-        self.run(sqlx::query_as(ATTEMPTS).bind([event].as_slice()).fetch_all(&self.pool)).await
-    }
-
-    pub async fn count_by_state(&self) -> Result<Vec<(EventState, i64)>> {
-        self.run(
-            sqlx::query_as("SELECT state, count(*) FROM events GROUP BY state ORDER BY state")
-                .fetch_all(&self.pool),
-        )
-        .await
+    /// Deletes a batch of events that finished before `before`, with their attempts. Returns how many.
+    pub async fn forget_events(&self, before: DateTime<Utc>, limit: u32) -> Result<u64> {
+        let delete =
+            sqlx::query(FORGET_EVENTS).bind(before).bind(i64::from(limit)).bind(smallest_id_at(before));
+        self.execute(delete).await
     }
 }
 
-fn arm(
+fn smallest_id_at(at: DateTime<Utc>) -> Uuid {
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
+}
+
+fn push_select(
     query: &mut QueryBuilder<Postgres>,
     filter: &EventFilter,
-    order: Order,
+    order: EventOrder,
     after: Option<EventCursor>,
     condition: &'static str,
     states: Option<Vec<&EventState>>,
@@ -139,16 +154,16 @@ fn arm(
     }
     if let Some(EventCursor { due_at, id }) = after {
         query.push(" AND (due_at, id) ").push(match order {
-            Order::Ascending => "> (",
-            Order::Descending => "< (",
+            EventOrder::Ascending => "> (",
+            EventOrder::Descending => "< (",
         });
         query.push_bind(due_at).push(", ").push_bind(id).push(")");
     }
 }
 
-fn ordered(order: Order) -> &'static str {
+fn order_by(order: EventOrder) -> &'static str {
     match order {
-        Order::Ascending => " ORDER BY due_at, id",
-        Order::Descending => " ORDER BY due_at DESC, id DESC",
+        EventOrder::Ascending => " ORDER BY due_at, id",
+        EventOrder::Descending => " ORDER BY due_at DESC, id DESC",
     }
 }

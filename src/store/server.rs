@@ -1,11 +1,13 @@
-//! The questions of `bday doctor` and `bday demo` to the database. Changes nothing.
+//! The database server: its version, clock and privileges.
+
+use chrono::{DateTime, Utc};
 
 use super::{Result, Store};
 
 const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 
 /// The privileges that the daemon needs on each table.
-const NEEDED: [(&str, &[&str]); 16] = [
+const NEEDED_PRIVILEGES: [(&str, &[&str]); 16] = [
     ("_sqlx_migrations", &["SELECT"]),
     ("users", ALL),
     ("occasions", ALL),
@@ -25,7 +27,7 @@ const NEEDED: [(&str, &[&str]); 16] = [
 ];
 
 /// The oldest major version of PostgreSQL whose features the statements use.
-pub const OLDEST_SERVER: u32 = 15;
+pub const MIN_SERVER_VERSION: u32 = 15;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -33,7 +35,7 @@ pub struct Server {
     pub version_number: i32,
     pub user: String,
     pub tls: bool,
-    /// Whether it stays on this machine, by the address that we connect to.
+    /// Whether the connection stays on this machine.
     pub local: bool,
 }
 
@@ -45,6 +47,10 @@ impl Server {
 }
 
 impl Store {
+    pub async fn clock(&self) -> Result<DateTime<Utc>> {
+        self.run(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&self.pool)).await
+    }
+
     pub async fn server(&self) -> Result<Server> {
         let sql = "
             SELECT current_setting('server_version'), current_setting('server_version_num')::int4, current_user::text,
@@ -54,17 +60,18 @@ impl Store {
         Ok(Server { version, version_number, user, tls, local: self.is_local() })
     }
 
-    pub async fn is_empty(&self) -> Result<bool> {
+    pub async fn has_no_tables(&self) -> Result<bool> {
         let sql = "
             SELECT NOT EXISTS (SELECT FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema'))";
         self.run(sqlx::query_scalar(sql).fetch_one(&self.pool)).await
     }
 
-    /// Returns the missing privileges of the role, as `UPDATE on events`. With `migrate`, also that to create tables. Tables that do
-    /// not exist yet are left out.
+    /// Returns the missing privileges of the role, such as `UPDATE on events`; with `migrate`, includes the one to create tables.
+    /// Tables that do not exist yet are left out.
     pub async fn missing_privileges(&self, migrate: bool) -> Result<Vec<String>> {
-        let needed =
-            NEEDED.iter().flat_map(|(table, privileges)| privileges.iter().map(|one| (*table, *one)));
+        let needed = NEEDED_PRIVILEGES
+            .iter()
+            .flat_map(|(table, privileges)| privileges.iter().map(|one| (*table, *one)));
         let (tables, privileges): (Vec<&str>, Vec<&str>) = needed.unzip();
         let sql = "
             SELECT privilege || ' on ' || name

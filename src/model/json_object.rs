@@ -15,9 +15,9 @@ const MAX_FIELDS: usize = 128;
 
 /// A JSON object. A field that comes twice is an error, also in the objects within.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Object(pub Map<String, Value>);
+pub struct JsonObject(pub Map<String, Value>);
 
-impl<'de> Deserialize<'de> for Object {
+impl<'de> Deserialize<'de> for JsonObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Strict::deserialize(deserializer)?.0 {
             Value::Object(fields) => Ok(Self(fields)),
@@ -43,7 +43,7 @@ impl FieldError {
     }
 }
 
-impl Object {
+impl JsonObject {
     /// Reads a `T`, and the error of every field that is wrong or unknown; such a field is absent in the `T`. No field of `T` may be
     /// required, since each is first read by itself.
     #[must_use]
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        serde_json::from_str::<Object>(text).expect_err("it is no such object").to_string()
+        serde_json::from_str::<JsonObject>(text).expect_err("it is no such object").to_string()
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
     fn values_are_read_as_serde_json_reads_them() {
         let text =
             r#"{"a":null,"b":true,"c":-1,"d":18446744073709551615,"e":1.5,"f":"é\n","g":[1,"x",{"h":{}}]}"#;
-        let Object(fields) = serde_json::from_str(text).expect("an object");
+        let JsonObject(fields) = serde_json::from_str(text).expect("an object");
         assert_eq!(Value::from(fields), serde_json::from_str::<Value>(text).expect("JSON"));
     }
 
@@ -163,7 +163,8 @@ mod tests {
             c: Option<String>,
         }
 
-        let object: Object = serde_json::from_str(r#"{"a":256,"b":true,"c":null,"d":1}"#).expect("an object");
+        let object: JsonObject =
+            serde_json::from_str(r#"{"a":256,"b":true,"c":null,"d":1}"#).expect("an object");
         let (fields, errors) = object.read::<Fields>();
         assert_eq!(fields, Fields { b: Some(true), ..Fields::default() });
         let named: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
@@ -176,7 +177,7 @@ mod tests {
             let fields: Vec<String> = (0..count).map(|n| format!("\"k{n}\":1")).collect();
             format!("{{{}}}", fields.join(","))
         };
-        assert!(serde_json::from_str::<Object>(&of(MAX_FIELDS)).is_ok());
+        assert!(serde_json::from_str::<JsonObject>(&of(MAX_FIELDS)).is_ok());
         let many = of(MAX_FIELDS + 1);
         assert!(error(&many).contains("more than 128 fields"));
         assert!(error(&format!("{{\"occasions\":{many}}}")).contains("more than 128 fields"));

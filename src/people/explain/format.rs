@@ -1,15 +1,12 @@
-//! Instants and durations, said to people.
-
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-/// To the second, UTC.
-pub(super) fn instant(at: DateTime<Utc>) -> String {
+pub(super) fn format_instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// A duration without its sign, in the two largest units that say something: `2 d 4 h`, `3 h 05 min`, `40 s`, `0.4 s`.
+/// Formats a duration without its sign, in its two largest units: `2 d 4 h`, `3 h 05 min`, `40 s`, `0.4 s`.
 #[must_use]
-pub fn span(duration: TimeDelta) -> String {
+pub fn format_duration(duration: TimeDelta) -> String {
     let ms = duration.num_milliseconds().unsigned_abs();
     let (minutes, hours, days) = (ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     match ms {
@@ -27,9 +24,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_has_two_units_at_the_most() {
+    fn a_duration_has_at_most_two_units() {
         let shown = [0, 17, 4_400, 40_000, 185_000, 11_100_000, -187_200_000];
-        let shown = shown.map(|ms| span(TimeDelta::milliseconds(ms)));
+        let shown = shown.map(|ms| format_duration(TimeDelta::milliseconds(ms)));
         assert_eq!(shown, ["0 s", "17 ms", "4.4 s", "40 s", "3 min", "3 h 05 min", "2 d 4 h"]);
     }
 }

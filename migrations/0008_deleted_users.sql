@@ -1,14 +1,13 @@
--- Deleted users. One who returns under the same external id gets the same id again, so that "one event per user, kind and
--- year" holds for the person, not only for the row.
+-- Deleted users. A user who returns under the same external id gets the same id, and so at most one event per kind and year.
 CREATE TABLE deleted_users (
     user_id          uuid PRIMARY KEY,
     -- Keyed hash of the external id, which is deleted with the user.
     external_id_hash bytea,
     deleted_at       timestamptz NOT NULL,
-    -- An event was being delivered at the deletion: its dates are blurred when it has ended.
+    -- An event was being delivered at the deletion; its dates are blurred when it has ended.
     blur_pending     boolean NOT NULL,
 
-    CONSTRAINT one_former_user_per_external_id UNIQUE (external_id_hash),
+    CONSTRAINT one_deleted_user_per_external_id UNIQUE (external_id_hash),
     CONSTRAINT an_external_id_hash_is_a_hash CHECK (length(external_id_hash) = 32)
 );
 

@@ -1,0 +1,187 @@
+//! Leases: the right to send the events of a batch of packs, taken in one statement.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Result, Store};
+use crate::model::{EventState, Lease};
+
+/// Leases that one call expires, of up to some hundred events each.
+const MAX_EXPIRED: i64 = 20;
+
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseRequest<'a> {
+    pub id: Uuid,
+    pub holder: Uuid,
+    pub now: DateTime<Utc>,
+    pub until: DateTime<Utc>,
+    pub kinds: &'a [String],
+    /// The kinds whose message needs the year of the date; for others `since_year` is not read.
+    pub kinds_with_years: &'a [String],
+    /// Events with an earlier `late_from` are too late.
+    pub late_before: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnleasedEvents {
+    pub ended: Vec<(Uuid, EventState)>,
+    /// Still queued: locked by another transaction, or sending is paused.
+    pub locked: Vec<Uuid>,
+    pub unknown_kind: Vec<Uuid>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExpiredLeases {
+    pub requeued: u64,
+    pub dead: u64,
+}
+
+#[derive(sqlx::FromRow)]
+struct QueuedEvent {
+    id: Uuid,
+    known: bool,
+    late: bool,
+    deleted: bool,
+}
+
+/// Locks with SKIP LOCKED first: an update would wait for a row that an edit has locked, and delay the whole batch.
+/// The transaction that deletes a date also deletes its event, unless an attempt was made: the date is looked up only after an
+/// attempt.
+pub(super) const LEASE: &str = "
+WITH free AS MATERIALIZED (
+    SELECT ctid AS tid FROM events
+    WHERE id = ANY($1) AND state = 'queued' AND kind = ANY($2) AND late_from >= $3 AND NOT EXISTS (SELECT FROM pauses)
+    FOR UPDATE SKIP LOCKED
+), leased AS (
+    UPDATE events e SET state = 'delivering', attempts = e.attempts + 1, lease_id = $4
+    FROM free, users u
+    WHERE e.ctid = free.tid AND u.id = e.user_id
+      AND (e.attempts = 0 OR EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind))
+    RETURNING e.id AS event_id, e.user_id, e.attempts AS attempt, e.attempts - e.attempts_at_redrive AS attempts_since_redrive,
+              e.kind, e.due_at, e.late_from, e.local_date, u.first_name, u.last_name,
+              CASE WHEN e.kind = ANY($7) THEN
+                  (SELECT o.year FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) END AS since_year
+), held AS (
+    INSERT INTO leases (id, holder, lease_until, event_ids)
+    SELECT $4, $5, $6, array_agg(event_id) FROM leased HAVING count(*) > 0
+)
+SELECT * FROM leased";
+
+const QUEUED: &str = "
+SELECT e.id, e.kind = ANY($2) AS known, e.late_from < $3 AS late,
+       NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS deleted
+FROM events e WHERE e.id = ANY($1) AND e.state = 'queued'";
+
+const END: &str = "
+UPDATE events e
+SET state = CASE WHEN x.gone THEN 'cancelled' ELSE 'skipped' END::event_state,
+    reason = CASE WHEN x.gone THEN 'user_deleted' ELSE 'late' END, finished_at = $2
+FROM (
+    SELECT e.id, NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS gone
+    FROM events e WHERE e.id = ANY($1) AND e.state = 'queued' FOR UPDATE OF e SKIP LOCKED
+) AS x
+WHERE e.id = x.id AND (x.gone OR e.late_from < $3)
+RETURNING e.id, e.state";
+
+/// The first loss is retried at once. An event that loses a second worker waits `$4` to `2 * $4` seconds, so that it is not leased
+/// together with the same events again.
+const EXPIRE: &str = "
+WITH expired AS MATERIALIZED (
+    SELECT id, event_ids FROM leases WHERE lease_until < $1 ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED
+), lost AS MATERIALIZED (
+    SELECT e.id, e.attempts, e.attempts - e.attempts_at_redrive >= $3 AS last, e.isolated
+    FROM expired x JOIN events e ON e.id = ANY(x.event_ids) AND e.lease_id = x.id
+    FOR UPDATE OF e SKIP LOCKED
+), logged AS (
+    INSERT INTO attempts (event_id, number, outcome, reason, error)
+    SELECT id, attempts, 'unknown', 'worker_lost', 'the worker died before it recorded the outcome' FROM lost
+    ON CONFLICT DO NOTHING
+), letters AS (
+    INSERT INTO outbox (event_ids, dead_letter, created_at, available_at)
+    SELECT ARRAY[id], 'worker_lost', $1, $1 FROM lost WHERE last
+)
+UPDATE events e
+SET state = CASE WHEN l.last THEN 'dead' ELSE 'pending' END::event_state,
+    reason = CASE WHEN l.last THEN 'worker_lost' END, finished_at = CASE WHEN l.last THEN $1 END,
+    next_attempt_at = CASE WHEN l.last THEN NULL
+                           WHEN l.isolated THEN $1 + (1 + random()) * make_interval(secs => $4) ELSE $1 END,
+    isolated = true, lease_id = NULL
+FROM lost l WHERE e.id = l.id
+RETURNING e.state";
+
+/// Runs after [`EXPIRE`], in a statement of its own, to see its changes.
+const FORGET_LEASES: &str = "
+DELETE FROM leases l WHERE lease_until < $1
+  AND NOT EXISTS (SELECT FROM events e WHERE e.id = ANY(l.event_ids) AND e.lease_id = l.id)";
+
+impl Store {
+    /// Leases those of `event_ids` that are queued, of a known kind, in time and not locked, while sending is not paused; counts
+    /// their attempts. If the response is lost, the lease expires.
+    pub async fn lease(&self, request: LeaseRequest<'_>, event_ids: &[Uuid]) -> Result<Vec<Lease>> {
+        let leased = sqlx::query_as(LEASE)
+            .bind(event_ids)
+            .bind(request.kinds)
+            .bind(request.late_before)
+            .bind(request.id)
+            .bind(request.holder)
+            .bind(request.until)
+            .bind(request.kinds_with_years);
+        self.run(leased.fetch_all(&self.pool)).await
+    }
+
+    /// Returns why events were not leased, and ends those that can no longer be sent. Events that are missing in the result are not
+    /// queued any more.
+    pub async fn check_unleased(
+        &self,
+        request: LeaseRequest<'_>,
+        event_ids: &[Uuid],
+    ) -> Result<UnleasedEvents> {
+        let queued = sqlx::query_as(QUEUED).bind(event_ids).bind(request.kinds).bind(request.late_before);
+        let queued: Vec<QueuedEvent> = self.run(queued.fetch_all(&self.pool)).await?;
+        let mut result = UnleasedEvents::default();
+        let over = queued.iter().filter(|event| event.deleted || event.late);
+        let over: Vec<Uuid> = over.map(|event| event.id).collect();
+        if !over.is_empty() {
+            let ended = sqlx::query_as(END).bind(&over).bind(request.now).bind(request.late_before);
+            result.ended = self.run(ended.fetch_all(&self.pool)).await?;
+        }
+        let ended: HashSet<Uuid> = result.ended.iter().map(|(id, _)| *id).collect();
+        for event in queued.iter().filter(|event| !ended.contains(&event.id)) {
+            if event.known || event.deleted || event.late {
+                result.locked.push(event.id);
+            } else {
+                result.unknown_kind.push(event.id);
+            }
+        }
+        Ok(result)
+    }
+
+    pub async fn extend_leases(&self, until: DateTime<Utc>, leases: &[Uuid]) -> Result<HashSet<Uuid>> {
+        // Never shortened: a statement that arrives late must not end a newer lease.
+        let sql = "UPDATE leases SET lease_until = greatest(lease_until, $2) WHERE id = ANY($1) RETURNING id";
+        let kept = sqlx::query_scalar(sql).bind(leases).bind(until);
+        Ok(self.run(kept.fetch_all(&self.pool)).await?.into_iter().collect())
+    }
+
+    /// Requeues or fails the events of leases that expired before `now`. Rows that another transaction has locked are left for the
+    /// next call.
+    pub async fn expire_leases(
+        &self,
+        now: DateTime<Utc>,
+        max_attempts: u32,
+        spread: Duration,
+    ) -> Result<ExpiredLeases> {
+        let expired = sqlx::query_scalar(EXPIRE)
+            .bind(now)
+            .bind(MAX_EXPIRED)
+            .bind(max_attempts as i32)
+            .bind(spread.as_secs_f64());
+        let states: Vec<EventState> = self.run(expired.fetch_all(&self.pool)).await?;
+        self.execute(sqlx::query(FORGET_LEASES).bind(now)).await?;
+        let dead = states.iter().filter(|state| **state == EventState::Dead).count() as u64;
+        Ok(ExpiredLeases { requeued: states.len() as u64 - dead, dead })
+    }
+}
