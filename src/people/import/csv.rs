@@ -235,8 +235,8 @@ mod tests {
         let mut person = |line: &str| parser.parse(line, &schedule(), today());
         let ada = person("Ada,Lovelace,1815-12-10,UTC,1833-06-05").expect("a valid line");
         assert_eq!(ada.user.occasions["work_anniversary"], Some("1833-06-05".parse().expect("a date")));
-        let nobody = person("Ada,Lovelace,1815-12-10,UTC,").expect("a valid line");
-        assert_eq!(nobody.user.occasions["work_anniversary"], None);
+        let without = person("Ada,Lovelace,1815-12-10,UTC,").expect("a valid line");
+        assert_eq!(without.user.occasions["work_anniversary"], None);
         let error = person("Ada,Lovelace,1815-12-10,UTC,1833-06-31").expect_err("June has 30 days");
         assert!(error.starts_with("work_anniversary: "), "{error}");
     }
