@@ -145,7 +145,7 @@ pub async fn start(
     let api = role.answers().then(|| {
         let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
         let dead_letters = DeadLetters::new(config, asked.clone(), queue, shared);
-        Api::new(asked.clone(), Terms::new(config), dead_letters, Arc::clone(&clock))
+        Api::new(asked.clone(), ExplainSettings::new(config), dead_letters, Arc::clone(&clock))
     });
     let listener = http::bind(config.http.listen)?;
     let address = listener.local_addr()?;

@@ -126,7 +126,7 @@ async fn new_zone_data_moves_the_events_of_readable_users() {
     let RecomputeOutcome::Done(report) = outcome.unwrap() else { panic!("it was not done") };
     assert_eq!((report.recomputed, report.moved), (2, 1));
     // Nobody knows where to: so it stays.
-    let facts = world.store.facts(UserRef::Id(mars)).await;
+    let facts = world.store.user_history(UserRef::Id(mars)).await;
     drop(facts);
     assert_eq!(world.count(Pending).await, 2);
 }

@@ -10,7 +10,7 @@ use crate::calendar::text::shortened;
 use crate::pipeline::channel::signature::{PREFIX, Secret, VERSION};
 use crate::pipeline::channel::webhook::Body;
 
-/// Current times in milliseconds are larger than this; in seconds they are smaller.
+/// CurrentUser times in milliseconds are larger than this; in seconds they are smaller.
 const MILLISECONDS: i64 = 100_000_000_000;
 
 /// What a receiver was sent: the three headers, and the body byte for byte.

@@ -78,7 +78,7 @@ impl Audit {
             method: request.method().as_str().to_owned(),
             path,
             target_id,
-            remote: Remote(peer.map(|Peer(address)| address.ip().to_canonical())),
+            remote: RemoteAddress(peer.map(|Peer(address)| address.ip().to_canonical())),
             status: None,
         }
     }
@@ -113,7 +113,7 @@ impl Audit {
     }
 
     pub(super) async fn write(&self, write: &ApiWrite) -> Result<(), StoreError> {
-        tokio::time::timeout(DEADLINE, self.store.write_api_write(write))
+        tokio::time::timeout(DEADLINE, self.store.save_api_write(write))
             .await
             .unwrap_or(Err(StoreError::Timeout(DEADLINE)))
     }

@@ -170,7 +170,7 @@ impl TokenCache {
         if swapped.is_err() {
             return;
         }
-        let recorded = tokio::time::timeout(USE_DEADLINE, self.store.note_token_use(token.id, now)).await;
+        let recorded = tokio::time::timeout(USE_DEADLINE, self.store.record_token_use(token.id, now)).await;
         if !matches!(recorded, Ok(Ok(()))) {
             tracing::debug!(token = token.name, "token use not recorded");
         }

@@ -62,7 +62,8 @@ pub(super) async fn put(
     preconditions: Preconditions,
     JsonBody(object, _): JsonBody,
 ) -> Result<Response, Problem> {
-    let user = api.new_user().with(&object).with_external_id(&id).check().map_err(Problem::invalid_fields)?;
+    let user =
+        api.new_user().patch(&object).with_external_id(&id).validate().map_err(Problem::invalid_fields)?;
     api.save(Some(UserRef::External(&id)), &ApiRequest::of(&write), |current| {
         preconditions.check(current.map(|current| current.version))?;
         Ok(user.clone())

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
 use super::users::no_such_user;
 use crate::model::{Event, EventState, EventWithAttempts, FieldError};
-use crate::store::{EventFilter, Order, UserRef};
+use crate::store::{EventFilter, EventOrder, UserRef};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -120,8 +120,8 @@ pub(super) async fn get(
 async fn page(api: &Api, query: EventQuery) -> Result<Json<Page<Event>>, Problem> {
     let filter = EventFilter { states: query.state, from: query.from, to: query.to, user_id: query.user_id };
     let order = match query.order {
-        Direction::Asc => Order::Ascending,
-        Direction::Desc => Order::Descending,
+        Direction::Asc => EventOrder::Ascending,
+        Direction::Desc => EventOrder::Descending,
     };
     let limit = page::items(query.limit);
     let after = query.cursor.map(|EventCursorText(cursor)| cursor);

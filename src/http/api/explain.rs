@@ -26,6 +26,6 @@ pub(super) async fn explain(
     Id(id): Id,
     _: Query<NoParameters>,
 ) -> Result<Json<Explanation>, Problem> {
-    let facts = api.store.facts(UserRef::Id(id)).await?.ok_or_else(no_such_user)?;
+    let facts = api.store.user_history(UserRef::Id(id)).await?.ok_or_else(no_such_user)?;
     Ok(Json(explain::explain(facts, &api.terms, api.clock.now())))
 }

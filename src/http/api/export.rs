@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::Api;
 use super::problem::Problem;
 use super::request::Query;
-use crate::people::export::{Format, PAGE, Writer};
+use crate::people::FileFormat;
+use crate::people::export::{ExportWriter, PAGE_SIZE};
 use crate::store::chain;
 use crate::store::{StoreError, UserFilter};
 
@@ -53,12 +54,12 @@ pub(super) async fn export(
 ) -> Result<Response, Problem> {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = match query.format {
-        Some(ExportFormat::Csv) => Format::Csv,
-        None if accept.trim().starts_with("text/csv") => Format::Csv,
-        Some(ExportFormat::Ndjson) | None => Format::Ndjson,
+        Some(ExportFormat::Csv) => FileFormat::Csv,
+        None if accept.trim().starts_with("text/csv") => FileFormat::Csv,
+        Some(ExportFormat::Ndjson) | None => FileFormat::Ndjson,
     };
-    let writer = Writer::new(format, &api.schedule);
-    let first = read_page(&api, &writer, writer.head(), Uuid::nil()).await?;
+    let writer = ExportWriter::new(format, &api.schedule);
+    let first = read_page(&api, &writer, writer.header(), Uuid::nil()).await?;
     // One page at a time: a slow client holds neither a connection nor a transaction.
     let pages = stream::try_unfold(Some(first), move |page| {
         let (api, writer) = (api.clone(), writer.clone());

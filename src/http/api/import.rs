@@ -12,7 +12,8 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::Api;
 use super::problem::Problem;
 use super::request::{Json, NoParameters, Query, content_type};
-use crate::people::import::{self, Format, ImportError, ImportReport};
+use crate::people::FileFormat;
+use crate::people::import::{self, ImportError, ImportReport};
 
 /// Concurrent imports. Each holds a thread of the blocking pool, which also resolves the host names of receivers.
 pub(super) const MAX_IMPORTS: usize = 8;
@@ -42,8 +43,8 @@ pub(super) async fn import(
     body: Body,
 ) -> Result<Json<ImportReport>, Problem> {
     let format = match content_type(&headers).as_str() {
-        "text/csv" => Format::Csv,
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Format::Ndjson,
+        "text/csv" => FileFormat::Csv,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => FileFormat::Ndjson,
         _ => return Err(Problem::unsupported_content_type(TYPES)),
     };
     let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));

@@ -40,7 +40,7 @@ use crate::calendar::text::shortened;
 use crate::clock::SharedClock;
 use crate::model::{FieldError, Schedule};
 use crate::operations::dead_letters::DeadLetters;
-use crate::people::explain::Terms;
+use crate::people::explain::ExplainSettings;
 use crate::store::Store;
 use problem::Problem;
 

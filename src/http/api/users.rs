@@ -21,8 +21,8 @@ use crate::calendar::Zone;
 use crate::http::access::AuditedWrite;
 use crate::model::{FieldError, NewUser, User, UserFields, UserInput, Version};
 use crate::store::{
-    ApiRequest, ApiWrite, Current, Deleted, Idempotency, Repeated, Saved, SearchCursor, StoreError,
-    UserFilter, UserRef,
+    ApiRequest, ApiWrite, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome,
+    SearchCursor, StoreError, UserChange, UserFilter, UserRef,
 };
 
 /// Attempts of a write that conflicts with concurrent writes.
@@ -90,7 +90,7 @@ pub(super) async fn list(
         (page.users, next)
     };
     let next = next.map(|cursor| UserCursorText(cursor).to_string());
-    let items = users.into_iter().map(|user| user.known_to(&api.schedule)).collect();
+    let items = users.into_iter().map(|user| user.with_configured_kinds(&api.schedule)).collect();
     Ok(Json(Page { items, next }))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn create(
     IdempotencyKey(key): IdempotencyKey,
     JsonBody(object, bytes): JsonBody,
 ) -> Result<Response, Problem> {
-    let user = api.new_user().with(&object).check().map_err(Problem::invalid_fields)?;
+    let user = api.new_user().patch(&object).validate().map_err(Problem::invalid_fields)?;
     let idempotency = key.as_deref().map(|key| Idempotency { key, request: &bytes });
     let existing = user.external_id.as_deref().map(UserRef::External);
     api.save(existing, &ApiRequest { write: &write, idempotency }, |current| match current {
@@ -178,7 +178,7 @@ pub(super) async fn replace(
 ) -> Result<Response, Problem> {
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let current = current.ok_or_else(no_such_user)?;
-        let new = api.new_user().with(&object).check().map_err(Problem::invalid_fields)?;
+        let new = api.new_user().patch(&object).validate().map_err(Problem::invalid_fields)?;
         preconditions.check(Some(current.version))?;
         Ok(new)
     })
@@ -212,9 +212,9 @@ pub(super) async fn patch(
     MergePatch(patch): MergePatch,
 ) -> Result<Response, Problem> {
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
-        let Current { version, user } = current.ok_or_else(no_such_user)?;
-        let input = UserInput::of(&user?, &api.schedule, api.latest_today());
-        let new = input.with(&patch).check().map_err(Problem::invalid_fields)?;
+        let CurrentUser { version, user } = current.ok_or_else(no_such_user)?;
+        let input = UserInput::from_user(&user?, &api.schedule, api.latest_today());
+        let new = input.patch(&patch).validate().map_err(Problem::invalid_fields)?;
         preconditions.check(Some(version))?;
         Ok(new)
     })
@@ -279,14 +279,18 @@ impl Api {
         let now = self.clock.now();
         let save = || self.store.save_user(&self.schedule, now, user, Some(request), &edit);
         match retry_on_contention(save).await? {
-            Saved::Created(user) => Ok(created(&user.known_to(&self.schedule))),
-            Saved::Changed(user) => Ok((Extension(AuditedWrite(user.id)), self.ok(*user)).into_response()),
-            Saved::Refused(problem) => Err(problem),
-            Saved::Repeated(Repeated::Before { id, created_at, answer }) => {
+            SaveOutcome::Saved(UserChange::Created, user) => {
+                Ok(created(&user.with_configured_kinds(&self.schedule)))
+            }
+            SaveOutcome::Saved(_, user) => {
+                Ok((Extension(AuditedWrite(user.id)), self.ok(*user)).into_response())
+            }
+            SaveOutcome::Refused(problem) => Err(problem),
+            SaveOutcome::Repeated(RepeatedRequest::Answered { id, created_at, answer }) => {
                 Ok(created_before(id, created_at, answer))
             }
-            Saved::Repeated(Repeated::DeletedSince) => Err(Problem::deleted_since()),
-            Saved::Repeated(Repeated::KeyTaken) => Err(Problem::idempotency_key_taken()),
+            SaveOutcome::Repeated(RepeatedRequest::UserDeleted) => Err(Problem::deleted_since()),
+            SaveOutcome::Repeated(RepeatedRequest::KeyTaken) => Err(Problem::idempotency_key_taken()),
         }
     }
 
@@ -298,14 +302,16 @@ impl Api {
     ) -> Result<Response, Problem> {
         let (now, versions) = (self.clock.now(), preconditions.required_versions());
         match retry_on_contention(|| self.store.delete_user(now, user, versions, Some(write))).await? {
-            Deleted::Done(id) => Ok((StatusCode::NO_CONTENT, Extension(AuditedWrite(id))).into_response()),
-            Deleted::Gone => Err(no_such_user()),
-            Deleted::OtherVersion => Err(Problem::other_version()),
+            DeleteOutcome::Deleted(id) => {
+                Ok((StatusCode::NO_CONTENT, Extension(AuditedWrite(id))).into_response())
+            }
+            DeleteOutcome::NotFound => Err(no_such_user()),
+            DeleteOutcome::VersionMismatch => Err(Problem::other_version()),
         }
     }
 
     fn ok(&self, user: User) -> Response {
-        let user = user.known_to(&self.schedule);
+        let user = user.with_configured_kinds(&self.schedule);
         ([(ETAG, etag(user.version()))], Json(user)).into_response()
     }
 }

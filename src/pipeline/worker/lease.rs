@@ -17,7 +17,7 @@ use super::settle::ReceivedPack;
 use super::{RunUntil, Shared, held_leases};
 use crate::model::{EventState, Lease, Reason};
 use crate::store::chain;
-use crate::store::{LeaseRequest, NotLeased, Result};
+use crate::store::{LeaseRequest, Result, UnleasedEvents};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 const DEFER_LOCKED: Duration = Duration::from_secs(5);
@@ -253,10 +253,10 @@ impl LeaseStage {
         let ids: Vec<Uuid> = packs.keys().copied().collect();
         let stopped = self.soft.is_cancelled();
         let checked = match self.request(Uuid::nil()).filter(|_| !stopped) {
-            Some(request) => self.shared.store.not_leased(request, &ids).await,
-            None => Ok(NotLeased { locked: ids, ..NotLeased::default() }),
+            Some(request) => self.shared.store.check_unleased(request, &ids).await,
+            None => Ok(UnleasedEvents { locked: ids, ..UnleasedEvents::default() }),
         };
-        let NotLeased { ended, locked, unknown_kind } = match checked {
+        let UnleasedEvents { ended, locked, unknown_kind } = match checked {
             Ok(checked) => checked,
             Err(error) => {
                 tracing::warn!(error = chain(&error), events = packs.len(), "lease check failed");

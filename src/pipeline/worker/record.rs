@@ -56,14 +56,15 @@ async fn record(
     let (delivered, failed): (Vec<FinishedAttempt>, Vec<FinishedAttempt>) =
         batch.into_iter().partition(|attempt| attempt.result.disposition == Disposition::Delivered);
     if !delivered.is_empty() {
-        let outcomes = Outcomes::Delivered(delivered.iter().map(delivery).collect());
+        let outcomes = Outcomes::Delivered(delivered.iter().map(ended_attempt).collect());
         if let Some(recorded) = record_with_retries(shared, hard, &outcomes).await {
             let report = |_, attempt: &FinishedAttempt| report_delivery(shared, attempt);
             locked.append(&mut finish(shared, delivered, &recorded, report));
         }
     }
     if !failed.is_empty() {
-        let failures: Vec<Failure> = failed.iter().map(|attempt| failure(shared, attempt, now)).collect();
+        let failures: Vec<FailedAttempt> =
+            failed.iter().map(|attempt| failed_attempt(shared, attempt, now)).collect();
         let outcomes = Outcomes::Failed(&failures);
         if let Some(recorded) = record_with_retries(shared, hard, &outcomes).await {
             let report =
@@ -79,7 +80,7 @@ async fn record(
 fn finish(
     shared: &Shared,
     batch: Vec<FinishedAttempt>,
-    recorded: &Recorded,
+    recorded: &RecordResult,
     report: impl Fn(usize, &FinishedAttempt),
 ) -> Vec<FinishedAttempt> {
     let mut locked = Vec::new();
@@ -108,7 +109,7 @@ enum Outcomes<'a> {
 }
 
 impl Outcomes<'_> {
-    async fn write(&self, shared: &Shared, finished: &[Uuid]) -> Result<Recorded> {
+    async fn write(&self, shared: &Shared, finished: &[Uuid]) -> Result<RecordResult> {
         match self {
             Self::Delivered(deliveries) => shared.store.record_deliveries(deliveries, finished).await,
             Self::Failed(failures) => shared.store.record_failures(failures, finished).await,
@@ -143,9 +144,9 @@ async fn record_with_retries(
     }
 }
 
-fn delivery(attempt: &FinishedAttempt) -> Delivery {
+fn ended_attempt(attempt: &FinishedAttempt) -> EndedAttempt {
     let FinishedAttempt { lease, lease_id, result, started_at, finished_at } = attempt;
-    Delivery {
+    EndedAttempt {
         event_id: lease.event_id,
         lease_id: *lease_id,
         attempt: lease.attempt,
@@ -155,31 +156,26 @@ fn delivery(attempt: &FinishedAttempt) -> Delivery {
     }
 }
 
-fn failure(shared: &Shared, attempt: &FinishedAttempt, now: DateTime<Utc>) -> Failure {
-    let FinishedAttempt { lease, lease_id, result, started_at, finished_at } = attempt;
+fn failed_attempt(shared: &Shared, attempt: &FinishedAttempt, now: DateTime<Utc>) -> FailedAttempt {
+    let result = &attempt.result;
     let reason = result.reason.unwrap_or(Reason::Status);
-    let tries = u32::try_from(lease.tries).unwrap_or(0);
-    let next = match result.disposition {
+    let attempts = u32::try_from(attempt.lease.attempts_since_redrive).unwrap_or(0);
+    let retry_at = match result.disposition {
         // A request that this process cancelled says nothing about the receiver, so it is never the last.
-        _ if reason == Reason::Shutdown => NextStep::Retry(now),
-        Disposition::Retry(retry_after) if tries < shared.options.max_attempts => {
+        _ if reason == Reason::Shutdown => Some(now),
+        Disposition::Retry(retry_after) if attempts < shared.options.max_attempts => {
             let schedule = &shared.options.schedule;
-            NextStep::Retry(now + backoff::delay(schedule, tries, retry_after, fastrand::f64()))
+            Some(now + backoff::delay(schedule, attempts, retry_after, fastrand::f64()))
         }
-        Disposition::Retry(_) | Disposition::Delivered | Disposition::Dead => NextStep::Dead,
+        Disposition::Retry(_) | Disposition::Delivered | Disposition::Dead => None,
     };
-    Failure {
-        event_id: lease.event_id,
-        lease_id: *lease_id,
-        attempt: lease.attempt,
+    FailedAttempt {
+        ended: ended_attempt(attempt),
         outcome: result.outcome,
-        status: result.status,
         reason,
         error: result.error.clone(),
         response: result.response.clone(),
-        started_at: *started_at,
-        finished_at: *finished_at,
-        next,
+        retry_at,
     }
 }
 
@@ -193,7 +189,7 @@ fn report_delivery(shared: &Shared, attempt: &FinishedAttempt) {
 }
 
 /// The log lines hold no names and no bodies.
-fn report_failure(shared: &Shared, attempt: &FinishedAttempt, failure: &Failure, now: DateTime<Utc>) {
+fn report_failure(shared: &Shared, attempt: &FinishedAttempt, failure: &FailedAttempt, now: DateTime<Utc>) {
     let (reason, user_id) = (failure.reason, attempt.lease.user_id);
     counter!("bday_attempts_failed_total", "reason" => reason.as_str()).increment(1);
     let retry_in_secs = failure.retry_at.map(|at| (at - now).num_seconds());
@@ -209,7 +205,7 @@ fn report_failure(shared: &Shared, attempt: &FinishedAttempt, failure: &Failure,
         retry_in_secs,
         "attempt failed"
     );
-    let dead = failure.next == NextStep::Dead;
+    let dead = failure.is_last();
     shared.delivery_stats.failed(dead);
     if dead {
         counter!("bday_events_dead_total", "reason" => reason.as_str()).increment(1);

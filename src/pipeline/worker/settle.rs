@@ -82,8 +82,8 @@ async fn settle(shared: &Shared, batch: Vec<Arc<ReceivedPack>>) {
         // A message without a pack was sent by hand. Its events that are still queued are in a pack of their own.
         let Some(id) = received.message.pack else { continue };
         let pack = Pack { id, event_ids: received.message.event_ids.clone() };
-        let (later, wait) = received.take_deferred();
-        if later.is_empty() {
+        let (queued, wait) = received.take_deferred();
+        if queued.is_empty() {
             done.push(pack);
         } else {
             deferred.push(DeferredPack { pack, queued, available_at: now + wait });

@@ -75,11 +75,11 @@ pub async fn recompute(
     let mut report = RecomputeReport::default();
     loop {
         match store.recompute_page(schedule, clock.now(), &basis, PAGE).await? {
-            Recomputed::Current => return Ok(RecomputeOutcome::Current),
-            Recomputed::Elsewhere => return Ok(RecomputeOutcome::RunningElsewhere),
-            Recomputed::Page { looked_at, moved, unreadable, last } => {
+            RecomputeStep::Current => return Ok(RecomputeOutcome::Current),
+            RecomputeStep::OtherProcess => return Ok(RecomputeOutcome::RunningElsewhere),
+            RecomputeStep::Page { events, moved, unreadable, last } => {
                 progress();
-                report.recomputed += looked_at;
+                report.recomputed += events;
                 if let Some((user_id, error)) = unreadable.first() {
                     let users = unreadable.len();
                     tracing::error!(users, %user_id, error, "pending events of unreadable users are not recomputed");
@@ -98,8 +98,8 @@ pub async fn recompute(
     Ok(RecomputeOutcome::Done(report))
 }
 
-fn log(before: Option<&Basis>, after: &Basis, report: &RecomputeReport) {
-    let previous = |field: fn(&Basis) -> &String| {
+fn log(before: Option<&PlanningBasis>, after: &PlanningBasis, report: &RecomputeReport) {
+    let previous = |field: fn(&PlanningBasis) -> &String| {
         before.map(field).filter(|text| !text.is_empty()).map_or("none", String::as_str)
     };
     let (zone_data, rules) = (previous(|basis| &basis.zone_data), previous(|basis| &basis.rules));
@@ -117,8 +117,8 @@ fn log(before: Option<&Basis>, after: &Basis, report: &RecomputeReport) {
     );
 }
 
-fn add_moved(report: &mut RecomputeReport, moved: Vec<Moved>) {
-    for Moved { event_id, time_zone, from, to } in moved {
+fn add_moved(report: &mut RecomputeReport, moved: Vec<MovedEvent>) {
+    for MovedEvent { event_id, time_zone, from, to } in moved {
         report.moved += 1;
         if report.moved <= MAX_LOGGED_EVENTS {
             let to = to.map(|to| to.to_rfc3339());

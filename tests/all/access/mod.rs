@@ -75,7 +75,7 @@ impl Door {
         let store = database.store();
         let queue = parts::queue(&config, &store, &shared).await.unwrap();
         let dead_letters = DeadLetters::new(&config, store.clone(), queue, Arc::clone(&shared));
-        let api = Api::new(store.clone(), Terms::new(&config), dead_letters, Arc::clone(&shared));
+        let api = Api::new(store.clone(), ExplainSettings::new(&config), dead_letters, Arc::clone(&shared));
         let server = HttpServer {
             health: Arc::new(Health::new(store.clone(), Heartbeats::default(), HealthDeadlines::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
