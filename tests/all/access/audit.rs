@@ -7,12 +7,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 
-use super::{Door, ada};
+use super::{TestServer, ada};
 use crate::support::world::instant;
 
-/// All rows, the oldest first.
-async fn kept(door: &Door) -> Vec<ApiWrite> {
-    let mut rows = door.store.api_writes(&ApiWriteFilter::default(), 10_000).await.unwrap();
+/// Returns all rows, the oldest first.
+async fn kept(server: &TestServer) -> Vec<ApiWrite> {
+    let mut rows = server.store.api_writes(&ApiWriteFilter::default(), 10_000).await.unwrap();
     rows.sort_by_key(|row| row.id);
     rows
 }
@@ -24,11 +24,11 @@ fn short(row: &ApiWrite) -> String {
 }
 
 #[tokio::test]
-async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
-    let door = Door::guarded().await;
-    let writer = door.token("hr", Scope::Write).await;
+async fn every_write_has_a_row_with_its_token_and_id_and_no_name() {
+    let server = TestServer::guarded().await;
+    let writer = server.token("hr", Scope::Write).await;
     let user = ada();
-    let created = door.call(Method::POST, "/v1/users", Some(&writer), Some(user.clone())).await;
+    let created = server.call(Method::POST, "/v1/users", Some(&writer), Some(user.clone())).await;
     let id = created.body["id"].as_str().unwrap().to_owned();
     let one = format!("/v1/users/{id}");
     let other = "/v1/users/by-external-id/ada.lovelace@example.com";
@@ -41,9 +41,9 @@ async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
         (Method::DELETE, &one, None),
         (Method::GET, "/v1/users", None),
     ] {
-        door.call(method, path, Some(&writer), body).await;
+        server.call(method, path, Some(&writer), body).await;
     }
-    let rows = kept(&door).await;
+    let rows = kept(&server).await;
     assert_eq!(
         rows.iter().map(short).collect::<Vec<_>>(),
         [
@@ -63,42 +63,42 @@ async fn every_write_leaves_a_row_with_its_token_and_id_and_no_name() {
     assert_eq!(created.header("x-request-id"), rows[0].id.to_string());
     assert!(rows.iter().all(|row| row.remote.0.is_some_and(|ip| ip.is_loopback())));
     let all = serde_json::to_string(&rows).unwrap().to_lowercase();
-    // Nothing that an id could have in it by chance, which is of hexadecimal digits.
+    // Not part of an id by chance: ids have hexadecimal digits only.
     for private in ["\"ada\"", "lovelace", "augusta", "1815-12-", "example.com"] {
         assert!(!all.contains(private), "{private} is in {all}");
     }
 }
 
 #[tokio::test]
-async fn refused_writes_leave_a_row_too_and_reads_leave_none() {
-    let door = Door::guarded().await;
-    let reader = door.token("looker", Scope::Read).await;
-    door.call(Method::POST, "/v1/users", None, Some(ada())).await.expect_problem(401);
-    door.call(Method::POST, "/v1/users", Some(&reader), Some(ada())).await.expect_problem(403);
-    door.call(Method::PUT, "/v1/pause", Some(&reader), None).await.expect_problem(403);
-    door.get("/v1/users", None).await.expect_problem(401);
-    let rows: Vec<String> = kept(&door).await.iter().map(short).collect();
+async fn rejected_writes_have_a_row_and_reads_have_none() {
+    let server = TestServer::guarded().await;
+    let reader = server.token("looker", Scope::Read).await;
+    server.call(Method::POST, "/v1/users", None, Some(ada())).await.expect_problem(401);
+    server.call(Method::POST, "/v1/users", Some(&reader), Some(ada())).await.expect_problem(403);
+    server.call(Method::PUT, "/v1/pause", Some(&reader), None).await.expect_problem(403);
+    server.get("/v1/users", None).await.expect_problem(401);
+    let rows: Vec<String> = kept(&server).await.iter().map(short).collect();
     assert_eq!(rows, ["- POST /v1/users 401", "looker POST /v1/users 403", "looker PUT /v1/pause 403"]);
 }
 
 #[tokio::test]
-async fn a_write_that_cannot_be_kept_does_not_happen() {
-    let door = Door::open().await;
-    let pool = door.database.pool().await;
+async fn a_write_whose_row_cannot_be_written_does_not_happen() {
+    let server = TestServer::open().await;
+    let pool = server.database.pool().await;
     pool.execute("ALTER TABLE api_writes RENAME TO elsewhere").await.unwrap();
-    let answer = door.call(Method::POST, "/v1/users", None, Some(ada())).await;
+    let answer = server.call(Method::POST, "/v1/users", None, Some(ada())).await;
     answer.expect_problem(503);
-    let users = door.get("/v1/users", None).await.body;
+    let users = server.get("/v1/users", None).await.body;
     assert_eq!(users["items"], json!([]));
     pool.execute("ALTER TABLE elsewhere RENAME TO api_writes").await.unwrap();
-    assert_eq!(door.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
+    assert_eq!(server.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
 }
 
 #[tokio::test]
 async fn a_change_and_its_row_are_committed_together() {
-    let door = Door::open().await;
-    let pool = door.database.pool().await;
-    let created = door.call(Method::POST, "/v1/users", None, Some(ada())).await;
+    let server = TestServer::open().await;
+    let pool = server.database.pool().await;
+    let created = server.call(Method::POST, "/v1/users", None, Some(ada())).await;
     let one = format!("/v1/users/{}", created.body["id"].as_str().unwrap());
     // Fails at the commit, after every statement of the transaction.
     sqlx::raw_sql(
@@ -110,57 +110,57 @@ async fn a_change_and_its_row_are_committed_together() {
     .await
     .unwrap();
     for (method, path, body) in [(Method::POST, "/v1/users", Some(ada())), (Method::DELETE, &one, None)] {
-        door.call(method, path, None, body).await.expect_problem(503);
+        server.call(method, path, None, body).await.expect_problem(503);
     }
-    let users = door.get("/v1/users", None).await.body;
+    let users = server.get("/v1/users", None).await.body;
     assert_eq!(users["items"].as_array().unwrap().len(), 1);
     assert_eq!(
-        kept(&door).await.iter().map(short).collect::<Vec<_>>(),
+        kept(&server).await.iter().map(short).collect::<Vec<_>>(),
         ["- POST /v1/users 201", "- POST /v1/users 503", "- DELETE /v1/users/{id} 503"]
     );
 }
 
 #[tokio::test]
 async fn an_import_has_its_row_before_it_begins() {
-    let door = Door::open().await;
-    let pool = door.database.pool().await;
+    let server = TestServer::open().await;
+    let pool = server.database.pool().await;
     let mut lock = pool.begin().await.unwrap();
     lock.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let watch = async {
-        let row = crate::support::wait::eventually("its row", async || kept(&door).await.pop()).await;
+        let row = crate::support::wait::eventually("its row", async || kept(&server).await.pop()).await;
         assert_eq!(short(&row), "- POST /v1/users/import -", "in flight");
         lock.rollback().await.unwrap();
     };
     let file = "first_name,last_name,birth_date,time_zone\nAda,,1815-12-10,UTC\n";
-    let request = door
+    let request = server
         .client
-        .post(format!("http://{}/v1/users/import", door.address))
+        .post(format!("http://{}/v1/users/import", server.address))
         .header("content-type", "text/csv")
         .body(file);
-    let (imported, ()) = tokio::join!(door.send(request), watch);
+    let (imported, ()) = tokio::join!(server.send(request), watch);
     assert_eq!(imported.status, 200);
-    let rows: Vec<String> = kept(&door).await.iter().map(short).collect();
+    let rows: Vec<String> = kept(&server).await.iter().map(short).collect();
     assert_eq!(rows, ["- POST /v1/users/import 200"]);
 }
 
 #[tokio::test]
-async fn whoever_has_no_token_cannot_fill_the_database() {
-    let door = Door::guarded().await;
+async fn requests_without_a_token_cannot_fill_the_database() {
+    let server = TestServer::guarded().await;
     for _ in 0..150 {
-        door.call(Method::DELETE, "/v1/pause", None, None).await.expect_problem(401);
+        server.call(Method::DELETE, "/v1/pause", None, None).await.expect_problem(401);
     }
-    assert_eq!(kept(&door).await.len(), 100);
-    door.clock.advance(TimeDelta::seconds(6));
+    assert_eq!(kept(&server).await.len(), 100);
+    server.clock.advance(TimeDelta::seconds(6));
     for _ in 0..5 {
-        door.call(Method::DELETE, "/v1/pause", None, None).await.expect_problem(401);
+        server.call(Method::DELETE, "/v1/pause", None, None).await.expect_problem(401);
     }
-    assert_eq!(kept(&door).await.len(), 101);
+    assert_eq!(kept(&server).await.len(), 101);
 }
 
 #[tokio::test]
-async fn old_rows_go_in_batches_and_young_ones_stay() {
-    let door = Door::open().await;
-    let pool = door.database.pool().await;
+async fn old_rows_are_deleted_in_batches_and_recent_ones_stay() {
+    let server = TestServer::open().await;
+    let pool = server.database.pool().await;
     pool.execute(
         "INSERT INTO api_writes (id, at, method, path)
          SELECT gen_random_uuid(), '2026-08-01T00:00:00Z'::timestamptz + n * interval '1 minute', 'PUT', '/v1/pause'
@@ -168,22 +168,22 @@ async fn old_rows_go_in_batches_and_young_ones_stay() {
     )
     .await
     .unwrap();
-    assert_eq!(door.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
-    door.store.forget_api_writes(instant("2026-08-26T12:00:00Z")).await.unwrap();
-    assert_eq!(kept(&door).await.len(), 1);
+    assert_eq!(server.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
+    server.store.forget_api_writes(instant("2026-08-26T12:00:00Z")).await.unwrap();
+    assert_eq!(kept(&server).await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_list_can_be_narrowed() {
-    let door = Door::guarded().await;
-    let (one, two) = (door.token("one", Scope::Admin).await, door.token("two", Scope::Admin).await);
+async fn a_list_can_be_filtered() {
+    let server = TestServer::guarded().await;
+    let (one, two) = (server.token("one", Scope::Admin).await, server.token("two", Scope::Admin).await);
     for (token, secs) in [(&one, 0), (&two, 60), (&one, 60)] {
-        door.clock.advance(TimeDelta::seconds(secs));
-        door.call(Method::PUT, "/v1/pause", Some(token), Some(json!({}))).await;
+        server.clock.advance(TimeDelta::seconds(secs));
+        server.call(Method::PUT, "/v1/pause", Some(token), Some(json!({}))).await;
     }
     let list = async |since: Option<&str>, token: Option<&str>| {
         let filter = ApiWriteFilter { since: since.map(instant), token: token.map(str::to_owned) };
-        let rows = door.store.api_writes(&filter, 10).await.unwrap();
+        let rows = server.store.api_writes(&filter, 10).await.unwrap();
         rows.iter().map(|row| json!(row)["at"].clone()).collect::<Vec<Value>>()
     };
     let (zero, first, second) = ("2026-11-24T12:00:00Z", "2026-11-24T12:01:00Z", "2026-11-24T12:02:00Z");

@@ -1,4 +1,4 @@
-//! `bday token`, and the real daemon that asks for one.
+//! `bday token`, with a daemon that requires tokens.
 
 use serde_json::Value;
 
@@ -29,14 +29,14 @@ impl Shell {
         self.run(arguments).await.succeeded()
     }
 
-    /// Objects, a line each.
+    /// Returns the JSON object of each line.
     async fn lines(&self, arguments: &[&str]) -> Vec<Value> {
         json_lines(&self.ok(arguments).await)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_daemon_asks_for_a_token_from_the_command_line_and_forgets_it_when_it_is_revoked() {
+async fn the_daemon_accepts_a_token_until_it_is_revoked() {
     let shell = Shell::new().await;
     let daemon = shell.bday(&["serve", "--role", "api"]).start();
     let address = daemon.ready().await;
@@ -67,7 +67,7 @@ async fn the_daemon_asks_for_a_token_from_the_command_line_and_forgets_it_when_i
     assert_eq!(logged["request_id"].as_str(), created.headers()["x-request-id"].to_str().ok());
 
     shell.ok(&["token", "revoke", "hr"]).await;
-    eventually("it to end", async || (get("/v1/users", token).await == 401).then_some(())).await;
+    eventually("the revocation", async || (get("/v1/users", token).await == 401).then_some(())).await;
     let said = daemon.lines().join("\n");
     assert!(!said.contains(&token[5..]) && !said.contains("Ada"), "{said}");
 
@@ -106,7 +106,7 @@ async fn a_token_is_shown_once_and_listed_without_its_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_made_elsewhere_comes_in_by_its_hash() {
+async fn a_token_that_was_generated_elsewhere_is_registered_by_hash() {
     let shell = Shell::new().await;
     let made = Bday::new(["token", "generate", "--json"]).finish().await;
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
@@ -122,7 +122,7 @@ async fn a_token_that_was_made_elsewhere_comes_in_by_its_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_is_wrong_says_what_to_do() {
+async fn an_invalid_call_says_what_to_do() {
     let shell = Shell::new().await;
     for (arguments, said) in [
         (&["create", "no blanks", "--scope", "read"][..], "letters, digits"),
@@ -139,7 +139,7 @@ async fn a_call_that_is_wrong_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ready_says_what_the_breaker_does() {
+async fn readyz_reports_the_state_of_the_breaker() {
     let shell = Shell::new().await;
     let daemon = shell.bday(&["serve"]).start();
     let address = daemon.ready().await;
@@ -149,7 +149,7 @@ async fn ready_says_what_the_breaker_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_daemon_forgets_what_is_older_than_the_audit_log_goes_back() {
+async fn the_daemon_deletes_old_audit_rows() {
     let shell = Shell::new().await;
     let pool = shell.0.pool().await;
     sqlx::query("INSERT INTO api_writes (id, at, method, path) VALUES (gen_random_uuid(), '2020-01-01', 'PUT', '/v1/pause')")

@@ -1,15 +1,15 @@
-//! Every route for every kind of caller, from the API's own description: a route that is added is tested, too.
+//! Every route with every scope. The routes are those of the API description, so new routes are tested, too.
 
 use bday::http::required_scope;
 use bday::model::Scope;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::Door;
+use super::TestServer;
 
-/// Method, path and what the description says that it needs.
-async fn operations(door: &Door) -> Vec<(Method, String, Scope)> {
-    let description = door.get("/openapi.json", None).await.body;
+/// Returns the method, path and required scope of each operation.
+async fn operations(server: &TestServer) -> Vec<(Method, String, Scope)> {
+    let description = server.get("/openapi.json", None).await.body;
     let scheme = &description["components"]["securitySchemes"]["token"];
     assert_eq!((&scheme["type"], &scheme["scheme"]), (&"http".into(), &"bearer".into()));
     let mut operations = Vec::new();
@@ -28,22 +28,22 @@ async fn operations(door: &Door) -> Vec<(Method, String, Scope)> {
     operations
 }
 
-/// A path to somebody who is not there.
-fn somewhere(path: &str) -> String {
+/// Returns the path for a user that does not exist.
+fn path_without_user(path: &str) -> String {
     path.replace("{id}", "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f").replace("{externalId}", "nobody")
 }
 
 #[tokio::test]
-async fn every_route_lets_in_who_may_and_nobody_else() {
-    let door = Door::guarded().await;
+async fn every_route_accepts_exactly_the_tokens_with_its_scope() {
+    let server = TestServer::guarded().await;
     let mut callers = vec![(None, None)];
     for scope in Scope::ALL {
-        callers.push((Some(scope), Some(door.token(scope.as_str(), scope).await)));
+        callers.push((Some(scope), Some(server.token(scope.as_str(), scope).await)));
     }
-    for (method, path, need) in operations(&door).await {
+    for (method, path, need) in operations(&server).await {
         for (scope, token) in &callers {
             let what = format!("{method} {path} with {scope:?}");
-            let answer = door.call(method.clone(), &somewhere(&path), token.as_deref(), None).await;
+            let answer = server.call(method.clone(), &path_without_user(&path), token.as_deref(), None).await;
             let challenge = answer.header("www-authenticate");
             match scope {
                 None => {
@@ -59,16 +59,16 @@ async fn every_route_lets_in_who_may_and_nobody_else() {
             }
         }
         if method == Method::GET {
-            let head = door.call(Method::HEAD, &somewhere(&path), None, None).await;
+            let head = server.call(Method::HEAD, &path_without_user(&path), None, None).await;
             assert_eq!(head.status, 401, "HEAD {path}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_description_says_what_the_gate_does() {
-    let door = Door::guarded().await;
-    let operations = operations(&door).await;
+async fn the_description_has_the_required_scopes() {
+    let server = TestServer::guarded().await;
+    let operations = operations(&server).await;
     for (method, path, scope) in &operations {
         assert_eq!(required_scope(method, path), *scope, "{method} {path}");
         assert_eq!(*scope == Scope::Read, *method == Method::GET, "{method} {path}");
@@ -82,13 +82,13 @@ async fn the_description_says_what_the_gate_does() {
 
 #[tokio::test]
 async fn health_and_the_description_are_open_and_the_metrics_are_not() {
-    let door = Door::guarded().await;
+    let server = TestServer::guarded().await;
     for open in ["/", "/livez", "/readyz", "/openapi.json", "/docs"] {
-        let status = door.get(open, None).await.status;
+        let status = server.get(open, None).await.status;
         assert!(![401, 403].contains(&status), "{open}: {status}");
     }
-    door.get("/metrics", None).await.expect_problem(401);
-    let token = door.token("prometheus", Scope::Read).await;
-    door.clock.advance(chrono::TimeDelta::seconds(1));
-    assert_eq!(door.get("/metrics", Some(&token)).await.status, 200);
+    server.get("/metrics", None).await.expect_problem(401);
+    let token = server.token("prometheus", Scope::Read).await;
+    server.clock.advance(chrono::TimeDelta::seconds(1));
+    assert_eq!(server.get("/metrics", Some(&token)).await.status, 200);
 }

@@ -1,12 +1,12 @@
-//! Who may come in by HTTP, how much they may take, and what is kept of it: over real sockets.
+//! Access to the API over real sockets: tokens, scopes, limits and the audit log.
 
 mod audit;
 mod commands;
-mod doors;
 mod limits;
 mod matrix;
 mod pause;
 mod tokens;
+mod without_token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ const NOON: &str = "2026-11-24T12:00:00Z";
 const LIMITS: Limits =
     Limits { connections: 256, head: Duration::from_secs(30), request: Duration::from_secs(30) };
 
-/// The HTTP of the daemon in this process, on a real socket, under a clock that the test sets.
-struct Door {
+/// The HTTP server of the daemon, in this process, with a clock that the test sets.
+struct TestServer {
     database: Database,
     store: Store,
     clock: Arc<SettableClock>,
@@ -44,7 +44,6 @@ struct Door {
     _serving: JoinSet<anyhow::Result<()>>,
 }
 
-/// What came back.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -52,13 +51,13 @@ struct Answer {
     body: Value,
 }
 
-impl Door {
-    /// A token is required.
+impl TestServer {
+    /// Requires a token.
     async fn guarded() -> Self {
         Self::new(true, LIMITS).await
     }
 
-    /// No token is required.
+    /// Requires no token.
     async fn open() -> Self {
         Self::new(false, LIMITS).await
     }
@@ -90,7 +89,7 @@ impl Door {
         Self { database, store, clock, address, client: reqwest::Client::new(), _serving: serving }
     }
 
-    /// A new token that does not end by itself.
+    /// Creates a token that does not expire.
     async fn token(&self, name: &str, scope: Scope) -> String {
         self.token_until(name, scope, None).await
     }
@@ -136,7 +135,7 @@ impl Answer {
         self.body["detail"].as_str().unwrap_or_default()
     }
 
-    /// Checks that it is a problem document with this status.
+    /// Checks that the response is a problem detail with this status.
     fn expect_problem(&self, status: u16) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json");

@@ -4,7 +4,7 @@ use axum::body::Body;
 use reqwest::Method;
 use serde_json::json;
 
-use super::Door;
+use super::TestServer;
 use crate::support::api::Server;
 use crate::support::world::World;
 
@@ -25,7 +25,7 @@ async fn a_pause_is_set_read_kept_and_ended() {
 }
 
 #[tokio::test]
-async fn a_reason_that_cannot_be_kept_is_refused_by_name() {
+async fn an_invalid_reason_is_rejected_by_name() {
     let server = Server::start().await;
     for wrong in
         [json!({ "reason": 7 }), json!({ "reason": "x".repeat(501) }), json!({ "reason": "a\u{0}b" })]
@@ -43,7 +43,7 @@ async fn a_reason_that_cannot_be_kept_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn while_it_is_paused_by_http_nothing_is_sent_and_then_all_is() {
+async fn nothing_is_sent_during_a_pause_and_everything_after_it() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.tick().await;
@@ -59,15 +59,15 @@ async fn while_it_is_paused_by_http_nothing_is_sent_and_then_all_is() {
 }
 
 #[tokio::test]
-async fn ready_says_whether_sending_is_paused() {
-    let door = Door::open().await;
-    let sending = async || door.get("/readyz", None).await.body["checks"]["sending"].clone();
+async fn readyz_reports_whether_sending_is_paused() {
+    let server = TestServer::open().await;
+    let sending = async || server.get("/readyz", None).await.body["checks"]["sending"].clone();
     assert_eq!(sending().await["detail"]["paused"], false);
     let body = Some(json!({ "reason": "a secret plan" }));
-    assert_eq!(door.call(Method::PUT, "/v1/pause", None, body).await.status, 201);
+    assert_eq!(server.call(Method::PUT, "/v1/pause", None, body).await.status, 201);
     let paused = sending().await;
     assert_eq!((&paused["ok"], &paused["detail"]["paused"]), (&json!(true), &json!(true)));
     assert_eq!(paused["detail"]["since"], "2026-11-24T12:00:00Z");
-    // Anybody may ask.
+    // Readiness requires no token.
     assert!(!paused.to_string().contains("secret"));
 }

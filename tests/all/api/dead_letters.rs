@@ -1,4 +1,4 @@
-//! `/v1/dead-letters`, and what can be done to one event.
+//! `/v1/dead-letters`, retry and cancel.
 
 use axum::body::Body;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ async fn post(server: &Server, path: &str) -> crate::support::api::Answer {
 }
 
 #[tokio::test]
-async fn dead_letters_are_listed_in_pages_filtered_and_shown_with_the_answer() {
+async fn dead_letters_are_listed_in_pages_filtered_and_with_the_response() {
     let (_world, server) = world().await;
     let first = server.get("/v1/dead-letters?limit=1").await.expect(200);
     let path = format!("/v1/dead-letters?limit=1&cursor={}", first["next"].as_str().unwrap());
@@ -57,7 +57,7 @@ async fn dead_letters_are_listed_in_pages_filtered_and_shown_with_the_answer() {
 }
 
 #[tokio::test]
-async fn a_redrive_says_what_it_would_do_and_does_it() {
+async fn a_dry_run_reports_what_a_redrive_then_does() {
     let (world, server) = world().await;
     let redrive = async |body: Value| server.json("POST", "/v1/dead-letters/redrive", &body).await;
     let dry = redrive(json!({"dryRun": true, "kinds": ["birthday"]})).await.expect(200);
@@ -77,7 +77,7 @@ async fn a_redrive_says_what_it_would_do_and_does_it() {
 }
 
 #[tokio::test]
-async fn an_event_is_retried_if_it_is_dead_and_cancelled_if_it_waits() {
+async fn a_dead_event_can_be_retried_and_a_pending_one_cancelled() {
     let (world, server) = world().await;
     let events = server.get("/v1/events").await.expect(200);
     let id = |at: usize| events["items"][at]["id"].as_str().unwrap().to_owned();

@@ -30,7 +30,7 @@ async fn a_csv_file_is_imported_without_its_invalid_lines() {
     let user = server.get("/v1/users/by-external-id/1").await.expect(200);
     assert_eq!(user["occasions"], json!({ "work_anniversary": "2019-05-02" }));
 
-    // Without the column the dates stay, with an empty field they go.
+    // Without the column the dates stay; an empty field removes them.
     let file = "first_name,last_name,birth_date,time_zone,external_id\nAda,King,1815-12-10,Europe/London,1\n";
     assert_eq!(import(&server, "text/csv", file).await.expect(200)["updated"], 1);
     let user = server.get("/v1/users/by-external-id/1").await.expect(200);
@@ -85,7 +85,7 @@ async fn an_invalid_file_is_rejected() {
     import(&server, "application/x-ndjson", "").await.expect(200);
 }
 
-/// A body that comes bit by bit, as it is put in at the other end. Tells when it is asked for the first bit.
+/// A body whose parts the test sends one by one, and a receiver that fires when the first part is requested.
 fn slow() -> (UnboundedSender<String>, oneshot::Receiver<()>, Body) {
     let (put, parts) = unbounded_channel::<String>();
     let (ask, asked) = oneshot::channel();
@@ -101,7 +101,7 @@ fn slow() -> (UnboundedSender<String>, oneshot::Receiver<()>, Body) {
 
 const HEADER: &str = "first_name,last_name,birth_date,time_zone\n";
 
-/// As many as go in at once, all with the same birthday.
+/// One batch of an import: lines with the same birthday.
 fn a_batch() -> String {
     let lines: Vec<String> = (0..2000).map(|n| format!("n{n},,1990-01-01,UTC\n")).collect();
     lines.concat()
@@ -120,7 +120,7 @@ async fn a_long_import_uses_the_current_time_for_each_batch() {
         })
         .await;
         server.clock.advance(chrono::TimeDelta::hours(30));
-        // Born on a day that was to come when the import began, and one who is there already as another line of this file.
+        // A birth date that was in the future when the import began, and a line that appeared before.
         put.send("Zoe,,2026-11-26,UTC\nn7,,1990-01-01,UTC\n".to_owned()).unwrap();
         drop(put);
     };
@@ -178,7 +178,7 @@ async fn a_blocked_import_fails_after_six_attempts() {
 #[tokio::test]
 async fn line_ids_are_stable_within_an_installation_only() {
     let (server, elsewhere) = (Server::start().await, Server::start().await);
-    // The databases of the tests are copies of one.
+    // The databases of the tests are copies, with the same key.
     sqlx::query("UPDATE installation SET key = sha256('another')")
         .execute(&elsewhere.pool().await)
         .await
@@ -236,7 +236,7 @@ async fn an_interrupted_import_keeps_the_lines_before() {
 }
 
 #[tokio::test]
-async fn an_export_goes_back_in_and_changes_nothing() {
+async fn importing_an_export_changes_nothing() {
     let server = Server::start().await;
     for (first, last, id) in [("Ada", "O\"Hara, Jr", "1"), ("Björk", "", "2"), ("=1+1", "x", "3")] {
         let fields = json!({
@@ -262,7 +262,7 @@ async fn an_export_goes_back_in_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_export_has_everybody_over_many_pages() {
+async fn an_export_has_every_user_of_many_pages() {
     let server = Server::start().await;
     let lines = (0..2500).map(|n| format!("n{n},,1990-01-01,UTC\n"));
     let file: String =
@@ -273,13 +273,13 @@ async fn an_export_has_everybody_over_many_pages() {
     assert_eq!((export.text().lines().count(), ids.len()), (2500, 2500));
 }
 
-/// What became of the lines.
+/// Created, updated, unchanged and failed lines.
 fn counts(report: &serde_json::Value) -> [u64; 4] {
     ["created", "updated", "unchanged", "failed"].map(|key| report[key].as_u64().unwrap())
 }
 
 #[tokio::test]
-async fn an_export_of_people_without_external_ids_changes_nothing_here_and_recreates_them_elsewhere() {
+async fn an_export_without_external_ids_recreates_its_users_elsewhere() {
     let (server, elsewhere) = (Server::start().await, Server::start().await);
     create(&server, &json!({})).await;
     create(&server, &json!({ "birthDate": "--11-24", "sendAt": "23:00" })).await;
@@ -300,7 +300,7 @@ async fn an_export_of_people_without_external_ids_changes_nothing_here_and_recre
     let again = elsewhere.get("/v1/users/export?format=csv").await;
     assert_eq!(again.text(), csv.1.text());
 
-    // Who was deleted comes back under the same id.
+    // A deleted user is recreated with the same id.
     server.call("DELETE", &format!("/v1/users/{gone}"), &[], Body::empty()).await.expect(204);
     let report = import(&server, csv.0, csv.1.body.clone()).await.expect(200);
     assert_eq!(counts(&report), [1, 0, 3, 0]);
@@ -319,7 +319,7 @@ async fn a_line_with_an_id_updates_that_user_or_reports_a_conflict() {
         import(&server, "text/csv", file).await.expect(200)
     };
 
-    // Another name, an external id for who had none, none for who has one, somebody new, and each a second time.
+    // A new name, a new external id, a missing external id, and a new user; two of these lines twice.
     let lines = [
         format!("{ada},Ada,King,1815-12-10,UTC,,a"),
         format!("{bob},Bob,Ross,--02-29,UTC,mar1,"),
@@ -338,7 +338,7 @@ async fn a_line_with_an_id_updates_that_user_or_reports_a_conflict() {
     assert_eq!(server.get(&format!("/v1/users/{new}")).await.expect(200)["firstName"], "Cid");
     assert_eq!(counts(&go(&lines).await), [0, 0, 5, 0]);
 
-    // An id of elsewhere, and an external id that is known here.
+    // An id of another installation, and an external id that exists here.
     let other = "0198f0c0-5b7e-7cc3-98c4-000000000001";
     let report = go(&[format!("{other},Ada,Byron,1815-12-10,UTC,,a")]).await;
     assert_eq!(counts(&report), [0, 1, 0, 0], "{report}");

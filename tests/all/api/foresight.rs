@@ -37,7 +37,7 @@ async fn a_user_is_explained_as_on_the_command_line_and_stays_so_when_deleted() 
 }
 
 #[tokio::test]
-async fn nobody_is_not_explained() {
+async fn an_unknown_user_is_not_explained() {
     let api = Server::start().await;
     api.get("/v1/users/0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f/explain").await.expect(404);
     api.get("/v1/users/x/explain").await.expect(400);
@@ -65,9 +65,9 @@ async fn the_forecast_has_a_count_for_each_day_asked_for() {
     }
 }
 
-/// Each would read all users, and hold a place for requests until the database answers.
+/// Each would read all users, and hold a request slot until the database answers.
 #[tokio::test]
-async fn few_forecasts_wait_for_a_slow_database_and_more_are_refused() {
+async fn at_most_four_forecasts_wait_for_a_slow_database() {
     let server = Server::start().await;
     let pool = server.pool().await;
     let mut lock = pool.begin().await.unwrap();

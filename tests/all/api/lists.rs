@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::create;
 use crate::support::api::Server;
 
-/// The names on all pages of `limit`.
+/// Returns the names on all pages of `limit`.
 async fn names(server: &Server, query: &str, limit: usize) -> Vec<String> {
     let mut names = Vec::new();
     let mut cursor = String::new();
@@ -23,7 +23,7 @@ async fn names(server: &Server, query: &str, limit: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_have_everybody_once() {
+async fn pages_have_every_user_once() {
     let server = Server::start().await;
     assert_eq!(server.get("/v1/users").await.expect(200), json!({ "items": [], "next": null }));
     for n in 0..5 {
@@ -52,7 +52,7 @@ async fn a_search_finds_beginnings_of_names_and_external_ids_in_any_case() {
         ("&search=lo", vec!["Ad%", "Ada"]),
         ("&search=hr-", vec!["Ada", "Grace"]),
         ("&search=%C3%B6r", vec!["Örjan"]),
-        // What is a pattern elsewhere is a letter here.
+        // The wildcards of SQL have no meaning here.
         ("&search=ad%25", vec!["Ad%"]),
         ("&search=x_", vec!["Örjan"]),
         ("&search=ovelace", vec![]),
@@ -84,7 +84,7 @@ async fn a_search_finds_a_user_once_however_many_of_its_texts_match() {
 }
 
 #[tokio::test]
-async fn a_search_in_a_zone_where_few_live_finds_them() {
+async fn a_search_in_a_zone_with_few_users_finds_them() {
     let server = Server::start().await;
     let pool = server.pool().await;
     sqlx::query(
@@ -110,7 +110,7 @@ async fn a_search_in_a_zone_where_few_live_finds_them() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_a_search_is_none_of_a_list() {
+async fn a_cursor_of_a_search_is_invalid_for_a_list() {
     let server = Server::start().await;
     for n in 0..2 {
         create(&server, &json!({ "firstName": format!("n{n}") })).await;

@@ -1,4 +1,4 @@
-//! The API, one request after the other, on a real database.
+//! The API on a real database, without sockets.
 
 mod dead_letters;
 mod description;
@@ -25,7 +25,7 @@ fn ada() -> Value {
     })
 }
 
-/// Creates a user with some fields of its own; gives its id.
+/// Creates a user with `fields` and returns its id.
 async fn create(server: &Server, fields: &Value) -> String {
     let mut user = ada();
     for (name, value) in fields.as_object().unwrap() {
@@ -35,7 +35,7 @@ async fn create(server: &Server, fields: &Value) -> String {
     answer["id"].as_str().unwrap().to_owned()
 }
 
-/// The `n`th version of who is created while the clock stands as at the start.
+/// The `ETag` of the `n`th version of a user that was created at the start of the test.
 fn tag(n: u32) -> String {
     format!("\"{n}-{:x}\"", instant("2026-11-24T12:00:00Z").timestamp_micros())
 }

@@ -1,4 +1,4 @@
-//! Tools from other registries against the real daemon: `make api-test` installs them and runs this.
+//! Runs external API tools against the daemon; `make api-test` installs them.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,9 @@ const TOOLS: &str = "BDAY_OPENAPI_TOOLS";
 const SCHEMATHESIS: &str = "BDAY_SCHEMATHESIS";
 /// Requests per operation and phase.
 const MAX_EXAMPLES: &str = "BDAY_SCHEMATHESIS_EXAMPLES";
-/// Another seed, other requests.
 const SEED: &str = "BDAY_SCHEMATHESIS_SEED";
 
-/// A daemon that requires a token, and one of scope `admin`.
+/// A daemon that requires a token, with a token of scope `admin`.
 struct Subject {
     _database: Database,
     daemon: Running,
@@ -80,7 +79,7 @@ async fn the_api_tester_finds_nothing() {
     let examples = std::env::var(MAX_EXAMPLES).unwrap_or_else(|_| "50".to_owned());
     let seed = std::env::var(SEED).unwrap_or_else(|_| "1".to_owned());
     let subject = Subject::start().await;
-    // As many seconds as it takes: its own limits end it.
+    // Without a timeout: the tester has its own limits.
     let ended = Command::new(program)
         .arg("--config-file")
         .arg(folder().join("schemathesis.toml"))

@@ -63,13 +63,13 @@ async fn every_wrong_field_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn somebody_may_be_born_where_it_is_tomorrow_already() {
+async fn a_birth_date_may_be_today_in_the_easternmost_zone() {
     let server = Server::start().await;
     create(&server, &json!({ "birthDate": "2026-11-25" })).await;
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_told_apart() {
+async fn bodies_that_cannot_be_read_get_different_statuses() {
     let server = Server::start().await;
     let call = |types: &'static str, body: String| {
         let server = &server;
@@ -89,7 +89,7 @@ async fn a_body_that_cannot_be_read_is_told_apart() {
 }
 
 #[tokio::test]
-async fn an_external_id_belongs_to_one() {
+async fn an_external_id_belongs_to_one_user() {
     let server = Server::start().await;
     create(&server, &json!({ "externalId": "hr-1" })).await;
     let second = create(&server, &json!({})).await;
@@ -103,7 +103,7 @@ async fn an_external_id_belongs_to_one() {
 }
 
 #[tokio::test]
-async fn by_external_id_a_user_can_be_pushed_every_day() {
+async fn a_put_by_external_id_can_be_repeated_every_day() {
     let server = Server::start().await;
     let path = "/v1/users/by-external-id/hr%2F1";
     server.get(path).await.expect(404);
@@ -124,7 +124,7 @@ async fn by_external_id_a_user_can_be_pushed_every_day() {
     assert_eq!(server.get(path).await.expect(200)["id"], created["id"]);
     server.call("DELETE", path, &[], Body::empty()).await.expect(204);
     server.call("DELETE", path, &[], Body::empty()).await.expect(404);
-    // Who comes back is the same person.
+    // A user who returns has the same id.
     assert_eq!(server.json("PUT", path, &ada()).await.expect(201)["id"], created["id"]);
 }
 
@@ -157,7 +157,7 @@ async fn blanks_around_an_external_id_in_an_address_are_not_part_of_it() {
 }
 
 #[tokio::test]
-async fn a_date_of_another_kind_is_set_kept_and_taken_away() {
+async fn a_date_of_another_kind_is_set_kept_and_removed() {
     let server = Server::start().await;
     let id = create(&server, &json!({ "occasions": { "work_anniversary": "2019-05-02" } })).await;
     let path = format!("/v1/users/{id}");
@@ -180,7 +180,7 @@ async fn a_date_of_another_kind_is_set_kept_and_taken_away() {
 }
 
 #[tokio::test]
-async fn what_lies_ahead_has_all_kinds_in_order() {
+async fn upcoming_occasions_of_all_kinds_are_in_order() {
     let server = Server::start().await;
     let fields = json!({ "birthDate": "2000-02-29", "occasions": { "work_anniversary": "2026-12-01" } });
     let id = create(&server, &fields).await;
@@ -197,7 +197,7 @@ async fn what_lies_ahead_has_all_kinds_in_order() {
             )
         })
         .collect();
-    // The day on which the work begins is no anniversary.
+    // The first day of work is not an anniversary.
     assert_eq!(
         lines,
         [
@@ -212,7 +212,7 @@ async fn what_lies_ahead_has_all_kinds_in_order() {
 }
 
 #[tokio::test]
-async fn an_address_or_a_method_that_is_none_is_a_problem_too() {
+async fn an_unknown_path_or_method_is_a_problem() {
     let server = Server::start().await;
     server.get("/v1/people").await.expect(404);
     server.get("/v1/users/17").await.expect(400);
@@ -225,7 +225,7 @@ async fn an_address_or_a_method_that_is_none_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn the_description_has_every_address_and_the_page_needs_nothing_else() {
+async fn the_description_has_every_path_and_the_page_loads_nothing_else() {
     let server = Server::start().await;
     let description = server.get("/openapi.json").await.expect(200);
     let paths: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();

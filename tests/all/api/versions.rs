@@ -1,4 +1,4 @@
-//! Two at once, and the same request twice.
+//! Concurrent and repeated requests.
 
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -9,7 +9,7 @@ use super::{ada, create, tag};
 use crate::support::api::Server;
 
 #[tokio::test]
-async fn who_knows_an_old_version_changes_nothing() {
+async fn a_request_with_an_old_version_changes_nothing() {
     fn with(tag: &str) -> [(&str, &str); 1] {
         [("if-match", tag)]
     }
@@ -43,7 +43,7 @@ async fn an_edit_that_changes_nothing_keeps_the_version() {
 }
 
 #[tokio::test]
-async fn who_comes_back_has_no_version_of_who_was_deleted() {
+async fn a_recreated_user_has_no_version_of_the_deleted_one() {
     let server = Server::start().await;
     let path = "/v1/users/by-external-id/hr-1";
     let first = server.json("PUT", path, &ada()).await;
@@ -83,7 +83,7 @@ async fn create_only_and_update_only_by_external_id() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_gets_the_first_answer_again() {
+async fn a_repeated_request_gets_the_first_response_again() {
     let server = Server::start().await;
     let key = [("idempotency-key", "request 1")];
     let mut first = server.json_with("POST", "/v1/users", &key, &ada()).await;
@@ -92,12 +92,12 @@ async fn a_repeated_request_gets_the_first_answer_again() {
     server.json("PATCH", &path, &json!({ "lastName": "King" })).await.expect(200);
     let mut again = server.json_with("POST", "/v1/users", &key, &ada()).await;
     assert_eq!(again.expect(201), created);
-    // It is another request all the same.
+    // It is another request, with its own id.
     let own = |headers: &mut HeaderMap| headers.remove("x-request-id").unwrap();
     assert_ne!(own(&mut again.headers), own(&mut first.headers));
     assert_eq!(again.headers, first.headers);
     assert_eq!(server.get("/v1/users").await.expect(200)["items"].as_array().unwrap().len(), 1);
-    // The key stands for one request, not for any.
+    // The key belongs to one request.
     let mut other = ada();
     other["firstName"] = json!("Eve");
     let taken = server.json_with("POST", "/v1/users", &key, &other).await.expect(422);
@@ -105,7 +105,7 @@ async fn a_repeated_request_gets_the_first_answer_again() {
 }
 
 #[tokio::test]
-async fn a_request_that_failed_does_not_use_its_key_up() {
+async fn a_failed_request_does_not_use_its_key() {
     let server = Server::start().await;
     create(&server, &json!({ "externalId": "hr-1" })).await;
     let key = [("idempotency-key", "k")];
@@ -120,7 +120,7 @@ async fn a_request_that_failed_does_not_use_its_key_up() {
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_a_day() {
+async fn a_key_is_deleted_after_a_day() {
     let server = Server::start().await;
     let key = [("idempotency-key", "k")];
     let first = server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201);
@@ -128,7 +128,7 @@ async fn a_key_is_forgotten_after_a_day() {
     assert_eq!(server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201), first);
     server.clock.advance(chrono::TimeDelta::hours(2));
     assert_ne!(server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201)["id"], first["id"]);
-    // And what the table has of it goes by itself, also if no other key ever comes.
+    // Its row is deleted, too, without another request.
     let pool = server.pool().await;
     let forgotten = async |hours| -> i64 {
         server.clock.advance(chrono::TimeDelta::hours(hours));
@@ -141,13 +141,13 @@ async fn a_key_is_forgotten_after_a_day() {
 }
 
 #[tokio::test]
-async fn who_is_deleted_is_in_no_answer_that_is_kept_and_a_repeat_creates_nobody() {
+async fn a_deleted_user_is_in_no_stored_response_and_is_not_recreated() {
     let server = Server::start().await;
     let key = [("idempotency-key", "k")];
     let mut body = ada();
     body["externalId"] = json!("hr-1");
     let created = server.json_with("POST", "/v1/users", &key, &body).await.expect(201);
-    // Somebody else's answer stays.
+    // The stored response for another user stays.
     let other = [("idempotency-key", "l")];
     let eve = server.json_with("POST", "/v1/users", &other, &ada()).await.expect(201);
     let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
@@ -171,13 +171,13 @@ async fn who_is_deleted_is_in_no_answer_that_is_kept_and_a_repeat_creates_nobody
     server.get(&path).await.expect(404);
     let again = server.json_with("POST", "/v1/users", &other, &ada()).await;
     assert_eq!(again.expect(201), eve);
-    // Another key means it.
+    // A new key creates the user again.
     let back = server.json_with("POST", "/v1/users", &[("idempotency-key", "m")], &body).await.expect(201);
     assert_eq!(back["id"], created["id"]);
 }
 
 #[tokio::test]
-async fn the_same_request_many_times_at_once_makes_one_user() {
+async fn concurrent_equal_requests_create_one_user() {
     let server = Server::start().await;
     let key = [("idempotency-key", "k")];
     let user = ada();
@@ -188,11 +188,11 @@ async fn the_same_request_many_times_at_once_makes_one_user() {
 }
 
 #[tokio::test]
-async fn the_same_external_id_many_times_at_once_makes_one_user() {
+async fn concurrent_requests_with_one_external_id_create_one_user() {
     let server = Server::start().await;
     let user = ada();
     let path = "/v1/users/by-external-id/hr-1";
-    // Somebody of that name has been here before, so that all of them want the same id.
+    // A deleted user had this external id, so all requests create the same id.
     server.json("PUT", path, &user).await.expect(201);
     server.call("DELETE", path, &[], Body::empty()).await.expect(204);
     let answers = futures_util::future::join_all((0..8).map(|_| server.json("PUT", path, &user))).await;
@@ -204,7 +204,7 @@ async fn the_same_external_id_many_times_at_once_makes_one_user() {
 }
 
 #[tokio::test]
-async fn who_waited_for_a_lock_in_vain_does_not_wait_again_and_who_met_a_deadlock_goes_on() {
+async fn a_deadlock_is_retried_and_a_lock_timeout_is_not() {
     let server = Server::start().await;
     let path = format!("/v1/users/{}", create(&server, &json!({})).await);
     let pool = server.pool().await;
@@ -241,9 +241,9 @@ async fn who_waited_for_a_lock_in_vain_does_not_wait_again_and_who_met_a_deadloc
 }
 
 #[tokio::test]
-async fn who_comes_with_many_others_is_created_as_if_alone() {
+async fn many_concurrent_creations_do_not_affect_each_other() {
     let server = Server::start().await;
-    // Only the database knows that this one cannot be: a statement with it fails for everybody in it.
+    // Only the database rejects this user: a statement with several users would fail for all of them.
     let pool = server.pool().await;
     sqlx::query("ALTER TABLE users ADD CONSTRAINT nobody CHECK (first_name <> 'Nobody')")
         .execute(&pool)

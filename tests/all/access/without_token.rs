@@ -1,26 +1,26 @@
-//! Requests without a token: refused everywhere, unless `http.auth` is off.
+//! Requests without a token: rejected unless `http.auth` is off.
 
 use bday::config;
 use bday::model::Scope;
 use reqwest::Method;
 
-use super::{Door, ada};
+use super::{TestServer, ada};
 use crate::serve::Place;
 
 #[tokio::test]
-async fn while_there_is_no_token_the_refusal_says_how_to_create_one() {
-    let door = Door::guarded().await;
-    let answer = door.get("/v1/users", None).await;
+async fn without_any_token_the_rejection_says_how_to_create_one() {
+    let server = TestServer::guarded().await;
+    let answer = server.get("/v1/users", None).await;
     answer.expect_problem(401);
     assert!(answer.detail().contains("bday token create NAME --scope admin"), "{answer:?}");
-    door.token("hr", Scope::Read).await;
-    door.clock.advance(chrono::TimeDelta::seconds(1));
-    let answer = door.get("/v1/users", None).await;
+    server.token("hr", Scope::Read).await;
+    server.clock.advance(chrono::TimeDelta::seconds(1));
+    let answer = server.get("/v1/users", None).await;
     answer.expect_problem(401);
     assert!(!answer.detail().contains("there is no token"), "{answer:?}");
 }
 
-/// As by nginx with `proxy_pass http://127.0.0.1:8080;` and nothing else: the proxy's clients look like local ones.
+/// A plain `proxy_pass http://127.0.0.1:8080;` of nginx makes its clients look local.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_on_loopback_with_default_settings_requires_a_token() {
     let place = Place::new().await;
@@ -41,26 +41,26 @@ async fn a_daemon_on_loopback_with_default_settings_requires_a_token() {
 
 #[tokio::test]
 async fn with_auth_off_no_token_is_needed_from_anywhere() {
-    let door = Door::open().await;
-    assert_eq!(door.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
-    assert_eq!(door.call(Method::DELETE, "/v1/pause", None, None).await.status, 404);
-    assert_eq!(door.get("/metrics", None).await.status, 200);
-    let url = format!("http://{}/v1/users", door.address);
-    let proxied = door.client.get(&url).header("x-forwarded-for", "10.0.0.7");
-    assert_eq!(door.send(proxied).await.status, 200);
+    let server = TestServer::open().await;
+    assert_eq!(server.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
+    assert_eq!(server.call(Method::DELETE, "/v1/pause", None, None).await.status, 404);
+    assert_eq!(server.get("/metrics", None).await.status, 200);
+    let url = format!("http://{}/v1/users", server.address);
+    let proxied = server.client.get(&url).header("x-forwarded-for", "10.0.0.7");
+    assert_eq!(server.send(proxied).await.status, 200);
 }
 
 #[tokio::test]
 async fn with_auth_off_a_token_is_still_limited_to_its_scope() {
-    let door = Door::open().await;
-    let token = door.token("reader", Scope::Read).await;
-    let answer = door.call(Method::POST, "/v1/users", Some(&token), Some(ada())).await;
+    let server = TestServer::open().await;
+    let token = server.token("reader", Scope::Read).await;
+    let answer = server.call(Method::POST, "/v1/users", Some(&token), Some(ada())).await;
     answer.expect_problem(403);
-    door.get("/v1/users", Some("bday_wrong")).await.expect_problem(401);
+    server.get("/v1/users", Some("bday_wrong")).await.expect_problem(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_other_machines_reach_without_a_token_warns_at_its_start() {
+async fn a_daemon_that_is_exposed_without_tokens_warns_at_its_start() {
     let place = Place::new().await;
     let daemon = |listen: &str| {
         place
