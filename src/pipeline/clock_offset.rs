@@ -51,7 +51,7 @@ impl ClockOffset {
         let took = clock.monotonic().duration_since(asked);
         let skew = Self::between(ours, database, TimeDelta::from_std(took).unwrap_or_default());
         if skew.check().is_ok() {
-            clock.agreed(ours, asked);
+            clock.confirm(ours, asked);
         }
         skew
     }

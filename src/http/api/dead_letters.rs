@@ -20,7 +20,7 @@ use super::users::{JSON, MAX_LIMIT};
 use super::{Api, Page};
 use crate::calendar::text::shortened;
 use crate::model::{DeadEvent, EventState, EventWithAttempts, FieldError, Object, Reason, parse_instant};
-use crate::operations::dead_letters::{Redrive, RedriveReport};
+use crate::operations::dead_letters::{RedriveOptions, RedriveReport};
 use crate::store::{DeadFilter, EventCursor};
 
 const DEFAULT_LIMIT: u32 = 50;
@@ -189,12 +189,12 @@ impl FromStr for Text {
 const FIELDS: [&str; 9] =
     ["reasons", "kinds", "since", "until", "eventIds", "limit", "dryRun", "maxPerSecond", "force"];
 
-fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
-    let mut order = Redrive {
+fn order(Object(fields): &Object) -> Result<RedriveOptions, Vec<FieldError>> {
+    let mut order = RedriveOptions {
         limit: Some(DEFAULT_EVENTS),
-        patience: Some(PATIENCE),
-        messages: Some(MOST_MESSAGES),
-        ..Redrive::default()
+        time_limit: Some(PATIENCE),
+        max_messages: Some(MOST_MESSAGES),
+        ..RedriveOptions::default()
     };
     let mut errors = Vec::new();
     for (name, value) in fields {
@@ -205,7 +205,7 @@ fn order(Object(fields): &Object) -> Result<Redrive, Vec<FieldError>> {
     if errors.is_empty() { Ok(order) } else { Err(errors) }
 }
 
-fn set(order: &mut Redrive, name: &str, value: &Value) -> Result<(), String> {
+fn set(order: &mut RedriveOptions, name: &str, value: &Value) -> Result<(), String> {
     let filter = &mut order.filter;
     match name {
         _ if !FIELDS.contains(&name) => {
@@ -261,7 +261,7 @@ fn flag(value: &Value) -> Result<bool, String> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Redrive, Vec<FieldError>> {
+    fn read(text: &str) -> Result<RedriveOptions, Vec<FieldError>> {
         order(&serde_json::from_str(text).expect("an object"))
     }
 

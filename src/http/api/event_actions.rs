@@ -9,7 +9,7 @@ use super::events::no_such_event;
 use super::problem::Problem;
 use super::request::{Id, Parameters};
 use crate::model::{Event, EventState};
-use crate::operations::dead_letters::Retried;
+use crate::operations::dead_letters::RetryOutcome;
 use crate::store::Cancelled;
 
 /// Send a dead event again
@@ -41,8 +41,8 @@ pub(super) async fn retry(
     });
     given.finish()?;
     match api.dead_letters.retry(id, force.unwrap_or(false)).await? {
-        Retried::Done(_) => event(&api, id).await,
-        Retried::NotDead(state) => Err(Problem::wrong_state(format!(
+        RetryOutcome::Done(_) => event(&api, id).await,
+        RetryOutcome::NotDead(state) => Err(Problem::wrong_state(format!(
             "the event is {state}, and only a dead one can be sent again{}",
             if state == EventState::Skipped {
                 "; one that was skipped because its day was over goes with force=true"
@@ -50,7 +50,7 @@ pub(super) async fn retry(
                 ""
             }
         ))),
-        Retried::Unknown => Err(no_such_event()),
+        RetryOutcome::Unknown => Err(no_such_event()),
     }
 }
 

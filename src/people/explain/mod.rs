@@ -105,11 +105,7 @@ impl Terms {
     /// As `config` says.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self {
-            schedule: config.schedule(),
-            horizon: Duration::from_secs(config.plan.horizon_secs),
-            late_max: Duration::from_secs(config.late.max_secs),
-        }
+        Self { schedule: config.schedule(), horizon: config.plan.horizon, late_max: config.late.max }
     }
 
     /// From when on the planner reaches the nominal date `day`, UTC: the horizon and a day ahead of its midnight, since

@@ -143,7 +143,7 @@ mod tests {
     fn a_clock_that_jumped_since_its_check_leases_nothing() {
         let machine = Arc::new(SettableClock::new(DateTime::UNIX_EPOCH));
         let (gate, clock) = (Gate::default(), SteadyClock::new(Arc::clone(&machine) as SharedClock));
-        clock.agreed(clock.reading(), clock.monotonic());
+        clock.confirm(clock.reading(), clock.monotonic());
         let now = |secs| {
             machine.set(DateTime::UNIX_EPOCH + TimeDelta::seconds(secs));
             gate.now(&clock)

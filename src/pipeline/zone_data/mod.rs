@@ -9,15 +9,10 @@
 //! last: pending events move, and the days that were planned already are gone through again for those who had no event by the
 //! old rules.
 //!
-//! The database has zone data of its own. bday never computes an instant with it, but reports and other programs may:
-//! [`differences()`] says where it would show people other local times.
-//!
 //! Guaranteed: when [`recompute`] returns [`RecomputeOutcome::Done`] or [`RecomputeOutcome::Current`], every event that was pending when
 //! it began is due where this binary's data put it. Any number of processes may start at once: one does the work. Not
 //! guaranteed: what a process of an *older* binary, or with another configuration, plans afterwards. While both run, the new one
 //! should be started (again) last.
-
-mod differences;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,7 +26,6 @@ use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SharedClock};
 use crate::model::Schedule;
 use crate::store::{self, Basis, Moved, Recomputed, Store};
-pub use differences::{Difference, What, differences};
 
 /// Events a transaction: few enough that an edit which waits for it does not notice.
 const PAGE: u32 = 500;
