@@ -1,13 +1,37 @@
-//! bday sends every person a greeting on their birthday at 09:00 in their own time zone.
+//! bday greets every user on their birthday at 09:00 in their own time zone.
 //!
-//! The flow of an event is drawn in [`pipeline`], a stage a file: plan, claim, send, receive, lease, deliver, record, sweep. Around
-//! it: [`calendar`] (pure), [`model`], [`store`] (all SQL); stages know `model`, `store`, [`clock`] and their own seams
-//! ([`pipeline::queue`], [`pipeline::channel`]); [`config`] builds them, [`runtime`] starts and stops them.
+//! ```text
+//! clock ──> plan ──> claim ──> send ──> receive ──> lease ──> deliver ──> record
+//!           users    due       outbox   packs of    queued    webhook     delivered,
+//!           near     pending   to       event ids   to        request     pending again with a next attempt,
+//!           their    to queued queue                delivering            or dead
+//!           day      + outbox
+//! ```
 //!
-//! Guaranteed: at most one greeting per user, kind and local year, by a constraint; no due event is lost, each ends delivered, dead,
-//! cancelled or skipped, with a reason; without a crash or a lost response in the middle of a request, a receiver accepts each event
-//! once. Not guaranteed: that a receiver never sees a repeat. Where a crash comes between its acceptance and our record, the repeat
-//! carries the same `webhook-id`.
+//! | room | what is in it |
+//! | --- | --- |
+//! | [`calendar`] | zones, gaps and overlaps, 29 February; pure |
+//! | [`model`] | user, occasion, event, attempt: their states and rules; pure |
+//! | [`clock`] | the only source of time |
+//! | [`store`] | all SQL |
+//! | [`pipeline`] | the flow above, a stage a file |
+//! | [`config`] | keys, values from other sources, and the parts built from them |
+//! | [`people`] | import, export, explain, forecast |
+//! | [`operations`] | dead letters, doctor |
+//! | [`http`] | API, health, metrics |
+//! | [`runtime`] | start and shutdown of a process, logs, metrics |
+//! | [`dev`] | demo, inbox, private PostgreSQL, simulation |
+//! | [`cli`] | the commands |
+//!
+//! A room uses only rooms above it. A stage uses `model`, `store`, `clock` and its own interface: [`pipeline::queue`],
+//! [`pipeline::channel`].
+//!
+//! Guaranteed: at most one greeting per user, kind and local year, by a unique constraint. Every due event ends delivered, dead,
+//! cancelled or skipped, with a reason. A receiver accepts each event once, unless a crash or a lost response interrupts a
+//! request.
+//!
+//! Not guaranteed: that a receiver never gets a repeat. After a crash between its 2xx and the record, the event is sent again
+//! with the same `webhook-id`.
 
 pub mod calendar;
 pub mod cli;

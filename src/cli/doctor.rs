@@ -25,7 +25,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let findings = doctor::examine(&config, &clock).await;
+    let findings = doctor::run(&config, &clock).await;
     let worst = findings.iter().map(|finding| finding.grade).max();
     let failed = worst == Some(Grade::Failure);
     if args.json {

@@ -153,7 +153,7 @@ impl Cli {
             Command::Forecast(args) => forecast::run(args, &source, clock).await,
             Command::When(when) => when.run(&*clock, &mut std::io::stdout().lock(), output::coloured()),
             Command::Inbox(args) => {
-                let (mut signals, stop) = (Signals::take_over()?, CancellationToken::new());
+                let (mut signals, stop) = (Signals::install()?, CancellationToken::new());
                 let second_signal = async {
                     signals.next().await;
                     stop.cancel();

@@ -1,7 +1,7 @@
-//! When a stage last made progress, for health checks and the watchdog.
+//! The last progress of a stage, for health checks and the watchdog.
 //!
-//! A stage that runs, but fails because something else is unavailable, is alive without progress: it is not ready, and a restart
-//! would not help.
+//! A stage that fails because a dependency is unavailable is alive without progress: it is not ready, and a restart would not
+//! help.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,25 +9,23 @@ use std::time::{Duration, Instant};
 
 use crate::clock::SharedClock;
 
-/// The last progress of one stage. Clones share it; updates are lock-free.
+/// Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     clock: SharedClock,
     born: Instant,
     /// Milliseconds after `born`, plus one; 0 before the first progress.
     progress: Arc<AtomicU64>,
-    /// The same, with or without progress.
+    /// Like `progress`, but set with or without progress.
     alive: Arc<AtomicU64>,
 }
 
 impl Heartbeat {
-    /// Returns a heartbeat without progress.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
         Self { born: clock.monotonic(), clock, progress: Arc::default(), alive: Arc::default() }
     }
 
-    /// Records progress.
     pub fn progress(&self) {
         self.progress.store(self.mark(), Ordering::Relaxed);
         self.alive();

@@ -1,4 +1,4 @@
-//! Where time comes from. Nothing else in the crate reads a clock: a lint refuses it.
+//! The only source of time: a lint rejects other uses of the clock.
 
 pub mod heartbeat;
 
@@ -7,46 +7,44 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
-/// How far our clock may be from the database's, in either direction.
+/// Maximum difference between the local clock and the database's, in either direction.
 pub const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
 
-/// The one source of time: UTC for instants, monotonic for elapsed time.
+/// UTC for instants, monotonic for elapsed time.
 pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
-    /// The current instant, UTC, in whole microseconds: what Postgres gives back is what was written.
+    /// Returns the current instant in UTC, in whole microseconds, the precision of PostgreSQL.
     fn now(&self) -> DateTime<Utc>;
 
-    /// A monotonic reading, for measuring how long something took.
-    #[expect(clippy::disallowed_methods, reason = "this is where elapsed time comes from")]
+    /// Returns a monotonic reading, to measure elapsed time.
+    #[expect(clippy::disallowed_methods, reason = "this is the source of elapsed time")]
     fn monotonic(&self) -> Instant {
         Instant::now()
     }
 
-    /// What the machine's clock reads, to be compared with the database's; see [`SteadyClock`].
+    /// Returns the uncorrected reading, to be compared with the database's clock; see [`SteadyClock`].
     fn reading(&self) -> DateTime<Utc> {
         self.now()
     }
 
-    /// The machine's clock read `reading` (UTC) at `at`, and agreed with the database's.
-    fn agreed(&self, _reading: DateTime<Utc>, _at: Instant) {}
+    /// Reports that `reading` (UTC), taken at `at`, agreed with the database's clock.
+    fn confirm(&self, _reading: DateTime<Utc>, _at: Instant) {}
 }
 
-/// A clock that is handed to every stage.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The machine's clock.
+/// The clock of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+    #[expect(clippy::disallowed_methods, reason = "this is the source of time")]
     fn now(&self) -> DateTime<Utc> {
         Utc::now().trunc_subsecs(6)
     }
 }
 
-/// A clock that does not follow a jump of another before the database confirms it: until then elapsed time is added to the last
-/// confirmed reading. A jump is noticed within seconds; a retry or a hidden pack that was dated by it would wait as long as
-/// the jump is wide.
+/// A clock that ignores a jump of another clock until the database confirms it: until then it adds the elapsed time to the
+/// last confirmed reading. Otherwise an unconfirmed jump, which lasts seconds, could date a retry hours ahead.
 #[derive(Debug)]
 pub struct SteadyClock {
     clock: SharedClock,
@@ -54,7 +52,7 @@ pub struct SteadyClock {
 }
 
 impl SteadyClock {
-    /// Follows `clock` until its first confirmation.
+    /// Follows `clock` until the first confirmation.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
         Self { clock, confirmed: Mutex::default() }
@@ -65,11 +63,12 @@ impl Clock for SteadyClock {
     fn now(&self) -> DateTime<Utc> {
         let (reading, at) = (self.clock.now(), self.clock.monotonic());
         let confirmed = *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((was, then)) = confirmed else {
+        let Some((confirmed, confirmed_at)) = confirmed else {
             return reading;
         };
-        let elapsed = TimeDelta::from_std(at.saturating_duration_since(then)).unwrap_or(TimeDelta::MAX);
-        match was.checked_add_signed(elapsed) {
+        let elapsed = at.saturating_duration_since(confirmed_at);
+        let elapsed = TimeDelta::from_std(elapsed).unwrap_or(TimeDelta::MAX);
+        match confirmed.checked_add_signed(elapsed) {
             Some(expected) if (reading - expected).abs() > MAX_SKEW => expected.trunc_subsecs(6),
             _ => reading,
         }
@@ -83,29 +82,27 @@ impl Clock for SteadyClock {
         self.clock.now()
     }
 
-    fn agreed(&self, reading: DateTime<Utc>, at: Instant) {
+    fn confirm(&self, reading: DateTime<Utc>, at: Instant) {
         *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some((reading, at));
     }
 }
 
-/// A clock that stands still until it is set: for tests and for simulated years.
+/// A clock that stands still until it is set, for tests and simulations.
 #[derive(Debug)]
 pub struct SettableClock(Mutex<DateTime<Utc>>);
 
 impl SettableClock {
-    /// Starts at `now` (UTC).
     #[must_use]
     pub fn new(now: DateTime<Utc>) -> Self {
         Self(Mutex::new(now))
     }
 
-    /// Jumps to `now` (UTC), forwards or backwards.
     pub fn set(&self, now: DateTime<Utc>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Moves by `by`, which may be negative.
-    pub fn advance(&self, by: chrono::TimeDelta) {
+    pub fn advance(&self, by: TimeDelta) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 }
@@ -116,7 +113,7 @@ impl Clock for SettableClock {
     }
 }
 
-/// The machine's clock, but for elapsed time, which passes as it is told: for tests of what happens after minutes.
+/// The clock of the operating system with a settable elapsed time, for tests of timeouts.
 #[derive(Debug)]
 pub struct Stopwatch {
     began: Instant,
@@ -124,7 +121,6 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Lets time pass.
     pub fn pass(&self, by: Duration) {
         *self.passed.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
@@ -150,7 +146,7 @@ impl Clock for Stopwatch {
 mod tests {
     use super::*;
 
-    /// Seconds since the epoch that the clock reads, and seconds that have elapsed.
+    /// A clock with a settable reading (seconds since the epoch) and elapsed time (seconds).
     #[derive(Debug)]
     struct Machine(Instant, Mutex<(i64, u64)>);
 
@@ -171,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_is_followed_once_the_database_confirms_it() {
+    fn a_jump_takes_effect_once_the_database_confirms_it() {
         let machine = Arc::new(Machine(SystemClock.monotonic(), Mutex::default()));
         let steady = SteadyClock::new(Arc::clone(&machine) as SharedClock);
         let now = |reads, elapsed| {
@@ -180,13 +176,13 @@ mod tests {
         };
         assert_eq!(now(160, 0), 160, "nothing is confirmed yet");
         machine.set(100, 0);
-        steady.agreed(steady.reading(), steady.monotonic());
+        steady.confirm(steady.reading(), steady.monotonic());
         for jumped in [170, 50, 86_400] {
             assert_eq!(now(jumped, 10), 110, "{jumped}");
         }
         assert_eq!((now(115, 10), now(116, 10)), (115, 110), "5 s are tolerated");
         machine.set(170, 10);
-        steady.agreed(steady.reading(), steady.monotonic());
+        steady.confirm(steady.reading(), steady.monotonic());
         assert_eq!((now(172, 12), now(112, 12)), (172, 172));
     }
 }

@@ -1,4 +1,4 @@
-//! The three layers, and where each value came from.
+//! The three layers of the configuration, and the origin of each value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,34 +10,28 @@ use super::{Config, ConfigError, redact};
 use crate::model::BIRTHDAY;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
-/// A list in a variable is separated by commas.
+/// Separated by commas in a variable.
 const LISTS: [&str; 1] = ["retry.schedule_secs"];
-/// In place of the value of a key that does not exist.
-const UNKNOWN: &str = "[not a key: not shown]";
+/// Shown instead of the value of an unknown key, which may be a misspelt secret.
+const HIDDEN: &str = "[unknown key: not shown]";
 
-/// The environment, by name.
+/// The environment of a process, or of a test.
 pub type Variables = Map<String, String>;
 
-/// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// `config/default.toml`, compiled in.
     Default,
-    /// The file given by `--config`.
     File,
-    /// A variable `BDAY__SECTION__KEY`.
     Environment,
 }
 
 /// One key as `bday config show` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Shown {
-    /// `section.key`
+pub struct ShownKey {
     pub key: String,
-    /// Secrets redacted.
+    /// Without secrets.
     pub value: String,
-    /// Which layer won.
     pub origin: Origin,
 }
 
@@ -52,7 +46,7 @@ impl Layers {
         let default = flat(config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)))?;
         let file = match file {
             None => BTreeMap::new(),
-            Some(path) => read(path)?,
+            Some(path) => read_file(path)?,
         };
         let mut environment = Environment::with_prefix("BDAY")
             .prefix_separator("__")
@@ -69,63 +63,72 @@ impl Layers {
         Ok(Self { default, file, environment })
     }
 
-    /// Errors of keys that do not exist, each with the nearest key.
-    fn unknown(&self) -> Vec<String> {
-        let layers = [(&self.file, "the file"), (&self.environment, "the environment")];
-        let mut errors = Vec::new();
-        for (layer, name) in layers {
-            for key in layer.keys().filter(|key| !self.knows(key)) {
-                let shown = if name == "the file" { key.clone() } else { variable(key) };
+    /// Returns an error for each unknown key of the file and the environment.
+    fn unknown_keys(&self) -> Vec<String> {
+        let as_written = |key: &str| key.to_owned();
+        let in_file = self.unknown_keys_of(&self.file, "the file", as_written);
+        let in_environment = self.unknown_keys_of(&self.environment, "the environment", variable);
+        [in_file, in_environment].concat()
+    }
+
+    fn unknown_keys_of(
+        &self,
+        layer: &BTreeMap<String, Value>,
+        place: &str,
+        written: impl Fn(&str) -> String,
+    ) -> Vec<String> {
+        let unknown = layer.keys().filter(|key| !self.is_known(key));
+        unknown
+            .map(|key| {
+                let shown = written(key);
                 let nearest = self
-                    .default
-                    .keys()
-                    .map(|known| (strsim::damerau_levenshtein(known, key), known))
-                    .min()
-                    // A key that differs by more than half is no typo.
-                    .filter(|(distance, _)| distance * 2 <= key.len())
-                    .map(|(_, known)| if name == "the file" { known.clone() } else { variable(known) });
-                let meant = nearest.map_or_else(String::new, |known| format!("; did you mean {known}?"));
-                let meant = if meant.is_empty() { ":" } else { &meant };
-                errors.push(format!("{shown} (in {name}) is not a key{meant} `bday config show` lists all"));
-            }
-        }
-        errors
+                    .nearest_key(key)
+                    .map_or_else(String::new, |known| format!("did you mean {}? ", written(known)));
+                format!("unknown key {shown} in {place}: {nearest}`bday config show` lists all keys")
+            })
+            .collect()
     }
 
-    /// A key of the defaults, or one of a further kind.
-    fn knows(&self, key: &str) -> bool {
-        let of_kind = |rest: &str| rest.split_once('.').map(|(_, field)| format!("kinds.birthday.{field}"));
-        self.default.contains_key(key)
-            || key.strip_prefix("kinds.").and_then(of_kind).is_some_and(|key| self.default.contains_key(&key))
+    /// Returns the most similar key, if at most half of `key` differs.
+    fn nearest_key(&self, key: &str) -> Option<&String> {
+        let keys = self.default.keys().map(|known| (strsim::damerau_levenshtein(known, key), known));
+        keys.min().filter(|(distance, _)| distance * 2 <= key.len()).map(|(_, known)| known)
     }
 
-    /// The kinds beside the birthday in the file and the environment, with the keys that are given for each.
+    fn is_known(&self, key: &str) -> bool {
+        let of_kind =
+            |(_, field): (&str, &str)| self.default.contains_key(&format!("kinds.{BIRTHDAY}.{field}"));
+        self.default.contains_key(key) || kind_and_field(key).is_some_and(of_kind)
+    }
+
+    /// Returns the kinds other than birthday, with the fields that the file and the environment give for each.
     fn further_kinds(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for key in self.file.keys().chain(self.environment.keys()) {
-            let of_kind = key.strip_prefix("kinds.").and_then(|rest| rest.split_once('.'));
-            if let Some((kind, field)) = of_kind.filter(|(kind, _)| *kind != BIRTHDAY) {
+            if let Some((kind, field)) = kind_and_field(key)
+                && kind != BIRTHDAY
+            {
                 kinds.entry(kind).or_default().push(field);
             }
         }
         kinds
     }
 
-    /// Errors of further kinds without a message.
-    fn without_message(&self) -> Vec<String> {
+    /// Returns an error for each further kind without a message.
+    fn missing_messages(&self) -> Vec<String> {
         let kinds = self.further_kinds().into_iter();
         kinds
             .filter(|(_, fields)| !fields.contains(&"message"))
             .map(|(kind, _)| {
                 format!(
-                    "kinds.{kind}.message is missing: write what is said, such as message = \"Hey, {{{{ full_name }}}}\" \
-                     under [kinds.{kind}]"
+                    "kinds.{kind}.message is missing: set it under [kinds.{kind}], such as message = \"Hey, \
+                     {{{{ full_name }}}}\""
                 )
             })
             .collect()
     }
 
-    /// The values that apply. A further kind without a send time has that of the birthday.
+    /// Returns the values in effect. A further kind without a send time uses that of the birthday.
     fn merged(&self) -> BTreeMap<String, (&Value, Origin)> {
         let layers = [
             (&self.default, Origin::Default),
@@ -145,13 +148,12 @@ impl Layers {
     }
 }
 
-/// Reads and checks the configuration. `variables` is the environment of the process, or of a test.
+/// Reads and validates the configuration.
 pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigError> {
     let layers = Layers::collect(file, variables)?;
-    let mut wrong = layers.unknown();
-    wrong.extend(layers.without_message());
-    if !wrong.is_empty() {
-        return Err(ConfigError::Invalid(wrong));
+    let errors = [layers.unknown_keys(), layers.missing_messages()].concat();
+    if !errors.is_empty() {
+        return Err(ConfigError::Invalid(errors));
     }
     let mut builder = config::Config::builder();
     for (key, (value, _)) in layers.merged() {
@@ -165,21 +167,26 @@ pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigE
     Ok(config)
 }
 
-/// The values that apply, valid or not. An unknown key is shown without its value: it may be a misspelt secret's.
-pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<Shown>, ConfigError> {
+/// Returns the values in effect, valid or not.
+pub fn show(file: Option<&Path>, variables: Variables) -> Result<Vec<ShownKey>, ConfigError> {
     let layers = Layers::collect(file, variables)?;
     Ok(layers
         .merged()
         .into_iter()
-        .map(|(key, (value, origin))| Shown {
-            value: if layers.knows(&key) { redact::shown(&key, &text(value)) } else { UNKNOWN.to_owned() },
+        .map(|(key, (value, origin))| ShownKey {
+            value: if layers.is_known(&key) { redact::redact(&key, &text(value)) } else { HIDDEN.to_owned() },
             key,
             origin,
         })
         .collect())
 }
 
-/// Secrets as they were given: as numbers, `007` and `1e3` would change.
+/// Splits `kinds.KIND.FIELD`.
+fn kind_and_field(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("kinds.")?.split_once('.')
+}
+
+/// Returns the secrets as texts: parsed as numbers, `007` and `1e3` would change.
 fn verbatim(variables: &Variables) -> BTreeMap<String, Value> {
     redact::SOURCES
         .iter()
@@ -190,8 +197,8 @@ fn verbatim(variables: &Variables) -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// The keys of a file. Errors name the file as the user did.
-fn read(path: &Path) -> Result<BTreeMap<String, Value>, ConfigError> {
+/// Errors name the file by the path that the user gave.
+fn read_file(path: &Path) -> Result<BTreeMap<String, Value>, ConfigError> {
     let path_given = path.display().to_string();
     let in_file =
         |problem: &dyn std::fmt::Display| ConfigError::Unreadable(format!("{path_given}: {problem}"));
@@ -239,12 +246,12 @@ fn variable(key: &str) -> String {
 
 fn unreadable(error: &config::ConfigError) -> ConfigError {
     ConfigError::Unreadable(match error {
-        config::ConfigError::FileParse { cause, .. } => without_the_line(&cause.to_string()),
+        config::ConfigError::FileParse { cause, .. } => without_source_line(&cause.to_string()),
         error => error.to_string(),
     })
 }
 
-/// A parser's error without the line of the file that it repeats: the line may have a secret.
+/// Removes the source line from the error of a parser, because the line may contain a secret.
 ///
 /// ```text
 /// TOML parse error at line 2, column 12
@@ -253,8 +260,8 @@ fn unreadable(error: &config::ConfigError) -> ConfigError {
 ///   |            ^^^^^^^
 /// string values must be quoted, expected literal string
 /// ```
-fn without_the_line(said: &str) -> String {
-    let lines: Vec<&str> = said.trim_end().lines().collect();
+fn without_source_line(error: &str) -> String {
+    let lines: Vec<&str> = error.trim_end().lines().collect();
     let (first, last) = match lines[..] {
         [] => return "invalid TOML".to_owned(),
         [only] => return only.to_owned(),

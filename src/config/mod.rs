@@ -1,13 +1,12 @@
-//! The configuration: `config/default.toml` (compiled in), under a file, under the environment.
+//! The configuration: `config/default.toml` (compiled in), overridden by a file, overridden by the environment.
 //!
-//! Unknown keys and contradictions are refused, each with the key's name and what to do about it.
+//! Unknown keys, invalid values and contradictions are errors. Each error names its key and the remedy.
 
 mod layers;
 pub mod login;
-mod needs;
-mod outgoing;
 pub mod parts;
 mod redact;
+mod required;
 pub mod source;
 mod url;
 mod validate;
@@ -24,47 +23,45 @@ use crate::calendar::{LeapDay, SendAt};
 use crate::config::source::Reference;
 use crate::model::{LateJoin, Schedule};
 
-pub(crate) use needs::is_postgres_url;
-pub(crate) use url::{UrlError, parse_url, stays_here};
+pub(crate) use required::is_postgres_url;
+pub(crate) use url::{UrlError, is_local, parse_url};
 
-pub use layers::{Origin, Shown, Variables, load, show};
+pub use layers::{Origin, ShownKey, Variables, load, show};
 pub use redact::redact_url;
-pub use webhook::{Addresses, Webhook};
+pub use webhook::{Addresses, WebhookConfig};
 
-/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is missing, unreadable, or invalid TOML.
     #[error("cannot read the configuration: {0}")]
     Unreadable(String),
-    /// One or more keys are wrong. Each entry names its key and what to do.
-    #[error("the configuration is wrong:\n  - {}", .0.join("\n  - "))]
+    /// One error per invalid key.
+    #[error("invalid configuration:\n  - {}", .0.join("\n  - "))]
     Invalid(Vec<String>),
 }
 
-/// Everything that can be set.
+/// The keys of `config/default.toml`, which documents them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    pub database: Database,
-    pub queue: Queue,
-    pub webhook: Webhook,
+    pub database: DatabaseConfig,
+    pub queue: QueueConfig,
+    pub webhook: WebhookConfig,
     pub kinds: BTreeMap<String, KindConfig>,
-    pub plan: Plan,
-    pub late: Late,
-    pub source: Source,
-    pub retention: Retention,
-    pub worker: Worker,
-    pub breaker: Breaker,
-    pub retry: Retry,
-    pub http: Http,
-    pub log: Log,
+    pub plan: PlanConfig,
+    pub late: LateConfig,
+    pub source: SourceConfig,
+    pub retention: RetentionConfig,
+    pub worker: WorkerConfig,
+    pub breaker: BreakerConfig,
+    pub retry: RetryConfig,
+    pub http: HttpConfig,
+    pub log: LogConfig,
 }
 
-/// `[database]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Database {
+pub struct DatabaseConfig {
     pub url: Reference,
     pub host: String,
     pub port: u16,
@@ -73,55 +70,50 @@ pub struct Database {
     pub password: Reference,
     pub credentials: Reference,
     pub iam_auth: bool,
-    #[serde(deserialize_with = "values::word")]
+    #[serde(deserialize_with = "values::variant")]
     pub tls: Tls,
     pub tls_root_cert: String,
     pub migrate: bool,
     pub max_connections: u32,
-    pub acquire_timeout_secs: u64,
-    pub statement_timeout_secs: u64,
+    #[serde(rename = "acquire_timeout_secs", deserialize_with = "values::seconds")]
+    pub acquire_timeout: Duration,
+    #[serde(rename = "statement_timeout_secs", deserialize_with = "values::seconds")]
+    pub statement_timeout: Duration,
 }
 
-/// `database.tls`, named as PostgreSQL's `sslmode`.
+/// PostgreSQL's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tls {
-    /// Never.
     Disable,
-    /// If the server can.
     Prefer,
-    /// Always, with any certificate.
     Require,
-    /// Always, with a certificate from an authority that is trusted.
     VerifyCa,
-    /// Always, with a certificate from an authority that is trusted, for the name that was connected to.
     VerifyFull,
 }
 
-/// `[queue]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Queue {
-    #[serde(deserialize_with = "values::word")]
+pub struct QueueConfig {
+    #[serde(deserialize_with = "values::variant")]
     pub kind: QueueKind,
     pub create: bool,
-    pub visibility_secs: u64,
-    pub wait_secs: u64,
-    pub sqs: Sqs,
+    #[serde(rename = "visibility_secs", deserialize_with = "values::seconds")]
+    pub visibility: Duration,
+    #[serde(rename = "wait_secs", deserialize_with = "values::seconds")]
+    pub wait: Duration,
+    pub sqs: SqsConfig,
 }
 
-/// `queue.kind`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QueueKind {
-    /// Amazon SQS.
     Sqs,
-    /// The outbox in the database itself.
+    /// The outbox table is the queue.
     Postgres,
 }
 
 impl QueueKind {
-    /// As in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -131,15 +123,13 @@ impl QueueKind {
     }
 }
 
-/// `[queue.sqs]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sqs {
+pub struct SqsConfig {
     pub url: String,
     pub dead_letter_url: String,
 }
 
-/// `[kinds.NAME]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KindConfig {
@@ -147,124 +137,115 @@ pub struct KindConfig {
     pub send_at: SendAt,
 }
 
-/// `[plan]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Plan {
-    pub horizon_secs: u64,
+pub struct PlanConfig {
+    #[serde(rename = "horizon_secs", deserialize_with = "values::seconds")]
+    pub horizon: Duration,
     pub leap_day: LeapDay,
-    #[serde(deserialize_with = "values::word")]
+    #[serde(deserialize_with = "values::variant")]
     pub late_join: LateJoin,
 }
 
-/// `[late]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Late {
-    pub max_secs: u64,
+pub struct LateConfig {
+    #[serde(rename = "max_secs", deserialize_with = "values::seconds")]
+    pub max: Duration,
 }
 
-/// `[source]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
-    pub refresh_secs: u64,
+pub struct SourceConfig {
+    #[serde(rename = "refresh_secs", deserialize_with = "values::seconds")]
+    pub refresh: Duration,
 }
 
-/// `[retention]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Retention {
+pub struct RetentionConfig {
     pub events_days: u32,
     pub audit_days: u32,
 }
 
-/// `[worker]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Worker {
+pub struct WorkerConfig {
     pub max_in_flight: u32,
-    pub drain_secs: u64,
+    #[serde(rename = "drain_secs", deserialize_with = "values::seconds")]
+    pub drain: Duration,
     pub max_per_second: u32,
 }
 
-/// `[breaker]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Breaker {
+pub struct BreakerConfig {
     pub failures: u32,
-    pub after_secs: u64,
+    #[serde(rename = "after_secs", deserialize_with = "values::seconds")]
+    pub after: Duration,
 }
 
-/// `[retry]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Retry {
+pub struct RetryConfig {
     pub max_attempts: u32,
-    #[serde(deserialize_with = "values::seconds")]
-    pub schedule_secs: Vec<u64>,
+    #[serde(rename = "schedule_secs", deserialize_with = "values::list_of_seconds")]
+    pub schedule: Vec<Duration>,
 }
 
-/// `[http]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Http {
+pub struct HttpConfig {
     #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
-    #[serde(deserialize_with = "values::word")]
+    #[serde(deserialize_with = "values::variant")]
     pub auth: Auth,
     pub max_connections: u32,
-    pub head_timeout_secs: u64,
-    pub request_timeout_secs: u64,
+    #[serde(rename = "head_timeout_secs", deserialize_with = "values::seconds")]
+    pub head_timeout: Duration,
+    #[serde(rename = "request_timeout_secs", deserialize_with = "values::seconds")]
+    pub request_timeout: Duration,
 }
 
-/// `http.auth`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
     /// The API and the metrics require a token.
     Required,
-    /// No token is required, wherever a request comes from.
     Off,
 }
 
-impl Http {
-    /// Whether the API and the metrics require a token.
+impl HttpConfig {
     #[must_use]
     pub fn require_token(&self) -> bool {
         self.auth == Auth::Required
     }
 
-    /// Whether other machines can use the API without a token.
+    /// Returns whether other machines can use the API without a token.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         !self.require_token() && !self.listen.ip().to_canonical().is_loopback()
     }
 }
 
-/// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
-    #[serde(deserialize_with = "values::word")]
+pub struct LogConfig {
+    #[serde(deserialize_with = "values::variant")]
     pub format: LogFormat,
     pub level: String,
 }
 
-/// `log.format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Text on a terminal, else JSON.
+    /// Text on a terminal, otherwise JSON.
     Auto,
-    /// A JSON object a line.
     Json,
-    /// For people.
     Text,
 }
 
 impl Config {
-    /// The rules of planning.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
         Schedule {
@@ -272,13 +253,5 @@ impl Config {
             leap_day: self.plan.leap_day,
             late_join: self.plan.late_join,
         }
-    }
-}
-
-impl Queue {
-    /// How long a received message stays hidden, and a lease lasts.
-    #[must_use]
-    pub fn visibility(&self) -> Duration {
-        Duration::from_secs(self.visibility_secs)
     }
 }

@@ -1,4 +1,4 @@
-//! Values without their secrets.
+//! Removes secrets from values before they are shown.
 
 use reqwest::Url;
 
@@ -6,10 +6,10 @@ use crate::config::source::Reference;
 
 const REDACTED: &str = "[redacted]";
 
-/// A URL without user, password, query and path (the path of a webhook is often a secret).
+/// Returns a URL without user, password, query and path (the path of a webhook is often a secret).
 #[must_use]
 pub fn redact_url(url: &str) -> String {
-    match parts(url) {
+    match split_server(url) {
         Some((server, path @ ("" | "/"))) => format!("{server}{path}"),
         Some((server, _)) => format!("{server}/{REDACTED}"),
         None if url.is_empty() => String::new(),
@@ -17,9 +17,9 @@ pub fn redact_url(url: &str) -> String {
     }
 }
 
-/// The URL of a database with its name, which is not secret.
-fn database_url(url: &str) -> String {
-    match parts(url) {
+/// Keeps the name of the database, which is not secret.
+fn redact_database_url(url: &str) -> String {
+    match split_server(url) {
         Some((server, rest)) => {
             let name = rest.split(['?', '#']).next().unwrap_or_default();
             format!("{server}{name}")
@@ -28,9 +28,9 @@ fn database_url(url: &str) -> String {
     }
 }
 
-/// `scheme://host:port` and the rest; none if the two cannot be told apart: after a password with an unencoded slash the
-/// rest has the `@`.
-fn parts(url: &str) -> Option<(String, &str)> {
+/// Splits a URL into `scheme://host:port` and the rest. Returns `None` for an ambiguous URL: after a password with an
+/// unencoded slash, the rest contains the `@`.
+fn split_server(url: &str) -> Option<(String, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(at);
@@ -41,24 +41,24 @@ fn parts(url: &str) -> Option<(String, &str)> {
     Some((format!("{scheme}://{host}"), rest))
 }
 
-/// The keys whose values are secret, or may contain a secret. Each may be stored elsewhere.
+/// Keys whose values are secret or may contain a secret.
 pub(super) const SOURCES: [&str; 5] =
     ["database.url", "database.password", "database.credentials", "webhook.url", "webhook.secrets"];
 
-/// How to show the value of `key`. The place where a value is stored is not secret.
-pub(super) fn shown(key: &str, value: &str) -> String {
+/// Returns the value of `key` without secrets. The place where a value is stored is not secret.
+pub(super) fn redact(key: &str, value: &str) -> String {
     if key == "webhook.secrets" && value.contains(',') {
-        let each: Vec<String> = value.split(',').map(|secret| shown(key, secret.trim())).collect();
+        let each: Vec<String> = value.split(',').map(|secret| redact(key, secret.trim())).collect();
         return each.join(",");
     }
     if SOURCES.contains(&key)
-        && let Ok(place) = value.parse::<Reference>()
-        && place.literal().is_none()
+        && let Ok(reference) = value.parse::<Reference>()
+        && reference.literal().is_none()
     {
-        return place.to_string();
+        return reference.to_string();
     }
     match key {
-        "database.url" => database_url(value),
+        "database.url" => redact_database_url(value),
         "webhook.url" => redact_url(value),
         "database.password" | "database.credentials" | "webhook.secrets" if !value.is_empty() => {
             REDACTED.to_owned()
@@ -79,13 +79,13 @@ mod tests {
         );
         assert_eq!(redact_url("http://127.0.0.1:9"), "http://127.0.0.1:9");
         assert_eq!(redact_url("hunter2"), "[redacted]");
-        assert_eq!(shown("database.password", "hunter2"), "[redacted]");
-        assert_eq!(shown("database.password", ""), "");
-        assert_eq!(shown("worker.max_in_flight", "7"), "7");
+        assert_eq!(redact("database.password", "hunter2"), "[redacted]");
+        assert_eq!(redact("database.password", ""), "");
+        assert_eq!(redact("worker.max_in_flight", "7"), "7");
     }
 
     #[test]
-    fn of_a_database_the_server_and_the_name_are_shown() {
+    fn the_server_and_the_name_of_a_database_are_shown() {
         for (url, expected) in [
             ("postgres://u:p@db:5432/bday?sslmode=require", "postgres://db:5432/bday"),
             ("postgres://db/bday", "postgres://db/bday"),
@@ -102,19 +102,19 @@ mod tests {
             ("postgres://u:hunter2/bday", "[redacted]"),
             ("host=db password=hunter2", "[redacted]"),
         ] {
-            assert_eq!(shown("database.url", url), expected, "{url}");
+            assert_eq!(redact("database.url", url), expected, "{url}");
         }
         assert_eq!(redact_url("https://u:7/hunter2@example.org/hook"), "[redacted]");
     }
 
     #[test]
-    fn where_a_secret_lives_is_shown() {
+    fn the_source_of_a_secret_is_shown() {
         for key in SOURCES {
-            assert_eq!(shown(key, "ssm:/bday/x"), "ssm:/bday/x");
+            assert_eq!(redact(key, "ssm:/bday/x"), "ssm:/bday/x");
         }
-        assert_eq!(shown("webhook.url", "https://example.org/ssm:x"), "https://example.org/[redacted]");
+        assert_eq!(redact("webhook.url", "https://example.org/ssm:x"), "https://example.org/[redacted]");
         assert_eq!(
-            shown("webhook.secrets", "whsec_bmV3, env:OLD,hunter2,file:/run/x"),
+            redact("webhook.secrets", "whsec_bmV3, env:OLD,hunter2,file:/run/x"),
             "[redacted],env:OLD,[redacted],file:/run/x"
         );
     }

@@ -1,107 +1,113 @@
-//! Checks that the types cannot make: ranges, and values that contradict each other.
+//! Ranges, and values that contradict each other. Needs neither the network nor files.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{Config, ConfigError, KindConfig, Log, Queue, QueueKind, Retry, Webhook};
+use super::{Config, ConfigError, KindConfig, LogConfig, QueueConfig, QueueKind, RetryConfig, WebhookConfig};
 use crate::pipeline::channel::Template;
 
-/// A request must end this long before its lease does, so that its outcome can be recorded.
-const MARGIN_SECS: u64 = 5;
-/// A wait between two attempts must end within the longest `late.max_secs`.
-const MAX_WAIT_SECS: u64 = 7 * 86_400;
-/// SQS refuses a longer visibility.
-const MAX_VISIBILITY_SECS: u64 = 12 * 60 * 60;
+/// Time between the deadline of a request and the end of its lease, to record the outcome.
+const RECORD_MARGIN: Duration = Duration::from_secs(5);
+/// Shorter than the maximum of `late.max_secs`.
+const MAX_WAIT: Duration = Duration::from_hours(7 * 24);
+/// Limit of SQS.
+const MAX_VISIBILITY: Duration = Duration::from_hours(12);
+/// Limit of SQS.
+const MAX_POLL_WAIT: Duration = Duration::from_secs(20);
 
 impl Config {
-    /// Checks everything that needs neither the network nor files.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let errors = [
-            requests(&self.webhook, &self.queue),
-            queue(&self.queue),
-            retry(&self.retry),
-            self.out_of_range(),
-            log(&self.log),
-            kinds(&self.kinds),
-            self.webhook.wrong_secrets(),
+            request_errors(&self.webhook, &self.queue),
+            queue_errors(&self.queue),
+            retry_errors(&self.retry),
+            self.range_errors(),
+            log_errors(&self.log),
+            kind_errors(&self.kinds),
+            self.webhook.secret_errors(),
             self.database.contradictions(),
         ]
         .concat();
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }
     }
 
-    fn out_of_range(&self) -> Vec<String> {
+    fn range_errors(&self) -> Vec<String> {
         let ranges = [
             ("worker.max_in_flight", u64::from(self.worker.max_in_flight), 1, 100_000),
             ("database.max_connections", u64::from(self.database.max_connections), 4, 1000),
-            ("database.acquire_timeout_secs", self.database.acquire_timeout_secs, 1, 600),
-            ("database.statement_timeout_secs", self.database.statement_timeout_secs, 1, 3600),
+            ("database.acquire_timeout_secs", self.database.acquire_timeout.as_secs(), 1, 600),
+            ("database.statement_timeout_secs", self.database.statement_timeout.as_secs(), 1, 3600),
             ("retry.max_attempts", u64::from(self.retry.max_attempts), 1, 100),
             ("retention.events_days", u64::from(self.retention.events_days), 400, 36_500),
             ("retention.audit_days", u64::from(self.retention.audit_days), 1, 3650),
-            ("plan.horizon_secs", self.plan.horizon_secs, 0, 30 * 86_400),
-            ("late.max_secs", self.late.max_secs, 60, 30 * 86_400),
-            ("worker.drain_secs", self.worker.drain_secs, 0, 3600),
-            ("source.refresh_secs", self.source.refresh_secs, 1, 86_400),
+            ("plan.horizon_secs", self.plan.horizon.as_secs(), 0, 30 * 86_400),
+            ("late.max_secs", self.late.max.as_secs(), 60, 30 * 86_400),
+            ("worker.drain_secs", self.worker.drain.as_secs(), 0, 3600),
+            ("source.refresh_secs", self.source.refresh.as_secs(), 1, 86_400),
             ("http.max_connections", u64::from(self.http.max_connections), 1, 65_536),
-            ("http.head_timeout_secs", self.http.head_timeout_secs, 1, 600),
-            ("http.request_timeout_secs", self.http.request_timeout_secs, 1, 600),
+            ("http.head_timeout_secs", self.http.head_timeout.as_secs(), 1, 600),
+            ("http.request_timeout_secs", self.http.request_timeout.as_secs(), 1, 600),
         ];
-        unmet(ranges.map(|(key, value, least, most)| {
-            ((least..=most).contains(&value), format!("{key} is {value}: it must be {least} to {most}"))
+        unmet(ranges.map(|(key, value, min, max)| {
+            ((min..=max).contains(&value), format!("{key} is {value}: it must be {min} to {max}"))
         }))
     }
 
-    /// The warning for a `worker.drain_secs` so short that each stop interrupts requests that the receiver may have
-    /// accepted, and sends them again.
+    /// Returns a warning if `worker.drain_secs` is so short that a stop aborts requests that the receiver may have
+    /// accepted.
     #[must_use]
     pub fn short_drain(&self) -> Option<String> {
-        let (drain, timeout) = (self.worker.drain_secs, self.webhook.timeout_secs);
-        let needed = timeout.saturating_add(MARGIN_SECS);
-        (drain < needed).then(|| {
+        let (drain, timeout) = (self.worker.drain, self.webhook.timeout);
+        (drain < timeout.saturating_add(RECORD_MARGIN)).then(|| {
             format!(
-                "worker.drain_secs is {drain}, webhook.timeout_secs is {timeout}: a stop breaks off requests that the \
-                 receiver may have accepted, and they are sent again"
+                "worker.drain_secs is {}, webhook.timeout_secs is {}: a stop aborts requests that the receiver may have \
+                 accepted, and they are sent again",
+                drain.as_secs(),
+                timeout.as_secs()
             )
         })
     }
 }
 
-/// The errors of the conditions that do not hold.
+/// Returns the errors of the conditions that do not hold.
 fn unmet(conditions: impl IntoIterator<Item = (bool, String)>) -> Vec<String> {
     conditions.into_iter().filter(|(holds, _)| !holds).map(|(_, error)| error).collect()
 }
 
-fn requests(webhook: &Webhook, queue: &Queue) -> Vec<String> {
-    let (timeout, connect, lease) =
-        (webhook.timeout_secs, webhook.connect_timeout_secs, queue.visibility_secs);
+fn request_errors(webhook: &WebhookConfig, queue: &QueueConfig) -> Vec<String> {
+    let (timeout, connect, lease) = (webhook.timeout, webhook.connect_timeout, queue.visibility);
     unmet([
         (
-            timeout > 0 && timeout.saturating_add(MARGIN_SECS) <= lease,
+            !timeout.is_zero() && timeout.saturating_add(RECORD_MARGIN) <= lease,
             format!(
-                "webhook.timeout_secs is {timeout}, queue.visibility_secs is {lease}: a request must end {MARGIN_SECS} s \
-                 before its lease, or it would be sent twice; lower the one or raise the other"
+                "webhook.timeout_secs is {}, queue.visibility_secs is {}: the timeout must be 1 or more, and {} s less \
+                 than the visibility, or requests would be sent twice",
+                timeout.as_secs(),
+                lease.as_secs(),
+                RECORD_MARGIN.as_secs()
             ),
         ),
         (
-            (1..=timeout).contains(&connect),
+            !connect.is_zero() && connect <= timeout,
             format!(
-                "webhook.connect_timeout_secs is {connect}: it must be at least 1 and not over webhook.timeout_secs \
-                 ({timeout})"
+                "webhook.connect_timeout_secs is {}: it must be 1 to webhook.timeout_secs ({})",
+                connect.as_secs(),
+                timeout.as_secs()
             ),
         ),
     ])
 }
 
-fn queue(queue: &Queue) -> Vec<String> {
-    let (visibility, wait, url) = (queue.visibility_secs, queue.wait_secs, &queue.sqs.url);
-    // Only some commands need the queue, so an empty URL is no error here: see `require_queue`.
+fn queue_errors(queue: &QueueConfig) -> Vec<String> {
+    let url = &queue.sqs.url;
+    // Some commands do not use the queue, so an empty URL is accepted here: see `require_queue`.
     let is_url = url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
+    let at_most = |key: &str, value: Duration, max: Duration| {
+        (value <= max, format!("{key} is {}: the limit of SQS is {}", value.as_secs(), max.as_secs()))
+    };
     unmet([
-        (
-            visibility <= MAX_VISIBILITY_SECS,
-            format!("queue.visibility_secs is {visibility}: the limit of SQS is {MAX_VISIBILITY_SECS}"),
-        ),
-        (wait <= 20, format!("queue.wait_secs is {wait}: the limit of SQS is 20")),
+        at_most("queue.visibility_secs", queue.visibility, MAX_VISIBILITY),
+        at_most("queue.wait_secs", queue.wait, MAX_POLL_WAIT),
         (
             queue.kind != QueueKind::Sqs || is_url,
             format!(
@@ -111,23 +117,24 @@ fn queue(queue: &Queue) -> Vec<String> {
     ])
 }
 
-fn retry(retry: &Retry) -> Vec<String> {
-    let (waits, attempts) = (&retry.schedule_secs, retry.max_attempts);
+fn retry_errors(retry: &RetryConfig) -> Vec<String> {
+    let (waits, attempts) = (&retry.schedule, retry.max_attempts);
     let too_few = (
         waits.len() + 1 >= attempts as usize,
         format!(
-            "retry.schedule_secs has {} waits, retry.max_attempts is {attempts}: give a wait for each but the last attempt",
+            "retry.schedule_secs has {} waits, retry.max_attempts is {attempts}: give a wait for each attempt but the last",
             waits.len()
         ),
     );
     let too_long = waits.iter().map(|wait| {
-        let error = format!("retry.schedule_secs has {wait}: it must be at most {MAX_WAIT_SECS} (a week)");
-        (*wait <= MAX_WAIT_SECS, error)
+        let max = MAX_WAIT.as_secs();
+        let error = format!("retry.schedule_secs has {}: it must be at most {max} (a week)", wait.as_secs());
+        (*wait <= MAX_WAIT, error)
     });
     unmet(std::iter::once(too_few).chain(too_long))
 }
 
-fn log(log: &Log) -> Vec<String> {
+fn log_errors(log: &LogConfig) -> Vec<String> {
     let error = format!(
         "log.level is {:?}: use error, warn, info, debug or trace, also by module, as in \
          info,bday::pipeline::worker=debug",
@@ -136,7 +143,7 @@ fn log(log: &Log) -> Vec<String> {
     unmet([(is_log_level(&log.level), error)])
 }
 
-fn kinds(kinds: &BTreeMap<String, KindConfig>) -> Vec<String> {
+fn kind_errors(kinds: &BTreeMap<String, KindConfig>) -> Vec<String> {
     let mut errors = Vec::new();
     for (name, kind) in kinds {
         if let Err(error) = Template::new(&kind.message) {
@@ -144,15 +151,16 @@ fn kinds(kinds: &BTreeMap<String, KindConfig>) -> Vec<String> {
         }
         if !is_kind_name(name) {
             errors.push(format!(
-                "kinds.{name}: a kind's name is 1 to 40 lower-case letters, digits and underscores"
+                "kinds.{name}: the name of a kind is 1 to 40 lower-case letters, digits and underscores, and begins with a \
+                 letter"
             ));
         }
     }
     errors
 }
 
-/// Whether it is a list of levels, each for the module before its `=`. The filter itself accepts any word as a module, and
-/// would then drop the lines of all others.
+/// Returns whether each part of the list is a level, or a module and its level. The filter itself accepts any word as a
+/// module, and would then drop the lines of all other modules.
 fn is_log_level(text: &str) -> bool {
     text.split(',').all(|part| {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);

@@ -1,19 +1,21 @@
-//! Values beyond the types of TOML, each with an error that says what is expected.
+//! Deserializers of values that TOML has no type for. Each error says what is expected.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer};
 
-/// One of a few words. (The error of an enum does not list them.)
-pub(super) fn word<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+/// A variant of an enum. (The error of a derived enum does not list the variants.)
+pub(super) fn variant<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
     T::deserialize(text.as_str().into_deserializer()).map_err(|error: serde::de::value::Error| {
         D::Error::custom(error.to_string().replacen("unknown variant", "unknown value", 1))
     })
 }
 
-/// An address with its port.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| {
@@ -23,8 +25,12 @@ pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
     })
 }
 
-/// Seconds, one or more. In a variable, a list of one is written like a number, and the numbers of a list are texts.
-pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+/// A list of seconds. From a variable, a list of one is a number, and the items of a longer list are texts.
+pub(super) fn list_of_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Seconds {
@@ -42,10 +48,9 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
         OneOrMore::One(seconds) => vec![seconds],
         OneOrMore::More(list) => list,
     };
-    list.into_iter()
-        .map(|seconds| match seconds {
-            Seconds::Number(seconds) => Ok(seconds),
-            Seconds::Text(text) => text.trim().parse().map_err(|_| expected()),
-        })
-        .collect()
+    let read = |seconds| match seconds {
+        Seconds::Number(seconds) => Ok(seconds),
+        Seconds::Text(text) => text.trim().parse().map_err(|_| expected()),
+    };
+    list.into_iter().map(|seconds| read(seconds).map(Duration::from_secs)).collect()
 }

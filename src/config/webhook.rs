@@ -1,8 +1,9 @@
-//! `[webhook]`
+//! The section `[webhook]`.
 
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
@@ -11,18 +12,19 @@ use super::values;
 use crate::config::source::Reference;
 use crate::pipeline::channel::signature::{self, MAX_SECRETS};
 
-/// `[webhook]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Webhook {
+pub struct WebhookConfig {
     pub url: Reference,
     #[serde(deserialize_with = "secrets")]
     pub secrets: Vec<Reference>,
-    pub timeout_secs: u64,
-    pub connect_timeout_secs: u64,
+    #[serde(rename = "timeout_secs", deserialize_with = "values::seconds")]
+    pub timeout: Duration,
+    #[serde(rename = "connect_timeout_secs", deserialize_with = "values::seconds")]
+    pub connect_timeout: Duration,
     pub allow_http: bool,
     pub tls_root_cert: String,
-    #[serde(deserialize_with = "values::word")]
+    #[serde(deserialize_with = "values::variant")]
     pub addresses: Addresses,
     #[serde(deserialize_with = "allow_ranges")]
     pub allow_ranges: Vec<IpNet>,
@@ -30,23 +32,21 @@ pub struct Webhook {
     pub deny_ranges: Vec<IpNet>,
 }
 
-/// `webhook.addresses`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Addresses {
-    /// All addresses.
     Any,
-    /// Only addresses on the public Internet.
+    /// Only addresses on the Internet.
     Public,
 }
 
-impl Webhook {
-    /// Errors of secrets, by their place in the list. A secret that is stored elsewhere is checked when it is fetched.
-    pub(super) fn wrong_secrets(&self) -> Vec<String> {
+impl WebhookConfig {
+    /// Returns errors by position in the list. A secret from another source is checked when it is fetched.
+    pub(super) fn secret_errors(&self) -> Vec<String> {
         let all = self.secrets.len();
         if all > MAX_SECRETS {
             return vec![format!(
-                "webhook.secrets has {all} entries; {MAX_SECRETS} at the most: a rotation needs two"
+                "webhook.secrets has {all} entries: the maximum is {MAX_SECRETS}, and a rotation needs two"
             )];
         }
         let literals = self.secrets.iter().map(Reference::literal);
@@ -55,8 +55,8 @@ impl Webhook {
             .filter_map(|(n, secret)| {
                 let error = signature::parse_secrets(secret?).err()?;
                 Some(format!(
-                    "webhook.secrets, number {n} of {all}, {error}: give whsec_… (`bday webhook secret` makes one), or \
-                     env:, file:, ssm: or secretsmanager: and where it is"
+                    "webhook.secrets, number {n} of {all}, {error}: give whsec_… (`bday webhook secret` creates one), or a \
+                     source that begins with env:, file:, ssm: or secretsmanager:"
                 ))
             })
             .collect()
@@ -64,7 +64,7 @@ impl Webhook {
 }
 
 fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Reference>, D::Error> {
-    // The error of a reference names a prefix at the most.
+    // The error of a reference contains no more than a prefix.
     list(deserializer, "webhook.secrets", str::parse)
 }
 
@@ -76,14 +76,14 @@ fn deny_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>,
     list(deserializer, "webhook.deny_ranges", range)
 }
 
-/// A range, or one address.
+/// Parses a range or an address.
 fn range(text: &str) -> Result<IpNet, String> {
     IpNet::from_str(text)
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| format!("{text:?} is not a range such as 10.0.0.0/8 or fd00::/8"))
 }
 
-/// A list, or a text with commas as in a variable.
+/// Deserializes a list, or a text with commas as in a variable.
 fn list<'de, D: Deserializer<'de>, T, E: Display>(
     deserializer: D,
     key: &str,
@@ -99,8 +99,8 @@ fn list<'de, D: Deserializer<'de>, T, E: Display>(
     let texts = match Texts::deserialize(deserializer) {
         Ok(Texts::One(text)) => text.split(',').map(|text| text.trim().to_owned()).collect(),
         Ok(Texts::More(texts)) => texts,
-        // The original error could repeat a secret.
-        Err(_) => return Err(wrong(&"a list of texts is expected")),
+        // The original error may contain a secret.
+        Err(_) => return Err(wrong(&"expected a list of texts")),
     };
     texts
         .iter()

@@ -46,12 +46,12 @@ const MAX_BUFFER_BYTES: usize = 32 * 1024;
 /// After an error of the listener, for example without a file descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-impl From<&config::Http> for Limits {
-    fn from(config: &config::Http) -> Self {
+impl From<&config::HttpConfig> for Limits {
+    fn from(config: &config::HttpConfig) -> Self {
         Self {
             connections: config.max_connections as usize,
-            head: Duration::from_secs(config.head_timeout_secs),
-            request: Duration::from_secs(config.request_timeout_secs),
+            head: config.head_timeout,
+            request: config.request_timeout,
         }
     }
 }

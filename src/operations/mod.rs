@@ -1,4 +1,4 @@
-//! What is done with a running system: examine it, and send dead events again.
+//! Operations on a running system: check the deployment, and redrive dead events.
 
 pub mod dead_letters;
 pub mod doctor;

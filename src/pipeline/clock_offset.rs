@@ -50,7 +50,7 @@ impl ClockOffset {
         let took = clock.monotonic().duration_since(asked_at);
         let offset = Self::between(local, database, TimeDelta::from_std(took).unwrap_or_default());
         if offset.ensure_within_limit().is_ok() {
-            clock.agreed(local, asked_at);
+            clock.confirm(local, asked_at);
         }
         offset
     }

@@ -1,110 +1,135 @@
-//! Start, stop, and what happens when a part dies.
+//! Start and shutdown of a process.
 //!
-//! SIGTERM or Ctrl-C stops the taking of work (soft) and lets what is in flight end, up to a deadline (hard). A second
-//! signal ends the process at once. A part that panics or ends by itself stops the process with a failure: half a
-//! daemon looks alive and does nothing. The first signal after that asks for what is under way already.
+//! SIGTERM or Ctrl-C stops the process from taking work (soft) and lets work in flight end until a deadline (hard). A second
+//! signal ends the process immediately. A task that panics or ends unexpectedly stops the process with a failure, because
+//! a process without one of its tasks seems healthy and does nothing. The first signal after that does not count as a
+//! second one: its sender does not know of the shutdown.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::supervisor;
+use super::systemd;
 
-/// A signal that follows another this closely is the same wish: a supervisor often signals a process and its group.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
-/// How long the parts may take to end after the hard stop, before they are dropped.
-const LAST_GRACE: Duration = Duration::from_secs(5);
+/// A signal that follows another within this time is a duplicate: supervisors often signal a process and its group.
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(500);
+/// Time between the hard stop and the exit.
+const ABORT_GRACE: Duration = Duration::from_secs(5);
 
-/// The parts of a process, and the two tokens that stop them.
+type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
+
+/// The tasks of a process, and the two tokens that stop them.
 #[derive(Debug)]
 pub struct Lifecycle {
-    /// Cancelled when no new work may be taken.
+    /// Cancelled when tasks must take no new work.
     pub soft: CancellationToken,
     /// Cancelled when work in flight must end.
     pub hard: CancellationToken,
-    parts: JoinSet<(&'static str, anyhow::Result<()>)>,
+    tasks: Tasks,
     signals: Signals,
 }
 
 impl Lifecycle {
-    /// Takes over SIGTERM and SIGINT.
+    /// Replaces the default actions of SIGTERM and SIGINT.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
-            parts: JoinSet::new(),
-            signals: Signals::take_over()?,
+            tasks: JoinSet::new(),
+            signals: Signals::install()?,
         })
     }
 
-    /// Starts a part that is to run until `soft` is cancelled.
+    /// Starts a task that ends after `soft` is cancelled.
     pub fn start(
         &mut self,
         name: &'static str,
-        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
-        self.parts.spawn(async move { (name, part.await) });
+        self.tasks.spawn(async move { (name, task.await) });
     }
 
-    /// Runs `work`, unless a signal or the end of a part comes first.
+    /// Starts a task that is dropped when `soft` is cancelled.
+    pub fn start_until_stop(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Infallible> + Send + 'static,
+    ) {
+        let soft = self.soft.clone();
+        self.start(name, async move {
+            soft.run_until_cancelled(task).await;
+            Ok(())
+        });
+    }
+
+    /// Runs `work`. Returns `None` if a signal comes first, and an error if a task ends first.
     pub async fn before_stop<T>(&mut self, work: impl Future<Output = T>) -> anyhow::Result<Option<T>> {
         tokio::select! {
             done = work => Ok(Some(done)),
             () = self.signals.next() => Ok(None),
-            Some(ended) = self.parts.join_next() => { died(ended)?; Ok(None) }
+            Some(ended) = self.tasks.join_next() => Err(unexpected_end(ended)),
         }
     }
 
-    /// Runs until a signal comes or a part ends, then stops everything. What is in flight has `drain` to end.
+    /// Waits for a signal or the end of a task, then stops everything. Work in flight may take `drain` to end.
     pub async fn run(mut self, drain: Duration) -> anyhow::Result<()> {
         let mut result = if self.soft.is_cancelled() {
             Ok(())
         } else {
-            tokio::select! {
-                () = self.signals.next() => Ok(()),
-                Some(ended) = self.parts.join_next() => died(ended),
-            }
+            self.before_stop(std::future::pending::<()>()).await.map(|_| ())
         };
         match &result {
-            Ok(()) => tracing::info!(drain_secs = drain.as_secs(), "stopping: taking no new work"),
+            Ok(()) => tracing::info!(drain_secs = drain.as_secs(), "shutting down"),
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "stopping: a part of the process died");
+                tracing::error!(error = format!("{error:#}"), "task ended unexpectedly: shutting down");
             }
         }
-        let asked = result.is_ok();
-        supervisor::stopping();
+        let requested = result.is_ok();
+        systemd::stopping();
         self.soft.cancel();
-        let hard = self.hard.clone();
-        let all_ended = async {
-            while let Some(ended) = self.parts.join_next().await {
-                let ended = ended.map_err(anyhow::Error::from).and_then(|(_, ended)| ended);
-                if let Err(error) = ended {
-                    tracing::error!(error = format!("{error:#}"), "a part failed while stopping");
-                    result = std::mem::replace(&mut result, Ok(())).and(Err(error));
-                }
-            }
-        };
-        let deadline = async {
-            tokio::time::sleep(drain).await;
-            tracing::warn!("the drain deadline is over: breaking off what is still in flight");
-            hard.cancel();
-            tokio::time::sleep(LAST_GRACE).await;
-        };
         tokio::select! {
-            () = all_ended => tracing::info!("stopped"),
-            () = deadline => tracing::error!("some parts did not end, and are dropped"),
-            () = self.signals.ends_at_once(asked) => {
-                tracing::warn!("second signal: ending at once");
+            () = join_all(&mut self.tasks, &mut result) => tracing::info!("stopped"),
+            () = abort_after(drain, &self.hard) => tracing::error!("tasks did not end: exiting"),
+            () = self.signals.until_forced(requested) => {
+                tracing::warn!("second signal: exiting immediately");
             }
         }
         result
     }
 }
 
-/// SIGTERM and SIGINT, which ask for an end: the first time in good order, the second time at once.
+/// Waits for all tasks, and keeps the first error in `result`.
+async fn join_all(tasks: &mut Tasks, result: &mut anyhow::Result<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended.map_err(anyhow::Error::from).and_then(|(_, ended)| ended) {
+            tracing::error!(error = format!("{error:#}"), "task failed during shutdown");
+            if result.is_ok() {
+                *result = Err(error);
+            }
+        }
+    }
+}
+
+async fn abort_after(drain: Duration, hard: &CancellationToken) {
+    tokio::time::sleep(drain).await;
+    tracing::warn!("drain deadline exceeded: aborting work in flight");
+    hard.cancel();
+    tokio::time::sleep(ABORT_GRACE).await;
+}
+
+fn unexpected_end(ended: Result<(&'static str, anyhow::Result<()>), JoinError>) -> anyhow::Error {
+    match ended {
+        Ok((name, Ok(()))) => anyhow::anyhow!("{name} ended unexpectedly"),
+        Ok((name, Err(error))) => error.context(format!("{name} failed")),
+        Err(error) => anyhow::Error::from(error).context("a task panicked"),
+    }
+}
+
+/// SIGTERM and SIGINT: the first requests a shutdown, the second forces it.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -112,8 +137,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From here on they do nothing by themselves.
-    pub fn take_over() -> std::io::Result<Self> {
+    /// Replaces their default actions.
+    pub fn install() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
@@ -125,49 +150,29 @@ impl Signals {
         }
     }
 
-    /// Waits for another wish to end after the first. A signal that comes within half a second of that is its echo.
-    pub async fn second(&mut self) {
-        self.ends_at_once(true).await;
-    }
-
-    /// Waits for the second wish to end; the first has come already if it was `asked` for.
-    async fn ends_at_once(&mut self, asked: bool) {
-        second(
-            asked,
-            async || self.next().await,
-            async || {
-                tokio::time::sleep(SAME_SIGNAL).await;
-            },
-        )
-        .await;
+    async fn until_forced(&mut self, requested: bool) {
+        let window = async || tokio::time::sleep(DUPLICATE_WINDOW).await;
+        until_forced(requested, async || self.next().await, window).await;
     }
 }
 
-/// Waits for the second signal; `asked` says that the first has come. What comes before `settled` ends is its echo.
-async fn second(asked: bool, mut next: impl AsyncFnMut(), settled: impl AsyncFn()) {
-    if !asked {
+/// Waits for the second signal. `requested`: the first has come. Signals before the end of `window` are duplicates.
+async fn until_forced(requested: bool, mut next: impl AsyncFnMut(), window: impl AsyncFn()) {
+    if !requested {
         next().await;
-        tracing::info!("signal: it is stopping already; another one ends it at once");
+        tracing::info!("already shutting down; send the signal again to exit immediately");
     }
-    let echoes = async {
+    let duplicates = async {
         loop {
             next().await;
         }
     };
     tokio::select! {
         biased;
-        () = echoes => {}
-        () = settled() => {}
+        () = duplicates => {}
+        () = window() => {}
     }
     next().await;
-}
-
-fn died(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {
-    match ended {
-        Ok((name, Ok(()))) => Err(anyhow::anyhow!("{name} ended by itself")),
-        Ok((name, Err(error))) => Err(error.context(format!("{name} failed"))),
-        Err(error) => Err(anyhow::Error::from(error).context("a part panicked")),
-    }
 }
 
 #[cfg(test)]
@@ -179,44 +184,43 @@ mod tests {
 
     use super::*;
 
-    /// After so many signals, each on its own, it ends at once.
-    async fn signals_until_the_end(asked: bool) -> usize {
+    /// Returns the number of signals, none of them a duplicate, that force the shutdown.
+    async fn signals_until_forced(requested: bool) -> usize {
         let (signal, mut signals) = mpsc::channel(1);
         let next = async || {
             signals.recv().await;
         };
-        let mut end = pin!(second(asked, next, async || {}));
+        let mut end = pin!(until_forced(requested, next, async || {}));
         let mut sent = 0;
         while end.as_mut().now_or_never().is_none() {
-            signal.send(()).await.expect("somebody listens");
+            signal.send(()).await.expect("a receiver");
             sent += 1;
         }
         sent
     }
 
     #[tokio::test]
-    async fn where_a_signal_began_the_stop_the_next_ends_it_at_once() {
-        assert_eq!(signals_until_the_end(true).await, 1);
-    }
-
-    /// As from a supervisor that stops what is failing: it knows nothing of the drain, and has not asked for one yet.
-    #[tokio::test]
-    async fn where_a_part_died_the_first_signal_asks_for_the_stop_that_is_under_way() {
-        assert_eq!(signals_until_the_end(false).await, 2);
+    async fn the_signal_after_a_requested_shutdown_forces_it() {
+        assert_eq!(signals_until_forced(true).await, 1);
     }
 
     #[tokio::test]
-    async fn the_echo_of_a_signal_is_no_second_one() {
+    async fn the_first_signal_after_the_end_of_a_task_does_not_force_the_shutdown() {
+        assert_eq!(signals_until_forced(false).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_of_a_signal_does_not_force_the_shutdown() {
         let (signal, mut signals) = mpsc::channel(8);
         let next = async || {
             signals.recv().await;
         };
         for _ in 0..8 {
-            signal.send(()).await.expect("there is room");
+            signal.send(()).await.expect("capacity");
         }
-        let mut end = pin!(second(true, next, async || {}));
+        let mut end = pin!(until_forced(true, next, async || {}));
         assert_eq!(end.as_mut().now_or_never(), None);
-        signal.send(()).await.expect("there is room");
+        signal.send(()).await.expect("capacity");
         assert_eq!(end.as_mut().now_or_never(), Some(()));
     }
 }

@@ -1,9 +1,9 @@
-//! A running process: its parts wired, started, watched and stopped.
+//! A running process: builds, starts, observes and stops its tasks.
 
 pub mod lifecycle;
 mod sampler;
 mod serve;
-pub mod supervisor;
+mod systemd;
 pub mod telemetry;
 
 pub use serve::{Role, Started, serve, start};

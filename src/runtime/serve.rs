@@ -1,23 +1,26 @@
-//! Wires the parts of a process and starts them.
+//! Builds the parts of a process and starts their tasks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
+use metrics_exporter_prometheus::PrometheusHandle;
+use reqwest::Url;
+
 use super::lifecycle::Lifecycle;
-use super::{sampler, supervisor, telemetry};
+use super::{sampler, systemd, telemetry};
 use crate::clock::heartbeat::Heartbeat;
-use crate::clock::{Clock, SharedClock, SteadyClock};
+use crate::clock::{SharedClock, SteadyClock};
 use crate::config::Config;
 use crate::config::login::DatabaseLogin;
-use crate::config::parts::{
-    http_client, messages, pool, queue, scheduler, set_up, signer, store_without_login, warn_of_gaps,
-    warn_of_short_drain, webhook_secrets, webhook_url,
-};
-use crate::config::source::Sources;
-use crate::http::{self, Api, Authorizer, Health, Heartbeats, HttpServer, Limits};
+use crate::config::parts;
+use crate::config::source::{Followed, Sources};
+use crate::http::{self, Api, Authorizer, Health, HealthDeadlines, Heartbeats, HttpServer, Limits};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
+use crate::pipeline::channel::http_client::HttpClient;
+use crate::pipeline::channel::signature::Secret;
 use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::queue::Queue;
@@ -25,19 +28,20 @@ use crate::pipeline::zone_data;
 use crate::store::{Store, chain};
 
 /// Connections reserved for the stages: two each to claim, to lease and to record, one to plan, and one for the rest.
-const STAGES: u32 = 8;
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const STAGE_CONNECTIONS: u32 = 8;
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// Which parts a process runs.
+// The comments are help texts of `bday serve --role`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
-    /// Everything.
+    /// Scheduler, workers and API
     All,
-    /// The ticker.
+    /// Plan and claim events, and send them to the queue
     Scheduler,
-    /// The worker pool.
+    /// Deliver events from the queue
     Worker,
-    /// The HTTP API alone.
+    /// Serve the HTTP API
     Api,
 }
 
@@ -51,223 +55,267 @@ impl Role {
         }
     }
 
-    fn schedules(self) -> bool {
+    fn has_scheduler(self) -> bool {
         matches!(self, Self::All | Self::Scheduler)
     }
 
-    fn answers(self) -> bool {
+    fn has_worker(self) -> bool {
+        matches!(self, Self::All | Self::Worker)
+    }
+
+    fn has_api(self) -> bool {
         matches!(self, Self::All | Self::Api)
     }
 
-    fn works(self) -> bool {
-        matches!(self, Self::All | Self::Worker)
+    fn has_stages(self) -> bool {
+        self.has_scheduler() || self.has_worker()
     }
 }
 
-/// What [`start`] leaves running.
+/// A process that [`start`] has started.
 #[derive(Debug)]
 pub struct Started {
-    /// Where health and metrics are served; the port is the real one, also where 0 was asked for.
+    /// The address of health, metrics and API, with the real port if port 0 was configured.
     pub http: SocketAddr,
     store: Store,
-    access: DatabaseLogin,
+    login: DatabaseLogin,
     drain: Duration,
 }
 
 impl Started {
-    /// Goes on until `lifecycle` says stop, and ends everything.
+    /// Runs until `lifecycle` ends.
     pub async fn run(self, lifecycle: Lifecycle) -> anyhow::Result<()> {
         let result = tokio::select! {
             result = lifecycle.run(self.drain) => result,
-            // To the very end: what is in flight while the process stops wants to be recorded.
-            never = self.access.run(&self.store) => match never {},
+            // Renewed until the end, because outcomes are recorded during the shutdown.
+            never = self.login.run(&self.store) => match never {},
         };
         self.store.close().await;
         result
     }
 }
 
-/// Runs a process of `role` until it is told to stop.
+/// Runs a process until a signal stops it.
 pub async fn serve(config: Config, role: Role, clock: SharedClock) -> anyhow::Result<()> {
     let mut lifecycle = Lifecycle::new()?;
     let started = start(&config, role, clock, &mut lifecycle).await?;
     started.run(lifecycle).await
 }
 
-/// Starts the parts of a process of `role` in `lifecycle`, once the database and the queue are there. When the
-/// signal to stop comes first, only HTTP has been started and `lifecycle.soft` is cancelled.
+/// Starts the tasks of a process once the database and the queue answer. If a signal comes first, only HTTP is started,
+/// and `lifecycle.soft` is cancelled.
 pub async fn start(
     config: &Config,
     role: Role,
     clock: SharedClock,
     lifecycle: &mut Lifecycle,
 ) -> anyhow::Result<Started> {
-    let clock: SharedClock = Arc::new(SteadyClock::new(clock));
-    let metrics = telemetry::collect_metrics(config.kinds.keys().map(String::as_str))?;
-    // What is wrong in the configuration itself ends the process at once. What lives elsewhere may heal.
-    config.require_all(role.works())?;
-    let client = role.works().then(|| http_client(config)).transpose()?;
-    let stages = role.schedules() || role.works();
-    let store = store_without_login(config, if stages { STAGES } else { 0 });
-    let sources = Sources::new(Arc::clone(&clock));
-    let access = DatabaseLogin::new(config, &sources);
-    if access.is_fixed() {
-        access.renew(&store).await?;
-    }
-    let queue = queue(config, &store, &clock).await?;
-    let heartbeat = || Heartbeat::new(Arc::clone(&clock));
-    let heartbeats = Heartbeats {
-        scheduler: role.schedules().then(|| (heartbeat(), heartbeat())),
-        receive: role.works().then(heartbeat),
-    };
-    let health = Arc::new(Health::new(
-        store.clone(),
-        heartbeats.clone(),
-        http::HealthDeadlines {
-            poll: Duration::from_secs(config.queue.wait_secs),
-            request: Duration::from_secs(config.webhook.timeout_secs),
-            statement: Duration::from_secs(config.database.statement_timeout_secs),
-        },
-    ));
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        role = role.as_str(),
-        queue = config.queue.kind.as_str(),
-        "starting"
-    );
-    if role.works() {
-        warn_of_gaps(&messages(config)?);
-        warn_of_short_drain(config);
-    }
-
-    // Hanging requests must not take the connections of the stages.
-    let asked = if stages { store.reserving(STAGES) } else { store.clone() };
-    let api = role.answers().then(|| {
-        let (queue, shared) = (Arc::clone(&queue), Arc::clone(&clock));
-        let dead_letters = DeadLetters::new(config, asked.clone(), queue, shared);
-        Api::new(asked.clone(), ExplainSettings::new(config), dead_letters, Arc::clone(&clock))
-    });
-    let listener = http::bind(config.http.listen)?;
-    let address = listener.local_addr()?;
-    let authorizer = Authorizer::new(asked, Arc::clone(&clock), config.http.require_token());
-    let server = HttpServer {
-        health: Arc::clone(&health),
-        metrics: metrics.clone(),
-        api,
-        authorizer: authorizer.clone(),
-        limits: Limits::from(&config.http),
-    };
-    // HTTP takes nothing new from the stop on; what was asked before is answered.
-    let answers = lifecycle.soft.clone();
-    lifecycle.start("http", server.serve(listener, answers));
-
-    let set_up = async {
-        until_set_up(config, &access, &store, &*queue, &*clock).await?;
-        let followed = async || {
-            let url = webhook_url(config, &sources).await?;
-            anyhow::Ok((url, webhook_secrets(config, &sources).await?))
-        };
-        anyhow::Ok(match client {
-            Some(client) => Some((client, patiently(followed).await)),
-            None => None,
-        })
-    };
-    supervisor::waiting();
-    let ready = lifecycle.before_stop(set_up).await?;
-    if let Some(set_up) = ready {
-        let webhook = set_up?;
-        health.set_up();
-        health.set_queue_available(true);
+    // An error in the configuration itself ends the process. Values from other sources are retried.
+    config.require_all(role.has_worker())?;
+    let client = role.has_worker().then(|| parts::http_client(config)).transpose()?;
+    let process = Box::pin(Process::new(config, role, clock)).await?;
+    process.log_start()?;
+    let (http, authorizer) = process.start_http(lifecycle)?;
+    systemd::waiting();
+    if let Some(connected) = lifecycle.before_stop(Box::pin(process.connect(client))).await? {
+        let webhook = connected?;
+        process.health.set_up();
+        process.health.set_queue_available(true);
         authorizer.warn_if_no_token().await;
-        store.open_connections().await;
-        if let Some(heartbeats) = heartbeats.scheduler {
-            let (plan_store, plan_clock, waiting) =
-                (store.clone(), Arc::clone(&clock), [heartbeats.0.clone(), heartbeats.1.clone()]);
-            let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
-            let scheduler = scheduler(config, store, queue, clock, heartbeats);
-            let (schedule, soft) = (config.schedule(), lifecycle.soft.clone());
-            lifecycle.start("scheduler", async move {
-                zone_data::ensure_current(&plan_store, &schedule, &plan_clock, &waiting, &soft).await;
-                Box::pin(scheduler.run(soft)).await
-            });
+        process.store.open_connections().await;
+        process.start_scheduler(lifecycle);
+        if let Some(webhook) = webhook {
+            process.start_worker(&webhook, lifecycle)?;
+            process.start_followers(webhook, lifecycle);
         }
-        if let (Some((client, (url, secrets))), Some(receive)) = (webhook, heartbeats.receive) {
-            let signer = signer(&secrets);
-            if signer.secret_count() == 0 {
-                tracing::info!("webhook.secrets is empty: greetings go out unsigned");
-            }
-            let channel = Arc::new(Webhook::new(client, url.watch(), signer, Arc::clone(&clock)));
-            let (store, queue, clock) = (store.clone(), Arc::clone(&queue), Arc::clone(&clock));
-            let pool = pool(config, store, queue, channel, clock, receive)?;
-            let breaker = pool.clone();
-            health.set_breaker(move || breaker.breaker_state());
-            let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
-            lifecycle.start("worker", async move { pool.run(soft, hard).await });
-            let interval = Duration::from_secs(config.source.refresh_secs);
-            let soft = lifecycle.soft.clone();
-            lifecycle.start("webhook.url", async move {
-                soft.run_until_cancelled(url.run(interval)).await;
-                Ok(())
-            });
-            for secrets in secrets {
-                let soft = lifecycle.soft.clone();
-                lifecycle.start("webhook.secrets", async move {
-                    soft.run_until_cancelled(secrets.run(interval)).await;
-                    Ok(())
-                });
-            }
-        }
-        let watchdog = supervisor::feed_watchdog(Arc::clone(&health));
-        let soft = lifecycle.soft.clone();
-        lifecycle.start("watchdog", async move {
-            soft.run_until_cancelled(watchdog).await;
-            Ok(())
-        });
-        let sampler = sampler::run(store.clone(), queue, clock, health, metrics, role.schedules());
-        let soft = lifecycle.soft.clone();
-        lifecycle.start("sampler", async move {
-            soft.run_until_cancelled(sampler).await;
-            Ok(())
-        });
-        supervisor::ready();
+        process.start_watchdog(lifecycle);
+        process.start_sampler(lifecycle);
+        systemd::ready();
     } else {
         lifecycle.soft.cancel();
     }
-    Ok(Started { http: address, store, access, drain: Duration::from_secs(config.worker.drain_secs) })
+    Ok(Started { http, store: process.store, login: process.login, drain: config.worker.drain })
 }
 
-/// Sets up, again and again until it works. Only a clock that is wrong ends it: that does not heal by waiting.
-async fn until_set_up(
-    config: &Config,
-    access: &DatabaseLogin,
-    store: &Store,
-    queue: &dyn Queue,
-    clock: &dyn Clock,
-) -> anyhow::Result<()> {
-    let step = async || {
-        // Anew for each try: it may have been the password.
-        if !access.is_fixed() {
-            access.renew(store).await?;
-        }
-        set_up(config, store, queue).await?;
-        // Within the step: only a clock that is wrong ends the process, not one that could not be asked.
-        anyhow::Ok(ClockOffset::measure(clock, store).await?)
-    };
-    Ok(patiently(step).await.ensure_within_limit()?)
+/// The parts that the tasks share.
+struct Process<'a> {
+    config: &'a Config,
+    role: Role,
+    clock: SharedClock,
+    sources: Sources,
+    store: Store,
+    login: DatabaseLogin,
+    queue: Arc<dyn Queue>,
+    heartbeats: Heartbeats,
+    health: Arc<Health>,
+    metrics: PrometheusHandle,
 }
 
-/// Does `step` again and again, with growing pauses, until it works.
-async fn patiently<T>(step: impl AsyncFn() -> anyhow::Result<T>) -> T {
-    let mut pause = Duration::from_millis(500);
-    loop {
-        match step().await {
-            Ok(done) => return done,
-            Err(error) => {
-                let error = chain(error.as_ref());
-                tracing::warn!(error, retry_in_secs = pause.as_secs_f32(), "not ready yet");
-            }
+/// The parts that only a worker has.
+struct WebhookParts {
+    client: HttpClient,
+    url: Followed<Url>,
+    secrets: Vec<Followed<Vec<Secret>>>,
+}
+
+impl<'a> Process<'a> {
+    async fn new(config: &'a Config, role: Role, clock: SharedClock) -> anyhow::Result<Self> {
+        let clock: SharedClock = Arc::new(SteadyClock::new(clock));
+        let metrics = telemetry::collect_metrics(config.kinds.keys().map(String::as_str))?;
+        let sources = Sources::new(Arc::clone(&clock));
+        let store = parts::store_without_login(config, if role.has_stages() { STAGE_CONNECTIONS } else { 0 });
+        let login = DatabaseLogin::new(config, &sources);
+        if login.is_fixed() {
+            login.renew(&store).await?;
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        let queue = parts::queue(config, &store, &clock).await?;
+        let heartbeat = || Heartbeat::new(Arc::clone(&clock));
+        let heartbeats = Heartbeats {
+            scheduler: role.has_scheduler().then(|| (heartbeat(), heartbeat())),
+            receive: role.has_worker().then(heartbeat),
+        };
+        let deadlines = HealthDeadlines {
+            poll: config.queue.wait,
+            request: config.webhook.timeout,
+            statement: config.database.statement_timeout,
+        };
+        let health = Arc::new(Health::new(store.clone(), heartbeats.clone(), deadlines));
+        Ok(Self { config, role, clock, sources, store, login, queue, heartbeats, health, metrics })
     }
+
+    fn log_start(&self) -> anyhow::Result<()> {
+        let (version, role) = (env!("CARGO_PKG_VERSION"), self.role.as_str());
+        tracing::info!(version, role, queue = self.config.queue.kind.as_str(), "starting");
+        if !self.role.has_worker() {
+            return Ok(());
+        }
+        let messages = parts::messages(self.config)?;
+        let kinds: Vec<&str> = messages.kinds_printing_unknown_years().collect();
+        if !kinds.is_empty() {
+            tracing::warn!(
+                kinds = kinds.join(","),
+                "message prints years, which some dates do not have: write {{% if years %}}…{{% endif %}} around it"
+            );
+        }
+        if let Some(warning) = self.config.short_drain() {
+            tracing::warn!("{warning}: raise worker.drain_secs, or lower webhook.timeout_secs");
+        }
+        Ok(())
+    }
+
+    fn start_http(&self, lifecycle: &mut Lifecycle) -> anyhow::Result<(SocketAddr, Authorizer)> {
+        let config = self.config;
+        // Hanging requests must not use the connections of the stages.
+        let store =
+            if self.role.has_stages() { self.store.reserving(STAGE_CONNECTIONS) } else { self.store.clone() };
+        let clock = || Arc::clone(&self.clock);
+        let api = self.role.has_api().then(|| {
+            let dead_letters = DeadLetters::new(config, store.clone(), Arc::clone(&self.queue), clock());
+            Api::new(store.clone(), ExplainSettings::new(config), dead_letters, clock())
+        });
+        let authorizer = Authorizer::new(store, clock(), config.http.require_token());
+        let server = HttpServer {
+            health: Arc::clone(&self.health),
+            metrics: self.metrics.clone(),
+            api,
+            authorizer: authorizer.clone(),
+            limits: Limits::from(&config.http),
+        };
+        let listener = http::bind(config.http.listen)?;
+        let address = listener.local_addr()?;
+        // From the stop on, HTTP accepts no new request and answers those in progress.
+        lifecycle.start("http", server.serve(listener, lifecycle.soft.clone()));
+        Ok((address, authorizer))
+    }
+
+    /// Migrates, creates the queue, compares the clocks, and fetches the URL and the secrets of the webhook. Retries every
+    /// error but a wrong clock, which waiting does not correct.
+    async fn connect(&self, client: Option<HttpClient>) -> anyhow::Result<Option<WebhookParts>> {
+        let set_up = || async {
+            // Fetched for each attempt, because the login may be the cause.
+            if !self.login.is_fixed() {
+                self.login.renew(&self.store).await?;
+            }
+            parts::set_up(self.config, &self.store, &*self.queue).await?;
+            anyhow::Ok(ClockOffset::measure(&*self.clock, &self.store).await?)
+        };
+        retry(set_up).await?.ensure_within_limit()?;
+        let Some(client) = client else { return Ok(None) };
+        let fetch = || async {
+            let url = parts::webhook_url(self.config, &self.sources).await?;
+            anyhow::Ok((url, parts::webhook_secrets(self.config, &self.sources).await?))
+        };
+        let (url, secrets) = retry(fetch).await?;
+        Ok(Some(WebhookParts { client, url, secrets }))
+    }
+
+    fn start_scheduler(&self, lifecycle: &mut Lifecycle) {
+        let Some(heartbeats) = self.heartbeats.scheduler.clone() else { return };
+        let waiting = [heartbeats.0.clone(), heartbeats.1.clone()];
+        let (store, queue, clock) = (self.store.clone(), Arc::clone(&self.queue), Arc::clone(&self.clock));
+        let scheduler = parts::scheduler(self.config, store.clone(), queue, Arc::clone(&clock), heartbeats);
+        let (schedule, soft) = (self.config.schedule(), lifecycle.soft.clone());
+        lifecycle.start("scheduler", async move {
+            zone_data::ensure_current(&store, &schedule, &clock, &waiting, &soft).await;
+            Box::pin(scheduler.run(soft)).await
+        });
+    }
+
+    fn start_worker(&self, webhook: &WebhookParts, lifecycle: &mut Lifecycle) -> anyhow::Result<()> {
+        let Some(heartbeat) = self.heartbeats.receive.clone() else { return Ok(()) };
+        let signer = parts::signer(&webhook.secrets);
+        if signer.secret_count() == 0 {
+            tracing::info!("webhook.secrets is empty: greetings are not signed");
+        }
+        let (client, url) = (webhook.client.clone(), webhook.url.watch());
+        let channel = Arc::new(Webhook::new(client, url, signer, Arc::clone(&self.clock)));
+        let (store, queue, clock) = (self.store.clone(), Arc::clone(&self.queue), Arc::clone(&self.clock));
+        let pool = parts::pool(self.config, store, queue, channel, clock, heartbeat)?;
+        let breaker = pool.clone();
+        self.health.set_breaker(move || breaker.breaker_state());
+        let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
+        lifecycle.start("worker", async move { pool.run(soft, hard).await });
+        Ok(())
+    }
+
+    fn start_followers(&self, webhook: WebhookParts, lifecycle: &mut Lifecycle) {
+        let WebhookParts { url, secrets, .. } = webhook;
+        let interval = self.config.source.refresh;
+        lifecycle.start_until_stop("webhook.url", async move { url.run(interval).await });
+        for secrets in secrets {
+            lifecycle.start_until_stop("webhook.secrets", async move { secrets.run(interval).await });
+        }
+    }
+
+    fn start_watchdog(&self, lifecycle: &mut Lifecycle) {
+        lifecycle.start_until_stop("watchdog", systemd::feed_watchdog(Arc::clone(&self.health)));
+    }
+
+    fn start_sampler(&self, lifecycle: &mut Lifecycle) {
+        let sampler = sampler::Sampler {
+            store: self.store.clone(),
+            queue: Arc::clone(&self.queue),
+            clock: Arc::clone(&self.clock),
+            health: Arc::clone(&self.health),
+            metrics: self.metrics.clone(),
+            has_scheduler: self.role.has_scheduler(),
+        };
+        lifecycle.start_until_stop("sampler", sampler.run());
+    }
+}
+
+/// Calls `step` until it succeeds.
+async fn retry<T, F>(step: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let backoff = ExponentialBuilder::new()
+        .with_min_delay(MIN_RETRY_DELAY)
+        .with_max_delay(MAX_RETRY_DELAY)
+        .without_max_times();
+    let log = |error: &anyhow::Error, delay: Duration| {
+        let retry_in_secs = delay.as_secs_f32();
+        tracing::warn!(error = chain(error.as_ref()), retry_in_secs, "not ready yet");
+    };
+    step.retry(backoff).notify(log).await
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bday::config::{self, Config, ConfigError};
 use serde_json::Value;
@@ -38,11 +39,11 @@ fn the_names_that_stay_fixed_are_known() {
         ("BDAY__HTTP__LISTEN", "0.0.0.0:9000"),
     ]);
     let config = config.unwrap();
-    assert_eq!(config.retry.schedule_secs, [1, 2, 3, 4]);
+    assert_eq!(config.retry.schedule, [1, 2, 3, 4].map(Duration::from_secs));
     assert!(config.queue.create);
-    assert_eq!((config.webhook.timeout_secs, config.worker.max_in_flight), (7, 1000));
+    assert_eq!((config.webhook.timeout, config.worker.max_in_flight), (Duration::from_secs(7), 1000));
     assert_eq!(load(&[]).unwrap().http.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(load(&[]).unwrap().retry.schedule_secs, [30, 120, 600, 1800]);
+    assert_eq!(load(&[]).unwrap().retry.schedule, [30, 120, 600, 1800].map(Duration::from_secs));
 }
 
 #[test]

@@ -113,7 +113,7 @@ async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
 #[tokio::test]
 async fn a_clock_jump_during_a_poll_hides_no_pack_for_longer() {
     let (world, clock) = queued_before_a_jump().await;
-    let visibility = world.config.queue.visibility();
+    let visibility = world.config.queue.visibility;
     let queue = PostgresQueue::new(world.store.clone(), clock, visibility);
     assert_eq!(queue.receive(10, Duration::ZERO).await.unwrap().len(), 1);
     let shown_again: DateTime<Utc> = sqlx::query_scalar("SELECT available_at FROM outbox")

@@ -1,11 +1,10 @@
-//! What `bday config show`, and an error about the configuration, tell of it: never a secret, however wrong its key or
-//! its line is.
+//! `bday config show` and errors of the configuration never contain a secret, even if its key or its line is invalid.
 
 use std::path::PathBuf;
 
 use crate::support::process::{Bday, Finished};
 
-/// A file that is gone when this is dropped.
+/// A file that is deleted on drop.
 struct File(PathBuf);
 
 impl File {
@@ -26,13 +25,13 @@ impl Drop for File {
     }
 }
 
-fn refused(shown: &Finished) {
+fn assert_rejected(shown: &Finished) {
     assert_eq!(shown.status.code(), Some(2), "{shown:?}");
     assert!(!format!("{shown:?}").contains("hunter2"), "{shown:?}");
 }
 
 #[tokio::test]
-async fn a_secret_under_a_key_that_does_not_exist_is_not_shown() {
+async fn the_value_of_an_unknown_key_is_not_shown() {
     let file = File::with(
         "[database]\npasword = \"hunter2\"\n[database.credentials]\npassword = \"hunter2\"\n\
          [[webhook.signing]]\nkey = \"hunter2\"\n",
@@ -43,7 +42,7 @@ async fn a_secret_under_a_key_that_does_not_exist_is_not_shown() {
             .env("BDAY__WEBHOOK__SECRET", "whsec_hunter2")
             .finish()
             .await;
-        refused(&shown);
+        assert_rejected(&shown);
         for key in ["database.pasword", "database.credentials.password", "webhook.signing", "webhook.secret"]
         {
             assert!(shown.stdout.contains(key), "{key}: {shown:?}");
@@ -53,7 +52,7 @@ async fn a_secret_under_a_key_that_does_not_exist_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_no_toml_is_named_and_not_repeated() {
+async fn an_error_names_an_invalid_line_and_does_not_repeat_it() {
     for (content, place, problem) in [
         ("[database]\npassword = hunter2\n", "line 2, column 12", "quoted"),
         ("[database]\npassword = \"hunter2\n", "line 2, column", "basic string"),
@@ -68,7 +67,7 @@ async fn a_line_that_is_no_toml_is_named_and_not_repeated() {
         let file = File::with(content);
         for command in [["config", "show"], ["user", "list"]] {
             let shown = Bday::new(["--config", file.path()].into_iter().chain(command)).finish().await;
-            refused(&shown);
+            assert_rejected(&shown);
             for part in [file.path(), place, problem] {
                 assert!(shown.stderr.contains(part), "{part}: {shown:?}");
             }
@@ -77,9 +76,9 @@ async fn a_line_that_is_no_toml_is_named_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_missing_file_is_named() {
+async fn an_error_names_the_missing_file() {
     let shown = Bday::new(["--config", "/nowhere/bday.toml", "config", "show"]).finish().await;
-    refused(&shown);
+    assert_rejected(&shown);
     assert!(shown.stderr.contains("/nowhere/bday.toml"), "{shown:?}");
 }
 
@@ -90,7 +89,7 @@ async fn an_error_names_the_file_by_the_path_that_was_given() {
         let (folder, name) = file.path().rsplit_once('/').unwrap();
         let given = format!("{folder}/./{name}");
         let shown = Bday::new(["--config", &given, "user", "list"]).finish().await;
-        refused(&shown);
+        assert_rejected(&shown);
         assert!(shown.stderr.contains(&given), "{shown:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bday::clock::Clock as _;
 use bday::model::EventState;
-use bday::operations::dead_letters::Redrive;
+use bday::operations::dead_letters::RedriveOptions;
 use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Status, explain};
 use bday::store::UserRef;
@@ -204,7 +204,7 @@ async fn a_redrive_leaves_the_event_of_a_deleted_user_blurred() {
     world.minute().await;
     assert_eq!(world.count(EventState::Dead).await, 1);
     delete(&world, &api).await;
-    let (report, result) = world.dead_letters().redrive(&Redrive::default(), |_| {}).await;
+    let (report, result) = world.dead_letters().redrive(&RedriveOptions::default(), |_| {}).await;
     result.unwrap();
     assert_eq!((report.redriven, report.cancelled), (0, 1));
     assert_eq!(world.count(EventState::Cancelled).await, 1);

@@ -1,4 +1,4 @@
-//! `bday doctor`, against things that are as they should be, and things that are not.
+//! `bday doctor` on correct and on faulty deployments.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::serve::Place;
 use crate::support::process::Bday;
 
-/// The findings by their check: grade and text.
+/// Returns grade and text of each finding by its check.
 async fn examine(bday: Bday) -> (Option<i32>, BTreeMap<String, (String, String)>) {
     let finished = bday.finish().await;
     let report: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{finished:?}"));
@@ -21,7 +21,7 @@ async fn examine(bday: Bday) -> (Option<i32>, BTreeMap<String, (String, String)>
     (finished.status.code(), findings.collect())
 }
 
-/// What it says to do about one check.
+/// Returns the advice of one check.
 async fn advice(bday: Bday, check: &str) -> String {
     let report: Value = serde_json::from_str(&bday.finish().await.stdout).unwrap();
     let findings = report["findings"].as_array().unwrap();
@@ -34,7 +34,7 @@ fn grade<'a>(findings: &'a BTreeMap<String, (String, String)>, check: &str) -> &
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_is_well_every_line_is_ok() {
+async fn in_a_correct_deployment_every_check_is_ok() {
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     assert!(place.bday(&["migrate"]).finish().await.status.success());
@@ -54,7 +54,7 @@ async fn where_all_is_well_every_line_is_ok() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_told_with_what_to_do() {
+async fn every_fault_is_graded_and_has_advice() {
     let place = Place::new().await;
     assert!(place.bday(&["migrate"]).finish().await.status.success());
     place.receiver.refuse().await;
@@ -93,7 +93,7 @@ async fn what_is_wrong_is_told_with_what_to_do() {
     let pause = ["pause", "--reason", "the receiver moves"];
     assert!(place.bday(&pause).finish().await.status.success());
     let (code, findings) = examine(place.bday(&["doctor", "--json"])).await;
-    assert_eq!(code, Some(1), "the receiver is still away");
+    assert_eq!(code, Some(1), "the receiver is still unavailable");
     let (grade_of, found) = &findings["sending"];
     assert_eq!(grade_of, "warning");
     assert!(found.contains("the receiver moves"), "{found}");
@@ -109,15 +109,15 @@ async fn what_is_wrong_is_told_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_and_a_secret_that_is_missing_do_not_hide_the_rest() {
+async fn an_unavailable_database_or_secret_does_not_stop_other_checks() {
     let place = Place::new().await;
-    let away = place
+    let unavailable = place
         .bday(&["doctor", "--json"])
         .env("BDAY__DATABASE__URL", "postgres://bday:hunter2@127.0.0.1:1/bday")
-        // Nothing waits for it.
+        // The check must not wait for this timeout.
         .env("BDAY__DATABASE__ACQUIRE_TIMEOUT_SECS", "600")
         .env("BDAY__WEBHOOK__URL", "file:/nowhere/url");
-    let (code, findings) = examine(away).await;
+    let (code, findings) = examine(unavailable).await;
     assert_eq!(code, Some(1));
     let (grade_of, found) = &findings["database.reachable"];
     assert_eq!(grade_of, "failure");
@@ -134,7 +134,7 @@ async fn a_database_that_is_away_and_a_secret_that_is_missing_do_not_hide_the_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_database_and_a_missing_queue_are_no_mystery() {
+async fn an_empty_database_and_a_missing_queue_are_reported() {
     let place = Place::new().await;
     let empty = crate::support::database::Database::empty().await;
     let (code, findings) = examine(
@@ -151,7 +151,7 @@ async fn an_empty_database_and_a_missing_queue_are_no_mystery() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_another_schema_what_was_not_looked_at_is_not_called_ok() {
+async fn checks_that_another_schema_prevents_are_not_ok() {
     let place = Place::new().await;
     let empty = crate::support::database::Database::empty().await;
     let (_, findings) =
@@ -159,12 +159,12 @@ async fn of_another_schema_what_was_not_looked_at_is_not_called_ok() {
     for check in ["sending", "events"] {
         let (grade_of, found) = &findings[check];
         assert_eq!(grade_of, "warning", "{check}");
-        assert!(found.starts_with("not known whether"), "{found}");
+        assert!(found.starts_with("unknown"), "{found}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_may_not_read_which_migrations_there_are_is_told_that() {
+async fn a_role_without_access_to_the_migrations_is_reported() {
     let place = Place::new().await;
     let pool = place.database.pool().await;
     let role = format!("reader_{}", uuid::Uuid::now_v7().simple());
@@ -187,8 +187,27 @@ async fn a_role_that_may_not_read_which_migrations_there_are_is_told_that() {
     assert!(found.contains("SELECT on _sqlx_migrations"), "{found}");
     let advised = advice(doctor(), "database.schema").await;
     assert!(!advised.contains("database.migrate"), "{advised}");
-    // A role stays behind a database that is dropped, and grants hold it.
+    // A role outlives its database, and grants prevent its deletion.
     for statement in [format!("DROP OWNED BY {role}"), format!("DROP ROLE {role}")] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zones_on_which_database_and_binary_differ_are_named() {
+    let place = Place::new().await;
+    place.people_who_are_due(3).await;
+    let pool = place.database.pool().await;
+    for (name, zone) in [("Doe 1", "Mars/Olympus_Mons"), ("Doe 2", "Europe/London")] {
+        sqlx::query("UPDATE users SET time_zone = $1 WHERE last_name = $2")
+            .bind(zone)
+            .bind(name)
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    let (_, findings) = examine(place.bday(&["doctor", "--json"])).await;
+    let (grade_of, found) = &findings["zones"];
+    assert_eq!(grade_of, "warning", "{found}");
+    assert!(found.ends_with("3 zones are in use; PostgreSQL differs on Mars/Olympus_Mons"), "{found}");
 }

@@ -1,5 +1,4 @@
-//! `/livez` and `/readyz`, and `bday healthcheck`, which asks them: the one says whether to end the process, the other
-//! whether it does its work.
+//! `/livez`, `/readyz`, and `bday healthcheck`, which calls them.
 
 use std::net::SocketAddr;
 
@@ -8,7 +7,7 @@ use bday::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 use crate::serve::Place;
 use crate::support::process::Bday;
 
-/// Exit code and words of a health check, as a container's would be.
+/// Returns exit code and standard error of `bday healthcheck`.
 async fn check(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String) {
     let finished = Bday::new(["healthcheck"].iter().chain(arguments))
         .env("BDAY__HTTP__LISTEN", address.to_string())
@@ -17,9 +16,9 @@ async fn check(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String)
     (finished.status.code(), finished.stderr)
 }
 
-/// ECS would end it, and with it what it has yet to record: those greetings would go again.
+/// A restart would lose outcomes that are not recorded, and repeat these greetings.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_whose_database_is_away_is_not_ready_but_lives() {
+async fn a_daemon_without_its_database_is_live_and_not_ready() {
     let place = Place::new().await;
     let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     let daemon = place.bday(&["serve"]).env("BDAY__DATABASE__URL", server.url()).start();
@@ -35,9 +34,9 @@ async fn a_daemon_whose_database_is_away_is_not_ready_but_lives() {
     server.thaw().unwrap();
 }
 
-/// A deployment must not go on with it, and nothing is gained by ending it.
+/// A deployment must not continue with it, and a restart would not help.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_was_never_set_up_is_alive_and_passes_no_health_check() {
+async fn a_daemon_that_is_still_starting_fails_its_health_checks() {
     let place = Place::new().await;
     let daemon =
         place.bday(&["serve"]).env("BDAY__DATABASE__URL", "postgres://bday@127.0.0.1:1/bday").start();

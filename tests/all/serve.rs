@@ -1,4 +1,4 @@
-//! The real daemon against real things: Postgres, SQS over HTTP, a receiver on a socket, and the clock on the wall.
+//! The real daemon with PostgreSQL, SQS over HTTP, a receiver on a socket, and the system clock.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ use crate::support::wait::eventually;
 
 pub(crate) const QUEUE: &str = "bday-messages";
 
-/// A database, an SQS endpoint and a receiver, and how a daemon finds them.
+/// A database, an SQS endpoint and a receiver for a daemon.
 pub(crate) struct Place {
     pub(crate) database: Database,
     pub(crate) sqs: Sqs,
@@ -44,12 +44,12 @@ impl Place {
         self.bday(&["serve"]).start()
     }
 
-    /// Imports `n` people whose send time was a few minutes ago, and gives their zone and date.
+    /// Imports `n` people whose send time was a few minutes ago, and returns their zone and date.
     pub(crate) async fn people_who_are_due(&self, n: usize) -> (String, NaiveDate) {
         self.these_people_are_due(0..n).await
     }
 
-    /// The same for people with these numbers, by which they are told apart.
+    /// Imports people with these numbers in their names.
     async fn these_people_are_due(&self, numbers: Range<usize>) -> (String, NaiveDate) {
         let n = numbers.len();
         let now: DateTime<Utc> = self.database.store().clock().await.unwrap();
@@ -66,7 +66,7 @@ impl Place {
         self.database.count(state).await
     }
 
-    /// Nothing is left on the queue once what was done is acked.
+    /// Waits until all messages are deleted from the queue.
     pub(crate) async fn until_quiet(&self) {
         self.sqs
             .until("empty", QUEUE, |counts| counts.visible + counts.in_flight + counts.delayed == 0)
@@ -76,7 +76,7 @@ impl Place {
     pub(crate) fn assert_each_once(&self, n: usize) {
         let accepted = self.receiver.accepted();
         assert_eq!(accepted.len(), n);
-        assert!(accepted.values().all(|times| *times == 1), "some came twice");
+        assert!(accepted.values().all(|times| *times == 1), "some were accepted twice");
     }
 }
 
@@ -87,13 +87,12 @@ pub(crate) struct People {
     pub(crate) date: NaiveDate,
 }
 
-/// People who are due so long after `now`, where it is about noon: so the test does not depend on the hour at which it
-/// runs.
+/// Returns people in a zone where it is about noon, due in `due_in`, so that tests do not depend on the hour of their run.
 pub(crate) fn people(numbers: Range<usize>, now: DateTime<Utc>, due_in: TimeDelta) -> People {
     let ahead = 12 - i64::from(now.hour());
     let zone = match ahead {
         0 => "Etc/UTC".to_owned(),
-        // The sign of these zones is that of POSIX: west is positive.
+        // These zones have the sign of POSIX: west is positive.
         ahead => format!("Etc/GMT{:+}", -ahead),
     };
     let local = now + TimeDelta::hours(ahead);
@@ -142,7 +141,7 @@ async fn a_thousand_due_users_get_one_exact_greeting_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_processes_and_a_stop_in_the_middle_send_each_greeting_once() {
+async fn three_processes_send_each_greeting_once_although_one_stops() {
     let place = Place::new().await;
     place.people_who_are_due(1000).await;
     place.receiver.script([Behaviour::slow(Duration::from_secs(1))]);
@@ -161,7 +160,7 @@ async fn three_processes_and_a_stop_in_the_middle_send_each_greeting_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_always_fails_gets_five_attempts_and_then_there_is_a_dead_letter() {
+async fn after_five_failed_attempts_there_is_a_dead_letter() {
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     place.receiver.script([Behaviour::Status(500)]);
@@ -188,7 +187,7 @@ async fn a_receiver_that_fails_twice_accepts_at_the_third_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_the_database_away_it_says_so_and_waits_and_is_not_ready() {
+async fn without_a_database_it_logs_the_error_and_is_not_ready() {
     let place = Place::new().await;
     place.people_who_are_due(1).await;
     let daemon =
@@ -203,7 +202,7 @@ async fn with_the_database_away_it_says_so_and_waits_and_is_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_waits_for_a_queue_that_is_away_and_then_sends() {
+async fn it_waits_for_an_unavailable_queue_and_then_sends() {
     let place = Place::new().await;
     place.people_who_are_due(5).await;
     place.sqs.refuse().await;
@@ -217,7 +216,7 @@ async fn it_waits_for_a_queue_that_is_away_and_then_sends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn roles_can_run_apart() {
+async fn roles_can_run_in_separate_processes() {
     let place = Place::new().await;
     place.people_who_are_due(20).await;
     let scheduler = place.bday(&["serve", "--role", "scheduler"]).start();
@@ -236,7 +235,7 @@ async fn roles_can_run_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_metrics_tell_what_happened_and_who_was_added_late_is_not_late() {
+async fn users_added_after_their_send_time_do_not_count_as_late() {
     let place = Place::new().await;
     place.people_who_are_due(7).await;
     let mut daemon = place.serve();
@@ -247,7 +246,7 @@ async fn the_metrics_tell_what_happened_and_who_was_added_late_is_not_late() {
     for line in [
         "bday_events_queued_total 7",
         "bday_events_delivered_total{kind=\"birthday\"} 7",
-        // They were due five minutes ago, and added just now.
+        // Due five minutes ago, added just now.
         "bday_lateness_seconds_bucket{le=\"60\"} 7",
         "bday_lateness_seconds_count 7",
         "bday_ticks_total{outcome=\"ok\"}",
@@ -265,7 +264,7 @@ async fn the_metrics_tell_what_happened_and_who_was_added_late_is_not_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_alarms_count_is_there_at_zero_from_the_start() {
+async fn counters_of_alarms_start_at_zero() {
     let place = Place::new().await;
     let daemon = place.serve();
     let address = daemon.address().await;
@@ -287,7 +286,7 @@ async fn whatever_alarms_count_is_there_at_zero_from_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_lets_what_is_in_flight_end_and_gives_back_the_rest() {
+async fn a_stop_ends_requests_in_flight_and_releases_the_rest() {
     let place = Place::new().await;
     place.people_who_are_due(300).await;
     place.receiver.script([Behaviour::slow(Duration::from_secs(1))]);
@@ -298,7 +297,7 @@ async fn a_stop_lets_what_is_in_flight_end_and_gives_back_the_rest() {
     let after = place.receiver.accepted().len();
     assert!((50..300).contains(&after), "{after}");
     assert_eq!(place.count(Delivered).await, after as i64);
-    // Nothing is stuck behind a lease or a visibility: the next process sends the rest at once.
+    // The next process sends the rest immediately, without waiting for a lease or a visibility timeout.
     let daemon = place.serve();
     place.receiver.until_accepted(300).await;
     place.until_quiet().await;
@@ -307,24 +306,24 @@ async fn a_stop_lets_what_is_in_flight_end_and_gives_back_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_the_process_immediately() {
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     place.receiver.script([Behaviour::Hang]);
     let mut daemon = place.serve();
     place.receiver.until_received(3).await;
     daemon.terminate();
-    daemon.logged("stopping: taking no new work").await;
-    // Echoes of the first signal do not count, so this one comes when those are over.
-    let stubborn = async {
+    daemon.logged("shutting down").await;
+    // Duplicates of the first signal do not count, so this one comes when those are over.
+    let repeated = async {
         loop {
             daemon.terminate();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::select! {
-        _ = daemon.logged("second signal: ending at once") => {}
-        () = stubborn => {}
+        _ = daemon.logged("second signal: exiting immediately") => {}
+        () = repeated => {}
     }
     daemon.exit().await;
 }
@@ -340,7 +339,7 @@ async fn a_hanging_receiver_does_not_delay_the_tick() {
         .env("BDAY__WEBHOOK__TIMEOUT_SECS", "25")
         .start();
     place.receiver.until_received(10).await;
-    // All places wait for the receiver. The same process plans and claims events that fall due now.
+    // All requests wait for the receiver. The same process plans and claims events that fall due now.
     place.these_people_are_due(50..100).await;
     let began = SystemClock.monotonic();
     eventually("the daemon to claim them", async || (place.count(Queued).await == 90).then_some(())).await;
@@ -350,7 +349,7 @@ async fn a_hanging_receiver_does_not_delay_the_tick() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_place_is_used_even_if_messages_come_in_odd_numbers() {
+async fn the_whole_capacity_is_used_for_odd_numbers_of_messages() {
     let place = Place::new().await;
     place.receiver.script([Behaviour::slow(Duration::from_secs(20))]);
     let mut daemon = place
@@ -359,7 +358,7 @@ async fn every_place_is_used_even_if_messages_come_in_odd_numbers() {
         .env("BDAY__WEBHOOK__TIMEOUT_SECS", "25")
         .start();
     daemon.ready().await;
-    // Of 79 places, calls for ten messages each leave nine.
+    // Receives of ten messages each leave nine of 79.
     for people in [0..1, 1..80] {
         let all = people.end as u64;
         place.these_people_are_due(people).await;
@@ -367,12 +366,12 @@ async fn every_place_is_used_even_if_messages_come_in_odd_numbers() {
         assert!(tick.status.success(), "{tick:?}");
         place.receiver.until_received(all).await;
     }
-    assert_eq!(place.receiver.accepted().len(), 0, "the last waited for the first");
+    assert_eq!(place.receiver.accepted().len(), 0, "the last request waited for the first");
     daemon.kill();
     daemon.exit().await;
 }
 
-/// A file that is gone when this is dropped.
+/// A file that is deleted on drop.
 pub(crate) struct File(std::path::PathBuf);
 
 impl File {

@@ -1,4 +1,4 @@
-//! Values that live elsewhere, as the real daemon takes them: from files here, from AWS in `make aws-test`.
+//! Values from other sources in the real daemon: from files here, from AWS in `make aws-test`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::serve::Place;
 use crate::support::process::Bday;
 use crate::support::receiver::{Behaviour, Receiver};
 
-/// A file that goes with the test.
+/// A file that is deleted on drop.
 pub(crate) struct Note(PathBuf);
 
 impl Note {
@@ -20,7 +20,7 @@ impl Note {
         note
     }
 
-    /// All at once, as those do who swap secrets.
+    /// Replaces the file atomically.
     pub(crate) fn write(&self, text: &str) {
         let next = self.0.with_extension("next");
         std::fs::write(&next, text).unwrap();
@@ -68,7 +68,7 @@ impl Role {
         self.run(format!("{cut}'{}'", self.name)).await;
     }
 
-    /// In parts, in the place of the URL.
+    /// Sets the login by separate keys instead of the URL.
     fn env(&self, bday: Bday, place: &Place) -> Bday {
         let url: reqwest::Url = place.database.url().parse().unwrap();
         bday.env("BDAY__DATABASE__URL", "")
@@ -80,7 +80,7 @@ impl Role {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_rotated_under_load_costs_no_event_and_no_restart() {
+async fn a_rotated_password_costs_no_event_and_no_restart() {
     const FIRST: &str = "the first password";
     const SECOND: &str = "007";
     let place = Place::new().await;
@@ -92,12 +92,12 @@ async fn a_password_that_is_rotated_under_load_costs_no_event_and_no_restart() {
     let mut daemon = daemon.start();
     place.receiver.until_received(300).await;
 
-    // The database has the new password, the secret does not yet: there is always such a time.
+    // For some time the database has the new password and the secret does not.
     role.set_password(SECOND).await;
     role.cut_all_connections().await;
-    daemon.logged("the database does not take the newest login yet").await;
+    daemon.logged("database login renewal failed").await;
     secret.write(SECOND);
-    daemon.logged("the database takes the new login").await;
+    daemon.logged("database login renewed").await;
 
     place.receiver.until_accepted(2000).await;
     place.until_quiet().await;
@@ -110,7 +110,7 @@ async fn a_password_that_is_rotated_under_load_costs_no_event_and_no_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_webhook_url_is_followed_and_a_wrong_one_changes_nothing() {
+async fn the_webhook_url_is_refreshed_and_an_invalid_one_has_no_effect() {
     let place = Place::new().await;
     let other = Receiver::start().await;
     let url = Note::new(&place.receiver.url());
@@ -122,13 +122,13 @@ async fn the_webhook_url_is_followed_and_a_wrong_one_changes_nothing() {
     daemon.ready().await;
 
     url.write("hunter2");
-    daemon.logged("no newer value; the last good one stays in force").await;
+    daemon.logged("value refresh failed").await;
     let (zone, date) = place.people_who_are_due(1).await;
     assert!(place.bday(&["tick"]).finish().await.status.success());
     place.receiver.until_accepted(1).await;
 
     url.write(&other.url());
-    daemon.logged("a value changed, and is in force").await;
+    daemon.logged("value changed").await;
     let born = date.format("2000-%m-%d").to_string();
     let add = ["user", "add", "--first-name", "Grace", "--birth-date", &born, "--time-zone", &zone];
     assert!(place.bday(&add).finish().await.status.success());
@@ -143,7 +143,7 @@ async fn the_webhook_url_is_followed_and_a_wrong_one_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_is_not_there_yet_is_waited_for() {
+async fn the_start_waits_for_a_missing_value() {
     let place = Place::new().await;
     let role = Role::new(&place, "secret word").await;
     let credentials = Note::new("nothing of use");
@@ -168,7 +168,7 @@ async fn a_value_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_the_configuration_itself_ends_the_process_at_once() {
+async fn an_invalid_configuration_ends_the_process_immediately() {
     let right = [("BDAY__QUEUE__KIND", "postgres"), ("BDAY__WEBHOOK__URL", "https://example.org/hook")];
     for (variables, expected) in [
         (vec![("BDAY__DATABASE__URL", "mysql://u:hunter2@db/bday")], "not a postgres:// URL"),
@@ -200,7 +200,7 @@ async fn what_is_wrong_in_the_configuration_itself_ends_the_process_at_once() {
 }
 
 #[tokio::test]
-async fn config_show_tells_where_a_secret_lives_and_not_what_it_is() {
+async fn config_show_prints_the_source_of_a_secret_and_not_its_value() {
     let finished = Bday::new(["config", "show"])
         .env("BDAY__DATABASE__HOST", "db")
         .env("BDAY__DATABASE__USER", "bday")

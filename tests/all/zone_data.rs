@@ -1,8 +1,8 @@
 //! New zone data in a binary: pending events are recomputed once, by one of the processes that start.
 
 use bday::model::EventState::{Delivered, Pending};
-use bday::pipeline::zone_data::{RecomputeOutcome, What, differences, recompute};
-use chrono::{DateTime, TimeDelta, Utc};
+use bday::pipeline::zone_data::{RecomputeOutcome, recompute};
+use chrono::{DateTime, Utc};
 
 use crate::support::world::{World, instant, person};
 
@@ -101,42 +101,6 @@ async fn an_older_binary_recomputes_when_it_starts() {
             panic!("{version}: not recomputed")
         };
         assert_eq!(report.moved, moved, "{version}");
-    }
-}
-
-#[tokio::test]
-async fn zones_about_which_the_database_thinks_otherwise_are_named_with_both_offsets() {
-    let world = World::at(NOW).await;
-    for zone in bday::calendar::Zone::all() {
-        world.write(zone.name(), "1990-05-03", zone.name()).await;
-    }
-    let pool = world.database.pool().await;
-    sqlx::query("UPDATE users SET time_zone = 'Mars/Olympus_Mons' WHERE external_id = 'Europe/Berlin'")
-        .execute(&pool)
-        .await
-        .unwrap();
-    let found = differences(&world.store, instant(NOW)).await.unwrap();
-    let mars = found.iter().find(|found| found.time_zone == "Mars/Olympus_Mons").unwrap();
-    assert_eq!((mars.users, &mars.what), (1, &What::UnknownToBinary));
-    assert!(
-        found
-            .iter()
-            .all(|found| !["Europe/London", "Asia/Kolkata", "UTC"].contains(&found.time_zone.as_str()))
-    );
-    // Each difference is one, by the database's own word.
-    for found in found {
-        let What::Offset { from, binary, database, instants } = found.what else {
-            continue;
-        };
-        let local: chrono::NaiveDateTime = sqlx::query_scalar("SELECT timezone($1, $2::timestamptz)")
-            .bind(&found.time_zone)
-            .bind(from)
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-        let ours = found.time_zone.parse::<bday::calendar::Zone>().unwrap().local(from);
-        assert!(ours != local && binary != database && instants > 0, "{} at {from}", found.time_zone);
-        assert!((ours - local).abs() <= TimeDelta::hours(2));
     }
 }
 

@@ -16,7 +16,7 @@ use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::pipeline::scheduler::{Scheduler, Tick};
 use bday::pipeline::worker::WorkerPool;
 use bday::store::{LeaseRequest, Store, UserKey};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -58,7 +58,7 @@ impl World {
         let config = config::load(None, variables).unwrap();
         let store = database.store();
         let queue =
-            PostgresQueue::new(store.clone(), Arc::clone(&clock) as SharedClock, config.queue.visibility());
+            PostgresQueue::new(store.clone(), Arc::clone(&clock) as SharedClock, config.queue.visibility);
         Self { store, database, clock, queue: Arc::new(queue), receiver, config }
     }
 
@@ -111,10 +111,10 @@ impl World {
             id,
             holder: Uuid::from_u128(1),
             now,
-            until: now + self.config.queue.visibility(),
+            until: now + self.config.queue.visibility,
             kinds,
             kinds_with_years: kinds,
-            late_before: now - TimeDelta::seconds(self.config.late.max_secs as i64),
+            late_before: now - self.config.late.max,
         }
     }
 

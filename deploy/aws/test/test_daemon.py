@@ -315,7 +315,7 @@ def test_a_rotation_under_load_loses_no_event_and_needs_no_restart(ministack, ow
     finally:
         code = daemon.stop()
     assert code == 0, daemon.log.read_text()
-    assert "the database takes the new login" in daemon.log.read_text()
+    assert "database login renewed" in daemon.log.read_text()
     events = [body["eventId"] for _, body in receiver.accepted]
     assert len(events) == len(set(events)) == 500
 

@@ -6,7 +6,7 @@ use super::Context;
 use super::filter::Filter;
 use crate::cli::output::{self, Table};
 use crate::model::DeadEvent;
-use crate::operations::dead_letters::Seen;
+use crate::operations::dead_letters::ScannedMessage;
 use crate::pipeline::channel::excerpt;
 use crate::store::EventCursor;
 
@@ -87,16 +87,16 @@ async fn strays(context: &Context, peek: u64, json: bool) -> anyhow::Result<()> 
     }
     let (strays, looked_at) = context.letters.strays(peek).await?;
     if json {
-        for seen in &strays {
-            output::json(&document(seen))?;
+        for scanned in &strays {
+            output::json(&document(scanned))?;
         }
         return Ok(());
     }
     if !strays.is_empty() {
         println!();
         let mut table = Table::new(&["MESSAGE", "STANDS FOR", "EVENT", "STATE", "REASON", "TEXT"]);
-        for seen in &strays {
-            table.row(stray(seen));
+        for scanned in &strays {
+            table.row(stray(scanned));
         }
         table.print()?;
     }
@@ -122,27 +122,27 @@ fn cells(dead: &DeadEvent) -> [String; 8] {
     ]
 }
 
-fn stray(seen: &Seen) -> [String; 6] {
-    let event = seen.event.as_ref();
+fn stray(scanned: &ScannedMessage) -> [String; 6] {
+    let event = scanned.event.as_ref();
     [
-        seen.message.id.clone(),
-        output::snake_case(&seen.standing),
-        seen.event_id.map(|id| id.to_string()).unwrap_or_default(),
+        scanned.message.id.clone(),
+        output::snake_case(&scanned.status),
+        scanned.event_id.map(|id| id.to_string()).unwrap_or_default(),
         event.map(|event| event.state.to_string()).unwrap_or_default(),
-        short(seen.message.reason.as_deref().unwrap_or_default()),
-        short(&excerpt(seen.message.body.as_bytes())),
+        short(scanned.message.reason.as_deref().unwrap_or_default()),
+        short(&excerpt(scanned.message.body.as_bytes())),
     ]
 }
 
 /// A stray message as JSON.
-pub(super) fn document(seen: &Seen) -> serde_json::Value {
+pub(super) fn document(scanned: &ScannedMessage) -> serde_json::Value {
     serde_json::json!({
-        "stray": seen.standing,
-        "messageId": seen.message.id,
-        "eventId": seen.event_id,
-        "eventState": seen.event.as_ref().map(|event| event.state),
-        "reason": seen.message.reason,
-        "text": excerpt(seen.message.body.as_bytes()),
+        "stray": scanned.status,
+        "messageId": scanned.message.id,
+        "eventId": scanned.event_id,
+        "eventState": scanned.event.as_ref().map(|event| event.state),
+        "reason": scanned.message.reason,
+        "text": excerpt(scanned.message.body.as_bytes()),
     })
 }
 

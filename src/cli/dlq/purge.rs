@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::Context;
 use super::filter::Filter;
 use crate::cli::output;
-use crate::operations::dead_letters::Purge;
+use crate::operations::dead_letters::PurgeOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,9 +38,9 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
-    let order = Purge { filter: args.filter.build(), strays: args.strays, dry_run: args.dry_run };
+    let options = PurgeOptions { filter: args.filter.build(), strays: args.strays, dry_run: args.dry_run };
     let all = context.letters.messages().await?;
-    if !args.yes && !args.dry_run && !confirmed(&order, all)? {
+    if !args.yes && !args.dry_run && !confirmed(&options, all)? {
         return Ok(ExitCode::from(2));
     }
     let bar = if args.json { None } else { output::progress() };
@@ -50,7 +50,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
     let shown = bar.clone();
     let report = context
         .letters
-        .purge(&order, move |n| {
+        .purge(&options, move |n| {
             if let Some(bar) = &shown {
                 bar.inc(n);
             }
@@ -73,14 +73,14 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
 }
 
 /// Whether somebody at a terminal says yes.
-fn confirmed(order: &Purge, all: u64) -> io::Result<bool> {
+fn confirmed(options: &PurgeOptions, all: u64) -> io::Result<bool> {
     if !io::stdin().is_terminal() {
         eprintln!("bday: --yes is needed where nobody can be asked; --dry-run says what would go");
         return Ok(false);
     }
-    let which = if order.strays {
+    let which = if options.strays {
         format!("those of the {all} messages in the dead-letter queue that stand for no dead event")
-    } else if order.filter.is_empty() {
+    } else if options.filter.is_empty() {
         format!("all {all} messages of the dead-letter queue")
     } else {
         format!("those of the {all} messages in the dead-letter queue that the filter holds for")

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Context;
 use super::filter::Filter;
 use crate::cli::output;
-use crate::operations::dead_letters::{Redrive, RedriveReport};
+use crate::operations::dead_letters::{RedriveOptions, RedriveReport};
 use crate::store::DeadFilter;
 use crate::store::chain;
 
@@ -48,18 +48,24 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCode> {
     let Args { filter, limit, force, dry_run, max_per_second, json } = args;
     let asked: HashSet<Uuid> = filter.events().iter().copied().collect();
-    let order =
-        Redrive { filter: filter.build(), limit, force, dry_run, max_per_second, ..Redrive::default() };
+    let options = RedriveOptions {
+        filter: filter.build(),
+        limit,
+        force,
+        dry_run,
+        max_per_second,
+        ..RedriveOptions::default()
+    };
     let bar = if json { None } else { output::progress() };
     if let Some(bar) = &bar {
-        let filter = DeadFilter { day_over: force, ..order.filter.clone() };
+        let filter = DeadFilter { day_over: force, ..options.filter.clone() };
         let all = context.store.count_dead(&filter).await?;
         bar.set_length(limit.map_or(all, |limit| limit.min(all)));
     }
     let shown = bar.clone();
     let (report, result) = context
         .letters
-        .redrive(&order, move |n| {
+        .redrive(&options, move |n| {
             if let Some(bar) = &shown {
                 bar.inc(n);
             }

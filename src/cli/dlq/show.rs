@@ -6,7 +6,7 @@ use super::{Context, list};
 use crate::cli::event::show;
 use crate::cli::output::{self, Table};
 use crate::model::{EventState, EventWithAttempts};
-use crate::operations::dead_letters::Seen;
+use crate::operations::dead_letters::ScannedMessage;
 use crate::pipeline::channel::excerpt;
 
 const EXAMPLES: &str = "\
@@ -45,29 +45,29 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<ExitCod
         eprintln!("bday: the event is {state}, not dead");
         return Ok(ExitCode::FAILURE);
     }
-    let Some(seen) = context.letters.message(&id, MOST).await? else {
+    let Some(scanned) = context.letters.message(&id, MOST).await? else {
         anyhow::bail!(
             "no event has the id {id}, and none of the first {MOST} messages of the dead-letter queue: see `bday dlq list`"
         );
     };
     if json {
-        output::json(&list::document(&seen))?;
+        output::json(&list::document(&scanned))?;
     } else {
-        message(&seen)?;
+        message(&scanned)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn message(seen: &Seen) -> std::io::Result<()> {
-    let event = seen.event.as_ref();
+fn message(scanned: &ScannedMessage) -> std::io::Result<()> {
+    let event = scanned.event.as_ref();
     let mut table = Table::new(&["FIELD", "VALUE"]);
     let rows = [
-        ("message", seen.message.id.clone()),
-        ("stands for", output::snake_case(&seen.standing)),
-        ("event", seen.event_id.map(|id| id.to_string()).unwrap_or_default()),
+        ("message", scanned.message.id.clone()),
+        ("stands for", output::snake_case(&scanned.status)),
+        ("event", scanned.event_id.map(|id| id.to_string()).unwrap_or_default()),
         ("state", event.map(|event| event.state.to_string()).unwrap_or_default()),
-        ("reason", seen.message.reason.clone().unwrap_or_default()),
-        ("text", excerpt(seen.message.body.as_bytes())),
+        ("reason", scanned.message.reason.clone().unwrap_or_default()),
+        ("text", excerpt(scanned.message.body.as_bytes())),
     ];
     for (name, value) in rows {
         table.row([name.to_owned(), value]);

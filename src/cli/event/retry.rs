@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::cli::output;
 use crate::model::EventState;
-use crate::operations::dead_letters::{DeadLetters, Retried};
+use crate::operations::dead_letters::{DeadLetters, RetryOutcome};
 use crate::store::{RedriveOutcome, Store};
 
 const EXAMPLES: &str = "\
@@ -34,22 +34,24 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(args: Args, store: &Store, letters: &DeadLetters) -> anyhow::Result<ExitCode> {
     let Args { id, force, json } = args;
     let (text, code) = match letters.retry(id, force).await? {
-        Retried::Done(RedriveOutcome::Redriven) => (format!("{id} is on its way again"), ExitCode::SUCCESS),
-        Retried::Done(RedriveOutcome::Skipped(_)) => (
+        RetryOutcome::Done(RedriveOutcome::Redriven) => {
+            (format!("{id} is on its way again"), ExitCode::SUCCESS)
+        }
+        RetryOutcome::Done(RedriveOutcome::Skipped(_)) => (
             format!("{id} is skipped: its local day is over; --force sends it nevertheless"),
             ExitCode::FAILURE,
         ),
-        Retried::Done(RedriveOutcome::Cancelled(_)) => {
+        RetryOutcome::Done(RedriveOutcome::Cancelled(_)) => {
             (format!("{id} is cancelled: its user is gone"), ExitCode::FAILURE)
         }
-        Retried::NotDead(EventState::Skipped) => anyhow::bail!(
+        RetryOutcome::NotDead(EventState::Skipped) => anyhow::bail!(
             "the event {id} is skipped, and only a dead one can be sent again; with --force also one that was skipped \
              because its day was over"
         ),
-        Retried::NotDead(state) => {
+        RetryOutcome::NotDead(state) => {
             anyhow::bail!("the event {id} is {state}, and only a dead one can be sent again")
         }
-        Retried::Unknown => anyhow::bail!("no event has the id {id}"),
+        RetryOutcome::Unknown => anyhow::bail!("no event has the id {id}"),
     };
     if json {
         output::json(&store.event(id).await?)?;

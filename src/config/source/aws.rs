@@ -14,14 +14,13 @@ use tokio::sync::OnceCell;
 
 use super::{Source, SourceError};
 
-/// The SDK's configuration, loaded when it is first needed.
+/// The configuration of the SDK, loaded on first use.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Aws(Arc<OnceCell<SdkConfig>>);
 
 impl Aws {
-    /// What is loaded already.
     #[cfg(test)]
-    pub(super) fn given(config: SdkConfig) -> Self {
+    pub(super) fn loaded(config: SdkConfig) -> Self {
         Self(Arc::new(OnceCell::new_with(Some(config))))
     }
 
@@ -38,7 +37,7 @@ impl Aws {
     }
 }
 
-/// A parameter of Systems Manager.
+/// A parameter of AWS Systems Manager.
 #[derive(Debug)]
 pub(super) struct Parameter {
     aws: Aws,
@@ -69,7 +68,7 @@ impl Source for Parameter {
     }
 }
 
-/// A secret of Secrets Manager, or one key of it.
+/// A secret of AWS Secrets Manager, or one key of it.
 #[derive(Debug)]
 pub(super) struct Secret {
     aws: Aws,

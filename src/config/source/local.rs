@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::{Source, SourceError};
 
-/// Written down in the configuration.
+/// A value in the configuration itself.
 #[derive(Debug)]
 pub(super) struct Literal(pub(super) SecretString);
 
@@ -18,7 +18,6 @@ impl Source for Literal {
     }
 }
 
-/// A variable of the environment.
 #[derive(Debug)]
 pub(super) struct EnvVariable(pub(super) String);
 
@@ -29,7 +28,6 @@ impl Source for EnvVariable {
     }
 }
 
-/// A file's content.
 #[derive(Debug)]
 pub(super) struct FileContent(pub(super) PathBuf);
 
@@ -39,7 +37,7 @@ impl Source for FileContent {
         let mut text = tokio::fs::read_to_string(&self.0)
             .await
             .map_err(|cause| SourceError::File { path: self.0.display().to_string(), cause })?;
-        // Editors and `echo` put a line break there. Only that goes: a blank may be part of a password.
+        // Editors and `echo` append a line break. A trailing blank may be part of a password, so it stays.
         text.truncate(text.trim_end_matches(['\r', '\n']).len());
         Ok(text.into())
     }
@@ -63,8 +61,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_variable_is_named() {
+    async fn an_error_names_the_missing_variable() {
         let error = EnvVariable("BDAY_NO_SUCH_VARIABLE".to_owned()).fetch().await.expect_err("no variable");
-        assert_eq!(error.to_string(), "the environment has no variable BDAY_NO_SUCH_VARIABLE");
+        assert_eq!(error.to_string(), "the environment variable BDAY_NO_SUCH_VARIABLE is not set");
     }
 }

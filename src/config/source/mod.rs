@@ -1,14 +1,14 @@
-//! Values that live elsewhere: a variable, a file, an SSM parameter, a Secrets Manager secret.
+//! Values that are stored outside the configuration: a variable, a file, an SSM parameter, a Secrets Manager secret.
 //!
 //! ```text
-//!  config ──Reference──> Sources::open ──Source──> fetch, again and again ──> follow: a watch channel
+//!  config ──Reference──> Sources::open ──Source──> fetched every interval ──Followed──> watch channel
 //! ```
 //!
-//! Guaranteed: no value reaches a log, an error or `Debug`; a value that was good stays in force until a newer one is
-//! good too. Not guaranteed: that a change is seen at once. It is within the refresh interval.
+//! Guaranteed: no value reaches a log, an error or `Debug`; a valid value stays in effect until a newer valid one is
+//! fetched. Not guaranteed: that a change takes effect at once; it does within the refresh interval.
 
 mod aws;
-mod follow;
+mod followed;
 mod local;
 mod rds;
 mod reference;
@@ -21,48 +21,40 @@ use secrecy::SecretString;
 use crate::clock::SharedClock;
 use aws::{Aws, Parameter, Secret};
 use local::{EnvVariable, FileContent, Literal};
+use rds::IamToken;
 
-pub use follow::Follow;
-pub use rds::{IamToken, TOKEN_LIFE};
+pub use followed::Followed;
+pub use rds::IAM_TOKEN_LIFETIME;
 pub use reference::{Reference, ReferenceError};
 
-/// Why a value could not be had. No variant repeats a value.
+/// No variant contains a value.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// There is no such variable.
-    #[error("the environment has no variable {0}")]
+    #[error("the environment variable {0} is not set")]
     NoVariable(String),
-    /// The file cannot be read.
-    #[error("{path} cannot be read")]
+    #[error("cannot read {path}")]
     File {
-        /// Which.
         path: String,
-        /// Why.
         #[source]
         cause: std::io::Error,
     },
-    /// AWS does not know the parameter or secret.
-    #[error("AWS has no {0}")]
+    #[error("the {0} does not exist in AWS")]
     Missing(String),
-    /// AWS refused, or is unavailable.
-    #[error("AWS refused the request or is unavailable: {0}")]
+    #[error("request to AWS failed: {0}")]
     Aws(String),
-    /// A secret with a key is not a JSON object, or has no text under that key.
-    #[error("the secret is not a JSON object with a text under {0:?}")]
+    #[error("the secret is not a JSON object with a text under the key {0:?}")]
     NoKey(String),
-    /// The value is there, but holds no text.
-    #[error("the secret is binary; it must be text")]
+    #[error("the secret is binary: it must be text")]
     Binary,
 }
 
-/// A place that a value can be fetched from, again and again.
 #[async_trait]
 pub trait Source: std::fmt::Debug + Send + Sync + 'static {
-    /// The value as it is now.
+    /// Returns the current value.
     async fn fetch(&self) -> Result<SecretString, SourceError>;
 }
 
-/// Opens sources. Those in AWS share one set of credentials.
+/// Opens sources. Sources in AWS share one set of credentials.
 #[derive(Debug, Clone)]
 pub struct Sources {
     aws: Aws,
@@ -70,13 +62,12 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Nothing is fetched, and AWS is not asked for anything, before it is needed.
+    /// Sends no request before the first value is fetched.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
         Self { aws: Aws::default(), clock }
     }
 
-    /// The source that `reference` names.
     #[must_use]
     pub fn open(&self, reference: &Reference) -> Arc<dyn Source> {
         match reference {
@@ -88,10 +79,9 @@ impl Sources {
         }
     }
 
-    /// Tokens of AWS IAM in the place of a database password.
+    /// Opens a source of AWS IAM tokens, which replace a database password.
     #[must_use]
     pub fn iam_token(&self, host: &str, port: u16, user: &str) -> Arc<dyn Source> {
-        let clock = Arc::clone(&self.clock);
-        Arc::new(IamToken::new(self.aws.clone(), clock, host, port, user))
+        Arc::new(IamToken::new(self.aws.clone(), Arc::clone(&self.clock), host, port, user))
     }
 }

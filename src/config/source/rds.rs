@@ -1,8 +1,7 @@
-//! AWS IAM in the place of a database password: RDS takes a token that whoever may connect signs himself.
+//! AWS IAM authentication: RDS accepts a token, signed by the client, instead of a password.
 //!
-//! The token is a presigned request (Signature Version 4) to the database's own address, with its scheme cut off; see
-//! "IAM database authentication" in the RDS user guide. It is good for 15 minutes to log in with; a connection that
-//! is open then stays open.
+//! The token is a presigned request (Signature Version 4) to the address of the database, without the scheme; see "IAM
+//! database authentication" in the RDS user guide. Its expiry affects new connections only.
 
 use std::time::Duration;
 
@@ -19,12 +18,10 @@ use super::aws::Aws;
 use super::{Source, SourceError};
 use crate::clock::SharedClock;
 
-/// How long a token is good for.
-pub const TOKEN_LIFE: Duration = Duration::from_mins(15);
+pub const IAM_TOKEN_LIFETIME: Duration = Duration::from_mins(15);
 
-/// Signs tokens for one user of one database.
 #[derive(Debug)]
-pub struct IamToken {
+pub(super) struct IamToken {
     aws: Aws,
     clock: SharedClock,
     host: String,
@@ -41,17 +38,17 @@ impl IamToken {
 #[async_trait]
 impl Source for IamToken {
     async fn fetch(&self) -> Result<SecretString, SourceError> {
-        let refuse = |error: &dyn std::fmt::Display| SourceError::Aws(error.to_string());
+        let failed = |error: &dyn std::fmt::Display| SourceError::Aws(error.to_string());
         let config = self.aws.config().await;
-        let region = config.region().ok_or_else(|| refuse(&"no region is set (AWS_REGION)"))?;
-        let provider = config.credentials_provider().ok_or_else(|| refuse(&"there are no credentials"))?;
+        let region = config.region().ok_or_else(|| failed(&"no region: set AWS_REGION"))?;
+        let provider = config.credentials_provider().ok_or_else(|| failed(&"no credentials"))?;
         let credentials = provider
             .provide_credentials()
             .await
-            .map_err(|error| refuse(&aws_sdk_ssm::error::DisplayErrorContext(error)))?;
+            .map_err(|error| failed(&aws_sdk_ssm::error::DisplayErrorContext(error)))?;
 
         let mut settings = SigningSettings::default();
-        settings.expires_in = Some(TOKEN_LIFE);
+        settings.expires_in = Some(IAM_TOKEN_LIFETIME);
         settings.signature_location = SignatureLocation::QueryParams;
         settings.percent_encoding_mode = PercentEncodingMode::Double;
         let identity = credentials.into();
@@ -62,14 +59,14 @@ impl Source for IamToken {
             .time(self.clock.now().into())
             .settings(settings)
             .build()
-            .map_err(|error| refuse(&error))?
+            .map_err(|error| failed(&error))?
             .into();
         let mut url =
-            Url::parse(&format!("https://{}:{}/", self.host, self.port)).map_err(|error| refuse(&error))?;
+            Url::parse(&format!("https://{}:{}/", self.host, self.port)).map_err(|error| failed(&error))?;
         url.query_pairs_mut().append_pair("Action", "connect").append_pair("DBUser", &self.user);
         let request = SignableRequest::new("GET", url.as_str(), std::iter::empty(), SignableBody::Bytes(&[]))
-            .map_err(|error| refuse(&error))?;
-        let (instructions, _) = sign(request, &parameters).map_err(|error| refuse(&error))?.into_parts();
+            .map_err(|error| failed(&error))?;
+        let (instructions, _) = sign(request, &parameters).map_err(|error| failed(&error))?.into_parts();
         for (name, value) in instructions.params() {
             url.query_pairs_mut().append_pair(name, value);
         }
@@ -89,7 +86,7 @@ mod tests {
     use super::*;
     use crate::clock::SettableClock;
 
-    /// The credentials of AWS's own examples, with a session token or none.
+    /// Signs with the credentials of the examples in the AWS documentation.
     async fn token(session: Option<&str>) -> String {
         let credentials = Credentials::new(
             "AKIDEXAMPLE",
@@ -105,9 +102,9 @@ mod tests {
         let now = Utc.with_ymd_and_hms(2026, 11, 24, 9, 0, 0).single().expect("a time");
         let clock = Arc::new(SettableClock::new(now));
         let host = "db.example.eu-central-1.rds.amazonaws.com";
-        let source = IamToken::new(Aws::given(config), clock, host, 5432, "bday_app");
+        let source = IamToken::new(Aws::loaded(config), clock, host, 5432, "bday_app");
         let token = source.fetch().await.expect("a token");
-        // The order of the parameters means nothing: what is signed is sorted.
+        // The order of the parameters is irrelevant: the signature covers them sorted.
         let (start, query) = token.expose_secret().split_once('?').expect("a query");
         let mut parameters: Vec<&str> = query.split('&').collect();
         parameters.sort_unstable();
@@ -115,8 +112,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_what_awss_own_tools_make() {
-        // From `boto3.client("rds").generate_db_auth_token`, at the same time, with the same credentials.
+    async fn a_token_equals_that_of_boto3() {
+        // `boto3.client("rds").generate_db_auth_token` at the same time, with the same credentials.
         let expected = "db.example.eu-central-1.rds.amazonaws.com:5432/?Action=connect&DBUser=bday_app\
                         &X-Amz-Algorithm=AWS4-HMAC-SHA256\
                         &X-Amz-Credential=AKIDEXAMPLE%2F20261124%2Feu-central-1%2Frds-db%2Faws4_request\

@@ -1,4 +1,4 @@
-//! How the configuration says where a value lives.
+//! References from the configuration to values that are stored elsewhere.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,33 +7,31 @@ use std::str::FromStr;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 
-/// A value of the configuration, or where it lives.
+/// A value, or the place where it is stored.
 ///
 /// ```text
 /// env:NAME   file:PATH   ssm:NAME   secretsmanager:ID[#KEY]   anything else is the value itself
 /// ```
 ///
-/// `Display` and `Debug` show where a value lives, never the value.
+/// `Display` and `Debug` print the place, never the value.
 #[derive(Clone)]
 pub enum Reference {
-    /// The value itself.
     Literal(SecretString),
-    /// A variable of the process's environment.
+    /// An environment variable.
     Env(String),
-    /// A file, as Docker and systemd hand secrets out. A line break at its end is not part of the value.
+    /// A file, without the line break at its end.
     File(PathBuf),
-    /// A parameter in AWS Systems Manager, by name or ARN; decrypted where it is a `SecureString`.
+    /// A parameter in AWS Systems Manager, by name or ARN. A `SecureString` is decrypted.
     Ssm(String),
     /// A secret in AWS Secrets Manager.
     Secret {
-        /// Its name or ARN.
+        /// Name or ARN.
         id: String,
-        /// The key whose value is meant, where the secret is a JSON object.
+        /// The key to read, for a secret that is a JSON object.
         key: Option<String>,
     },
 }
 
-/// Why a text names no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{prefix} must be followed by {expected}")]
 pub struct ReferenceError {
@@ -42,7 +40,7 @@ pub struct ReferenceError {
 }
 
 impl Reference {
-    /// The value, where it is written down in the configuration itself.
+    /// Returns the value, if it is in the configuration itself.
     #[must_use]
     pub fn literal(&self) -> Option<&str> {
         match self {
@@ -51,7 +49,6 @@ impl Reference {
         }
     }
 
-    /// Whether nothing was given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.literal().is_some_and(str::is_empty)
@@ -63,7 +60,7 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = |prefix, expected| Err(ReferenceError { prefix, expected });
-        // Another prefix (`https:`, `postgres:`) is no place, but the beginning of a value.
+        // Any other prefix (`https:`, `postgres:`) is part of a value.
         match text.split_once(':') {
             Some(("env", "")) => refuse("env:", "a variable's name"),
             Some(("env", name)) => Ok(Self::Env(name.to_owned())),
@@ -104,7 +101,7 @@ impl fmt::Debug for Reference {
 
 impl<'de> Deserialize<'de> for Reference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The error names a prefix at the most.
+        // The error contains no more than a prefix.
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -118,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_read_and_shown_as_it_was_written() {
+    fn a_reference_is_shown_as_it_was_written() {
         for text in [
             "env:WEBHOOK_URL",
             "file:/run/secrets/url",
@@ -132,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn another_prefix_is_the_beginning_of_a_value_and_is_not_shown() {
+    fn any_other_prefix_is_part_of_a_value_and_is_not_shown() {
         for text in ["", "https://example.org/hook", "postgres://u:p@db/bday", "sesame:open", "Env:x", "p#w"]
         {
             let reference: Reference = text.parse().expect("a literal");
@@ -142,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_with_nothing_behind_it_is_refused() {
+    fn a_prefix_alone_is_rejected() {
         for text in ["env:", "file:", "ssm:", "secretsmanager:", "secretsmanager:#x", "secretsmanager:x#"] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }

@@ -102,14 +102,14 @@ impl Drive {
             send_at: SEND_AT.map(|text| text.parse().unwrap_or_default()),
             leap_day: config.plan.leap_day,
             late_join: options.late_join,
-            late_max: TimeDelta::seconds(config.late.max_secs as i64),
+            late_max: TimeDelta::seconds(config.late.max.as_secs() as i64),
             max_attempts: config.retry.max_attempts,
             years: from.year() - 1..=last_year + 1,
         };
         let clock = Arc::new(SettableClock::new(from));
         let shared = || Arc::clone(&clock) as SharedClock;
         let queue: Arc<dyn Queue> =
-            Arc::new(PostgresQueue::new(store.clone(), shared(), config.queue.visibility()));
+            Arc::new(PostgresQueue::new(store.clone(), shared(), config.queue.visibility));
         let ledger = Arc::new(Mutex::new(Ledger::new(rules)));
         let receiver =
             Arc::new(Receiver { ledger: Arc::clone(&ledger), clock: shared(), seed: options.seed });

@@ -14,7 +14,7 @@ use super::page::{self, EventCursorText, Limit, Page};
 use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
 use crate::model::{DeadEvent, EventState, EventWithAttempts, Reason};
-use crate::operations::dead_letters::{Redrive, RedriveReport};
+use crate::operations::dead_letters::{RedriveOptions, RedriveReport};
 use crate::store::{DeadFilter, EventCursor};
 
 /// Of one call, so that it ends in time; `more` says whether to repeat it.
@@ -85,7 +85,7 @@ pub(super) struct RedriveBody {
     limit: Option<u64>,
     /// Only report what would be done [false].
     dry_run: Option<bool>,
-    /// Redrive events whose local day is over, too [false].
+    /// RedriveOptions events whose local day is over, too [false].
     force: Option<bool>,
     /// Maximum number of events per second; 0 is no limit [0].
     #[serde(default, deserialize_with = "fields::whole::<_, 0, MAX_PER_SECOND>")]
@@ -93,7 +93,7 @@ pub(super) struct RedriveBody {
     max_per_second: Option<u64>,
 }
 
-impl From<RedriveBody> for Redrive {
+impl From<RedriveBody> for RedriveOptions {
     fn from(body: RedriveBody) -> Self {
         Self {
             filter: DeadFilter {
@@ -108,8 +108,8 @@ impl From<RedriveBody> for Redrive {
             force: body.force.unwrap_or_default(),
             dry_run: body.dry_run.unwrap_or_default(),
             max_per_second: body.max_per_second.unwrap_or_default() as u32,
-            patience: Some(TIME_LIMIT),
-            messages: Some(MAX_MESSAGES),
+            time_limit: Some(TIME_LIMIT),
+            max_messages: Some(MAX_MESSAGES),
         }
     }
 }
@@ -170,7 +170,7 @@ pub(super) async fn get(
     Ok(Json(EventWithAttempts { event, attempts }))
 }
 
-/// Redrive dead events
+/// RedriveOptions dead events
 ///
 /// Each keeps its id, and so its `webhook-id`. Events of deleted users are cancelled. Events whose local day is over are skipped, unless
 /// `force` is true. Afterwards their messages are deleted from the dead-letter queue. A call handles up to `limit` events and takes
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn an_empty_body_means_all_up_to_the_limit() {
         let (body, errors) = read(r#"{"reasons": null, "maxPerSecond": 1.0}"#);
-        let redrive = Redrive::from(body);
+        let redrive = RedriveOptions::from(body);
         assert_eq!((redrive.limit, redrive.filter.is_empty(), redrive.dry_run), (Some(1000), true, false));
         assert_eq!((redrive.max_per_second, errors), (1, Vec::new()));
     }

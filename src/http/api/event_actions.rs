@@ -11,7 +11,7 @@ use super::fields;
 use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
 use crate::model::{Event, EventState};
-use crate::operations::dead_letters::Retried;
+use crate::operations::dead_letters::RetryOutcome;
 use crate::store::CancelOutcome;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -42,15 +42,15 @@ pub(super) async fn retry(
     Query(query): Query<RetryQuery>,
 ) -> Result<Json<Event>, Problem> {
     match api.dead_letters.retry(id, query.force.unwrap_or_default()).await? {
-        Retried::Done(_) => event(&api, id).await,
-        Retried::NotDead(EventState::Skipped) => Err(Problem::wrong_state(
+        RetryOutcome::Done(_) => event(&api, id).await,
+        RetryOutcome::NotDead(EventState::Skipped) => Err(Problem::wrong_state(
             "the event is skipped: only a dead event, or with force=true one that was skipped because its local day was \
              over, can be retried",
         )),
-        Retried::NotDead(state) => {
+        RetryOutcome::NotDead(state) => {
             Err(Problem::wrong_state(format!("the event is {state}: only a dead event can be retried")))
         }
-        Retried::Unknown => Err(no_such_event()),
+        RetryOutcome::Unknown => Err(no_such_event()),
     }
 }
 

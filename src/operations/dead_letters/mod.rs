@@ -1,12 +1,12 @@
-//! Dead letters: list them, redrive them, purge their messages.
+//! Dead letters: list, redrive and purge.
 //!
-//! A dead event stands in PostgreSQL, with its reason and every attempt; its message in the dead-letter queue only rings the alarm.
-//! So lists come from the database, a redrive makes the same event pending again, and then the messages are deleted that stand for
-//! no dead event. A crash between the two leaves such messages behind, and the next redrive deletes them.
+//! PostgreSQL has the dead event, its reason and every attempt; its message in the dead-letter queue only raises the alarm. So
+//! lists come from the database. A redrive makes the event pending again, then deletes the messages without a dead event. After
+//! a crash between the two, the next redrive deletes these messages.
 //!
-//! Guaranteed: a redriven event keeps its id, and so its `webhook-id`; one greeting per user, kind and local year holds; deleted
-//! users are not greeted, and no user after their local day, unless that is asked for. Messages that are not bday's are deleted by a
-//! purge only. Not guaranteed: that a redrive finds every message in one pass; it says when it did not.
+//! Guaranteed: a redriven event keeps its id, and so its `webhook-id`; one greeting per user, kind and local year; no greeting to
+//! deleted users, nor after the local day unless `force` is set. Only a purge deletes unreadable messages. Not guaranteed: that a
+//! redrive scans the whole dead-letter queue; its report says whether it did.
 
 mod purge;
 mod redrive;
@@ -19,43 +19,37 @@ use uuid::Uuid;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::config::parts::scheduler_for_command;
-use crate::model::EventState;
+use crate::model::{EventState, Reason};
 use crate::pipeline::queue::{Queue, QueueError};
 use crate::pipeline::scheduler::Scheduler;
 use crate::store::{CancelOutcome, DeadFilter, RedriveOutcome, Store, StoreError};
 
-pub use purge::{Purge, PurgeReport};
-pub use redrive::{Redrive, RedriveReport};
-pub use scan::{Passed, Seen, Standing};
+pub use purge::{PurgeOptions, PurgeReport};
+pub use redrive::{RedriveOptions, RedriveReport};
+pub use scan::{MessageStatus, ScannedMessage};
 
-/// Of a queue with many messages, so many are looked at for that of one event.
-const LOOK_FOR_ONE: u64 = 1000;
+/// Messages that are scanned for the one of a retried event.
+const RETRY_SCAN_LIMIT: u64 = 1000;
 
-/// Why something could not be done. What was done stays done.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
-    /// Postgres.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The dead-letter queue.
     #[error("the dead-letter queue: {0}")]
     Queue(#[from] QueueError),
 }
 
 type Result<T, E = DeadLetterError> = std::result::Result<T, E>;
 
-/// What came of the wish to send one event again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retried {
-    /// It was dead; this has become of it.
+pub enum RetryOutcome {
     Done(RedriveOutcome),
-    /// It is in this state, which is not dead.
+    /// Unchanged.
     NotDead(EventState),
-    /// Nobody knows it.
+    /// No event has this id.
     Unknown,
 }
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     store: Store,
@@ -65,58 +59,54 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// By the rules of `config`.
     #[must_use]
     pub fn new(config: &Config, store: Store, queue: Arc<dyn Queue>, clock: SharedClock) -> Self {
-        // Claims redriven events at once; a running scheduler would do so within seconds.
+        // Claims redriven events immediately; a running scheduler would take seconds.
         let scheduler = scheduler_for_command(config, store.clone(), Arc::clone(&queue), Arc::clone(&clock));
         Self { store, queue, clock, scheduler }
     }
 
-    /// How many messages the dead-letter queue has.
+    /// Returns the number of messages in the dead-letter queue.
     pub async fn messages(&self) -> Result<u64> {
         Ok(self.queue.depth().await?.dead_letters)
     }
 
-    /// Sends one dead event again, by the rules of [`redrive`](DeadLetters::redrive), and deletes its message where it is
-    /// among the first thousand.
-    ///
-    /// # Errors
-    /// The database or the queue refuses or is unavailable. Where it is the queue, the event is on its way nevertheless.
-    pub async fn retry(&self, id: Uuid, force: bool) -> Result<Retried> {
-        let order = Redrive {
+    /// Redrives one dead event, and deletes its message if it is among the first thousand. After an error of the queue, the
+    /// event is redriven nevertheless.
+    pub async fn retry(&self, id: Uuid, force: bool) -> Result<RetryOutcome> {
+        let options = RedriveOptions {
             filter: DeadFilter { ids: vec![id], ..DeadFilter::default() },
             force,
-            messages: Some(LOOK_FOR_ONE),
-            ..Redrive::default()
+            max_messages: Some(RETRY_SCAN_LIMIT),
+            ..RedriveOptions::default()
         };
-        // Once more for one that dies between the two looks.
+        // Twice, because the event may die between the redrive and the read.
         for _ in 0..2 {
-            let (report, result) = self.redrive(&order, |_| {}).await;
-            if let Some(fate) = report.fate() {
+            let (report, result) = self.redrive(&options, |_| {}).await;
+            if let Some(outcome) = report.outcome_of_one() {
                 if let Err(error) = result {
-                    tracing::warn!(%error, "its message cannot be deleted now; the next redrive does so");
+                    tracing::warn!(%error, "dead letter not deleted; the next redrive deletes it");
                 }
-                return Ok(Retried::Done(fate));
+                return Ok(RetryOutcome::Done(outcome));
             }
             result?;
             match self.store.event(id).await? {
-                None => return Ok(Retried::Unknown),
+                None => return Ok(RetryOutcome::Unknown),
                 Some(event) if event.state == EventState::Dead => {}
-                Some(event) => return Ok(Retried::NotDead(event.state)),
+                Some(event) => return Ok(RetryOutcome::NotDead(event.state)),
             }
         }
-        Ok(Retried::NotDead(EventState::Dead))
+        Ok(RetryOutcome::NotDead(EventState::Dead))
     }
 
-    /// Cancels an event that is pending or queued. Its message, if there is one, is dropped when it comes.
+    /// Cancels an event that is pending or queued. Workers drop it from its pack.
     pub async fn cancel(&self, id: Uuid) -> Result<CancelOutcome> {
-        let done = self.store.cancel_event(self.clock.now(), id).await?;
-        if done == CancelOutcome::Cancelled {
-            let reason = crate::model::Reason::Operator;
+        let outcome = self.store.cancel_event(self.clock.now(), id).await?;
+        if outcome == CancelOutcome::Cancelled {
+            let reason = Reason::Operator;
             metrics::counter!("bday_events_cancelled_total", "reason" => reason.as_str()).increment(1);
             tracing::info!(event_id = %id, %reason, "event cancelled");
         }
-        Ok(done)
+        Ok(outcome)
     }
 }

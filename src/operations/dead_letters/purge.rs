@@ -1,73 +1,65 @@
-//! Purge: messages that nobody wants any more leave the dead-letter queue. The events stay dead on record, and can still
-//! be redriven.
+//! Purge: deletes messages from the dead-scanned queue. The events stay dead, and can still be redriven.
 
 use metrics::counter;
 use serde::Serialize;
 
-use super::scan::Next;
-use super::{DeadLetters, Result, Seen, Standing};
+use super::scan::Action;
+use super::{DeadLetters, MessageStatus, Result, ScannedMessage};
 use crate::store::DeadFilter;
 
-/// Which messages to delete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Purge {
-    /// Those of these events; an empty filter means all there are, those that are none of ours included.
+pub struct PurgeOptions {
+    /// Only messages of these events. An empty filter selects all messages, unreadable ones included.
     pub filter: DeadFilter,
-    /// Only those that stand for no dead event.
+    /// Only messages without a dead event.
     pub strays: bool,
-    /// Only count them.
+    /// Count without deleting.
     pub dry_run: bool,
 }
 
-/// What a purge did, or would.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PurgeReport {
-    /// Whether it only counted.
     pub dry_run: bool,
-    /// Messages deleted.
+    /// Messages deleted, or to be deleted in a dry run.
     pub purged: u64,
-    /// Messages looked at and kept.
     pub kept: u64,
-    /// Whether it saw the end of the queue; if not, it is to be run again.
+    /// Whether the whole queue was scanned. If not, purge again.
     pub complete: bool,
 }
 
 impl DeadLetters {
-    /// Deletes messages from the dead-letter queue. `progress` hears of each that was looked at.
-    ///
-    /// # Errors
-    /// The database or the queue refuses or is unavailable; what was deleted until then is gone.
-    pub async fn purge(&self, order: &Purge, progress: impl Fn(u64) + Send + Sync) -> Result<PurgeReport> {
-        let decide = |seen: &Seen| {
+    /// Deletes messages. `progress` is called with 1 for each message.
+    pub async fn purge(
+        &self,
+        options: &PurgeOptions,
+        progress: impl Fn(u64) + Send + Sync,
+    ) -> Result<PurgeReport> {
+        let decide = |scanned: &ScannedMessage| {
             progress(1);
-            if order.wants(seen) { Next::Delete } else { Next::Keep }
+            if options.selects(scanned) { Action::Delete } else { Action::Keep }
         };
-        let passed = self.pass(u64::MAX, order.dry_run, decide).await?;
-        if !order.dry_run {
-            counter!("bday_dead_letters_deleted_total", "by" => "purge").increment(passed.deleted);
+        let dry_run = options.dry_run;
+        let scan = self.scan(u64::MAX, dry_run, decide).await?;
+        if !dry_run {
+            counter!("bday_dead_letters_deleted_total", "by" => "purge").increment(scan.deleted);
             tracing::info!(
-                purged = passed.deleted,
-                kept = passed.kept,
-                complete = passed.complete,
+                purged = scan.deleted,
+                kept = scan.kept,
+                complete = scan.complete,
                 "dead letters purged"
             );
         }
-        Ok(PurgeReport {
-            dry_run: order.dry_run,
-            purged: passed.deleted,
-            kept: passed.kept,
-            complete: passed.complete,
-        })
+        Ok(PurgeReport { dry_run, purged: scan.deleted, kept: scan.kept, complete: scan.complete })
     }
 }
 
-impl Purge {
-    fn wants(&self, seen: &Seen) -> bool {
+impl PurgeOptions {
+    fn selects(&self, scanned: &ScannedMessage) -> bool {
         if self.strays {
-            return seen.standing != Standing::Dead;
+            return scanned.status != MessageStatus::Dead;
         }
-        match &seen.event {
+        match &scanned.event {
             Some(event) => self.filter.matches(event),
             None => self.filter.is_empty(),
         }

@@ -1,7 +1,7 @@
-//! The messages of the dead-letter queue, each beside the event that it is for.
+//! Scans the dead-scanned queue, and looks up the event of each message.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -11,173 +11,187 @@ use crate::model::EventState;
 use crate::pipeline::queue::{DeadMessage, Receipt, decode};
 use crate::store::DeadLetterEvent;
 
-/// How long a message that was read is hidden from other readers: a pass must end before it reads one twice.
+/// Time for which a message that was read is hidden from readers.
 const HIDDEN: Duration = Duration::from_mins(2);
-/// A pass that keeps messages ends before the first of them is visible again.
-const LONGEST_PASS: Duration = Duration::from_secs(105);
+/// Maximum duration of a scan that keeps messages: it must end before the first of them is visible again.
+const MAX_SCAN: Duration = Duration::from_secs(105);
 /// Messages per read.
-const READ: u64 = 500;
-/// As many receipts are kept to release the messages at the end; the others become visible by themselves.
-const RECEIPTS: usize = 10_000;
+const READ_SIZE: u64 = 500;
+/// Messages released at the end of a scan. Others become visible after [`HIDDEN`].
+const MAX_RECEIPTS: usize = 10_000;
 
-/// What a message in the dead-letter queue stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// A dead event.
+pub enum MessageStatus {
+    /// At least one event of the message is dead.
     Dead,
-    /// Events that are not dead: redriven, delivered, or in a pack that no worker could take.
-    Overtaken,
-    /// An unknown event.
+    /// None of its events is dead: redriven, delivered, or in a pack that no worker leased.
+    Stale,
+    /// No event has its id.
     Unknown,
-    /// Nothing: it is not a message of bday.
+    /// Not a message of bday.
     Unreadable,
 }
 
-/// A message of the dead-letter queue, as it was read.
+/// A message of the dead-scanned queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The message.
+pub struct ScannedMessage {
     pub message: DeadMessage,
-    /// The event that it names; of a pack the first.
+    /// The dead event; otherwise the first event of the pack.
     pub event_id: Option<Uuid>,
-    /// That event, if there is one.
     pub event: Option<DeadLetterEvent>,
-    /// What it stands for.
-    pub standing: Standing,
+    pub status: MessageStatus,
 }
 
-/// What a pass over the dead-letter queue did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Passed {
-    /// Messages deleted; in a dry run, that would be.
-    pub deleted: u64,
-    /// Messages looked at and kept.
-    pub kept: u64,
-    /// Whether it reached the end of the queue.
-    pub complete: bool,
-}
-
-/// What to do with a message that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Action {
     Keep,
     Delete,
-    /// And read no further.
-    DeleteLast,
-    KeepLast,
+    /// Deletes the message and ends the scan.
+    DeleteAndStop,
+    /// Keeps the message and ends the scan.
+    KeepAndStop,
+}
+
+/// A scan in progress, and its result.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Messages deleted, or to be deleted in a dry run.
+    pub(super) deleted: u64,
+    pub(super) kept: u64,
+    /// Whether the whole queue was scanned.
+    pub(super) complete: bool,
+    first_kept_at: Option<Instant>,
+    last_read: Option<DeadMessage>,
+    /// Of messages to release.
+    receipts: Vec<Receipt>,
+    stopped: bool,
 }
 
 impl DeadLetters {
-    /// Messages that stand for no dead event, among the first `most`; and how many were read. Nothing is deleted.
-    pub async fn strays(&self, most: u64) -> Result<(Vec<Seen>, u64)> {
+    /// Returns the messages without a dead event among the first `limit`, and the number of messages read.
+    pub async fn strays(&self, limit: u64) -> Result<(Vec<ScannedMessage>, u64)> {
         let mut strays = Vec::new();
-        let look = |seen: &Seen| {
-            if seen.standing != Standing::Dead {
-                strays.push(seen.clone());
+        let collect = |scanned: &ScannedMessage| {
+            if scanned.status != MessageStatus::Dead {
+                strays.push(scanned.clone());
             }
-            Next::Keep
+            Action::Keep
         };
-        let passed = self.pass(most, true, look).await?;
-        Ok((strays, passed.kept))
+        let scan = self.scan(limit, true, collect).await?;
+        Ok((strays, scan.kept))
     }
 
-    /// The message that the queue calls `id`, if it is among the first `most`.
-    pub async fn message(&self, id: &str, most: u64) -> Result<Option<Seen>> {
+    /// Returns the message with this id, if it is among the first `limit`.
+    pub async fn message(&self, id: &str, limit: u64) -> Result<Option<ScannedMessage>> {
         let mut found = None;
-        let look = |seen: &Seen| {
-            if seen.message.id == id {
-                found = Some(seen.clone());
-                return Next::KeepLast;
+        let compare = |scanned: &ScannedMessage| {
+            if scanned.message.id != id {
+                return Action::Keep;
             }
-            Next::Keep
+            found = Some(scanned.clone());
+            Action::KeepAndStop
         };
-        self.pass(most, true, look).await?;
+        self.scan(limit, true, compare).await?;
         Ok(found)
     }
 
-    /// Reads the messages, up to `most`, and does with each what `decide` says; in a dry run nothing is deleted.
-    pub(super) async fn pass(
+    /// Reads up to `limit` messages, and does with each what `decide` returns. A dry run deletes nothing.
+    pub(super) async fn scan(
         &self,
-        most: u64,
+        limit: u64,
         dry_run: bool,
-        mut decide: impl FnMut(&Seen) -> Next + Send,
-    ) -> Result<Passed> {
-        let mut passed = Passed::default();
-        let (mut first_kept, mut last_read, mut last) = (None, None, false);
-        let mut receipts = Vec::new();
-        while !last {
-            let room = most.saturating_sub(passed.deleted + passed.kept);
-            let before = self.clock.monotonic();
-            let in_time = first_kept.is_none_or(|since| before.duration_since(since) < LONGEST_PASS);
-            if room == 0 || !in_time {
+        mut decide: impl FnMut(&ScannedMessage) -> Action + Send,
+    ) -> Result<Scan> {
+        let mut scan = Scan::default();
+        loop {
+            let room = limit.saturating_sub(scan.deleted + scan.kept);
+            let now = self.clock.monotonic();
+            let in_time = scan.first_kept_at.is_none_or(|at| now.duration_since(at) < MAX_SCAN);
+            if room == 0 || scan.stopped || !in_time {
                 break;
             }
-            let found = self.read(last_read.as_ref(), room.min(READ) as usize).await?;
-            passed.complete = found.is_empty();
-            let Some(newest) = found.last() else { break };
-            last_read = Some(newest.message.clone());
-            let (mut deleted, mut kept) = (Vec::new(), Vec::new());
-            for seen in found {
-                let next = decide(&seen);
-                last |= matches!(next, Next::DeleteLast | Next::KeepLast);
-                match next {
-                    Next::Delete | Next::DeleteLast => deleted.push(seen.message.receipt),
-                    Next::Keep | Next::KeepLast => kept.push(seen.message.receipt),
-                }
+            let messages = self.read(scan.last_read.as_ref(), room.min(READ_SIZE) as usize).await?;
+            scan.complete = messages.is_empty();
+            if scan.complete {
+                break;
             }
-            passed.kept += kept.len() as u64;
+            let (mut to_delete, mut to_keep) = scan.sort(messages, &mut decide);
+            scan.kept += to_keep.len() as u64;
             if dry_run {
-                passed.deleted += deleted.len() as u64;
-                kept.append(&mut deleted);
-            } else if !deleted.is_empty() {
-                passed.deleted += self.queue.delete_dead_letters(&deleted).await?;
+                scan.deleted += to_delete.len() as u64;
+                to_keep.append(&mut to_delete);
+            } else if !to_delete.is_empty() {
+                scan.deleted += self.queue.delete_dead_letters(&to_delete).await?;
             }
-            if !kept.is_empty() {
-                first_kept = first_kept.or(Some(before));
-            }
-            kept.truncate(RECEIPTS - receipts.len());
-            receipts.append(&mut kept);
+            scan.hold(to_keep, now);
         }
-        self.release(&receipts).await;
-        Ok(passed)
-    }
-
-    async fn release(&self, receipts: &[Receipt]) {
-        if receipts.is_empty() {
-            return;
-        }
-        if let Err(error) = self.queue.release_dead_letters(receipts).await {
+        if !scan.receipts.is_empty()
+            && let Err(error) = self.queue.release_dead_letters(&scan.receipts).await
+        {
             tracing::debug!(%error, "dead letters not released");
         }
+        Ok(scan)
     }
 
-    async fn read(&self, after: Option<&DeadMessage>, max: usize) -> Result<Vec<Seen>> {
+    async fn read(&self, after: Option<&DeadMessage>, max: usize) -> Result<Vec<ScannedMessage>> {
         let messages = self.queue.dead_letters(after, max, HIDDEN).await?;
-        let named: Vec<Vec<Uuid>> = messages
-            .iter()
-            .map(|message| decode(&message.body).map_or_else(|_| Vec::new(), |read| read.event_ids))
-            .collect();
-        let ids: Vec<Uuid> = named.iter().flatten().copied().collect();
-        if ids.is_empty() && messages.is_empty() {
+        if messages.is_empty() {
             return Ok(Vec::new());
         }
-        let events = self.store.dead_letter_events(&ids).await?;
+        let ids_of =
+            |message: &DeadMessage| decode(&message.body).map(|read| read.event_ids).unwrap_or_default();
+        let event_ids: Vec<Vec<Uuid>> = messages.iter().map(ids_of).collect();
+        let events = self.store.dead_letter_events(&event_ids.concat()).await?;
         let events: HashMap<Uuid, DeadLetterEvent> =
             events.into_iter().map(|event| (event.id, event)).collect();
-        Ok(messages.into_iter().zip(named).map(|(message, ids)| see(message, &ids, &events)).collect())
+        let pairs = messages.into_iter().zip(event_ids);
+        Ok(pairs.map(|(message, ids)| ScannedMessage::new(message, &ids, &events)).collect())
     }
 }
 
-fn see(message: DeadMessage, ids: &[Uuid], events: &HashMap<Uuid, DeadLetterEvent>) -> Seen {
-    let known: Vec<&DeadLetterEvent> = ids.iter().filter_map(|id| events.get(id)).collect();
-    let dead = known.iter().find(|event| event.state == EventState::Dead);
-    let standing = match (dead, known.first(), ids.first()) {
-        (Some(_), ..) => Standing::Dead,
-        (None, Some(_), _) => Standing::Overtaken,
-        (None, None, Some(_)) => Standing::Unknown,
-        (None, None, None) => Standing::Unreadable,
-    };
-    let event = dead.or(known.first()).map(|event| (*event).clone());
-    Seen { event_id: event.as_ref().map(|event| event.id).or(ids.first().copied()), message, event, standing }
+impl Scan {
+    /// Splits messages into those to delete and those to keep.
+    fn sort(
+        &mut self,
+        messages: Vec<ScannedMessage>,
+        mut decide: impl FnMut(&ScannedMessage) -> Action,
+    ) -> (Vec<Receipt>, Vec<Receipt>) {
+        let (mut to_delete, mut to_keep) = (Vec::new(), Vec::new());
+        self.last_read = messages.last().map(|scanned| scanned.message.clone());
+        for scanned in messages {
+            let action = decide(&scanned);
+            self.stopped |= matches!(action, Action::DeleteAndStop | Action::KeepAndStop);
+            match action {
+                Action::Delete | Action::DeleteAndStop => to_delete.push(scanned.message.receipt),
+                Action::Keep | Action::KeepAndStop => to_keep.push(scanned.message.receipt),
+            }
+        }
+        (to_delete, to_keep)
+    }
+
+    /// Holds messages that stay in the queue, to release them at the end.
+    fn hold(&mut self, mut receipts: Vec<Receipt>, read_at: Instant) {
+        if !receipts.is_empty() {
+            self.first_kept_at.get_or_insert(read_at);
+        }
+        receipts.truncate(MAX_RECEIPTS - self.receipts.len());
+        self.receipts.append(&mut receipts);
+    }
+}
+
+impl ScannedMessage {
+    fn new(message: DeadMessage, ids: &[Uuid], events: &HashMap<Uuid, DeadLetterEvent>) -> Self {
+        let known: Vec<&DeadLetterEvent> = ids.iter().filter_map(|id| events.get(id)).collect();
+        let dead = known.iter().find(|event| event.state == EventState::Dead);
+        let status = match (dead, known.first(), ids.first()) {
+            (Some(_), ..) => MessageStatus::Dead,
+            (None, Some(_), _) => MessageStatus::Stale,
+            (None, None, Some(_)) => MessageStatus::Unknown,
+            (None, None, None) => MessageStatus::Unreadable,
+        };
+        let event = dead.or(known.first()).map(|event| (*event).clone());
+        let event_id = event.as_ref().map(|event| event.id).or(ids.first().copied());
+        Self { message, event_id, event, status }
+    }
 }

@@ -1,18 +1,20 @@
-//! Is the database there, ours, of this version, and does it agree on the time?
+//! Checks of the database: connection, schema, privileges, clock, zone data, planning rules and backlog.
 
 use chrono::{DateTime, Utc};
 
-use super::Finding;
+use super::{Finding, zones};
 use crate::calendar::Zone;
 use crate::clock::{Clock, MAX_SKEW};
 use crate::config::Config;
 use crate::pipeline::clock_offset::ClockOffset;
-use crate::pipeline::zone_data;
 use crate::store::chain;
 use crate::store::{MIN_SERVER_VERSION, Result, Store, StoreError};
 
-/// Whether it was reached.
-pub(super) async fn examine(
+/// Two missed ticks.
+const MAX_WAIT_SECS: i64 = 150;
+
+/// Returns whether the database is reachable.
+pub(super) async fn check(
     config: &Config,
     store: &Store,
     clock: &dyn Clock,
@@ -20,40 +22,43 @@ pub(super) async fn examine(
 ) -> bool {
     match reachable(store).await {
         Ok(reached) => findings.extend(reached),
-        Err(StoreError::TransactionPooling) => {
-            findings.push(Finding::failure(
-                "database.sessions",
-                "a pooler in transaction mode answers: it breaks prepared statements and session settings",
-                "set its pool_mode to session, or connect to PostgreSQL itself",
-            ));
-            return false;
-        }
         Err(error) => {
-            let advice = if error.is_denied() {
-                "check user and password, and pg_hba.conf of the server"
-            } else {
-                "check host and port, that the server runs, and that a firewall or security group lets this machine in"
-            };
-            findings.push(Finding::failure("database.reachable", chain(&error), advice));
+            findings.push(unreachable(&error));
             return false;
         }
     }
-    let migrated = schema(config, store).await;
-    let usable = migrated.is_ok();
-    findings.push(migrated.unwrap_or_else(|finding| finding));
-    for looked in [
+    let schema = schema(config, store).await;
+    let usable = schema.is_ok();
+    findings.push(schema.unwrap_or_else(|finding| finding));
+    for checked in [
         privileges(config, store).await,
-        skew(store, clock).await,
-        zones(store, clock.now(), usable).await,
+        clock_offset(store, clock).await,
+        zone_data(store, clock.now(), usable).await,
         rules(config, store, usable).await,
         backlog(store, clock.now(), usable).await,
         sending(store, usable).await,
     ] {
-        findings.push(looked.unwrap_or_else(|error| {
-            Finding::failure("database.reachable", chain(&error), "see the database's own log")
+        findings.push(checked.unwrap_or_else(|error| {
+            Finding::failure("database.reachable", chain(&error), "see the log of the database")
         }));
     }
     true
+}
+
+fn unreachable(error: &StoreError) -> Finding {
+    if matches!(error, StoreError::TransactionPooling) {
+        return Finding::failure(
+            "database.sessions",
+            "a pooler in transaction mode answers: it breaks prepared statements and session settings",
+            "set its pool_mode to session, or connect to PostgreSQL directly",
+        );
+    }
+    let advice = if error.is_denied() {
+        "check user and password, and pg_hba.conf of the server"
+    } else {
+        "check host and port, that the server runs, and that firewalls and security groups admit this machine"
+    };
+    Finding::failure("database.reachable", chain(error), advice)
 }
 
 async fn reachable(store: &Store) -> Result<[Finding; 3]> {
@@ -67,8 +72,7 @@ async fn reachable(store: &Store) -> Result<[Finding; 3]> {
             "bday needs PostgreSQL 15 or newer",
         )
     } else {
-        let found = format!("PostgreSQL {}, as {}", server.version, server.user);
-        Finding::ok("database.reachable", found)
+        Finding::ok("database.reachable", format!("PostgreSQL {}, as {}", server.version, server.user))
     };
     let tls = if server.tls {
         Finding::ok("database.tls", "the connection is encrypted")
@@ -78,10 +82,10 @@ async fn reachable(store: &Store) -> Result<[Finding; 3]> {
         Finding::warning(
             "database.tls",
             "the connection is not encrypted",
-            "outside one machine or a network of your own, set database.tls = \"verify-full\" (or sslmode in the URL)",
+            "unless the network is private, set database.tls = \"verify-full\" (or sslmode in the URL)",
         )
     };
-    let sessions = Finding::ok("database.sessions", "each connection keeps its session");
+    let sessions = Finding::ok("database.sessions", "connections keep their session");
     Ok([reached, tls, sessions])
 }
 
@@ -90,18 +94,18 @@ async fn schema(config: &Config, store: &Store) -> Result<Finding, Finding> {
         Ok(()) => Ok(Finding::ok("database.schema", "has all migrations of this binary")),
         Err(StoreError::Schema { newest, missing }) if config.database.migrate => Err(Finding::warning(
             "database.schema",
-            format!("lacks migration {missing}, which this binary has (its newest is {newest})"),
-            "`bday serve` or `bday migrate` brings it up to date",
+            format!("migration {missing} of this binary is missing (the newest is {newest})"),
+            "`bday serve` or `bday migrate` updates the schema",
         )),
         Err(error @ StoreError::Schema { .. }) => Err(Finding::failure(
             "database.schema",
             chain(&error),
-            "run `bday migrate`: database.migrate is off, so `bday serve` waits for it",
+            "run `bday migrate`: database.migrate is false, so `bday serve` waits for it",
         )),
         Err(error) => Err(Finding::failure(
             "database.schema",
             chain(&error),
-            "which migrations it has cannot be read: see database.privileges, and the database's own log",
+            "the migrations cannot be read: see database.privileges and the log of the database",
         )),
     }
 }
@@ -109,104 +113,87 @@ async fn schema(config: &Config, store: &Store) -> Result<Finding, Finding> {
 async fn privileges(config: &Config, store: &Store) -> Result<Finding> {
     let missing = store.missing_privileges(config.database.migrate).await?;
     Ok(if missing.is_empty() {
-        Finding::ok("database.privileges", "the role may do what it needs to")
+        Finding::ok("database.privileges", "the role has all it needs")
     } else {
         Finding::failure(
             "database.privileges",
             format!("the role lacks: {}", missing.join(", ")),
-            "grant it these, or make it the owner of the database's tables",
+            "grant these privileges, or make the role the owner of the tables",
         )
     })
 }
 
-async fn skew(store: &Store, clock: &dyn Clock) -> Result<Finding> {
-    let skew = ClockOffset::measure(clock, store).await?.value();
-    let found = format!("this machine and the database differ by {:.3} s", skew.as_seconds_f64().abs());
-    Ok(if skew.abs() <= MAX_SKEW / 5 {
+async fn clock_offset(store: &Store, clock: &dyn Clock) -> Result<Finding> {
+    let offset = ClockOffset::measure(clock, store).await?.value().abs();
+    let found = format!("this machine and the database differ by {:.3} s", offset.as_seconds_f64());
+    let advice = "synchronise both clocks by NTP: over 5 s, `bday serve` does not start, and stops ticking and leasing";
+    Ok(if offset <= MAX_SKEW / 5 {
         Finding::ok("clock", found)
-    } else if skew.abs() <= MAX_SKEW {
-        Finding::warning(
-            "clock",
-            found,
-            "set both clocks by NTP; over 5 s, `bday serve` does not start, and ticks no more",
-        )
+    } else if offset <= MAX_SKEW {
+        Finding::warning("clock", found, advice)
     } else {
-        Finding::failure(
-            "clock",
-            found,
-            "set both clocks by NTP: over 5 s, `bday serve` does not start, and ticks no more",
-        )
+        Finding::failure("clock", found, advice)
     })
 }
 
-/// bday goes by its own zone data. PostgreSQL's is a second opinion.
-async fn zones(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Finding> {
+async fn zone_data(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Finding> {
     let version = Zone::tzdb_version();
     if !usable {
         return Ok(Finding::ok("zones", format!("this binary has {version}")));
     }
-    let zones = store.zones_in_use().await?.len();
-    let differing: Vec<String> = zone_data::differences(store, now)
-        .await?
-        .into_iter()
-        .map(|difference| difference.time_zone)
-        .collect();
-    let found = format!("this binary has {version}; people live in {zones} zones");
+    let in_use: Vec<String> = store.zones_in_use().await?.into_iter().map(|(name, _)| name).collect();
+    let differing = zones::differing(store, now, &in_use).await?;
+    let found = format!("this binary has {version}; {} zones are in use", in_use.len());
     Ok(if differing.is_empty() {
-        Finding::ok("zones", format!("{found}; PostgreSQL agrees on their next year"))
+        Finding::ok("zones", format!("{found}; PostgreSQL agrees on the next year"))
     } else {
         Finding::warning(
             "zones",
             format!("{found}; PostgreSQL differs on {}", differing.join(", ")),
-            "one of both has old zone data. bday goes by its own: see that it is the newest release, then update the \
-             database server's tzdata",
+            "bday uses its own zone data: check that this is the newest release of bday, then update tzdata on the database \
+             server",
         )
     })
 }
 
-/// Schedulers that plan by different rules undo each other's work with each start.
+/// Schedulers with different rules recompute each other's events with each start.
 async fn rules(config: &Config, store: &Store, usable: bool) -> Result<Finding> {
     const CHECK: &str = "planning.rules";
     if !usable {
-        return Ok(not_known(CHECK, "by which rules the last scheduler plans"));
+        return Ok(unknown(CHECK));
     }
     let own = config.schedule().rules();
     Ok(match store.planning_basis().await?.map(|basis| basis.rules) {
-        None => Finding::ok(CHECK, format!("no scheduler has planned yet; here: {own}")),
-        Some(noted) if noted == own => Finding::ok(CHECK, own),
-        Some(noted) => Finding::warning(
+        None => Finding::ok(CHECK, format!("no scheduler has planned yet; configured: {own}")),
+        Some(last) if last == own => Finding::ok(CHECK, own),
+        Some(last) => Finding::warning(
             CHECK,
-            format!("the scheduler that started last has: {noted}; here: {own}"),
-            "give all processes the same [kinds] and plan.leap_day. If the change is wanted: a scheduler that starts with it \
-             computes again what is planned",
+            format!("the scheduler that started last has: {last}; configured: {own}"),
+            "give all processes the same [kinds] and plan.leap_day. If the change is intended, restart the scheduler: it \
+             recomputes the planned events",
         ),
     })
 }
 
-/// What stands in tables that may not be there.
-fn not_known(check: &'static str, what: &str) -> Finding {
-    Finding::warning(
-        check,
-        format!("not known {what}: the schema is not the one of this binary"),
-        "put database.schema right, and look again",
-    )
+/// The result of a check that reads tables, which another schema may not have.
+fn unknown(check: &'static str) -> Finding {
+    Finding::warning(check, "unknown: the schema is not that of this binary", "correct database.schema first")
 }
 
-/// A pause holds until somebody ends it, and somebody may have forgotten.
 async fn sending(store: &Store, usable: bool) -> Result<Finding> {
     if !usable {
-        return Ok(not_known("sending", "whether it is paused"));
+        return Ok(unknown("sending"));
     }
     Ok(match store.pause().await? {
         Some(pause) => {
-            let why = match &*pause.reason {
+            let reason = match &*pause.reason {
                 "" => String::new(),
                 reason => format!(" ({reason})"),
             };
             Finding::warning(
                 "sending",
-                format!("paused since {}{why}", pause.since.format("%F %T UTC")),
-                "`bday resume` goes on; what is over late.max_secs late by then is skipped",
+                format!("paused since {}{reason}", pause.since.format("%F %T UTC")),
+                "`bday resume` resumes sending; events that are later than late.max_secs by then are skipped",
             )
         }
         None => Finding::ok("sending", "not paused"),
@@ -215,17 +202,17 @@ async fn sending(store: &Store, usable: bool) -> Result<Finding> {
 
 async fn backlog(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Finding> {
     if !usable {
-        return Ok(not_known("events", "whether something that is due waits"));
+        return Ok(unknown("events"));
     }
     let backlog = store.backlog(now).await?;
     let age = backlog.oldest_at.map_or(0, |at| (now - at).num_seconds());
     let found = format!("{} due events wait, {} are being delivered", backlog.waiting(), backlog.delivering);
-    Ok(if age > 150 {
+    Ok(if age > MAX_WAIT_SECS {
         Finding::warning(
             "events",
             format!("{found}; the oldest has waited for {age} s"),
             "check that a scheduler and a worker run (`bday serve`), that sending is not paused, and that the breaker is closed \
-             (/readyz); `bday tick` does one pass now",
+             (/readyz); `bday tick` runs one pass now",
         )
     } else {
         Finding::ok("events", found)

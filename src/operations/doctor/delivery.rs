@@ -1,28 +1,28 @@
-//! Can greetings leave, and who can come in?
+//! Checks of the webhook, the messages and the HTTP listener.
 
 use reqwest::{Method, Url};
 
-use super::{Finding, said};
+use super::{Finding, one_line};
 use crate::config::parts;
 use crate::config::source::Sources;
-use crate::config::{Config, redact_url, stays_here};
+use crate::config::{Config, is_local, redact_url};
 use crate::pipeline::channel::http_client::{HttpClient, HttpError};
 
-/// `tokens` is how many tokens of the API can be used, if that is known.
-pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<usize>) -> Vec<Finding> {
+/// `tokens` is the number of valid API tokens, if known.
+pub(super) async fn check(config: &Config, sources: &Sources, tokens: Option<usize>) -> Vec<Finding> {
     let mut findings = Vec::new();
     match parts::webhook_url(config, sources).await {
         Ok(followed) => {
             let url = followed.watch().borrow().clone();
-            let place = &config.webhook.url;
-            let found = format!("{}, from {place}", redact_url(url.as_str()));
+            let source = &config.webhook.url;
+            let found = format!("{}, from {source}", redact_url(url.as_str()));
             findings.push(Finding::ok("webhook.url", found));
             findings.push(match parts::http_client(config) {
                 Ok(client) => reachable(&client, &url).await,
                 Err(error) => Finding::failure(
                     REACHABLE,
-                    said(&error),
-                    "give a file that holds the certificates, or leave webhook.tls_root_cert empty",
+                    one_line(&error),
+                    "set webhook.tls_root_cert to a file with certificates, or leave it empty",
                 ),
             });
             findings.push(encrypted(config, &url));
@@ -30,53 +30,51 @@ pub(super) async fn examine(config: &Config, sources: &Sources, tokens: Option<u
         }
         Err(error) => findings.push(Finding::failure(
             "webhook.url",
-            said(&error),
-            "give the URL, or see that this machine may read the place that is named",
+            one_line(&error),
+            "set the URL; if it is in another place, check that this machine may read it",
         )),
     }
     findings.push(messages(config));
-    findings.push(stop(config));
+    findings.push(drain(config));
     findings.push(listener(config, tokens));
     findings
 }
 
-/// What does not compile was refused with the configuration.
 fn messages(config: &Config) -> Finding {
     const CHECK: &str = "kinds.message";
     let messages = match parts::messages(config) {
         Ok(messages) => messages,
-        Err(error) => return Finding::failure(CHECK, error.to_string(), "write it anew"),
+        Err(error) => return Finding::failure(CHECK, error.to_string(), "correct the message"),
     };
     let gaps: Vec<&str> = messages.kinds_printing_unknown_years().collect();
     if gaps.is_empty() {
-        return Finding::ok(CHECK, "each can be said to everybody");
+        return Finding::ok(CHECK, "complete for all users");
     }
     Finding::warning(
         CHECK,
-        format!(
-            "the message of {} prints years, which are unknown where a date has no year: these people get a gap there",
-            gaps.join(", ")
-        ),
-        "write {% if years %}…{% endif %} around what needs the year",
+        format!("the message of {} prints years, which dates without a year do not have", gaps.join(", ")),
+        "write {% if years %}…{% endif %} around the text that needs the year",
     )
 }
 
-/// Long enough for what is in flight?
-fn stop(config: &Config) -> Finding {
+fn drain(config: &Config) -> Finding {
     const CHECK: &str = "worker.drain";
     match config.short_drain() {
-        None => Finding::ok(CHECK, format!("{} s at a stop for what is in flight", config.worker.drain_secs)),
-        Some(wrong) => Finding::warning(
+        None => Finding::ok(
             CHECK,
-            wrong,
-            "raise worker.drain_secs, and what the supervisor allows for a stop above it; or lower webhook.timeout_secs",
+            format!("a stop waits {} s for requests in flight", config.worker.drain.as_secs()),
+        ),
+        Some(warning) => Finding::warning(
+            CHECK,
+            warning,
+            "raise worker.drain_secs, and the stop timeout of the supervisor above it; or lower webhook.timeout_secs",
         ),
     }
 }
 
 const REACHABLE: &str = "webhook.reachable";
 
-/// A HEAD: nobody is greeted, and whatever is answered, there is somebody.
+/// Sends a HEAD request. Any response counts as reachable.
 async fn reachable(client: &HttpClient, url: &Url) -> Finding {
     let answer = match client.request(Method::HEAD, url.clone()).build() {
         Ok(request) => client.send(request).await,
@@ -86,7 +84,7 @@ async fn reachable(client: &HttpClient, url: &Url) -> Finding {
         Ok(answer) if answer.status().is_redirection() => Finding::warning(
             REACHABLE,
             format!("it answers {} to HEAD", answer.status()),
-            "redirects are not followed: give the URL at which they end",
+            "redirects are not followed: set the URL that they lead to",
         ),
         Ok(answer) => {
             let from = answer.remote_addr().map(|from| format!("{from} ")).unwrap_or_default();
@@ -95,7 +93,7 @@ async fn reachable(client: &HttpClient, url: &Url) -> Finding {
         Err(HttpError::AddressRefused(refused)) => Finding::failure(
             REACHABLE,
             refused.to_string(),
-            "look at webhook.addresses, webhook.allow_ranges and webhook.deny_ranges, and at where the URL leads",
+            "check webhook.addresses, webhook.allow_ranges and webhook.deny_ranges, and the addresses of the host",
         ),
         Err(error) => {
             let reason = match error {
@@ -105,8 +103,8 @@ async fn reachable(client: &HttpClient, url: &Url) -> Finding {
             Finding::failure(
                 REACHABLE,
                 reason,
-                "check the host's name, its certificate (webhook.tls_root_cert for an authority of your own), and that \
-                 a firewall or security group lets this machine out",
+                "check the name of the host, its certificate (webhook.tls_root_cert for a private authority), and that \
+                 firewalls and security groups permit requests from this machine",
             )
         }
     }
@@ -116,15 +114,15 @@ fn encrypted(config: &Config, url: &Url) -> Finding {
     const CHECK: &str = "webhook.tls";
     let authorities = match &*config.webhook.tls_root_cert {
         "" => String::new(),
-        path => format!(", by the authorities in {path}, too"),
+        path => format!(", also against {path}"),
     };
     match url.scheme() {
-        "https" => Finding::ok(CHECK, format!("https, and its certificate is checked{authorities}")),
-        _ if stays_here(url) => Finding::ok(CHECK, "http, on this machine"),
+        "https" => Finding::ok(CHECK, format!("https; the certificate is verified{authorities}")),
+        _ if is_local(url) => Finding::ok(CHECK, "http, on this machine"),
         _ => Finding::warning(
             CHECK,
-            "http (webhook.allow_http): names and birthdays travel in clear",
-            "use https, unless this is a network of your own",
+            "http (webhook.allow_http): names and birthdays are sent unencrypted",
+            "use https, unless the network is private",
         ),
     }
 }
@@ -133,24 +131,23 @@ async fn signed(config: &Config, sources: &Sources, url: &Url) -> Finding {
     const CHECK: &str = "webhook.secrets";
     match parts::webhook_secrets(config, sources).await {
         Ok(secrets) => match parts::signer(&secrets).secret_count() {
-            0 if stays_here(url) => Finding::ok(CHECK, "not signed, on this machine"),
+            0 if is_local(url) => Finding::ok(CHECK, "not signed, on this machine"),
             0 => Finding::warning(
                 CHECK,
-                "not signed: whoever knows the URL can send greetings in our name",
-                "make a secret (`bday webhook secret`), give it to webhook.secrets and to the receiver (docs/receivers.md)",
+                "not signed: the receiver cannot verify the sender",
+                "create a secret (`bday webhook secret`), and set it in webhook.secrets and in the receiver (docs/receivers.md)",
             ),
             1 => Finding::ok(CHECK, "signed with one secret"),
-            n => Finding::ok(CHECK, format!("signed with {n} secrets, as in a rotation")),
+            n => Finding::ok(CHECK, format!("signed with {n} secrets")),
         },
         Err(error) => Finding::failure(
             CHECK,
-            said(&error),
-            "see that this machine may read the place that is named, and that it holds whsec_… (`bday webhook secret`)",
+            one_line(&error),
+            "check that this machine may read the source, and that it has whsec_… (`bday webhook secret`)",
         ),
     }
 }
 
-/// `tokens` is the number of live tokens, if known.
 fn listener(config: &Config, tokens: Option<usize>) -> Finding {
     const CHECK: &str = "http.listen";
     let listen = config.http.listen;
@@ -158,25 +155,25 @@ fn listener(config: &Config, tokens: Option<usize>) -> Finding {
         return Finding::warning(
             CHECK,
             format!(
-                "{listen}: http.auth is off, so every machine that reaches it can change users and pause sending"
+                "{listen}: http.auth is off, so every machine with access can change users and pause sending"
             ),
             "set http.auth = \"required\" and create a token: `bday token create NAME --scope admin`",
         );
     }
     if !config.http.require_token() {
-        return Finding::ok(CHECK, format!("{listen}: http.auth is off, for this machine"));
+        return Finding::ok(CHECK, format!("{listen}: http.auth is off, on this machine only"));
     }
     match tokens {
         Some(0) => Finding::warning(
             CHECK,
             format!("{listen}: there is no token, so the API and the metrics answer 401"),
-            "create one: `bday token create NAME --scope admin`",
+            "create a token: `bday token create NAME --scope admin`",
         ),
-        Some(n) => Finding::ok(CHECK, format!("{listen}: the API requires a token; {n} can be used")),
+        Some(n) => Finding::ok(CHECK, format!("{listen}: the API requires a token; {n} are valid")),
         None => Finding::warning(
             CHECK,
-            format!("{listen}: the API requires a token; unknown whether there is one"),
-            "fix the database first",
+            format!("{listen}: the API requires a token; the number of tokens is unknown"),
+            "correct the database first",
         ),
     }
 }

@@ -1,10 +1,11 @@
-//! Everything that a wrong deployment gets wrong: looked at once, from where the daemon would run.
+//! Checks a deployment for misconfiguration, from the machine of the daemon.
 //!
-//! It changes nothing, and sends no greeting. What is not reached does not stop it: every check says what it found.
+//! Changes nothing and sends no greeting. A failed check does not stop the others.
 
 mod database;
 mod delivery;
 mod queue;
+mod zones;
 
 use std::sync::Arc;
 
@@ -17,28 +18,21 @@ use crate::config::source::Sources;
 use crate::config::{Config, ConfigError};
 use crate::store::chain;
 
-/// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
-    /// As it should be.
     Ok,
-    /// It works, but somebody should look at it.
     Warning,
-    /// It does not work, or will not.
     Failure,
 }
 
-/// What one check found.
+/// The result of a check. Contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at, as `database.schema`.
+    /// The name of the check, such as `database.schema`.
     pub check: &'static str,
-    /// How it went.
     pub grade: Grade,
-    /// What was found. Names no secret.
     pub found: String,
-    /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
@@ -57,30 +51,29 @@ impl Finding {
     }
 }
 
-/// An error on one line, without the words that introduce a list.
-fn said(error: &anyhow::Error) -> String {
+/// Formats an error on one line.
+fn one_line(error: &anyhow::Error) -> String {
     match error.downcast_ref() {
-        Some(ConfigError::Invalid(wrong)) => wrong.join("; "),
+        Some(ConfigError::Invalid(errors)) => errors.join("; "),
         _ => chain(error.as_ref()),
     }
 }
 
-/// Looks at everything.
-pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
+/// Runs all checks.
+pub async fn run(config: &Config, clock: &SharedClock) -> Vec<Finding> {
     let mut findings = Vec::new();
     let sources = Sources::new(Arc::clone(clock));
     let store = parts::store_without_login(config, 0);
-    let access = DatabaseLogin::new(config, &sources);
     let login = async {
         config.require_database()?;
-        access.renew(&store).await
+        DatabaseLogin::new(config, &sources).renew(&store).await
     };
     let mut tokens = None;
     match login.await {
         Ok(()) => {
-            findings.push(Finding::ok("database.login", "user and password are there"));
-            let reached = database::examine(config, &store, &**clock, &mut findings).await;
-            findings.extend(queue::examine(config, &store, clock, reached).await);
+            findings.push(Finding::ok("database.login", "user and password are given"));
+            let reached = database::check(config, &store, &**clock, &mut findings).await;
+            findings.extend(queue::check(config, &store, clock, reached).await);
             if reached {
                 tokens = store.live_tokens(clock.now()).await.ok().map(|live| live.len());
             }
@@ -88,13 +81,13 @@ pub async fn examine(config: &Config, clock: &SharedClock) -> Vec<Finding> {
         Err(error) => {
             findings.push(Finding::failure(
                 "database.login",
-                said(&error),
-                "give the database (database.url, or database.host and the keys beside it), and see that this machine \
-                 may read the place that is named",
+                one_line(&error),
+                "set database.url, or database.host, database.user and database.password; if the value is in another place, \
+                 check that this machine may read it",
             ));
-            findings.extend(queue::examine(config, &store, clock, false).await);
+            findings.extend(queue::check(config, &store, clock, false).await);
         }
     }
-    findings.extend(delivery::examine(config, &sources, tokens).await);
+    findings.extend(delivery::check(config, &sources, tokens).await);
     findings
 }

@@ -1,4 +1,4 @@
-//! Is the queue there, and set up as the configuration thinks?
+//! Checks of the queue and its settings.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::config::{Config, QueueKind};
 use crate::pipeline::queue::{Depth, MAX_RECEIVES, QueueError, QueueSettings};
 use crate::store::Store;
 
-/// Less than this, and a weekend without a receiver loses messages.
+/// A shorter retention loses messages when the receiver is down for a long weekend.
 const SHORT_RETENTION: Duration = Duration::from_hours(4 * 24);
 
-pub(super) async fn examine(
+pub(super) async fn check(
     config: &Config,
     store: &Store,
     clock: &SharedClock,
@@ -21,15 +21,15 @@ pub(super) async fn examine(
     if config.queue.kind == QueueKind::Postgres && !database {
         return vec![Finding::failure(
             "queue.reachable",
-            "the queue is in the database, which was not reached",
-            "put the database right first",
+            "the queue is in the database, which is unreachable",
+            "correct the database first",
         )];
     }
     let Ok(queue) = parts::queue(config, store, clock).await else {
         return vec![Finding::failure(
             "queue.reachable",
             "queue.sqs.url is empty",
-            "set BDAY__QUEUE__SQS__URL to the queue's URL, or BDAY__QUEUE__KIND=postgres for a queue in the database",
+            "set BDAY__QUEUE__SQS__URL to the URL of the queue, or BDAY__QUEUE__KIND=postgres to use the database as the queue",
         )];
     };
     let depth = match queue.depth().await {
@@ -39,7 +39,7 @@ pub(super) async fn examine(
     let mut findings = vec![Finding::ok(
         "queue.reachable",
         format!(
-            "{}: {} packs wait, {} are being worked on",
+            "{}: {} packs wait, {} are in flight",
             config.queue.kind.as_str(),
             depth.visible,
             depth.in_flight
@@ -59,55 +59,67 @@ fn unreachable(config: &Config, error: &QueueError) -> Finding {
         (QueueError::Missing(_), _) if config.queue.create => "`bday serve` or `bday migrate` creates it",
         (_, QueueKind::Postgres) => "run `bday migrate`",
         (_, QueueKind::Sqs) => {
-            "check queue.sqs.url and queue.sqs.dead_letter_url, AWS_REGION, the credentials, and that their role may \
-             use both queues"
+            "check queue.sqs.url and queue.sqs.dead_letter_url, AWS_REGION, the credentials, and that they may use both \
+             queues"
         }
     };
     Finding::failure("queue.reachable", error.to_string(), advice)
 }
 
 fn compare(config: &Config, settings: &QueueSettings) -> [Finding; 3] {
-    let (ours, theirs) = (config.queue.visibility(), settings.visibility);
-    let visibility = if ours == theirs {
-        Finding::ok("queue.visibility", format!("{} s, as configured", theirs.as_secs()))
-    } else {
-        Finding::warning(
-            "queue.visibility",
-            format!("{} s; queue.visibility_secs is {}", theirs.as_secs(), ours.as_secs()),
-            "bday sets its own with each receive, so this works; make them equal, so that the console shows what holds",
-        )
-    };
-    let redrive = match settings.max_receives {
-        Some(most) if most >= MAX_RECEIVES => Finding::ok("queue.redrive", format!("after {most} receives")),
-        Some(most) => Finding::warning(
-            "queue.redrive",
-            format!("after {most} receives"),
-            "set maxReceiveCount to 5: a pack that meets a few workers in trouble would ring the alarm",
+    [
+        visibility(config.queue.visibility, settings.visibility),
+        redrive(settings.max_receives),
+        retention(settings),
+    ]
+}
+
+fn visibility(configured: Duration, found: Duration) -> Finding {
+    const CHECK: &str = "queue.visibility";
+    if configured == found {
+        return Finding::ok(CHECK, format!("{} s, as configured", found.as_secs()));
+    }
+    Finding::warning(
+        CHECK,
+        format!("{} s; queue.visibility_secs is {}", found.as_secs(), configured.as_secs()),
+        "set both to the same value, so that the AWS console shows the value in effect: bday sets its own with each receive",
+    )
+}
+
+fn redrive(max_receives: Option<u32>) -> Finding {
+    const CHECK: &str = "queue.redrive";
+    match max_receives {
+        Some(max) if max >= MAX_RECEIVES => Finding::ok(CHECK, format!("after {max} receives")),
+        Some(max) => Finding::warning(
+            CHECK,
+            format!("after {max} receives"),
+            "set maxReceiveCount to 5: with less, a pack becomes a dead letter after the failure of a few workers",
         ),
         None => Finding::failure(
-            "queue.redrive",
+            CHECK,
             "there is no dead-letter queue",
-            "give the queue a redrive policy: messages that no worker can take would be received for days",
+            "set a redrive policy: without it, messages that no worker can process are received for days",
         ),
-    };
+    }
+}
+
+fn retention(settings: &QueueSettings) -> Finding {
+    const CHECK: &str = "queue.retention";
     let days = |time: Duration| time.as_secs() as f64 / 86_400.0;
-    let kept = format!(
+    let (messages, dead_letters) = (settings.retention, settings.dead_letter_retention);
+    let found = format!(
         "messages are kept for {:.1} days, dead letters for {:.1}",
-        days(settings.retention),
-        days(settings.dead_letter_retention)
+        days(messages),
+        days(dead_letters)
     );
-    let retention = if settings.dead_letter_retention < settings.retention {
-        Finding::warning(
-            "queue.retention",
-            kept,
-            "keep dead letters as long as messages: their age counts from the first sending",
-        )
-    } else if settings.retention < SHORT_RETENTION {
-        Finding::warning("queue.retention", kept, "set it to 14 days, the longest")
+    if dead_letters < messages {
+        let advice = "keep dead letters as long as messages: their age counts from the first send";
+        Finding::warning(CHECK, found, advice)
+    } else if messages < SHORT_RETENTION {
+        Finding::warning(CHECK, found, "set the retention to 14 days, the maximum")
     } else {
-        Finding::ok("queue.retention", kept)
-    };
-    [visibility, redrive, retention]
+        Finding::ok(CHECK, found)
+    }
 }
 
 fn dead_letters(depth: Depth) -> Finding {
@@ -116,7 +128,7 @@ fn dead_letters(depth: Depth) -> Finding {
         n => Finding::warning(
             "queue.dead_letters",
             format!("{n} messages wait"),
-            "`bday dlq list` shows the dead events and why they died; `bday dlq redrive` sends them again",
+            "`bday dlq list` shows the dead events and their reasons; `bday dlq redrive` redrives them",
         ),
     }
 }
@@ -134,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_differs_from_the_configuration_is_told() {
+    fn settings_that_differ_from_the_configuration_are_graded() {
         let days = |n: u64| Duration::from_hours(24 * n);
         let right = QueueSettings {
             visibility: Duration::from_secs(30),

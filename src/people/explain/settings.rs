@@ -18,11 +18,7 @@ pub struct ExplainSettings {
 impl ExplainSettings {
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self {
-            schedule: config.schedule(),
-            horizon: Duration::from_secs(config.plan.horizon_secs),
-            late_max: Duration::from_secs(config.late.max_secs),
-        }
+        Self { schedule: config.schedule(), horizon: config.plan.horizon, late_max: config.late.max }
     }
 
     /// Returns the instant from which the nominal date `day` is planned: the horizon and a day before its midnight in UTC, since

@@ -142,7 +142,7 @@ mod tests {
     fn a_clock_that_jumped_since_its_check_is_not_trusted() {
         let machine = Arc::new(SettableClock::new(DateTime::UNIX_EPOCH));
         let (gate, clock) = (LeaseGate::default(), SteadyClock::new(Arc::clone(&machine) as SharedClock));
-        clock.agreed(clock.reading(), clock.monotonic());
+        clock.confirm(clock.reading(), clock.monotonic());
         let now = |secs| {
             machine.set(DateTime::UNIX_EPOCH + TimeDelta::seconds(secs));
             gate.trusted_now(&clock)

@@ -6,14 +6,9 @@
 //! The same holds for a configuration with other kinds, send times or another `plan.leap_day` than that of the scheduler that planned
 //! last: pending events move, and planned days are planned again for users who had no event by the old rules.
 //!
-//! bday never computes an instant with the zone data of the database, but reports and other programs may: [`differences()`] returns
-//! the zones for which it has other local times.
-//!
 //! Guaranteed: after [`RecomputeOutcome::Done`] or [`RecomputeOutcome::Current`], every event that was pending at the start is due by
 //! the data of this binary. Any number of processes may start at once: one does the work. Not guaranteed: what a process with an older
 //! binary or another configuration plans afterwards. While both run, restart the new process last.
-
-mod differences;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +21,6 @@ use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SharedClock};
 use crate::model::Schedule;
 use crate::store::{self, MovedEvent, PlanningBasis, RecomputeStep, Store};
-pub use differences::{Difference, What, differences};
 
 /// Events per transaction: few enough that an edit does not wait long for it.
 const PAGE: u32 = 500;

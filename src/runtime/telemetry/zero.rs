@@ -1,7 +1,7 @@
-//! Counters that exist from the start, at 0.
+//! Counters that start at 0.
 //!
-//! A series that begins with its first event hides that event from `increase()`: the alarm would miss the first failure.
-//! So each counter of an alarm or the dashboard starts here, with every value of its label.
+//! `increase()` does not count the event that creates a series, so an alarm would miss the first failure. Each counter of
+//! an alarm or the dashboard is therefore created at the start, with every value of its label.
 
 use metrics::{counter, gauge, histogram};
 
@@ -34,15 +34,15 @@ fn labelled_by(reason: Reason) -> &'static [&'static str] {
         | Reason::BadUrl
         | Reason::AddressRefused
         | Reason::Template => &["bday_attempts_failed_total", "bday_events_dead_total"],
-        // Retried whatever the attempt's number, so it never ends an event.
+        // Never the last attempt.
         Reason::Shutdown => &["bday_attempts_failed_total"],
         Reason::WorkerLost => &["bday_events_dead_total"],
-        // No event is known: see `bday_messages_unreadable_total`.
+        // Concerns a message without an event: see `bday_messages_unreadable_total`.
         Reason::Unreadable => &[],
     }
 }
 
-/// Registers the counters. Call after the recorder is installed and before anything is counted.
+/// Must be called after the recorder is installed and before anything is counted.
 pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>) {
     for name in WITHOUT_LABEL {
         counter!(name).increment(0);

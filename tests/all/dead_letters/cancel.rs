@@ -1,4 +1,4 @@
-//! What somebody cancels is not sent, wherever it is.
+//! Cancelled events are not sent.
 
 use bday::model::EventState::{self, Delivered, Delivering, Pending, Queued};
 use bday::people::explain::ExplainSettings;
@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{NINE, Place, on_both_queues};
 use crate::support::world::{World, instant};
 
-on_both_queues!(what_is_cancelled_while_it_is_queued_is_never_sent);
+on_both_queues!(a_queued_event_that_is_cancelled_is_not_sent);
 
-async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
+async fn a_queued_event_that_is_cancelled_is_not_sent(place: Place) {
     let world = &place.world;
     let user = world.write("u", "1990-05-02", "UTC").await;
     let event = world.event_of(user).await;
@@ -32,7 +32,7 @@ async fn what_is_cancelled_while_it_is_queued_is_never_sent(place: Place) {
 }
 
 #[tokio::test]
-async fn what_is_cancelled_ahead_is_not_planned_again() {
+async fn a_pending_event_that_is_cancelled_is_not_planned_again() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.tick().await;
@@ -48,7 +48,7 @@ async fn what_is_cancelled_ahead_is_not_planned_again() {
 }
 
 #[tokio::test]
-async fn what_is_on_its_way_or_finished_cannot_be_cancelled() {
+async fn a_delivering_or_finished_event_cannot_be_cancelled() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;

@@ -24,7 +24,7 @@ impl Shell {
         self.bday(arguments).finish().await
     }
 
-    /// Must succeed; gives what it printed.
+    /// Must succeed; returns standard output.
     async fn ok(&self, arguments: &[&str]) -> String {
         self.run(arguments).await.succeeded()
     }
@@ -33,7 +33,7 @@ impl Shell {
         json_lines(&self.ok(arguments).await)
     }
 
-    /// Must fail with this code; gives the complaint.
+    /// Must fail with this code; returns standard error.
     async fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let finished = self.run(arguments).await;
         assert_eq!(finished.status.code(), Some(code), "{arguments:?}: {finished:?}");
@@ -60,12 +60,12 @@ impl Shell {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_sqs_three_that_died_are_listed_shown_and_redriven_while_the_daemon_runs() {
+async fn dead_letters_in_sqs_are_listed_shown_and_redriven() {
     redriven_while_a_daemon_runs("sqs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_postgres_three_that_died_are_listed_shown_and_redriven_while_the_daemon_runs() {
+async fn dead_letters_in_postgres_are_listed_shown_and_redriven() {
     redriven_while_a_daemon_runs("postgres").await;
 }
 
@@ -139,7 +139,7 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
             assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
         }
     }
-    // Without a tick: what was redriven is on the queue at once.
+    // A redrive claims the events without a tick.
     place.receiver.until_accepted(3).await;
     place.assert_each_once(3);
     let ids: BTreeSet<String> = place.receiver.records().into_iter().map(|record| record.event_id).collect();
@@ -147,5 +147,5 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
     shell.until_messages(0).await;
     assert!(shell.lines(&["dlq", "list", "--json"]).await.is_empty());
     let lines = daemon.lines().join("\n");
-    assert!(!lines.contains("secret-in-the-answer"), "an answer is never logged");
+    assert!(!lines.contains("secret-in-the-answer"), "responses are never logged");
 }

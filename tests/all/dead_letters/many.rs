@@ -1,18 +1,18 @@
-//! More than a batch: bounds, pages, and a cap on the rate.
+//! More than a batch: limits, pages and rates.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bday::model::EventState::{Dead, Pending, Queued};
 use bday::model::Reason;
-use bday::operations::dead_letters::Redrive;
+use bday::operations::dead_letters::RedriveOptions;
 use bday::store::{DeadFilter, EventCursor, UserKey};
 
 use super::{NINE, Place};
 use crate::support::wait::eventually;
 use crate::support::world::person;
 
-/// `n` people whose greeting died, with no message in the dead-letter queue, as after its retention.
+/// Creates `n` dead events without a message in the dead-letter queue, as after its retention.
 async fn died(n: i32) -> Place {
     let place = super::on_postgres().await;
     let world = &place.world;
@@ -30,9 +30,9 @@ async fn died(n: i32) -> Place {
     place
 }
 
-/// Postgres looks at each row that it waited for once more, and goes on with those behind it.
+/// PostgreSQL reads each row that it waited for again, and continues with the next rows.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redrive_that_waits_for_another_goes_on_with_what_that_one_leaves() {
+async fn concurrent_redrives_take_different_events() {
     let place = died(1234).await;
     let world = &place.world;
     let pool = world.database.pool().await;
@@ -55,22 +55,22 @@ async fn a_redrive_that_waits_for_another_goes_on_with_what_that_one_leaves() {
         .await;
         other.commit().await.unwrap();
     };
-    let (report, ()) = tokio::join!(place.redrive_as(Redrive::default()), commit);
+    let (report, ()) = tokio::join!(place.redrive_as(RedriveOptions::default()), commit);
     assert_eq!((report.redriven, report.more), (234, false));
     assert_eq!(world.count(Dead).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redrive_of_many_goes_on_to_the_end_or_to_its_limit() {
+async fn a_redrive_ends_at_the_last_event_or_at_its_limit() {
     let place = died(1234).await;
     let world = &place.world;
     world.store.set_pause(world_now(&place), "").await.unwrap();
-    let report = place.redrive_as(Redrive { limit: Some(700), ..Redrive::default() }).await;
+    let report = place.redrive_as(RedriveOptions { limit: Some(700), ..RedriveOptions::default() }).await;
     assert_eq!((report.redriven, report.more), (700, true));
     assert_eq!((world.count(Pending).await, world.count(Dead).await), (700, 534));
     world.store.end_pause().await.unwrap();
     let heard = AtomicU64::new(0);
-    let exact = Redrive { limit: Some(534), ..Redrive::default() };
+    let exact = RedriveOptions { limit: Some(534), ..RedriveOptions::default() };
     let (report, result) = world
         .dead_letters()
         .redrive(&exact, |n| {
@@ -80,7 +80,7 @@ async fn a_redrive_of_many_goes_on_to_the_end_or_to_its_limit() {
     result.unwrap();
     assert_eq!((report.redriven, report.more), (534, false));
     assert_eq!(heard.into_inner(), 534);
-    // What was redriven is on the queue already, without a tick.
+    // A redrive claims the events without a tick.
     assert_eq!((world.count(Dead).await, world.count(Queued).await), (0, 1234));
 }
 
@@ -90,11 +90,14 @@ fn world_now(place: &Place) -> chrono::DateTime<chrono::Utc> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_a_cap_no_more_than_it_allows_goes_on_its_way() {
+async fn a_redrive_keeps_its_rate() {
     let place = died(20).await;
-    let capped =
-        Redrive { max_per_second: 7, patience: Some(Duration::from_millis(900)), ..Redrive::default() };
-    // A second's worth; the next would have to wait for longer than there is patience.
+    let capped = RedriveOptions {
+        max_per_second: 7,
+        time_limit: Some(Duration::from_millis(900)),
+        ..RedriveOptions::default()
+    };
+    // One second of the rate; the next batch would exceed the time limit.
     let report = place.redrive_as(capped).await;
     assert_eq!((report.redriven, report.more), (7, true));
     assert_eq!(place.world.count(Queued).await, 7);
@@ -129,7 +132,7 @@ async fn a_list_has_pages_and_filters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_at_some_messages_ends_there_however_many_there_are() {
+async fn a_scan_of_some_messages_ends_at_its_limit() {
     let place = super::on_sqs().await;
     let sqs = place.sqs.as_ref().unwrap();
     let queue = sqs.queue_url("greetings-dlq");
@@ -139,7 +142,7 @@ async fn a_look_at_some_messages_ends_there_however_many_there_are() {
     }
     let (strays, looked_at) = place.world.dead_letters().strays(15).await.unwrap();
     assert_eq!((strays.len(), looked_at), (15, 15));
-    // None is left hidden.
+    // All messages are released.
     let counts = sqs.counts("greetings-dlq");
     assert_eq!((counts.visible, counts.in_flight), (25, 0));
 }

@@ -1,4 +1,4 @@
-//! Dead letters: what was given up is listed, sent again, thrown away; on a real database and both real queues.
+//! Dead letters are listed, redriven and purged, on both kinds of queue.
 
 mod cancel;
 mod commands;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bday::model::EventState::Dead;
-use bday::operations::dead_letters::{Redrive, RedriveReport};
+use bday::operations::dead_letters::{RedriveOptions, RedriveReport};
 use bday::pipeline::queue::sqs::{SqsOptions, SqsQueue};
 use uuid::Uuid;
 
@@ -21,13 +21,13 @@ use crate::support::world::World;
 const NINE: &str = "2026-05-02T09:00:00Z";
 const VISIBILITY: Duration = Duration::from_secs(30);
 
-/// A world on a real queue, and what that stands on.
+/// A world, and the SQS endpoint of its queue.
 struct Place {
     world: World,
     sqs: Option<Sqs>,
 }
 
-/// No wait between attempts, and a late rule of two hours.
+/// No waits between attempts, and events are skipped after two hours.
 const SETTINGS: [(&str, &str); 2] = [("retry.schedule_secs", "0,0,0,0"), ("late.max_secs", "7200")];
 
 async fn on_sqs() -> Place {
@@ -39,7 +39,7 @@ async fn on_sqs() -> Place {
     };
     world.queue = Arc::new(SqsQueue::new(sqs.client(), options));
     world.queue.create().await.unwrap();
-    // From here on whoever is written is planned.
+    // From here on, users are planned when they are written.
     world.tick().await;
     Place { world, sqs: Some(sqs) }
 }
@@ -50,7 +50,7 @@ async fn on_postgres() -> Place {
     Place { world, sqs: None }
 }
 
-/// Makes a test on each of the two queues.
+/// Creates a test for each kind of queue.
 macro_rules! on_both_queues {
     ($($test:ident),* $(,)?) => {
         mod sqs {
@@ -70,7 +70,7 @@ macro_rules! on_both_queues {
 pub(crate) use on_both_queues;
 
 impl Place {
-    /// `name` has a birthday today in UTC, and the receiver refuses until the event is dead and its message a dead letter.
+    /// Adds a user with a birthday today in UTC, and fails the deliveries until the event is dead.
     async fn dead(&self, name: &str) -> Uuid {
         let world = &self.world;
         let user = world.write(name, "1990-05-02", "UTC").await;
@@ -89,12 +89,12 @@ impl Place {
         event
     }
 
-    /// The receiver accepts `event` from now on.
-    fn heal(&self, event: Uuid) {
+    /// Makes the receiver accept `event` from now on.
+    fn accept(&self, event: Uuid) {
         self.world.receiver.script_for(&event.to_string(), [Behaviour::Status(200)]);
     }
 
-    /// Passes until all attempts there are have been made, and what is dead has its message.
+    /// Runs passes until all attempts are made and dead events have their messages.
     async fn work(&self) {
         for _ in 0..7 {
             self.world.minute().await;
@@ -105,13 +105,13 @@ impl Place {
         self.world.dead_messages().await
     }
 
-    /// Redrives all that is dead; must succeed.
+    /// Redrives all dead events; must succeed.
     async fn redrive(&self) -> RedriveReport {
-        self.redrive_as(Redrive::default()).await
+        self.redrive_as(RedriveOptions::default()).await
     }
 
-    async fn redrive_as(&self, order: Redrive) -> RedriveReport {
-        let (report, result) = self.world.dead_letters().redrive(&order, |_| {}).await;
+    async fn redrive_as(&self, options: RedriveOptions) -> RedriveReport {
+        let (report, result) = self.world.dead_letters().redrive(&options, |_| {}).await;
         result.unwrap();
         report
     }

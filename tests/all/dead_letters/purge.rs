@@ -1,8 +1,8 @@
-//! Messages that nobody wants any more, and those that were never ours.
+//! A purge deletes messages of bday and unreadable ones.
 
 use bday::model::EventState::{Dead, Delivered};
 use bday::model::Reason;
-use bday::operations::dead_letters::{Purge, Standing};
+use bday::operations::dead_letters::{MessageStatus, PurgeOptions};
 use bday::pipeline::queue::DeadLetter;
 use bday::store::DeadFilter;
 use uuid::Uuid;
@@ -10,31 +10,31 @@ use uuid::Uuid;
 use super::{NINE, Place, on_both_queues};
 use crate::support::receiver::Behaviour;
 
-on_both_queues!(a_purge_deletes_messages_and_the_events_stay_dead_and_can_be_redriven);
+on_both_queues!(a_purge_deletes_messages_and_keeps_the_events);
 
-fn purge() -> Purge {
-    Purge::default()
+fn purge() -> PurgeOptions {
+    PurgeOptions::default()
 }
 
-async fn a_purge_deletes_messages_and_the_events_stay_dead_and_can_be_redriven(place: Place) {
+async fn a_purge_deletes_messages_and_keeps_the_events(place: Place) {
     let world = &place.world;
     let event = place.dead("u").await;
-    let dry = Purge { dry_run: true, ..purge() };
+    let dry = PurgeOptions { dry_run: true, ..purge() };
     let letters = world.dead_letters();
     let report = letters.purge(&dry, |_| {}).await.unwrap();
     assert_eq!((report.purged, place.messages().await), (1, 1));
     let report = letters.purge(&purge(), |_| {}).await.unwrap();
     assert_eq!((report.purged, report.kept, report.complete), (1, 0, true));
     assert_eq!((place.messages().await, world.count(Dead).await), (0, 1));
-    place.heal(event);
+    place.accept(event);
     assert_eq!(place.redrive().await.redriven, 1);
     place.work().await;
     assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));
 }
 
-/// Only SQS can hold such messages.
+/// Only SQS can have unreadable messages.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_message_is_a_stray_that_only_a_purge_deletes() {
+async fn only_a_purge_deletes_unreadable_messages() {
     let place = super::on_sqs().await;
     let world = &place.world;
     let event = place.dead("u").await;
@@ -44,21 +44,21 @@ async fn an_unreadable_message_is_a_stray_that_only_a_purge_deletes() {
         call.message_body(foreign).send().await.unwrap();
     }
     world.pool().run_once().await.unwrap();
-    assert_eq!(place.messages().await, 6, "dead letters at once");
+    assert_eq!(place.messages().await, 6, "unreadable messages are moved immediately");
     let letters = world.dead_letters();
     let (strays, read) = letters.strays(100).await.unwrap();
     assert_eq!((strays.len(), read), (5, 6));
-    assert!(strays.iter().all(|stray| stray.standing == Standing::Unreadable));
+    assert!(strays.iter().all(|stray| stray.status == MessageStatus::Unreadable));
     assert!(
         strays.iter().all(|stray| { stray.message.reason.as_deref().unwrap().starts_with("unreadable: ") })
     );
     let again = letters.message(&strays[0].message.id, 100).await.unwrap().unwrap();
     assert_eq!(again.message.body, strays[0].message.body);
     assert_eq!(letters.message("nobody", 100).await.unwrap(), None);
-    place.heal(event);
+    place.accept(event);
     let report = place.redrive().await;
     assert_eq!((report.messages_deleted, report.messages_kept), (1, 5));
-    let strays = Purge { strays: true, ..purge() };
+    let strays = PurgeOptions { strays: true, ..purge() };
     assert_eq!(letters.purge(&strays, |_| {}).await.unwrap().purged, 5);
     assert_eq!(place.messages().await, 0);
 }
@@ -73,18 +73,20 @@ async fn a_purge_filters_by_the_event_of_a_message() {
     world.set(NINE);
     world.minute().await;
     world.minute().await;
-    // Of an event that is unknown, as after a restore.
+    // A message of an unknown event, as after a restore.
     let unknown = DeadLetter::of_event(Uuid::now_v7(), "test");
     world.queue.send_dead_letters(&[unknown]).await.unwrap();
     assert_eq!(place.messages().await, 3);
     let letters = world.dead_letters();
-    let gone =
-        Purge { filter: DeadFilter { reasons: vec![Reason::Gone], ..DeadFilter::default() }, ..purge() };
+    let gone = PurgeOptions {
+        filter: DeadFilter { reasons: vec![Reason::Gone], ..DeadFilter::default() },
+        ..purge()
+    };
     let report = letters.purge(&gone, |_| {}).await.unwrap();
     assert_eq!((report.purged, report.kept), (1, 2));
     let (strays, _) = letters.strays(100).await.unwrap();
-    assert_eq!((strays.len(), strays[0].standing), (1, Standing::Unknown));
-    let one = Purge { filter: DeadFilter { ids: vec![kept], ..DeadFilter::default() }, ..purge() };
+    assert_eq!((strays.len(), strays[0].status), (1, MessageStatus::Unknown));
+    let one = PurgeOptions { filter: DeadFilter { ids: vec![kept], ..DeadFilter::default() }, ..purge() };
     assert_eq!(letters.purge(&one, |_| {}).await.unwrap().purged, 1);
     assert_eq!((place.messages().await, world.count(Dead).await), (1, 2));
 }

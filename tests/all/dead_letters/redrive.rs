@@ -1,8 +1,8 @@
-//! Dead, and sent again: the same event, once.
+//! A redriven event keeps its id and is greeted once.
 
 use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Skipped};
 use bday::model::Reason;
-use bday::operations::dead_letters::{Redrive, Retried, Standing};
+use bday::operations::dead_letters::{MessageStatus, RedriveOptions, RetryOutcome};
 use bday::people::explain::ExplainSettings;
 use bday::people::explain::{Status, explain};
 use bday::store::{DeadFilter, DeleteOutcome, RedriveOutcome, UserRef};
@@ -13,15 +13,15 @@ use crate::support::receiver::Behaviour;
 use crate::support::world::instant;
 
 on_both_queues!(
-    what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_accepted_once,
-    a_redrive_that_was_cut_off_before_the_queue_is_healed_by_the_next,
-    what_dies_again_after_a_redrive_has_had_five_new_attempts_and_can_be_redriven_again,
+    a_redriven_event_keeps_its_webhook_id_and_is_accepted_once,
+    the_next_redrive_deletes_messages_that_a_crash_left,
+    a_redriven_event_has_five_new_attempts,
     two_redrives_at_once_send_each_event_once,
-    of_many_messages_only_those_of_the_retried_event_leave,
+    a_retry_deletes_only_the_message_of_its_event,
     a_410_can_be_retried_too,
 );
 
-async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_accepted_once(place: Place) {
+async fn a_redriven_event_keeps_its_webhook_id_and_is_accepted_once(place: Place) {
     let world = &place.world;
     let event = place.dead("u").await;
     let listed = world.store.dead_events(&DeadFilter::default(), None, 10).await.unwrap();
@@ -30,11 +30,11 @@ async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_
     assert_eq!((listed[0].last_status, listed[0].last_response.as_deref()), (Some(503), Some("too\\nbusy")));
     assert_eq!(place.messages().await, 1);
 
-    let dry = Redrive { dry_run: true, ..Redrive::default() };
+    let dry = RedriveOptions { dry_run: true, ..RedriveOptions::default() };
     assert_eq!(place.redrive_as(dry).await.redriven, 1);
     assert_eq!((world.count(Dead).await, place.messages().await), (1, 1), "a dry run changes nothing");
 
-    place.heal(event);
+    place.accept(event);
     let report = place.redrive().await;
     assert_eq!((report.redriven, report.messages_deleted, report.messages_complete), (1, 1, true));
     assert_eq!(place.messages().await, 0);
@@ -47,7 +47,7 @@ async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_
     let numbers: Vec<i16> = attempts.iter().map(|attempt| attempt.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
     assert!(attempts[4].response.is_some() && attempts[5].response.is_none());
-    // Nothing is left to do, and nothing is done.
+    // A further redrive has nothing to do.
     let report = place.redrive().await;
     assert_eq!((report.handled(), report.messages_deleted), (0, 0));
     place.world.minute().await;
@@ -58,21 +58,20 @@ async fn what_died_after_five_attempts_is_redriven_with_the_same_webhook_id_and_
     assert!(why.contains("was redriven at 2026-05-02T09:00:00Z"), "{why}");
 }
 
-async fn a_redrive_that_was_cut_off_before_the_queue_is_healed_by_the_next(place: Place) {
+async fn the_next_redrive_deletes_messages_that_a_crash_left(place: Place) {
     let world = &place.world;
     let event = place.dead("u").await;
-    // The process dies after the commit, and before it touches the queue. Where the outbox is the queue, the message goes with the
-    // commit.
+    // The process dies after the commit. If the outbox is the queue, the commit deletes the message.
     let left = u64::from(place.sqs.is_some());
     let all = DeadFilter::default();
     let page = world.store.redrive_page(instant(NINE), &all, None, 10, false, |_| RedriveOutcome::Redriven);
     page.await.unwrap();
     assert_eq!((world.count(Pending).await, place.messages().await), (1, left));
-    place.heal(event);
+    place.accept(event);
     place.work().await;
     assert_eq!((world.greetings(), place.messages().await), (1, left));
     let (strays, _) = world.dead_letters().strays(100).await.unwrap();
-    assert!(strays.len() as u64 == left && strays.iter().all(|stray| stray.standing == Standing::Overtaken));
+    assert!(strays.len() as u64 == left && strays.iter().all(|stray| stray.status == MessageStatus::Stale));
     let report = place.redrive().await;
     assert_eq!((report.handled(), report.messages_deleted), (0, left));
     assert_eq!(place.messages().await, 0);
@@ -80,7 +79,7 @@ async fn a_redrive_that_was_cut_off_before_the_queue_is_healed_by_the_next(place
     assert_eq!(world.receiver.records().len(), 6);
 }
 
-async fn what_dies_again_after_a_redrive_has_had_five_new_attempts_and_can_be_redriven_again(place: Place) {
+async fn a_redriven_event_has_five_new_attempts(place: Place) {
     let world = &place.world;
     let event = place.dead("u").await;
     assert_eq!(place.redrive().await.messages_deleted, 1);
@@ -88,7 +87,7 @@ async fn what_dies_again_after_a_redrive_has_had_five_new_attempts_and_can_be_re
     let found = world.store.event(event).await.unwrap().unwrap();
     assert_eq!((found.state, found.attempts), (Dead, 10));
     assert_eq!((place.messages().await, world.greetings()), (1, 0));
-    place.heal(event);
+    place.accept(event);
     assert_eq!(place.redrive().await.redriven, 1);
     place.work().await;
     let found = world.store.event(event).await.unwrap().unwrap();
@@ -100,7 +99,7 @@ async fn two_redrives_at_once_send_each_event_once(place: Place) {
     let world = &place.world;
     for n in 0..4 {
         let event = place.dead(&format!("u{n}")).await;
-        place.heal(event);
+        place.accept(event);
     }
     let (one, two) = tokio::join!(place.redrive(), place.redrive());
     assert_eq!(one.redriven + two.redriven, 4);
@@ -109,19 +108,19 @@ async fn two_redrives_at_once_send_each_event_once(place: Place) {
     assert_eq!((world.greetings(), place.messages().await), (4, 0));
 }
 
-async fn of_many_messages_only_those_of_the_retried_event_leave(place: Place) {
+async fn a_retry_deletes_only_the_message_of_its_event(place: Place) {
     let world = &place.world;
     let (one, other) = (place.dead("one").await, place.dead("other").await);
-    place.heal(one);
+    place.accept(one);
     let letters = world.dead_letters();
-    assert_eq!(letters.retry(one, false).await.unwrap(), Retried::Done(RedriveOutcome::Redriven));
+    assert_eq!(letters.retry(one, false).await.unwrap(), RetryOutcome::Done(RedriveOutcome::Redriven));
     place.work().await;
     assert_eq!((world.greetings(), place.messages().await), (1, 1));
-    assert_eq!(letters.retry(one, false).await.unwrap(), Retried::NotDead(Delivered));
-    assert_eq!(letters.retry(Uuid::now_v7(), false).await.unwrap(), Retried::Unknown);
+    assert_eq!(letters.retry(one, false).await.unwrap(), RetryOutcome::NotDead(Delivered));
+    assert_eq!(letters.retry(Uuid::now_v7(), false).await.unwrap(), RetryOutcome::Unknown);
     let (strays, looked_at) = letters.strays(100).await.unwrap();
     assert_eq!((strays.len(), looked_at), (0, 1));
-    place.heal(other);
+    place.accept(other);
     place.redrive().await;
     place.work().await;
     assert_eq!((world.greetings(), place.messages().await), (2, 0));
@@ -136,9 +135,9 @@ async fn a_410_can_be_retried_too(place: Place) {
     // The next pass sends its message.
     world.tick().await;
     assert_eq!((world.count(Dead).await, place.messages().await), (1, 1));
-    let gone = Redrive {
+    let gone = RedriveOptions {
         filter: DeadFilter { reasons: vec![Reason::Gone], ..DeadFilter::default() },
-        ..Redrive::default()
+        ..RedriveOptions::default()
     };
     assert_eq!(place.redrive_as(gone).await.redriven, 1);
     place.work().await;
@@ -146,15 +145,15 @@ async fn a_410_can_be_retried_too(place: Place) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
+async fn an_event_of_a_deleted_user_is_cancelled() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let event = place.dead("u").await;
-    place.heal(event);
+    place.accept(event);
     let user = world.store.event(event).await.unwrap().unwrap().user_id;
     let deleted = world.store.delete_user(instant(NINE), UserRef::Id(user), None, None);
     assert_eq!(deleted.await.unwrap(), DeleteOutcome::Deleted(user));
-    let report = place.redrive_as(Redrive { force: true, ..Redrive::default() }).await;
+    let report = place.redrive_as(RedriveOptions { force: true, ..RedriveOptions::default() }).await;
     assert_eq!(
         (report.redriven, report.cancelled, report.messages_deleted),
         (0, 1, 0),
@@ -168,11 +167,11 @@ async fn whoever_was_deleted_is_not_greeted_and_the_message_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_local_day_nobody_is_greeted_but_anyway() {
+async fn after_the_local_day_only_force_redrives() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let event = place.dead("u").await;
-    place.heal(event);
+    place.accept(event);
     world.set("2026-05-03T00:00:00Z");
     let report = place.redrive().await;
     assert_eq!((report.redriven, report.skipped, report.messages_deleted), (0, 1, 1));
@@ -181,10 +180,10 @@ async fn after_the_local_day_nobody_is_greeted_but_anyway() {
     let facts = world.store.user_history(UserRef::Id(found.user_id)).await.unwrap().unwrap();
     let told = explain(facts, &ExplainSettings::new(&world.config), instant("2026-05-03T00:00:00Z"));
     assert_eq!(told.this_year[0].status, Status::SkippedDayOver);
-    assert_eq!(place.redrive().await.handled(), 0, "once is enough");
+    assert_eq!(place.redrive().await.handled(), 0, "skipped events are not redriven");
 
-    // 15 hours late, where two are the limit: but this is on purpose.
-    let force = Redrive { force: true, ..Redrive::default() };
+    // 15 hours late, although events are skipped after two.
+    let force = RedriveOptions { force: true, ..RedriveOptions::default() };
     assert_eq!(place.redrive_as(force).await.redriven, 1);
     world.minute().await;
     assert_eq!((world.greetings(), world.count(Delivered).await), (1, 1));
@@ -195,11 +194,11 @@ async fn the_late_rule_counts_from_the_redrive() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let (sent, paused) = (place.dead("sent").await, place.dead("paused").await);
-    place.heal(sent);
-    place.heal(paused);
+    place.accept(sent);
+    place.accept(paused);
     world.set("2026-05-02T20:00:00Z");
     let retried = world.dead_letters().retry(sent, false).await.unwrap();
-    assert_eq!(retried, Retried::Done(RedriveOutcome::Redriven));
+    assert_eq!(retried, RetryOutcome::Done(RedriveOutcome::Redriven));
     world.minute().await;
     assert_eq!(world.greetings(), 1);
     world.store.set_pause(instant(NINE), "").await.unwrap();
@@ -212,13 +211,13 @@ async fn the_late_rule_counts_from_the_redrive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redriven_event_whose_worker_dies_in_its_first_attempt_is_not_given_up() {
+async fn a_worker_that_dies_after_a_redrive_does_not_end_the_event() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let event = place.dead("u").await;
-    place.heal(event);
+    place.accept(event);
     place.redrive().await;
-    // Six attempts by now, one of this life.
+    // Six attempts, one of them after the redrive.
     let (_, leases) = world.lease(&[event]).await;
     assert_eq!((leases[0].attempt, leases[0].attempts_since_redrive), (6, 1));
     world.set("2026-05-02T09:00:31Z");
@@ -227,12 +226,12 @@ async fn a_redriven_event_whose_worker_dies_in_its_first_attempt_is_not_given_up
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_is_edited_does_not_get_a_second_greeting_by_a_redrive() {
+async fn an_edited_user_gets_no_second_greeting_by_a_redrive() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let event = place.dead("u").await;
-    place.heal(event);
-    // Another day of this year: the event of this year is there already, and stays.
+    place.accept(event);
+    // Another day of the same year: its event exists already, and stays.
     world.write("u", "1990-05-04", "UTC").await;
     assert_eq!(place.redrive().await.redriven, 1);
     world.minute().await;

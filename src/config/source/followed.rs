@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use super::{Reference, Source, Sources};
 use crate::store::chain;
 
-/// Turns what was fetched into what is used. The error says what is wrong without repeating the value.
+/// The error does not repeat the value.
 type Parse<T> = fn(&str) -> Result<T, String>;
 
-/// One key of the configuration, and the value that holds now.
+/// A key of the configuration with its current value.
 #[derive(Debug)]
-pub struct Follow<T> {
+pub struct Followed<T> {
     key: &'static str,
     reference: Reference,
     source: Arc<dyn Source>,
@@ -24,11 +24,8 @@ pub struct Follow<T> {
     current: watch::Sender<T>,
 }
 
-impl<T: PartialEq> Follow<T> {
-    /// Fetches the first value.
-    ///
-    /// # Errors
-    /// The value cannot be had, or cannot be used. The error names `key` and the place.
+impl<T: PartialEq> Followed<T> {
+    /// Fetches the first value. An error names `key` and the source.
     pub async fn start(
         sources: &Sources,
         key: &'static str,
@@ -42,13 +39,12 @@ impl<T: PartialEq> Follow<T> {
         Ok(Self { key, reference: reference.clone(), source, parse, current: watch::Sender::new(value) })
     }
 
-    /// Where the value of each moment can be seen.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<T> {
         self.current.subscribe()
     }
 
-    /// Looks for a newer value each `interval`, for ever. What is written in the configuration itself does not change.
+    /// Refreshes every `interval`. A value in the configuration itself does not change.
     pub async fn run(&self, interval: Duration) -> Infallible {
         if self.reference.literal().is_some() {
             return std::future::pending().await;
@@ -59,9 +55,9 @@ impl<T: PartialEq> Follow<T> {
         }
     }
 
-    /// Looks for a newer value now. Without a good one, the last good one stays in force.
+    /// Fetches the value again. If that fails or the value is invalid, the previous value stays in effect.
     pub async fn refresh(&self) {
-        let place = &self.reference;
+        let source = &self.reference;
         match fetch(&*self.source, self.parse).await {
             Ok(value) => {
                 let changed = self.current.send_if_modified(|current| {
@@ -70,12 +66,12 @@ impl<T: PartialEq> Follow<T> {
                     changed
                 });
                 if changed {
-                    tracing::info!(key = self.key, source = %place, "a value changed, and is in force");
+                    tracing::info!(key = self.key, %source, "value changed");
                 }
             }
             Err(error) => {
                 counter!("bday_source_failures_total", "key" => self.key).increment(1);
-                tracing::warn!(key = self.key, source = %place, error, "no newer value; the last good one stays in force");
+                tracing::warn!(key = self.key, %source, error, "value refresh failed");
             }
         }
     }
@@ -96,22 +92,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_seen_and_without_a_good_value_the_last_one_stays() {
+    async fn a_refresh_follows_changes_and_keeps_the_last_valid_value() {
         let path = std::env::temp_dir().join(format!("bday-follow-{}", std::process::id()));
         let write = |text: &str| std::fs::write(&path, text).expect("a file");
         let reference = format!("file:{}", path.display()).parse().expect("a reference");
         let sources = Sources::new(Arc::new(SystemClock));
 
         write("secret-word");
-        let error =
-            Follow::start(&sources, "some.key", &reference, number).await.expect_err("no number").to_string();
+        let error = Followed::start(&sources, "some.key", &reference, number)
+            .await
+            .expect_err("no number")
+            .to_string();
         assert!(
             error.starts_with("some.key (from file:") && error.ends_with("): is not a number"),
             "{error}"
         );
 
         write("1");
-        let followed = Follow::start(&sources, "some.key", &reference, number).await.expect("a number");
+        let followed = Followed::start(&sources, "some.key", &reference, number).await.expect("a number");
         let mut seen = followed.watch();
         assert_eq!(*seen.borrow_and_update(), 1);
         followed.refresh().await;

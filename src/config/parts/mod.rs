@@ -1,4 +1,6 @@
-//! The parts of a process, built as the configuration says.
+//! Builds the parts of a process from the configuration.
+
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +20,9 @@ use crate::pipeline::scheduler::{self, Scheduler};
 use crate::pipeline::worker::{self, WorkerPool};
 use crate::store::{self, Store, StoreError};
 
-pub use super::outgoing::{http_client, messages, signer, webhook_secrets, webhook_url, webhook_url_from};
-pub(crate) use super::outgoing::{warn_of_gaps, warn_of_short_drain};
+pub use webhook::{http_client, messages, signer, webhook_secrets, webhook_url, webhook_url_from};
 
-/// The database as `config` says, with what lives elsewhere fetched: for a command, which is better told at once that
-/// nobody listens there.
-///
-/// # Errors
-/// When no database is given, the password cannot be had, or nobody answers at its address.
+/// Opens the store for a command: fetches the login, and fails at once if the database is unreachable.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     config.require_database()?;
     let store = store_without_login(config, 0);
@@ -35,22 +32,19 @@ pub async fn store(config: &Config) -> anyhow::Result<Store> {
     Ok(store)
 }
 
-/// The same before its login is known. `kept_connections` stay open.
+/// Builds the store without a login and without a connection. `kept_connections` stay open once they are opened.
 #[must_use]
 pub fn store_without_login(config: &Config, kept_connections: u32) -> Store {
     let database = &config.database;
     Store::without_login(&store::StoreOptions {
         max_connections: database.max_connections,
         kept_connections,
-        acquire_timeout: Duration::from_secs(database.acquire_timeout_secs),
-        statement_timeout: Duration::from_secs(database.statement_timeout_secs),
+        acquire_timeout: database.acquire_timeout,
+        statement_timeout: database.statement_timeout,
     })
 }
 
-/// The queue as `config` says. Does not connect yet.
-///
-/// # Errors
-/// When no queue is given.
+/// Builds the queue. Does not connect yet.
 pub async fn queue(
     config: &Config,
     store: &Store,
@@ -63,26 +57,23 @@ pub async fn queue(
             let options = sqs::SqsOptions {
                 url: queue.sqs.url.clone(),
                 dead_letter_url: queue.sqs.dead_letter_url.clone(),
-                visibility: queue.visibility(),
+                visibility: queue.visibility,
             };
             Arc::new(SqsQueue::connect(options).await)
         }
         QueueKind::Postgres => {
-            Arc::new(PostgresQueue::new(store.clone(), Arc::clone(clock), queue.visibility()))
+            Arc::new(PostgresQueue::new(store.clone(), Arc::clone(clock), queue.visibility))
         }
     })
 }
 
-/// Brings the schema up to date, and creates the queue where that is ours to do.
-///
-/// # Errors
-/// When the database or the queue is unavailable or refuses.
+/// Migrates the schema and creates the queue, where the configuration allows it.
 pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow::Result<()> {
     store.check_sessions().await?;
     match store.check_schema().await {
         Err(StoreError::Schema { .. }) if config.database.migrate => {
             store.migrate().await?;
-            tracing::info!("the schema is up to date");
+            tracing::info!("schema migrated");
         }
         checked => checked?,
     }
@@ -92,7 +83,7 @@ pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow
     Ok(())
 }
 
-/// The scheduler as `config` says, with the heartbeats of its passes and of its planner.
+/// Builds the scheduler, with the heartbeats of its passes and of its planner.
 #[must_use]
 pub fn scheduler(
     config: &Config,
@@ -102,22 +93,22 @@ pub fn scheduler(
     heartbeats: (Heartbeat, Heartbeat),
 ) -> Scheduler {
     let options = scheduler::SchedulerOptions {
-        horizon: Duration::from_secs(config.plan.horizon_secs),
-        late_max: Duration::from_secs(config.late.max_secs),
+        horizon: config.plan.horizon,
+        late_max: config.late.max,
         max_in_flight: match config.worker.max_per_second {
             0 => config.worker.max_in_flight as usize,
-            // A pack that takes long to send holds others up.
+            // A pack that takes long to deliver delays other packs.
             cap => config.worker.max_in_flight.min(cap) as usize,
         },
         max_attempts: config.retry.max_attempts,
-        retry_spread: Duration::from_secs(config.retry.schedule_secs.first().copied().unwrap_or(0)),
+        retry_spread: config.retry.schedule.first().copied().unwrap_or(Duration::ZERO),
         keep_events: TimeDelta::days(i64::from(config.retention.events_days)),
         keep_audit: TimeDelta::days(i64::from(config.retention.audit_days)),
     };
     Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, heartbeats)
 }
 
-/// The scheduler for a command; no health check reads its heartbeats.
+/// Builds the scheduler for a command: no health check reads its heartbeats.
 #[must_use]
 pub fn scheduler_for_command(
     config: &Config,
@@ -129,7 +120,6 @@ pub fn scheduler_for_command(
     scheduler(config, store, queue, clock, heartbeats)
 }
 
-/// The worker pool as `config` says, sending through `channel`.
 pub fn pool(
     config: &Config,
     store: Store,
@@ -141,15 +131,12 @@ pub fn pool(
     let messages = messages(config)?;
     let options = worker::WorkerOptions {
         max_in_flight: config.worker.max_in_flight as usize,
-        wait: Duration::from_secs(config.queue.wait_secs),
-        visibility: config.queue.visibility(),
+        wait: config.queue.wait,
+        visibility: config.queue.visibility,
         max_attempts: config.retry.max_attempts,
-        schedule: config.retry.schedule_secs.iter().copied().map(Duration::from_secs).collect(),
-        late_max: Duration::from_secs(config.late.max_secs),
-        breaker: worker::BreakerOptions {
-            failures: config.breaker.failures,
-            after: Duration::from_secs(config.breaker.after_secs),
-        },
+        schedule: config.retry.schedule.clone(),
+        late_max: config.late.max,
+        breaker: worker::BreakerOptions { failures: config.breaker.failures, after: config.breaker.after },
         max_per_second: config.worker.max_per_second,
     };
     Ok(WorkerPool::new(store, queue, channel, messages, clock, options, heartbeat))

@@ -1,0 +1,89 @@
+//! The parts that post greetings: client, URL, signing secrets and messages.
+
+use anyhow::Context as _;
+use reqwest::{Certificate, Url};
+
+use crate::config::source::{Followed, Reference, Sources};
+use crate::config::{Addresses, Config, ConfigError, parse_url};
+use crate::pipeline::channel::address_filter::AddressFilter;
+use crate::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
+use crate::pipeline::channel::signature::{self, Secret, Signer};
+use crate::pipeline::channel::{Messages, TemplateError};
+
+/// Builds the HTTP client of the webhook.
+///
+/// # Errors
+/// `webhook.tls_root_cert` has no certificate, or TLS cannot be initialised.
+pub fn http_client(config: &Config) -> anyhow::Result<HttpClient> {
+    let webhook = &config.webhook;
+    let path = &webhook.tls_root_cert;
+    let options = HttpClientOptions {
+        timeout: webhook.timeout,
+        connect_timeout: webhook.connect_timeout,
+        roots: roots(path).map_err(|error| {
+            ConfigError::Invalid(vec![format!("webhook.tls_root_cert is {path:?}: {error}")])
+        })?,
+        address_filter: AddressFilter {
+            public_only: webhook.addresses == Addresses::Public,
+            allow: webhook.allow_ranges.clone(),
+            deny: webhook.deny_ranges.clone(),
+        },
+    };
+    HttpClient::new(options).context("cannot create the webhook client")
+}
+
+/// Returns the certificates of a PEM file, or none for an empty path.
+fn roots(path: &str) -> Result<Vec<Certificate>, String> {
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(roots) if !roots.is_empty() => Ok(roots),
+        _ => Err("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned()),
+    }
+}
+
+pub fn messages(config: &Config) -> Result<Messages, TemplateError> {
+    let kinds = config.kinds.iter();
+    Messages::new(kinds.map(|(name, kind)| (name.as_str(), kind.message.as_str())))
+}
+
+pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Followed<Url>> {
+    config.require_webhook()?;
+    webhook_url_from("webhook.url", &config.webhook.url, config.webhook.allow_http, sources).await
+}
+
+/// Fetches the URL that was given as `key`. `allow_http` permits http:// to other machines.
+pub async fn webhook_url_from(
+    key: &'static str,
+    reference: &Reference,
+    allow_http: bool,
+    sources: &Sources,
+) -> anyhow::Result<Followed<Url>> {
+    let parse = if allow_http {
+        |text: &str| parse_url(text, true).map_err(|error| format!("it {error}"))
+    } else {
+        |text: &str| parse_url(text, false).map_err(|error| format!("it {error}"))
+    };
+    Followed::start(sources, key, reference, parse).await
+}
+
+/// Fetches the signing secrets. Without any, greetings are not signed.
+pub async fn webhook_secrets(
+    config: &Config,
+    sources: &Sources,
+) -> anyhow::Result<Vec<Followed<Vec<Secret>>>> {
+    let parse = |text: &str| signature::parse_secrets(text).map_err(|error| format!("it {error}"));
+    let mut secrets = Vec::new();
+    for reference in &config.webhook.secrets {
+        secrets.push(Followed::start(sources, "webhook.secrets", reference, parse).await?);
+    }
+    Ok(secrets)
+}
+
+/// Builds a signer that follows changes of `secrets`.
+#[must_use]
+pub fn signer(secrets: &[Followed<Vec<Secret>>]) -> Signer {
+    Signer::new(secrets.iter().map(Followed::watch).collect())
+}
