@@ -1,0 +1,387 @@
+//! Advances the clock from each minute in which something happens to the next, and runs what happens then.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, Utc};
+use fastrand::Rng;
+use futures_util::future::try_join_all;
+use uuid::Uuid;
+
+use super::checker::DeliveryChecker;
+use super::compare::compare_rows;
+use super::config::SEND_AT;
+use super::expected::ViolationKind;
+use super::receiver::SimulatedReceiver;
+use super::report::{self, SimulationReport, YearCounts};
+use super::rules::{Rules, next_tick};
+use super::users::{UserChange, UserGenerator, UserSettings, external_id};
+use super::{Progress, SimulationOptions};
+use crate::clock::heartbeat::Heartbeat;
+use crate::clock::{Clock, SettableClock, SharedClock};
+use crate::config::{Config, parts};
+use crate::model::Schedule;
+use crate::pipeline::channel::Channel;
+use crate::pipeline::queue::Queue;
+use crate::pipeline::queue::postgres::PostgresQueue;
+use crate::pipeline::scheduler::Scheduler;
+use crate::pipeline::worker::Pool;
+use crate::store::{Store, UserKey, UserRef};
+
+const USERS_PER_TRANSACTION: usize = 1000;
+/// A user who is added again under the same external id within this time keeps the id.
+const ID_RETENTION: TimeDelta = TimeDelta::days(400);
+/// After the last year, in which every retry ends.
+const RETRY_MARGIN: TimeDelta = TimeDelta::hours(6);
+
+/// Runs a simulation in the database at `database_url`, which must be empty. Wrong greetings are not errors: the report
+/// has them.
+pub async fn run(
+    options: &SimulationOptions,
+    database_url: &str,
+    clock: &dyn Clock,
+    progress: Progress<'_>,
+) -> anyhow::Result<SimulationReport> {
+    let began = clock.monotonic();
+    let config = super::config::load(options, database_url)?;
+    let store = parts::store(&config).await?;
+    anyhow::ensure!(store.is_empty().await?, "the database has tables: give an empty database");
+    store.migrate().await?;
+    let mut simulator = Simulator::new(options, &config, store)?;
+    simulator.add_initial_users().await?;
+    Box::pin(simulator.run_to_end(progress)).await?;
+    let last_year = simulator.until.year() - 1;
+    compare_rows(&simulator.store, &simulator.checker, last_year).await?;
+    let mut years = std::mem::take(&mut simulator.years);
+    let violations = report::finish(&mut years, &simulator.checker());
+    simulator.store.close().await;
+    Ok(SimulationReport {
+        seed: options.seed,
+        years,
+        ticks: simulator.ticks,
+        elapsed_secs: clock.monotonic().duration_since(began).as_secs_f64(),
+        violations,
+    })
+}
+
+/// A period in which no daemon runs.
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+}
+
+struct Daemon {
+    scheduler: Scheduler,
+    pool: Pool,
+}
+
+impl Daemon {
+    fn new(
+        config: &Config,
+        store: &Store,
+        clock: SharedClock,
+        channel: Arc<dyn Channel>,
+    ) -> anyhow::Result<Self> {
+        let queue = PostgresQueue::new(store.clone(), Arc::clone(&clock), config.queue.visibility());
+        let queue: Arc<dyn Queue> = Arc::new(queue);
+        let heartbeat = Heartbeat::new(Arc::clone(&clock));
+        let pool =
+            parts::pool(config, store.clone(), Arc::clone(&queue), channel, Arc::clone(&clock), heartbeat)?;
+        Ok(Self { scheduler: parts::scheduler_for_command(config, store.clone(), queue, clock), pool })
+    }
+
+    async fn schedule(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        Ok(Box::pin(self.scheduler.run_once(now)).await.1?)
+    }
+
+    async fn work(&self) -> anyhow::Result<()> {
+        Box::pin(self.pool.run_once()).await
+    }
+}
+
+struct PlannedChange {
+    at: DateTime<Utc>,
+    user: u32,
+    change: UserChange,
+}
+
+struct Simulator {
+    seed: u64,
+    until: DateTime<Utc>,
+    store: Store,
+    schedule: Schedule,
+    clock: Arc<SettableClock>,
+    daemons: [Daemon; 2],
+    checker: Arc<Mutex<DeliveryChecker>>,
+    /// The next is the last of the list.
+    changes: Vec<PlannedChange>,
+    /// The next is the last of the list.
+    outages: Vec<Outage>,
+    /// By user number.
+    ids: Vec<Uuid>,
+    deleted_at: HashMap<u32, DateTime<Utc>>,
+    user_count: u64,
+    years: BTreeMap<i32, YearCounts>,
+    ticks: u64,
+    ticked_at: DateTime<Utc>,
+}
+
+impl Simulator {
+    fn new(options: &SimulationOptions, config: &Config, store: Store) -> anyhow::Result<Self> {
+        let from = midnight(options.from);
+        let end = options.from.year() + options.years as i32;
+        let until = NaiveDate::from_ymd_opt(end, 1, 1).context("the years are too far in the future")?;
+        let until = midnight(until);
+        let rules = Rules {
+            send_at: SEND_AT.map(|text| text.parse().unwrap_or_default()),
+            leap_day: config.plan.leap_day,
+            late_join: options.late_join,
+            late_max: TimeDelta::seconds(config.late.max_secs as i64),
+            max_attempts: config.retry.max_attempts,
+            years: from.year() - 1..=end + 1,
+        };
+        let seed = options.seed;
+        let checker = Arc::new(Mutex::new(DeliveryChecker::new(rules)));
+        let clock = Arc::new(SettableClock::new(from));
+        let shared = || Arc::clone(&clock) as SharedClock;
+        let receiver = SimulatedReceiver { checker: Arc::clone(&checker), clock: shared(), seed };
+        let receiver: Arc<dyn Channel> = Arc::new(receiver);
+        let daemon = || Daemon::new(config, &store, shared(), Arc::clone(&receiver));
+        let daemons = [daemon()?, daemon()?];
+        let mut outages = outages(seed, from, until);
+        let changes = planned_changes(options, from, until, &outages);
+        outages.reverse();
+        Ok(Self {
+            seed,
+            until,
+            store,
+            schedule: config.schedule(),
+            clock,
+            daemons,
+            checker,
+            changes,
+            outages,
+            ids: vec![Uuid::nil(); options.users as usize],
+            deleted_at: HashMap::new(),
+            user_count: 0,
+            years: (from.year()..end).map(|year| (year, YearCounts::default())).collect(),
+            ticks: 0,
+            ticked_at: DateTime::UNIX_EPOCH,
+        })
+    }
+
+    fn checker(&self) -> MutexGuard<'_, DeliveryChecker> {
+        self.checker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pop_change(&mut self, now: DateTime<Utc>) -> Option<PlannedChange> {
+        self.changes.pop_if(|change| change.at <= now)
+    }
+
+    async fn add_initial_users(&mut self) -> anyhow::Result<()> {
+        let now = self.clock.now();
+        let mut initial: Vec<(u32, UserSettings)> = Vec::new();
+        while let Some(PlannedChange { user, change: UserChange::Join(settings), .. }) = self.pop_change(now)
+        {
+            initial.push((user, settings));
+        }
+        for batch in initial.chunks(USERS_PER_TRANSACTION) {
+            let users: Vec<_> =
+                batch.iter().map(|(number, settings)| (UserKey::External, settings.user(*number))).collect();
+            let written = self.store.write_users(&self.schedule, now, &users).await?;
+            for ((number, settings), (id, _)) in batch.iter().zip(written) {
+                self.added(*number, id, settings.clone(), now);
+            }
+        }
+        Ok(())
+    }
+
+    fn added(&mut self, number: u32, id: Uuid, settings: UserSettings, now: DateTime<Utc>) {
+        self.ids[number as usize] = id;
+        self.user_count += 1;
+        self.checker().add(id, number, settings, now);
+    }
+
+    async fn run_to_end(&mut self, progress: Progress<'_>) -> anyhow::Result<()> {
+        self.tick(self.clock.now(), None).await?;
+        let end = self.until + RETRY_MARGIN;
+        loop {
+            let now = self.clock.now();
+            let next_midnight = midnight(now.date_naive()) + TimeDelta::days(1);
+            let tick = self.next_tick_at(now, next_midnight).await?;
+            let change = self.changes.last().map_or(end, |change| change.at);
+            let pack = self.store.next_pack_at().await?.unwrap_or(end);
+            let next = tick.min(change).min(pack).max(now);
+            if next > end {
+                return Ok(());
+            }
+            if let Some(outage) = self.outages.pop_if(|outage| outage.from <= next) {
+                self.clock.set(outage.until);
+                self.tick(outage.until, Some(outage.from)).await?;
+                continue;
+            }
+            self.clock.set(next);
+            if change == next {
+                self.apply_changes(next).await?;
+            } else if tick == next {
+                if next == next_midnight {
+                    progress(next);
+                }
+                self.tick(next, None).await?;
+            } else {
+                self.daemons[0].work().await?;
+            }
+        }
+    }
+
+    /// Returns the next whole minute in which a tick has work; each minute has one tick at most.
+    async fn next_tick_at(
+        &self,
+        now: DateTime<Utc>,
+        next_midnight: DateTime<Utc>,
+    ) -> anyhow::Result<DateTime<Utc>> {
+        let retry = self.store.next_attempt_at().await?;
+        let due = self.checker().next_due_at();
+        let work_at = [retry, due].into_iter().flatten().fold(next_midnight, DateTime::min);
+        let mut earliest = next_tick(now);
+        if self.ticked_at == earliest {
+            earliest += TimeDelta::minutes(1);
+        }
+        Ok(next_tick(work_at).max(earliest))
+    }
+
+    /// Runs a minute of one daemon, or of two in 5 % of all minutes.
+    async fn tick(&mut self, now: DateTime<Utc>, outage_since: Option<DateTime<Utc>>) -> anyhow::Result<()> {
+        self.checker().begin_tick(now, outage_since);
+        (self.ticks, self.ticked_at) = (self.ticks + 1, now);
+        if let Some(row) = self.years.get_mut(&now.year()) {
+            row.users = self.user_count;
+        }
+        let two = Rng::with_seed(self.seed ^ now.timestamp() as u64).u8(..100) < 5;
+        let daemons = &self.daemons[..if two { 2 } else { 1 }];
+        try_join_all(daemons.iter().map(|daemon| daemon.schedule(now))).await?;
+        if self.store.next_pack_at().await?.is_some_and(|at| at <= now) {
+            try_join_all(daemons.iter().map(Daemon::work)).await?;
+        }
+        self.checker().end_tick(now);
+        Ok(())
+    }
+
+    async fn apply_changes(&mut self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        while let Some(PlannedChange { user: number, change, .. }) = self.pop_change(now) {
+            let id = self.ids[number as usize];
+            let row = self.years.entry(now.year().min(self.until.year() - 1)).or_default();
+            match change {
+                UserChange::Join(settings) => {
+                    row.returned += u64::from(!id.is_nil());
+                    self.add(number, id, settings, now).await?;
+                }
+                UserChange::Move(settings) => {
+                    row.moves += 1;
+                    self.edit(number, id, settings, now).await?;
+                }
+                UserChange::Edit(settings) => {
+                    row.edits += 1;
+                    self.edit(number, id, settings, now).await?;
+                }
+                UserChange::Delete => {
+                    row.deleted += 1;
+                    self.user_count -= 1;
+                    self.deleted_at.insert(number, now);
+                    self.store.delete_user(now, UserRef::Id(id), None, None).await?;
+                    self.checker().delete(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn add(
+        &mut self,
+        number: u32,
+        old_id: Uuid,
+        settings: UserSettings,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        let users = [(UserKey::External, settings.user(number))];
+        let written = self.store.write_users(&self.schedule, now, &users).await?;
+        let id = written.first().context("the user was not written")?.0;
+        let deleted_for = self.deleted_at.remove(&number).map(|at| now - at);
+        if id != old_id && deleted_for.is_some_and(|deleted_for| deleted_for < ID_RETENTION) {
+            let text = format!("was added again under the id {id}");
+            self.checker().report(old_id, now.year(), ViolationKind::Wrong, &text);
+        }
+        self.added(number, id, settings, now);
+        Ok(())
+    }
+
+    /// Edits users with even numbers, and imports the others.
+    async fn edit(
+        &mut self,
+        number: u32,
+        id: Uuid,
+        settings: UserSettings,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        let user = settings.user(number);
+        if number.is_multiple_of(2) {
+            let edit = |_: &_| Ok::<_, std::convert::Infallible>(user);
+            self.store.edit_user(&self.schedule, now, UserRef::External(&external_id(number)), edit).await?;
+        } else {
+            self.store.write_users(&self.schedule, now, &[(UserKey::External, user)]).await?;
+        }
+        let moved = self.checker().edit(id, settings, now);
+        if let Some(row) = self.years.get_mut(&now.year()) {
+            row.moved += u64::from(moved);
+        }
+        Ok(())
+    }
+}
+
+fn midnight(day: NaiveDate) -> DateTime<Utc> {
+    day.and_time(NaiveTime::MIN).and_utc()
+}
+
+/// Returns the changes of all users, the first of them last. No user is written in an outage: the API is unavailable, too.
+fn planned_changes(
+    options: &SimulationOptions,
+    from: DateTime<Utc>,
+    until: DateTime<Utc>,
+    outages: &[Outage],
+) -> Vec<PlannedChange> {
+    let generator = UserGenerator::new(options.seed, from, until);
+    let changes = (0..options.users).flat_map(|user| {
+        let changes = generator.changes(user).into_iter();
+        changes.map(move |(at, change)| PlannedChange { at: after_outages(outages, at), user, change })
+    });
+    let mut changes: Vec<_> = changes.collect();
+    // Stable, so that changes of one user at one instant stay in order.
+    changes.sort_by_key(|change| (change.at, change.user));
+    changes.reverse();
+    changes
+}
+
+/// Returns two or three outages of some hours in a year, and one longer than `late.max_secs` in every other year.
+fn outages(seed: u64, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Outage> {
+    let mut rng = Rng::with_seed(seed);
+    let mut outages = Vec::new();
+    let mut at = from + TimeDelta::minutes(rng.i64(0..90 * 24 * 60));
+    while at < until - TimeDelta::days(10) {
+        let hours = match rng.u8(..10) {
+            0..5 => rng.i64(1..12),
+            5..8 => rng.i64(12..47),
+            _ => rng.i64(50..100),
+        };
+        let end = at + TimeDelta::hours(hours);
+        outages.push(Outage { from: at, until: end });
+        at = end + TimeDelta::minutes(rng.i64(30..240) * 24 * 60 + rng.i64(0..1440));
+    }
+    outages
+}
+
+fn after_outages(outages: &[Outage], at: DateTime<Utc>) -> DateTime<Utc> {
+    let during = outages.iter().find(|outage| outage.from <= at && at <= outage.until);
+    during.map_or(at, |outage| outage.until + TimeDelta::seconds(30))
+}
