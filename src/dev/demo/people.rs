@@ -25,7 +25,7 @@ pub struct SamplePerson {
     pub time_zone: &'static str,
     pub birth_date: NaiveDate,
     pub send_at: Option<SendAt>,
-    /// The greeting of those who have their birthday now.
+    /// `Some` for those who have their birthday now.
     pub due: Option<Occurrence>,
 }
 
@@ -78,18 +78,16 @@ impl SamplePeople {
         Self { people }
     }
 
-    /// Returns the people who have their birthday now, with their occurrence.
     pub fn celebrating(&self) -> impl Iterator<Item = (&SamplePerson, Occurrence)> {
         self.people.iter().filter_map(|person| Some((person, person.due?)))
     }
 
-    /// Returns the number of distinct time zones.
     #[must_use]
     pub fn time_zones(&self) -> usize {
         self.people.iter().map(|person| person.time_zone).collect::<HashSet<_>>().len()
     }
 
-    /// Returns the people as a file for `bday user import`.
+    /// For `bday user import`.
     #[must_use]
     pub fn csv(&self) -> String {
         let mut csv = "external_id,first_name,last_name,birth_date,time_zone,send_at\n".to_owned();

@@ -9,11 +9,11 @@ use super::people::{SamplePeople, SamplePerson};
 use crate::calendar::Occurrence;
 use crate::dev::inbox::{GreetingBody, ReceivedRequest};
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ExpectedGreeting {
     pub person: SamplePerson,
     pub due: Occurrence,
-    /// Whether it is due after the start; otherwise it can only be late.
+    /// Whether it is due after the start.
     pub on_time: bool,
     /// The number of accepted requests: 1 in the end.
     accepted: u32,
@@ -21,18 +21,14 @@ pub struct ExpectedGreeting {
 
 #[derive(Debug)]
 pub struct GreetingTracker {
-    started_at: DateTime<Utc>,
     /// By user id.
     expected: HashMap<String, ExpectedGreeting>,
-    /// From due to arrival, of greetings due after the start.
+    /// Of greetings due after the start.
     lateness_ms: Vec<i64>,
-    /// From the start to the last arrival of a greeting due before it.
-    caught_up_ms: Option<i64>,
     unexpected: u32,
 }
 
-/// The figures of a demo.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct DemoSummary {
     pub expected: usize,
     /// Expected greetings of which at least one request was accepted.
@@ -45,14 +41,9 @@ pub struct DemoSummary {
     pub on_time: usize,
     /// Median and 99th percentile of their lateness.
     pub lateness_ms: Option<(i64, i64)>,
-    /// Accepted greetings that were due before the start.
-    pub caught_up: usize,
-    /// From the start to the last arrival of these.
-    pub caught_up_ms: Option<i64>,
 }
 
 impl DemoSummary {
-    /// Returns whether every greeting was accepted once, and no other.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.accepted == self.expected && self.repeated == 0 && self.unexpected == 0
@@ -60,8 +51,7 @@ impl DemoSummary {
 }
 
 impl GreetingTracker {
-    /// Expects a greeting for each person who has their birthday. `ids` are user ids by external id; `started_at` is the
-    /// instant from which the daemon can send.
+    /// Expects a greeting for each birthday. `ids` are user ids by external id.
     #[must_use]
     pub fn new(people: &SamplePeople, ids: &HashMap<String, Uuid>, started_at: DateTime<Utc>) -> Self {
         let expected = people.celebrating().filter_map(|(person, due)| {
@@ -70,11 +60,9 @@ impl GreetingTracker {
             let expected = ExpectedGreeting { person: person.clone(), due, on_time, accepted: 0 };
             Some((id.to_string(), expected))
         });
-        let expected = expected.collect();
-        Self { started_at, expected, lateness_ms: Vec::new(), caught_up_ms: None, unexpected: 0 }
+        Self { expected: expected.collect(), lateness_ms: Vec::new(), unexpected: 0 }
     }
 
-    /// Returns the expected greeting of the same user.
     #[must_use]
     pub fn expected(&self, greeting: &GreetingBody) -> Option<&ExpectedGreeting> {
         self.expected.get(&greeting.user_id)
@@ -94,14 +82,8 @@ impl GreetingTracker {
             return;
         };
         expected.accepted += 1;
-        if expected.accepted > 1 {
-            return;
-        }
-        if expected.on_time {
+        if expected.accepted == 1 && expected.on_time {
             self.lateness_ms.push((request.arrived_at - expected.due.due_at).num_milliseconds());
-        } else {
-            let after = (request.arrived_at - self.started_at).num_milliseconds();
-            self.caught_up_ms = self.caught_up_ms.max(Some(after));
         }
     }
 
@@ -120,20 +102,17 @@ impl GreetingTracker {
 
     #[must_use]
     pub fn summary(&self) -> DemoSummary {
-        let accepted = self.expected.values().filter(|expected| expected.accepted > 0).count();
         let mut lateness = self.lateness_ms.clone();
         lateness.sort_unstable();
         let nearest_rank =
             |percent: usize| lateness.get((lateness.len() * percent).div_ceil(100).saturating_sub(1));
         DemoSummary {
             expected: self.expected.len(),
-            accepted,
+            accepted: self.expected.len() - self.missing().len(),
             repeated: self.expected.values().map(|expected| expected.accepted.saturating_sub(1)).sum(),
             unexpected: self.unexpected,
             on_time: lateness.len(),
             lateness_ms: nearest_rank(50).copied().zip(nearest_rank(99).copied()),
-            caught_up: accepted - lateness.len(),
-            caught_up_ms: self.caught_up_ms,
         }
     }
 }
@@ -194,7 +173,6 @@ mod tests {
         let summary = tracker.summary();
         assert!(summary.is_complete(), "{summary:?}");
         assert_eq!((summary.on_time, summary.lateness_ms), (4, Some((40, 40))));
-        assert_eq!((summary.caught_up, summary.caught_up_ms), (4, Some(40)));
     }
 
     #[test]

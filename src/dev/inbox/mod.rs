@@ -149,7 +149,8 @@ fn local_only(handler: MethodRouter<InboxState>) -> MethodRouter<InboxState> {
         if host::is_local_name(request.headers()) {
             return next.run(request).await;
         }
-        let error = "host name refused: open the inbox as localhost, by its address, or by a name without a dot\n";
+        let error =
+            "host name refused: open the inbox as localhost, by its address, or by a name without a dot\n";
         (StatusCode::FORBIDDEN, error).into_response()
     }))
 }

@@ -114,7 +114,9 @@ fn rfc3339_with_z<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime
     let instant = text.parse().ok().filter(|_| text.ends_with('Z'));
     instant.ok_or_else(|| {
         let shown = &text[..text.floor_char_boundary(64)];
-        serde::de::Error::custom(format!("invalid timestamp {shown:?}: expected an RFC 3339 instant that ends in Z"))
+        serde::de::Error::custom(format!(
+            "invalid timestamp {shown:?}: expected an RFC 3339 instant that ends in Z"
+        ))
     })
 }
 
@@ -172,7 +174,9 @@ mod tests {
     fn long_texts_are_truncated_between_characters() {
         let content = Content::parse(BODY.replace("Hey", &"é".repeat(5000)).as_bytes());
         assert_eq!(content.greeting().expect("a greeting").message, "é".repeat(2048));
-        let Content::Unreadable(unreadable) = Content::parse(&[b'x'; 5000]) else { panic!("parsed as a greeting") };
+        let Content::Unreadable(unreadable) = Content::parse(&[b'x'; 5000]) else {
+            panic!("parsed as a greeting")
+        };
         assert_eq!(unreadable.body.len(), 512);
     }
 }

@@ -79,8 +79,8 @@ fn temporary_root(given: &Path, user: ServerUser) -> Result<PathBuf, EmbeddedErr
     let root = std::path::absolute(given).map_err(EmbeddedError::io("resolve the directory", given))?;
     let allows =
         |dir: &Path, bits: u32| dir.metadata().is_ok_and(|meta| meta.permissions().mode() & bits == bits);
-    let usable = user == ServerUser::Current
-        || allows(&root, 0o003) && root.ancestors().all(|dir| allows(dir, 0o001));
+    let usable =
+        user == ServerUser::Current || allows(&root, 0o003) && root.ancestors().all(|dir| allows(dir, 0o001));
     Ok(if usable { root } else { "/tmp".into() })
 }
 

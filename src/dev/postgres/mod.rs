@@ -7,16 +7,13 @@
 //! Guaranteed:
 //! - The server never outlives this process. The watchdog reads a pipe that only this process holds open: when the
 //!   process ends, by `kill -9` too, the kernel closes it, and the watchdog shuts the server down and removes a temporary
-//!   directory. (`PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the server ends, and it is
-//!   cleared when root changes the user.)
+//!   directory. (`PR_SET_PDEATHSIG` fires when the *thread* that started the server ends.)
 //! - No other user of the machine gets in: the server listens on a loopback port and requires a random password.
-//! - It works as root: the server then runs as the user `postgres`, since PostgreSQL refuses to run as root.
+//! - If this process is root, the server runs as the user `postgres`.
 //! - Ctrl-C at the terminal does not reach it: the watchdog leads its own process group.
 //!
-//! Not guaranteed: that a named directory survives two servers at once on *different* hosts.
-//!
-//! The crate `pgtemp` 0.7 does nearly this. It needs `sudo` as root, lets its server outlive a killed parent, always
-//! disables `fsync` and autovacuum, panics instead of returning errors, and cannot freeze or restart its server.
+//! The crate `pgtemp` 0.7 needs `sudo` as root, lets its server outlive a killed parent, always disables `fsync` and
+//! autovacuum, panics instead of returning errors, and cannot freeze or restart its server.
 
 mod binaries;
 mod host;
@@ -34,6 +31,21 @@ use self::host::{ServerUser, prepare_directory, random_password, signal_tree, un
 use self::watchdog::Watchdog;
 
 const SUPERUSER: &str = "bday";
+const DEFAULT_SETTINGS: [(&str, &str); 5] = [
+    ("listen_addresses", "127.0.0.1"),
+    // The path of a socket file has a length limit that a deep temporary directory exceeds.
+    ("unix_socket_directories", ""),
+    ("timezone", "UTC"),
+    ("log_timezone", "UTC"),
+    ("max_connections", "200"),
+];
+const FAST_SETTINGS: [(&str, &str); 5] = [
+    ("fsync", "off"),
+    ("synchronous_commit", "off"),
+    ("full_page_writes", "off"),
+    ("wal_level", "minimal"),
+    ("max_wal_senders", "0"),
+];
 /// For a server to accept connections, crash recovery included, or to shut down.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// Another process may bind the port between the choice and the start.
@@ -46,21 +58,20 @@ pub struct PostgresOptions {
     pub dir: Option<PathBuf>,
     /// Trades durability for speed (no fsync, no synchronous commit); not for benchmarks.
     pub fast: bool,
-    /// Settings as in `postgresql.conf`, which override the defaults of [`EmbeddedPostgres`].
+    /// Settings as in `postgresql.conf`, which override the defaults.
     pub settings: Vec<(String, String)>,
-    /// The folder of `initdb` and `postgres`. `None`: see [`Binaries::find`].
+    /// `None`: see [`Binaries::find`].
     pub bin_dir: Option<PathBuf>,
 }
 
 impl PostgresOptions {
-    /// Returns options for disposable data: a temporary directory, and speed over durability.
+    /// A temporary directory, and speed over durability.
     #[must_use]
     pub fn throwaway() -> Self {
         Self { fast: true, ..Self::default() }
     }
 }
 
-/// Errors of an embedded server. Their texts do not repeat the source.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     #[error(
@@ -103,10 +114,11 @@ impl EmbeddedError {
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     dir: PathBuf,
+    throwaway: bool,
+    fast: bool,
+    settings: Vec<(String, String)>,
     binaries: Binaries,
     user: ServerUser,
-    throwaway: bool,
-    settings: Vec<(String, String)>,
     password: String,
     port: u16,
     /// `None` while the server is stopped.
@@ -119,30 +131,26 @@ impl EmbeddedPostgres {
     pub async fn start(options: PostgresOptions) -> Result<Self, EmbeddedError> {
         let binaries = options.bin_dir.as_deref().map_or_else(Binaries::find, Binaries::within)?;
         let user = ServerUser::choose()?;
-        let throwaway = options.dir.is_none();
-        let dir = prepare_directory(options.dir, user)?;
-        let mut settings = default_settings(options.fast);
-        settings.extend(options.settings);
-
         let mut server = Self {
-            dir,
+            throwaway: options.dir.is_none(),
+            dir: prepare_directory(options.dir, user)?,
+            fast: options.fast,
+            settings: options.settings,
             binaries,
             user,
-            throwaway,
-            settings,
             password: String::new(),
             port: 0,
             watchdog: None,
             frozen: AtomicBool::new(false),
         };
-        if let Err(error) = server.set_up(options.fast).await {
+        if let Err(error) = server.set_up().await {
             server.remove_throwaway();
             return Err(error);
         }
         Ok(server)
     }
 
-    async fn set_up(&mut self, fast: bool) -> Result<(), EmbeddedError> {
+    async fn set_up(&mut self) -> Result<(), EmbeddedError> {
         let password_file = self.dir.join("password");
         if self.data_dir().join("PG_VERSION").exists() {
             self.password = std::fs::read_to_string(&password_file)
@@ -150,7 +158,7 @@ impl EmbeddedPostgres {
         } else {
             self.password = random_password()?;
             host::write_private(&password_file, &self.password, self.user)?;
-            self.init_db(&password_file, fast).await?;
+            self.init_db(&password_file).await?;
         }
         for attempt in 1.. {
             self.port = unused_port()?;
@@ -163,25 +171,24 @@ impl EmbeddedPostgres {
         Ok(())
     }
 
-    /// Returns the URL of the database `postgres`, with the password.
+    /// With the password, for the database `postgres`.
     #[must_use]
     pub fn url(&self) -> String {
         self.url_of("postgres")
     }
 
-    /// Returns the URL of another database of this server, which need not exist.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
         format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
-    /// Returns the port, which a restart does not change.
+    /// A restart does not change it.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Returns the process id of the postmaster; `None` while it is stopped.
+    /// Of the postmaster; `None` while it is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.watchdog.as_ref().map(Watchdog::server_pid)
@@ -223,7 +230,7 @@ impl EmbeddedPostgres {
 
     /// Runs `initdb` under a watchdog: it takes a second, in which this process may be killed. An incomplete database
     /// never has the name of a complete one.
-    async fn init_db(&self, password_file: &Path, fast: bool) -> Result<(), EmbeddedError> {
+    async fn init_db(&self, password_file: &Path) -> Result<(), EmbeddedError> {
         let unfinished = self.dir.join("data.unfinished");
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished).map_err(EmbeddedError::io("remove", &unfinished))?;
@@ -241,7 +248,7 @@ impl EmbeddedPostgres {
             // Case-insensitive searches then cover letters outside ASCII.
             "--lc-ctype=C.UTF-8".into(),
         ];
-        if fast {
+        if self.fast {
             arguments.push("--no-sync".into());
         }
         let initdb = &self.binaries.initdb;
@@ -254,7 +261,10 @@ impl EmbeddedPostgres {
 
     async fn launch(&mut self) -> Result<(), EmbeddedError> {
         let mut arguments: Vec<OsString> = vec!["-D".into(), self.data_dir().into()];
-        for (name, value) in &self.settings {
+        let fast = if self.fast { FAST_SETTINGS.as_slice() } else { &[] };
+        let defaults = DEFAULT_SETTINGS.iter().chain(fast).copied();
+        let settings = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in defaults.chain(settings) {
             arguments.extend(["-c".into(), format!("{name}={value}").into()]);
         }
         arguments.extend(["-p".into(), self.port.to_string().into()]);
@@ -304,25 +314,4 @@ impl EmbeddedPostgres {
             drop(std::fs::remove_dir_all(&self.dir));
         }
     }
-}
-
-fn default_settings(fast: bool) -> Vec<(String, String)> {
-    let mut settings = vec![
-        ("listen_addresses", "127.0.0.1"),
-        // The path of a socket file has a length limit that a deep temporary directory exceeds.
-        ("unix_socket_directories", ""),
-        ("timezone", "UTC"),
-        ("log_timezone", "UTC"),
-        ("max_connections", "200"),
-    ];
-    if fast {
-        settings.extend([
-            ("fsync", "off"),
-            ("synchronous_commit", "off"),
-            ("full_page_writes", "off"),
-            ("wal_level", "minimal"),
-            ("max_wal_senders", "0"),
-        ]);
-    }
-    settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

@@ -52,8 +52,7 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts `program`: the server, which need not be ready on return, or `initdb`. With `throwaway`, `dir` is removed when
-    /// this process ends.
+    /// Starts the server or `initdb`. With `throwaway`, `dir` is removed when this process ends.
     pub(super) async fn launch(
         user: ServerUser,
         program: &Path,
@@ -79,7 +78,7 @@ impl Watchdog {
         Ok(Self { shell, pipe, server_pid })
     }
 
-    /// Returns the process id of the postmaster.
+    /// Of the postmaster.
     pub(super) fn server_pid(&self) -> u32 {
         self.server_pid
     }
@@ -105,8 +104,6 @@ impl Watchdog {
 
     /// Waits for a program that ends by itself, such as `initdb`; returns whether it succeeded.
     pub(super) async fn finish(mut self) -> std::io::Result<bool> {
-        // `Child::wait` would close the pipe, which ends the program, if it were still the child's.
-        let _pipe = self.pipe;
         self.shell.wait().await.map(|status| status.success())
     }
 

@@ -153,9 +153,10 @@ impl DeliveryChecker {
             return None;
         };
         let user_number = simulated.number;
-        let found = simulated.deliveries.iter().find(|((of, _), delivery)| {
-            *of == kind && delivery.due.is_some_and(|due| due.at == due_at)
-        });
+        let found = simulated
+            .deliveries
+            .iter()
+            .find(|((of, _), delivery)| *of == kind && delivery.due.is_some_and(|due| due.at == due_at));
         let Some((year, delivery)) = found.map(|((_, year), delivery)| (*year, *delivery)) else {
             let text = format!("unexpected {name} due at {due_at}, sent at {now}");
             self.report(user, due_at.year(), ViolationKind::Wrong, &text);
@@ -167,7 +168,9 @@ impl DeliveryChecker {
         let (violation, text) = match delivery.state {
             DeliveryState::Due(at) if at == now || after_outage(at) => return expected,
             DeliveryState::Retrying => return expected,
-            DeliveryState::Due(at) => (ViolationKind::Wrong, format!("is due at {at}, but was sent at {now}")),
+            DeliveryState::Due(at) => {
+                (ViolationKind::Wrong, format!("is due at {at}, but was sent at {now}"))
+            }
             DeliveryState::Delivered => (ViolationKind::Twice, format!("was sent again at {now}")),
             state => (ViolationKind::Wrong, format!("was sent at {now} in the state {state:?}")),
         };

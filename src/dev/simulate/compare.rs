@@ -57,11 +57,9 @@ fn compare_row(checker: &mut DeliveryChecker, event: &Event) -> bool {
         | (EventState::Pending, _, DeliveryState::Due(_)) => {
             due_at == Some(event.due_at) || event.is_blurred()
         }
-        (
-            EventState::Cancelled,
-            Some("user_deleted"),
-            DeliveryState::Cancelled | DeliveryState::Due(_),
-        ) => true,
+        (EventState::Cancelled, Some("user_deleted"), DeliveryState::Cancelled | DeliveryState::Due(_)) => {
+            true
+        }
         _ => false,
     };
     if !agrees {

@@ -75,8 +75,7 @@ pub(super) fn due(
             let overlap = instants.next().map(|_| Rule::Overlap);
             return Some(Due { at, local_date: day, rule: missing_date.or(overlap).or(rule) });
         }
-        let gap =
-            changes(&periods).find(|change| change.before <= wanted && wanted < change.after)?;
+        let gap = changes(&periods).find(|change| change.before <= wanted && wanted < change.after)?;
         let next = day.checked_add_days(Days::new(1))?;
         if gap.before <= day.and_time(NaiveTime::MIN) && gap.after >= next.and_time(NaiveTime::MIN) {
             (day, rule) = (next, Some(Rule::MissingDate));

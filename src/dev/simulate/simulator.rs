@@ -211,9 +211,9 @@ impl Simulator {
             let now = self.clock.now();
             let next_midnight = midnight(now.date_naive()) + TimeDelta::days(1);
             let tick = self.next_tick_at(now, next_midnight).await?;
-            let change = self.changes.last().map_or(end, |change| change.at);
-            let pack = self.store.next_pack_at().await?.unwrap_or(end);
-            let next = tick.min(change).min(pack).max(now);
+            let change = self.changes.last().map(|change| change.at);
+            let pack = self.store.next_pack_at().await?;
+            let next = [change, pack].into_iter().flatten().fold(tick, std::cmp::min).max(now);
             if next > end {
                 return Ok(());
             }
@@ -223,7 +223,7 @@ impl Simulator {
                 continue;
             }
             self.clock.set(next);
-            if change == next {
+            if change.is_some_and(|at| at <= next) {
                 self.apply_changes(next).await?;
             } else if tick == next {
                 if next == next_midnight {
@@ -244,7 +244,7 @@ impl Simulator {
     ) -> anyhow::Result<DateTime<Utc>> {
         let retry = self.store.next_attempt_at().await?;
         let due = self.checker().next_due_at();
-        let work_at = [retry, due].into_iter().flatten().fold(next_midnight, DateTime::min);
+        let work_at = [retry, due].into_iter().flatten().fold(next_midnight, std::cmp::min);
         let mut earliest = next_tick(now);
         if self.ticked_at == earliest {
             earliest += TimeDelta::minutes(1);

@@ -152,7 +152,8 @@ async fn remember(
 ) -> Result<()> {
     let hash = external_id.map(|name| key.external_id(name));
     // Another deleted user had this external id before.
-    let sql = "UPDATE deleted_users SET external_id_hash = NULL WHERE external_id_hash = $2 AND user_id <> $1";
+    let sql =
+        "UPDATE deleted_users SET external_id_hash = NULL WHERE external_id_hash = $2 AND user_id <> $1";
     sqlx::query(sql).bind(id).bind(hash).execute(&mut *transaction).await?;
     let sql = "
         INSERT INTO deleted_users (user_id, external_id_hash, deleted_at, blur_pending)
