@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use self::print::{Style, print};
 use super::output::duration;
 use crate::clock::SharedClock;
-use crate::dev::inbox::{ResponseRules, Inbox, InboxOptions, Totals};
+use crate::dev::inbox::{Inbox, InboxOptions, ResponseRules, Totals};
 
 /// Receive webhooks on this machine and show them live, in the terminal and on a page
 #[derive(Debug, clap::Args)]

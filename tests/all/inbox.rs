@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use bday::dev::inbox::{ResponseRules, Inbox, InboxError, InboxOptions};
+use bday::dev::inbox::{Inbox, InboxError, InboxOptions, ResponseRules};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -119,7 +119,8 @@ async fn without_a_webhook_id_the_event_id_of_the_body_identifies_the_event() {
 
 #[tokio::test]
 async fn every_path_accepts_a_post_those_of_the_page_included() {
-    let inbox = RunningInbox::responding(ResponseRules { status: StatusCode::ACCEPTED, ..ResponseRules::default() });
+    let inbox =
+        RunningInbox::responding(ResponseRules { status: StatusCode::ACCEPTED, ..ResponseRules::default() });
     for path in ["/", "/hook", "/events", "/arrivals", "/healthz", "/inbox.js", "/a/b?c=d"] {
         let response =
             inbox.http.post(format!("{}{path}", inbox.base)).body(body(path)).send().await.unwrap();

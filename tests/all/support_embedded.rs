@@ -85,22 +85,6 @@ async fn a_frozen_server_answers_nothing_until_it_is_thawed() {
 }
 
 #[tokio::test]
-async fn a_directory_given_by_name_keeps_its_data_and_its_password() {
-    let home = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
-    // Inside another server's folder, which is writable for the server's user and is removed.
-    let dir = directory(&home.url()).await.join("named");
-    let options = PostgresOptions { dir: Some(dir.clone()), ..PostgresOptions::throwaway() };
-
-    let server = EmbeddedPostgres::start(options.clone()).await.unwrap();
-    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
-    sqlx::query("CREATE DATABASE kept").execute(&mut connection).await.unwrap();
-    server.stop().await.unwrap();
-
-    let server = EmbeddedPostgres::start(options).await.unwrap();
-    assert_eq!(select_one(&server.url_of("kept")).await.unwrap(), 1);
-}
-
-#[tokio::test]
 async fn the_error_shows_an_invalid_setting() {
     let settings = vec![("shared_buffers".to_owned(), "lots".to_owned())];
     let error = EmbeddedPostgres::start(PostgresOptions { settings, ..PostgresOptions::throwaway() })
@@ -185,7 +169,7 @@ async fn nothing_remains_of_a_server_whose_owner_is_killed_during_initdb() {
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut owner = owner("1").env("TMPDIR", &root).stdout(Stdio::null()).spawn().unwrap();
     let entries = || std::fs::read_dir(&root).unwrap().flatten().map(|entry| entry.path());
-    eventually("initdb to start", async || entries().find(|dir| dir.join("data.unfinished").exists())).await;
+    eventually("initdb to start", async || entries().find(|dir| dir.join("data").exists())).await;
     owner.kill().unwrap();
     owner.wait().unwrap();
     eventually("the directory to be removed", async || entries().next().is_none().then_some(())).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bday::clock::SettableClock;
-use bday::dev::inbox::{ResponseRules, ReceivedRequest, Inbox, InboxError, InboxOptions, RequestLog};
+use bday::dev::inbox::{Inbox, InboxError, InboxOptions, ReceivedRequest, RequestLog, ResponseRules};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;

@@ -61,7 +61,12 @@ impl Teller {
     }
 
     /// What is going to happen, and the head of the table in which it will show.
-    pub(super) fn explain(&mut self, people: &SamplePeople, http: SocketAddr, now: DateTime<Utc>) -> io::Result<()> {
+    pub(super) fn explain(
+        &mut self,
+        people: &SamplePeople,
+        http: SocketAddr,
+        now: DateTime<Utc>,
+    ) -> io::Result<()> {
         let guests: Vec<_> = people.celebrating().map(|(person, _)| person).collect();
         let width = |head: &str, cell: &dyn Fn(&SamplePerson) -> usize| {
             let cells = guests.iter().map(|guest| cell(guest));

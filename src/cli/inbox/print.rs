@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::output::{coloured, duration, harmless};
-use crate::dev::inbox::{ReceivedRequest, Content};
+use crate::dev::inbox::{Content, ReceivedRequest};
 
 /// So many lines are written at once in a burst.
 const LINES_A_WRITE: usize = 512;

@@ -10,7 +10,6 @@ use super::names::NAMES;
 use crate::calendar::{AnnualDate, Occurrence, SendAt, Zone};
 use crate::model::{BIRTHDAY, EventState, Occasion, Schedule};
 
-/// The number of different full names.
 pub const MAX_PEOPLE: u16 = (NAMES.len() * NAMES.len()) as u16;
 
 const DUE_PER_MINUTE: usize = 4;

@@ -15,7 +15,6 @@ pub struct ExpectedGreeting {
     pub due: Occurrence,
     /// Whether it is due after the start.
     pub on_time: bool,
-    /// The number of accepted requests: 1 in the end.
     accepted: u32,
 }
 
@@ -31,7 +30,6 @@ pub struct GreetingTracker {
 #[derive(Debug)]
 pub struct DemoSummary {
     pub expected: usize,
-    /// Expected greetings of which at least one request was accepted.
     pub accepted: usize,
     /// Accepted requests beyond the first of each greeting.
     pub repeated: u32,
@@ -39,7 +37,6 @@ pub struct DemoSummary {
     pub unexpected: u32,
     /// Accepted greetings that were due after the start.
     pub on_time: usize,
-    /// Median and 99th percentile of their lateness.
     pub lateness_ms: Option<(i64, i64)>,
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Quantiles of lateness, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Quantiles {
     pub p50: u64,
@@ -28,13 +27,11 @@ impl LatenessHistogram {
         self.max = self.max.max(value);
     }
 
-    /// Returns `None` before the first record.
     pub(super) fn quantiles(&self) -> Option<Quantiles> {
         let (p50, p99) = (self.percentile(50)?, self.percentile(99)?);
         Some(Quantiles { p50, p99, max: self.max })
     }
 
-    /// The nearest-rank percentile.
     fn percentile(&self, percent: u64) -> Option<u64> {
         let rank = (self.total * percent).div_ceil(100);
         let mut counted = 0;

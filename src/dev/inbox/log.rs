@@ -25,14 +25,12 @@ pub struct Totals {
     pub events: u64,
     /// Answered with 2xx.
     pub accepted: u64,
-    /// Answered with another status.
     pub failed: u64,
     /// The sender disconnected before the response.
     pub unanswered: u64,
     /// Carried an event that had been accepted before.
     pub duplicates: u64,
     pub unreadable: u64,
-    /// Arrived before their due instant.
     pub early: u64,
     /// Of the first acceptance of each event; samples are left out.
     pub lateness_ms: Option<Quantiles>,
@@ -53,12 +51,10 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-impl std::str::FromStr for Cursor {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (epoch, id) = text.rsplit_once('-').unwrap_or((text, ""));
-        Ok(Self { epoch: epoch.parse()?, id: id.parse()? })
+impl Cursor {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (epoch, id) = text.rsplit_once('-')?;
+        Some(Self { epoch: epoch.parse().ok()?, id: id.parse().ok()? })
     }
 }
 
@@ -71,7 +67,6 @@ pub(super) struct Update {
     reset: bool,
     keep: usize,
     totals: Totals,
-    /// Oldest first.
     #[serde(rename = "arrivals")]
     requests: Vec<Arc<ReceivedRequest>>,
 }
@@ -129,7 +124,6 @@ impl RequestLog {
         self.lock().after(id, usize::MAX)
     }
 
-    /// Removes requests, totals and the memory of events. Ids are not reused.
     pub fn clear(&self) {
         let mut state = self.lock();
         *state = LogState::new(state.epoch + 1, state.last_id);
@@ -159,7 +153,6 @@ impl RequestLog {
         self.changed.subscribe()
     }
 
-    /// Returns the number of this attempt of `event`, from 1.
     pub(super) fn count_attempt(&self, event: &str) -> u32 {
         let mut state = self.lock();
         let history = state.events.entry(event);
@@ -169,7 +162,6 @@ impl RequestLog {
         attempt
     }
 
-    /// Records a request after its response, or after its sender disconnected.
     pub(super) fn record(&self, mut request: ReceivedRequest) {
         let mut state = self.lock();
         state.last_id += 1;

@@ -101,13 +101,11 @@ impl Inbox {
         Ok(Self { listener, local_addr, responses: options.responses, log, clock })
     }
 
-    /// Returns the address with the port that was chosen.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Returns the log, which stays valid after the inbox has stopped.
     #[must_use]
     pub fn log(&self) -> Arc<RequestLog> {
         Arc::clone(&self.log)

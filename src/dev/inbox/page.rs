@@ -30,7 +30,6 @@ pub(super) fn file(content_type: &'static str, content: &'static str) -> MethodR
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ArrivalsQuery {
-    /// Only requests with a higher id.
     #[serde(default)]
     after: u64,
 }
@@ -43,7 +42,6 @@ pub(super) async fn arrivals(
     Json(inbox.log.after(query.after))
 }
 
-/// `DELETE /arrivals`.
 pub(super) async fn clear(State(inbox): State<InboxState>) -> StatusCode {
     inbox.log.clear();
     StatusCode::NO_CONTENT

@@ -3,11 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 
-/// The requests that carried one event.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct EventHistory {
     pub(super) attempts: u32,
-    /// Whether one of them was answered with 2xx.
     pub(super) accepted: bool,
 }
 

@@ -13,13 +13,11 @@ const MAX_UNREADABLE_BYTES: usize = 512;
 pub struct ReceivedRequest {
     /// Counts up from 1, in the order of the responses.
     pub id: u64,
-    /// When the request's head had been read.
     #[serde(serialize_with = "in_milliseconds")]
     pub arrived_at: DateTime<Utc>,
     pub path: String,
     /// The `webhook-id` header, which is the same in all attempts of one event.
     pub webhook_id: Option<String>,
-    /// Counts the requests that carried this event, from 1.
     pub attempt: u32,
     /// Whether the event had been accepted before. A repeat after a failure is an attempt and not a duplicate.
     pub duplicate: bool,
@@ -34,13 +32,11 @@ pub struct ReceivedRequest {
 }
 
 impl ReceivedRequest {
-    /// Returns whether the response was 2xx, which senders count as delivered.
     #[must_use]
     pub fn accepted(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
     }
 
-    /// Returns the event's name: the `webhook-id`, or else the `eventId` of the body.
     pub(super) fn event(&self) -> Option<&str> {
         let event_id = || self.content.greeting().map(|greeting| greeting.event_id.as_str());
         self.webhook_id.as_deref().or_else(event_id).filter(|name| !name.is_empty())
@@ -61,7 +57,6 @@ pub struct GreetingBody {
     pub message: String,
     pub user_id: String,
     pub event_id: String,
-    /// The due instant.
     #[serde(deserialize_with = "rfc3339_with_z")]
     pub timestamp: DateTime<Utc>,
 }
@@ -70,7 +65,6 @@ pub struct GreetingBody {
 pub struct UnreadableBody {
     #[serde(rename = "unreadable")]
     pub reason: String,
-    /// The first 512 bytes.
     pub body: String,
 }
 

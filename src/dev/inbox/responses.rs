@@ -7,14 +7,12 @@ use axum::http::StatusCode;
 /// How requests are answered. Failures let a user watch retries, backoff and dead letters without breaking a real receiver.
 #[derive(Debug, Clone)]
 pub struct ResponseRules {
-    /// The status of a successful response.
     pub status: StatusCode,
     pub latency: Duration,
     /// The maximum that is added to the latency, at random.
     pub jitter: Duration,
     /// The share of requests that fail, from 0.0 to 1.0.
     pub failure_rate: f64,
-    /// The first attempts of each event that fail.
     pub fail_first: u32,
     pub failure_status: StatusCode,
 }

@@ -23,8 +23,7 @@ pub(super) async fn events(
     State(inbox): State<InboxState>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>> + use<>> {
-    let resume_from: Option<Cursor> =
-        headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let resume_from = headers.get("last-event-id").and_then(|id| Cursor::parse(id.to_str().ok()?));
     let mut interval = tokio::time::interval(MIN_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changes = inbox.log.changes();

@@ -9,7 +9,6 @@ use crate::store::OLDEST_SERVER;
 /// Names the folder of `postgres` and `initdb`, for a server in an unusual place.
 pub const ENV_BIN_DIR: &str = "BDAY_PG_BIN";
 
-/// Debian's folder, with a subfolder for each major version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
 #[derive(Debug, Clone, PartialEq, Eq)]

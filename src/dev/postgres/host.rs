@@ -11,13 +11,14 @@ use tokio::process::Command;
 
 use super::EmbeddedError;
 
-/// The user that runs the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ServerUser {
-    /// The user of this process.
     Current,
     /// The user `postgres`, if this process is root.
-    Other { uid: u32, gid: u32 },
+    Other {
+        uid: u32,
+        gid: u32,
+    },
 }
 
 impl ServerUser {
@@ -56,19 +57,11 @@ fn postgres_entry(line: &str) -> Option<ServerUser> {
     Some(ServerUser::Other { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
 }
 
-/// Returns the server's directory, created if needed, to which only its user has access.
-pub(super) fn prepare_directory(dir: Option<PathBuf>, user: ServerUser) -> Result<PathBuf, EmbeddedError> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    let dir = if let Some(dir) = dir {
-        builder.recursive(true).create(&dir).map_err(EmbeddedError::io("create the directory", &dir))?;
-        dir.canonicalize().map_err(EmbeddedError::io("resolve the directory", &dir))?
-    } else {
-        let dir = temporary_root(&std::env::temp_dir(), user)?
-            .join(format!("bday-postgres-{}", &random_password()?[..12]));
-        builder.create(&dir).map_err(EmbeddedError::io("create the directory", &dir))?;
-        dir
-    };
+/// Creates a temporary directory to which only the server's user has access.
+pub(super) fn create_directory(user: ServerUser) -> Result<PathBuf, EmbeddedError> {
+    let name = format!("bday-postgres-{}", &random_password()?[..12]);
+    let dir = temporary_root(&std::env::temp_dir(), user)?.join(name);
+    DirBuilder::new().mode(0o700).create(&dir).map_err(EmbeddedError::io("create the directory", &dir))?;
     user.own(&dir)?;
     Ok(dir)
 }
@@ -97,14 +90,12 @@ pub(super) fn write_private(path: &Path, content: &str, user: ServerUser) -> Res
     user.own(path)
 }
 
-/// Returns 128 random bits as hexadecimal digits.
 pub(super) fn random_password() -> Result<String, EmbeddedError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(EmbeddedError::Random)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
-/// Returns a loopback port that is free now.
 pub(super) fn unused_port() -> Result<u16, EmbeddedError> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
@@ -127,7 +118,6 @@ pub(super) fn signal_tree(postmaster: u32, signal: Signal) -> Result<(), Embedde
     Ok(())
 }
 
-/// Ignores a process that has ended.
 fn send(pid: u32, signal: Signal) -> Result<(), EmbeddedError> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     match process.map_or(Ok(()), |process| kill_process(process, signal)) {

@@ -6,7 +6,7 @@
 //!
 //! Guaranteed:
 //! - The server never outlives this process. The watchdog reads a pipe that only this process holds open: when the
-//!   process ends, by `kill -9` too, the kernel closes it, and the watchdog shuts the server down and removes a temporary
+//!   process ends, by `kill -9` too, the kernel closes it, and the watchdog shuts the server down and removes its
 //!   directory. (`PR_SET_PDEATHSIG` fires when the *thread* that started the server ends.)
 //! - No other user of the machine gets in: the server listens on a loopback port and requires a random password.
 //! - If this process is root, the server runs as the user `postgres`.
@@ -27,7 +27,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 pub use self::binaries::{Binaries, ENV_BIN_DIR};
-use self::host::{ServerUser, prepare_directory, random_password, signal_tree, unused_port};
+use self::host::{ServerUser, create_directory, random_password, signal_tree, unused_port};
 use self::watchdog::Watchdog;
 
 const SUPERUSER: &str = "bday";
@@ -53,9 +53,6 @@ const PORT_ATTEMPTS: u32 = 5;
 
 #[derive(Debug, Clone, Default)]
 pub struct PostgresOptions {
-    /// `None`: a new temporary directory, removed at the end. A named directory is kept, with its data and its
-    /// password: a start on it resumes.
-    pub dir: Option<PathBuf>,
     /// Trades durability for speed (no fsync, no synchronous commit); not for benchmarks.
     pub fast: bool,
     /// Settings as in `postgresql.conf`, which override the defaults.
@@ -65,7 +62,6 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// A temporary directory, and speed over durability.
     #[must_use]
     pub fn throwaway() -> Self {
         Self { fast: true, ..Self::default() }
@@ -114,7 +110,6 @@ impl EmbeddedError {
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     dir: PathBuf,
-    throwaway: bool,
     fast: bool,
     settings: Vec<(String, String)>,
     binaries: Binaries,
@@ -127,39 +122,30 @@ pub struct EmbeddedPostgres {
 }
 
 impl EmbeddedPostgres {
-    /// Creates the database if the directory has none, starts the server, and returns once it accepts connections.
+    /// Creates a database in a temporary directory, starts the server, and returns once it accepts connections.
     pub async fn start(options: PostgresOptions) -> Result<Self, EmbeddedError> {
         let binaries = options.bin_dir.as_deref().map_or_else(Binaries::find, Binaries::within)?;
         let user = ServerUser::choose()?;
         let mut server = Self {
-            throwaway: options.dir.is_none(),
-            dir: prepare_directory(options.dir, user)?,
+            dir: create_directory(user)?,
             fast: options.fast,
             settings: options.settings,
             binaries,
             user,
-            password: String::new(),
+            password: random_password()?,
             port: 0,
             watchdog: None,
             frozen: AtomicBool::new(false),
         };
         if let Err(error) = server.set_up().await {
-            server.remove_throwaway();
+            server.remove_directory();
             return Err(error);
         }
         Ok(server)
     }
 
     async fn set_up(&mut self) -> Result<(), EmbeddedError> {
-        let password_file = self.dir.join("password");
-        if self.data_dir().join("PG_VERSION").exists() {
-            self.password = std::fs::read_to_string(&password_file)
-                .map_err(EmbeddedError::io("read the password of the database in", &password_file))?;
-        } else {
-            self.password = random_password()?;
-            host::write_private(&password_file, &self.password, self.user)?;
-            self.init_db(&password_file).await?;
-        }
+        self.init_db().await?;
         for attempt in 1.. {
             self.port = unused_port()?;
             match self.launch().await {
@@ -182,7 +168,6 @@ impl EmbeddedPostgres {
         format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
-    /// A restart does not change it.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -194,11 +179,11 @@ impl EmbeddedPostgres {
         self.watchdog.as_ref().map(Watchdog::server_pid)
     }
 
-    /// Closes open connections, shuts down cleanly, and removes a temporary directory.
+    /// Closes open connections, shuts down cleanly, and removes the directory.
     pub async fn stop(mut self) -> Result<(), EmbeddedError> {
         self.shut_down("INT", true).await?;
         // Needed if the server was stopped before: no watchdog is left then.
-        self.remove_throwaway();
+        self.remove_directory();
         Ok(())
     }
 
@@ -219,7 +204,6 @@ impl EmbeddedPostgres {
         self.pid().map_or(Ok(()), |pid| signal_tree(pid, Signal::STOP))
     }
 
-    /// Resumes a frozen server (SIGCONT).
     pub fn thaw(&self) -> Result<(), EmbeddedError> {
         if let Some(pid) = self.pid() {
             signal_tree(pid, Signal::CONT)?;
@@ -228,16 +212,13 @@ impl EmbeddedPostgres {
         Ok(())
     }
 
-    /// Runs `initdb` under a watchdog: it takes a second, in which this process may be killed. An incomplete database
-    /// never has the name of a complete one.
-    async fn init_db(&self, password_file: &Path) -> Result<(), EmbeddedError> {
-        let unfinished = self.dir.join("data.unfinished");
-        if unfinished.exists() {
-            std::fs::remove_dir_all(&unfinished).map_err(EmbeddedError::io("remove", &unfinished))?;
-        }
+    /// Runs `initdb` under a watchdog: it takes a second, in which this process may be killed.
+    async fn init_db(&self) -> Result<(), EmbeddedError> {
+        let password_file = self.dir.join("password");
+        host::write_private(&password_file, &self.password, self.user)?;
         let mut arguments: Vec<OsString> = vec![
             "--pgdata".into(),
-            unfinished.clone().into(),
+            self.data_dir().into(),
             "--pwfile".into(),
             password_file.into(),
             "--username".into(),
@@ -252,11 +233,11 @@ impl EmbeddedPostgres {
             arguments.push("--no-sync".into());
         }
         let initdb = &self.binaries.initdb;
-        let watchdog = Watchdog::launch(self.user, initdb, &arguments, &self.dir, self.throwaway).await?;
+        let watchdog = Watchdog::launch(self.user, initdb, &arguments, &self.dir).await?;
         if !watchdog.finish().await.map_err(EmbeddedError::io("run", initdb))? {
             return Err(EmbeddedError::Init { dir: self.dir.clone(), output: self.log_tail() });
         }
-        std::fs::rename(&unfinished, self.data_dir()).map_err(EmbeddedError::io("rename", &unfinished))
+        Ok(())
     }
 
     async fn launch(&mut self) -> Result<(), EmbeddedError> {
@@ -269,8 +250,7 @@ impl EmbeddedPostgres {
         }
         arguments.extend(["-p".into(), self.port.to_string().into()]);
         let postgres = &self.binaries.postgres;
-        let mut watchdog =
-            Watchdog::launch(self.user, postgres, &arguments, &self.dir, self.throwaway).await?;
+        let mut watchdog = Watchdog::launch(self.user, postgres, &arguments, &self.dir).await?;
         match tokio::time::timeout(TIMEOUT, watchdog.ready(&self.data_dir())).await {
             Ok(true) => {
                 self.watchdog = Some(watchdog);
@@ -309,9 +289,7 @@ impl EmbeddedPostgres {
         lines[lines.len().saturating_sub(5)..].join(" / ")
     }
 
-    fn remove_throwaway(&self) {
-        if self.throwaway {
-            drop(std::fs::remove_dir_all(&self.dir));
-        }
+    fn remove_directory(&self) {
+        drop(std::fs::remove_dir_all(&self.dir));
     }
 }

@@ -17,7 +17,7 @@ pub(super) const LOG: &str = "server.log";
 /// Between two reads of the server's status file.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// `$1` is the directory to remove, or empty; the rest is the server's command line.
+/// `$1` is the directory to remove at the end; the rest is the server's command line.
 ///
 /// A watcher process reads the pipe. A line names a signal for the server; a second word in it asks for the removal of the
 /// directory (SIGUSR2 to the shell), which is done here since this process may be killed meanwhile. The end of the pipe
@@ -25,7 +25,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// still the server's. The kernel sends SIGHUP to a process group with a stopped (frozen) member when its owner ends.
 const SCRIPT: &str = r#"
 trap '' HUP
-remove=$1; shift
+directory=$1; shift
 exec 3<&0 </dev/null
 "$@" 3<&- >>server.log 2>&1 &
 server=$!
@@ -39,7 +39,7 @@ echo "$server"
 exec >/dev/null
 while kill -s 0 "$server"; do wait "$server"; status=$?; done 2>/dev/null
 kill "$watcher" 2>/dev/null
-if [ -n "$remove_it" ] && [ -n "$remove" ]; then cd / && rm -rf "$remove"; fi
+if [ -n "$remove_it" ]; then cd / && rm -rf "$directory"; fi
 exit "$status"
 "#;
 
@@ -52,19 +52,17 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the server or `initdb`. With `throwaway`, `dir` is removed when this process ends.
+    /// Starts the server or `initdb`. `dir` is removed when this process ends.
     pub(super) async fn launch(
         user: ServerUser,
         program: &Path,
         arguments: &[OsString],
         dir: &Path,
-        throwaway: bool,
     ) -> Result<Self, EmbeddedError> {
         let failed = || EmbeddedError::io("start", program);
         let mut command = user.command(Path::new("/bin/sh"), dir);
         command.args(["-c", SCRIPT, "bday-postgres-watchdog"]);
-        command.arg(if throwaway { dir } else { Path::new("") });
-        command.arg(program).args(arguments);
+        command.arg(dir).arg(program).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
 
         let mut shell = command.spawn().map_err(failed())?;
@@ -78,7 +76,6 @@ impl Watchdog {
         Ok(Self { shell, pipe, server_pid })
     }
 
-    /// Of the postmaster.
     pub(super) fn server_pid(&self) -> u32 {
         self.server_pid
     }
@@ -107,7 +104,7 @@ impl Watchdog {
         self.shell.wait().await.map(|status| status.success())
     }
 
-    /// Sends `signal` to the postmaster and waits for the server's end; with `for_good`, a temporary directory is removed.
+    /// Sends `signal` to the postmaster and waits for the server's end; with `for_good`, its directory is removed.
     pub(super) async fn end(mut self, signal: &str, for_good: bool) -> std::io::Result<()> {
         let line = format!("{signal}{}\n", if for_good { " for-good" } else { "" });
         // Fails if the server has ended before.

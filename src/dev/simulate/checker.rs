@@ -24,14 +24,12 @@ pub(super) struct DeliveryChecker {
     pub(super) violations: Vec<Violation>,
 }
 
-/// An expected request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ExpectedAttempt {
     pub(super) user: Uuid,
     pub(super) user_number: u32,
     pub(super) kind: usize,
     pub(super) year: i32,
-    /// From 1.
     pub(super) attempt: u32,
 }
 
@@ -97,7 +95,6 @@ impl DeliveryChecker {
         self.users.get_mut(&id)?.deliveries.get_mut(&key)
     }
 
-    /// Returns the next instant at which a first attempt must be made.
     pub(super) fn next_due_at(&mut self) -> Option<DateTime<Utc>> {
         while let Some((at, id, key)) = self.due.first().copied() {
             if self.delivery(id, key).is_some_and(|delivery| delivery.state == DeliveryState::Due(at)) {
@@ -192,7 +189,6 @@ impl DeliveryChecker {
         }
     }
 
-    /// Records the state after an attempt.
     pub(super) fn end_attempt(&mut self, attempt: &ExpectedAttempt, state: DeliveryState) {
         if let Some(delivery) = self.delivery(attempt.user, (attempt.kind, attempt.year)) {
             delivery.failed_attempts += u32::from(state == DeliveryState::Retrying);

@@ -9,7 +9,6 @@ use crate::config::{self, Config};
 use crate::model::{BIRTHDAY, LateJoin};
 
 pub(super) const KINDS: [&str; 2] = [BIRTHDAY, "work_anniversary"];
-/// By kind.
 pub(super) const SEND_AT: [&str; KINDS.len()] = ["09:00", "10:30"];
 
 const TEMPLATE: &str = "{{ full_name }}: {{ kind }} on {{ local_date }}, {% if years is none %}-{% else %}{{ years }}{% endif %}";

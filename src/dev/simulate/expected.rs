@@ -17,7 +17,6 @@ pub(super) enum DeliveryState {
     NotExpected,
     /// The first attempt must be made at that instant.
     Due(DateTime<Utc>),
-    /// An attempt failed, and another must follow.
     Retrying,
     Delivered,
     Dead,
@@ -60,7 +59,6 @@ pub(super) struct SimulatedUser {
 pub(super) enum ViolationKind {
     /// A greeting that is not expected, at that time or with that text; or a row that differs.
     Wrong,
-    /// A second greeting of a year.
     Twice,
     Missing,
 }

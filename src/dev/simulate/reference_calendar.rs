@@ -14,13 +14,11 @@ const MAX_OFFSET: TimeDelta = TimeDelta::hours(16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Due {
     pub(super) at: DateTime<Utc>,
-    /// The local date at that instant.
     pub(super) local_date: NaiveDate,
     /// The rule for a date or send time that does not exist or occurs twice.
     pub(super) rule: Option<Rule>,
 }
 
-/// A period with one UTC offset.
 #[derive(Debug, Clone, Copy)]
 struct OffsetPeriod {
     from: DateTime<Utc>,
@@ -29,7 +27,6 @@ struct OffsetPeriod {
 }
 
 impl OffsetPeriod {
-    /// Returns the instant at which the local clock shows `local` in this period.
     fn instant_of(&self, local: NaiveDateTime) -> Option<DateTime<Utc>> {
         let at = (local - self.offset).and_utc();
         (self.from <= at && at < self.until).then_some(at)
@@ -99,7 +96,7 @@ pub(super) fn day_ends_at(zone: Zone, day: NaiveDate) -> DateTime<Utc> {
     ends.max().unwrap_or(next)
 }
 
-/// Returns the clock changes in `zone` between two instants, except for those that are reversed within a day.
+/// Skips changes that are reversed within a day.
 pub(super) fn clock_changes(zone: Zone, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<ClockChange> {
     let offsets = std::iter::successors(Some(from), |at| Some(*at + TimeDelta::days(1)))
         .take_while(|at| *at < until)

@@ -8,12 +8,10 @@ use super::checker::DeliveryChecker;
 use super::expected::{DeliveryState, ExpectedDelivery, Violation, ViolationKind};
 use crate::calendar::Rule;
 
-/// Violations that are reported with their text.
 const MAX_VIOLATIONS: usize = 20;
 
 macro_rules! year_counts {
     ($($(#[$doc:meta])* $count:ident,)*) => {
-        /// The counts of a local year.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
         pub struct YearCounts {
             /// Users at the end of the year.
@@ -34,7 +32,6 @@ year_counts! {
     /// Occasions that were due, whatever their outcome.
     due,
     sent,
-    /// Sent after a failed attempt.
     retried,
     /// Sent though the date was written after the send time of its day.
     late_joins,
@@ -51,7 +48,6 @@ year_counts! {
     dead,
     /// Cancelled after an attempt.
     cancelled,
-    /// Moves to another zone.
     moves,
     /// Edits of a date, a send time or a rule.
     edits,
@@ -61,7 +57,6 @@ year_counts! {
     returned,
     /// Greetings at a wrong time, with a wrong text or to a wrong user, and rows that differ.
     wrong,
-    /// Second greetings of a year.
     twice,
     missing,
 }
@@ -73,12 +68,10 @@ pub struct SimulationReport {
     pub years: BTreeMap<i32, YearCounts>,
     pub ticks: u64,
     pub elapsed_secs: f64,
-    /// The texts of the first violations.
     pub violations: Vec<String>,
 }
 
 impl SimulationReport {
-    /// Returns whether every greeting was sent once, at the right time.
     #[must_use]
     pub fn is_right(&self) -> bool {
         self.violations.is_empty()

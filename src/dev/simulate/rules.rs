@@ -19,7 +19,6 @@ use super::reference_calendar;
 use crate::calendar::{AnnualDate, LeapDay, SendAt};
 use crate::model::LateJoin;
 
-/// The configuration of the simulated daemons.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) send_at: [SendAt; KINDS.len()],
@@ -27,7 +26,6 @@ pub(super) struct Rules {
     pub(super) late_join: LateJoin,
     pub(super) late_max: TimeDelta,
     pub(super) max_attempts: u32,
-    /// The local years that are checked.
     pub(super) years: RangeInclusive<i32>,
 }
 
@@ -123,7 +121,6 @@ fn nominal(date: AnnualDate, year: i32) -> NaiveDate {
     in_year.or_else(|| NaiveDate::from_ymd_opt(year, 2, 28)).unwrap_or(NaiveDate::MIN)
 }
 
-/// Returns the first whole minute at or after `now`.
 pub(super) fn next_tick(now: DateTime<Utc>) -> DateTime<Utc> {
     let secs = now.timestamp();
     DateTime::from_timestamp((secs + 59).div_euclid(60) * 60, 0).unwrap_or(now)

@@ -65,7 +65,6 @@ pub async fn run(
     })
 }
 
-/// A period in which no daemon runs.
 #[derive(Debug, Clone, Copy)]
 struct Outage {
     from: DateTime<Utc>,
@@ -119,7 +118,6 @@ struct Simulator {
     changes: Vec<PlannedChange>,
     /// The next is the last of the list.
     outages: Vec<Outage>,
-    /// By user number.
     ids: Vec<Uuid>,
     deleted_at: HashMap<u32, DateTime<Utc>>,
     user_count: u64,

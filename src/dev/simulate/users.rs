@@ -10,7 +10,6 @@ use super::reference_calendar::{self, ClockChange, Due};
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 use crate::model::NewUser;
 
-/// The zones of most users.
 const POPULOUS: [&str; 12] = [
     "Asia/Kolkata",
     "Asia/Shanghai",
@@ -35,7 +34,6 @@ const MIN_INTERVAL: TimeDelta = TimeDelta::hours(24);
 /// Ticks are at whole minutes, and changes between them.
 const HALF_MINUTE: TimeDelta = TimeDelta::seconds(30);
 
-/// The fields of a user that decide when a greeting is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UserSettings {
     pub(super) zone: Zone,
@@ -75,7 +73,6 @@ pub(super) fn external_id(number: u32) -> String {
 pub(super) enum UserChange {
     /// Added, or added again after a deletion.
     Join(UserSettings),
-    /// Moved to another zone.
     Move(UserSettings),
     /// Another date, send time, or rule.
     Edit(UserSettings),
