@@ -126,7 +126,8 @@ async fn a_server_that_is_too_old_is_refused_with_its_version() {
 /// The command that runs [`holds_a_frozen_server_until_it_is_killed`] in its own process.
 fn owner(hold: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "support_embedded::holds_a_frozen_server_until_it_is_killed", "--ignored"]);
+    let module = module_path!().split_once("::").unwrap().1;
+    command.args(["--exact", &format!("{module}::holds_a_frozen_server_until_it_is_killed"), "--ignored"]);
     command.env(HOLD, hold);
     command
 }

@@ -6,10 +6,10 @@
 //! ```
 //!
 //! [`users`] generates users and their changes: late joins, moves (across the date line, on the day), corrected dates,
-//! deletions, returns. [`simulator`] sets the clock to each minute in which something happens, writes users as the API does,
-//! and runs one or two daemons, with outages of hours or days. [`checker`] derives from the [`rules`] and the
-//! [`reference_calendar`] alone which greeting is expected when. [`receiver`] checks each greeting with it, and fails some.
-//! At the end the rows are compared with it.
+//! deletions, returns. [`timeline`] orders them, and adds outages of hours or days. [`simulator`] sets the clock to each
+//! minute in which something happens, writes users as the API does, and runs one or two daemons. [`checker`] derives from
+//! the [`rules`] and the [`reference_calendar`] alone which greeting is expected when. [`receiver`] checks each greeting
+//! with it, and fails some. At the end the rows are compared with it.
 //!
 //! A run is repeatable by its seed, except for retry jitter and ids. Not simulated: the network, crashes, and seconds
 //! between two ticks in which nothing happens.
@@ -23,6 +23,7 @@ mod reference_calendar;
 mod report;
 mod rules;
 mod simulator;
+mod timeline;
 mod users;
 
 use chrono::{DateTime, NaiveDate, Utc};

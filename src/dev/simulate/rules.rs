@@ -10,13 +10,14 @@ use std::ops::RangeInclusive;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::config::KINDS;
+use super::config::{KINDS, SEND_AT};
 use super::expected::DeliveryState::{
     Cancelled, Dead, Delivered, Due, NotExpected, Retrying, SkippedLate, SkippedLateJoin,
 };
 use super::expected::{DeliveryState, ExpectedDelivery, KindAndYear, SimulatedUser};
 use super::reference_calendar;
 use crate::calendar::{AnnualDate, LeapDay, SendAt};
+use crate::config::Config;
 use crate::model::LateJoin;
 
 #[derive(Debug, Clone)]
@@ -27,6 +28,19 @@ pub(super) struct Rules {
     pub(super) late_max: TimeDelta,
     pub(super) max_attempts: u32,
     pub(super) years: RangeInclusive<i32>,
+}
+
+impl Rules {
+    pub(super) fn new(config: &Config, late_join: LateJoin, years: RangeInclusive<i32>) -> Self {
+        Self {
+            send_at: SEND_AT.map(|text| text.parse().unwrap_or_default()),
+            leap_day: config.plan.leap_day,
+            late_join,
+            late_max: TimeDelta::seconds(config.late.max_secs as i64),
+            max_attempts: config.retry.max_attempts,
+            years,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

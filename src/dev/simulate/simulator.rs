@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
-use chrono::{DateTime, Datelike as _, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
 use fastrand::Rng;
 use futures_util::future::try_join_all;
 use uuid::Uuid;
 
 use super::checker::DeliveryChecker;
 use super::compare::compare_rows;
-use super::config::SEND_AT;
 use super::expected::ViolationKind;
 use super::receiver::SimulatedReceiver;
 use super::report::{self, SimulationReport, YearCounts};
 use super::rules::{Rules, next_tick};
-use super::users::{UserChange, UserGenerator, UserSettings, external_id};
+use super::timeline::{Outage, PlannedChange, midnight, outages, planned_changes};
+use super::users::{UserChange, UserSettings, external_id};
 use super::{Progress, SimulationOptions};
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SettableClock, SharedClock};
@@ -65,12 +65,6 @@ pub async fn run(
     })
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Outage {
-    from: DateTime<Utc>,
-    until: DateTime<Utc>,
-}
-
 struct Daemon {
     scheduler: Scheduler,
     pool: Pool,
@@ -100,12 +94,6 @@ impl Daemon {
     }
 }
 
-struct PlannedChange {
-    at: DateTime<Utc>,
-    user: u32,
-    change: UserChange,
-}
-
 struct Simulator {
     seed: u64,
     until: DateTime<Utc>,
@@ -132,14 +120,7 @@ impl Simulator {
         let end = options.from.year() + options.years as i32;
         let until = NaiveDate::from_ymd_opt(end, 1, 1).context("the years are too far in the future")?;
         let until = midnight(until);
-        let rules = Rules {
-            send_at: SEND_AT.map(|text| text.parse().unwrap_or_default()),
-            leap_day: config.plan.leap_day,
-            late_join: options.late_join,
-            late_max: TimeDelta::seconds(config.late.max_secs as i64),
-            max_attempts: config.retry.max_attempts,
-            years: from.year() - 1..=end + 1,
-        };
+        let rules = Rules::new(config, options.late_join, from.year() - 1..=end + 1);
         let seed = options.seed;
         let checker = Arc::new(Mutex::new(DeliveryChecker::new(rules)));
         let clock = Arc::new(SettableClock::new(from));
@@ -336,50 +317,4 @@ impl Simulator {
         }
         Ok(())
     }
-}
-
-fn midnight(day: NaiveDate) -> DateTime<Utc> {
-    day.and_time(NaiveTime::MIN).and_utc()
-}
-
-/// Returns the changes of all users, the first of them last. No user is written in an outage: the API is unavailable, too.
-fn planned_changes(
-    options: &SimulationOptions,
-    from: DateTime<Utc>,
-    until: DateTime<Utc>,
-    outages: &[Outage],
-) -> Vec<PlannedChange> {
-    let generator = UserGenerator::new(options.seed, from, until);
-    let changes = (0..options.users).flat_map(|user| {
-        let changes = generator.changes(user).into_iter();
-        changes.map(move |(at, change)| PlannedChange { at: after_outages(outages, at), user, change })
-    });
-    let mut changes: Vec<_> = changes.collect();
-    // Stable, so that changes of one user at one instant stay in order.
-    changes.sort_by_key(|change| (change.at, change.user));
-    changes.reverse();
-    changes
-}
-
-/// Returns two or three outages of some hours in a year, and one longer than `late.max_secs` in every other year.
-fn outages(seed: u64, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Outage> {
-    let mut rng = Rng::with_seed(seed);
-    let mut outages = Vec::new();
-    let mut at = from + TimeDelta::minutes(rng.i64(0..90 * 24 * 60));
-    while at < until - TimeDelta::days(10) {
-        let hours = match rng.u8(..10) {
-            0..5 => rng.i64(1..12),
-            5..8 => rng.i64(12..47),
-            _ => rng.i64(50..100),
-        };
-        let end = at + TimeDelta::hours(hours);
-        outages.push(Outage { from: at, until: end });
-        at = end + TimeDelta::minutes(rng.i64(30..240) * 24 * 60 + rng.i64(0..1440));
-    }
-    outages
-}
-
-fn after_outages(outages: &[Outage], at: DateTime<Utc>) -> DateTime<Utc> {
-    let during = outages.iter().find(|outage| outage.from <= at && at <= outage.until);
-    during.map_or(at, |outage| outage.until + TimeDelta::seconds(30))
 }
