@@ -85,9 +85,7 @@ struct InboxState {
 pub struct Inbox {
     listener: TcpListener,
     local_addr: SocketAddr,
-    responses: ResponseRules,
-    log: Arc<RequestLog>,
-    clock: SharedClock,
+    state: InboxState,
 }
 
 impl Inbox {
@@ -98,7 +96,9 @@ impl Inbox {
         let listener = crate::http::listen(listen).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let log = Arc::new(RequestLog::new(options.keep, clock.now()));
-        Ok(Self { listener, local_addr, responses: options.responses, log, clock })
+        let responses = Arc::new(options.responses);
+        let state = InboxState { log, responses, clock, stop: CancellationToken::new() };
+        Ok(Self { listener, local_addr, state })
     }
 
     #[must_use]
@@ -108,20 +108,19 @@ impl Inbox {
 
     #[must_use]
     pub fn log(&self) -> Arc<RequestLog> {
-        Arc::clone(&self.log)
+        Arc::clone(&self.state.log)
     }
 
     /// Returns a feed of requests in the order of their responses. A reader that lags behind by several thousand loses the
     /// oldest, and receives their number.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<ReceivedRequest>> {
-        self.log.subscribe()
+        self.state.log.subscribe()
     }
 
     /// Serves until `stop`, and then finishes open requests within 2 s.
     pub async fn run(self, stop: CancellationToken) -> Result<(), InboxError> {
-        let (log, responses, clock) = (self.log, Arc::new(self.responses), self.clock);
-        let state = InboxState { log, responses, clock, stop: stop.clone() };
+        let state = InboxState { stop: stop.clone(), ..self.state };
         // A response is one small packet: Nagle's algorithm would delay it by up to 40 ms.
         let listener = self.listener.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {

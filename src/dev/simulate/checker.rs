@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_at_another_time_to_an_unknown_user_or_after_a_deletion_is_wrong() {
+    fn a_greeting_at_another_time_to_an_unknown_or_deleted_user_is_wrong() {
         let (due, early) = (instant("2026-05-02T09:00:00Z"), instant("2026-05-02T08:59:00Z"));
         let mut checker = checker();
         checker.begin_attempt(ID, 0, due, early);
