@@ -29,17 +29,18 @@ use super::inbox::shown_address;
 use crate::clock::SharedClock;
 use crate::config::parts;
 use crate::config::{self, Config};
-use crate::dev::demo::{Account, Cast, MAX_PEOPLE};
-use crate::dev::inbox::{self, Arrival, Inbox};
+use crate::dev::demo::{GreetingTracker, MAX_PEOPLE, SamplePeople};
+use crate::dev::inbox::{self, Inbox, ReceivedRequest};
 use crate::dev::postgres::{EmbeddedPostgres, PostgresOptions};
-use crate::people::{FileFormat, import};
+use crate::people::FileFormat;
+use crate::people::import;
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::{self, Role};
 use crate::store::UserFilter;
 
 const EXAMPLES: &str = "\
 Examples:
-  bday demo                     a dozen greetings within two minutes; Ctrl-C ends it
+  bday demo                     eight greetings within a minute; Ctrl-C ends it
   bday demo --once              ends by itself; exit code 0 if each has come once
   bday demo --once --minutes 0  the shortest: only people whose send time has just passed
 
@@ -64,7 +65,7 @@ pub(super) struct Args {
     people: u16,
 
     /// In how many of the coming minutes somebody is due, after those whose send time has just passed
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=60))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=60))]
     minutes: u8,
 
     /// Address of the inbox [default: 127.0.0.1:8025, or another port if that is taken]
@@ -139,7 +140,7 @@ fn open_inbox(listen: Option<SocketAddr>, clock: &SharedClock) -> Result<Inbox, 
 #[derive(Debug)]
 struct Demo {
     teller: Teller,
-    arrivals: Receiver<Arc<Arrival>>,
+    arrivals: Receiver<Arc<ReceivedRequest>>,
     once: bool,
     clock: SharedClock,
 }
@@ -171,46 +172,46 @@ impl Demo {
         let Some(prepared) = lifecycle.before_stop(prepare).await? else {
             return Ok(Ending::Stopped);
         };
-        let (cast, ids) = prepared?;
-        let mut account = Account::new(&cast, &ids, self.clock.now());
+        let (people, ids) = prepared?;
+        let mut tracker = GreetingTracker::new(&people, &ids, self.clock.now());
         let started = runtime::start(&config, Role::All, Arc::clone(&self.clock), &mut lifecycle).await?;
-        self.teller.explain(&cast, started.http, self.clock.now())?;
+        self.teller.explain(&people, started.http, self.clock.now())?;
 
         let told = if lifecycle.soft.is_cancelled() {
             None
         } else {
-            lifecycle.before_stop(self.follow(&mut account)).await?
+            lifecycle.before_stop(self.follow(&mut tracker)).await?
         };
         lifecycle.soft.cancel();
         started.run(lifecycle).await?;
         // With everything at rest nothing can come twice any more.
         loop {
             match self.arrivals.try_recv() {
-                Ok(arrival) => self.arrived(&arrival, &mut account)?,
+                Ok(arrival) => self.arrived(&arrival, &mut tracker)?,
                 Err(TryRecvError::Lagged(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
-        let holds = account.verdict().holds();
+        let holds = tracker.summary().is_complete();
         match told {
             None => {
                 if self.once {
-                    self.teller.summary(&account)?;
+                    self.teller.summary(&tracker)?;
                 }
                 Ok(Ending::Stopped)
             }
             Some(told) => {
                 told?;
-                self.teller.summary(&account)?;
+                self.teller.summary(&tracker)?;
                 Ok(if holds { Ending::Complete } else { Ending::Incomplete })
             }
         }
     }
 
     /// Shows what arrives: with `once` until all of it has, or has not in time; else until this is dropped.
-    async fn follow(&mut self, account: &mut Account) -> io::Result<()> {
+    async fn follow(&mut self, tracker: &mut GreetingTracker) -> io::Result<()> {
         // Who was due before all was ready has as much time as the others.
-        let ahead = account.last_due_at().map_or(TimeDelta::zero(), |at| at - self.clock.now());
+        let ahead = tracker.last_due_at().map_or(TimeDelta::zero(), |at| at - self.clock.now());
         let deadline = tokio::time::sleep(PATIENCE + ahead.to_std().unwrap_or_default());
         tokio::pin!(deadline);
         let mut step = tokio::time::interval(COUNTDOWN_STEP);
@@ -218,29 +219,29 @@ impl Demo {
         loop {
             tokio::select! {
                 arrival = self.arrivals.recv() => match arrival {
-                    Ok(arrival) => self.arrived(&arrival, account)?,
+                    Ok(arrival) => self.arrived(&arrival, tracker)?,
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return Ok(()),
                 },
                 _ = step.tick(), if waiting && self.teller.counts_down() => {
-                    self.teller.countdown(account, self.clock.now());
+                    self.teller.countdown(tracker, self.clock.now());
                 }
                 () = &mut deadline, if waiting => overdue = true,
             }
-            if waiting && (overdue || account.missing().is_empty()) {
+            if waiting && (overdue || tracker.missing().is_empty()) {
                 waiting = false;
                 if self.once {
                     return Ok(());
                 }
-                self.teller.summary(account)?;
+                self.teller.summary(tracker)?;
                 self.teller.stays_up()?;
             }
         }
     }
 
-    fn arrived(&mut self, arrival: &Arrival, account: &mut Account) -> io::Result<()> {
-        account.note(arrival);
-        self.teller.arrival(arrival, account)
+    fn arrived(&mut self, arrival: &ReceivedRequest, tracker: &mut GreetingTracker) -> io::Result<()> {
+        tracker.record(arrival);
+        self.teller.arrival(arrival, tracker)
     }
 }
 
@@ -263,23 +264,23 @@ fn variables(database: &str, page: &str) -> HashMap<String, String> {
 }
 
 /// Sets up the schema and the queue, and imports the people, as `bday migrate` and `bday user import` do.
-async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::Result<(Cast, Ids)> {
+async fn prepare(config: &Config, args: &Args, clock: &SharedClock) -> anyhow::Result<(SamplePeople, Ids)> {
     let store = parts::store(config).await?;
     let queue = parts::queue(config, &store, clock).await?;
     parts::set_up(config, &store, &*queue).await?;
     // Now, and not before: the first minute must not begin while the database is still being made.
     let now = clock.now();
     let schedule = config.schedule();
-    let cast = Cast::new(now, args.people, args.minutes, &schedule);
+    let people = SamplePeople::new(now, args.people, args.minutes, &schedule);
     let report =
-        import::run(&store, &schedule, clock, FileFormat::Csv, io::Cursor::new(cast.csv()), |_| {}).await?;
+        import::run(&store, &schedule, clock, FileFormat::Csv, io::Cursor::new(people.csv()), |_| {}).await?;
     if let Some(bad) = report.errors.first() {
         anyhow::bail!("the sample people were refused in line {}: {}", bad.line, bad.reason);
     }
     let users = store.list_users(&UserFilter::default(), Uuid::nil(), u32::from(args.people)).await?;
     store.close().await;
     let ids = users.users.into_iter().filter_map(|user| Some((user.external_id?, user.id)));
-    Ok((cast, ids.collect()))
+    Ok((people, ids.collect()))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use self::print::{Style, print};
 use super::output::duration;
 use crate::clock::SharedClock;
-use crate::dev::inbox::{Answers, Inbox, InboxOptions, Totals};
+use crate::dev::inbox::{Inbox, InboxOptions, ResponseRules, Totals};
 
 /// Receive webhooks on this machine and show them live, in the terminal and on a page
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,7 @@ pub struct Args {
 pub async fn run(args: Args, clock: SharedClock, stop: CancellationToken) -> anyhow::Result<()> {
     let style = (!args.quiet).then(|| Style::for_stdout(args.json));
     let inbox = Inbox::bind(args.options(), clock)?;
-    let ledger = inbox.ledger();
+    let log = inbox.log();
     let arrivals = inbox.subscribe();
     let address = shown_address(inbox.local_addr());
     eprintln!(
@@ -108,7 +108,7 @@ pub async fn run(args: Args, clock: SharedClock, stop: CancellationToken) -> any
         }
     };
     tokio::try_join!(serve, print)?;
-    eprintln!("{}", summary(&ledger.totals()));
+    eprintln!("{}", summary(&log.totals()));
     Ok(())
 }
 
@@ -117,7 +117,7 @@ impl Args {
         InboxOptions {
             listen: self.listen,
             keep: self.keep as usize,
-            answers: Answers {
+            responses: ResponseRules {
                 status: self.status,
                 latency: Duration::from_millis(self.latency_ms),
                 jitter: Duration::from_millis(self.jitter_ms),

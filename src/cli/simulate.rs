@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output::{self, Table};
 use crate::clock::SharedClock;
 use crate::dev::postgres::{EmbeddedPostgres, PostgresOptions};
-use crate::dev::simulate::{self, SimulationOptions, SimulationReport, Year};
+use crate::dev::simulate::{self, SimulationOptions, SimulationReport, YearCounts};
 use crate::model::LateJoin;
 
 const EXAMPLES: &str = "\
@@ -140,7 +140,7 @@ fn print(report: &SimulationReport, options: &SimulationOptions) -> std::io::Res
     let total = report.total();
     table.row(cells("all".to_owned(), &total));
     table.print()?;
-    let Year { moves, edits, deleted, returned, .. } = total;
+    let YearCounts { moves, edits, deleted, returned, .. } = total;
     println!(
         "\n{moves} moves to another zone, {edits} other edits, {deleted} deletions, {returned} returns; {} ticks, {:.1} s, seed {}",
         report.ticks, report.elapsed_secs, options.seed
@@ -156,7 +156,7 @@ fn print(report: &SimulationReport, options: &SimulationOptions) -> std::io::Res
     Ok(())
 }
 
-fn cells(name: String, row: &Year) -> Vec<String> {
+fn cells(name: String, row: &YearCounts) -> Vec<String> {
     let counts = [
         row.users,
         row.due,

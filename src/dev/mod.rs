@@ -1,4 +1,4 @@
-//! What a developer's machine needs: a private PostgreSQL, an inbox, the demo, the simulation.
+//! Tools for a developer's machine: a private PostgreSQL, an inbox, the demo, the simulation.
 
 pub mod demo;
 pub mod inbox;

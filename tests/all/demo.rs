@@ -1,4 +1,4 @@
-//! `bday demo`, as a process: it delivers, it says so, and it leaves nothing behind however it ends.
+//! `bday demo` as a process delivers and reports, and leaves nothing behind however it ends.
 
 use std::fs::Permissions;
 use std::net::{SocketAddr, TcpStream};
@@ -11,14 +11,14 @@ use chrono::{DateTime, FixedOffset};
 use crate::support::process::{Bday, Running};
 use crate::support::wait::eventually;
 
-/// A folder in which the demo's database lives, so that what is left of it can be found.
+/// The parent folder of the demo's database.
 struct Home(PathBuf);
 
 impl Home {
     fn new() -> Self {
         let dir = std::env::temp_dir().join(format!("bday-demo-test-{}", uuid::Uuid::now_v7().simple()));
         std::fs::create_dir(&dir).unwrap();
-        // Root's demo runs its server as another user.
+        // If root runs the demo, the server's user needs access.
         std::fs::set_permissions(&dir, Permissions::from_mode(0o1777)).unwrap();
         Self(dir)
     }
@@ -28,7 +28,7 @@ impl Home {
         Bday::new(common.iter().chain(arguments)).env("TMPDIR", &self.0)
     }
 
-    /// What is still there: processes that name this folder, and entries of it.
+    /// Returns processes that name this folder, and its entries.
     fn remains(&self) -> Vec<String> {
         let processes = Path::new("/proc").read_dir().unwrap().flatten();
         let commands = processes.filter_map(|it| std::fs::read_to_string(it.path().join("cmdline")).ok());
@@ -44,7 +44,7 @@ impl Drop for Home {
     }
 }
 
-/// The addresses of the inbox and of the daemon.
+/// Returns the addresses of the inbox and the daemon.
 fn addresses<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<SocketAddr> {
     let after_scheme = lines.into_iter().filter_map(|line| Some(line.split_once(" http://")?.1));
     after_scheme.map(|it| it.split('/').next().unwrap().parse().unwrap()).take(2).collect()
@@ -63,11 +63,11 @@ async fn greeted(demo: &Running) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_demo_that_runs_once_delivers_what_is_due_and_ends_with_success() {
+async fn a_demo_that_runs_once_delivers_what_is_due_and_succeeds() {
     let home = Home::new();
     let done = home.demo(&["--once", "--minutes", "0"]).finish().await;
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
-    assert_eq!(done.stderr, "", "nothing went wrong, and there is no terminal");
+    assert_eq!(done.stderr, "", "no warnings, no progress without a terminal");
     assert!(!done.stdout.contains('\x1b'), "{}", done.stdout);
 
     let lines: Vec<&str> = done.stdout.lines().collect();
@@ -92,7 +92,7 @@ async fn a_demo_that_runs_once_delivers_what_is_due_and_ends_with_success() {
 }
 
 #[tokio::test]
-async fn a_demo_stays_up_until_ctrl_c_and_leaves_nothing_running() {
+async fn a_demo_runs_until_ctrl_c_and_leaves_nothing_running() {
     let home = Home::new();
     let mut demo = home.demo(&["--minutes", "0"]).start();
     let lines = greeted(&demo).await;
@@ -100,8 +100,8 @@ async fn a_demo_stays_up_until_ctrl_c_and_leaves_nothing_running() {
         panic!("{lines:#?}");
     };
     let client = reqwest::Client::new();
-    let totals = client.get(format!("http://{inbox}/arrivals")).send().await.unwrap();
-    assert!(totals.error_for_status().unwrap().text().await.unwrap().contains("it's your birthday"));
+    let arrivals = client.get(format!("http://{inbox}/arrivals")).send().await.unwrap();
+    assert!(arrivals.error_for_status().unwrap().text().await.unwrap().contains("it's your birthday"));
     let url = format!("http://{daemon}/readyz");
     eventually("the daemon to be ready", async || {
         client.get(&url).send().await.ok()?.error_for_status().ok().map(drop)
@@ -116,7 +116,7 @@ async fn a_demo_stays_up_until_ctrl_c_and_leaves_nothing_running() {
 }
 
 #[tokio::test]
-async fn a_demo_that_is_terminated_while_it_starts_leaves_nothing_behind() {
+async fn a_demo_terminated_during_its_start_leaves_nothing_behind() {
     let home = Home::new();
     let mut demo = home.demo(&["--minutes", "0"]).start();
     eventually("the first line", async || (!demo.lines().is_empty()).then_some(())).await;
@@ -126,9 +126,9 @@ async fn a_demo_that_is_terminated_while_it_starts_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_demo_that_runs_once_and_is_interrupted_before_its_end_fails() {
+async fn a_demo_that_runs_once_fails_if_it_is_interrupted() {
     let home = Home::new();
-    let mut demo = home.demo(&["--once"]).start();
+    let mut demo = home.demo(&["--once", "--minutes", "2"]).start();
     greeted(&demo).await;
     demo.interrupt();
     assert_eq!(demo.exit().await.code(), Some(1));
@@ -140,17 +140,17 @@ async fn a_demo_that_runs_once_and_is_interrupted_before_its_end_fails() {
 }
 
 #[tokio::test]
-async fn a_demo_that_is_killed_leaves_nothing_running() {
+async fn a_killed_demo_leaves_nothing_running() {
     let home = Home::new();
     let mut demo = home.demo(&["--minutes", "0"]).start();
     greeted(&demo).await;
     demo.kill();
     demo.exit().await;
-    eventually("the database to go with it", async || home.remains().is_empty().then_some(())).await;
+    eventually("the database to be removed", async || home.remains().is_empty().then_some(())).await;
 }
 
 #[tokio::test]
-async fn without_a_server_the_demo_says_what_to_install() {
+async fn without_a_postgresql_server_the_error_says_what_to_install() {
     let home = Home::new();
     let done = home.demo(&["--once"]).env("BDAY_PG_BIN", "/nowhere").finish().await;
     assert_eq!(done.status.code(), Some(1));

@@ -1,9 +1,9 @@
-//! The private PostgreSQL: it starts, restarts, crashes, freezes, and never outlives its owner.
+//! The private PostgreSQL starts, restarts, crashes, freezes, and never outlives its owner.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bday::dev::postgres::{Binaries, EmbeddedError, EmbeddedPostgres, PostgresOptions};
@@ -11,15 +11,15 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::wait::{eventually, within};
 
-/// Tells the owner that is to be killed from one that ran because somebody wanted to see every ignored test.
+/// Set for the ignored test that a test runs as the owner; unset if all ignored tests are run.
 const HOLD: &str = "BDAY_TEST_HOLD";
 
-async fn one(url: &str) -> Result<i32, sqlx::Error> {
+async fn select_one(url: &str) -> Result<i32, sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::query_scalar("SELECT 1").fetch_one(&mut connection).await
 }
 
-/// The folder above `data`.
+/// Returns the folder above `data`.
 async fn directory(url: &str) -> PathBuf {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let data: String = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
@@ -29,18 +29,18 @@ async fn directory(url: &str) -> PathBuf {
 #[tokio::test]
 async fn a_throwaway_server_answers_and_leaves_nothing_behind() {
     let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
-    assert_eq!(one(&server.url()).await.unwrap(), 1);
+    assert_eq!(select_one(&server.url()).await.unwrap(), 1);
     let dir = directory(&server.url()).await;
     assert!(dir.exists());
     server.stop().await.unwrap();
-    assert!(!dir.exists(), "{} was left", dir.display());
+    assert!(!dir.exists(), "{} remains", dir.display());
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_refused() {
     let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     let url = format!("postgres://bday:guess@127.0.0.1:{}/postgres", server.port());
-    let error = one(&url).await.unwrap_err();
+    let error = select_one(&url).await.unwrap_err();
     assert_eq!(error.as_database_error().unwrap().code().unwrap(), "28P01");
 }
 
@@ -61,7 +61,7 @@ async fn committed_rows_survive_a_restart_and_a_crash_on_the_same_port() {
 
     server.kill_immediate().await.unwrap();
     assert!(server.pid().is_none());
-    one(&url).await.unwrap_err();
+    select_one(&url).await.unwrap_err();
     server.restart().await.unwrap();
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let n: i32 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut connection).await.unwrap();
@@ -85,23 +85,7 @@ async fn a_frozen_server_answers_nothing_until_it_is_thawed() {
 }
 
 #[tokio::test]
-async fn a_directory_given_by_name_keeps_its_data_and_its_password() {
-    let home = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
-    // A folder inside another server's: it is writable for the server's user, and goes away by itself.
-    let dir = directory(&home.url()).await.join("named");
-    let options = PostgresOptions { dir: Some(dir.clone()), ..PostgresOptions::throwaway() };
-
-    let server = EmbeddedPostgres::start(options.clone()).await.unwrap();
-    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
-    sqlx::query("CREATE DATABASE kept").execute(&mut connection).await.unwrap();
-    server.stop().await.unwrap();
-
-    let server = EmbeddedPostgres::start(options).await.unwrap();
-    assert_eq!(one(&server.url_of("kept")).await.unwrap(), 1);
-}
-
-#[tokio::test]
-async fn a_setting_that_is_wrong_shows_in_the_error() {
+async fn the_error_shows_an_invalid_setting() {
     let settings = vec![("shared_buffers".to_owned(), "lots".to_owned())];
     let error = EmbeddedPostgres::start(PostgresOptions { settings, ..PostgresOptions::throwaway() })
         .await
@@ -111,7 +95,7 @@ async fn a_setting_that_is_wrong_shows_in_the_error() {
 }
 
 #[tokio::test]
-async fn a_folder_without_binaries_is_named_in_the_error() {
+async fn the_error_names_a_folder_without_binaries() {
     let options = PostgresOptions { bin_dir: Some("/nowhere".into()), ..PostgresOptions::throwaway() };
     let error = EmbeddedPostgres::start(options).await.unwrap_err();
     assert_eq!(
@@ -124,93 +108,77 @@ async fn a_folder_without_binaries_is_named_in_the_error() {
 async fn a_server_that_is_too_old_is_refused_with_its_version() {
     let dir = std::env::temp_dir().join(format!("bday-test-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir(&dir).unwrap();
-    let says = |version: &str| format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version} (Debian)'\n");
+    let script = |version: &str| format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version} (Debian)'\n");
     for name in ["postgres", "initdb"] {
-        std::fs::write(dir.join(name), says("14.9")).unwrap();
+        std::fs::write(dir.join(name), script("14.9")).unwrap();
         std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     let options = PostgresOptions { bin_dir: Some(dir.clone()), ..PostgresOptions::throwaway() };
     let error = EmbeddedPostgres::start(options).await.unwrap_err().to_string();
     assert!(error.contains("is PostgreSQL 14.9, and bday needs 15"), "{error}");
     for version in ["15.0", "18beta1"] {
-        std::fs::write(dir.join("postgres"), says(version)).unwrap();
+        std::fs::write(dir.join("postgres"), script(version)).unwrap();
         assert!(Binaries::within(&dir).is_ok(), "{version}");
     }
     std::fs::remove_dir_all(dir).unwrap();
 }
 
-#[tokio::test]
-async fn a_server_dies_with_an_owner_that_is_killed_even_when_frozen() {
-    let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "embedded_postgres::holds_a_frozen_server_until_it_is_killed",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(HOLD, "1")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
-    let line =
-        lines.find_map(|line| line.unwrap().split_once("holding ").map(|(_, it)| it.to_owned())).unwrap();
-    let (pid, dir) = line.split_once(' ').unwrap();
-    assert!(Path::new(dir).exists());
+/// The command that runs [`holds_a_frozen_server_until_it_is_killed`] in its own process.
+fn owner(hold: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let module = module_path!().split_once("::").unwrap().1;
+    command.args(["--exact", &format!("{module}::holds_a_frozen_server_until_it_is_killed"), "--ignored"]);
+    command.env(HOLD, hold);
+    command
+}
 
-    owner.kill().unwrap();
-    owner.wait().unwrap();
-    eventually("the directory to go", async || (!Path::new(dir).exists()).then_some(())).await;
-    assert!(!Path::new("/proc").join(pid).exists());
+/// Returns the owner's process, and the process id and the directory of its server.
+fn start_owner(hold: &str) -> (Child, String, PathBuf) {
+    let mut owner = owner(hold).arg("--nocapture").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let line = lines.find_map(|line| Some(line.unwrap().split_once("holding ")?.1.to_owned())).unwrap();
+    let (pid, dir) = line.split_once(' ').unwrap();
+    (owner, pid.to_owned(), dir.into())
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_stops() {
-    let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "embedded_postgres::holds_a_frozen_server_until_it_is_killed",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(HOLD, "stop")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
-    let line =
-        lines.find_map(|line| line.unwrap().split_once("holding ").map(|(_, it)| it.to_owned())).unwrap();
-    let (pid, dir) = line.split_once(' ').unwrap();
-    // The server is gone, and its directory is being removed: that takes a while, as there is much in it.
-    eventually("the server to end", async || (!Path::new("/proc").join(pid).exists()).then_some(())).await;
+async fn a_frozen_server_ends_with_its_killed_owner() {
+    let (mut owner, pid, dir) = start_owner("1");
+    assert!(dir.exists());
+
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("the directory to go", async || (!Path::new(dir).exists()).then_some(())).await;
+    eventually("the directory to be removed", async || (!dir.exists()).then_some(())).await;
+    assert!(!Path::new("/proc").join(&pid).exists());
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_server_whose_owner_is_killed_while_it_is_made() {
-    // The directory is nobody's but this test's: TMPDIR names it, and the server's user may enter it.
+async fn nothing_remains_of_a_server_whose_owner_is_killed_during_the_stop() {
+    let (mut owner, pid, dir) = start_owner("stop");
+    // The server has ended, and the removal of its many files takes a while.
+    eventually("the server to end", async || (!Path::new("/proc").join(&pid).exists()).then_some(())).await;
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    eventually("the directory to be removed", async || (!dir.exists()).then_some(())).await;
+}
+
+#[tokio::test]
+async fn nothing_remains_of_a_server_whose_owner_is_killed_during_initdb() {
+    // TMPDIR names a directory of this test alone, which the server's user may enter.
     let root = std::env::temp_dir().join(format!("bday-test-{}", std::process::id()));
     std::fs::create_dir(&root).unwrap();
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "embedded_postgres::holds_a_frozen_server_until_it_is_killed", "--ignored"])
-        .env(HOLD, "1")
-        .env("TMPDIR", &root)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut owner = owner("1").env("TMPDIR", &root).stdout(Stdio::null()).spawn().unwrap();
     let entries = || std::fs::read_dir(&root).unwrap().flatten().map(|entry| entry.path());
-    eventually("initdb to begin", async || entries().find(|dir| dir.join("data.unfinished").exists())).await;
+    eventually("initdb to start", async || entries().find(|dir| dir.join("data").exists())).await;
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("the directory to go", async || entries().next().is_none().then_some(())).await;
+    eventually("the directory to be removed", async || entries().next().is_none().then_some(())).await;
     std::fs::remove_dir(&root).unwrap();
 }
 
 #[tokio::test]
-#[ignore = "the other half of the tests above, which runs it as a process of its own"]
+#[ignore = "run by the tests above in a process of its own"]
 async fn holds_a_frozen_server_until_it_is_killed() {
     let Ok(hold) = std::env::var(HOLD) else { return };
     let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();

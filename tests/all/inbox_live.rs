@@ -1,8 +1,8 @@
-//! The inbox's page over real sockets: its event stream, what it is made of, and that it never holds up a stop.
+//! The inbox's page over sockets: its event stream and its files, and that it never delays a stop.
 
 use std::time::Duration;
 
-use bday::dev::inbox::Answers;
+use bday::dev::inbox::ResponseRules;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
@@ -10,8 +10,8 @@ use crate::support::inbox::{RunningInbox, body, ids};
 use crate::support::wait::{eventually, within};
 
 #[tokio::test]
-async fn the_page_hears_of_each_arrival_once_and_resumes_where_it_was() {
-    let inbox = RunningInbox::answering(Answers::default());
+async fn the_stream_sends_each_request_once_and_resumes_from_its_cursor() {
+    let inbox = RunningInbox::responding(ResponseRules::default());
     inbox.post("e-1", body("e-1")).await;
     let mut events = Events::open(&inbox, None).await;
     let (_, first) = events.next().await;
@@ -25,7 +25,7 @@ async fn the_page_hears_of_each_arrival_once_and_resumes_where_it_was() {
     let (cursor, resumed) = Events::open(&inbox, Some(&cursor)).await.next().await;
     assert_eq!((ids(&resumed["arrivals"]), &resumed["reset"]), (vec![3], &json!(false)));
 
-    inbox.ledger.clear();
+    inbox.log.clear();
     inbox.post("e-4", body("e-4")).await;
     let (_, cleared) = Events::open(&inbox, Some(&cursor)).await.next().await;
     assert_eq!((ids(&cleared["arrivals"]), &cleared["reset"]), (vec![4], &json!(true)));
@@ -35,9 +35,9 @@ async fn the_page_hears_of_each_arrival_once_and_resumes_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_burst_of_thousands_is_counted_once_each_and_reaches_the_page_in_few_messages() {
+async fn a_burst_reaches_the_page_in_few_messages() {
     const BURST: u64 = 3000;
-    let inbox = RunningInbox::answering(Answers::default());
+    let inbox = RunningInbox::responding(ResponseRules::default());
     let mut events = Events::open(&inbox, None).await;
     events.next().await;
     let statuses: Vec<u16> = stream::iter(0..BURST)
@@ -46,7 +46,7 @@ async fn a_burst_of_thousands_is_counted_once_each_and_reaches_the_page_in_few_m
         .collect()
         .await;
     assert!(statuses.len() as u64 == BURST && statuses.iter().all(|status| *status == 200));
-    let totals = inbox.ledger.totals();
+    let totals = inbox.log.totals();
     assert_eq!(
         (totals.received, totals.events, totals.accepted, totals.duplicates),
         (BURST, BURST, BURST, 0)
@@ -63,27 +63,27 @@ async fn a_burst_of_thousands_is_counted_once_each_and_reaches_the_page_in_few_m
 }
 
 #[tokio::test]
-async fn open_pages_and_slow_answers_do_not_hold_up_the_stop() {
-    let slow = Answers { latency: Duration::from_hours(1), ..Answers::default() };
-    let inbox = RunningInbox::answering(slow);
+async fn open_pages_and_slow_responses_do_not_delay_a_stop() {
+    let slow = ResponseRules { latency: Duration::from_hours(1), ..ResponseRules::default() };
+    let inbox = RunningInbox::responding(slow);
     let mut events = Events::open(&inbox, None).await;
     events.next().await;
-    let ledger = inbox.ledger.clone();
+    let log = inbox.log.clone();
     let url = inbox.base.clone();
     let request = inbox.http.post(url).header("webhook-id", "e-1").body(body("e-1")).send();
     let stop = async {
-        // The event is known as soon as its request has been read, and counts as received with its answer.
-        eventually("the request", async || (ledger.totals().events == 1).then_some(())).await;
+        // The event counts once its request has been read; the request counts as received with its response.
+        eventually("the request", async || (log.totals().events == 1).then_some(())).await;
         inbox.stop().await;
     };
     let (response, ()) = tokio::join!(request, stop);
     assert_eq!(response.unwrap().status(), 200);
-    assert_eq!(ledger.totals().accepted, 1);
+    assert_eq!(log.totals().accepted, 1);
 }
 
 #[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere_and_runs_nothing_inline() {
-    let inbox = RunningInbox::answering(Answers::default());
+async fn the_page_loads_only_its_own_files_and_runs_no_inline_script() {
+    let inbox = RunningInbox::responding(ResponseRules::default());
     for (path, kind) in [("/", "text/html"), ("/inbox.css", "text/css"), ("/inbox.js", "text/javascript")] {
         let response = inbox.http.get(format!("{}{path}", inbox.base)).send().await.unwrap();
         let headers = response.headers().clone();
@@ -101,13 +101,13 @@ async fn the_page_needs_nothing_from_elsewhere_and_runs_nothing_inline() {
             "insertAdjacentHTML",
             "onclick=",
         ] {
-            assert!(!text.contains(foreign), "{path} holds {foreign}");
+            assert!(!text.contains(foreign), "{path} contains {foreign}");
         }
     }
     assert_eq!(inbox.http.get(format!("{}/healthz", inbox.base)).send().await.unwrap().status(), 200);
 }
 
-/// An open event stream, as a browser reads it.
+/// An open event stream.
 struct Events {
     response: reqwest::Response,
     unread: String,
@@ -124,7 +124,7 @@ impl Events {
         Self { response, unread: String::new() }
     }
 
-    /// The next message: its id, and its data.
+    /// Returns the id and the data of the next message.
     async fn next(&mut self) -> (String, Value) {
         loop {
             while let Some((message, rest)) = self.unread.split_once("\n\n") {

@@ -1,6 +1,6 @@
-//! The inbox's page in a real browser.
+//! The inbox's page in a browser.
 
-use bday::dev::inbox::Answers;
+use bday::dev::inbox::ResponseRules;
 use serde_json::json;
 
 use crate::support::browser::Page;
@@ -9,8 +9,8 @@ use crate::support::inbox::{RunningInbox, body, greeting};
 const ROWS: &str = "document.querySelectorAll('#rows tr').length";
 
 #[tokio::test]
-async fn arrivals_appear_by_themselves_newest_first_and_a_duplicate_is_marked() {
-    let inbox = RunningInbox::answering(Answers::default());
+async fn requests_appear_newest_first_and_a_duplicate_is_marked() {
+    let inbox = RunningInbox::responding(ResponseRules::default());
     inbox.post("e-1", body("e-1")).await;
     let mut page = Page::open(&inbox.base).await;
     page.run(&format!("{ROWS} === 1")).await;
@@ -32,8 +32,8 @@ async fn arrivals_appear_by_themselves_newest_first_and_a_duplicate_is_marked() 
 }
 
 #[tokio::test]
-async fn markup_in_a_message_is_shown_as_text_and_never_runs() {
-    let inbox = RunningInbox::answering(Answers::default());
+async fn markup_in_a_message_is_shown_as_text() {
+    let inbox = RunningInbox::responding(ResponseRules::default());
     let message = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">";
     inbox.post("<b>e-1</b>", greeting("<i>e-1</i>", message)).await;
     inbox.post("e-2", format!("{message} is no JSON")).await;
@@ -49,8 +49,8 @@ async fn markup_in_a_message_is_shown_as_text_and_never_runs() {
 }
 
 #[tokio::test]
-async fn the_filter_the_pause_and_the_clearing_do_what_they_say() {
-    let inbox = RunningInbox::answering(Answers::default());
+async fn filter_pause_and_clear_work() {
+    let inbox = RunningInbox::responding(ResponseRules::default());
     for n in 1..=150 {
         inbox.post(&format!("e-{n}"), greeting(&format!("e-{n}"), &format!("Hey, Person {n}!"))).await;
     }
@@ -71,6 +71,6 @@ async fn the_filter_the_pause_and_the_clearing_do_what_they_say() {
         "document.getElementById('received').textContent === '0' && document.getElementById('table').hidden",
     )
     .await;
-    assert_eq!(inbox.ledger.totals().received, 0);
+    assert_eq!(inbox.log.totals().received, 0);
     page.close().await;
 }

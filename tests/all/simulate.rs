@@ -1,4 +1,4 @@
-//! Simulated years, small enough for every run; `bday simulate` is the long form.
+//! Short simulations; `bday simulate` runs long ones.
 
 use bday::clock::SystemClock;
 use bday::dev::simulate::{SimulationOptions, SimulationReport, run};
@@ -16,7 +16,7 @@ async fn simulated(users: u32, from: &str, years: u32, seed: u64, late_join: Lat
 }
 
 #[tokio::test]
-async fn in_two_years_with_a_leap_day_everybody_is_greeted_once_at_the_right_time() {
+async fn in_two_years_with_a_leap_day_every_greeting_is_sent_once_at_its_time() {
     let total = simulated(300, "2027-01-01", 2, 1, LateJoin::Send).await.total();
     assert!(total.sent > 500, "{total:?}");
     assert!(total.leap > 0 && total.gap + total.overlap > 0, "{total:?}");
@@ -24,16 +24,16 @@ async fn in_two_years_with_a_leap_day_everybody_is_greeted_once_at_the_right_tim
 }
 
 #[tokio::test]
-async fn on_samoas_lost_day_and_with_late_joins_skipped_too() {
+async fn the_same_holds_over_samoas_skipped_date_with_late_joins_skipped() {
     let total = simulated(150, "2011-10-01", 1, 2, LateJoin::Skip).await.total();
     assert!(total.sent > 10, "{total:?}");
 }
 
 #[tokio::test]
-async fn a_database_with_something_in_it_is_refused() {
+async fn a_database_with_tables_is_refused() {
     let database = Database::new().await;
     let from = "2026-01-01".parse().unwrap();
     let options = SimulationOptions { users: 1, from, years: 1, seed: 1, late_join: LateJoin::Send };
     let error = run(&options, database.url(), &SystemClock, &|_| {}).await.unwrap_err();
-    assert!(error.to_string().contains("nothing in it"), "{error}");
+    assert!(error.to_string().contains("give an empty database"), "{error}");
 }

@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::cli::output::{coloured, duration, harmless, padded, plural};
-use crate::dev::demo::{Account, Cast, Person};
-use crate::dev::inbox::Arrival;
+use crate::dev::demo::{GreetingTracker, SamplePeople, SamplePerson};
+use crate::dev::inbox::ReceivedRequest;
 
 /// How an instant is shown: all of them are today, or nearly so.
 const TIME: &str = "%H:%M:%S";
@@ -61,9 +61,14 @@ impl Teller {
     }
 
     /// What is going to happen, and the head of the table in which it will show.
-    pub(super) fn explain(&mut self, cast: &Cast, http: SocketAddr, now: DateTime<Utc>) -> io::Result<()> {
-        let guests: Vec<_> = cast.celebrating().map(|(person, _)| person).collect();
-        let width = |head: &str, cell: &dyn Fn(&Person) -> usize| {
+    pub(super) fn explain(
+        &mut self,
+        people: &SamplePeople,
+        http: SocketAddr,
+        now: DateTime<Utc>,
+    ) -> io::Result<()> {
+        let guests: Vec<_> = people.celebrating().map(|(person, _)| person).collect();
+        let width = |head: &str, cell: &dyn Fn(&SamplePerson) -> usize| {
             let cells = guests.iter().map(|guest| cell(guest));
             cells.chain([head.len()]).max().unwrap_or(0)
         };
@@ -72,7 +77,7 @@ impl Teller {
             width("TIME ZONE", &|guest| guest.time_zone.len()),
         ];
         let mut dues: BTreeMap<DateTime<Utc>, usize> = BTreeMap::new();
-        for (_, due) in cast.celebrating() {
+        for (_, due) in people.celebrating() {
             *dues.entry(due.due_at).or_default() += 1;
         }
         let ahead = dues.split_off(&now);
@@ -82,8 +87,8 @@ impl Teller {
             format!("Daemon   http://{http}/readyz and /metrics\n"),
             format!(
                 "Imported {} in {}. {} today, each at a send time of their own:",
-                plural(cast.people.len(), "person", "people"),
-                plural(cast.time_zones(), "time zone", "time zones"),
+                plural(people.people.len(), "person", "people"),
+                plural(people.time_zones(), "time zone", "time zones"),
                 plural(guests.len(), "has a birthday", "have their birthday"),
             ),
         ];
@@ -101,13 +106,13 @@ impl Teller {
     }
 
     /// A line for a greeting.
-    pub(super) fn arrival(&self, arrival: &Arrival, account: &Account) -> io::Result<()> {
+    pub(super) fn arrival(&self, arrival: &ReceivedRequest, tracker: &GreetingTracker) -> io::Result<()> {
         let Some(greeting) = arrival.content.greeting() else {
             return self.say(&self.paint(AnsiColor::Red.on_default(), "something that is no greeting"));
         };
         let due_utc = greeting.timestamp.format(TIME).to_string();
         let lateness = arrival.lateness_ms.map(duration).unwrap_or_default();
-        let Some(guest) = account.guest(greeting) else {
+        let Some(guest) = tracker.expected(greeting) else {
             return self.say(&self.row(&harmless(&greeting.user_id), "", "", &due_utc, &lateness));
         };
         let due = guest.due;
@@ -130,8 +135,8 @@ impl Teller {
     }
 
     /// What comes next, and when.
-    pub(super) fn countdown(&self, account: &Account, now: DateTime<Utc>) {
-        let missing = account.missing();
+    pub(super) fn countdown(&self, tracker: &GreetingTracker, now: DateTime<Utc>) {
+        let missing = tracker.missing();
         let text = match missing.iter().map(|guest| guest.due.due_at).find(|due_at| *due_at > now) {
             Some(due_at) => {
                 let count = missing.iter().filter(|guest| guest.due.due_at == due_at).count();
@@ -145,29 +150,22 @@ impl Teller {
     }
 
     /// How it went.
-    pub(super) fn summary(&self, account: &Account) -> io::Result<()> {
+    pub(super) fn summary(&self, tracker: &GreetingTracker) -> io::Result<()> {
         self.spinner.finish_and_clear();
-        let verdict = account.verdict();
-        let how = match (verdict.repeated, verdict.wrong) {
+        let summary = tracker.summary();
+        let how = match (summary.repeated, summary.unexpected) {
             (0, 0) => "each once".to_owned(),
             (repeated, 0) => format!("and {repeated} more than once"),
             (repeated, wrong) => format!("{repeated} more than once, {wrong} that were not expected"),
         };
-        let line = format!("accepted {} of {}, {how}", verdict.accepted, verdict.expected);
-        let colour = if verdict.holds() { AnsiColor::Green } else { AnsiColor::Red };
+        let line = format!("accepted {} of {}, {how}", summary.accepted, summary.expected);
+        let colour = if summary.is_complete() { AnsiColor::Green } else { AnsiColor::Red };
         let mut lines = vec![String::new(), self.paint(colour.on_default().bold(), &line)];
-        if let Some((p50, p99)) = verdict.lateness_ms {
+        if let Some((p50, p99)) = summary.lateness_ms {
             let (p50, p99) = (duration(p50), duration(p99));
-            lines.push(format!("on time ({}): lateness p50 {p50}, p99 {p99}", verdict.on_time));
+            lines.push(format!("on time ({}): lateness p50 {p50}, p99 {p99}", summary.on_time));
         }
-        if let Some(after_ms) = verdict.caught_up_ms {
-            let after = duration(after_ms);
-            lines.push(format!(
-                "due before the start ({}): the last arrived {after} after it",
-                verdict.caught_up
-            ));
-        }
-        lines.extend(account.missing().into_iter().map(|guest| {
+        lines.extend(tracker.missing().into_iter().map(|guest| {
             let (name, zone) = (guest.person.full_name(), guest.person.time_zone);
             format!("missing: {name}, {zone}, due {} UTC", guest.due.due_at.format(TIME))
         }));

@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::output::{coloured, duration, harmless};
-use crate::dev::inbox::{Arrival, Content};
+use crate::dev::inbox::{Content, ReceivedRequest};
 
 /// So many lines are written at once in a burst.
 const LINES_A_WRITE: usize = 512;
@@ -42,7 +42,7 @@ impl Style {
         }
     }
 
-    fn arrival(self, arrival: &Arrival) -> String {
+    fn arrival(self, arrival: &ReceivedRequest) -> String {
         match self {
             // Every part of an arrival can be written as JSON; should that ever change, the line says so.
             Self::Json => serde_json::to_string(arrival)
@@ -60,7 +60,7 @@ impl Style {
         }
     }
 
-    fn line(self, arrival: &Arrival) -> String {
+    fn line(self, arrival: &ReceivedRequest) -> String {
         let status = match arrival.status {
             None => self.paint("33", "hung up"),
             Some(status) => self.paint(if arrival.accepted() { "32" } else { "31" }, &format!("{status:<7}")),
@@ -92,7 +92,7 @@ impl Style {
 
 /// Writes arrivals until `served`, and then those that are still in the feed.
 pub(super) async fn print(
-    mut arrivals: Receiver<Arc<Arrival>>,
+    mut arrivals: Receiver<Arc<ReceivedRequest>>,
     style: Style,
     served: &CancellationToken,
 ) -> io::Result<()> {

@@ -1,12 +1,10 @@
-//! What `bday demo` shows: fictitious people all over the world, a dozen of whom have their birthday right now, and an
-//! account of which of their greetings arrived.
+//! The sample people of `bday demo`, some of whom have their birthday right now, and a tracker of their greetings.
 //!
-//! Pure: whoever runs the demo brings the clock, the database and the receiver. Everything follows from one instant,
-//! so that the same instant gives the same people.
+//! Pure: the caller brings the clock, the database and the receiver. The same instant gives the same people.
 
-mod account;
-mod cast;
 mod names;
+mod people;
+mod tracker;
 
-pub use account::{Account, DemoResult, Guest};
-pub use cast::{Cast, MAX_PEOPLE, Person};
+pub use people::{MAX_PEOPLE, SamplePeople, SamplePerson};
+pub use tracker::{DemoSummary, ExpectedGreeting, GreetingTracker};

@@ -1,7 +1,7 @@
-//! Who may take part. Nobody here exists; the zones do, on all continents, with every odd offset there is.
+//! Names and zones of the sample people. The names are fictitious; the zones cover all continents and all unusual offsets.
 
-/// First name, last name, IANA zone. The first dozen mostly have their birthday: they cover the widest ground.
-pub(super) const CANDIDATES: [(&str, &str, &str); 48] = [
+/// First name, last name, IANA zone. The first of them usually have their birthday.
+pub(super) const NAMES: [(&str, &str, &str); 48] = [
     ("Aarav", "Deshmukh", "Asia/Kolkata"),
     ("Sunita", "Gurung", "Asia/Kathmandu"),
     ("Aroha", "Tamatea", "Pacific/Chatham"),

@@ -1,71 +1,48 @@
-//! The page and what it reads. The files are compiled in, so it works without a network and without a directory.
+//! The page and its requests. Its files are compiled in, so it needs no network and no directory.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, StatusCode};
-use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 
-use super::Shared;
-use super::arrival::Arrival;
+use super::InboxState;
+use super::request::ReceivedRequest;
 
-/// Scripts and styles come from this server alone, and nothing inline runs: were a message ever put into the page as
-/// markup, the browser would still refuse to run it.
+/// Scripts and styles only from this server, and none inline: a browser does not run markup of a message.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `GET /`.
-pub(super) async fn html() -> impl IntoResponse {
-    (headers("text/html; charset=utf-8"), include_str!("page/inbox.html"))
-}
-
-/// `GET /inbox.css`.
-pub(super) async fn css() -> impl IntoResponse {
-    (headers("text/css; charset=utf-8"), include_str!("page/inbox.css"))
-}
-
-/// `GET /inbox.js`.
-pub(super) async fn js() -> impl IntoResponse {
-    (headers("text/javascript; charset=utf-8"), include_str!("page/inbox.js"))
-}
-
-/// `GET /inbox.svg`.
-pub(super) async fn icon() -> impl IntoResponse {
-    (headers("image/svg+xml"), include_str!("page/inbox.svg"))
-}
-
-/// A new version's page must not run an old version's script, so nothing is cached unasked.
-fn headers(content_type: &'static str) -> [(HeaderName, &'static str); 4] {
-    [
+/// Serves one of the page's files. Not cached: a new version's page must not run an old version's script.
+pub(super) fn file(content_type: &'static str, content: &'static str) -> MethodRouter<InboxState> {
+    let headers = [
         (CONTENT_TYPE, content_type),
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CACHE_CONTROL, "no-cache"),
-    ]
+    ];
+    get(move || async move { (headers, content) })
 }
 
-/// What `GET /arrivals` may be asked.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    /// Only arrivals with a higher id.
+pub(super) struct ArrivalsQuery {
     #[serde(default)]
     after: u64,
 }
 
-/// `GET /arrivals`: those kept, oldest first.
+/// `GET /arrivals`: the kept requests, oldest first.
 pub(super) async fn arrivals(
-    State(shared): State<Shared>,
-    Query(wanted): Query<Wanted>,
-) -> Json<Vec<Arc<Arrival>>> {
-    Json(shared.ledger.after(wanted.after))
+    State(inbox): State<InboxState>,
+    Query(query): Query<ArrivalsQuery>,
+) -> Json<Vec<Arc<ReceivedRequest>>> {
+    Json(inbox.log.after(query.after))
 }
 
-/// `DELETE /arrivals`.
-pub(super) async fn clear(State(shared): State<Shared>) -> StatusCode {
-    shared.ledger.clear();
+pub(super) async fn clear(State(inbox): State<InboxState>) -> StatusCode {
+    inbox.log.clear();
     StatusCode::NO_CONTENT
 }

@@ -1,7 +1,7 @@
-//! What the server needs of the machine: a user to run as, a directory, a port, a password, signals.
+//! The server's needs on its host: a user, a directory, a port, a password, signals.
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -11,31 +11,27 @@ use tokio::process::Command;
 
 use super::EmbeddedError;
 
-/// Who runs the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ServerUser {
-    /// Whoever we are.
-    Ourselves,
-    /// We are root and step down.
+    Current,
+    /// The user `postgres`, if this process is root.
     Other {
-        /// Numeric user.
         uid: u32,
-        /// Numeric group.
         gid: u32,
     },
 }
 
 impl ServerUser {
-    pub(super) fn pick() -> Result<Self, EmbeddedError> {
+    pub(super) fn choose() -> Result<Self, EmbeddedError> {
         if !rustix::process::geteuid().is_root() {
-            return Ok(Self::Ourselves);
+            return Ok(Self::Current);
         }
         let path = Path::new("/etc/passwd");
         let users = std::fs::read_to_string(path).map_err(EmbeddedError::io("read", path))?;
         users.lines().find_map(postgres_entry).ok_or(EmbeddedError::NoServerUser)
     }
 
-    /// `program`, as this user, in `dir`, with an environment in which no `PGDATA` or locale of ours leaks in.
+    /// Returns the command `program` as this user in `dir`, without the `PGDATA` and locale of this process.
     pub(super) fn command(self, program: &Path, dir: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(dir).env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin");
@@ -47,7 +43,7 @@ impl ServerUser {
 
     fn own(self, path: &Path) -> Result<(), EmbeddedError> {
         match self {
-            Self::Ourselves => Ok(()),
+            Self::Current => Ok(()),
             Self::Other { uid, gid } => {
                 chown(path, Some(uid), Some(gid)).map_err(EmbeddedError::io("chown", path))
             }
@@ -55,42 +51,33 @@ impl ServerUser {
     }
 }
 
-/// `postgres:x:UID:GID:…`, as in `passwd(5)`.
+/// Parses `postgres:x:UID:GID:…`, as in `passwd(5)`.
 fn postgres_entry(line: &str) -> Option<ServerUser> {
     let mut fields = line.strip_prefix("postgres:")?.split(':').skip(1);
     Some(ServerUser::Other { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
 }
 
-/// The server's directory, made if need be, which its user owns and nobody else enters.
-pub(super) fn prepare_directory(dir: Option<PathBuf>, user: ServerUser) -> Result<PathBuf, EmbeddedError> {
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    let dir = if let Some(dir) = dir {
-        builder.recursive(true).create(&dir).map_err(EmbeddedError::io("make the directory", &dir))?;
-        dir.canonicalize().map_err(EmbeddedError::io("find the directory", &dir))?
-    } else {
-        let dir = temporary_root(&std::env::temp_dir(), user)?
-            .join(format!("bday-postgres-{}", &random_password()?[..12]));
-        builder.create(&dir).map_err(EmbeddedError::io("make the directory", &dir))?;
-        dir
-    };
+/// Creates a temporary directory to which only the server's user has access.
+pub(super) fn create_directory(user: ServerUser) -> Result<PathBuf, EmbeddedError> {
+    let name = format!("bday-postgres-{}", &random_password()?[..12]);
+    let dir = temporary_root(&std::env::temp_dir(), user)?.join(name);
+    DirBuilder::new().mode(0o700).create(&dir).map_err(EmbeddedError::io("create the directory", &dir))?;
     user.own(&dir)?;
     Ok(dir)
 }
 
-/// `given`, which is TMPDIR, as an absolute path: the server has a working directory of its own, and a relative one would
-/// be looked for in there. Root's may be closed to the server's user, who must get in, and at the end remove what is his;
-/// then `/tmp`, which is not.
+/// Returns `given`, which is TMPDIR, as an absolute path, since the server has its own working directory. If this process is
+/// root and the server's user cannot create and remove files there, returns `/tmp`.
 fn temporary_root(given: &Path, user: ServerUser) -> Result<PathBuf, EmbeddedError> {
-    let root = std::path::absolute(given).map_err(EmbeddedError::io("find the directory", given))?;
+    let root = std::path::absolute(given).map_err(EmbeddedError::io("resolve the directory", given))?;
     let allows =
         |dir: &Path, bits: u32| dir.metadata().is_ok_and(|meta| meta.permissions().mode() & bits == bits);
-    let good = user == ServerUser::Ourselves
-        || allows(&root, 0o003) && root.ancestors().all(|dir| allows(dir, 0o001));
-    Ok(if good { root } else { "/tmp".into() })
+    let usable =
+        user == ServerUser::Current || allows(&root, 0o003) && root.ancestors().all(|dir| allows(dir, 0o001));
+    Ok(if usable { root } else { "/tmp".into() })
 }
 
-/// A file that only the server's user reads.
+/// Writes a file that only the server's user can read.
 pub(super) fn write_private(path: &Path, content: &str, user: ServerUser) -> Result<(), EmbeddedError> {
     OpenOptions::new()
         .write(true)
@@ -103,17 +90,12 @@ pub(super) fn write_private(path: &Path, content: &str, user: ServerUser) -> Res
     user.own(path)
 }
 
-/// 128 random bits as hexadecimal digits.
 pub(super) fn random_password() -> Result<String, EmbeddedError> {
-    let source = Path::new("/dev/urandom");
     let mut bytes = [0_u8; 16];
-    std::fs::File::open(source)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(EmbeddedError::io("read", source))?;
+    getrandom::fill(&mut bytes).map_err(EmbeddedError::Random)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
-/// A loopback port that is free now.
 pub(super) fn unused_port() -> Result<u16, EmbeddedError> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
@@ -121,7 +103,7 @@ pub(super) fn unused_port() -> Result<u16, EmbeddedError> {
         .map_err(EmbeddedError::io("find a free port on", Path::new("127.0.0.1")))
 }
 
-/// Sends `signal` to the postmaster, then to its children: after a SIGSTOP it makes no more of them.
+/// Sends `signal` to the postmaster, then to its children: after a SIGSTOP it forks no more.
 pub(super) fn signal_tree(postmaster: u32, signal: Signal) -> Result<(), EmbeddedError> {
     send(postmaster, signal)?;
     let proc = Path::new("/proc");
@@ -136,7 +118,6 @@ pub(super) fn signal_tree(postmaster: u32, signal: Signal) -> Result<(), Embedde
     Ok(())
 }
 
-/// A process that has ended meanwhile is no failure.
 fn send(pid: u32, signal: Signal) -> Result<(), EmbeddedError> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
     match process.map_or(Ok(()), |process| kill_process(process, signal)) {
@@ -145,7 +126,7 @@ fn send(pid: u32, signal: Signal) -> Result<(), EmbeddedError> {
     }
 }
 
-/// The fourth field of `/proc/PID/stat`; the second, the program's name, is in parentheses and may hold anything.
+/// Returns the fourth field of `/proc/PID/stat`. The second, the program's name, is in parentheses and may contain spaces.
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
@@ -156,9 +137,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relative_tmpdir_is_one_of_where_we_are() {
-        let here = std::env::current_dir().expect("we are somewhere");
-        let root = temporary_root(Path::new("scratch"), ServerUser::Ourselves).expect("a directory");
+    fn a_relative_tmpdir_is_resolved_in_the_working_directory() {
+        let here = std::env::current_dir().expect("a working directory");
+        let root = temporary_root(Path::new("scratch"), ServerUser::Current).expect("a directory");
         assert_eq!(root, here.join("scratch"));
     }
 }

@@ -1,311 +1,224 @@
-//! A private PostgreSQL from the binaries that are installed here: for `bday demo`, the benchmark and the tests.
-//!
-//! Actors: this process, a small shell that guards the server, and the server with its backends.
+//! A private PostgreSQL from the installed binaries, for `bday demo`, `bday simulate`, the benchmark and the tests.
 //!
 //! ```text
-//! this process ──pipe──> guard (sh) ──fork──> postgres ──fork──> backends
+//! this process ──pipe──> watchdog (sh) ──fork──> postgres ──fork──> backends
 //! ```
 //!
 //! Guaranteed:
-//! - The server never outlives us. The guard holds the reading end of a pipe of which only we hold the other one: when
-//!   we end, `kill -9` included, the kernel closes it, and the guard shuts the server down and removes a
-//!   throw-away directory. It does so when we stop in good order, too: killed meanwhile, we leave nothing behind.
-//!   (`PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the server ends,
-//!   and it is cleared when root becomes another user.)
-//! - Nobody else on the machine gets in: the server listens on a loopback port only, and asks for a random password.
-//! - It works as root, where the server itself runs as the user `postgres` (PostgreSQL refuses to be root).
-//! - A Ctrl-C at the terminal does not reach it: the guard leads a process group of its own.
+//! - The server never outlives this process. The watchdog reads a pipe that only this process holds open: when the
+//!   process ends, by `kill -9` too, the kernel closes it, and the watchdog shuts the server down and removes its
+//!   directory. (`PR_SET_PDEATHSIG` fires when the *thread* that started the server ends.)
+//! - No other user of the machine gets in: the server listens on a loopback port and requires a random password.
+//! - If this process is root, the server runs as the user `postgres`.
+//! - Ctrl-C at the terminal does not reach it: the watchdog leads its own process group.
 //!
-//! Not guaranteed: that a directory given by name survives two servers at once on *different* hosts (PostgreSQL's own
-//! lock file only sees this one).
-//!
-//! Why not the crate `pgtemp` 0.7, which does nearly this: it needs `sudo` when it is root, lets its server outlive a
-//! killed parent, always turns `fsync` and autovacuum off (a benchmark on it would flatter itself), panics where we
-//! return an error that says what to install, and has no freeze or restart for the fault suite.
+//! The crate `pgtemp` 0.7 needs `sudo` as root, lets its server outlive a killed parent, always disables `fsync` and
+//! autovacuum, panics instead of returning errors, and cannot freeze or restart its server.
 
 mod binaries;
-mod guard;
 mod host;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 pub use self::binaries::{Binaries, ENV_BIN_DIR};
-use self::guard::Guard;
-use self::host::{ServerUser, prepare_directory, random_password, signal_tree, unused_port};
+use self::host::{ServerUser, create_directory, random_password, signal_tree, unused_port};
+use self::watchdog::Watchdog;
 
-/// The superuser of an embedded server.
 const SUPERUSER: &str = "bday";
-/// Longest wait for a server to accept connections or to shut down; crash recovery is part of it.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How often another port is tried when somebody took ours between the look and the use.
-const PORT_TRIES: u32 = 5;
+const DEFAULT_SETTINGS: [(&str, &str); 5] = [
+    ("listen_addresses", "127.0.0.1"),
+    // The path of a socket file has a length limit that a deep temporary directory exceeds.
+    ("unix_socket_directories", ""),
+    ("timezone", "UTC"),
+    ("log_timezone", "UTC"),
+    ("max_connections", "200"),
+];
+const FAST_SETTINGS: [(&str, &str); 5] = [
+    ("fsync", "off"),
+    ("synchronous_commit", "off"),
+    ("full_page_writes", "off"),
+    ("wal_level", "minimal"),
+    ("max_wal_senders", "0"),
+];
+/// For a server to accept connections, crash recovery included, or to shut down.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Another process may bind the port between the choice and the start.
+const PORT_ATTEMPTS: u32 = 5;
 
-/// What to start.
 #[derive(Debug, Clone, Default)]
 pub struct PostgresOptions {
-    /// Where the server lives. `None`: a new directory under the system's temporary one, removed at the end.
-    /// A directory given here is kept, and so are its data and its password: starting again on it resumes.
-    pub dir: Option<PathBuf>,
-    /// Gives up durability for speed (no fsync, no synchronous commit): right for data that nobody will miss, wrong
-    /// for a benchmark, which should pay for what production pays for.
+    /// Trades durability for speed (no fsync, no synchronous commit); not for benchmarks.
     pub fast: bool,
-    /// More settings, as in `postgresql.conf`; they win over ours.
+    /// Settings as in `postgresql.conf`, which override the defaults.
     pub settings: Vec<(String, String)>,
-    /// Where `initdb` and `postgres` are. `None`: see [`Binaries::find`].
+    /// `None`: see [`Binaries::find`].
     pub bin_dir: Option<PathBuf>,
 }
 
 impl PostgresOptions {
-    /// For data that nobody will miss: a temporary directory, and speed over durability.
     #[must_use]
     pub fn throwaway() -> Self {
         Self { fast: true, ..Self::default() }
     }
 }
 
-/// Why an embedded server is not to be had. Its source, if any, is not repeated in the text.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    /// There is no server on this machine.
     #[error(
         "no PostgreSQL server found in /usr/lib/postgresql/*/bin or PATH: run `apt-get install postgresql`, \
          or name the folder of `postgres` and `initdb` in {ENV_BIN_DIR}"
     )]
     NotInstalled,
-    /// The folder that was named has no server in it.
     #[error("`{}` does not hold both `postgres` and `initdb`: correct {ENV_BIN_DIR}", .0.display())]
     NoBinariesIn(PathBuf),
-    /// The server is of a version that the statements do not run on.
     #[error(
         "`{}` is PostgreSQL {version}, and bday needs {} or newer: install one, or name its folder in {ENV_BIN_DIR}",
         postgres.display(),
         crate::store::MIN_SERVER_VERSION
     )]
-    TooOld {
-        /// Such as `14.9`.
-        version: String,
-        /// The server.
-        postgres: PathBuf,
-    },
-    /// We are root, the server must not be, and there is nobody else to be.
+    TooOld { version: String, postgres: PathBuf },
     #[error(
         "PostgreSQL refuses to run as root, and /etc/passwd has no user `postgres`: run `apt-get install postgresql`"
     )]
     NoServerUser,
-    /// A file or process of the server could not be handled.
-    #[error("cannot {doing} `{}`", path.display())]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// `initdb` failed.
-    #[error("initdb could not make a database in `{}`: {output}", dir.display())]
-    Init {
-        /// Where it should have been.
-        dir: PathBuf,
-        /// What `initdb` said.
-        output: String,
-    },
-    /// The server ended before it accepted connections.
+    #[error("the system's random number generator failed")]
+    Random(#[source] getrandom::Error),
+    #[error("cannot {action} `{}`", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("initdb failed in `{}`: {output}", dir.display())]
+    Init { dir: PathBuf, output: String },
     #[error("PostgreSQL in `{}` did not start; its log ends with: {log}", dir.display())]
-    Start {
-        /// The server's directory.
-        dir: PathBuf,
-        /// The last lines of its log.
-        log: String,
-    },
-    /// The server took too long to start or to stop.
-    #[error("PostgreSQL in `{}` did not {doing} within {} s; its log ends with: {log}", dir.display(), PATIENCE.as_secs())]
-    Timeout {
-        /// What it should have done.
-        doing: &'static str,
-        /// The server's directory.
-        dir: PathBuf,
-        /// The last lines of its log.
-        log: String,
-    },
+    Start { dir: PathBuf, log: String },
+    #[error("PostgreSQL in `{}` did not {action} within {} s; its log ends with: {log}", dir.display(), TIMEOUT.as_secs())]
+    Timeout { action: &'static str, dir: PathBuf, log: String },
 }
 
 impl EmbeddedError {
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io { action, path, source }
     }
 }
 
-/// A running server. Dropping it shuts the server down, at once and without waiting for it.
+/// A running server. Dropping it shuts the server down without waiting for it.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     dir: PathBuf,
+    fast: bool,
+    settings: Vec<(String, String)>,
     binaries: Binaries,
     user: ServerUser,
-    throwaway: bool,
-    settings: Vec<(String, String)>,
     password: String,
     port: u16,
     /// `None` while the server is stopped.
-    guard: Option<Guard>,
+    watchdog: Option<Watchdog>,
     frozen: AtomicBool,
 }
 
 impl EmbeddedPostgres {
-    /// Makes the database if the directory has none, starts the server, and returns once it accepts connections.
-    ///
-    /// # Errors
-    ///
-    /// Where no binaries are found, the directory cannot be used, or the server does not come up; each says what to do.
+    /// Creates a database in a temporary directory, starts the server, and returns once it accepts connections.
     pub async fn start(options: PostgresOptions) -> Result<Self, EmbeddedError> {
-        // It starts each server that it finds, to ask for its version.
-        let look = move || match options.bin_dir {
-            Some(dir) => Binaries::within(&dir),
-            None => Binaries::find(),
-        };
-        let binaries = match tokio::task::spawn_blocking(look).await {
-            Ok(found) => found?,
-            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
-        };
-        let user = ServerUser::pick()?;
-        let throwaway = options.dir.is_none();
-        let dir = prepare_directory(options.dir, user)?;
-        let mut settings = base_settings(options.fast);
-        settings.extend(options.settings);
-
+        let binaries = options.bin_dir.as_deref().map_or_else(Binaries::find, Binaries::within)?;
+        let user = ServerUser::choose()?;
         let mut server = Self {
-            dir,
+            dir: create_directory(user)?,
+            fast: options.fast,
+            settings: options.settings,
             binaries,
             user,
-            throwaway,
-            settings,
-            password: String::new(),
+            password: random_password()?,
             port: 0,
-            guard: None,
+            watchdog: None,
             frozen: AtomicBool::new(false),
         };
-        if let Err(error) = server.set_up(options.fast).await {
-            server.remove_throwaway();
+        if let Err(error) = server.set_up().await {
+            server.remove_directory();
             return Err(error);
         }
         Ok(server)
     }
 
-    async fn set_up(&mut self, fast: bool) -> Result<(), EmbeddedError> {
-        let password_file = self.dir.join("password");
-        if self.data_dir().join("PG_VERSION").exists() {
-            self.password = std::fs::read_to_string(&password_file)
-                .map_err(EmbeddedError::io("read the password of the database in", &password_file))?;
-        } else {
-            self.password = random_password()?;
-            host::write_private(&password_file, &self.password, self.user)?;
-            self.init_db(&password_file, fast).await?;
-        }
+    async fn set_up(&mut self) -> Result<(), EmbeddedError> {
+        self.init_db().await?;
         for attempt in 1.. {
             self.port = unused_port()?;
             match self.launch().await {
                 Err(EmbeddedError::Start { log, .. })
-                    if attempt < PORT_TRIES && log.contains("could not create any TCP/IP sockets") => {}
+                    if attempt < PORT_ATTEMPTS && log.contains("could not create any TCP/IP sockets") => {}
                 result => return result,
             }
         }
         Ok(())
     }
 
-    /// The URL of the database `postgres`, password included.
+    /// With the password, for the database `postgres`.
     #[must_use]
     pub fn url(&self) -> String {
         self.url_of("postgres")
     }
 
-    /// The URL of another database of this server, whether or not it exists.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
         format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
-    /// The loopback port; it stays the same over a restart.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The process id of the postmaster, unless it is stopped.
+    /// Of the postmaster; `None` while it is stopped.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.guard.as_ref().map(Guard::server_pid)
+        self.watchdog.as_ref().map(Watchdog::server_pid)
     }
 
-    /// Ends open connections, shuts down cleanly, and removes a throw-away directory.
-    ///
-    /// # Errors
-    ///
-    /// Where the server does not end in time.
+    /// Closes open connections, shuts down cleanly, and removes the directory.
     pub async fn stop(mut self) -> Result<(), EmbeddedError> {
         self.shut_down("INT", true).await?;
-        // Where the server was stopped already, nobody else does it.
-        self.remove_throwaway();
+        // Needed if the server was stopped before: no watchdog is left then.
+        self.remove_directory();
         Ok(())
     }
 
-    /// Stops cleanly (every connection is cut) and starts again on the same port.
-    ///
-    /// # Errors
-    ///
-    /// Where the server does not end or come back in time.
+    /// Shuts down cleanly, which closes every connection, and starts again on the same port.
     pub async fn restart(&mut self) -> Result<(), EmbeddedError> {
         self.shut_down("INT", false).await?;
         self.launch().await
     }
 
-    /// As a crash would: every process of the server ends at once, with no checkpoint. The directory stays, and
-    /// [`Self::restart`] recovers from it.
-    ///
-    /// # Errors
-    ///
-    /// Where a process of the server survives.
+    /// Ends every process of the server without a checkpoint, as a crash does. [`Self::restart`] recovers.
     pub async fn kill_immediate(&mut self) -> Result<(), EmbeddedError> {
         self.shut_down("QUIT", false).await
     }
 
-    /// Stops every process of the server where it stands (SIGSTOP): connections stay open, and nothing answers.
-    ///
-    /// # Errors
-    ///
-    /// Where the processes cannot be listed, which is everywhere but on Linux.
+    /// Suspends every process of the server (SIGSTOP): connections stay open without an answer. Linux only.
     pub fn freeze(&self) -> Result<(), EmbeddedError> {
         self.frozen.store(true, Ordering::Relaxed);
-        self.pid().map_or(Ok(()), |pid| signal_tree(pid, rustix::process::Signal::STOP))
+        self.pid().map_or(Ok(()), |pid| signal_tree(pid, Signal::STOP))
     }
 
-    /// Lets a frozen server go on (SIGCONT).
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::freeze`].
     pub fn thaw(&self) -> Result<(), EmbeddedError> {
         if let Some(pid) = self.pid() {
-            signal_tree(pid, rustix::process::Signal::CONT)?;
+            signal_tree(pid, Signal::CONT)?;
         }
         self.frozen.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Under guard, too: it takes a second, in which we may be killed. A database that is half made never has the
-    /// name of a whole one.
-    async fn init_db(&self, password_file: &Path, fast: bool) -> Result<(), EmbeddedError> {
-        let unfinished = self.dir.join("data.unfinished");
-        if unfinished.exists() {
-            std::fs::remove_dir_all(&unfinished).map_err(EmbeddedError::io("remove", &unfinished))?;
-        }
+    /// Runs `initdb` under a watchdog: it takes a second, in which this process may be killed.
+    async fn init_db(&self) -> Result<(), EmbeddedError> {
+        let password_file = self.dir.join("password");
+        host::write_private(&password_file, &self.password, self.user)?;
         let mut arguments: Vec<OsString> = vec![
             "--pgdata".into(),
-            unfinished.clone().into(),
+            self.data_dir().into(),
             "--pwfile".into(),
             password_file.into(),
             "--username".into(),
@@ -313,58 +226,57 @@ impl EmbeddedPostgres {
             "--auth=scram-sha-256".into(),
             "--encoding=UTF8".into(),
             "--locale=C".into(),
-            // So that a search in lower case knows more letters than ASCII has.
+            // Case-insensitive searches then cover letters outside ASCII.
             "--lc-ctype=C.UTF-8".into(),
         ];
-        if fast {
+        if self.fast {
             arguments.push("--no-sync".into());
         }
         let initdb = &self.binaries.initdb;
-        let guard = Guard::launch(self.user, initdb, &arguments, &self.dir, self.throwaway).await?;
-        if !guard.finish().await.map_err(EmbeddedError::io("run", initdb))? {
+        let watchdog = Watchdog::launch(self.user, initdb, &arguments, &self.dir).await?;
+        if !watchdog.finish().await.map_err(EmbeddedError::io("run", initdb))? {
             return Err(EmbeddedError::Init { dir: self.dir.clone(), output: self.log_tail() });
         }
-        std::fs::rename(&unfinished, self.data_dir()).map_err(EmbeddedError::io("rename", &unfinished))
+        Ok(())
     }
 
     async fn launch(&mut self) -> Result<(), EmbeddedError> {
         let mut arguments: Vec<OsString> = vec!["-D".into(), self.data_dir().into()];
-        let port = self.port.to_string();
-        for (name, value) in
-            self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain([("port", port.as_str())])
-        {
+        let fast = if self.fast { FAST_SETTINGS.as_slice() } else { &[] };
+        let defaults = DEFAULT_SETTINGS.iter().chain(fast).copied();
+        let settings = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in defaults.chain(settings) {
             arguments.extend(["-c".into(), format!("{name}={value}").into()]);
         }
-        let mut guard =
-            Guard::launch(self.user, &self.binaries.postgres, &arguments, &self.dir, self.throwaway).await?;
-        let ready = tokio::time::timeout(PATIENCE, guard.ready(&self.data_dir())).await;
-        match ready {
+        arguments.extend(["-p".into(), self.port.to_string().into()]);
+        let postgres = &self.binaries.postgres;
+        let mut watchdog = Watchdog::launch(self.user, postgres, &arguments, &self.dir).await?;
+        match tokio::time::timeout(TIMEOUT, watchdog.ready(&self.data_dir())).await {
             Ok(true) => {
-                self.guard = Some(guard);
+                self.watchdog = Some(watchdog);
                 Ok(())
             }
             Ok(false) => Err(EmbeddedError::Start { dir: self.dir.clone(), log: self.log_tail() }),
-            Err(_elapsed) => {
-                Err(EmbeddedError::Timeout { doing: "start", dir: self.dir.clone(), log: self.log_tail() })
-            }
+            Err(_elapsed) => Err(self.timed_out("start")),
         }
     }
 
     async fn shut_down(&mut self, signal: &'static str, for_good: bool) -> Result<(), EmbeddedError> {
-        // A frozen process heeds no signal but SIGKILL. One that is not needs no list of processes, which not every
-        // system has.
+        // A frozen process handles no signal but SIGKILL. Other servers need no list of processes, which only Linux has.
         if self.frozen.load(Ordering::Relaxed) {
             self.thaw()?;
         }
-        let Some(guard) = self.guard.take() else {
+        let Some(watchdog) = self.watchdog.take() else {
             return Ok(());
         };
-        match tokio::time::timeout(PATIENCE, guard.end(signal, for_good)).await {
+        match tokio::time::timeout(TIMEOUT, watchdog.end(signal, for_good)).await {
             Ok(ended) => ended.map_err(EmbeddedError::io("stop the server in", &self.dir)),
-            Err(_elapsed) => {
-                Err(EmbeddedError::Timeout { doing: "stop", dir: self.dir.clone(), log: self.log_tail() })
-            }
+            Err(_elapsed) => Err(self.timed_out("stop")),
         }
+    }
+
+    fn timed_out(&self, action: &'static str) -> EmbeddedError {
+        EmbeddedError::Timeout { action, dir: self.dir.clone(), log: self.log_tail() }
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -372,37 +284,12 @@ impl EmbeddedPostgres {
     }
 
     fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(self.dir.join(guard::LOG)).unwrap_or_default();
+        let log = std::fs::read_to_string(self.dir.join(watchdog::LOG)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join(" / ")
     }
 
-    /// Nothing can be done about a directory that will not go, and the guard tries, too.
-    fn remove_throwaway(&self) {
-        if self.throwaway {
-            drop(std::fs::remove_dir_all(&self.dir));
-        }
+    fn remove_directory(&self) {
+        drop(std::fs::remove_dir_all(&self.dir));
     }
-}
-
-/// Settings that hold for every embedded server.
-fn base_settings(fast: bool) -> Vec<(String, String)> {
-    let mut settings = vec![
-        ("listen_addresses", "127.0.0.1"),
-        // Socket files have a length limit that a deep temporary directory breaks; TCP does.
-        ("unix_socket_directories", ""),
-        ("timezone", "UTC"),
-        ("log_timezone", "UTC"),
-        ("max_connections", "200"),
-    ];
-    if fast {
-        settings.extend([
-            ("fsync", "off"),
-            ("synchronous_commit", "off"),
-            ("full_page_writes", "off"),
-            ("wal_level", "minimal"),
-            ("max_wal_senders", "0"),
-        ]);
-    }
-    settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

@@ -1,74 +1,46 @@
-//! Years of the whole pipeline in minutes: the real stages on a real database, under a clock that is set.
+//! Simulates years of the whole pipeline in minutes: the real stages on a real database, under a clock that is set.
 //!
 //! ```text
-//!  cast ──turns──> drive ──users──> store <── scheduler ──> memory queue ──> workers ──> receiver
-//!  (seed)            └──────────────────────> ledger <─────────── "is this owed, now?" ────┘
+//! users ──changes──> simulator ──> store <── scheduler ──> queue ──> workers ──> receiver
+//! (seed)                 └───────> checker <──────── "is this greeting expected now?" ┘
 //! ```
 //!
-//! [`cast`] draws people and what happens to them: late joins, moves (across the date line, on the day), corrected
-//! dates, deletions, returns. [`drive`] sets the clock from one minute in which something happens to the next, writes
-//! users as the API does, and runs the scheduler and the workers as a daemon does, now and then two of each at once, and
-//! with absences of hours or days. [`ledger`] knows by the [`rules`] alone, and by [`oracle`]'s clocks on walls, who must
-//! be greeted when; [`receiver`] asks it about each greeting, and fails now and then. At the end the rows are compared
-//! with the ledger, too.
+//! [`users`] generates users and their changes: late joins, moves (across the date line, on the day), corrected dates,
+//! deletions, returns. [`timeline`] orders them, and adds outages of hours or days. [`simulator`] sets the clock to each
+//! minute in which something happens, writes users as the API does, and runs one or two daemons. [`checker`] derives from
+//! the [`rules`] and the [`reference_calendar`] alone which greeting is expected when. [`receiver`] checks each greeting
+//! with it, and fails some. At the end the rows are compared with it.
 //!
-//! A run is repeatable by its seed, but for the jitter of retries and the ids.
-//!
-//! Not simulated: the wire (that is the tests' and the benchmark's matter), crashes (the fault suite's), and the
-//! seconds between two ticks in which nothing happens.
+//! A run is repeatable by its seed, except for retry jitter and ids. Not simulated: the network, crashes, and seconds
+//! between two ticks in which nothing happens.
 
-mod cast;
+mod checker;
 mod compare;
-mod drive;
-mod ledger;
-mod oracle;
+mod config;
+mod expected;
 mod receiver;
+mod reference_calendar;
 mod report;
 mod rules;
-
-use std::collections::HashMap;
+mod simulator;
+mod timeline;
+mod users;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use crate::config::{self, Config};
 use crate::model::LateJoin;
-pub use drive::run;
-pub use report::{SimulationReport, Year};
+pub use report::{SimulationReport, YearCounts};
+pub use simulator::run;
 
-/// What to simulate.
 #[derive(Debug, Clone)]
 pub struct SimulationOptions {
-    /// How many people.
     pub users: u32,
-    /// The first day, UTC; its year is simulated as a whole, or what is left of it.
+    /// The first day (UTC). Its year counts as one, even if it is not complete.
     pub from: NaiveDate,
-    /// How many years.
     pub years: u32,
-    /// Everything is drawn from this.
     pub seed: u64,
-    /// What becomes of dates that are learned on the day.
     pub late_join: LateJoin,
 }
 
-/// Told now and then: the simulated instant.
+/// Receives the simulated instant, about once a simulated day.
 pub type Progress<'a> = &'a (dyn Fn(DateTime<Utc>) + Send + Sync);
-
-/// The configuration of the simulated daemon: the defaults, a second kind, and texts that tell what is sent.
-fn configuration(options: &SimulationOptions, database_url: &str) -> anyhow::Result<Config> {
-    let late_join = match options.late_join {
-        LateJoin::Send => "send",
-        LateJoin::Skip => "skip",
-    };
-    let mut variables = HashMap::from([
-        ("BDAY__DATABASE__URL".to_owned(), database_url.to_owned()),
-        ("BDAY__QUEUE__KIND".to_owned(), "postgres".to_owned()),
-        ("BDAY__WEBHOOK__URL".to_owned(), "http://127.0.0.1:9/".to_owned()),
-        ("BDAY__PLAN__LATE_JOIN".to_owned(), late_join.to_owned()),
-    ]);
-    for (kind, send_at) in cast::KINDS.iter().zip(cast::SEND_AT) {
-        let prefix = format!("BDAY__KINDS__{}__", kind.to_uppercase());
-        variables.insert(format!("{prefix}MESSAGE"), receiver::TEMPLATE.to_owned());
-        variables.insert(format!("{prefix}SEND_AT"), send_at.to_owned());
-    }
-    Ok(config::load(None, variables)?)
-}

@@ -1,23 +1,23 @@
-// The inbox's page. It follows /events and lists what arrived, newest first.
-// Every value is put in as text, never as markup. A burst costs one repaint a frame, and the rows are capped.
+// The inbox's page: reads /events and lists the received requests, newest first.
+// Inserts every value as text, never as markup. Repaints once a frame, and limits the number of rows.
 "use strict";
 
-const KEPT = 1000;     // arrivals held here, as many as one message of the stream can bring
-const PAGEFUL = 100;   // rows shown at first, and added by "Show more"
-const SPOKEN_MS = 5000; // how often a screen reader hears the totals, at most
+const MAX_KEPT = 1000; // as many as one message of the stream can hold
+const PAGE_SIZE = 100; // rows shown at first, and added by "Show more"
+const ANNOUNCE_MS = 5000; // minimum interval between announcements for screen readers
 
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 
 let arrivals = [];     // newest first
-let waiting = [];      // arrived since the last repaint, newest first
-let latest = null;     // the last message of the stream: totals and how many the server keeps
-let limit = PAGEFUL;
+let pending = [];      // received since the last repaint, newest first
+let latest = null;     // the last message of the stream
+let limit = PAGE_SIZE;
 let needle = "";
 let paused = false;
-let repaint = false;   // the table has to be built anew
+let repaint = false;   // whether all rows must be rebuilt
 let scheduled = false;
-let spokenAt = 0;
+let announcedAt = 0;
 
 // ---- the stream
 
@@ -27,24 +27,24 @@ function follow() {
   stream.onopen = () => connection("live", "live");
   stream.onmessage = (event) => {
     const message = JSON.parse(event.data);
-    // A new stream starts from the beginning; one that resumed brings only what is missing.
+    // A new stream sends all kept requests; one that resumed sends only new ones.
     if (message.reset || first) empty();
     first = false;
     latest = message;
-    waiting = message.arrivals.reverse().concat(waiting).slice(0, KEPT);
+    pending = message.arrivals.reverse().concat(pending).slice(0, MAX_KEPT);
     schedule();
   };
   stream.onerror = () => {
-    connection("lost", "not connected, trying again");
-    // The browser resumes by itself after a broken connection, and gives up after an answer that is no stream.
+    connection("lost", "disconnected, retrying");
+    // The browser reconnects after a broken connection, but not after an error response.
     if (stream.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
   };
 }
 
 function empty() {
   arrivals = [];
-  waiting = [];
-  limit = PAGEFUL;
+  pending = [];
+  limit = PAGE_SIZE;
   repaint = true;
 }
 
@@ -64,12 +64,12 @@ function schedule() {
 function paint() {
   scheduled = false;
   if (latest) totals(latest.totals);
-  byId("pause").textContent = paused ? `Resume${waiting.length ? ` (${number.format(waiting.length)} new)` : ""}` : "Pause";
+  byId("pause").textContent = paused ? `Resume${pending.length ? ` (${number.format(pending.length)} new)` : ""}` : "Pause";
   if (paused && !repaint) return;
-  const fresh = paused ? [] : waiting;
+  const fresh = paused ? [] : pending;
   if (!paused) {
-    arrivals = waiting.concat(arrivals).slice(0, Math.min(KEPT, latest ? latest.keep : KEPT));
-    waiting = [];
+    arrivals = pending.concat(arrivals).slice(0, Math.min(MAX_KEPT, latest ? latest.keep : MAX_KEPT));
+    pending = [];
   }
   const matching = arrivals.filter(matches);
   const rows = byId("rows");
@@ -96,14 +96,14 @@ function totals(totals) {
   const oddities = [
     [totals.unreadable, "unreadable"],
     [totals.early, "before the due instant"],
-    [totals.unanswered, "given up by the sender before the answer"],
+    [totals.unanswered, "closed by the sender"],
   ].filter(([count]) => count > 0).map(([count, what]) => `${number.format(count)} ${what}`);
   byId("oddities").textContent = oddities.join(" · ");
   byId("oddities").hidden = oddities.length === 0;
   document.title = totals.received ? `${number.format(totals.received)} · bday inbox` : "bday inbox";
-  if (performance.now() - spokenAt > SPOKEN_MS) {
-    spokenAt = performance.now();
-    byId("spoken").textContent = `${totals.received} received, ${totals.duplicates} duplicates, ${totals.failed} failures`;
+  if (performance.now() - announcedAt > ANNOUNCE_MS) {
+    announcedAt = performance.now();
+    byId("announcement").textContent = `${totals.received} received, ${totals.duplicates} duplicates, ${totals.failed} failures`;
   }
 }
 
@@ -116,16 +116,16 @@ function surroundings(matching, shown) {
   byId("table").hidden = shown === 0;
   byId("empty").hidden = shown > 0;
   byId("empty-text").textContent = arrivals.length > 0
-    ? "None of the arrivals kept matches the filter."
-    : "Nothing has arrived yet. Send webhooks to any path of this address, or try:";
+    ? "No kept request matches the filter."
+    : "No requests yet. Send webhooks to any path of this address, or try:";
   byId("example").hidden = arrivals.length > 0;
 }
 
-// ---- one arrival
+// ---- one request
 
 function row(arrival, fresh) {
   const tr = document.createElement("tr");
-  tr.role = "row"; // said outright, since on a narrow screen the style makes a card of it
+  tr.role = "row"; // explicit, since the style changes its display on narrow screens
   tr.classList.toggle("fresh", fresh);
   tr.append(
     cell("Arrived", "time", instant(arrival.arrivedAt)),
@@ -165,12 +165,12 @@ function lateness(ms) {
   return element("span", ms >= 60_000 ? "late" : "", duration(ms));
 }
 
-// The date is left out where it is the same as the one beside it: what is late by a day then stands out.
+// Omits the date if it equals the date of `beside`.
 function instant(text, beside = "") {
   const [date, time] = text.replace("Z", "").split("T");
   const shown = element("time", "", time);
   shown.dateTime = text;
-  shown.title = `${text} · ${new Date(text).toLocaleString()} where you are`;
+  shown.title = `${text} · ${new Date(text).toLocaleString()} local time`;
   if (!beside.startsWith(date)) shown.prepend(element("small", "", date), " ");
   return shown;
 }
@@ -193,7 +193,7 @@ function duration(ms) {
   return `${number.format(Math.floor(minutes / 60))} h ${minutes % 60} min`;
 }
 
-// ---- making elements: text only
+// ---- elements
 
 function element(name, className, text) {
   const made = document.createElement(name);
@@ -213,7 +213,7 @@ function cell(label, className, ...content) {
 const tag = (kind, text) => element("span", `tag ${kind}`, text);
 const faint = (text) => element("span", "faint", text);
 
-// ---- what the visitor does
+// ---- controls
 
 byId("pause").addEventListener("click", () => {
   paused = !paused;
@@ -225,13 +225,13 @@ byId("clear").addEventListener("click", () => fetch("arrivals", { method: "DELET
 
 byId("filter").addEventListener("input", (event) => {
   needle = event.target.value.trim().toLowerCase();
-  limit = PAGEFUL;
+  limit = PAGE_SIZE;
   repaint = true;
   schedule();
 });
 
 byId("more").addEventListener("click", () => {
-  limit += PAGEFUL;
+  limit += PAGE_SIZE;
   repaint = true;
   schedule();
 });

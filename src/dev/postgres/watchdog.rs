@@ -1,4 +1,4 @@
-//! The shell between us and the server: it ends the server when we end, however we end.
+//! The shell between this process and the server, which ends the server when this process ends.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,18 +14,18 @@ use super::host::ServerUser;
 /// The server's log, in its directory.
 pub(super) const LOG: &str = "server.log";
 
-/// Between two looks at the server's status file.
-const POLL: Duration = Duration::from_millis(5);
+/// Between two reads of the server's status file.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A watcher reads our end of the pipe: a line is the signal to send, its end means that we are gone. The watcher
-/// tells the shell itself by SIGUSR1, since only the server's parent knows for sure that a process id is still the
-/// server's. `$1` is the directory to remove, or empty; the rest is the server's command line.
-/// A second word in the line says that this is for good (SIGUSR2): the directory is removed here and not by us, who may
-/// be killed half way.
-/// SIGHUP is what the kernel sends to a process group with a stopped (frozen) member when its owner dies.
+/// `$1` is the directory to remove at the end; the rest is the server's command line.
+///
+/// A watcher process reads the pipe. A line names a signal for the server; a second word in it asks for the removal of the
+/// directory (SIGUSR2 to the shell), which is done here since this process may be killed meanwhile. The end of the pipe
+/// means that this process has ended (SIGUSR1 to the shell): only the server's parent can be sure that a process id is
+/// still the server's. The kernel sends SIGHUP to a process group with a stopped (frozen) member when its owner ends.
 const SCRIPT: &str = r#"
 trap '' HUP
-remove=$1; shift
+directory=$1; shift
 exec 3<&0 </dev/null
 "$@" 3<&- >>server.log 2>&1 &
 server=$!
@@ -39,36 +39,30 @@ echo "$server"
 exec >/dev/null
 while kill -s 0 "$server"; do wait "$server"; status=$?; done 2>/dev/null
 kill "$watcher" 2>/dev/null
-if [ -n "$remove_it" ] && [ -n "$remove" ]; then cd / && rm -rf "$remove"; fi
+if [ -n "$remove_it" ]; then cd / && rm -rf "$directory"; fi
 exit "$status"
 "#;
 
-/// A guard and the server under it. Dropping it closes the pipe, which ends the server.
+/// A watchdog and its server. Dropping it closes the pipe, which ends the server.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct Watchdog {
     shell: Child,
     pipe: ChildStdin,
     server_pid: u32,
 }
 
-impl Guard {
-    /// Starts `program`, which is the server (it may not be ready yet) or makes its database. With `throwaway`, `dir` goes when we do.
+impl Watchdog {
+    /// Starts the server or `initdb`. `dir` is removed when this process ends.
     pub(super) async fn launch(
         user: ServerUser,
         program: &Path,
         arguments: &[OsString],
         dir: &Path,
-        throwaway: bool,
     ) -> Result<Self, EmbeddedError> {
         let failed = || EmbeddedError::io("start", program);
         let mut command = user.command(Path::new("/bin/sh"), dir);
-        command.args(["-c", SCRIPT, "bday-postgres-guard"]);
-        if throwaway {
-            command.arg(dir);
-        } else {
-            command.arg("");
-        }
-        command.arg(program).args(arguments);
+        command.args(["-c", SCRIPT, "bday-postgres-watchdog"]);
+        command.arg(dir).arg(program).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
 
         let mut shell = command.spawn().map_err(failed())?;
@@ -82,15 +76,14 @@ impl Guard {
         Ok(Self { shell, pipe, server_pid })
     }
 
-    /// The postmaster's process id.
     pub(super) fn server_pid(&self) -> u32 {
         self.server_pid
     }
 
-    /// Waits until the server accepts connections; `false` when it ended instead.
+    /// Waits until the server accepts connections; returns `false` if it ended instead.
     pub(super) async fn ready(&mut self, data_dir: &Path) -> bool {
-        // The server's own word for it, the eighth line, as `pg_ctl --wait` reads it. The file of an earlier run
-        // may still lie there, so the first line must be our server's process id.
+        // As `pg_ctl --wait` does: the eighth line is the server's state. The file may be an earlier run's, so the first
+        // line must be the process id of this server.
         let status_file = data_dir.join("postmaster.pid");
         let pid = self.server_pid.to_string();
         loop {
@@ -100,24 +93,22 @@ impl Guard {
                     return true;
                 }
             }
-            if tokio::time::timeout(POLL, self.shell.wait()).await.is_ok() {
+            if tokio::time::timeout(POLL_INTERVAL, self.shell.wait()).await.is_ok() {
                 return false;
             }
         }
     }
 
-    /// Waits for a program that ends by itself, which `initdb` does; whether it succeeded.
+    /// Waits for a program that ends by itself, such as `initdb`; returns whether it succeeded.
     pub(super) async fn finish(mut self) -> std::io::Result<bool> {
-        // Closing the pipe would end the program.
-        let _pipe = self.pipe;
         self.shell.wait().await.map(|status| status.success())
     }
 
-    /// Sends `signal` to the postmaster and waits until the server is gone; `for_good`, its throw-away directory as well.
+    /// Sends `signal` to the postmaster and waits for the server's end; with `for_good`, its directory is removed.
     pub(super) async fn end(mut self, signal: &str, for_good: bool) -> std::io::Result<()> {
         let line = format!("{signal}{}\n", if for_good { " for-good" } else { "" });
-        // A server that is gone already has closed the pipe: that is what is wanted.
-        let _gone = self.pipe.write_all(line.as_bytes()).await;
+        // Fails if the server has ended before.
+        let _ = self.pipe.write_all(line.as_bytes()).await;
         self.shell.wait().await.map(drop)
     }
 }
