@@ -2,6 +2,7 @@
 //!
 //! Unknown keys and contradictions are refused, each with the key's name and what to do about it.
 
+mod features;
 mod layers;
 pub mod login;
 mod needs;

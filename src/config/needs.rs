@@ -19,6 +19,7 @@ impl Config {
 
     /// Checks the keys that a command needs to use the queue.
     pub fn require_queue(&self) -> Result<(), ConfigError> {
+        self.require_queue_feature()?;
         if self.queue.kind == QueueKind::Postgres || !self.queue.sqs.url.is_empty() {
             return Ok(());
         }

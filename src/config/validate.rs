@@ -24,6 +24,7 @@ impl Config {
             kinds(&self.kinds),
             self.webhook.wrong_secrets(),
             self.database.contradictions(),
+            self.missing_features(),
         ]
         .concat();
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }

@@ -7,24 +7,33 @@
 //! Guaranteed: no value reaches a log, an error or `Debug`; a value that was good stays in force until a newer one is
 //! good too. Not guaranteed: that a change is seen at once. It is within the refresh interval.
 
+#[cfg_attr(not(feature = "aws"), path = "without_aws.rs")]
 mod aws;
 mod follow;
 mod local;
+#[cfg(feature = "aws")]
 mod rds;
 mod reference;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
 
 use crate::clock::SharedClock;
+#[cfg(not(feature = "aws"))]
+use aws::IamToken;
 use aws::{Aws, Parameter, Secret};
 use local::{EnvVariable, FileContent, Literal};
+#[cfg(feature = "aws")]
+use rds::IamToken;
 
 pub use follow::Follow;
-pub use rds::{IamToken, TOKEN_LIFE};
 pub use reference::{Reference, ReferenceError};
+
+/// The validity of an IAM token.
+pub const TOKEN_LIFE: Duration = Duration::from_mins(15);
 
 /// Why a value could not be had. No variant repeats a value.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +56,9 @@ pub enum SourceError {
     /// AWS refused, or is unavailable.
     #[error("AWS refused the request or is unavailable: {0}")]
     Aws(String),
+    /// The binary was built without the feature `aws`.
+    #[error("this binary was built without the feature aws")]
+    NoAws,
     /// A secret with a key is not a JSON object, or has no text under that key.
     #[error("the secret is not a JSON object with a text under {0:?}")]
     NoKey(String),

@@ -4,8 +4,6 @@
 //! "IAM database authentication" in the RDS user guide. It is good for 15 minutes to log in with; a connection that
 //! is open then stays open.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use aws_sdk_ssm::config::ProvideCredentials as _;
 use aws_sigv4::http_request::{
@@ -16,15 +14,12 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::aws::Aws;
-use super::{Source, SourceError};
+use super::{Source, SourceError, TOKEN_LIFE};
 use crate::clock::SharedClock;
-
-/// How long a token is good for.
-pub const TOKEN_LIFE: Duration = Duration::from_mins(15);
 
 /// Signs tokens for one user of one database.
 #[derive(Debug)]
-pub struct IamToken {
+pub(super) struct IamToken {
     aws: Aws,
     clock: SharedClock,
     host: String,
