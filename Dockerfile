@@ -9,7 +9,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-ENV CARGO_TERM_COLOR=never CARGO_PROFILE_RELEASE_STRIP=symbols
+ENV CARGO_TERM_COLOR=never
 
 # Build the dependencies with an empty program. This layer changes only with them.
 COPY Cargo.toml Cargo.lock ./

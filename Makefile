@@ -1,9 +1,10 @@
-# What one does with this repository. `make` lists it.
+# The targets of this repository. `make` lists them.
 
-export PATH := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/tools/bin:$(PATH)
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+export PATH := $(TARGET)/tools/bin:$(PATH)
 NEXTEST_PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help build test api-test faults lint demo bench
+.PHONY: help build test api-test faults lint demo bench dist
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,12 +33,19 @@ lint: ## Check formatting and lints
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
+# A fresh clone compiles the smallest program that runs the demo. A tree that is built already uses what is there.
+DEMO_BUILD = $(if $(wildcard $(TARGET)/debug/bday),,--profile demo --no-default-features)
+
 demo: ## See greetings arrive, on a private PostgreSQL; ONCE=1 ends by itself
 	@.ci/setup compiler postgres
-	cargo run --locked -- demo $(if $(ONCE),--once)
+	cargo run --locked $(DEMO_BUILD) -- demo $(if $(ONCE),--once)
 
 bench: ## Measure the pipeline; ARGS go to the benchmark
 	@.ci/setup compiler postgres
 	cargo bench --locked --bench pipeline -- $(ARGS)
+
+dist: ## Make what a user installs, in dist/: archive, Debian package, image (with docker), SBOM, checksums
+	@.ci/setup compiler packager
+	deploy/dist/build
 
 include deploy/deploy.mk

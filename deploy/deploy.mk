@@ -1,6 +1,6 @@
 # Targets of deploy/. Included by the Makefile; not part of `make test`.
 
-.PHONY: aws-test prometheus-test compose-test systemd-test
+.PHONY: aws-test prometheus-test compose-test systemd-test dist-test
 
 aws-test: ## Test deploy/aws on emulators; needs python3 and PyPI
 	deploy/aws/test/run
@@ -14,3 +14,6 @@ compose-test: ## Test Dockerfile and docker-compose.yml; needs docker and compos
 
 systemd-test: ## Test deploy/systemd in a booted container; needs root, systemd-container and debootstrap
 	deploy/systemd/test/run
+
+dist-test: ## Try what `make dist` made, without Rust, in a booted container; needs what systemd-test needs
+	deploy/dist/test

@@ -6,6 +6,7 @@ use bday::cli::Cli;
 use clap::Parser as _;
 
 /// Uses a tenth less CPU per event than the allocator of the system.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -2,6 +2,7 @@
 //!
 //! Unknown keys, invalid values and contradictions are errors. Each error names its key and the remedy.
 
+mod features;
 mod layers;
 pub mod login;
 pub mod parts;

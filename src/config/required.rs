@@ -18,6 +18,7 @@ impl Config {
     }
 
     pub fn require_queue(&self) -> Result<(), ConfigError> {
+        self.require_queue_feature()?;
         if self.queue.kind == QueueKind::Postgres || !self.queue.sqs.url.is_empty() {
             return Ok(());
         }

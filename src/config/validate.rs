@@ -26,6 +26,7 @@ impl Config {
             kind_errors(&self.kinds),
             self.webhook.secret_errors(),
             self.database.contradictions(),
+            self.missing_features(),
         ]
         .concat();
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }

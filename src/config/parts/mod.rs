@@ -15,6 +15,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::pipeline::channel::Channel;
 use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
+#[cfg(feature = "aws")]
 use crate::pipeline::queue::sqs::{self, SqsQueue};
 use crate::pipeline::scheduler::{self, Scheduler};
 use crate::pipeline::worker::{self, WorkerPool};
@@ -45,6 +46,7 @@ pub fn store_without_login(config: &Config, kept_connections: u32) -> Store {
 }
 
 /// Builds the queue. Does not connect yet.
+#[cfg_attr(not(feature = "aws"), allow(clippy::unused_async, reason = "only SQS is connected to"))]
 pub async fn queue(
     config: &Config,
     store: &Store,
@@ -53,6 +55,11 @@ pub async fn queue(
     config.require_queue()?;
     let queue = &config.queue;
     Ok(match queue.kind {
+        #[cfg(not(feature = "aws"))]
+        QueueKind::Sqs => {
+            return Err(ConfigError::Invalid(vec![super::source::SourceError::NoAws.to_string()]));
+        }
+        #[cfg(feature = "aws")]
         QueueKind::Sqs => {
             let options = sqs::SqsOptions {
                 url: queue.sqs.url.clone(),

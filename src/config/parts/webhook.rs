@@ -1,12 +1,12 @@
 //! The parts that post greetings: client, URL, signing secrets and messages.
 
 use anyhow::Context as _;
-use reqwest::{Certificate, Url};
+use reqwest::Url;
 
 use crate::config::source::{Followed, Reference, Sources};
 use crate::config::{Addresses, Config, ConfigError, parse_url};
 use crate::pipeline::channel::address_filter::AddressFilter;
-use crate::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
+use crate::pipeline::channel::http_client::{Certificate, HttpClient, HttpClientOptions};
 use crate::pipeline::channel::signature::{self, Secret, Signer};
 use crate::pipeline::channel::{Messages, TemplateError};
 

@@ -7,25 +7,33 @@
 //! Guaranteed: no value reaches a log, an error or `Debug`; a valid value stays in effect until a newer valid one is
 //! fetched. Not guaranteed: that a change takes effect at once; it does within the refresh interval.
 
+#[cfg_attr(not(feature = "aws"), path = "without_aws.rs")]
 mod aws;
 mod followed;
 mod local;
+#[cfg(feature = "aws")]
 mod rds;
 mod reference;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
 
 use crate::clock::SharedClock;
+#[cfg(not(feature = "aws"))]
+use aws::IamToken;
 use aws::{Aws, Parameter, Secret};
 use local::{EnvVariable, FileContent, Literal};
+#[cfg(feature = "aws")]
 use rds::IamToken;
 
 pub use followed::Followed;
-pub use rds::IAM_TOKEN_LIFETIME;
 pub use reference::{Reference, ReferenceError};
+
+/// The validity of an IAM token.
+pub const IAM_TOKEN_LIFETIME: Duration = Duration::from_mins(15);
 
 /// No variant contains a value.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +50,8 @@ pub enum SourceError {
     Missing(String),
     #[error("request to AWS failed: {0}")]
     Aws(String),
+    #[error("this binary was built without the feature aws")]
+    NoAws,
     #[error("the secret is not a JSON object with a text under the key {0:?}")]
     NoKey(String),
     #[error("the secret is binary: it must be text")]

@@ -3,8 +3,6 @@
 //! The token is a presigned request (Signature Version 4) to the address of the database, without the scheme; see "IAM
 //! database authentication" in the RDS user guide. Its expiry affects new connections only.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use aws_sdk_ssm::config::ProvideCredentials as _;
 use aws_sigv4::http_request::{
@@ -15,10 +13,8 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use super::aws::Aws;
-use super::{Source, SourceError};
+use super::{IAM_TOKEN_LIFETIME, Source, SourceError};
 use crate::clock::SharedClock;
-
-pub const IAM_TOKEN_LIFETIME: Duration = Duration::from_mins(15);
 
 #[derive(Debug)]
 pub(super) struct IamToken {

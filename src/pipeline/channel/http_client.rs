@@ -10,10 +10,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Client, Method, Request, RequestBuilder, Response, Url, redirect, retry};
+use reqwest::{Client, Method, Request, RequestBuilder, Response, Url, redirect, retry};
 use tokio::time::timeout;
 
 use super::address_filter::{AddressFilter, AddressRefused};
+
+#[cfg(feature = "tls")]
+pub use reqwest::Certificate;
+
+/// A build without the feature `tls` has no certificates.
+#[cfg(not(feature = "tls"))]
+#[derive(Debug, Clone)]
+pub enum Certificate {}
+
+#[cfg(not(feature = "tls"))]
+impl Certificate {
+    pub(crate) fn from_pem_bundle(_: &[u8]) -> Result<Vec<Self>, std::convert::Infallible> {
+        Ok(Vec::new())
+    }
+}
 
 pub(crate) const USER_AGENT: &str = concat!("bday/", env!("CARGO_PKG_VERSION"));
 
@@ -63,7 +78,7 @@ impl HttpClient {
         resolver: Arc<dyn Resolve>,
     ) -> Result<Self, reqwest::Error> {
         let address_filter = Arc::new(options.address_filter);
-        let client = Client::builder()
+        let builder = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
             .retry(retry::never())
@@ -73,10 +88,10 @@ impl HttpClient {
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(Duration::from_secs(20))
             .tcp_nodelay(true)
-            .tls_certs_merge(options.roots)
-            .dns_resolver(FilteringResolver { resolver, address_filter: Arc::clone(&address_filter) })
-            .build()?;
-        Ok(Self { client, address_filter, timeout: options.timeout })
+            .dns_resolver(FilteringResolver { resolver, address_filter: Arc::clone(&address_filter) });
+        #[cfg(feature = "tls")]
+        let builder = builder.tls_certs_merge(options.roots);
+        Ok(Self { client: builder.build()?, address_filter, timeout: options.timeout })
     }
 
     /// Begins to build a request for [`send`](Self::send).

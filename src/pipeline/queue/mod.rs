@@ -2,10 +2,11 @@
 //!
 //! Nothing depends on the queue's receive counts or on visibility: a lost message is sent again from the outbox, and the events of a
 //! message that is received twice are leased once. Two implementations keep this contract and pass one suite (`tests/all/queue.rs`):
-//! [`sqs`] and [`postgres`].
+//! `sqs` (with the feature `aws`) and [`postgres`].
 
 mod message;
 pub mod postgres;
+#[cfg(feature = "aws")]
 pub mod sqs;
 
 use std::time::Duration;
