@@ -27,5 +27,5 @@ pub(super) async fn explain(
     _: Query<NoParameters>,
 ) -> Result<Json<Explanation>, Problem> {
     let facts = api.store.user_history(UserRef::Id(id)).await?.ok_or_else(no_such_user)?;
-    Ok(Json(explain::explain(facts, &api.terms, api.clock.now())))
+    Ok(Json(explain::explain(facts, &api.explain_settings, api.clock.now())))
 }

@@ -49,7 +49,7 @@ use problem::Problem;
 pub struct Api {
     store: Store,
     schedule: Arc<Schedule>,
-    terms: Arc<ExplainSettings>,
+    explain_settings: Arc<ExplainSettings>,
     dead_letters: DeadLetters,
     forecasts: Arc<forecast::ForecastCache>,
     clock: SharedClock,
@@ -76,12 +76,17 @@ struct Description;
 
 impl Api {
     #[must_use]
-    pub fn new(store: Store, terms: ExplainSettings, dead_letters: DeadLetters, clock: SharedClock) -> Self {
-        let schedule = Arc::new(terms.schedule.clone());
+    pub fn new(
+        store: Store,
+        explain_settings: ExplainSettings,
+        dead_letters: DeadLetters,
+        clock: SharedClock,
+    ) -> Self {
+        let schedule = Arc::new(explain_settings.schedule.clone());
         Self {
             store,
             schedule,
-            terms: Arc::new(terms),
+            explain_settings: Arc::new(explain_settings),
             dead_letters,
             forecasts: Arc::default(),
             clock,

@@ -31,6 +31,26 @@ async fn every_response_has_a_description_and_every_operation_a_token() {
     assert_no_dangling_reference(&description, &description);
 }
 
+#[tokio::test]
+async fn every_error_is_a_problem_and_a_patch_requires_no_field() {
+    let description = Server::start().await.get("/openapi.json").await.json();
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.contains_key("default"), "{method} {path}");
+            for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with(['2', '3'])) {
+                let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/Problem", "{method} {path}: {status}");
+            }
+        }
+    }
+    let schemas = &description["components"]["schemas"];
+    let required = serde_json::json!(["firstName", "birthDate", "timeZone"]);
+    assert_eq!(schemas["UserInput"]["required"], required);
+    assert_eq!(schemas["UserPatch"]["required"], Value::Null);
+    assert_eq!(schemas["UserPatch"]["properties"], schemas["UserInput"]["properties"]);
+}
+
 fn assert_no_dangling_reference(part: &Value, whole: &Value) {
     match part {
         Value::Object(fields) => {
