@@ -36,15 +36,15 @@ lint: ## Check formatting and lints
 # A fresh clone compiles the smallest program that runs the demo. A tree that is built already uses what is there.
 DEMO_BUILD = $(if $(wildcard $(TARGET)/debug/bday),,--profile demo --no-default-features)
 
-demo: ## See greetings arrive, on a private PostgreSQL; ONCE=1 ends by itself
+demo: ## Run the demo on a private PostgreSQL; ONCE=1 stops when all greetings have arrived
 	@.ci/setup compiler postgres
 	cargo run --locked $(DEMO_BUILD) -- demo $(if $(ONCE),--once)
 
-bench: ## Measure the pipeline; ARGS go to the benchmark
+bench: ## Run the benchmark; ARGS='--help' lists its options
 	@.ci/setup compiler postgres
 	cargo bench --locked --bench pipeline -- $(ARGS)
 
-dist: ## Make what a user installs, in dist/: archive, Debian package, image (with docker), SBOM, checksums
+dist: ## Build a release in dist/: archive, Debian package, image (with docker), SBOM, checksums
 	@.ci/setup compiler packager
 	deploy/dist/build
 

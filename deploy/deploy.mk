@@ -15,5 +15,5 @@ compose-test: ## Test Dockerfile and docker-compose.yml; needs docker and compos
 systemd-test: ## Test deploy/systemd in a booted container; needs root, systemd-container and debootstrap
 	deploy/systemd/test/run
 
-dist-test: ## Try what `make dist` made, without Rust, in a booted container; needs what systemd-test needs
+dist-test: ## Test the package of `make dist` in a booted container without Rust; needs the same as systemd-test
 	deploy/dist/test
