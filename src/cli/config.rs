@@ -2,18 +2,24 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Subcommand;
 
-use super::output::{self, Table};
+use super::output::{self, Table, json_name};
 use super::{ConfigSource, variables};
-use crate::config::{self, Origin};
+use crate::config;
+
+const EXAMPLES: &str = "\
+Examples:
+  bday config show
+  bday --config bday.toml config show --json
+
+Exit code 2 if the configuration is invalid; the error says why.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show the configuration in effect and the origin of each value; secrets are hidden
-    #[command(
-        after_help = "Examples:\n  bday config show\n  bday --config bday.toml config show --json\n\nExit code 2 if the configuration is invalid; the error says why."
-    )]
+    #[command(after_help = EXAMPLES)]
     Show {
         /// Print a JSON array
         #[arg(long)]
@@ -21,24 +27,19 @@ pub(super) enum Command {
     },
 }
 
-pub(super) fn run(command: &Command, source: &ConfigSource) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: &Command, source: &ConfigSource) -> Result<ExitCode> {
     let Command::Show { json } = command;
-    let shown = config::show(source.0.as_deref(), variables())?;
+    let values = config::show(source.0.as_deref(), variables())?;
     if *json {
-        output::json(&shown)?;
+        output::json(&values)?;
     } else {
         let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
-        for key in shown {
-            let origin = match key.origin {
-                Origin::Default => "default",
-                Origin::File => "file",
-                Origin::Environment => "environment",
-            };
-            table.row([key.key, key.value, origin.to_owned()]);
+        for value in values {
+            table.row([value.key, value.value, json_name(&value.origin)]);
         }
         table.print()?;
     }
-    // Validated after it is shown, so that the invalid value is visible.
+    // Validates after printing, so that the invalid value is visible.
     source.load()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,18 +2,20 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use serde_json::json;
 
-use super::{ConfigSource, output};
+use super::ConfigSource;
+use super::output::{self, GREEN, RED, YELLOW, paint, plural};
 use crate::clock::SharedClock;
 use crate::operations::doctor::{self, Finding, Grade};
 
 const EXAMPLES: &str = "\
 Examples:
-  bday doctor        where the daemon would run, with its configuration
+  bday doctor        check this machine, with the configuration of the daemon
   bday doctor --json | jq '.findings[] | select(.grade != \"ok\")'
 
-Changes nothing, and greets nobody. Exit code 1 when a check failed; warnings do not count.";
+Changes nothing and sends no greeting. Exit code 1 if a check failed; warnings do not count.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -23,38 +25,29 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
     let config = source.load()?;
     let findings = doctor::run(&config, &clock).await;
-    let worst = findings.iter().map(|finding| finding.grade).max();
-    let failed = worst == Some(Grade::Failure);
+    let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
+    let failures = count(Grade::Failure);
     if args.json {
-        output::json(&json!({ "ok": !failed, "findings": findings }))?;
+        output::json(&json!({ "ok": failures == 0, "findings": findings }))?;
     } else {
-        let colour = output::coloured();
         for finding in &findings {
-            println!("{}", line(finding, colour));
+            println!("{}", line(finding));
         }
-        let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
-        println!(
-            "\n{} ok, {}, {}",
-            count(Grade::Ok),
-            output::plural(count(Grade::Warning), "warning", "warnings"),
-            output::plural(count(Grade::Failure), "failure", "failures")
-        );
+        let warnings = plural(count(Grade::Warning), "warning", "warnings");
+        println!("\n{} ok, {warnings}, {}", count(Grade::Ok), plural(failures, "failure", "failures"));
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn line(finding: &Finding, colour: bool) -> String {
-    let (word, paint) = match finding.grade {
-        Grade::Ok => ("ok", "32"),
-        Grade::Warning => ("warning", "33"),
-        Grade::Failure => ("FAILURE", "31"),
+fn line(finding: &Finding) -> String {
+    let grade = match finding.grade {
+        Grade::Ok => paint(GREEN, "ok      "),
+        Grade::Warning => paint(YELLOW, "warning "),
+        Grade::Failure => paint(RED, "FAILURE "),
     };
-    let word = format!("{word:8}");
-    let word = if colour { format!("\x1b[{paint}m{word}\x1b[0m") } else { word };
     let advice = finding.advice.as_ref().map_or_else(String::new, |advice| format!("\n{:30}-> {advice}", ""));
-    let found = output::harmless(&finding.found);
-    format!("{word} {:20} {found}{advice}", finding.check)
+    format!("{grade} {:20} {}{advice}", finding.check, output::escape(&finding.found))
 }

@@ -1,19 +1,18 @@
 //! `bday explain`
 
+use std::io;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::builder::styling::{AnsiColor, Style};
-use uuid::Uuid;
+use anyhow::Result;
+use clap::builder::styling::Style;
 
 use super::ConfigSource;
-use super::output::{self, Table};
+use super::context::with_database;
+use super::output::{self, BOLD, CYAN, GREEN, RED, Table, YELLOW, escape, json_name, paint};
+use crate::calendar::{format_duration, format_instant};
 use crate::clock::SharedClock;
-use crate::config::parts;
-use crate::model::{Attempt, User};
-use crate::people::explain::ExplainSettings;
-use crate::people::explain::{Explanation, Next, Status, ThisYear, explain, format_duration};
-use crate::store::{Store, UserHistory, UserRef};
+use crate::model::{Attempt, Event, User};
+use crate::people::explain::{ExplainSettings, Explanation, Next, Status, ThisYear, explain};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,7 +20,7 @@ Examples:
   bday explain 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f
   bday explain hr-17 --json | jq '.thisYear[] | {kind, status, why}'
 
-Finds deleted users too: by id, and for 400 days by external id.";
+Finds deleted users, too: by id, and for 400 days by external id.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -33,49 +32,33 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
-    let config = source.load()?;
-    let store = parts::store(&config).await?;
-    store.check_schema().await?;
-    let facts = find(&store, &args.user).await;
-    store.close().await;
-    let facts = facts?.with_context(|| {
-        format!("no user has or had the id or external id {:?}: see `bday user list`", args.user)
-    })?;
-    let explanation = explain(facts, &ExplainSettings::new(&config), clock.now());
-    if args.json {
-        output::json(&explanation)?;
-    } else {
-        print(&explanation, output::coloured())?;
-    }
+pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
+    let explanation = with_database(source, clock, async |context| {
+        let history = context.history(&args.user).await?;
+        Ok(explain(history, &ExplainSettings::new(&context.config), context.clock.now()))
+    })
+    .await?;
+    output::json_or(args.json, &explanation, || print(&explanation))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// By the id, or by the external id: somebody's external id may look like an id.
-async fn find(store: &Store, name: &str) -> anyhow::Result<Option<UserHistory>> {
-    if let Ok(id) = Uuid::parse_str(name)
-        && let Some(facts) = store.user_history(UserRef::Id(id)).await?
-    {
-        return Ok(Some(facts));
+fn print(explanation: &Explanation) -> io::Result<()> {
+    if let Some(user) = &explanation.user {
+        print_user(user, explanation.local_now.as_deref().unwrap_or_default());
+    } else {
+        let at = explanation.deleted_at.map(|at| format!(" at {}", format_instant(at))).unwrap_or_default();
+        println!("{}  (deleted{at})", explanation.user_id);
+        println!("Kind, year and outcome of each event are kept; names, dates and time zone are deleted.");
     }
-    Ok(store.user_history(UserRef::External(name)).await?)
-}
-
-fn print(explanation: &Explanation, colour: bool) -> std::io::Result<()> {
-    for line in head(explanation) {
-        println!("{line}");
-    }
-    for one in &explanation.this_year {
+    for occasion in &explanation.this_year {
         println!();
-        for line in this_year(one, colour) {
-            println!("{line}");
-        }
+        print_this_year(occasion);
     }
     if explanation.user.is_some() {
         println!("\nNext");
         let mut table = Table::new(&["DATE", "KIND", "YEARS", "DUE (UTC)", "OFFSET", "PLANNED", "RULE"]);
         for next in &explanation.next {
-            table.row(cells(next, explanation));
+            table.row(next_cells(next, explanation));
         }
         table.print()?;
     }
@@ -83,130 +66,103 @@ fn print(explanation: &Explanation, colour: bool) -> std::io::Result<()> {
         println!("\nOther years");
         let mut table = Table::new(&["DATE", "KIND", "STATE", "REASON", "ATTEMPTS", "FINISHED", "EVENT"]);
         for event in &explanation.other_years {
-            let dated = !event.is_blurred();
-            table.row([
-                if dated { event.local_date.to_string() } else { event.local_year.to_string() },
-                event.kind.clone(),
-                event.state.to_string(),
-                event.reason.clone().unwrap_or_default(),
-                event.attempts.to_string(),
-                event.finished_at.filter(|_| dated).map(output::instant).unwrap_or_default(),
-                event.id.to_string(),
-            ]);
+            table.row(event_cells(event));
         }
         table.print()?;
     }
     Ok(())
 }
 
-fn head(explanation: &Explanation) -> Vec<String> {
-    let Some(user) = &explanation.user else {
-        let when = explanation
-            .deleted_at
-            .map_or_else(|| "deleted".to_owned(), |at| format!("deleted at {}", output::instant(at)));
-        return vec![
-            format!("{}  ({when})", explanation.user_id),
-            "Kind, year and outcome of each event stay on record; names, dates and time zone are deleted."
-                .to_owned(),
-        ];
-    };
-    let User { first_name, last_name, birth_date, time_zone, .. } = user;
-    let name = output::harmless(&format!("{first_name} {last_name}"));
-    let external =
-        user.external_id.as_deref().map(|id| format!("  {}", output::harmless(id))).unwrap_or_default();
-    let own = |setting: Option<String>| setting.unwrap_or_else(|| "as configured".to_owned());
-    vec![
-        format!("{}{external}  {}", name.trim_end(), user.id),
-        format!(
-            "{birth_date} in {time_zone}, where it is {}",
-            explanation.local_now.as_deref().unwrap_or_default()
-        ),
-        format!(
-            "send time {}; 29 February {}; since {}, last edit {}",
-            own(user.send_at.map(|at| at.to_string())),
-            own(user.leap_day.map(|rule| rule.to_string())),
-            output::instant(user.created_at),
-            output::instant(user.updated_at)
-        ),
-    ]
+fn print_user(user: &User, local_now: &str) {
+    let name = escape(&format!("{} {}", user.first_name, user.last_name));
+    let external_id = user.external_id.as_deref().map(|id| format!("  {}", escape(id))).unwrap_or_default();
+    println!("{}{external_id}  {}", name.trim_end(), user.id);
+    println!("{} in {}, where it is {local_now}", user.birth_date, user.time_zone);
+    let or_default = |setting: Option<String>| setting.unwrap_or_else(|| "as configured".to_owned());
+    println!(
+        "send time {}; 29 February {}; created {}, updated {}",
+        or_default(user.send_at.map(|at| at.to_string())),
+        or_default(user.leap_day.map(|rule| rule.to_string())),
+        format_instant(user.created_at),
+        format_instant(user.updated_at)
+    );
 }
 
-fn this_year(one: &ThisYear, colour: bool) -> Vec<String> {
-    let (bold, style) =
-        if colour { (Style::new().bold(), style(one.status)) } else { (Style::new(), Style::new()) };
-    let title = output::harmless(&format!("{} {}", one.kind, one.local_year));
-    let status = output::snake_case(&one.status);
-    let mut lines =
-        vec![format!("{bold}{title}{bold:#}  {style}{status}{style:#}  {}", output::harmless(&one.why))];
-    if let Some(found) = &one.occurrence {
-        let rule = one.rule_in_words.as_deref().map(|rule| format!("; {rule}")).unwrap_or_default();
-        lines.push(format!(
-            "  {}, due {} ({}){rule}",
-            found.local_date,
-            output::instant(found.due_at),
-            found.offset
-        ));
+fn print_this_year(occasion: &ThisYear) {
+    let title = paint(BOLD, &escape(&format!("{} {}", occasion.kind, occasion.local_year)));
+    let status = paint(style(occasion.status).bold(), &json_name(&occasion.status));
+    println!("{title}  {status}  {}", escape(&occasion.why));
+    let due = occasion.occurrence.as_ref();
+    if let Some(due) = due {
+        let rule = occasion.rule_in_words.as_deref().map(|rule| format!("; {rule}")).unwrap_or_default();
+        println!("  {}, due {} ({}){rule}", due.local_date, format_instant(due.due_at), due.offset);
     }
-    if let Some(found) = &one.event {
-        // What was sent keeps the instant that it had; the calendar may have moved since.
-        if !found.event.is_blurred()
-            && one.occurrence.as_ref().is_none_or(|now| now.due_at != found.event.due_at)
-        {
-            lines.push(format!(
-                "  its event was for {}, due {}",
-                found.event.local_date,
-                output::instant(found.event.due_at)
-            ));
+    if let Some(found) = &occasion.event {
+        let event = &found.event;
+        // The calendar may have moved since the event was sent.
+        if !event.is_blurred() && due.is_none_or(|due| due.due_at != event.due_at) {
+            println!("  its event was for {}, due {}", event.local_date, format_instant(event.due_at));
         }
-        lines.push(format!("  event {}", found.event.id));
-        lines.extend(found.attempts.iter().map(attempt));
+        println!("  event {}", event.id);
+        for attempt in &found.attempts {
+            println!("  {}", escape(&describe(attempt)));
+        }
     }
-    lines
 }
 
-fn attempt(attempt: &Attempt) -> String {
-    let mut parts = vec![format!("  attempt {}  {}", attempt.number, attempt.outcome)];
-    if let Some(status) = attempt.status {
-        parts.push(format!("HTTP {status}"));
-    }
-    if let Some(began) = attempt.started_at {
-        let took = attempt
-            .finished_at
-            .map(|ended| format!(", took {}", format_duration(ended - began)))
-            .unwrap_or_default();
-        parts.push(format!("began {}{took}", output::instant(began)));
+fn describe(attempt: &Attempt) -> String {
+    let mut parts = vec![format!("attempt {}", attempt.number), attempt.outcome.clone()];
+    parts.extend(attempt.status.map(|status| format!("HTTP {status}")));
+    if let Some(started) = attempt.started_at {
+        let took =
+            attempt.finished_at.map(|finished| format!(", took {}", format_duration(finished - started)));
+        parts.push(format!("started {}{}", format_instant(started), took.unwrap_or_default()));
     }
     parts.extend(attempt.error.clone());
-    parts.extend(attempt.response.as_deref().map(|response| format!("answer: {response}")));
-    output::harmless(&parts.join("  "))
+    parts.extend(attempt.response.as_deref().map(|response| format!("response: {response}")));
+    parts.join("  ")
 }
 
 fn style(status: Status) -> Style {
-    let colour = match status {
-        Status::Delivered => AnsiColor::Green,
-        status if status.is_loss() => AnsiColor::Red,
-        Status::NotDue | Status::NotPlanned | Status::NoOccurrence | Status::BeforeFirstYear => {
-            AnsiColor::Cyan
-        }
-        _ => AnsiColor::Yellow,
-    };
-    colour.on_default().bold()
+    match status {
+        Status::Delivered => GREEN,
+        status if status.is_loss() => RED,
+        Status::NotDue | Status::NotPlanned | Status::NoOccurrence | Status::BeforeFirstYear => CYAN,
+        _ => YELLOW,
+    }
 }
 
-fn cells(next: &Next, explanation: &Explanation) -> [String; 7] {
-    let found = &next.occurrence;
+fn next_cells(next: &Next, explanation: &Explanation) -> [String; 7] {
+    let due = &next.occurrence;
     let planned = match (next.event_id, next.planned_from) {
         (Some(_), _) => "yes".to_owned(),
         (None, Some(from)) if from > explanation.now => format!("from {}", from.date_naive()),
         (None, _) => "not yet".to_owned(),
     };
     [
-        found.local_date.to_string(),
-        found.kind.clone(),
-        found.years.map(|years| years.to_string()).unwrap_or_default(),
-        output::instant(found.due_at),
-        found.offset.clone(),
+        due.local_date.to_string(),
+        due.kind.clone(),
+        due.years.map(|years| years.to_string()).unwrap_or_default(),
+        format_instant(due.due_at),
+        due.offset.clone(),
         planned,
         next.rule_in_words.clone().unwrap_or_default(),
+    ]
+}
+
+fn event_cells(event: &Event) -> [String; 7] {
+    let (date, finished_at) = if event.is_blurred() {
+        (event.local_year.to_string(), None)
+    } else {
+        (event.local_date.to_string(), event.finished_at)
+    };
+    [
+        date,
+        event.kind.clone(),
+        event.state.to_string(),
+        event.reason.clone().unwrap_or_default(),
+        event.attempts.to_string(),
+        finished_at.map(format_instant).unwrap_or_default(),
+        event.id.to_string(),
     ]
 }

@@ -1,61 +1,49 @@
 //! `bday healthcheck`
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 
-use super::ConfigSource;
+use super::{ConfigSource, connectable};
 use crate::http::LIVE;
 
 const EXAMPLES: &str = "\
 Examples:
-  bday healthcheck            is the daemon at http.listen ready, with all that it needs?
-  bday healthcheck --live     was it ready once, and is none of its stages stuck?
+  bday healthcheck            check that the daemon at http.listen is ready
+  bday healthcheck --live     check that it has started and that no stage is stuck
 
---live is for what replaces an unhealthy daemon, such as ECS or Swarm: with a database or a queue that is away, a new
-one would not help, and what the old one has yet to record would be sent again.
+Use --live where an unhealthy daemon is replaced, as by ECS or Swarm: replacing it does not help while the database or
+the queue is unavailable, and repeats the greetings whose outcomes it has yet to record.
 
-Exit code 0 when it is, else 1, with the reason on standard error.";
+Exit code 0 on success, else 1, with the reason on standard error.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Ask only whether it has started and is not stuck (/livez), not whether it does its work (/readyz)
+    /// Check liveness (/livez) instead of readiness (/readyz)
     #[arg(long)]
     live: bool,
 
-    /// Ask this URL instead, whatever it belongs to
+    /// Check this URL instead
     #[arg(long, conflicts_with = "live")]
     url: Option<reqwest::Url>,
 }
 
-pub(super) async fn run(args: Args, source: &ConfigSource) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args, source: &ConfigSource) -> Result<ExitCode> {
     let path = if args.live { "livez" } else { "readyz" };
     let url = match args.url {
         Some(url) => url.to_string(),
-        None => format!("http://{}/{path}", reachable(source.load()?.http.listen)),
+        None => format!("http://{}/{path}", connectable(source.load()?.http.listen)),
     };
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
-    let answer = client.get(&url).send().await.with_context(|| format!("no daemon answers at {url}"))?;
-    let (well, said) = (answer.status().is_success(), answer.text().await);
-    let said = said.unwrap_or_default();
-    // One that still starts lives, but a deployment must not go on with it.
-    if well && (!args.live || said.trim_end() == LIVE) {
+    let response = client.get(&url).send().await.with_context(|| format!("no daemon answers at {url}"))?;
+    let healthy = response.status().is_success();
+    let body = response.text().await.unwrap_or_default();
+    // A daemon that is still starting is live, but a deployment must wait for it.
+    if healthy && (!args.live || body.trim_end() == LIVE) {
         return Ok(ExitCode::SUCCESS);
     }
-    let lacks = if args.live { "live" } else { "ready" };
-    eprintln!("bday: not {lacks}: {}", said.trim_end());
+    eprintln!("bday: not {}: {}", if args.live { "live" } else { "ready" }, body.trim_end());
     Ok(ExitCode::FAILURE)
-}
-
-/// An address to connect to, for one to listen on.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }

@@ -1,14 +1,15 @@
 //! The commands, one file each.
 //!
-//! Exit codes: 0 it worked, 1 it did not, 2 the call or the configuration is wrong.
+//! Exit codes: 0 success, 1 failure, 2 invalid call or configuration.
 
-/// The one of the standard library panics when whoever reads has seen enough, as `head` has.
+/// Replaces that of the standard library, which panics when the reader has closed the pipe, as `head` does.
 macro_rules! println {
-    () => { $crate::cli::output::line(format_args!("")) };
-    ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
+    () => { $crate::cli::output::print_line(format_args!("")) };
+    ($($text:tt)*) => { $crate::cli::output::print_line(format_args!($($text)*)) };
 }
 
 mod config;
+mod context;
 mod demo;
 mod dlq;
 mod doctor;
@@ -16,7 +17,7 @@ mod event;
 mod explain;
 mod forecast;
 mod healthcheck;
-pub mod inbox;
+mod inbox;
 mod migrate;
 mod output;
 mod pause;
@@ -29,33 +30,36 @@ mod webhook;
 pub mod when;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::runtime::lifecycle::Signals;
 use crate::runtime::telemetry;
+use crate::store::chain;
 
 const EXAMPLES: &str = "\
 Examples:
-  bday demo                                     see it work, with nothing set up
+  bday demo                                     send real greetings, with nothing set up
   bday serve --config /etc/bday/bday.toml       run the daemon
-  bday user import people.csv                   add people, or bring them up to date
+  bday user import users.csv                    create or update users
   bday when --birth-date 2000-02-29 --time-zone America/New_York
   bday config show                              show the configuration in effect
 
-The configuration is a file (--config) and the environment (BDAY__SECTION__KEY) over built-in defaults.";
+Environment variables (BDAY__SECTION__KEY) override the configuration file (--config), which overrides the defaults.";
 
-/// Sends every person a greeting on their birthday at 09:00 in their own time zone
+/// Sends every user a greeting on their birthday at 09:00 in their own time zone
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES, max_term_width = 110)]
 pub struct Cli {
-    /// A TOML file that goes over the defaults
+    /// Read this TOML file; it overrides the defaults
     #[arg(long, global = true, value_name = "FILE", env = "BDAY_CONFIG")]
     config: Option<PathBuf>,
 
@@ -65,49 +69,49 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon: the ticker, the workers and HTTP, until SIGTERM
+    /// Run the daemon until SIGTERM
     Serve(serve::Args),
     /// Run one scheduler pass (sweep, claim, send, plan) and print its counts
     Tick(tick::Args),
-    /// Stop sending, in all processes, until `bday resume`
+    /// Pause sending in all processes until `bday resume`
     Pause(pause::Pause),
-    /// Go on sending
+    /// Resume sending
     Resume(pause::Resume),
-    /// Bring the database's schema up to date, and create the queue where that is ours to do
+    /// Migrate the database schema, and create the queue if queue.create is set
     Migrate(migrate::Args),
-    /// Add, show, change, delete, list, import and export people
+    /// Add, show, update, delete, list, import and export users
     #[command(subcommand)]
     User(user::Command),
-    /// What was sent, is to be sent, or was not sent, and why
+    /// List, show, retry and cancel events
     #[command(subcommand)]
     Event(event::Command),
-    /// What was given up: list it, send it again, or throw the messages away
+    /// List, show and redrive dead events, and purge their messages
     #[command(subcommand)]
     Dlq(dlq::Command),
-    /// Why somebody was, will be, or was not greeted
+    /// Show why a user was, will be, or was not greeted
     Explain(explain::Args),
-    /// How much is due when in the year ahead, day by day, and the busiest minutes
+    /// Show how many events are due per day in the year ahead, and the busiest minutes
     Forecast(forecast::Args),
-    /// When a birthday is due, year by year; needs no database
+    /// Show when a birthday is due, year by year; needs no database
     When(when::When),
-    /// A webhook receiver on this machine, with a page that shows what arrives
+    /// Receive webhooks on this machine and show them in the terminal and on a page
     Inbox(inbox::Args),
-    /// See it work: a private database, sample people, real greetings, all on this machine
+    /// Run a demo on this machine: a private database, sample users, real greetings
     Demo(demo::Args),
-    /// Years of the whole pipeline in minutes: every greeting checked against the rules
+    /// Simulate years of the whole pipeline and check every greeting
     Simulate(simulate::Args),
-    /// Try the webhook, make a secret, check a signature
+    /// Test the webhook, create a secret, verify a signature
     #[command(subcommand)]
     Webhook(webhook::Command),
-    /// Who may use the API, and what was done with it
+    /// Manage API tokens, and show the audit log
     #[command(subcommand)]
     Token(token::Command),
     /// Show the configuration
     #[command(subcommand)]
     Config(config::Command),
-    /// Look for everything that a wrong deployment gets wrong, and say what to do
+    /// Check the deployment for misconfiguration
     Doctor(doctor::Args),
-    /// Ask a running daemon whether it is ready, or should go on living; for containers
+    /// Check readiness (`--live`: liveness) of a running daemon, for containers
     Healthcheck(healthcheck::Args),
 }
 
@@ -123,10 +127,10 @@ impl Cli {
             }
         };
         let result = runtime.block_on(self.run());
-        // A thread that reads a terminal cannot be stopped; do not wait for it.
+        // Does not wait for a thread that reads a terminal: it cannot be stopped.
         runtime.shutdown_background();
         result.unwrap_or_else(|error| {
-            eprintln!("bday: {}", output::harmless_lines(&crate::store::chain(error.as_ref())));
+            eprintln!("bday: {}", output::escape_lines(&chain(error.as_ref())));
             if error.downcast_ref::<ConfigError>().is_some() { ExitCode::from(2) } else { ExitCode::FAILURE }
         })
     }
@@ -136,7 +140,7 @@ impl Cli {
         let source = ConfigSource(self.config);
         match self.command {
             Command::Serve(_) => {}
-            // Its receiver fails on purpose, which is no news.
+            // The simulated receiver fails on purpose.
             Command::Simulate(_) => telemetry::log_for_command("error"),
             _ => telemetry::log_for_command("warn"),
         }
@@ -144,26 +148,15 @@ impl Cli {
             Command::Serve(args) => serve::run(args, &source, clock).await,
             Command::Tick(args) => tick::run(args, &source, clock).await,
             Command::Pause(args) => pause::pause(args, &source, clock).await,
-            Command::Resume(args) => pause::resume(args, &source).await,
-            Command::Migrate(args) => migrate::run(&args, &source).await,
+            Command::Resume(args) => pause::resume(args, &source, clock).await,
+            Command::Migrate(args) => migrate::run(args, &source, clock).await,
             Command::User(command) => user::run(command, &source, clock).await,
             Command::Event(command) => event::run(command, &source, clock).await,
             Command::Dlq(command) => dlq::run(command, &source, clock).await,
             Command::Explain(args) => explain::run(args, &source, clock).await,
             Command::Forecast(args) => forecast::run(args, &source, clock).await,
-            Command::When(when) => when.run(&*clock, &mut std::io::stdout().lock(), output::coloured()),
-            Command::Inbox(args) => {
-                let (mut signals, stop) = (Signals::install()?, CancellationToken::new());
-                let second_signal = async {
-                    signals.next().await;
-                    stop.cancel();
-                    signals.next().await;
-                };
-                tokio::select! {
-                    ended = inbox::run(args, clock, stop.clone()) => ended.map(|()| ExitCode::SUCCESS),
-                    () = second_signal => Ok(ExitCode::FAILURE),
-                }
-            }
+            Command::When(when) => when.run(&*clock, &mut io::stdout().lock(), *output::COLOURED),
+            Command::Inbox(args) => inbox::run(args, clock).await,
             Command::Demo(args) => demo::run(args, clock).await,
             Command::Simulate(args) => Box::pin(simulate::run(args, clock)).await,
             Command::Webhook(command) => webhook::run(command, &source, clock).await,
@@ -175,7 +168,7 @@ impl Cli {
     }
 }
 
-/// Where the configuration comes from.
+/// The configuration file, if one is given; the environment overrides it.
 #[derive(Debug)]
 struct ConfigSource(Option<PathBuf>);
 
@@ -185,11 +178,31 @@ impl ConfigSource {
     }
 }
 
-/// The environment, without what is not text.
+/// The environment variables that are valid UTF-8.
 fn variables() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// Opens a file, or standard input for `-`, and returns its size in bytes, 0 if unknown.
+fn open_input(path: &Path) -> anyhow::Result<(Box<dyn Read + Send>, u64)> {
+    if path.as_os_str() == "-" {
+        return Ok((Box::new(io::stdin()), 0));
+    }
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    Ok((Box::new(file), bytes))
+}
+
+/// The address at which a client on this machine reaches a server that listens at `listen`.
+fn connectable(mut listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listen.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    listen
 }
 
 #[cfg(test)]
@@ -198,7 +211,7 @@ mod tests {
 
     use super::Cli;
 
-    /// Where the width of the terminal is not known, help is wrapped at this column.
+    /// The width of help texts where that of the terminal is unknown.
     const WIDTH: usize = 100;
 
     fn leaves(command: &Command) -> Vec<&Command> {
@@ -207,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_examples_and_each_fits_into_a_line() {
+    fn every_command_has_examples_that_fit_on_a_line() {
         for command in leaves(&Cli::command()) {
             let name = command.get_name();
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -1,86 +1,174 @@
-//! Tables for people: aligned, with a bold head on a terminal. And what else is shown the same everywhere.
+//! Output that the commands share: tables, lists, JSON lines, colours, progress bars.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::TimeDelta;
+use clap::builder::styling::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
+use crate::calendar::format_duration;
 use crate::runtime::telemetry;
 
-/// A table with a head.
+pub(super) const BOLD: Style = Style::new().bold();
+pub(super) const RED: Style = AnsiColor::Red.on_default();
+pub(super) const GREEN: Style = AnsiColor::Green.on_default();
+pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
+pub(super) const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// The template of a progress bar for a count.
+pub(super) const COUNT_BAR: &str = "{bar:40} {pos}/{len} {per_sec} {eta} left";
+
+/// Users, events or dead events per query.
+const PAGE: u64 = 1000;
+
+/// Set when the reader of standard output has closed the pipe.
+static READER_CLOSED: AtomicBool = AtomicBool::new(false);
+/// Whether standard output may have colours.
+pub(super) static COLOURED: LazyLock<bool> = LazyLock::new(|| telemetry::colours(io::stdout().is_terminal()));
+
+/// A table of left-aligned columns, two blanks apart.
 #[derive(Debug)]
 pub(super) struct Table {
-    head: Vec<&'static str>,
+    head: Vec<String>,
     rows: Vec<Vec<String>>,
+    /// The style of one column.
+    style: Option<(usize, Style)>,
 }
 
 impl Table {
-    pub(super) fn new(head: &[&'static str]) -> Self {
-        Self { head: head.to_vec(), rows: Vec::new() }
+    pub(super) fn new(head: &[&str]) -> Self {
+        Self { head: head.iter().map(ToString::to_string).collect(), rows: Vec::new(), style: None }
     }
 
-    /// What stands in a cell may come from anybody: see [`harmless`].
+    pub(super) fn with_style(self, column: usize, style: Style) -> Self {
+        Self { style: Some((column, style)), ..self }
+    }
+
+    /// Adds a row; its cells are [escaped](escape).
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| harmless(&cell)).collect());
+        self.rows.push(cells.into_iter().map(|cell| escape(&cell)).collect());
     }
 
-    /// Writes to standard output; a reader that has seen enough is no error.
     pub(super) fn print(&self) -> io::Result<()> {
-        let stdout = io::stdout();
-        finish(self.write(&mut stdout.lock(), coloured()))
+        ignore_closed_reader(self.write(&mut io::stdout().lock(), *COLOURED))
     }
 
-    fn write(&self, out: &mut impl Write, bold: bool) -> io::Result<()> {
+    pub(super) fn write(&self, out: &mut impl Write, coloured: bool) -> io::Result<()> {
+        let lines = || self.rows.iter().chain([&self.head]);
         let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
-            cells.chain([self.head[column].len()]).max().unwrap_or(0)
+            lines().filter_map(|cells| cells.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
-        let line = |cells: &mut dyn Iterator<Item = &str>| {
-            let cells: Vec<String> = cells.zip(&widths).map(|(cell, width)| padded(cell, *width)).collect();
-            cells.join("  ").trim_end().to_owned()
-        };
-        let head = line(&mut self.head.iter().copied());
-        let (on, off) = if bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-        writeln!(out, "{on}{head}{off}")?;
+        let style = self.style.filter(|_| coloured);
+        writeln!(out, "{}", styled(BOLD, &line(&self.head, &widths, None), coloured))?;
         for row in &self.rows {
-            writeln!(out, "{}", line(&mut row.iter().map(String::as_str)))?;
+            writeln!(out, "{}", line(row, &widths, style))?;
         }
         out.flush()
     }
 }
 
-/// A text from elsewhere must not steer the terminal: control characters and those that turn the direction of
-/// writing are shown by their code.
-pub(super) fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
+fn line(cells: &[String], widths: &[usize], style: Option<(usize, Style)>) -> String {
+    let mut line = String::new();
+    let mut blanks = 0;
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        if !cell.is_empty() {
+            line.extend(std::iter::repeat_n(' ', blanks));
+            blanks = 0;
+            match style {
+                Some((styled_column, style)) if styled_column == column => line += &styled(style, cell, true),
+                _ => line += cell,
+            }
+        }
+        blanks += width.saturating_sub(cell.width()) + 2;
+    }
+    line
+}
+
+/// Prints the fields of one object.
+pub(super) fn fields(rows: impl IntoIterator<Item = (impl Into<String>, String)>) -> io::Result<()> {
+    let mut table = Table::new(&["FIELD", "VALUE"]);
+    for (name, value) in rows {
+        table.row([name.into(), value]);
+    }
+    table.print()
+}
+
+/// A list of up to `limit` rows (0: all): JSON lines, a table, or, without a limit, tab-separated lines. Without a
+/// limit there may be millions, too many to hold for the widths of a table.
+#[derive(Debug)]
+pub(super) struct List {
+    json: bool,
+    table: Option<Table>,
+    limit: u64,
+    pub(super) count: u64,
+}
+
+impl List {
+    pub(super) fn new(json: bool, limit: u64, head: &[&str]) -> Self {
+        Self { json, table: (!json && limit != 0).then(|| Table::new(head)), limit, count: 0 }
+    }
+
+    /// How many rows to query next; `None` at the limit, or when the reader has closed the pipe.
+    pub(super) fn next_page(&self) -> Option<u32> {
+        let left = if self.limit == 0 { PAGE } else { self.limit.saturating_sub(self.count).min(PAGE) };
+        (left > 0 && !reader_closed()).then_some(left as u32)
+    }
+
+    pub(super) fn add<T: Serialize, const N: usize>(
+        &mut self,
+        item: &T,
+        cells: impl Fn(&T) -> [String; N],
+    ) -> io::Result<()> {
+        self.count += 1;
+        match &mut self.table {
+            Some(table) => table.row(cells(item)),
+            None if self.json => json(item)?,
+            None => println!("{}", tab_separated(&cells(item))),
+        }
+        Ok(())
+    }
+
+    pub(super) fn print(&self) -> io::Result<()> {
+        self.table.as_ref().map_or(Ok(()), Table::print)
+    }
+}
+
+fn tab_separated<const N: usize>(cells: &[String; N]) -> String {
+    cells.each_ref().map(|cell| escape(cell)).join("\t")
+}
+
+/// Escapes control characters and those that change the direction of writing: text from users must not control the
+/// terminal.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => shown.extend(c.escape_unicode()),
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => escaped.extend(c.escape_unicode()),
+            c if c.is_control() => escaped.extend(c.escape_default()),
+            c => escaped.push(c),
         }
     }
-    shown
+    escaped
 }
 
-/// The same for a text of several lines.
-pub(super) fn harmless_lines(text: &str) -> String {
-    text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
+/// [Escapes](escape) each line of a text.
+pub(super) fn escape_lines(text: &str) -> String {
+    text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }
 
-/// A row without a table: for so many that the widest of them is not known.
-pub(super) fn tabbed<const N: usize>(cells: &[String; N]) -> String {
-    cells.each_ref().map(|cell| harmless(cell)).join("\t")
+/// `text` in `style`, if standard output is a terminal and `NO_COLOR` is unset.
+pub(super) fn paint(style: Style, text: &str) -> String {
+    styled(style, text, *COLOURED)
 }
 
-/// `text` in a column: by the places that it takes on a terminal, where a Chinese character takes two.
-pub(super) fn padded(text: &str, width: usize) -> String {
-    let missing = width.saturating_sub(text.width());
-    format!("{text}{:missing$}", "")
+fn styled(style: Style, text: &str, coloured: bool) -> String {
+    if coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
 
 /// A count with its noun.
@@ -88,67 +176,69 @@ pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// A bar over things that are counted, on a terminal only.
-pub(super) fn progress() -> Option<ProgressBar> {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left");
-    io::stderr()
-        .is_terminal()
-        .then(|| ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+/// Milliseconds after (`+`) or before (`-`) the due instant.
+pub(super) fn lateness(ms: i64) -> String {
+    format!("{}{}", if ms < 0 { '-' } else { '+' }, format_duration(TimeDelta::milliseconds(ms)))
 }
 
-/// To the second, UTC.
-pub(super) fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+/// A progress bar or spinner on standard error, hidden unless that is a terminal.
+pub(super) fn progress(template: &str, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
 }
 
-/// The name of a plain enum's value, as in JSON.
-pub(super) fn snake_case(value: &impl serde::Serialize) -> String {
+/// The JSON name of a plain enum's value.
+pub(super) fn json_name(value: &impl Serialize) -> String {
     let name = serde_json::to_value(value).ok();
     name.and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
 }
 
-/// Writes one value as a line of JSON.
-pub(super) fn json(value: &impl serde::Serialize) -> io::Result<()> {
+/// Prints a value as a line of JSON.
+pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    finish(serde_json::to_writer(&mut out, value).map_err(io::Error::from).and_then(|()| writeln!(out)))
+    ignore_closed_reader(
+        serde_json::to_writer(&mut out, value).map_err(io::Error::from).and_then(|()| writeln!(out)),
+    )
 }
 
-/// Writes a line to standard output, for `println!` of the commands. A reader that has seen enough is no error: what a
-/// command does, it does to its end.
-pub(super) fn line(text: fmt::Arguments<'_>) {
-    if let Err(error) = finish(writeln!(io::stdout().lock(), "{text}")) {
-        eprintln!("bday: the answer cannot be written: {error}");
+/// Prints a value as JSON if `json` is set, else by `print`.
+pub(super) fn json_or(
+    json: bool,
+    value: &impl Serialize,
+    print: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    if json { self::json(value) } else { print() }
+}
+
+/// Prints a value as JSON if `json` is set, else `text`.
+pub(super) fn json_or_text(json: bool, value: &impl Serialize, text: impl fmt::Display) -> io::Result<()> {
+    json_or(json, value, || {
+        println!("{text}");
+        Ok(())
+    })
+}
+
+/// Prints a line, for `println!` of the commands. A closed pipe does not stop a command that changes something.
+pub(super) fn print_line(text: fmt::Arguments<'_>) {
+    if let Err(error) = ignore_closed_reader(writeln!(io::stdout().lock(), "{text}")) {
+        eprintln!("bday: cannot write to standard output: {error}");
         std::process::exit(1);
     }
 }
 
-/// Whether standard output may have colours.
-pub(super) fn coloured() -> bool {
-    telemetry::colours(io::stdout().is_terminal())
+/// Whether the reader of standard output has closed the pipe, as `head` does.
+pub(super) fn reader_closed() -> bool {
+    READER_CLOSED.load(Ordering::Relaxed)
 }
 
-/// Milliseconds, as short as a person wants them.
-pub(super) fn duration(ms: i64) -> String {
-    let (sign, ms) = (if ms < 0 { "-" } else { "+" }, ms.unsigned_abs());
-    match ms {
-        0..1000 => format!("{sign}{ms}ms"),
-        1000..60_000 => format!("{sign}{:.2}s", ms as f64 / 1000.0),
-        60_000..3_600_000 => format!("{sign}{}m{:02}s", ms / 60_000, ms / 1000 % 60),
-        _ => format!("{sign}{}h{:02}m", ms / 3_600_000, ms / 60_000 % 60),
-    }
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Whether whoever read standard output has gone: a command that only tells has nothing more to do.
-pub(super) fn reader_is_gone() -> bool {
-    READER_IS_GONE.load(Ordering::Relaxed)
-}
-
-static READER_IS_GONE: AtomicBool = AtomicBool::new(false);
-
-fn finish(result: io::Result<()>) -> io::Result<()> {
+fn ignore_closed_reader(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            READER_IS_GONE.store(true, Ordering::Relaxed);
+            READER_CLOSED.store(true, Ordering::Relaxed);
             Ok(())
         }
         result => result,
@@ -159,35 +249,50 @@ fn finish(result: io::Result<()>) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    impl Table {
+        pub(in crate::cli) fn text(&self, coloured: bool) -> String {
+            let mut out = Vec::new();
+            self.write(&mut out, coloured).expect("a write to memory");
+            String::from_utf8(out).expect("UTF-8")
+        }
+    }
+
     #[test]
-    fn columns_align_whatever_the_letters() {
+    fn columns_align_with_wide_and_combining_characters() {
         let mut table = Table::new(&["NAME", "ZONE"]);
         for name in ["Ada", "山田 太郎", "Mu\u{308}ßig", "Jürgen"] {
             table.row([name.to_owned(), "UTC".to_owned()]);
         }
-        let mut out = Vec::new();
-        table.write(&mut out, false).expect("memory takes it");
-        let text = String::from_utf8(out).expect("it is text");
+        let text = table.text(false);
         let at: Vec<usize> = text.lines().skip(1).map(|line| line.trim_end_matches("UTC").width()).collect();
         assert_eq!(at, [11; 4], "{text}");
     }
 
     #[test]
-    fn a_text_cannot_steer_the_terminal() {
-        assert_eq!(harmless("a\x1b[2Jb\nc\u{202e}d\u{9b}"), "a\\u{1b}[2Jb\\nc\\u{202e}d\\u{9b}");
-        assert_eq!(harmless("Hey, Zoë 李 it's your birthday 🎂"), "Hey, Zoë 李 it's your birthday 🎂");
-        assert_eq!(harmless_lines("a\x1b\n  - b\r"), "a\\u{1b}\n  - b\\r");
-        assert_eq!(tabbed(&["a\tb".to_owned(), "c\x07".to_owned()]), "a\\tb\tc\\u{7}");
-        let mut table = Table::new(&["NAME"]);
-        table.row(["Ada\x1b[8m".to_owned()]);
-        let mut out = Vec::new();
-        table.write(&mut out, false).expect("memory takes it");
-        assert_eq!(String::from_utf8_lossy(&out), "NAME\nAda\\u{1b}[8m\n");
+    fn a_table_has_colours_only_if_asked_and_no_trailing_blanks() {
+        let mut table = Table::new(&["A", "NOTE"]).with_style(1, YELLOW);
+        for cells in [["1", "x"], ["22", ""]] {
+            table.row(cells.map(str::to_owned));
+        }
+        assert_eq!(table.text(false), "A   NOTE\n1   x\n22\n");
+        let expected = format!("{BOLD}A   NOTE{BOLD:#}\n1   {YELLOW}x{YELLOW:#}\n22\n");
+        assert_eq!(table.text(true), expected);
     }
 
     #[test]
-    fn lateness_is_short_and_signed() {
-        let shown = [0, 999, 4120, 59_999, 60_000, 3_600_000, -1500].map(duration);
-        assert_eq!(shown, ["+0ms", "+999ms", "+4.12s", "+60.00s", "+1m00s", "+1h00m", "-1.50s"]);
+    fn text_from_users_cannot_control_the_terminal() {
+        assert_eq!(escape("a\x1b[2Jb\nc\u{202e}d\u{9b}"), "a\\u{1b}[2Jb\\nc\\u{202e}d\\u{9b}");
+        assert_eq!(escape("Hey, Zoë 李 it's your birthday 🎂"), "Hey, Zoë 李 it's your birthday 🎂");
+        assert_eq!(escape_lines("a\x1b\n  - b\r"), "a\\u{1b}\n  - b\\r");
+        assert_eq!(tab_separated(&["a\tb".to_owned(), "c\x07".to_owned()]), "a\\tb\tc\\u{7}");
+        let mut table = Table::new(&["NAME"]);
+        table.row(["Ada\x1b[8m".to_owned()]);
+        assert_eq!(table.text(false), "NAME\nAda\\u{1b}[8m\n");
+    }
+
+    #[test]
+    fn lateness_has_a_sign() {
+        let shown = [0, 999, 4120, 60_000, 3_600_000, -1500].map(lateness);
+        assert_eq!(shown, ["+0 s", "+999 ms", "+4.1 s", "+1 min", "+1 h", "-1.5 s"]);
     }
 }

@@ -2,22 +2,26 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
+use serde_json::json;
+
+use super::context::with_database;
 use super::{ConfigSource, output};
+use crate::calendar::format_instant;
 use crate::clock::SharedClock;
-use crate::config::parts;
 
 const PAUSE: &str = "\
 Examples:
   bday pause --reason 'the receiver is being moved'
   bday pause --json
 
-Stops sending in all processes at once; what is in flight ends. Planning goes on. What becomes due \
-meanwhile is sent after `bday resume`, up to late.max_secs late.";
+Stops sending in all processes at once; requests in flight finish. Planning continues. Events that become due \
+during the pause are sent after `bday resume`, unless they are more than late.max_secs late.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = PAUSE)]
 pub(super) struct Pause {
-    /// Why, for those who ask later
+    /// Record why
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Print a JSON object
@@ -33,39 +37,29 @@ pub(super) struct Resume {
     json: bool,
 }
 
-pub(super) async fn pause(
-    args: Pause,
-    source: &ConfigSource,
-    clock: SharedClock,
-) -> anyhow::Result<ExitCode> {
-    let store = parts::store(&source.load()?).await?;
-    store.check_schema().await?;
-    let changed = store.set_pause(clock.now(), args.reason.trim()).await?;
-    let pause = store.pause().await?;
-    store.close().await;
+pub(super) async fn pause(args: Pause, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
+    let (changed, pause) = with_database(source, clock, async |context| {
+        let changed = context.store.set_pause(context.clock.now(), args.reason.trim()).await?;
+        Ok((changed, context.store.pause().await?))
+    })
+    .await?;
     if args.json {
-        output::json(&serde_json::json!({ "changed": changed, "pause": pause }))?;
+        output::json(&json!({ "changed": changed, "pause": pause }))?;
     } else if changed {
-        println!("paused: nothing is sent until `bday resume`");
+        println!("paused; send again with `bday resume`");
     } else if let Some(pause) = pause {
-        let why = match &*pause.reason {
+        let reason = match &*pause.reason {
             "" => String::new(),
-            reason => format!(" ({})", output::harmless(reason)),
+            reason => format!(" ({})", output::escape(reason)),
         };
-        println!("it was paused already, since {}{why}", pause.since.format("%F %T UTC"),);
+        println!("already paused since {}{reason}", format_instant(pause.since));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn resume(args: Resume, source: &ConfigSource) -> anyhow::Result<ExitCode> {
-    let store = parts::store(&source.load()?).await?;
-    store.check_schema().await?;
-    let changed = store.end_pause().await?;
-    store.close().await;
-    if args.json {
-        output::json(&serde_json::json!({ "changed": changed }))?;
-    } else {
-        println!("{}", if changed { "resumed" } else { "it was not paused" });
-    }
+pub(super) async fn resume(args: Resume, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
+    let changed = with_database(source, clock, async |context| Ok(context.store.end_pause().await?)).await?;
+    let text = if changed { "resumed" } else { "not paused" };
+    output::json_or_text(args.json, &json!({ "changed": changed }), text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -240,7 +240,7 @@ fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is() {
     let full = run(full.into());
     assert_eq!(full.status.code(), Some(1), "{full:?}");
     let said = String::from_utf8_lossy(&full.stderr);
-    assert!(said.starts_with("bday: the answer cannot be written"), "{said}");
+    assert!(said.starts_with("bday: cannot write to standard output"), "{said}");
 }
 
 #[tokio::test]

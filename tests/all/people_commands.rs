@@ -1,4 +1,4 @@
-//! `bday user` and `bday event`, as somebody types them.
+//! `bday user` and `bday event` as processes.
 
 use std::process::Stdio;
 
@@ -24,7 +24,7 @@ impl Shell {
             .await
     }
 
-    /// Must succeed; gives what it printed.
+    /// Returns the output of a command that must succeed.
     async fn ok(&self, arguments: &[&str]) -> String {
         let finished = self.run(arguments).await;
         assert!(finished.status.success(), "{arguments:?}: {finished:?}");
@@ -35,7 +35,7 @@ impl Shell {
         serde_json::from_str(&self.ok(arguments).await).unwrap()
     }
 
-    /// Must fail with this code; gives the complaint.
+    /// Returns the errors of a command that must fail with this code.
     async fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let finished = self.run(arguments).await;
         assert_eq!(finished.status.code(), Some(code), "{arguments:?}: {finished:?}");
@@ -56,7 +56,7 @@ const ADA: [&str; 9] = [
 ];
 
 #[tokio::test]
-async fn a_person_is_added_shown_changed_listed_and_deleted() {
+async fn a_user_is_added_shown_updated_listed_and_deleted() {
     let shell = Shell(Database::new().await);
     let add = [&["user", "add", "--json", "--occasion", "work_anniversary=2019-05-02"], &ADA[..]].concat();
     let added = shell.json(&add).await;
@@ -89,7 +89,7 @@ async fn a_person_is_added_shown_changed_listed_and_deleted() {
 }
 
 #[tokio::test]
-async fn every_wrong_option_is_named_at_once() {
+async fn all_invalid_options_are_named_at_once() {
     let shell = Shell(Database::new().await);
     let error = shell
         .fails(
@@ -133,7 +133,7 @@ async fn every_wrong_option_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn people_go_out_and_come_back_in_either_format() {
+async fn users_are_exported_and_imported_in_both_formats() {
     let shell = Shell(Database::new().await);
     shell.ok(&[&["user", "add", "--occasion", "work_anniversary=--02-29"], &ADA[..]].concat()).await;
     let folder = std::env::temp_dir().join(format!("bday-export-{}", std::process::id()));
@@ -163,7 +163,7 @@ async fn an_event_is_listed_and_shown() {
     let shell = Shell(Database::new().await);
     shell.ok(&["migrate"]).await;
     shell.ok(&["tick"]).await;
-    // Whoever is added on the day itself is planned at once.
+    // A user who is added on the day itself is planned at once.
     let today = shell.0.store().clock().await.unwrap().format("--%m-%d").to_string();
     let birth_date = format!("--birth-date={today}");
     shell
@@ -202,7 +202,7 @@ async fn an_event_is_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn a_list_of_everybody_stops_reading_when_its_reader_has_gone() {
+async fn a_list_of_all_users_stops_when_its_reader_closes_the_pipe() {
     let shell = Shell(Database::new().await);
     let lines: Vec<String> = (0..3000).map(|n| format!("n{n},,1990-01-01,UTC\n")).collect();
     let imported = Bday::new(["user", "import", "-"])
@@ -222,7 +222,7 @@ async fn a_list_of_everybody_stops_reading_when_its_reader_has_gone() {
     let mut first = String::new();
     within("the first line", reader.read_line(&mut first)).await.unwrap();
     assert!(first.starts_with("{\"id\":"), "{first}");
-    // The first page does not fit into the pipe, so the second has not been asked for yet. It never comes:
+    // The first page does not fit into the pipe, so the second is not queried yet. The lock would block it:
     let mut transaction = shell.0.pool().await.begin().await.unwrap();
     sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
     drop(reader);
@@ -231,7 +231,7 @@ async fn a_list_of_everybody_stops_reading_when_its_reader_has_gone() {
 }
 
 #[tokio::test]
-async fn names_of_fields_in_a_file_cannot_steer_the_terminal() {
+async fn field_names_in_a_file_cannot_control_the_terminal() {
     let shell = Shell(Database::new().await);
     let people = br#"{"firstName":"Ada","birthDate":"--12-10","timeZone":"UTC","\u001b[2J":"x"}
 {"firstName":"Ada","birthDate":"--12-10","timeZone":"UTC","occasions":{"\u001b]0;x\u0007":1,"\u001b[8m":"1990-01-01"}}

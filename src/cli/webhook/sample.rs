@@ -1,4 +1,4 @@
-//! One greeting that is clearly a test, and the whole exchange, for people to read.
+//! Sends a sample greeting and records the whole exchange.
 
 use std::net::SocketAddr;
 
@@ -7,6 +7,7 @@ use reqwest::{Request, StatusCode, Url};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::output::escape;
 use crate::clock::Clock;
 use crate::config::redact_url;
 use crate::model::Reason;
@@ -16,18 +17,17 @@ use crate::pipeline::channel::{Disposition, Greeting, SAMPLE_EVENT, SendResult};
 
 const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);
 const SAMPLE_MESSAGE: &str = "This is a test message from bday, not a greeting";
-/// The most response headers that are shown.
 const MAX_HEADERS: usize = 50;
-/// The most characters of a header that are shown.
+/// Characters of a header.
 const MAX_VALUE: usize = 300;
 
-/// What went over the wire.
+/// The request and its response.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Exchange {
     /// Redacted.
     pub(super) url: String,
-    /// Whether it was encrypted, with a certificate that was checked.
+    /// Whether it was result over TLS; the certificate was verified then.
     pub(super) tls: bool,
     pub(super) request_headers: Vec<Header>,
     pub(super) body: String,
@@ -35,7 +35,7 @@ pub(super) struct Exchange {
     pub(super) address: Option<SocketAddr>,
     pub(super) status: Option<u16>,
     pub(super) response_headers: Vec<Header>,
-    /// From the start of the request to the head of its answer, in milliseconds.
+    /// Milliseconds from the start of the request to the headers of the response.
     pub(super) elapsed_ms: u64,
     /// Whether a real greeting would count as delivered.
     pub(super) accepted: bool,
@@ -46,12 +46,12 @@ pub(super) struct Exchange {
     pub(super) error: Option<String>,
 }
 
-/// A header, fit for a terminal.
+/// A header, escaped for a terminal.
 #[derive(Debug, Serialize)]
 pub(super) struct Header {
     /// In lower case.
     pub(super) name: String,
-    /// Hidden where it could be a secret.
+    /// Hidden if it may be a secret.
     pub(super) value: String,
 }
 
@@ -61,21 +61,14 @@ impl Header {
             "[hidden]".to_owned()
         } else {
             let text = String::from_utf8_lossy(value.as_bytes());
-            // Characters that a terminal could take for a command are shown as an escape.
-            let text = text.chars().take(MAX_VALUE);
-            text.flat_map(|c| {
-                let plain = c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric();
-                let (plain, escaped) = if plain { (Some(c), None) } else { (None, Some(c.escape_unicode())) };
-                plain.into_iter().chain(escaped.into_iter().flatten())
-            })
-            .collect()
+            escape(&text.chars().take(MAX_VALUE).collect::<String>())
         };
         Self { name: name.as_str().to_owned(), value }
     }
 }
 
 impl Exchange {
-    /// Sends one sample through `webhook`, as a greeting would be sent.
+    /// Sends one sample through `webhook`, as a greeting would be result.
     pub(super) async fn of_sample(webhook: &Webhook, clock: &dyn Clock) -> Self {
         let greeting = Greeting {
             event_id: SAMPLE_EVENT,
@@ -105,7 +98,7 @@ impl Exchange {
     /// The status with its name, as `200 OK`.
     pub(super) fn status_line(&self) -> Option<String> {
         let status = StatusCode::from_u16(self.status?).ok()?;
-        // `StatusCode` shows one without a name as `299 <unknown status code>`.
+        // `StatusCode` displays an unnamed status as `299 <unknown status code>`.
         Some(match status.canonical_reason() {
             Some(name) => format!("{} {name}", status.as_u16()),
             None => status.as_str().to_owned(),

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
-use super::examine::{Claim, Examination, examine};
+use super::verification::{SignedRequest, Verification, verify};
 use super::{ConfigSource, output};
 use crate::clock::SharedClock;
 use crate::config::source::{Reference, Sources};
@@ -24,14 +24,14 @@ Examples:
   bday webhook verify --secret file:secret.txt --id … --timestamp … --signature … \\
     --tolerance-secs 86400 < body.json
 
-Give the three headers and the body as they arrived, byte for byte. --secret takes env:NAME, file:PATH, ssm:NAME or \
-secretsmanager:ID, too, so that no secret stands in the list of processes; without any, webhook.secrets is taken. \
-Exit code 0 when it verifies, 1 when it does not, 2 when the call is wrong.";
+Give the three headers and the body as they arrived, byte for byte. --secret also takes env:NAME, file:PATH, ssm:NAME or \
+secretsmanager:ID, which keeps the secret out of the list of processes. Without --secret, webhook.secrets is used. \
+Exit code 0 if the request verifies, 1 if it does not, 2 if the call is invalid.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Args {
-    /// The receiver's secret, or where it is; may be given several times
+    /// The receiver's secret, or a reference to it; may be repeated
     #[arg(long, value_name = "SECRET")]
     secret: Vec<Reference>,
     /// The environment variable that holds the secret
@@ -46,7 +46,7 @@ pub(in crate::cli) struct Args {
     /// The header webhook-signature
     #[arg(long)]
     signature: String,
-    /// How far the timestamp may be from this machine's clock, to either side
+    /// Accept timestamps this far from this machine's clock, to either side
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     tolerance_secs: u32,
     /// Print a JSON object
@@ -54,7 +54,7 @@ pub(in crate::cli) struct Args {
     json: bool,
 }
 
-pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
     let sources = Sources::new(Arc::clone(&clock));
     let secrets = match secrets(&args, source, &sources).await {
         Ok(secrets) => secrets,
@@ -64,72 +64,66 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
         }
     };
     let mut body = Vec::new();
-    tokio::io::stdin()
-        .take(MAX_BODY_BYTES)
-        .read_to_end(&mut body)
-        .await
-        .context("the body cannot be read from standard input")?;
-    let claim = Claim { id: &args.id, timestamp: &args.timestamp, signature: &args.signature, body: &body };
-    let examination = examine(&secrets, &claim, clock.now().timestamp(), args.tolerance_secs);
+    let mut input = tokio::io::stdin().take(MAX_BODY_BYTES);
+    input.read_to_end(&mut body).await.context("cannot read the body from standard input")?;
+    let request =
+        SignedRequest { id: &args.id, timestamp: &args.timestamp, signature: &args.signature, body: &body };
+    let verification = verify(&secrets, &request, clock.now().timestamp(), args.tolerance_secs);
     if args.json {
-        output::json(&as_json(&examination))?;
+        output::json(&as_json(&verification))?;
     } else {
-        show(&examination, secrets.len());
+        print(&verification, secrets.len());
     }
-    Ok(if examination.verifies() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if verification.succeeded() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn secrets(args: &Args, source: &ConfigSource, sources: &Sources) -> anyhow::Result<Vec<Secret>> {
-    let given = args.secret.iter().cloned().map(|place| ("--secret", place));
-    let variables = args.secret_env.iter().cloned().map(Reference::Env);
-    let mut places: Vec<_> = given.chain(variables.map(|place| ("--secret-env", place))).collect();
-    if places.is_empty() {
+async fn secrets(args: &Args, source: &ConfigSource, sources: &Sources) -> Result<Vec<Secret>> {
+    let given = args.secret.iter().cloned().map(|reference| ("--secret", reference));
+    let variables = args.secret_env.iter().cloned().map(|name| ("--secret-env", Reference::Env(name)));
+    let mut references: Vec<_> = given.chain(variables).collect();
+    if references.is_empty() {
         let configured = source.load()?.webhook.secrets;
-        if configured.is_empty() {
-            anyhow::bail!(
-                "there is no secret to verify with: give --secret or --secret-env, or set webhook.secrets"
-            );
-        }
-        places.extend(configured.into_iter().map(|place| ("webhook.secrets", place)));
+        anyhow::ensure!(
+            !configured.is_empty(),
+            "no secret to verify with: give --secret or --secret-env, or set webhook.secrets"
+        );
+        references.extend(configured.into_iter().map(|reference| ("webhook.secrets", reference)));
     }
     let mut secrets = Vec::new();
-    for (key, place) in places {
-        let where_from = || match place.literal() {
+    for (key, reference) in references {
+        let origin = || match reference.literal() {
             Some(_) => key.to_owned(),
-            None => format!("{key} (from {place})"),
+            None => format!("{key} (from {reference})"),
         };
-        let text = sources.open(&place).fetch().await.with_context(where_from)?;
+        let text = sources.open(&reference).fetch().await.with_context(origin)?;
         let parsed = signature::parse_secrets(text.expose_secret());
-        secrets.extend(parsed.map_err(|error| anyhow::anyhow!("{}: it {error}", where_from()))?);
+        secrets.extend(parsed.map_err(|error| anyhow::anyhow!("{}: it {error}", origin()))?);
     }
     Ok(secrets)
 }
 
-fn show(examination: &Examination, secrets: usize) {
-    match &examination.signature {
-        Ok(_) if secrets == 1 => println!("signature  ok     it fits the secret"),
-        Ok(n) => println!("signature  ok     it fits secret {} of {secrets}", n + 1),
+fn print(verification: &Verification, secrets: usize) {
+    match &verification.signature {
+        Ok(_) if secrets == 1 => println!("signature  ok     matches the secret"),
+        Ok(n) => println!("signature  ok     matches secret {} of {secrets}", n + 1),
         Err(error) => println!("signature  WRONG  {error}"),
     }
-    match &examination.timestamp {
+    match &verification.timestamp {
         Ok(age) if *age < 0 => println!("timestamp  ok     {} s ahead of this machine's clock", -age),
-        Ok(age) => println!("timestamp  ok     {age} s ago"),
+        Ok(age) => println!("timestamp  ok     {age} s old"),
         Err(error) => println!("timestamp  WRONG  {error}"),
     }
-    println!(
-        "{}",
-        if examination.verifies() {
-            "It verifies."
-        } else {
-            "It does not verify: a receiver must refuse it."
-        }
-    );
+    if verification.succeeded() {
+        println!("The request verifies.");
+    } else {
+        println!("The request does not verify: a receiver must refuse it.");
+    }
 }
 
-fn as_json(examination: &Examination) -> serde_json::Value {
-    let (signature, timestamp) = (&examination.signature, &examination.timestamp);
+fn as_json(verification: &Verification) -> serde_json::Value {
+    let Verification { signature, timestamp } = verification;
     json!({
-        "verifies": examination.verifies(),
+        "verifies": verification.succeeded(),
         "signature": {
             "ok": signature.is_ok(),
             "secret": signature.as_ref().ok().map(|n| n + 1),

@@ -1,43 +1,52 @@
-//! Many questions as NDJSON: a line in, a line out, in order, with memory for one line.
+//! NDJSON requests: one answer a line, in order, with memory for one line.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use anyhow::{Context as _, Result};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::request::{self, Defaults, MAX_YEARS, Request};
+use super::{MAX_YEARS, Request, RequestOptions, day};
 use crate::calendar::Occurrence;
 
-/// The longest line that is read; a sensible one has about 100 bytes.
+/// A typical line has about 100 bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;
-
-/// How much is read and written at once.
-pub(super) const BUFFER_BYTES: usize = 64 * 1024;
-
-const FIELDS: &str = "birthDate, timeZone, sendAt, leapDay, from and years";
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Why a line has no answer.
 #[derive(Debug, Serialize)]
-struct Refusal {
+struct LineError {
     error: String,
-    /// The field at fault; `None` when the line as a whole is.
+    /// `None` for the line as a whole.
     field: Option<String>,
     /// Counted from 1.
     line: u64,
 }
 
-/// Answers every line of `input`, blank ones with an error too, so that line N answers line N.
+impl LineError {
+    fn whole(error: String) -> Self {
+        Self { error, field: None, line: 0 }
+    }
+
+    fn field(field: &str, error: &(impl ToString + ?Sized)) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::whole(error.to_string()) }
+    }
+}
+
+/// Answers every line of `input`, blank ones with an error, so that answer N is for line N.
 ///
-/// Flushes whenever it must wait for more, so that a program can ask and read in turns.
+/// Flushes before it waits for input, so that a program can write a request and read its answer in turns.
 pub(super) fn answer(
-    input: &mut BufReader<impl Read>,
+    input: impl Read,
     out: &mut impl Write,
-    defaults: &Defaults,
-) -> anyhow::Result<ExitCode> {
+    defaults: RequestOptions,
+    now: DateTime<Utc>,
+) -> Result<ExitCode> {
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
     let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, out);
     let mut line = Vec::new();
     let mut code = ExitCode::SUCCESS;
@@ -45,109 +54,96 @@ pub(super) fn answer(
         if input.buffer().is_empty() {
             out.flush()?;
         }
-        let answer = match read_line(input, &mut line).context("cannot read the input")? {
-            Line::End => break,
-            Line::Whole => parse(&line, defaults),
-            Line::TooLong => Err(Fault::line(format!("a line has at most {MAX_LINE_BYTES} bytes"))),
-        };
-        match answer {
-            Ok(request) => {
-                let occurrences: Vec<Occurrence> = request.occurrences().collect();
-                serde_json::to_writer(&mut out, &occurrences)
-            }
-            Err(Fault { error, field }) => {
+        if !read_line(&mut input, &mut line).context("cannot read the input")? {
+            break;
+        }
+        match parse(&line, defaults) {
+            Ok(request) => write_occurrences(&mut out, &request, now)?,
+            Err(error) => {
                 code = ExitCode::FAILURE;
-                serde_json::to_writer(&mut out, &Refusal { error, field, line: number })
+                write_json(&mut out, &LineError { line: number, ..error })?;
             }
         }
-        .map_err(io::Error::from)?;
-        out.write_all(b"\n")?;
     }
     out.flush()?;
     Ok(code)
 }
 
-enum Line {
-    Whole,
-    TooLong,
-    End,
+/// Writes the occurrences as a JSON array on a line.
+pub(super) fn write_occurrences(
+    out: &mut impl Write,
+    request: &Request,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
+    write_json(out, &request.occurrences(now).collect::<Vec<Occurrence>>())
 }
 
-/// Reads a line without its end into `line`; of one too long, at most the limit is ever in memory.
-fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+/// Reads a line without its end, and at most one byte more than the limit of it; false at the end of the input.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let limit = MAX_LINE_BYTES as u64 + 1;
     if input.by_ref().take(limit).read_until(b'\n', line)? == 0 {
-        return Ok(Line::End);
+        return Ok(false);
     }
     if line.last() == Some(&b'\n') {
         line.pop();
     } else if line.len() > MAX_LINE_BYTES {
         input.skip_until(b'\n')?;
-        return Ok(Line::TooLong);
     }
-    Ok(Line::Whole)
+    Ok(true)
 }
 
-struct Fault {
-    error: String,
-    field: Option<String>,
-}
-
-impl Fault {
-    fn line(error: String) -> Self {
-        Self { error, field: None }
+fn parse(line: &[u8], mut options: RequestOptions) -> Result<Request, LineError> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err(LineError::whole(format!("the line is longer than {MAX_LINE_BYTES} bytes")));
     }
-
-    fn field(field: &str, error: impl fmt::Display) -> Self {
-        Self { error: error.to_string(), field: Some(field.to_owned()) }
-    }
-}
-
-fn parse(line: &[u8], defaults: &Defaults) -> Result<Request, Fault> {
     if line.trim_ascii().is_empty() {
-        return Err(Fault::line("the line is empty: expected a JSON object".to_owned()));
+        return Err(LineError::whole("the line is empty: expected a JSON object".to_owned()));
     }
-    let Fields(fields) = serde_json::from_slice(line).map_err(|error| Fault::line(not_an_object(&error)))?;
-    let mut defaults = *defaults;
+    let Fields(fields) =
+        serde_json::from_slice(line).map_err(|error| LineError::whole(not_an_object(&error)))?;
     let (mut date, mut zone) = (None, None);
-    let mut seen: Vec<&str> = Vec::with_capacity(fields.len());
-    for (name, value) in &fields {
-        if seen.contains(&name.as_str()) {
-            return Err(Fault::field(name, "the field comes twice"));
+    for (index, (name, value)) in fields.iter().enumerate() {
+        if fields[..index].iter().any(|(earlier, _)| earlier == name) {
+            return Err(LineError::field(name, "duplicate field"));
         }
-        seen.push(name);
         match name.as_str() {
             "birthDate" => date = read(name, value)?,
             "timeZone" => zone = read(name, value)?,
-            "sendAt" => defaults.send_at = read(name, value)?.unwrap_or(defaults.send_at),
-            "leapDay" => defaults.leap_day = read(name, value)?.unwrap_or(defaults.leap_day),
-            "from" => defaults.from = read(name, value)?.map(|Day(day)| day).or(defaults.from),
-            "years" => defaults.years = read(name, value)?.map_or(defaults.years, |Years(years)| years),
+            "sendAt" => options.send_at = read(name, value)?.unwrap_or(options.send_at),
+            "leapDay" => options.leap_day = read(name, value)?.unwrap_or(options.leap_day),
+            "from" => options.from = read(name, value)?.map(|Day(from)| from).or(options.from),
+            "years" => options.years = read(name, value)?.map_or(options.years, |Years(years)| years),
             _ => {
-                return Err(Fault::field(name, format!("unknown field: the fields are {FIELDS}")));
+                let error = "unknown field: expected birthDate, timeZone, sendAt, leapDay, from or years";
+                return Err(LineError::field(name, error));
             }
         }
     }
-    let date = date.ok_or_else(|| Fault::field("birthDate", "missing: expected YYYY-MM-DD or --MM-DD"))?;
-    let zone =
-        zone.ok_or_else(|| Fault::field("timeZone", "missing: expected an IANA name such as Europe/Berlin"))?;
-    Ok(Request::new(date, zone, &defaults))
+    let missing = |field, expected| LineError::field(field, &format!("missing: expected {expected}"));
+    let date = date.ok_or_else(|| missing("birthDate", "YYYY-MM-DD or --MM-DD"))?;
+    let zone = zone.ok_or_else(|| missing("timeZone", "an IANA name such as Europe/Berlin"))?;
+    Ok(Request { date, zone, options })
 }
 
-/// serde's text ends with a position whose line is always 1, beside our `line` a contradiction.
+/// Drops serde's position: its line is always 1, which contradicts `line`.
 fn not_an_object(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let what = text.split_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-    format!("not a JSON object: {what} (column {})", error.column())
+    let problem = text.split_once(" at line ").map_or(text.as_str(), |(problem, _)| problem);
+    format!("not a JSON object: {problem} (column {})", error.column())
 }
 
-/// A field's value; null is as good as absent.
-fn read<T: DeserializeOwned>(name: &str, value: &Value) -> Result<Option<T>, Fault> {
-    Option::deserialize(value).map_err(|error| Fault::field(name, error))
+/// Reads a field's value; null is the same as absent.
+fn read<T: DeserializeOwned>(name: &str, value: &Value) -> Result<Option<T>, LineError> {
+    Option::deserialize(value).map_err(|error| LineError::field(name, &error))
 }
 
-/// An object's fields as they come, doubles and all: serde's derive would name the field only within a sentence.
+/// The fields of an object in order, duplicates included: the error of a derived struct does not have the field by itself.
 struct Fields(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -174,23 +170,28 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-struct Day(chrono::NaiveDate);
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Day(NaiveDate);
 
-impl<'de> Deserialize<'de> for Day {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        request::day(&text).map(Self).map_err(de::Error::custom)
+impl TryFrom<String> for Day {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        day(&text).map(Self)
     }
 }
 
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
 struct Years(u16);
 
-impl<'de> Deserialize<'de> for Years {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u16::deserialize(deserializer)
-            .ok()
-            .filter(|years| (1..=MAX_YEARS).contains(years))
-            .map(Self)
-            .ok_or_else(|| de::Error::custom(format!("expected a whole number from 1 to {MAX_YEARS}")))
+impl TryFrom<Value> for Years {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let years = value.as_u64().filter(|years| (1..=u64::from(MAX_YEARS)).contains(years));
+        let years = years.ok_or_else(|| format!("expected a whole number from 1 to {MAX_YEARS}"))?;
+        Ok(Self(years as u16))
     }
 }

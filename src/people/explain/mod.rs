@@ -4,7 +4,6 @@
 //! local year has one [`Status`], and a sentence that names the instants and settings that decided. Future occurrences are those of
 //! the current calendar: an edit, and a change of the configuration or of the zone data move them.
 
-mod format;
 mod settings;
 mod status;
 mod with_event;
@@ -17,14 +16,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::calendar::{Occurrence, utc_offset};
+use crate::calendar::{Occurrence, format_instant, utc_offset};
 use crate::model::{Event, EventWithAttempts, Occasion, Upcoming, User, nominal_date};
 use crate::store::UserHistory;
-use format::format_instant;
 use with_event::{blurred_status, event_status};
 use without_event::status_without_event;
 
-pub use format::format_duration;
 pub use settings::ExplainSettings;
 pub use status::Status;
 

@@ -1,8 +1,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::format::{format_duration, format_instant};
 use super::settings::ExplainSettings;
 use super::status::Status;
+use crate::calendar::{format_duration, format_instant};
 use crate::model::{Event, EventState, EventWithAttempts};
 use crate::store::{Pause, UserHistory};
 

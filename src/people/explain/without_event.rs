@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::format::{format_duration, format_instant};
 use super::settings::ExplainSettings;
 use super::status::Status;
 use crate::calendar::Occurrence;
+use crate::calendar::{format_duration, format_instant};
 use crate::model::{Occasion, first_year, nominal_date};
 use crate::store::UserHistory;
 

@@ -1,4 +1,4 @@
-//! `bday when`, through its own command line, on a clock that stands still.
+//! `bday when` with its command line, on a fixed clock.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ struct Command {
     when: When,
 }
 
-/// Half past ten UTC on the last day of 2026: in Kiritimati the new year has begun.
+/// In Kiritimati it is 2027 already.
 fn clock() -> SettableClock {
     SettableClock::new("2026-12-31T10:30:00Z".parse().unwrap())
 }
 
-/// What the command prints, and whether it succeeds.
+/// Returns the output, and whether the command succeeded.
 fn run(arguments: &[&str]) -> (String, bool) {
     let command = Command::try_parse_from([&["when"], arguments].concat()).unwrap();
     let mut out = Vec::new();
@@ -31,7 +31,7 @@ fn refusal(arguments: &[&str]) -> String {
     Command::try_parse_from([&["when"], arguments].concat()).err().unwrap().to_string()
 }
 
-/// A file that goes when the test does.
+/// A temporary file.
 struct Input(PathBuf);
 
 impl Input {
@@ -48,7 +48,7 @@ impl Drop for Input {
     }
 }
 
-/// The answers to `lines`, one each.
+/// Returns the answers to `lines`, one each, and whether the command succeeded.
 fn batch(name: &str, lines: &[u8], options: &[&str]) -> (Vec<String>, bool) {
     let input = Input::new(name, lines);
     let (out, success) = run(&[&["--input", input.0.to_str().unwrap()], options].concat());
@@ -109,8 +109,8 @@ fn the_default_is_five_years_from_the_local_date() {
         let dates: Vec<String> = out.lines().skip(1).map(|line| line[..10].to_owned()).collect();
         (dates.len(), dates[0].clone())
     };
-    assert_eq!(dates("UTC"), (5, "2026-12-31".to_owned()), "today counts, even after nine");
-    assert_eq!(dates("Pacific/Kiritimati"), (5, "2027-12-31".to_owned()), "there it was yesterday");
+    assert_eq!(dates("UTC"), (5, "2026-12-31".to_owned()), "today counts, even after 09:00");
+    assert_eq!(dates("Pacific/Kiritimati"), (5, "2027-12-31".to_owned()), "the day has passed there");
 }
 
 #[test]
@@ -172,14 +172,14 @@ nonsense
         r#"{"error":"not a JSON object: expected ident (column 2)","field":null,"line":8}"#,
         r#"{"error":"invalid type: integer `540`, expected a string","field":"sendAt","line":9}"#,
         r#"{"error":"unknown leap day rule \"feb29\": expected feb28, mar1 or leap_years_only","field":"leapDay","line":10}"#,
-        r#"{"error":"expected a date that exists, as YYYY-MM-DD","field":"from","line":11}"#,
+        r#"{"error":"expected a valid date as YYYY-MM-DD","field":"from","line":11}"#,
         r#"{"error":"expected a whole number from 1 to 400","field":"years","line":12}"#,
-        r#"{"error":"unknown field: the fields are birthDate, timeZone, sendAt, leapDay, from and years","field":"birth_date","line":13}"#,
-        r#"{"error":"the field comes twice","field":"timeZone","line":14}"#,
+        r#"{"error":"unknown field: expected birthDate, timeZone, sendAt, leapDay, from or years","field":"birth_date","line":13}"#,
+        r#"{"error":"duplicate field","field":"timeZone","line":14}"#,
         r#"[{"localDate":"2027-01-01","dueAt":"2027-01-01T09:00:00Z","offset":"+00:00","rule":null}]"#,
     ];
     assert_eq!(answers, expected);
-    assert!(!success, "a line that could not be answered makes the exit code 1");
+    assert!(!success, "the exit code is 1 after an invalid line");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn an_unreadable_line_is_answered_and_the_next_one_too() {
     let (answers, success) = batch("long", &lines, &[]);
     assert!(!success);
     assert_eq!(answers.len(), 3);
-    assert_eq!(answers[0], r#"{"error":"a line has at most 65536 bytes","field":null,"line":1}"#);
+    assert_eq!(answers[0], r#"{"error":"the line is longer than 65536 bytes","field":null,"line":1}"#);
     assert!(answers[1].contains("invalid unicode"), "{}", answers[1]);
     assert!(answers[2].starts_with(r#"[{"localDate":"2027-07-01""#), "{}", answers[2]);
 }

@@ -89,13 +89,13 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
     }
     let table = shell.ok(&["dlq", "list"]).await;
     assert!(table.contains("3 of 3 dead events"), "{table}");
-    assert!(table.contains("0 of the 3 messages looked at"), "{table}");
+    assert!(table.contains("0 of 3 messages read are strays"), "{table}");
     assert!(shell.lines(&["dlq", "list", "--reason", "status", "--json"]).await.is_empty());
     let id = listed[0]["id"].as_str().unwrap();
     let shown = shell.ok(&["dlq", "show", id]).await;
-    assert!(shown.contains("answer to attempt 1: no such secret-in-the-answer"), "{shown}");
+    assert!(shown.contains("response to attempt 1: no such secret-in-the-answer"), "{shown}");
     let user = listed[0]["userId"].as_str().unwrap();
-    assert!(shell.ok(&["explain", user]).await.contains("answer: no such"));
+    assert!(shell.ok(&["explain", user]).await.contains("response: no such"));
 
     assert!(shell.fails(2, &["dlq", "purge"]).await.contains("--yes is needed"));
     let purge = shell.lines(&["dlq", "purge", "--dry-run", "--json"]).await;
@@ -110,7 +110,7 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
     assert!(shell.fails(2, &["dlq", "list", "--reason", "bad"]).await.contains("worker_lost"));
 
     place.receiver.script([Behaviour::Status(200)]);
-    assert!(shell.ok(&["event", "retry", id]).await.contains("is on its way again"));
+    assert!(shell.ok(&["event", "retry", id]).await.starts_with("redriven "));
     place.receiver.until_accepted(1).await;
     eventually("it to be recorded", async || (place.count(Delivered).await == 1).then_some(())).await;
     assert!(shell.fails(1, &["event", "retry", id]).await.contains("is delivered"));
