@@ -5,17 +5,18 @@ use std::time::Instant;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
+use crate::calendar::format_duration;
 use crate::clock::{Clock, MAX_SKEW};
 use crate::store::{Result, Store};
 
 /// The clocks differ by more than [`MAX_SKEW`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this machine's clock ({}) differs from the database's ({}) by {:.1} s; the limit is {} s: synchronize both clocks (NTP), or \
+    "this machine's clock ({}) differs from the database's ({}) by {}; the limit is {} s: synchronize both clocks (NTP), or \
      greetings would be sent at the wrong time",
     .0.local.to_rfc3339_opts(SecondsFormat::Millis, true),
     .0.database.to_rfc3339_opts(SecondsFormat::Millis, true),
-    .0.value.abs().as_seconds_f64(),
+    format_duration(.0.value),
     MAX_SKEW.num_seconds()
 )]
 pub struct ClockOffsetError(ClockOffset);

@@ -1,9 +1,9 @@
 //! Checks of the database: connection, schema, privileges, clock, zone data, planning rules and backlog.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Finding, zones};
-use crate::calendar::Zone;
+use crate::calendar::{Zone, format_duration};
 use crate::clock::{Clock, MAX_SKEW};
 use crate::config::Config;
 use crate::pipeline::clock_offset::ClockOffset;
@@ -11,7 +11,7 @@ use crate::store::chain;
 use crate::store::{MIN_SERVER_VERSION, Result, Store, StoreError};
 
 /// Two missed ticks.
-const MAX_WAIT_SECS: i64 = 150;
+const MAX_WAIT: TimeDelta = TimeDelta::seconds(150);
 
 /// Returns whether the database is reachable.
 pub(super) async fn check(
@@ -205,12 +205,12 @@ async fn backlog(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Find
         return Ok(unknown("events"));
     }
     let backlog = store.backlog(now).await?;
-    let age = backlog.oldest_at.map_or(0, |at| (now - at).num_seconds());
+    let age = backlog.oldest_at.map_or(TimeDelta::zero(), |at| now - at);
     let found = format!("{} due events wait, {} are being delivered", backlog.waiting(), backlog.delivering);
-    Ok(if age > MAX_WAIT_SECS {
+    Ok(if age > MAX_WAIT {
         Finding::warning(
             "events",
-            format!("{found}; the oldest has waited for {age} s"),
+            format!("{found}; the oldest has waited for {}", format_duration(age)),
             "check that a scheduler and a worker run (`bday serve`), that sending is not paused, and that the breaker is closed \
              (/readyz); `bday tick` runs one pass now",
         )

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use super::Finding;
+use crate::calendar::format_duration;
 use crate::clock::SharedClock;
 use crate::config::parts;
 use crate::config::{Config, QueueKind};
@@ -105,13 +108,9 @@ fn redrive(max_receives: Option<u32>) -> Finding {
 
 fn retention(settings: &QueueSettings) -> Finding {
     const CHECK: &str = "queue.retention";
-    let days = |time: Duration| time.as_secs() as f64 / 86_400.0;
     let (messages, dead_letters) = (settings.retention, settings.dead_letter_retention);
-    let found = format!(
-        "messages are kept for {:.1} days, dead letters for {:.1}",
-        days(messages),
-        days(dead_letters)
-    );
+    let show = |time: Duration| format_duration(TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX));
+    let found = format!("messages are kept for {}, dead letters for {}", show(messages), show(dead_letters));
     if dead_letters < messages {
         let advice = "keep dead letters as long as messages: their age counts from the first send";
         Finding::warning(CHECK, found, advice)
