@@ -1,4 +1,4 @@
-//! A JSON object, read strictly: no field twice, and a bounded number of fields.
+//! A JSON object, parsed strictly: no duplicate fields, and a bounded number of fields.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 
 use crate::calendar::text::shortened;
 
-/// A user has some ten fields, and a date for each kind.
+/// A user has about ten fields, and a date for each kind.
 const MAX_FIELDS: usize = 128;
 
-/// A JSON object. A field that comes twice is an error, also in the objects within.
+/// Duplicate fields are an error, also in nested objects.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JsonObject(pub Map<String, Value>);
 
@@ -26,26 +26,25 @@ impl<'de> Deserialize<'de> for JsonObject {
     }
 }
 
-/// What is wrong with one field.
+/// An invalid field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct FieldError {
-    /// The field, by its name in the request or file.
+    /// The name of the field in the request or file.
     pub field: String,
-    /// What is wrong with it, with the value, and what to do.
+    /// The error, the value, and what to do.
     pub problem: String,
 }
 
 impl FieldError {
-    /// An error of `field`.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
 }
 
 impl JsonObject {
-    /// Reads a `T`, and the error of every field that is wrong or unknown; such a field is absent in the `T`. No field of `T` may be
-    /// required, since each is first read by itself.
+    /// Returns the valid fields as a `T`, and an error for each invalid or unknown field. Each field is first read alone, so no field
+    /// of `T` may be required.
     #[must_use]
     pub fn read<'a, T: Deserialize<'a> + Default>(&'a self) -> (T, Vec<FieldError>) {
         let mut errors = Vec::new();
@@ -64,69 +63,68 @@ fn from_fields<'a, T: Deserialize<'a>>(fields: &[(&'a String, &'a Value)]) -> se
     T::deserialize(MapDeserializer::new(fields.iter().map(|(name, value)| (name.as_str(), *value))))
 }
 
-/// Any value, with strict objects in it.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
+        deserializer.deserialize_any(StrictVisitor).map(Self)
+    }
+}
 
-        impl<'de> Visitor<'de> for Any {
-            type Value = Value;
+struct StrictVisitor;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
 
-            fn visit_unit<E>(self) -> Result<Value, E> {
-                Ok(Value::Null)
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-                Ok(value.into())
-            }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-                Ok(value.into())
-            }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-                Ok(value.into())
-            }
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-                Ok(value.into())
-            }
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
 
-            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-                Ok(value.into())
-            }
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-                let mut values = Vec::new();
-                while let Some(Strict(value)) = list.next_element()? {
-                    values.push(value);
-                }
-                Ok(values.into())
-            }
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-                let mut fields = Map::new();
-                while let Some((name, Strict(value))) = map.next_entry::<String, _>()? {
-                    if fields.contains_key(&name) {
-                        let name = shortened(&name);
-                        return Err(A::Error::custom(format!("the field {name:?} comes twice")));
-                    }
-                    if fields.len() == MAX_FIELDS {
-                        return Err(A::Error::custom(format!("there are more than {MAX_FIELDS} fields")));
-                    }
-                    fields.insert(name, value);
-                }
-                Ok(fields.into())
-            }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = list.next_element()? {
+            values.push(value);
         }
+        Ok(values.into())
+    }
 
-        deserializer.deserialize_any(Any).map(Self)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, Strict(value))) = map.next_entry::<String, _>()? {
+            if fields.contains_key(&name) {
+                let name = shortened(&name);
+                return Err(A::Error::custom(format!("duplicate field {name:?}")));
+            }
+            if fields.len() == MAX_FIELDS {
+                return Err(A::Error::custom(format!("more than {MAX_FIELDS} fields")));
+            }
+            fields.insert(name, value);
+        }
+        Ok(fields.into())
     }
 }
 
@@ -135,13 +133,13 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        serde_json::from_str::<JsonObject>(text).expect_err("it is no such object").to_string()
+        serde_json::from_str::<JsonObject>(text).expect_err("an error").to_string()
     }
 
     #[test]
-    fn a_field_that_comes_twice_is_refused_at_any_depth() {
+    fn duplicate_fields_are_rejected_at_any_depth() {
         for text in [r#"{"a":1,"a":2}"#, r#"{"b":{"a":"x","a":"x"}}"#, r#"{"b":[{"c":{"a":null,"a":1}}]}"#] {
-            assert!(error(text).contains("\"a\" comes twice"), "{text}");
+            assert!(error(text).contains("duplicate field \"a\""), "{text}");
         }
     }
 
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_or_unknown_field_is_named_and_the_others_are_read() {
+    fn invalid_and_unknown_fields_are_named_and_the_others_are_read() {
         #[derive(Debug, Default, PartialEq, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         struct Fields {
