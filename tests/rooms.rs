@@ -1,5 +1,7 @@
 //! The architecture: which rooms `src/` has, which of them use which, and that no files use each other in a circle.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue panics, and says where")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

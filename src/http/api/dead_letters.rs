@@ -85,7 +85,7 @@ pub(super) struct RedriveBody {
     limit: Option<u64>,
     /// Only report what would be done [false].
     dry_run: Option<bool>,
-    /// RedriveOptions events whose local day is over, too [false].
+    /// Redrive events whose local day is over, too [false].
     force: Option<bool>,
     /// Maximum number of events per second; 0 is no limit [0].
     #[serde(default, deserialize_with = "fields::whole::<_, 0, MAX_PER_SECOND>")]
@@ -170,7 +170,7 @@ pub(super) async fn get(
     Ok(Json(EventWithAttempts { event, attempts }))
 }
 
-/// RedriveOptions dead events
+/// Redrive dead events
 ///
 /// Each keeps its id, and so its `webhook-id`. Events of deleted users are cancelled. Events whose local day is over are skipped, unless
 /// `force` is true. Afterwards their messages are deleted from the dead-letter queue. A call handles up to `limit` events and takes
