@@ -29,9 +29,10 @@ faults: ## Run the fault suite 200 times on each queue, or with ARGS='--seed 17 
 	@.ci/setup compiler postgres
 	cargo test --locked --test faults -- $(or $(ARGS),--runs 200)
 
-lint: ## Check formatting and lints
+lint: ## Check formatting, lints, and the rooms of src/ (order, circles)
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --test rooms -- --quiet
 
 # A fresh clone compiles the smallest program that runs the demo. A tree that is built already uses what is there.
 DEMO_BUILD = $(if $(wildcard $(TARGET)/debug/bday),,--profile demo --no-default-features)

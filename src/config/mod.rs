@@ -218,14 +218,14 @@ pub enum Auth {
 
 impl HttpConfig {
     #[must_use]
-    pub fn require_token(&self) -> bool {
+    pub fn requires_token(&self) -> bool {
         self.auth == Auth::Required
     }
 
     /// Returns whether other machines can use the API without a token.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        !self.require_token() && !self.listen.ip().to_canonical().is_loopback()
+        !self.requires_token() && !self.listen.ip().to_canonical().is_loopback()
     }
 }
 

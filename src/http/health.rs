@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_waits_for_its_database_is_live_and_one_that_is_stuck_is_not() {
+    async fn a_process_waiting_for_its_database_is_live_and_a_stuck_one_is_not() {
         let clock = Arc::new(Stopwatch::default());
         let receive = Heartbeat::new(Arc::clone(&clock) as crate::clock::SharedClock);
         let health = Health::new(

@@ -213,7 +213,7 @@ impl<'a> Process<'a> {
             let dead_letters = DeadLetters::new(config, store.clone(), Arc::clone(&self.queue), clock());
             Api::new(store.clone(), ExplainSettings::new(config), dead_letters, clock())
         });
-        let authorizer = Authorizer::new(store, clock(), config.http.require_token());
+        let authorizer = Authorizer::new(store, clock(), config.http.requires_token());
         let server = HttpServer {
             health: Arc::clone(&self.health),
             metrics: self.metrics.clone(),

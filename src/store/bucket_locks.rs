@@ -23,7 +23,7 @@ pub(super) async fn try_lock_for_planner(
     bucket: Option<i16>,
 ) -> Result<bool> {
     set_lock_timeout(transaction, PLANNER_LOCK_TIMEOUT).await?;
-    let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2, $3) AS b")
+    let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2::int, $3::int) AS b")
         .bind(LOCK_CLASS)
         .bind(i32::from(bucket.unwrap_or(0)))
         .bind(i32::from(bucket.unwrap_or(BUCKETS - 1)))

@@ -244,7 +244,7 @@ fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is() {
 }
 
 #[tokio::test]
-async fn the_configuration_is_shown_with_where_it_comes_from_and_without_secrets() {
+async fn the_configuration_is_shown_with_origins_and_without_secrets() {
     let shown = Bday::new(["config", "show", "--json"])
         .env("BDAY__DATABASE__URL", "postgres://bday:hunter2@db/bday")
         .env("BDAY__QUEUE__KIND", "postgres")

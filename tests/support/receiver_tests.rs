@@ -114,7 +114,7 @@ async fn a_sender_that_hangs_up_has_not_been_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn of_many_that_come_at_once_each_is_counted_however_they_overtake_each_other() {
+async fn concurrent_requests_are_each_counted_in_any_order() {
     let (receiver, client) = (Receiver::start().await, reqwest::Client::new());
     for _ in 0..500 {
         receiver.clear();

@@ -89,7 +89,7 @@ async fn a_batch_comes_back_in_order_and_a_deleted_one_stays_away() {
 }
 
 #[tokio::test]
-async fn a_message_shows_again_after_its_visibility_and_is_a_dead_letter_after_five_receives() {
+async fn a_message_is_redelivered_and_dead_lettered_after_five_receives() {
     let (sqs, client, url) = world().await;
     send(&client, &url, 1).await;
     let mut id = None;

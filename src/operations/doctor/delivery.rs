@@ -160,7 +160,7 @@ fn listener(config: &Config, tokens: Option<usize>) -> Finding {
             "set http.auth = \"required\" and create a token: `bday token create NAME --scope admin`",
         );
     }
-    if !config.http.require_token() {
+    if !config.http.requires_token() {
         return Finding::ok(CHECK, format!("{listen}: http.auth is off, on this machine only"));
     }
     match tokens {

@@ -55,7 +55,7 @@ const INSERT: &str = "
 INSERT INTO events (id, user_id, kind, local_year, local_date, due_at, late_from, next_attempt_at, state, reason, finished_at,
                     created_at)
 SELECT n.id, n.user_id, n.kind, n.local_year, n.local_date, n.due_at, n.late_from, CASE WHEN n.reason IS NULL THEN n.due_at END,
-       n.state::event_state, n.reason, CASE WHEN n.reason IS NOT NULL THEN $10 END, $10
+       n.state::event_state, n.reason, CASE WHEN n.reason IS NOT NULL THEN $10::timestamptz END, $10
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::timestamptz[], $8::text[],
             $9::text[])
     AS n(id, user_id, kind, local_year, local_date, due_at, late_from, state, reason)
@@ -66,7 +66,7 @@ const REVIVE: &str = "
 UPDATE events e
 SET local_date = n.local_date, due_at = n.due_at, late_from = n.late_from, state = n.state::event_state, reason = n.reason,
     next_attempt_at = CASE WHEN n.reason IS NULL THEN n.due_at END, queued_at = NULL,
-    finished_at = CASE WHEN n.reason IS NOT NULL THEN $10 END, created_at = $10
+    finished_at = CASE WHEN n.reason IS NOT NULL THEN $10::timestamptz END, created_at = $10
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::date[], $6::timestamptz[], $7::timestamptz[], $8::text[],
             $9::text[])
     AS n(id, user_id, kind, local_year, local_date, due_at, late_from, state, reason)
@@ -218,7 +218,7 @@ async fn update_moved(
         UPDATE events e
         SET local_date = n.local_date, due_at = n.due_at, late_from = n.late_from, state = n.state::event_state,
             reason = n.reason, next_attempt_at = CASE WHEN n.reason IS NULL THEN n.due_at END, queued_at = NULL,
-            finished_at = CASE WHEN n.reason IS NOT NULL THEN $7 END
+            finished_at = CASE WHEN n.reason IS NOT NULL THEN $7::timestamptz END
         FROM unnest($1::uuid[], $2::date[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[])
             AS n(id, local_date, due_at, late_from, state, reason)
         WHERE e.id = n.id";

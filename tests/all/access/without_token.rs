@@ -93,6 +93,6 @@ fn a_token_is_required_unless_auth_is_off_whatever_the_listener() {
         variables.extend(auth.map(|auth| ("BDAY__HTTP__AUTH", auth)));
         let variables = variables.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
         let http = config::load(None, variables.collect()).unwrap().http;
-        assert_eq!((http.require_token(), http.is_exposed()), (required, exposed), "{listen} {auth:?}");
+        assert_eq!((http.requires_token(), http.is_exposed()), (required, exposed), "{listen} {auth:?}");
     }
 }
