@@ -148,7 +148,7 @@ async fn webhook_verify_accepts_a_sent_test_or_names_the_fault() {
             claim(["--secret-env", "NOWHERE"], &id, &timestamp, &signature),
             &record.body,
             2,
-            "no variable NOWHERE",
+            "NOWHERE is not set",
         ),
         (
             claim(["--secret", "hunter2"], &id, &timestamp, &signature),
