@@ -14,8 +14,8 @@ use crate::pipeline::channel::webhook::Webhook;
 
 const EXAMPLES: &str = "\
 Examples:
-  bday webhook test                                     send to webhook.url, sign with webhook.secrets
-  bday webhook test --url https://new.example/hook      send to another receiver
+  bday webhook test                                 send to webhook.url, sign with webhook.secrets
+  bday webhook test --url https://new.example/hook  send to another receiver
   bday webhook test --json | jq .status
 
 The sample has the form of a greeting, with reserved ids. It is sent under the same rules: TLS, webhook.allow_http, \
