@@ -147,7 +147,7 @@ async fn a_worker_that_waits_for_the_database_stays_alive() {
 /// An outage of half an hour, a hundred times faster.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_outage_of_the_receiver_no_event_is_dead_and_sending_ramps_up() {
-    const DUE: u64 = 10_000;
+    const DUE: u64 = 2_000;
     let place = Place::new().await;
     place.people_who_are_due(DUE as usize).await;
     place.receiver.script([Behaviour::Status(503)]);
