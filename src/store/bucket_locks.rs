@@ -23,13 +23,14 @@ pub(super) async fn try_lock_for_planner(
     bucket: Option<i16>,
 ) -> Result<bool> {
     set_lock_timeout(transaction, PLANNER_LOCK_TIMEOUT).await?;
-    let locked = sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2::int, $3::int) AS b")
-        .bind(LOCK_CLASS)
-        .bind(i32::from(bucket.unwrap_or(0)))
-        .bind(i32::from(bucket.unwrap_or(BUCKETS - 1)))
-        .execute(&mut *transaction)
-        .await
-        .map_err(StoreError::from);
+    let locked =
+        sqlx::query("SELECT pg_advisory_xact_lock($1, b) FROM generate_series($2::int, $3::int) AS b")
+            .bind(LOCK_CLASS)
+            .bind(i32::from(bucket.unwrap_or(0)))
+            .bind(i32::from(bucket.unwrap_or(BUCKETS - 1)))
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::from);
     match locked {
         Ok(_) => set_lock_timeout(transaction, LOCK_TIMEOUT).await.map(|()| true),
         Err(error) if error.is_contention() => Ok(false),

@@ -8,7 +8,7 @@ use super::{Source, SourceError};
 use crate::clock::SharedClock;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Aws;
+pub(super) struct Aws {}
 
 #[derive(Debug)]
 pub(super) struct Parameter;

@@ -46,7 +46,7 @@ pub(super) struct DeadLetterQuery {
     #[serde(deserialize_with = "fields::instant")]
     #[param(value_type = Option<String>, format = "instant")]
     until: Option<DateTime<Utc>>,
-    /// Maximum number of items [50]
+    /// Maximum number of items (default 50)
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
     /// `next` of the page before
@@ -79,15 +79,15 @@ pub(super) struct RedriveBody {
     #[serde(default, deserialize_with = "fields::items")]
     #[schema(value_type = Option<Vec<Uuid>>, max_items = 500)]
     event_ids: Vec<Uuid>,
-    /// Maximum number of events, those due first [1000].
+    /// Maximum number of events, those due first (default 1000).
     #[serde(default, deserialize_with = "fields::whole::<_, 1, MAX_EVENTS>")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     limit: Option<u64>,
-    /// Only report what would be done [false].
+    /// Only report what would be done (default false).
     dry_run: Option<bool>,
-    /// Redrive events whose local day is over, too [false].
+    /// Redrive events whose local day is over, too (default false).
     force: Option<bool>,
-    /// Maximum number of events per second; 0 is no limit [0].
+    /// Maximum number of events per second; 0 is no limit (default 0).
     #[serde(default, deserialize_with = "fields::whole::<_, 0, MAX_PER_SECOND>")]
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 100_000)]
     max_per_second: Option<u64>,

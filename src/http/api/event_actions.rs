@@ -18,7 +18,7 @@ use crate::store::CancelOutcome;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RetryQuery {
-    /// Retry it even if its local day is over [false]
+    /// Retry it even if its local day is over (default false)
     #[serde(deserialize_with = "fields::text")]
     force: Option<bool>,
 }

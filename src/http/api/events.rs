@@ -35,10 +35,10 @@ pub(super) struct EventQuery {
     #[serde(deserialize_with = "fields::id")]
     #[param(ignore)]
     user_id: Option<Uuid>,
-    /// `asc` [default] or `desc`
+    /// `asc` (default) or `desc`
     #[param(value_type = Option<Direction>)]
     order: Direction,
-    /// Maximum number of items [50]
+    /// Maximum number of items (default 50)
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
     /// `next` of the page before

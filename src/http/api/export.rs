@@ -22,7 +22,7 @@ use crate::store::{StoreError, UserFilter};
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ExportQuery {
-    /// `ndjson` [default] or `csv`
+    /// `ndjson` (default) or `csv`
     format: Option<ExportFormat>,
 }
 

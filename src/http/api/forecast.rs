@@ -45,7 +45,7 @@ struct CachedForecast {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ForecastQuery {
-    /// Number of days [366]
+    /// Number of days (default 366)
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1830)]
     days: Option<Number<MAX_DAYS>>,
 }

@@ -19,7 +19,7 @@ const MAX_YEARS: u32 = 100;
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UpcomingQuery {
-    /// Number of years to list [5]
+    /// Number of years to list (default 5)
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     years: Option<Number<MAX_YEARS>>,
 }

@@ -53,7 +53,7 @@ pub(super) struct UserQuery {
     /// The beginning of "first name, blank, last name", of the last name, or of the external id, in any case
     #[param(value_type = Option<String>, min_length = 1, max_length = 200)]
     search: Option<ShortText>,
-    /// Maximum number of items [50]
+    /// Maximum number of items (default 50)
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
     /// `next` of the page before

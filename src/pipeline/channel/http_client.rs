@@ -25,6 +25,7 @@ pub enum Certificate {}
 
 #[cfg(not(feature = "tls"))]
 impl Certificate {
+    #[expect(clippy::unnecessary_wraps, reason = "the signature of the certificate of reqwest")]
     pub(crate) fn from_pem_bundle(_: &[u8]) -> Result<Vec<Self>, std::convert::Infallible> {
         Ok(Vec::new())
     }
