@@ -73,6 +73,7 @@ class Account:
 
     def __init__(self, endpoint):
         self.endpoint = endpoint
+        self.deployed_at = 0
 
     def client(self, service):
         return boto3.client(service, endpoint_url=self.endpoint)
@@ -86,6 +87,9 @@ class Account:
     def deploy(self, name, parameters):
         """Creates or updates the stack with the command of the README."""
         overrides = [f"{key}={value}" for key, value in parameters.items()]
+        # The AWS CLI names a change set after the second in which it creates it.
+        while int(time.time()) == self.deployed_at:
+            time.sleep(0.05)
         try:
             self.aws(
                 "cloudformation", "deploy", "--stack-name", name, "--template-file", str(TEMPLATE),
@@ -93,6 +97,7 @@ class Account:
             )  # fmt: skip
         except subprocess.CalledProcessError as failure:
             raise AssertionError(f"{failure.stderr}\n{self.failures(name)}") from failure
+        self.deployed_at = int(time.time())
         return self.outputs(name)
 
     def failures(self, name):
