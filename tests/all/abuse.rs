@@ -14,7 +14,7 @@ use crate::support::world::World;
 
 const NINE: &str = "2026-05-02T09:00:00Z";
 
-/// One event is due; the timeout for responses is one second.
+/// Returns a world with one due event and a response timeout of one second.
 async fn due() -> World {
     due_with(&[]).await
 }
@@ -45,7 +45,7 @@ async fn one_attempt(behaviour: Behaviour) -> (World, (String, Option<String>, O
 }
 
 #[tokio::test]
-async fn after_a_2xx_the_event_is_delivered_whatever_follows() {
+async fn any_2xx_status_delivers_the_event_despite_an_invalid_body() {
     let answers = [
         ("no content", Behaviour::Status(204), 204),
         ("a body that is not JSON", Behaviour::Answer(200, String::new(), b"ok".to_vec()), 200),
@@ -104,7 +104,7 @@ async fn a_status_other_than_2xx_is_recorded_and_retried() {
 }
 
 #[tokio::test]
-async fn without_a_whole_response_the_outcome_is_unknown_and_retried() {
+async fn an_incomplete_response_is_recorded_as_unknown_and_retried() {
     let head = b"HTTP/1.1 200 OK\r\n".to_vec();
     let answers = [
         ("no response", Behaviour::Hang, "timeout"),
@@ -131,7 +131,7 @@ async fn without_a_whole_response_the_outcome_is_unknown_and_retried() {
         let (world, attempt) = one_attempt(behaviour).await;
         assert_eq!(attempt, ("unknown".to_owned(), Some(reason.to_owned()), None), "{what}");
         assert_eq!(world.count(Pending).await, 1, "{what}");
-        // The next attempt carries the same id, so that the receiver can drop it.
+        // The retry has the same id, so that the receiver can drop a duplicate.
         world.receiver.script([]);
         world.set("2026-05-02T09:00:31Z");
         world.minute().await;
@@ -142,11 +142,11 @@ async fn without_a_whole_response_the_outcome_is_unknown_and_retried() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_pack_in_flight_leads_to_no_second_request() {
+async fn a_copy_of_a_pack_in_flight_causes_no_second_request() {
     let world = due().await;
     world.receiver.script([Behaviour::slow(Duration::from_millis(300))]);
     world.tick().await;
-    // A worker has the first copy in flight when another worker receives the second.
+    // The second worker receives the copy while the request of the first is in flight.
     let (first, second) = (world.pool(), world.pool());
     let copy = async {
         world.receiver.until_received(1).await;
@@ -169,8 +169,8 @@ async fn a_copy_of_a_pack_in_flight_leads_to_no_second_request() {
 }
 
 #[tokio::test]
-async fn a_greeting_that_hangs_delays_no_other() {
-    // Four slots: one hangs, the other greetings share three.
+async fn a_hanging_greeting_does_not_delay_others() {
+    // The hanging request occupies one of four slots; the other greetings share three.
     let world = due_with(&[("worker.max_in_flight", "4")]).await;
     for n in 0..30 {
         world.write(&format!("v{n}"), "1990-05-02", "UTC").await;
@@ -178,7 +178,7 @@ async fn a_greeting_that_hangs_delays_no_other() {
     world.tick().await;
     world.receiver.next([Behaviour::Hang]);
     let pool = world.pool();
-    // The others are recorded before the timeout of the one that hangs.
+    // The other deliveries are recorded before the hanging request times out.
     let others = async {
         eventually("the others", async || (world.count(Delivered).await == 30).then_some(())).await;
         world.count(Delivering).await
@@ -204,7 +204,7 @@ async fn retry_after_delays_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn a_greeting_is_sent_again_a_year_later() {
+async fn a_user_is_greeted_again_a_year_later() {
     let world = due().await;
     world.minute().await;
     world.set("2027-05-01T12:00:00Z");
@@ -215,7 +215,7 @@ async fn a_greeting_is_sent_again_a_year_later() {
     assert_eq!(world.queue.depth().await.unwrap().dead_letters, 0);
 }
 
-/// Any text, and JSON that resembles a message.
+/// Generates arbitrary text, and JSON that resembles a message.
 fn foreign() -> impl Strategy<Value = String> {
     let event = prop_oneof![
         Just(json!("0197d5a0-0000-7000-8000-000000000000")),
@@ -243,7 +243,7 @@ fn foreign() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_message_decodes_to_its_own_events_or_to_a_short_error(body in foreign()) {
+    fn decode_returns_the_events_of_a_message_or_a_short_error(body in foreign()) {
         match bday::pipeline::queue::decode(&body) {
             Ok(message) => {
                 let parsed: Value = serde_json::from_str(&body).unwrap();

@@ -24,7 +24,7 @@ fn short(row: &ApiWrite) -> String {
 }
 
 #[tokio::test]
-async fn every_write_has_a_row_with_its_token_and_id_and_no_name() {
+async fn audit_rows_have_the_token_and_the_id_and_no_personal_data() {
     let server = TestServer::guarded().await;
     let writer = server.token("hr", Scope::Write).await;
     let user = ada();
@@ -63,14 +63,14 @@ async fn every_write_has_a_row_with_its_token_and_id_and_no_name() {
     assert_eq!(created.header("x-request-id"), rows[0].id.to_string());
     assert!(rows.iter().all(|row| row.remote.0.is_some_and(|ip| ip.is_loopback())));
     let all = serde_json::to_string(&rows).unwrap().to_lowercase();
-    // Not part of an id by chance: ids have hexadecimal digits only.
+    // None of these can occur in a hexadecimal id by chance.
     for private in ["\"ada\"", "lovelace", "augusta", "1815-12-", "example.com"] {
         assert!(!all.contains(private), "{private} is in {all}");
     }
 }
 
 #[tokio::test]
-async fn rejected_writes_have_a_row_and_reads_have_none() {
+async fn rejected_writes_have_an_audit_row_and_reads_have_none() {
     let server = TestServer::guarded().await;
     let reader = server.token("looker", Scope::Read).await;
     server.call(Method::POST, "/v1/users", None, Some(ada())).await.expect_problem(401);
@@ -82,7 +82,7 @@ async fn rejected_writes_have_a_row_and_reads_have_none() {
 }
 
 #[tokio::test]
-async fn a_write_whose_row_cannot_be_written_does_not_happen() {
+async fn a_write_fails_if_its_audit_row_cannot_be_written() {
     let server = TestServer::open().await;
     let pool = server.database.pool().await;
     pool.execute("ALTER TABLE api_writes RENAME TO elsewhere").await.unwrap();
@@ -95,12 +95,12 @@ async fn a_write_whose_row_cannot_be_written_does_not_happen() {
 }
 
 #[tokio::test]
-async fn a_change_and_its_row_are_committed_together() {
+async fn a_change_and_its_audit_row_are_committed_together() {
     let server = TestServer::open().await;
     let pool = server.database.pool().await;
     let created = server.call(Method::POST, "/v1/users", None, Some(ada())).await;
     let one = format!("/v1/users/{}", created.body["id"].as_str().unwrap());
-    // Fails at the commit, after every statement of the transaction.
+    // A deferred trigger fails at the commit, after all statements of the transaction.
     sqlx::raw_sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
          CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR DELETE ON users DEFERRABLE INITIALLY DEFERRED
@@ -121,7 +121,7 @@ async fn a_change_and_its_row_are_committed_together() {
 }
 
 #[tokio::test]
-async fn an_import_has_its_row_before_it_begins() {
+async fn an_import_has_its_audit_row_before_it_begins() {
     let server = TestServer::open().await;
     let pool = server.database.pool().await;
     let mut lock = pool.begin().await.unwrap();
@@ -158,7 +158,7 @@ async fn requests_without_a_token_cannot_fill_the_database() {
 }
 
 #[tokio::test]
-async fn old_rows_are_deleted_in_batches_and_recent_ones_stay() {
+async fn only_old_audit_rows_are_deleted_and_in_batches() {
     let server = TestServer::open().await;
     let pool = server.database.pool().await;
     pool.execute(
@@ -174,7 +174,7 @@ async fn old_rows_are_deleted_in_batches_and_recent_ones_stay() {
 }
 
 #[tokio::test]
-async fn a_list_can_be_filtered() {
+async fn the_audit_log_can_be_filtered() {
     let server = TestServer::guarded().await;
     let (one, two) = (server.token("one", Scope::Admin).await, server.token("two", Scope::Admin).await);
     for (token, secs) in [(&one, 0), (&two, 60), (&one, 60)] {

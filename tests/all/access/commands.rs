@@ -29,7 +29,7 @@ impl Shell {
         self.run(arguments).await.succeeded()
     }
 
-    /// Returns the JSON object of each line.
+    /// Returns the JSON objects in the output, one for each line.
     async fn lines(&self, arguments: &[&str]) -> Vec<Value> {
         json_lines(&self.ok(arguments).await)
     }
@@ -106,7 +106,7 @@ async fn a_token_is_shown_once_and_listed_without_its_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_generated_elsewhere_is_registered_by_hash() {
+async fn a_token_generated_elsewhere_can_be_registered_by_its_hash() {
     let shell = Shell::new().await;
     let made = Bday::new(["token", "generate", "--json"]).finish().await;
     let made: Value = serde_json::from_str(&made.stdout).unwrap();
@@ -122,7 +122,7 @@ async fn a_token_that_was_generated_elsewhere_is_registered_by_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invalid_call_says_what_to_do() {
+async fn errors_of_the_token_command_name_the_valid_values() {
     let shell = Shell::new().await;
     for (arguments, said) in [
         (&["create", "no blanks", "--scope", "read"][..], "letters, digits"),

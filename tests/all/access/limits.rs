@@ -13,7 +13,7 @@ use crate::support::wait::{eventually, within};
 
 const SHORT: Duration = Duration::from_millis(400);
 
-/// With short timeouts, and without tokens.
+/// Starts a server that has short timeouts and requires no tokens.
 async fn with_short_timeouts() -> TestServer {
     let limits = Limits { connections: 64, head: SHORT, request: SHORT };
     TestServer::new(false, limits).await
@@ -23,10 +23,10 @@ async fn connect(server: &TestServer) -> TcpStream {
     TcpStream::connect(server.address).await.unwrap()
 }
 
-/// Reads until the server closes the connection.
+/// Returns the bytes received until the server closes the connection.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    // A reset is an end, too.
+    // A reset also ends the connection.
     let _ended = within("the connection to end", stream.read_to_end(&mut bytes)).await;
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -62,7 +62,7 @@ fn status(answer: &str) -> &str {
 }
 
 #[tokio::test]
-async fn a_head_that_arrives_slowly_is_cut_off() {
+async fn a_connection_with_a_slow_head_is_closed() {
     let server = with_short_timeouts().await;
     let mut stream = connect(&server).await;
     stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
@@ -81,7 +81,7 @@ async fn a_connection_without_a_request_is_closed() {
 }
 
 #[tokio::test]
-async fn a_body_that_arrives_slowly_is_answered_before_its_end() {
+async fn a_slow_body_times_out_with_503() {
     let server = with_short_timeouts().await;
     let head = "POST /v1/users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n{";
     let mut stream = connect(&server).await;
@@ -92,14 +92,14 @@ async fn a_body_that_arrives_slowly_is_answered_before_its_end() {
 }
 
 #[tokio::test]
-async fn a_stalled_import_is_answered_and_a_slow_one_is_not() {
+async fn a_stalled_import_times_out_and_a_slow_import_does_not() {
     let server = with_short_timeouts().await;
     let head = "POST /v1/users/import HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: ";
     let mut stuck = connect(&server).await;
     stuck.write_all(format!("{head}9999\r\n\r\n ").as_bytes()).await.unwrap();
     let answer = rest(&mut stuck).await;
     assert_eq!(status(&answer), "400", "{answer}");
-    // Twenty parts with 50 ms between them take over twice the timeout.
+    // Twenty parts, 50 ms apart, take over twice the timeout.
     let mut slow = connect(&server).await;
     slow.write_all(format!("{head}20\r\n\r\n").as_bytes()).await.unwrap();
     let answer = drip(&mut slow, "\n").await;
@@ -107,7 +107,7 @@ async fn a_stalled_import_is_answered_and_a_slow_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
+async fn a_head_with_too_many_bytes_or_headers_is_rejected() {
     let server = TestServer::open().await;
     let long = format!("x-long: {}\r\n", "x".repeat(100_000));
     let many = "x-many: 1\r\n".repeat(100);
@@ -127,7 +127,7 @@ async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_refused_however_it_is_sent() {
+async fn a_body_over_the_limit_is_rejected_sized_or_chunked() {
     let server = TestServer::open().await;
     let head = "POST /v1/users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n";
     let mut stream = connect(&server).await;
@@ -165,7 +165,7 @@ async fn few(connections: usize) -> TestServer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_are_closed_for_requests() {
+async fn idle_connections_are_closed_to_make_room_for_new_ones() {
     let server = few(16).await;
     let mut idle = Vec::new();
     for n in 0..400 {
@@ -182,7 +182,7 @@ async fn idle_connections_are_closed_for_requests() {
         assert_eq!(status, 200, "{path}");
         assert!(took < Duration::from_secs(1), "{path} took {took:?}");
     }
-    // The first connection was closed; the last one is still served.
+    // The oldest connection was closed; the newest one is still served.
     rest(&mut idle[0]).await;
     let last = idle.last_mut().unwrap();
     last.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -190,7 +190,7 @@ async fn idle_connections_are_closed_for_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_is_answered_while_every_slot_has_a_request() {
+async fn health_checks_are_served_while_all_connections_are_in_use() {
     let server = few(4).await;
     let head = "POST /v1/users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
     let mut slow = Vec::new();
@@ -225,7 +225,7 @@ async fn health_is_answered_while_every_slot_has_a_request() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_no_responses_is_disconnected_and_delays_none() {
+async fn a_client_that_reads_no_responses_is_disconnected() {
     let limits = Limits { connections: 1, head: Duration::from_secs(30), request: SHORT };
     let server = TestServer::new(false, limits).await;
     let socket = TcpSocket::new_v4().unwrap();

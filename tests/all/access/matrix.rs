@@ -1,4 +1,4 @@
-//! Every route with every scope. The routes are those of the API description, so new routes are tested, too.
+//! Requests every route with every scope. The routes come from the API description, so new routes are covered.
 
 use bday::http::required_scope;
 use bday::model::Scope;
@@ -34,7 +34,7 @@ fn path_without_user(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_route_accepts_exactly_the_tokens_with_its_scope() {
+async fn every_route_accepts_only_tokens_with_its_scope() {
     let server = TestServer::guarded().await;
     let mut callers = vec![(None, None)];
     for scope in Scope::ALL {
@@ -66,7 +66,7 @@ async fn every_route_accepts_exactly_the_tokens_with_its_scope() {
 }
 
 #[tokio::test]
-async fn the_description_has_the_required_scopes() {
+async fn the_description_documents_the_required_scopes() {
     let server = TestServer::guarded().await;
     let operations = operations(&server).await;
     for (method, path, scope) in &operations {
@@ -81,7 +81,7 @@ async fn the_description_has_the_required_scopes() {
 }
 
 #[tokio::test]
-async fn health_and_the_description_are_open_and_the_metrics_are_not() {
+async fn metrics_require_a_token_health_and_description_do_not() {
     let server = TestServer::guarded().await;
     for open in ["/", "/livez", "/readyz", "/openapi.json", "/docs"] {
         let status = server.get(open, None).await.status;

@@ -34,7 +34,7 @@ const NOON: &str = "2026-11-24T12:00:00Z";
 const LIMITS: Limits =
     Limits { connections: 256, head: Duration::from_secs(30), request: Duration::from_secs(30) };
 
-/// The HTTP server of the daemon, in this process, with a clock that the test sets.
+/// The HTTP server of the daemon, in the test process, with a clock that the test sets.
 struct TestServer {
     database: Database,
     store: Store,
@@ -52,12 +52,12 @@ struct Answer {
 }
 
 impl TestServer {
-    /// Requires a token.
+    /// Starts a server that requires tokens.
     async fn guarded() -> Self {
         Self::new(true, LIMITS).await
     }
 
-    /// Requires no token.
+    /// Starts a server that requires no tokens.
     async fn open() -> Self {
         Self::new(false, LIMITS).await
     }
@@ -143,7 +143,7 @@ impl Answer {
     }
 }
 
-/// A body for a new user.
+/// Returns a request body that creates a user.
 fn ada() -> Value {
     serde_json::json!({ "firstName": "Ada", "birthDate": "1815-12-10", "timeZone": "Europe/London" })
 }

@@ -9,7 +9,7 @@ use crate::support::api::Server;
 use crate::support::world::World;
 
 #[tokio::test]
-async fn a_pause_is_set_read_kept_and_ended() {
+async fn a_pause_can_be_set_read_and_ended_and_is_not_overwritten() {
     let server = Server::start().await;
     server.get("/v1/pause").await.expect(404);
     let moved = json!({ "reason": " the receiver is being moved " });
@@ -25,7 +25,7 @@ async fn a_pause_is_set_read_kept_and_ended() {
 }
 
 #[tokio::test]
-async fn an_invalid_reason_is_rejected_by_name() {
+async fn invalid_fields_of_a_pause_are_named() {
     let server = Server::start().await;
     for wrong in
         [json!({ "reason": 7 }), json!({ "reason": "x".repeat(501) }), json!({ "reason": "a\u{0}b" })]
@@ -43,7 +43,7 @@ async fn an_invalid_reason_is_rejected_by_name() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_during_a_pause_and_everything_after_it() {
+async fn greetings_are_held_during_a_pause_and_sent_after_it() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.tick().await;
@@ -68,6 +68,6 @@ async fn readyz_reports_whether_sending_is_paused() {
     let paused = sending().await;
     assert_eq!((&paused["ok"], &paused["detail"]["paused"]), (&json!(true), &json!(true)));
     assert_eq!(paused["detail"]["since"], "2026-11-24T12:00:00Z");
-    // Readiness requires no token.
+    // `/readyz` requires no token, so it must not contain the reason.
     assert!(!paused.to_string().contains("secret"));
 }

@@ -20,10 +20,10 @@ async fn a_token_is_rejected_as_soon_as_it_expires() {
     assert_eq!(status(&server, &token).await, 200);
     server.clock.set(instant("2026-11-24T12:00:02.999Z"));
     assert_eq!(status(&server, &token).await, 200);
-    // From memory: the tokens were not read again.
+    // The cached token is rejected, without another query.
     server.clock.set(instant("2026-11-24T12:00:03Z"));
     assert_eq!(status(&server, &token).await, 401);
-    // Its name is free again.
+    // Expired tokens are not listed as live.
     server.clock.set(instant("2026-11-24T12:10:00Z"));
     assert!(server.store.live_tokens(instant("2026-11-24T12:10:00Z")).await.unwrap().is_empty());
 }
@@ -44,7 +44,7 @@ async fn idempotency_keys_of_different_tokens_are_independent() {
     };
     let (status, first) = create(Some(&one), "Ada").await;
     assert_eq!(status, 201);
-    // Another request with the same key, and then the first request again.
+    // Another request with the same key, then a repeat of the first request.
     assert_eq!(create(Some(&two), "Eve").await.0, 201);
     let (status, local) = create(None, "Ada").await;
     assert_eq!(status, 201);
@@ -54,7 +54,7 @@ async fn idempotency_keys_of_different_tokens_are_independent() {
 }
 
 #[tokio::test]
-async fn a_revocation_takes_effect_within_five_seconds_without_queries() {
+async fn a_revocation_takes_effect_within_five_seconds() {
     let server = TestServer::guarded().await;
     let token = server.token("hr", Scope::Read).await;
     assert_eq!(status(&server, &token).await, 200);
@@ -67,7 +67,7 @@ async fn a_revocation_takes_effect_within_five_seconds_without_queries() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_does_not_revive_a_revoked_token() {
+async fn setting_the_clock_back_does_not_restore_a_revoked_token() {
     let server = TestServer::guarded().await;
     let token = server.token("hr", Scope::Read).await;
     assert_eq!(status(&server, &token).await, 200);
@@ -77,7 +77,7 @@ async fn a_clock_that_is_set_back_does_not_revive_a_revoked_token() {
 }
 
 #[tokio::test]
-async fn a_new_token_works_at_once_even_after_rejected_requests() {
+async fn a_new_token_works_immediately_after_rejected_requests() {
     let server = TestServer::guarded().await;
     for name in ["first", "second", "third"] {
         server.get(USERS, None).await.expect_problem(401);
@@ -88,14 +88,14 @@ async fn a_new_token_works_at_once_even_after_rejected_requests() {
 }
 
 #[tokio::test]
-async fn requests_with_unknown_tokens_share_a_query() {
+async fn concurrent_requests_with_unknown_tokens_share_queries() {
     let server = TestServer::guarded().await;
     let token = server.token("hr", Scope::Read).await;
     assert_eq!(status(&server, &token).await, 200);
     let unknown = (0..100).map(async |_| status(&server, Token::generate().unwrap().expose()).await);
     let answers = futures_util::future::join_all(unknown).await;
     assert!(answers.iter().all(|status| *status == 401));
-    // PostgreSQL counts the scans of a connection at its end, at the latest.
+    // PostgreSQL publishes the scan counts of a connection when it closes, at the latest.
     server.store.close().await;
     let pool = server.database.pool().await;
     let scans = eventually("the end of the other connections", async || {
@@ -140,7 +140,7 @@ async fn an_invalid_token_is_rejected_with_the_reason() {
 }
 
 #[tokio::test]
-async fn the_last_use_is_recorded_once_a_minute() {
+async fn the_last_use_is_recorded_at_most_once_a_minute() {
     let server = TestServer::guarded().await;
     let token = server.token("hr", Scope::Read).await;
     let used = async || {

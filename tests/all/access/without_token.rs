@@ -8,7 +8,7 @@ use super::{TestServer, ada};
 use crate::serve::Place;
 
 #[tokio::test]
-async fn without_any_token_the_rejection_says_how_to_create_one() {
+async fn the_error_says_how_to_create_a_token_if_none_exists() {
     let server = TestServer::guarded().await;
     let answer = server.get("/v1/users", None).await;
     answer.expect_problem(401);
@@ -20,7 +20,7 @@ async fn without_any_token_the_rejection_says_how_to_create_one() {
     assert!(!answer.detail().contains("there is no token"), "{answer:?}");
 }
 
-/// A plain `proxy_pass http://127.0.0.1:8080;` of nginx makes its clients look local.
+/// Behind `proxy_pass http://127.0.0.1:8080;` of nginx, remote clients have a loopback address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_on_loopback_with_default_settings_requires_a_token() {
     let place = Place::new().await;
@@ -40,7 +40,7 @@ async fn a_daemon_on_loopback_with_default_settings_requires_a_token() {
 }
 
 #[tokio::test]
-async fn with_auth_off_no_token_is_needed_from_anywhere() {
+async fn with_auth_off_no_client_needs_a_token() {
     let server = TestServer::open().await;
     assert_eq!(server.call(Method::POST, "/v1/users", None, Some(ada())).await.status, 201);
     assert_eq!(server.call(Method::DELETE, "/v1/pause", None, None).await.status, 404);
@@ -60,7 +60,7 @@ async fn with_auth_off_a_token_is_still_limited_to_its_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_is_exposed_without_tokens_warns_at_its_start() {
+async fn an_exposed_daemon_without_tokens_logs_a_warning_at_startup() {
     let place = Place::new().await;
     let daemon = |listen: &str| {
         place
@@ -78,7 +78,7 @@ async fn a_daemon_that_is_exposed_without_tokens_warns_at_its_start() {
 }
 
 #[test]
-fn a_token_is_required_unless_auth_is_off_whatever_the_listener() {
+fn every_listener_requires_a_token_unless_auth_is_off() {
     for (listen, auth, required, exposed) in [
         ("127.0.0.1:8080", None, true, false),
         ("0.0.0.0:8080", None, true, false),
