@@ -7,7 +7,7 @@ use crate::support::api::Server;
 use crate::support::receiver::Behaviour;
 use crate::support::world::World;
 
-/// Two are dead, one is pending.
+/// Returns a world with two dead events and a pending one, and its API.
 async fn world() -> (World, Server) {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let server = Server::on(&world);
@@ -28,7 +28,7 @@ async fn post(server: &Server, path: &str) -> crate::support::api::Answer {
 }
 
 #[tokio::test]
-async fn dead_letters_are_listed_in_pages_filtered_and_with_the_response() {
+async fn dead_letters_are_listed_with_pages_filters_and_responses() {
     let (_world, server) = world().await;
     let first = server.get("/v1/dead-letters?limit=1").await.expect(200);
     let path = format!("/v1/dead-letters?limit=1&cursor={}", first["next"].as_str().unwrap());
@@ -57,7 +57,7 @@ async fn dead_letters_are_listed_in_pages_filtered_and_with_the_response() {
 }
 
 #[tokio::test]
-async fn a_dry_run_reports_what_a_redrive_then_does() {
+async fn a_redrive_can_be_limited_filtered_forced_and_tried() {
     let (world, server) = world().await;
     let redrive = async |body: Value| server.json("POST", "/v1/dead-letters/redrive", &body).await;
     let dry = redrive(json!({"dryRun": true, "kinds": ["birthday"]})).await.expect(200);
@@ -77,7 +77,7 @@ async fn a_dry_run_reports_what_a_redrive_then_does() {
 }
 
 #[tokio::test]
-async fn a_dead_event_can_be_retried_and_a_pending_one_cancelled() {
+async fn dead_events_can_be_retried_and_pending_events_cancelled() {
     let (world, server) = world().await;
     let events = server.get("/v1/events").await.expect(200);
     let id = |at: usize| events["items"][at]["id"].as_str().unwrap().to_owned();

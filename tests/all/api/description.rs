@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::api::Server;
 
 #[tokio::test]
-async fn every_response_has_a_description_and_every_operation_a_token() {
+async fn every_operation_documents_its_token_and_responses() {
     let description = Server::start().await.get("/openapi.json").await.json();
     assert!(description["openapi"].as_str().unwrap().starts_with("3.1."));
     let scheme = &description["components"]["securitySchemes"]["token"];
@@ -32,7 +32,7 @@ async fn every_response_has_a_description_and_every_operation_a_token() {
 }
 
 #[tokio::test]
-async fn every_error_is_a_problem_and_a_patch_requires_no_field() {
+async fn every_error_is_a_problem_and_patch_fields_are_optional() {
     let description = Server::start().await.get("/openapi.json").await.json();
     for (path, item) in description["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {

@@ -24,7 +24,7 @@ async fn ids(server: &Server, path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn events_are_listed_by_state_time_and_user_and_have_their_attempts() {
+async fn events_can_be_filtered_by_state_time_and_user() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let server = Server::on(&world);
     for (name, date) in [("a", "1990-05-01"), ("b", "1990-05-02"), ("c", "1990-05-03")] {
@@ -53,7 +53,7 @@ async fn events_are_listed_by_state_time_and_user_and_have_their_attempts() {
     assert_eq!(count("state=pending,cancelled").await, 3);
     assert_eq!(count("state=pending&state=cancelled").await, 3);
     assert_eq!(count("state=dead").await, 0);
-    // The event of the deleted user keeps only its year.
+    // A deletion reduces the date of the event to its year.
     assert_eq!(count("to=2026-01-01T00:00:01Z").await, 1);
     assert_eq!(count("from=2026-05-02").await, 2);
     assert_eq!(count("from=2026-05-02&to=2026-05-02T09:00:00Z").await, 0);

@@ -15,7 +15,7 @@ async fn import(server: &Server, types: &str, body: impl Into<Body>) -> Answer {
 }
 
 #[tokio::test]
-async fn a_csv_file_is_imported_without_its_invalid_lines() {
+async fn a_csv_import_skips_and_reports_invalid_lines() {
     let server = Server::start().await;
     let file = "first_name,last_name,birth_date,time_zone,external_id,work_anniversary\n\
                 Ada,Lovelace,1815-12-10,Europe/London,1,2019-05-02\n\
@@ -30,7 +30,7 @@ async fn a_csv_file_is_imported_without_its_invalid_lines() {
     let user = server.get("/v1/users/by-external-id/1").await.expect(200);
     assert_eq!(user["occasions"], json!({ "work_anniversary": "2019-05-02" }));
 
-    // Without the column the dates stay; an empty field removes them.
+    // A missing column keeps the dates; an empty field removes them.
     let file = "first_name,last_name,birth_date,time_zone,external_id\nAda,King,1815-12-10,Europe/London,1\n";
     assert_eq!(import(&server, "text/csv", file).await.expect(200)["updated"], 1);
     let user = server.get("/v1/users/by-external-id/1").await.expect(200);
@@ -45,7 +45,7 @@ async fn a_csv_file_is_imported_without_its_invalid_lines() {
 }
 
 #[tokio::test]
-async fn an_ndjson_file_is_imported_without_its_invalid_lines() {
+async fn an_ndjson_import_skips_and_reports_invalid_lines() {
     let server = Server::start().await;
     let file = "{\"firstName\":\"Ada\",\"birthDate\":\"1815-12-10\",\"timeZone\":\"UTC\",\"externalId\":\"1\"}\n\nnonsense\n";
     let report = import(&server, "application/x-ndjson", file).await.expect(200);
@@ -54,7 +54,7 @@ async fn an_ndjson_file_is_imported_without_its_invalid_lines() {
 }
 
 #[tokio::test]
-async fn the_report_of_an_import_is_bounded() {
+async fn the_size_of_an_import_report_is_bounded() {
     let server = Server::start().await;
     let dates: Vec<String> = (0..100).map(|n| format!("\"kind{n}\":\"{}\"", "x".repeat(500))).collect();
     let many = format!("{{\"occasions\":{{{}}}}}\n", dates.join(","));
@@ -85,7 +85,7 @@ async fn an_invalid_file_is_rejected() {
     import(&server, "application/x-ndjson", "").await.expect(200);
 }
 
-/// A body whose parts the test sends one by one, and a receiver that fires when the first part is requested.
+/// Returns a body that streams the parts sent by the test, and a receiver that resolves when the first part is requested.
 fn slow() -> (UnboundedSender<String>, oneshot::Receiver<()>, Body) {
     let (put, parts) = unbounded_channel::<String>();
     let (ask, asked) = oneshot::channel();
@@ -101,7 +101,7 @@ fn slow() -> (UnboundedSender<String>, oneshot::Receiver<()>, Body) {
 
 const HEADER: &str = "first_name,last_name,birth_date,time_zone\n";
 
-/// One batch of an import: lines with the same birthday.
+/// Returns the lines of one import batch, all with the same birthday.
 fn a_batch() -> String {
     let lines: Vec<String> = (0..2000).map(|n| format!("n{n},,1990-01-01,UTC\n")).collect();
     lines.concat()
@@ -120,7 +120,7 @@ async fn a_long_import_uses_the_current_time_for_each_batch() {
         })
         .await;
         server.clock.advance(chrono::TimeDelta::hours(30));
-        // A birth date that was in the future when the import began, and a line that appeared before.
+        // A birth date that was in the future when the import began, and a repeat of an earlier line.
         put.send("Zoe,,2026-11-26,UTC\nn7,,1990-01-01,UTC\n".to_owned()).unwrap();
         drop(put);
     };
@@ -132,7 +132,7 @@ async fn a_long_import_uses_the_current_time_for_each_batch() {
 }
 
 #[tokio::test]
-async fn a_failed_import_reports_the_line_and_the_counts() {
+async fn a_failed_import_reports_its_position_and_counts() {
     let server = Server::start().await;
     let pool = server.pool().await;
     sqlx::query("ALTER TABLE users ADD CONSTRAINT nobody CHECK (first_name <> 'Nobody')")
@@ -142,7 +142,7 @@ async fn a_failed_import_reports_the_line_and_the_counts() {
     let file = format!("{HEADER}{}\nBob,,1990-02-30,UTC\nNobody,,1990-01-01,UTC\n", a_batch());
     let problem = import(&server, "text/csv", file).await.expect(503);
     let detail = problem["detail"].as_str().unwrap();
-    // The header is line 1, and line 2002 is blank.
+    // The header is line 1; line 2002 is blank.
     assert!(
         detail.contains("line 2004 and") && detail.contains("created 2000") && detail.contains("failed 1"),
         "{detail}"
@@ -176,9 +176,9 @@ async fn a_blocked_import_fails_after_six_attempts() {
 }
 
 #[tokio::test]
-async fn line_ids_are_stable_within_an_installation_only() {
+async fn generated_line_ids_are_stable_within_an_installation_only() {
     let (server, elsewhere) = (Server::start().await, Server::start().await);
-    // The databases of the tests are copies, with the same key.
+    // All test databases are copies of a template with the same key.
     sqlx::query("UPDATE installation SET key = sha256('another')")
         .execute(&elsewhere.pool().await)
         .await
@@ -223,7 +223,7 @@ async fn at_most_eight_imports_run_concurrently() {
 }
 
 #[tokio::test]
-async fn an_interrupted_import_keeps_the_lines_before() {
+async fn an_interrupted_import_keeps_the_complete_lines() {
     let server = Server::start().await;
     let parts = [
         Ok(Bytes::from_static(b"first_name,last_name,birth_date,time_zone\nAda,,1815-12-10,UTC\nBob")),
@@ -262,7 +262,7 @@ async fn importing_an_export_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_export_has_every_user_of_many_pages() {
+async fn an_export_of_many_pages_has_every_user_once() {
     let server = Server::start().await;
     let lines = (0..2500).map(|n| format!("n{n},,1990-01-01,UTC\n"));
     let file: String =
@@ -273,13 +273,13 @@ async fn an_export_has_every_user_of_many_pages() {
     assert_eq!((export.text().lines().count(), ids.len()), (2500, 2500));
 }
 
-/// Created, updated, unchanged and failed lines.
+/// Returns the counts of created, updated, unchanged and failed lines.
 fn counts(report: &serde_json::Value) -> [u64; 4] {
     ["created", "updated", "unchanged", "failed"].map(|key| report[key].as_u64().unwrap())
 }
 
 #[tokio::test]
-async fn an_export_without_external_ids_recreates_its_users_elsewhere() {
+async fn an_export_without_external_ids_can_be_imported_elsewhere() {
     let (server, elsewhere) = (Server::start().await, Server::start().await);
     create(&server, &json!({})).await;
     create(&server, &json!({ "birthDate": "--11-24", "sendAt": "23:00" })).await;
@@ -319,7 +319,7 @@ async fn a_line_with_an_id_updates_that_user_or_reports_a_conflict() {
         import(&server, "text/csv", file).await.expect(200)
     };
 
-    // A new name, a new external id, a missing external id, and a new user; two of these lines twice.
+    // A new name, a new external id, a missing external id, a new user, and two repeats.
     let lines = [
         format!("{ada},Ada,King,1815-12-10,UTC,,a"),
         format!("{bob},Bob,Ross,--02-29,UTC,mar1,"),
@@ -338,7 +338,7 @@ async fn a_line_with_an_id_updates_that_user_or_reports_a_conflict() {
     assert_eq!(server.get(&format!("/v1/users/{new}")).await.expect(200)["firstName"], "Cid");
     assert_eq!(counts(&go(&lines).await), [0, 0, 5, 0]);
 
-    // An id of another installation, and an external id that exists here.
+    // The external id takes precedence over an unknown id, as from another installation.
     let other = "0198f0c0-5b7e-7cc3-98c4-000000000001";
     let report = go(&[format!("{other},Ada,Byron,1815-12-10,UTC,,a")]).await;
     assert_eq!(counts(&report), [0, 1, 0, 0], "{report}");

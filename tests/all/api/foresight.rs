@@ -1,4 +1,4 @@
-//! Explain and forecast over the API: the same as the commands.
+//! Explanations and forecasts of the API match those of the commands.
 
 use bday::people::explain::ExplainSettings;
 use bday::people::explain::explain;
@@ -9,7 +9,7 @@ use crate::support::api::Server;
 use crate::support::world::{World, instant};
 
 #[tokio::test]
-async fn a_user_is_explained_as_on_the_command_line_and_stays_so_when_deleted() {
+async fn the_api_explains_existing_and_deleted_users() {
     let world = World::at("2026-05-02T08:00:00Z").await;
     let user = world.write("hr-17", "2000-02-29", "Asia/Kathmandu").await;
     let api = Server::on(&world);
@@ -37,14 +37,14 @@ async fn a_user_is_explained_as_on_the_command_line_and_stays_so_when_deleted() 
 }
 
 #[tokio::test]
-async fn an_unknown_user_is_not_explained() {
+async fn the_explanation_of_an_unknown_user_is_not_found() {
     let api = Server::start().await;
     api.get("/v1/users/0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f/explain").await.expect(404);
     api.get("/v1/users/x/explain").await.expect(400);
 }
 
 #[tokio::test]
-async fn the_forecast_has_a_count_for_each_day_asked_for() {
+async fn the_forecast_has_a_count_for_each_requested_day() {
     let world = World::at("2026-05-02T08:00:00Z").await;
     world.write("u", "1990-05-03", "Asia/Kolkata").await;
     let api = Server::on(&world);
@@ -65,9 +65,9 @@ async fn the_forecast_has_a_count_for_each_day_asked_for() {
     }
 }
 
-/// Each would read all users, and hold a request slot until the database answers.
+/// Each forecast reads all users and occupies a request slot until the database responds.
 #[tokio::test]
-async fn at_most_four_forecasts_wait_for_a_slow_database() {
+async fn at_most_four_forecasts_run_concurrently() {
     let server = Server::start().await;
     let pool = server.pool().await;
     let mut lock = pool.begin().await.unwrap();

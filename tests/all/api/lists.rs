@@ -1,11 +1,11 @@
-//! Pages, filters, search.
+//! Pagination, filters and search.
 
 use serde_json::{Value, json};
 
 use super::create;
 use crate::support::api::Server;
 
-/// Returns the names on all pages of `limit`.
+/// Returns the first names on all pages of `limit` users each.
 async fn names(server: &Server, query: &str, limit: usize) -> Vec<String> {
     let mut names = Vec::new();
     let mut cursor = String::new();
@@ -23,7 +23,7 @@ async fn names(server: &Server, query: &str, limit: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn pages_have_every_user_once() {
+async fn all_pages_together_have_every_user_once() {
     let server = Server::start().await;
     assert_eq!(server.get("/v1/users").await.expect(200), json!({ "items": [], "next": null }));
     for n in 0..5 {
@@ -35,7 +35,7 @@ async fn pages_have_every_user_once() {
 }
 
 #[tokio::test]
-async fn a_search_finds_beginnings_of_names_and_external_ids_in_any_case() {
+async fn a_search_matches_prefixes_of_names_and_ids_in_any_case() {
     let server = Server::start().await;
     for (first, last, id, zone) in [
         ("Ada", "Lovelace", "HR-1", "Europe/London"),
@@ -52,7 +52,7 @@ async fn a_search_finds_beginnings_of_names_and_external_ids_in_any_case() {
         ("&search=lo", vec!["Ad%", "Ada"]),
         ("&search=hr-", vec!["Ada", "Grace"]),
         ("&search=%C3%B6r", vec!["Örjan"]),
-        // The wildcards of SQL have no meaning here.
+        // The wildcards of SQL are matched literally.
         ("&search=ad%25", vec!["Ad%"]),
         ("&search=x_", vec!["Örjan"]),
         ("&search=ovelace", vec![]),
@@ -65,7 +65,7 @@ async fn a_search_finds_beginnings_of_names_and_external_ids_in_any_case() {
 }
 
 #[tokio::test]
-async fn a_search_finds_a_user_once_however_many_of_its_texts_match() {
+async fn a_search_returns_a_user_with_several_matches_once() {
     let server = Server::start().await;
     for (first, last, id) in [
         ("Li", "Li", Some("li li")),
@@ -84,7 +84,7 @@ async fn a_search_finds_a_user_once_however_many_of_its_texts_match() {
 }
 
 #[tokio::test]
-async fn a_search_in_a_zone_with_few_users_finds_them() {
+async fn a_search_with_few_matches_in_a_zone_is_complete() {
     let server = Server::start().await;
     let pool = server.pool().await;
     sqlx::query(
@@ -110,7 +110,7 @@ async fn a_search_in_a_zone_with_few_users_finds_them() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_a_search_is_invalid_for_a_list() {
+async fn a_cursor_is_invalid_for_a_different_query() {
     let server = Server::start().await;
     for n in 0..2 {
         create(&server, &json!({ "firstName": format!("n{n}") })).await;
@@ -128,7 +128,7 @@ async fn a_cursor_of_a_search_is_invalid_for_a_list() {
 }
 
 #[tokio::test]
-async fn every_wrong_parameter_is_named_at_once() {
+async fn all_invalid_parameters_are_reported_together() {
     let server = Server::start().await;
     let answer = server.get("/v1/users?limit=501&timeZone=Mars&search=%00&cursor=7&q=x&limit=2").await;
     answer.expect(400);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::api::Server;
 use crate::support::world::instant;
 
-/// A body for a new user.
+/// Returns a request body that creates a user.
 fn ada() -> Value {
     json!({
         "firstName": "Ada",
@@ -35,7 +35,7 @@ async fn create(server: &Server, fields: &Value) -> String {
     answer["id"].as_str().unwrap().to_owned()
 }
 
-/// The `ETag` of the `n`th version of a user that was created at the start of the test.
+/// Returns the `ETag` of the `n`th version of a user created at the start of the test.
 fn tag(n: u32) -> String {
     format!("\"{n}-{:x}\"", instant("2026-11-24T12:00:00Z").timestamp_micros())
 }

@@ -53,7 +53,7 @@ fn folder() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs generators from PyPI and npm: make api-test"]
-async fn generated_clients_work() {
+async fn generated_clients_work_with_the_daemon() {
     if std::env::var_os(TOOLS).is_none() {
         return;
     }
@@ -72,14 +72,14 @@ async fn generated_clients_work() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs schemathesis from PyPI, and minutes: make api-test"]
-async fn the_api_tester_finds_nothing() {
+async fn the_api_tester_finds_no_faults() {
     let Some(program) = std::env::var_os(SCHEMATHESIS) else {
         return;
     };
     let examples = std::env::var(MAX_EXAMPLES).unwrap_or_else(|_| "50".to_owned());
     let seed = std::env::var(SEED).unwrap_or_else(|_| "1".to_owned());
     let subject = Subject::start().await;
-    // Without a timeout: the tester has its own limits.
+    // No timeout: the tester has its own limits.
     let ended = Command::new(program)
         .arg("--config-file")
         .arg(folder().join("schemathesis.toml"))

@@ -1,4 +1,4 @@
-//! Create, read, replace, change, delete.
+//! Creates, reads, replaces, changes and deletes users.
 
 use axum::body::Body;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::{ada, create, tag};
 use crate::support::api::Server;
 
 #[tokio::test]
-async fn a_user_is_created_read_changed_replaced_and_deleted() {
+async fn a_user_can_be_created_read_changed_replaced_and_deleted() {
     let server = Server::start().await;
     let answer = server.json("POST", "/v1/users", &ada()).await;
     let created = answer.expect(201);
@@ -39,7 +39,7 @@ async fn a_user_is_created_read_changed_replaced_and_deleted() {
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_named_at_once() {
+async fn all_invalid_fields_are_reported_together() {
     let server = Server::start().await;
     let body = json!({
         "firstName": 1, "birthDate": "2026-11-26", "timeZone": "Europe/Berln", "sendAt": "9:00", "leapDay": "never",
@@ -69,7 +69,7 @@ async fn a_birth_date_may_be_today_in_the_easternmost_zone() {
 }
 
 #[tokio::test]
-async fn bodies_that_cannot_be_read_get_different_statuses() {
+async fn the_status_of_an_unreadable_body_depends_on_the_fault() {
     let server = Server::start().await;
     let call = |types: &'static str, body: String| {
         let server = &server;
@@ -89,7 +89,7 @@ async fn bodies_that_cannot_be_read_get_different_statuses() {
 }
 
 #[tokio::test]
-async fn an_external_id_belongs_to_one_user() {
+async fn an_external_id_is_unique() {
     let server = Server::start().await;
     create(&server, &json!({ "externalId": "hr-1" })).await;
     let second = create(&server, &json!({})).await;
@@ -103,7 +103,7 @@ async fn an_external_id_belongs_to_one_user() {
 }
 
 #[tokio::test]
-async fn a_put_by_external_id_can_be_repeated_every_day() {
+async fn a_put_by_external_id_is_idempotent() {
     let server = Server::start().await;
     let path = "/v1/users/by-external-id/hr%2F1";
     server.get(path).await.expect(404);
@@ -124,12 +124,12 @@ async fn a_put_by_external_id_can_be_repeated_every_day() {
     assert_eq!(server.get(path).await.expect(200)["id"], created["id"]);
     server.call("DELETE", path, &[], Body::empty()).await.expect(204);
     server.call("DELETE", path, &[], Body::empty()).await.expect(404);
-    // A user who returns has the same id.
+    // A deleted user who is created again gets the same id.
     assert_eq!(server.json("PUT", path, &ada()).await.expect(201)["id"], created["id"]);
 }
 
 #[tokio::test]
-async fn blanks_around_an_external_id_in_an_address_are_not_part_of_it() {
+async fn an_external_id_in_a_path_is_trimmed() {
     let server = Server::start().await;
     for blank in ["%20", "%20%20", "%E2%80%83"] {
         let path = format!("/v1/users/by-external-id/{blank}");
@@ -157,7 +157,7 @@ async fn blanks_around_an_external_id_in_an_address_are_not_part_of_it() {
 }
 
 #[tokio::test]
-async fn a_date_of_another_kind_is_set_kept_and_removed() {
+async fn a_date_of_another_kind_can_be_set_kept_and_removed() {
     let server = Server::start().await;
     let id = create(&server, &json!({ "occasions": { "work_anniversary": "2019-05-02" } })).await;
     let path = format!("/v1/users/{id}");
@@ -180,7 +180,7 @@ async fn a_date_of_another_kind_is_set_kept_and_removed() {
 }
 
 #[tokio::test]
-async fn upcoming_occasions_of_all_kinds_are_in_order() {
+async fn upcoming_occasions_of_all_kinds_are_sorted() {
     let server = Server::start().await;
     let fields = json!({ "birthDate": "2000-02-29", "occasions": { "work_anniversary": "2026-12-01" } });
     let id = create(&server, &fields).await;
@@ -212,7 +212,7 @@ async fn upcoming_occasions_of_all_kinds_are_in_order() {
 }
 
 #[tokio::test]
-async fn an_unknown_path_or_method_is_a_problem() {
+async fn an_unknown_path_or_method_is_rejected() {
     let server = Server::start().await;
     server.get("/v1/people").await.expect(404);
     server.get("/v1/users/17").await.expect(400);
@@ -225,7 +225,7 @@ async fn an_unknown_path_or_method_is_a_problem() {
 }
 
 #[tokio::test]
-async fn the_description_has_every_path_and_the_page_loads_nothing_else() {
+async fn the_description_has_every_path_and_its_page_is_self_contained() {
     let server = Server::start().await;
     let description = server.get("/openapi.json").await.expect(200);
     let paths: Vec<&String> = description["paths"].as_object().unwrap().keys().collect();

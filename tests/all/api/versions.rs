@@ -1,4 +1,4 @@
-//! Concurrent and repeated requests.
+//! Versions, idempotency keys and concurrent requests.
 
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -9,7 +9,7 @@ use super::{ada, create, tag};
 use crate::support::api::Server;
 
 #[tokio::test]
-async fn a_request_with_an_old_version_changes_nothing() {
+async fn a_request_with_an_outdated_version_is_rejected() {
     fn with(tag: &str) -> [(&str, &str); 1] {
         [("if-match", tag)]
     }
@@ -43,7 +43,7 @@ async fn an_edit_that_changes_nothing_keeps_the_version() {
 }
 
 #[tokio::test]
-async fn a_recreated_user_has_no_version_of_the_deleted_one() {
+async fn a_recreated_user_rejects_versions_of_the_deleted_user() {
     let server = Server::start().await;
     let path = "/v1/users/by-external-id/hr-1";
     let first = server.json("PUT", path, &ada()).await;
@@ -73,7 +73,7 @@ async fn a_recreated_user_has_no_version_of_the_deleted_one() {
 }
 
 #[tokio::test]
-async fn create_only_and_update_only_by_external_id() {
+async fn a_put_by_external_id_can_be_create_only_or_update_only() {
     let server = Server::start().await;
     let path = "/v1/users/by-external-id/hr-1";
     server.json_with("PUT", path, &[("if-match", "*")], &ada()).await.expect(412);
@@ -83,7 +83,7 @@ async fn create_only_and_update_only_by_external_id() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_gets_the_first_response_again() {
+async fn a_repeated_request_returns_the_stored_response() {
     let server = Server::start().await;
     let key = [("idempotency-key", "request 1")];
     let mut first = server.json_with("POST", "/v1/users", &key, &ada()).await;
@@ -92,12 +92,12 @@ async fn a_repeated_request_gets_the_first_response_again() {
     server.json("PATCH", &path, &json!({ "lastName": "King" })).await.expect(200);
     let mut again = server.json_with("POST", "/v1/users", &key, &ada()).await;
     assert_eq!(again.expect(201), created);
-    // It is another request, with its own id.
+    // The repeat has a request id of its own.
     let own = |headers: &mut HeaderMap| headers.remove("x-request-id").unwrap();
     assert_ne!(own(&mut again.headers), own(&mut first.headers));
     assert_eq!(again.headers, first.headers);
     assert_eq!(server.get("/v1/users").await.expect(200)["items"].as_array().unwrap().len(), 1);
-    // The key belongs to one request.
+    // A different request with the same key is rejected.
     let mut other = ada();
     other["firstName"] = json!("Eve");
     let taken = server.json_with("POST", "/v1/users", &key, &other).await.expect(422);
@@ -105,7 +105,7 @@ async fn a_repeated_request_gets_the_first_response_again() {
 }
 
 #[tokio::test]
-async fn a_failed_request_does_not_use_its_key() {
+async fn a_failed_request_does_not_use_up_its_idempotency_key() {
     let server = Server::start().await;
     create(&server, &json!({ "externalId": "hr-1" })).await;
     let key = [("idempotency-key", "k")];
@@ -120,7 +120,7 @@ async fn a_failed_request_does_not_use_its_key() {
 }
 
 #[tokio::test]
-async fn a_key_is_deleted_after_a_day() {
+async fn an_idempotency_key_is_deleted_after_a_day() {
     let server = Server::start().await;
     let key = [("idempotency-key", "k")];
     let first = server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201);
@@ -128,7 +128,7 @@ async fn a_key_is_deleted_after_a_day() {
     assert_eq!(server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201), first);
     server.clock.advance(chrono::TimeDelta::hours(2));
     assert_ne!(server.json_with("POST", "/v1/users", &key, &ada()).await.expect(201)["id"], first["id"]);
-    // Its row is deleted, too, without another request.
+    // The cleanup deletes the row without another request.
     let pool = server.pool().await;
     let forgotten = async |hours| -> i64 {
         server.clock.advance(chrono::TimeDelta::hours(hours));
@@ -141,13 +141,13 @@ async fn a_key_is_deleted_after_a_day() {
 }
 
 #[tokio::test]
-async fn a_deleted_user_is_in_no_stored_response_and_is_not_recreated() {
+async fn stored_responses_do_not_contain_or_recreate_deleted_users() {
     let server = Server::start().await;
     let key = [("idempotency-key", "k")];
     let mut body = ada();
     body["externalId"] = json!("hr-1");
     let created = server.json_with("POST", "/v1/users", &key, &body).await.expect(201);
-    // The stored response for another user stays.
+    // The stored response about another user must remain.
     let other = [("idempotency-key", "l")];
     let eve = server.json_with("POST", "/v1/users", &other, &ada()).await.expect(201);
     let path = format!("/v1/users/{}", created["id"].as_str().unwrap());
@@ -177,7 +177,7 @@ async fn a_deleted_user_is_in_no_stored_response_and_is_not_recreated() {
 }
 
 #[tokio::test]
-async fn concurrent_equal_requests_create_one_user() {
+async fn concurrent_identical_requests_create_one_user() {
     let server = Server::start().await;
     let key = [("idempotency-key", "k")];
     let user = ada();
@@ -192,7 +192,7 @@ async fn concurrent_requests_with_one_external_id_create_one_user() {
     let server = Server::start().await;
     let user = ada();
     let path = "/v1/users/by-external-id/hr-1";
-    // A deleted user had this external id, so all requests create the same id.
+    // The external id of a deleted user: all requests derive the same id.
     server.json("PUT", path, &user).await.expect(201);
     server.call("DELETE", path, &[], Body::empty()).await.expect(204);
     let answers = futures_util::future::join_all((0..8).map(|_| server.json("PUT", path, &user))).await;
@@ -243,13 +243,13 @@ async fn a_deadlock_is_retried_and_a_lock_timeout_is_not() {
 #[tokio::test]
 async fn many_concurrent_creations_do_not_affect_each_other() {
     let server = Server::start().await;
-    // Only the database rejects this user: a statement with several users would fail for all of them.
+    // Only the database rejects this user, which fails every statement that includes it.
     let pool = server.pool().await;
     sqlx::query("ALTER TABLE users ADD CONSTRAINT nobody CHECK (first_name <> 'Nobody')")
         .execute(&pool)
         .await
         .unwrap();
-    // The day is planned, so each gets an event with its user.
+    // The day is already planned, so each event is created with its user.
     sqlx::query("INSERT INTO planned_days (local_date, rules) VALUES ('2026-11-25', 'r')")
         .execute(&pool)
         .await
