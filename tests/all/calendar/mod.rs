@@ -1,4 +1,4 @@
-//! The pure calendar: its rules by example and by property, all of it against a second source, and `bday when`.
+//! The calendar: examples and properties of its rules, a comparison with a second implementation, and `bday when`.
 
 mod calendar_oracle;
 mod calendar_properties;

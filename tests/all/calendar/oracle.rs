@@ -1,13 +1,13 @@
-//! The second source: jiff, its own copy of the IANA database, and the rules of the calendar written once more.
+//! A second implementation of the calendar's rules, on jiff and its copy of the IANA database.
 //!
-//! Nothing here touches chrono-tz or the code under test. jiff is asked only what a local reading can mean; which of
-//! the meanings is right is decided below.
+//! It uses neither chrono-tz nor the code under test. jiff only lists the possible offsets of a local time; the rules that
+//! choose between them are implemented below.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 
-/// What the calendar must say, in plain numbers.
+/// The expected occurrence, in plain numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// Seconds since 1970-01-01T00:00:00Z.
@@ -17,12 +17,12 @@ pub(crate) struct Expected {
     pub(crate) rule: Option<&'static str>,
 }
 
-/// A zone of jiff's bundled database, never the machine's. `None` when it lacks the name.
+/// Returns a zone of jiff's bundled database, not of the system's. `None` if the name is unknown.
 pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     TimeZoneDatabase::bundled().get(name).ok()
 }
 
-/// The instant due for `date` at `time`, by the rules for gaps, overlaps and missing dates.
+/// Returns the occurrence due for `date` at `time`, by the rules for gaps, overlaps and missing dates.
 pub(crate) fn expected(zone: &TimeZone, date: Date, time: Time) -> Expected {
     let local = date.to_datetime(time);
     match offsets(zone, local) {
@@ -41,8 +41,8 @@ pub(crate) fn expected(zone: &TimeZone, date: Date, time: Time) -> Expected {
     }
 }
 
-/// The offsets with which `local` may be read. A reading counts as double only if the clock shows it at both instants: jiff
-/// 1.0.1 also reports an overlap where standard and summer time trade places and the clock stays (America/Nuuk, 2023-10-28 23:00).
+/// Returns the possible offsets of `local`. It is ambiguous only if the clock shows it at both instants: jiff 1.0.1 also
+/// reports an overlap where standard time changes and the clock does not (America/Nuuk, 2023-10-28 23:00).
 fn offsets(zone: &TimeZone, local: DateTime) -> AmbiguousOffset {
     match zone.to_ambiguous_timestamp(local).offset() {
         AmbiguousOffset::Fold { before, after } if !shows(zone, local, before) => {
@@ -56,13 +56,13 @@ fn shows(zone: &TimeZone, local: DateTime, offset: Offset) -> bool {
     offset.to_timestamp(local).is_ok_and(|at| zone.to_offset(at) == offset)
 }
 
-/// Whether a calendar there ever shows that date: not if its first and its last second fall into one gap.
+/// Whether `date` occurs in `zone`. It is skipped if both its first and its last second are in a gap.
 fn exists(zone: &TimeZone, date: Date) -> bool {
     let skipped = |time: Time| matches!(offsets(zone, date.to_datetime(time)), AmbiguousOffset::Gap { .. });
     !(skipped(Time::midnight()) && skipped(Time::constant(23, 59, 59, 0)))
 }
 
-/// `local` read with the offset `read`, shown with the offset `shown`.
+/// Converts `local` to an instant with the offset `read`, and back to a local date with the offset `shown`.
 fn at(local: DateTime, read: Offset, shown: Offset, rule: Option<&'static str>) -> Expected {
     let due_at: Timestamp = read.to_timestamp(local).expect("a date within jiff's range");
     let date = shown.to_datetime(due_at).date();

@@ -1,4 +1,4 @@
-//! The calendar's values as text: what is taken, what is refused, and in which words.
+//! Parsing and formatting of the calendar's values, and the errors for invalid text.
 
 use bday::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
@@ -11,7 +11,7 @@ fn zone_error(text: &str) -> String {
 }
 
 #[test]
-fn a_birth_date_can_have_no_year() {
+fn the_year_of_a_birth_date_is_optional() {
     let full: AnnualDate = "2000-02-29".parse().unwrap();
     assert_eq!((full.year(), full.month(), full.day()), (Some(2000), 2, 29));
     assert!(full.is_leap_day());
@@ -57,7 +57,7 @@ fn a_date_in_another_format_is_rejected() {
 }
 
 #[test]
-fn an_error_contains_no_huge_value_or_control_character() {
+fn errors_shorten_long_values_and_escape_control_characters() {
     let huge = "9".repeat(1_000_000);
     assert!(date_error(&huge).len() < 200);
     assert!(zone_error(&huge).len() < 200);
@@ -65,7 +65,7 @@ fn an_error_contains_no_huge_value_or_control_character() {
 }
 
 #[test]
-fn a_send_time_is_to_the_minute() {
+fn a_send_time_has_hours_and_minutes() {
     assert_eq!(SendAt::default().to_string(), "09:00");
     for (text, minutes) in [("00:00", 0), ("09:00", 540), ("23:59", 1439)] {
         let send_at: SendAt = text.parse().unwrap();
@@ -77,7 +77,7 @@ fn a_send_time_is_to_the_minute() {
 }
 
 #[test]
-fn any_other_send_time_is_rejected() {
+fn an_invalid_send_time_is_rejected() {
     for text in ["", "9:00", "09:00:00", "24:00", "23:60", "09.00", "+9:00", "09:0a", "9am", " 09:00"] {
         let error = text.parse::<SendAt>().unwrap_err().to_string();
         let expected =
@@ -96,7 +96,7 @@ fn a_leap_day_rule_is_parsed_by_its_name() {
 }
 
 #[test]
-fn every_value_is_a_string_in_json() {
+fn all_values_are_strings_in_json() {
     let json = r#"["--12-31","09:30","mar1","US/Pacific"]"#;
     let values: (AnnualDate, SendAt, LeapDay, Zone) = serde_json::from_str(json).unwrap();
     assert_eq!(serde_json::to_string(&values).unwrap(), json);
@@ -104,7 +104,7 @@ fn every_value_is_a_string_in_json() {
 }
 
 #[test]
-fn an_alias_keeps_its_name() {
+fn an_alias_of_a_zone_keeps_its_name() {
     for name in
         ["America/Argentina/Buenos_Aires", "Asia/Calcutta", "US/Pacific", "UTC", "Etc/GMT+5", "EST5EDT"]
     {

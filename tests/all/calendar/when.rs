@@ -1,4 +1,4 @@
-//! `bday when` with its command line, on a fixed clock.
+//! The command line of `bday when`, with a fixed clock.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ struct Command {
     when: When,
 }
 
-/// In Kiritimati it is 2027 already.
+/// Returns a clock at which it is already 2027 in Kiritimati.
 fn clock() -> SettableClock {
     SettableClock::new("2026-12-31T10:30:00Z".parse().unwrap())
 }
@@ -31,7 +31,7 @@ fn refusal(arguments: &[&str]) -> String {
     Command::try_parse_from([&["when"], arguments].concat()).err().unwrap().to_string()
 }
 
-/// A temporary file.
+/// A file that is deleted on drop.
 struct Input(PathBuf);
 
 impl Input {
@@ -48,7 +48,7 @@ impl Drop for Input {
     }
 }
 
-/// Returns the answers to `lines`, one each, and whether the command succeeded.
+/// Returns one line of output for each of `lines`, and whether the command succeeded.
 fn batch(name: &str, lines: &[u8], options: &[&str]) -> (Vec<String>, bool) {
     let input = Input::new(name, lines);
     let (out, success) = run(&[&["--input", input.0.to_str().unwrap()], options].concat());
@@ -56,7 +56,7 @@ fn batch(name: &str, lines: &[u8], options: &[&str]) -> (Vec<String>, bool) {
 }
 
 #[test]
-fn json_is_an_array_with_one_object_a_year() {
+fn the_json_output_is_an_array_with_one_object_per_year() {
     let new_york = ["--birth-date", "2000-02-29", "--time-zone", "America/New_York", "--json"];
     let (out, success) = run(&[&new_york[..], &["--from", "2026-01-01", "--years", "3"]].concat());
     assert!(success);
@@ -72,7 +72,7 @@ fn json_is_an_array_with_one_object_a_year() {
 }
 
 #[test]
-fn the_table_is_aligned_and_names_the_rule() {
+fn the_table_has_aligned_columns_and_explains_the_rule() {
     let (out, _) = run(&[
         "--birth-date",
         "1990-03-29",
@@ -94,7 +94,7 @@ DATE        DAY  LOCAL  OFFSET  DUE (UTC)             TURNS
 }
 
 #[test]
-fn a_date_without_a_year_has_no_age() {
+fn the_table_of_a_date_without_a_year_has_no_age() {
     let (out, _) = run(&["--birth-date", "--03-29", "--time-zone", "UTC", "--years", "1"]);
     assert_eq!(
         out,
@@ -114,7 +114,7 @@ fn the_default_is_five_years_from_the_local_date() {
 }
 
 #[test]
-fn a_year_without_29_february_counts() {
+fn years_without_29_february_count_as_years() {
     let leap = ["--birth-date", "2000-02-29", "--time-zone", "UTC", "--leap-day", "leap_years_only"];
     let from = ["--from", "2025-01-01", "--years"];
     assert_eq!(run(&[&leap[..], &from, &["3", "--json"]].concat()).0, "[]\n");
@@ -144,7 +144,7 @@ fn an_invalid_option_is_named_with_the_valid_values() {
 }
 
 #[test]
-fn every_line_is_answered_in_order() {
+fn every_input_line_has_an_output_line_in_order() {
     let lines = br#"{"birthDate":"2000-02-29","timeZone":"Asia/Tokyo","sendAt":"23:59","leapDay":"mar1","from":"2026-01-01","years":1}
 {"birthDate":"2000-02-30","timeZone":"Asia/Tokyo"}
 {"birthDate":"--01-01","timeZone":"Asia/Tokio"}
@@ -183,7 +183,7 @@ nonsense
 }
 
 #[test]
-fn options_apply_to_lines_that_lack_the_field() {
+fn options_are_defaults_for_fields_that_a_line_lacks() {
     let lines = b"{\"birthDate\":\"--07-01\",\"timeZone\":\"UTC\"}\n{\"birthDate\":\"--07-01\",\"timeZone\":\"UTC\",\"years\":2}\n";
     let options = ["--send-at", "12:00", "--from", "2030-01-01", "--years", "1"];
     let (answers, success) = batch("options", lines, &options);
@@ -196,7 +196,7 @@ fn options_apply_to_lines_that_lack_the_field() {
 }
 
 #[test]
-fn an_unreadable_line_is_answered_and_the_next_one_too() {
+fn an_unreadable_line_is_reported_and_the_next_is_processed() {
     let mut lines = vec![b'x'; 1_000_000];
     lines.extend_from_slice(b"\n{\"birthDate\":\"\xff\",\"timeZone\":\"UTC\"}\n");
     lines.extend_from_slice(b"{\"birthDate\":\"--07-01\",\"timeZone\":\"UTC\",\"years\":1}\r\n");
@@ -209,14 +209,14 @@ fn an_unreadable_line_is_answered_and_the_next_one_too() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn the_error_names_a_missing_file() {
     let command = Command::try_parse_from(["when", "--input", "/no/such/file"]).ok().unwrap();
     let error = command.when.run(&clock(), &mut Vec::new(), false).unwrap_err();
     assert_eq!(error.to_string(), "cannot open /no/such/file");
 }
 
 #[test]
-fn an_empty_answer_has_a_reason() {
+fn an_empty_result_is_explained() {
     let why = |arguments: &[&str]| run(&[arguments, &["--time-zone", "UTC"]].concat()).0;
     let late = why(&["--birth-date", "2000-01-01", "--from", "9999-06-01"]);
     assert!(late.contains("ends with the year 9999"), "{late}");
