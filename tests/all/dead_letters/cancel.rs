@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{NINE, Place, on_both_queues};
 use crate::support::world::{World, instant};
 
-on_both_queues!(a_queued_event_that_is_cancelled_is_not_sent);
+on_both_queues!(a_cancelled_queued_event_is_not_sent);
 
-async fn a_queued_event_that_is_cancelled_is_not_sent(place: Place) {
+async fn a_cancelled_queued_event_is_not_sent(place: Place) {
     let world = &place.world;
     let user = world.write("u", "1990-05-02", "UTC").await;
     let event = world.event_of(user).await;
@@ -32,7 +32,7 @@ async fn a_queued_event_that_is_cancelled_is_not_sent(place: Place) {
 }
 
 #[tokio::test]
-async fn a_pending_event_that_is_cancelled_is_not_planned_again() {
+async fn a_cancelled_pending_event_is_not_planned_again() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.tick().await;

@@ -1,4 +1,4 @@
-//! `bday dlq` and the API, while a daemon runs.
+//! Dead letters by `bday dlq` and by the API, with a running daemon.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ impl Shell {
         self.bday(arguments).finish().await
     }
 
-    /// Must succeed; returns standard output.
+    /// Runs a command that must succeed; returns its standard output.
     async fn ok(&self, arguments: &[&str]) -> String {
         self.run(arguments).await.succeeded()
     }
@@ -33,7 +33,7 @@ impl Shell {
         json_lines(&self.ok(arguments).await)
     }
 
-    /// Must fail with this code; returns standard error.
+    /// Runs a command that must fail with this exit code; returns its standard error.
     async fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let finished = self.run(arguments).await;
         assert_eq!(finished.status.code(), Some(code), "{arguments:?}: {finished:?}");
@@ -139,7 +139,7 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
             assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
         }
     }
-    // A redrive claims the events without a tick.
+    // The redrive claims the events itself, without a tick.
     place.receiver.until_accepted(3).await;
     place.assert_each_once(3);
     let ids: BTreeSet<String> = place.receiver.records().into_iter().map(|record| record.event_id).collect();

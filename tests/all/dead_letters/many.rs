@@ -1,4 +1,4 @@
-//! More than a batch: limits, pages and rates.
+//! More dead letters than a batch: limits, pages and rates.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{NINE, Place};
 use crate::support::wait::eventually;
 use crate::support::world::person;
 
-/// Creates `n` dead events without a message in the dead-letter queue, as after its retention.
+/// Creates `n` dead events whose messages in the dead-letter queue have expired.
 async fn died(n: i32) -> Place {
     let place = super::on_postgres().await;
     let world = &place.world;
@@ -30,9 +30,9 @@ async fn died(n: i32) -> Place {
     place
 }
 
-/// PostgreSQL reads each row that it waited for again, and continues with the next rows.
+/// After waiting for a row lock, PostgreSQL checks the row again and continues with the next rows.
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_redrives_take_different_events() {
+async fn a_redrive_skips_events_of_a_concurrent_redrive() {
     let place = died(1234).await;
     let world = &place.world;
     let pool = world.database.pool().await;
@@ -80,7 +80,7 @@ async fn a_redrive_ends_at_the_last_event_or_at_its_limit() {
     result.unwrap();
     assert_eq!((report.redriven, report.more), (534, false));
     assert_eq!(heard.into_inner(), 534);
-    // A redrive claims the events without a tick.
+    // The redrive claims the events itself, without a tick.
     assert_eq!((world.count(Dead).await, world.count(Queued).await), (0, 1234));
 }
 
@@ -90,21 +90,21 @@ fn world_now(place: &Place) -> chrono::DateTime<chrono::Utc> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redrive_keeps_its_rate() {
+async fn a_redrive_respects_its_rate_limit() {
     let place = died(20).await;
     let capped = RedriveOptions {
         max_per_second: 7,
         time_limit: Some(Duration::from_millis(900)),
         ..RedriveOptions::default()
     };
-    // One second of the rate; the next batch would exceed the time limit.
+    // The events of one second; the next batch would exceed the time limit.
     let report = place.redrive_as(capped).await;
     assert_eq!((report.redriven, report.more), (7, true));
     assert_eq!(place.world.count(Queued).await, 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_has_pages_and_filters() {
+async fn dead_events_can_be_listed_by_page_and_filter() {
     let place = died(25).await;
     let store = &place.world.store;
     let filter = DeadFilter::default();
@@ -132,7 +132,7 @@ async fn a_list_has_pages_and_filters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scan_of_some_messages_ends_at_its_limit() {
+async fn a_scan_of_the_dead_letter_queue_ends_at_its_limit() {
     let place = super::on_sqs().await;
     let sqs = place.sqs.as_ref().unwrap();
     let queue = sqs.queue_url("greetings-dlq");
@@ -142,7 +142,7 @@ async fn a_scan_of_some_messages_ends_at_its_limit() {
     }
     let (strays, looked_at) = place.world.dead_letters().strays(15).await.unwrap();
     assert_eq!((strays.len(), looked_at), (15, 15));
-    // All messages are released.
+    // The scan has released all messages.
     let counts = sqs.counts("greetings-dlq");
     assert_eq!((counts.visible, counts.in_flight), (25, 0));
 }

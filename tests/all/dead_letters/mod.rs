@@ -21,13 +21,13 @@ use crate::support::world::World;
 const NINE: &str = "2026-05-02T09:00:00Z";
 const VISIBILITY: Duration = Duration::from_secs(30);
 
-/// A world, and the SQS endpoint of its queue.
+/// A world, and the SQS endpoint if its queue is on SQS.
 struct Place {
     world: World,
     sqs: Option<Sqs>,
 }
 
-/// No waits between attempts, and events are skipped after two hours.
+/// Retries without delay; events over two hours late are skipped.
 const SETTINGS: [(&str, &str); 2] = [("retry.schedule_secs", "0,0,0,0"), ("late.max_secs", "7200")];
 
 async fn on_sqs() -> Place {
@@ -39,7 +39,7 @@ async fn on_sqs() -> Place {
     };
     world.queue = Arc::new(SqsQueue::new(sqs.client(), options));
     world.queue.create().await.unwrap();
-    // From here on, users are planned when they are written.
+    // After the first tick, users are planned when they are written.
     world.tick().await;
     Place { world, sqs: Some(sqs) }
 }
@@ -50,7 +50,7 @@ async fn on_postgres() -> Place {
     Place { world, sqs: None }
 }
 
-/// Creates a test for each kind of queue.
+/// Runs each test on both kinds of queue.
 macro_rules! on_both_queues {
     ($($test:ident),* $(,)?) => {
         mod sqs {
@@ -89,7 +89,7 @@ impl Place {
         event
     }
 
-    /// Makes the receiver accept `event` from now on.
+    /// Makes the receiver accept further requests for `event`.
     fn accept(&self, event: Uuid) {
         self.world.receiver.script_for(&event.to_string(), [Behaviour::Status(200)]);
     }
@@ -105,7 +105,7 @@ impl Place {
         self.world.dead_messages().await
     }
 
-    /// Redrives all dead events; must succeed.
+    /// Redrives all dead events, which must succeed.
     async fn redrive(&self) -> RedriveReport {
         self.redrive_as(RedriveOptions::default()).await
     }

@@ -1,4 +1,4 @@
-//! A purge deletes messages of bday and unreadable ones.
+//! A purge deletes messages of bday and unreadable messages.
 
 use bday::model::EventState::{Dead, Delivered};
 use bday::model::Reason;

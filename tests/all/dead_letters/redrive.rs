@@ -1,4 +1,4 @@
-//! A redriven event keeps its id and is greeted once.
+//! A redriven event keeps its id and is delivered once.
 
 use bday::model::EventState::{Cancelled, Dead, Delivered, Pending, Skipped};
 use bday::model::Reason;
@@ -14,11 +14,11 @@ use crate::support::world::instant;
 
 on_both_queues!(
     a_redriven_event_keeps_its_webhook_id_and_is_accepted_once,
-    the_next_redrive_deletes_messages_that_a_crash_left,
+    the_next_redrive_deletes_messages_left_by_a_crash,
     a_redriven_event_has_five_new_attempts,
-    two_redrives_at_once_send_each_event_once,
+    two_concurrent_redrives_send_each_event_once,
     a_retry_deletes_only_the_message_of_its_event,
-    a_410_can_be_retried_too,
+    an_event_rejected_with_410_can_be_retried,
 );
 
 async fn a_redriven_event_keeps_its_webhook_id_and_is_accepted_once(place: Place) {
@@ -47,7 +47,7 @@ async fn a_redriven_event_keeps_its_webhook_id_and_is_accepted_once(place: Place
     let numbers: Vec<i16> = attempts.iter().map(|attempt| attempt.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
     assert!(attempts[4].response.is_some() && attempts[5].response.is_none());
-    // A further redrive has nothing to do.
+    // A second redrive finds no dead event.
     let report = place.redrive().await;
     assert_eq!((report.handled(), report.messages_deleted), (0, 0));
     place.world.minute().await;
@@ -58,10 +58,10 @@ async fn a_redriven_event_keeps_its_webhook_id_and_is_accepted_once(place: Place
     assert!(why.contains("was redriven at 2026-05-02T09:00:00Z"), "{why}");
 }
 
-async fn the_next_redrive_deletes_messages_that_a_crash_left(place: Place) {
+async fn the_next_redrive_deletes_messages_left_by_a_crash(place: Place) {
     let world = &place.world;
     let event = place.dead("u").await;
-    // The process dies after the commit. If the outbox is the queue, the commit deletes the message.
+    // Simulates a crash after the commit. If the outbox is the queue, the commit deletes the message.
     let left = u64::from(place.sqs.is_some());
     let all = DeadFilter::default();
     let page = world.store.redrive_page(instant(NINE), &all, None, 10, false, |_| RedriveOutcome::Redriven);
@@ -95,7 +95,7 @@ async fn a_redriven_event_has_five_new_attempts(place: Place) {
     assert_eq!((place.messages().await, world.greetings()), (0, 1));
 }
 
-async fn two_redrives_at_once_send_each_event_once(place: Place) {
+async fn two_concurrent_redrives_send_each_event_once(place: Place) {
     let world = &place.world;
     for n in 0..4 {
         let event = place.dead(&format!("u{n}")).await;
@@ -126,13 +126,13 @@ async fn a_retry_deletes_only_the_message_of_its_event(place: Place) {
     assert_eq!((world.greetings(), place.messages().await), (2, 0));
 }
 
-async fn a_410_can_be_retried_too(place: Place) {
+async fn an_event_rejected_with_410_can_be_retried(place: Place) {
     let world = &place.world;
     world.write("u", "1990-05-02", "UTC").await;
     world.receiver.next([Behaviour::Status(410)]);
     world.set(NINE);
     world.minute().await;
-    // The next pass sends its message.
+    // The next tick sends the dead letter.
     world.tick().await;
     assert_eq!((world.count(Dead).await, place.messages().await), (1, 1));
     let gone = RedriveOptions {
@@ -145,7 +145,7 @@ async fn a_410_can_be_retried_too(place: Place) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_of_a_deleted_user_is_cancelled() {
+async fn a_redrive_does_not_send_the_event_of_a_deleted_user() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let event = place.dead("u").await;
@@ -167,7 +167,7 @@ async fn an_event_of_a_deleted_user_is_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_local_day_only_force_redrives() {
+async fn after_the_local_day_a_redrive_requires_force() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let event = place.dead("u").await;
@@ -182,7 +182,7 @@ async fn after_the_local_day_only_force_redrives() {
     assert_eq!(told.this_year[0].status, Status::SkippedDayOver);
     assert_eq!(place.redrive().await.handled(), 0, "skipped events are not redriven");
 
-    // 15 hours late, although events are skipped after two.
+    // 15 hours late, over the limit of two hours.
     let force = RedriveOptions { force: true, ..RedriveOptions::default() };
     assert_eq!(place.redrive_as(force).await.redriven, 1);
     world.minute().await;
@@ -190,7 +190,7 @@ async fn after_the_local_day_only_force_redrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_late_rule_counts_from_the_redrive() {
+async fn the_lateness_of_a_redriven_event_counts_from_the_redrive() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let (sent, paused) = (place.dead("sent").await, place.dead("paused").await);
@@ -211,13 +211,13 @@ async fn the_late_rule_counts_from_the_redrive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_dies_after_a_redrive_does_not_end_the_event() {
+async fn a_crash_after_a_redrive_does_not_exhaust_the_attempts() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let event = place.dead("u").await;
     place.accept(event);
     place.redrive().await;
-    // Six attempts, one of them after the redrive.
+    // The sixth attempt is the first after the redrive.
     let (_, leases) = world.lease(&[event]).await;
     assert_eq!((leases[0].attempt, leases[0].attempts_since_redrive), (6, 1));
     world.set("2026-05-02T09:00:31Z");
@@ -226,12 +226,12 @@ async fn a_worker_that_dies_after_a_redrive_does_not_end_the_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edited_user_gets_no_second_greeting_by_a_redrive() {
+async fn a_redrive_after_an_edit_sends_no_second_greeting() {
     let place = super::on_postgres().await;
     let world = &place.world;
     let event = place.dead("u").await;
     place.accept(event);
-    // Another day of the same year: its event exists already, and stays.
+    // The new date is in the same year, whose event already exists.
     world.write("u", "1990-05-04", "UTC").await;
     assert_eq!(place.redrive().await.redriven, 1);
     world.minute().await;
