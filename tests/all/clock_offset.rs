@@ -1,4 +1,4 @@
-//! A clock that jumps while the daemon runs.
+//! System clocks that are off, or jump while the daemon runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::wait::eventually;
 use crate::support::world::{World, person};
 
-/// The machine's clock, with an offset after its first reading.
+/// The system clock, off by `by` at its first reading only.
 #[derive(Debug)]
 struct Jumped {
     by: TimeDelta,
@@ -33,7 +33,7 @@ impl Clock for Jumped {
     }
 }
 
-/// Runs a scheduler whose clock is off by `by`, until a tick and a plan succeed. A user has a birthday in five days.
+/// Runs a scheduler whose clock is off by `by` until a tick and a plan succeed, with a user whose birthday is in five days.
 async fn ticked(by: TimeDelta) -> World {
     let now = SystemClock.now();
     let world = World::at(&now.to_rfc3339()).await;
@@ -52,7 +52,7 @@ async fn ticked(by: TimeDelta) -> World {
     world
 }
 
-/// The first and the last day that were opened.
+/// Returns the first and the last day that were opened for planning.
 async fn planned(world: &World) -> (NaiveDate, NaiveDate) {
     sqlx::query_as("SELECT min(local_date), max(local_date) FROM planned_days")
         .fetch_one(&world.database.pool().await)
@@ -61,7 +61,7 @@ async fn planned(world: &World) -> (NaiveDate, NaiveDate) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ticks_plan_and_skip_no_event_while_the_clock_is_off() {
+async fn ticks_do_not_plan_or_skip_events_while_the_clock_is_off() {
     for by in [TimeDelta::days(60), TimeDelta::days(-60), TimeDelta::seconds(10)] {
         let world = ticked(by).await;
         assert_eq!(world.count(Skipped).await, 0, "{by}");
@@ -80,7 +80,7 @@ async fn ticks_plan_and_skip_no_event_while_the_clock_is_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ticks_run_with_an_offset_below_the_limit() {
+async fn ticks_run_with_a_clock_offset_below_the_limit() {
     for by in [TimeDelta::seconds(3), TimeDelta::seconds(-3)] {
         let world = World::at(&SystemClock.now().to_rfc3339()).await;
         let born = SystemClock.now().date_naive().format("2000-%m-%d").to_string();
@@ -92,7 +92,7 @@ async fn ticks_run_with_an_offset_below_the_limit() {
     }
 }
 
-/// A queued event, and the clock of a process that jumps ahead by an hour after a confirmed reading.
+/// Returns a world with a queued event, and a clock that jumps ahead by an hour after its offset was measured.
 async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
     let now = SystemClock.now();
     let world = World::at(&now.to_rfc3339()).await;
@@ -109,9 +109,9 @@ async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
     (world, clock)
 }
 
-/// A worker polls while its clock jumps. It leases no event, so another worker must receive the pack soon.
+/// A worker whose clock jumps during a poll leases no event, so another worker must receive the pack soon.
 #[tokio::test]
-async fn a_clock_jump_during_a_poll_hides_no_pack_for_longer() {
+async fn a_clock_jump_during_a_poll_does_not_extend_the_visibility_timeout() {
     let (world, clock) = queued_before_a_jump().await;
     let visibility = world.config.queue.visibility;
     let queue = PostgresQueue::new(world.store.clone(), clock, visibility);

@@ -1,4 +1,4 @@
-//! `bday config show` and errors of the configuration never contain a secret, even if its key or its line is invalid.
+//! `bday config show` and configuration errors never contain a secret, even if its key or line is invalid.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ fn assert_rejected(shown: &Finished) {
 }
 
 #[tokio::test]
-async fn the_value_of_an_unknown_key_is_not_shown() {
+async fn the_value_of_an_unknown_key_is_hidden() {
     let file = File::with(
         "[database]\npasword = \"hunter2\"\n[database.credentials]\npassword = \"hunter2\"\n\
          [[webhook.signing]]\nkey = \"hunter2\"\n",
@@ -52,7 +52,7 @@ async fn the_value_of_an_unknown_key_is_not_shown() {
 }
 
 #[tokio::test]
-async fn an_error_names_an_invalid_line_and_does_not_repeat_it() {
+async fn an_error_has_the_number_and_not_the_text_of_an_invalid_line() {
     for (content, place, problem) in [
         ("[database]\npassword = hunter2\n", "line 2, column 12", "quoted"),
         ("[database]\npassword = \"hunter2\n", "line 2, column", "basic string"),
@@ -76,14 +76,14 @@ async fn an_error_names_an_invalid_line_and_does_not_repeat_it() {
 }
 
 #[tokio::test]
-async fn an_error_names_the_missing_file() {
+async fn the_error_names_a_missing_file() {
     let shown = Bday::new(["--config", "/nowhere/bday.toml", "config", "show"]).finish().await;
     assert_rejected(&shown);
     assert!(shown.stderr.contains("/nowhere/bday.toml"), "{shown:?}");
 }
 
 #[tokio::test]
-async fn an_error_names_the_file_by_the_path_that_was_given() {
+async fn errors_show_the_path_of_the_file_as_given() {
     for content in ["hunter2", "[http]\nmax_connections = \"many\"\n"] {
         let file = File::with(content);
         let (folder, name) = file.path().rsplit_once('/').unwrap();

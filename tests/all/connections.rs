@@ -1,4 +1,4 @@
-//! Connections to the database that are cancelled, silent or all in use affect no later statement.
+//! Cancelled, silent and exhausted database connections do not affect later statements.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn a_claim_cancelled_at_any_point_leaves_no_transaction() {
     .await;
 }
 
-/// For instance a client that disconnects during an explanation or a forecast.
+/// Such as when a client disconnects during an explanation or a forecast.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_cancelled_at_any_point_leaves_no_transaction() {
     let world = World::at("2026-05-02T00:00:00Z").await;
@@ -68,7 +68,7 @@ async fn a_writer_that_times_out_leaves_its_connection_usable() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let store = small_store(&world);
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
-    // For instance a planner that is frozen in a page.
+    // Such as a planner that is suspended in a transaction.
     sqlx::query("SELECT pg_advisory_lock(x'62646179'::int, b) FROM generate_series(0, 31) AS b")
         .execute(&mut other)
         .await
@@ -76,7 +76,7 @@ async fn a_writer_that_times_out_leaves_its_connection_usable() {
     let people = [(UserKey::ExternalId, person("u", "1990-05-02", "UTC"))];
     let schedule = world.config.schedule();
     let write = store.save_users(&schedule, instant(NINE), &people);
-    // The same as an expired `lock_timeout`, only sooner.
+    // Has the same effect as an expired `lock_timeout`, but sooner.
     let cancel = eventually("the writer to wait", async || {
         let cancelled: Option<bool> = sqlx::query_scalar(
             "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
@@ -92,9 +92,9 @@ async fn a_writer_that_times_out_leaves_its_connection_usable() {
     store.clock().await.unwrap();
 }
 
-/// Otherwise the first tick after an idle hour waits for eight logins.
+/// Otherwise the first tick after an idle hour would wait for eight logins.
 #[tokio::test(flavor = "multi_thread")]
-async fn kept_connections_are_open_before_a_statement_needs_them() {
+async fn kept_connections_are_opened_in_advance() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let mut watcher = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
     let mut connections = async || {
@@ -109,7 +109,7 @@ async fn kept_connections_are_open_before_a_statement_needs_them() {
     for (most, kept, opened) in [(6, 4, 4), (3, 4, 3)] {
         let options = StoreOptions {
             max_connections: most,
-            // Longer than `within` waits: no statement may wait for a connection that cannot be opened.
+            // Exceeds the timeout of `within`: no statement may wait for a connection over the maximum.
             acquire_timeout: Duration::from_mins(5),
             kept_connections: kept,
             statement_timeout: Duration::from_secs(30),
@@ -122,9 +122,9 @@ async fn kept_connections_are_open_before_a_statement_needs_them() {
     }
 }
 
-/// For instance fifty requests of the API that wait for a lock.
+/// Such as fifty API requests that wait for a lock.
 #[tokio::test(flavor = "multi_thread")]
-async fn hanging_requests_leave_connections_to_the_stages() {
+async fn hanging_requests_do_not_use_the_reserved_connections() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     let options = StoreOptions {
         max_connections: 8,
@@ -154,12 +154,12 @@ async fn hanging_requests_leave_connections_to_the_stages() {
         (hanging == 3).then_some(())
     });
     hang.await;
-    // Five concurrent connections for the stages, however many requests wait.
+    // Five connections are reserved for the stages, regardless of the number of waiting requests.
     let stages = (0..5).map(|_| store.clock());
     for answer in within("the stages", futures_util::future::join_all(stages)).await {
         answer.unwrap();
     }
-    // A cancelled request releases its permit, whether it waits for one or has one.
+    // A cancelled request releases its permit or its place in the queue.
     drop(requests.split_off(40));
     drop(requests.drain(..10));
     lock.rollback().await.unwrap();
@@ -169,7 +169,7 @@ async fn hanging_requests_leave_connections_to_the_stages() {
     list().await.unwrap();
 }
 
-/// For instance after a failover: TCP times out after a quarter of an hour.
+/// Such as after a failover: TCP itself would time out only after a quarter of an hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_are_replaced() {
     let world = World::at("2026-05-02T00:00:00Z").await;
@@ -202,7 +202,7 @@ async fn silent_connections_are_replaced() {
     eventually("the database to be reached again", async || store.clock().await.ok()).await;
 }
 
-/// With one connection.
+/// Returns a store with a single connection.
 fn small_store(world: &World) -> Store {
     let options = StoreOptions {
         max_connections: 1,
@@ -213,10 +213,10 @@ fn small_store(world: &World) -> Store {
     Store::new(world.database.url(), &options).unwrap()
 }
 
-/// Repeatedly calls `work` and cancels it after one or more polls. Each time, the connection of `store` must not be in a transaction.
+/// Calls `work` repeatedly, cancels it after one to five polls, and checks that the connection of `store` is in no transaction.
 async fn cancel_repeatedly(world: &World, store: &Store, work: impl AsyncFn()) {
     let mut other = sqlx::PgConnection::connect(world.database.url()).await.unwrap();
-    // Opens the connection first.
+    // Opens the connection.
     store.clock().await.unwrap();
     for steps in (1..6).cycle().take(400) {
         let (mut work, mut left) = (Box::pin(work()), steps);
@@ -228,7 +228,7 @@ async fn cancel_repeatedly(world: &World, store: &Store, work: impl AsyncFn()) {
         .await;
         drop(work);
         eventually("the connection to be idle", async || {
-            // Using the connection also sends what is buffered.
+            // A statement also flushes the buffered messages, such as a `ROLLBACK`.
             store.clock().await.unwrap();
             let idle: bool = sqlx::query_scalar(
                 "SELECT bool_and(state = 'idle') FROM pg_stat_activity

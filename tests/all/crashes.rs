@@ -1,4 +1,4 @@
-//! What a crash, a lost answer or an outage leaves behind, step by step.
+//! Recovery from crashes, lost responses and outages, step by step.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::world::{World, instant};
 
 const NINE: &str = "2026-05-02T09:00:00Z";
 
-/// A world at nine, and its one event, queued.
+/// Returns a world at nine, and its only event, which is queued.
 async fn queued() -> (World, Uuid) {
     queued_with(&[]).await
 }
@@ -32,7 +32,7 @@ fn after(secs: i64) -> DateTime<Utc> {
     instant(NINE) + TimeDelta::seconds(secs)
 }
 
-/// A worker leases the event `secs` after nine, for 30 s. Returns the lease and the attempt.
+/// Leases the event for 30 s, `secs` after nine. Returns the lease and the number of the attempt.
 async fn lease(world: &World, event: Uuid, secs: i64) -> (Uuid, i16) {
     world.clock.set(after(secs));
     let (id, leases) = world.lease(&[event]).await;
@@ -61,19 +61,19 @@ fn failure(event_id: Uuid, fence: (Uuid, i16), retry_at: Option<DateTime<Utc>>) 
     }
 }
 
-/// Whether the delivery counts.
+/// Records `delivery`; returns whether it was accepted.
 async fn delivers(world: &World, delivery: EndedAttempt) -> bool {
     let recorded = world.store.record_deliveries(&[delivery], &[]).await.unwrap();
     assert!(recorded.locked.is_empty());
     recorded.events.contains(&delivery.event_id)
 }
 
-/// The sweep `secs` after nine, with this many attempts allowed.
+/// Expires the leases, `secs` after nine.
 async fn sweep(world: &World, secs: i64, max_attempts: u32) -> ExpiredLeases {
     world.store.expire_leases(after(secs), max_attempts, Duration::from_secs(30)).await.unwrap()
 }
 
-/// Claims what is pending, `secs` after nine.
+/// Claims the pending event, `secs` after nine.
 async fn claim(world: &World, secs: i64) {
     world.clock.set(after(secs));
     assert_eq!(world.scheduler().send_due(after(secs)).await.unwrap(), 1);
@@ -93,7 +93,7 @@ async fn one_worker_holds_a_lease_until_it_expires() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_lease_was_taken_over_changes_nothing() {
+async fn the_outcome_of_a_worker_that_lost_its_lease_is_ignored() {
     let (world, event) = queued().await;
     let first = lease(&world, event, 0).await;
     sweep(&world, 31, 5).await;
@@ -123,13 +123,13 @@ async fn a_late_outcome_of_a_deleted_user_is_not_recorded() {
 }
 
 #[tokio::test]
-async fn every_attempt_that_died_with_its_worker_is_on_record() {
+async fn attempts_of_crashed_workers_are_recorded_as_unknown() {
     let (world, event) = queued().await;
     let mut last = lease(&world, event, 0).await;
     for attempt in 1..4 {
         let now = attempt * 200;
         assert_eq!(sweep(&world, now, 5).await.requeued, 1);
-        // The first loss is retried at once, a later one some time after.
+        // The first lost attempt is retried immediately, later ones after a delay.
         claim(&world, now + 100).await;
         last = lease(&world, event, now + 100).await;
     }
@@ -142,7 +142,7 @@ async fn every_attempt_that_died_with_its_worker_is_on_record() {
 }
 
 #[tokio::test]
-async fn the_first_lost_worker_costs_no_wait_and_the_second_does() {
+async fn only_the_second_lost_attempt_delays_the_retry() {
     let (world, event) = queued().await;
     let next = async || world.store.event(event).await.unwrap().unwrap().next_attempt_at;
     lease(&world, event, 0).await;
@@ -156,7 +156,7 @@ async fn the_first_lost_worker_costs_no_wait_and_the_second_does() {
 }
 
 #[tokio::test]
-async fn an_event_that_lost_a_worker_is_alone_in_its_pack() {
+async fn an_event_whose_worker_crashed_is_retried_in_its_own_pack() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     for n in 0..40 {
         world.write(&format!("u{n}"), "1990-05-02", "UTC").await;
@@ -191,7 +191,7 @@ async fn an_event_that_lost_a_worker_is_alone_in_its_pack() {
 }
 
 #[tokio::test]
-async fn a_record_repeated_after_a_lost_answer_is_no_lost_lease() {
+async fn recording_an_outcome_is_idempotent() {
     let (world, event) = queued().await;
     let first = lease(&world, event, 0).await;
     let failed = [failure(event, first, Some(after(60)))];
@@ -209,7 +209,7 @@ async fn a_record_repeated_after_a_lost_answer_is_no_lost_lease() {
 }
 
 #[tokio::test]
-async fn a_delivery_counts_though_the_sweep_came_first() {
+async fn a_delivery_is_recorded_after_its_lease_was_swept() {
     for (max_attempts, swept_to) in [(1, Dead), (5, Pending)] {
         let (world, event) = queued().await;
         let first = lease(&world, event, 0).await;
@@ -229,7 +229,7 @@ async fn a_delivery_counts_though_the_sweep_came_first() {
 }
 
 #[tokio::test]
-async fn a_delivery_counts_though_its_event_is_queued_again() {
+async fn a_delivery_is_recorded_after_its_event_was_queued_again() {
     let (world, event) = queued().await;
     let first = lease(&world, event, 0).await;
     sweep(&world, 100, 5).await;
@@ -241,7 +241,7 @@ async fn a_delivery_counts_though_its_event_is_queued_again() {
 }
 
 #[tokio::test]
-async fn a_failure_told_after_the_sweep_changes_no_state() {
+async fn a_failure_recorded_after_the_sweep_changes_no_state() {
     for (max_attempts, swept_to) in [(1, Dead), (5, Pending)] {
         let (world, event) = queued().await;
         let first = lease(&world, event, 0).await;
@@ -250,7 +250,7 @@ async fn a_failure_told_after_the_sweep_changes_no_state() {
             let recorded = world.store.record_failures(&[failure(event, first, next)], &[]).await.unwrap();
             assert_eq!((recorded.events.len(), world.count(swept_to).await), (0, 1));
         }
-        // But how the attempt ended is known now.
+        // Only the outcome of the attempt is updated.
         assert_eq!(world.outcomes(event).await, [(1, "failed".to_owned())]);
     }
 }
@@ -270,7 +270,7 @@ async fn a_late_heartbeat_does_not_shorten_a_lease() {
 }
 
 #[tokio::test]
-async fn after_a_crash_the_greeting_goes_out_when_the_lease_expires() {
+async fn after_a_crash_the_greeting_is_sent_when_the_lease_expires() {
     let (world, event) = queued().await;
     world.receiver.script([Behaviour::Hang]);
     let crashed = world.pool();
@@ -289,7 +289,7 @@ async fn after_a_crash_the_greeting_goes_out_when_the_lease_expires() {
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_in_the_last_attempt_leaves_a_dead_letter() {
+async fn a_crash_during_the_last_attempt_creates_a_dead_letter() {
     let (world, event) = queued_with(&[("retry.max_attempts", "1")]).await;
     lease(&world, event, 0).await;
     world.clock.set(after(31));
@@ -301,7 +301,7 @@ async fn a_worker_that_dies_in_the_last_attempt_leaves_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_lease_of_many_is_swept_as_a_whole() {
+async fn all_events_of_an_expired_lease_are_requeued() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     for n in 0..30 {
         world.write(&format!("u{n}"), "1990-05-02", "UTC").await;
@@ -311,7 +311,7 @@ async fn a_lease_of_many_is_swept_as_a_whole() {
     let pool = world.database.pool().await;
     let all: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM events").fetch_all(&pool).await.unwrap();
     world.lease(&all).await;
-    // One of them is held by another transaction: it is left for the next sweep, and delays no other.
+    // An event locked by another transaction waits for the next sweep and does not delay the others.
     let mut other = pool.begin().await.unwrap();
     sqlx::query("SELECT FROM events WHERE id = $1 FOR UPDATE")
         .bind(all[7])

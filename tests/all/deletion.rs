@@ -1,4 +1,4 @@
-//! Deletion leaves no personal data: every table is read as text.
+//! Deletion removes all personal data: the tests search all tables as text.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const NAME: &str = "Zebulon";
 const EXTERNAL_ID: &str = "hr-4711";
 const DUE: &str = "2026-05-10T03:30:00Z";
 
-/// Each row of each table as text, behind the table's name. Without migrations, and without the days that are planned for all.
+/// Returns the table and the text of each row, except of the migrations and the planned days, which belong to no user.
 async fn dump(world: &World) -> Vec<(String, String)> {
     let pool = world.database.pool().await;
     let tables: Vec<String> = sqlx::query_scalar(
@@ -46,7 +46,7 @@ async fn dump(world: &World) -> Vec<(String, String)> {
     rows
 }
 
-/// The dates in `text`, and those of the UUIDs with a time in them.
+/// Returns the dates in `text`, and those of its UUIDs that contain a time.
 fn dates(text: &str) -> BTreeSet<String> {
     let parts = || text.split(|sign: char| !(sign.is_ascii_alphanumeric() || sign == '-'));
     let written = parts().filter_map(|part| part.get(..10)?.parse::<chrono::NaiveDate>().ok());
@@ -57,7 +57,7 @@ fn dates(text: &str) -> BTreeSet<String> {
     written.chain(of_ids).map(|date| date.to_string()).collect()
 }
 
-/// A user born on 10 May, added in March by the API, whose first attempt failed with a talkative answer.
+/// Adds a user with a birthday on 10 May by the API in March, whose first attempt fails with a response that contains the name.
 async fn greeted(world: &World, api: &Server) -> Uuid {
     let body = json!({
         "firstName": NAME, "lastName": "Quetzal", "birthDate": "1987-05-10", "timeZone": "Asia/Kolkata",
@@ -80,7 +80,7 @@ async fn delete(world: &World, api: &Server) {
     api.call("DELETE", &path, &[], Body::empty()).await.expect(204);
 }
 
-/// Nothing of the user but its id, and no date but those of the requests and the year of its event.
+/// Asserts that only the user's id, the dates of the requests and the year of the event are left.
 async fn assert_forgotten(world: &World, user: Uuid) {
     let rows = dump(world).await;
     let hash =
@@ -128,7 +128,7 @@ async fn no_table_contains_personal_data_of_a_deleted_user() {
 }
 
 #[tokio::test]
-async fn an_event_delivered_during_the_deletion_is_blurred_later() {
+async fn an_event_delivered_during_the_deletion_is_anonymised_later() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;
@@ -195,7 +195,7 @@ async fn a_returning_user_is_not_greeted_a_second_time() {
 }
 
 #[tokio::test]
-async fn a_redrive_leaves_the_event_of_a_deleted_user_blurred() {
+async fn a_redrive_keeps_the_event_of_a_deleted_user_anonymised() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;

@@ -1,4 +1,4 @@
-//! `bday demo` as a process delivers and reports, and leaves nothing behind however it ends.
+//! `bday demo` as a process: its deliveries, its report and its cleanup.
 
 use std::fs::Permissions;
 use std::net::{SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ impl Home {
     fn new() -> Self {
         let dir = std::env::temp_dir().join(format!("bday-demo-test-{}", uuid::Uuid::now_v7().simple()));
         std::fs::create_dir(&dir).unwrap();
-        // If root runs the demo, the server's user needs access.
+        // If root runs the demo, the server runs as another user, which needs access.
         std::fs::set_permissions(&dir, Permissions::from_mode(0o1777)).unwrap();
         Self(dir)
     }
@@ -28,7 +28,7 @@ impl Home {
         Bday::new(common.iter().chain(arguments)).env("TMPDIR", &self.0)
     }
 
-    /// Returns processes that name this folder, and its entries.
+    /// Returns the command lines that contain this folder, and the entries of the folder.
     fn remains(&self) -> Vec<String> {
         let processes = Path::new("/proc").read_dir().unwrap().flatten();
         let commands = processes.filter_map(|it| std::fs::read_to_string(it.path().join("cmdline")).ok());
@@ -63,7 +63,7 @@ async fn greeted(demo: &Running) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_demo_that_runs_once_delivers_what_is_due_and_succeeds() {
+async fn a_demo_that_runs_once_delivers_due_events_and_succeeds() {
     let home = Home::new();
     let done = home.demo(&["--once", "--minutes", "0"]).finish().await;
     assert!(done.status.success(), "{}\n{}", done.stdout, done.stderr);
@@ -93,7 +93,7 @@ async fn a_demo_that_runs_once_delivers_what_is_due_and_succeeds() {
 }
 
 #[tokio::test]
-async fn a_demo_runs_until_ctrl_c_and_leaves_nothing_running() {
+async fn a_demo_runs_until_ctrl_c_and_stops_its_processes() {
     let home = Home::new();
     let mut demo = home.demo(&["--minutes", "0"]).start();
     let lines = greeted(&demo).await;
@@ -117,7 +117,7 @@ async fn a_demo_runs_until_ctrl_c_and_leaves_nothing_running() {
 }
 
 #[tokio::test]
-async fn a_demo_terminated_during_its_start_leaves_nothing_behind() {
+async fn a_demo_terminated_during_its_start_cleans_up() {
     let home = Home::new();
     let mut demo = home.demo(&["--minutes", "0"]).start();
     eventually("the first line", async || (!demo.lines().is_empty()).then_some(())).await;
@@ -135,13 +135,13 @@ async fn a_demo_that_runs_once_fails_if_it_is_interrupted() {
     assert_eq!(demo.exit().await.code(), Some(1));
     let lines = demo.lines();
     assert!(lines.iter().any(|line| line.starts_with("accepted ")), "{lines:#?}");
-    // The ninth is due in the minute after the next.
+    // The ninth greeting is due in two minutes.
     assert!(lines.iter().any(|line| line.starts_with("missing: ")), "{lines:#?}");
     assert_eq!(home.remains(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_killed_demo_leaves_nothing_running() {
+async fn a_killed_demo_leaves_no_process_running() {
     let home = Home::new();
     let mut demo = home.demo(&["--minutes", "0"]).start();
     greeted(&demo).await;
@@ -151,7 +151,7 @@ async fn a_killed_demo_leaves_nothing_running() {
 }
 
 #[tokio::test]
-async fn without_a_postgresql_server_the_error_says_what_to_install() {
+async fn without_a_postgresql_server_the_error_names_bday_pg_bin() {
     let home = Home::new();
     let done = home.demo(&["--once"]).env("BDAY_PG_BIN", "/nowhere").finish().await;
     assert_eq!(done.status.code(), Some(1));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::serve::Place;
 use crate::support::process::Bday;
 
-/// Returns grade and text of each finding by its check.
+/// Returns the exit code, and the grade and text of each finding by its check.
 async fn examine(bday: Bday) -> (Option<i32>, BTreeMap<String, (String, String)>) {
     let finished = bday.finish().await;
     let report: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{finished:?}"));
@@ -151,7 +151,7 @@ async fn an_empty_database_and_a_missing_queue_are_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn checks_that_another_schema_prevents_are_not_ok() {
+async fn checks_that_need_the_schema_are_unknown_without_it() {
     let place = Place::new().await;
     let empty = crate::support::database::Database::empty().await;
     let (_, findings) =
@@ -187,14 +187,14 @@ async fn a_role_without_access_to_the_migrations_is_reported() {
     assert!(found.contains("SELECT on _sqlx_migrations"), "{found}");
     let advised = advice(doctor(), "database.schema").await;
     assert!(!advised.contains("database.migrate"), "{advised}");
-    // A role outlives its database, and grants prevent its deletion.
+    // Roles outlive the test database, and a role with grants cannot be dropped.
     for statement in [format!("DROP OWNED BY {role}"), format!("DROP ROLE {role}")] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn zones_on_which_database_and_binary_differ_are_named() {
+async fn zones_that_differ_between_database_and_binary_are_named() {
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     let pool = place.database.pool().await;

@@ -1,4 +1,4 @@
-//! What the documents say of the code.
+//! The tests and files that the documents name exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// Every file under `dir` that ends so.
+/// Returns all files under `dir` whose path ends with one of `ends`.
 fn files(dir: PathBuf, ends: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
@@ -21,7 +21,7 @@ fn files(dir: PathBuf, ends: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// The names of all tests, and of what else is a function there.
+/// Returns the names of all functions in the test sources.
 fn functions() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = ["tests", "deploy/aws/test"].map(|dir| files(root.join(dir), &[".rs", ".py"]));
@@ -41,7 +41,7 @@ fn functions() -> BTreeSet<String> {
         .collect()
 }
 
-/// Names of tests are sentences; other things in code style are shorter, or have other signs in them.
+/// Returns the code spans in `table` that look like names of tests: at least two underscores, or the prefix `test_`.
 fn tests_named_in(table: &str) -> BTreeSet<&str> {
     table
         .split('`')
@@ -53,7 +53,7 @@ fn tests_named_in(table: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_test_that_the_documents_name_exists() {
+fn every_test_named_in_the_documents_exists() {
     let functions = functions();
     let operations = read("docs/operations.md");
     let (_, seed) = operations.split_once("## Each line of the seed").unwrap();
@@ -64,7 +64,7 @@ fn every_test_that_the_documents_name_exists() {
 }
 
 #[test]
-fn every_test_file_that_the_documents_name_exists() {
+fn every_test_file_named_in_the_documents_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for page in ["docs/operations.md", "docs/guarantees.md", "docs/decisions.md"] {
         let text = read(page);

@@ -1,4 +1,4 @@
-//! Shutdowns and outages of the real daemon under load.
+//! Shutdowns and outages of the daemon under load.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::support::world::World;
 const DRAIN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_with_1000_requests_in_flight_loses_and_repeats_none() {
+async fn a_shutdown_with_1000_requests_in_flight_sends_each_once() {
     let place = Place::new().await;
     place.people_who_are_due(1000).await;
-    // Long enough that the last request is sent before the first response, also on a busy machine.
+    // Long enough that the last request is sent before the first response, even on a busy machine.
     place.receiver.script([Behaviour::slow(Duration::from_secs(4))]);
     let mut daemon = place.bday(&["serve"]).env("BDAY__WORKER__MAX_IN_FLIGHT", "1000").start();
     place.receiver.until_received(1000).await;
@@ -36,7 +36,7 @@ async fn a_shutdown_with_1000_requests_in_flight_loses_and_repeats_none() {
     assert!(took < DRAIN, "{took:?}");
     place.assert_each_once(1000);
     assert_eq!(place.count(Delivered).await, 1000);
-    // No message is left for another process.
+    // All messages are acknowledged.
     let counts = place.sqs.counts(QUEUE);
     assert_eq!((counts.visible, counts.in_flight), (0, 0));
 }
@@ -48,7 +48,7 @@ async fn a_message_sent_during_a_shutdown_is_visible_to_the_next_process() {
     let mut daemon = place.bday(&["serve"]).start();
     place.receiver.until_accepted(1).await;
     place.until_quiet().await;
-    // The daemon is in its long poll now.
+    // The daemon is in a long poll.
     daemon.terminate();
     let event = &place.receiver.records()[0].event_id;
     let body = format!(r#"{{"v":1,"events":["{event}"]}}"#);
@@ -56,7 +56,7 @@ async fn a_message_sent_during_a_shutdown_is_visible_to_the_next_process() {
     send.message_body(body).send().await.unwrap();
     assert!(daemon.exit().await.success());
     let counts = place.sqs.counts(QUEUE);
-    // Received or not, the message is not hidden from the next process.
+    // Even if the daemon received the message, it is visible to the next process.
     assert_eq!(counts.in_flight, 0);
     assert_eq!(place.receiver.records().len(), 1);
 }
@@ -69,7 +69,7 @@ async fn events_are_delivered_after_the_queue_was_unavailable_for_two_ticks() {
     for _ in 0..2 {
         let tick = place.bday(&["tick"]).env("BDAY__QUEUE__CREATE", "false").finish().await;
         assert!(!tick.status.success());
-        // Claimed, and in the outbox.
+        // The events are claimed and in the outbox.
         assert_eq!(place.count(Queued).await, 250);
     }
     place.sqs.accept().await;
@@ -81,7 +81,7 @@ async fn events_are_delivered_after_the_queue_was_unavailable_for_two_ticks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_database_spends_no_receives() {
+async fn a_database_outage_uses_up_no_receives() {
     let place = Place::new().await;
     let server = EmbeddedPostgres::start(PostgresOptions::throwaway()).await.unwrap();
     let bday = |arguments: &[&str]| {
@@ -97,12 +97,12 @@ async fn an_outage_of_the_database_spends_no_receives() {
     let daemon = bday(&["serve"]).start();
     daemon.ready().await;
     server.freeze().unwrap();
-    // A message arrives. Its events cannot be leased before the database answers.
+    // The events of this message cannot be leased until the database responds.
     let body = r#"{"v":1,"events":["0197d5a0-0000-7000-8000-000000000000"]}"#;
     let send = place.sqs.client().send_message().queue_url(place.sqs.queue_url(QUEUE));
     send.message_body(body).send().await.unwrap();
     daemon.logged("leasing stopped: the database does not answer").await;
-    // From here on no message is received, although it is visible again several times.
+    // The message must not be received, although it becomes visible several times.
     for _ in 0..10 {
         place.sqs.skip(Duration::from_secs(6));
     }
@@ -112,14 +112,14 @@ async fn an_outage_of_the_database_spends_no_receives() {
     let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     let received =
         metrics.lines().find_map(|line| line.strip_prefix("bday_messages_received_total ")).unwrap();
-    // One receive before the lease failed, one by the poll that was waiting then, and one at the end.
+    // One receive before the lease failed, one by the poll in progress at that time, and one after the outage.
     assert!(received.parse::<u32>().unwrap() <= 3, "{received}");
     assert_eq!(place.sqs.counts(&format!("{QUEUE}-dlq")).visible, 0);
 }
 
-/// If the watchdog ended the process, all deliveries that are not recorded yet would be repeated.
+/// If the watchdog ended the process, all unrecorded deliveries would be repeated.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_waits_for_the_database_stays_alive() {
+async fn a_worker_that_waits_for_the_database_keeps_its_heartbeat() {
     let mut world = World::with("2026-05-02T09:00:00Z", &[("worker.max_in_flight", "4")]).await;
     let second = Duration::from_secs(1);
     let options = bday::store::StoreOptions {
@@ -144,9 +144,9 @@ async fn a_worker_that_waits_for_the_database_stays_alive() {
     running.join_next().await.unwrap().unwrap().unwrap();
 }
 
-/// An outage of half an hour, a hundred times faster.
+/// Simulates an outage of half an hour in a hundredth of the time.
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_outage_of_the_receiver_no_event_is_dead_and_sending_ramps_up() {
+async fn a_receiver_outage_kills_no_event_and_sending_ramps_up() {
     const DUE: u64 = 2_000;
     let place = Place::new().await;
     place.people_who_are_due(DUE as usize).await;
@@ -164,7 +164,7 @@ async fn after_an_outage_of_the_receiver_no_event_is_dead_and_sending_ramps_up()
         line.await;
     };
     logs("breaker opened").await;
-    // The requests in flight have ended; from here on there are only probes, at growing intervals.
+    // The requests in flight have ended; from now on the breaker only sends probes, at growing intervals.
     logs("breaker stays open").await;
     let (before, outage) = (place.receiver.records().len(), SystemClock.monotonic());
     place.receiver.until_received(before as u64 + 1).await;
@@ -182,11 +182,11 @@ async fn after_an_outage_of_the_receiver_no_event_is_dead_and_sending_ramps_up()
     place.until_quiet().await;
     place.assert_each_once(DUE as usize);
     assert_eq!((place.count(Dead).await, place.count(Delivered).await), (0, DUE as i64));
-    // An outage costs few attempts: those in flight when the breaker became suspect, and a few more.
+    // Only attempts in flight when the breaker became suspect fail, and a few more.
     assert!(before <= 20 + 256 + 10, "{before} requests failed before the breaker opened");
     logs("breaker ramping up").await;
     logs("breaker closed").await;
-    // Each success admits two more, so few of the first requests after the outage are concurrent.
+    // Each success admits two more requests, so few of the first requests after the outage are concurrent.
     let records = place.receiver.records();
     let first = records.iter().position(|record| record.accepted).unwrap();
     let mut most = 0;
