@@ -29,7 +29,7 @@ async fn until_waiting(world: &World, n: i64) {
     .await;
 }
 
-/// Retries `write` after concurrent writes, as the API and an import do.
+/// Retries `write` if it conflicts with concurrent writes, as the API and imports do.
 async fn persist<T>(write: impl AsyncFn() -> Result<T, StoreError>) -> T {
     loop {
         match write().await {
@@ -75,7 +75,7 @@ async fn create(world: &World, now: &str) -> SaveOutcome<Infallible> {
     persist(async || world.store.save_user(&schedule, instant(now), who, None, new).await).await
 }
 
-/// Runs these statements on a user, without a commit.
+/// Runs these statements on a user in a transaction, which stays open.
 async fn half_done(
     world: &World,
     user: Uuid,
@@ -93,7 +93,7 @@ async fn commit_when_waited_for(world: &World, transaction: Transaction<'_, Post
     transaction.commit().await.unwrap();
 }
 
-/// A user who was greeted today.
+/// Adds a user and sends the greeting of the day.
 async fn greeted(world: &World) -> Uuid {
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;
@@ -103,7 +103,7 @@ async fn greeted(world: &World) -> Uuid {
     user
 }
 
-/// Runs `write` after the deletion of `user` has begun and before it is committed.
+/// Runs `write` while the deletion of `user` is in progress.
 async fn during_the_deletion<T>(world: &World, user: Uuid, write: impl Future<Output = T>) -> T {
     let mut hold = world.database.pool().await.begin().await.unwrap();
     sqlx::query("SELECT FROM events WHERE user_id = $1 FOR UPDATE")
@@ -159,7 +159,7 @@ async fn a_user_created_and_deleted_while_an_insert_waits_keeps_its_id() {
         .execute(&pool)
         .await
         .unwrap();
-    // The insert waits for this lock; the lookup before does not.
+    // The insert waits for this lock; the lookup before it does not.
     let mut hold = pool.begin().await.unwrap();
     let statements = "LOCK TABLE users IN SHARE MODE; INSERT INTO deleted_users SELECT * FROM trace";
     sqlx::raw_sql(statements).execute(&mut *hold).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_user_created_and_deleted_while_an_insert_waits_keeps_its_id() {
 }
 
 #[tokio::test]
-async fn an_edit_that_waited_for_another_reads_its_changes() {
+async fn an_edit_reads_the_changes_of_the_edit_it_waited_for() {
     let world = World::at(NOW).await;
     world.tick().await;
     let user = world.write("u", "1990-05-02", "UTC").await;
@@ -191,7 +191,7 @@ async fn an_edit_that_waited_for_another_reads_its_changes() {
     assert_eq!(now.as_ref(), Some(&*second));
 }
 
-/// The edit holds the bucket of the user and has read its events: the planner must not write an event for the old date.
+/// The edit holds the lock of the user's bucket and has read its events, so the planner must not write an event for the old date.
 #[tokio::test]
 async fn a_planner_waits_for_an_edit_of_the_same_bucket() {
     let world = World::at(NOW).await;
@@ -242,7 +242,7 @@ async fn an_edit_moves_an_event_that_is_planned_concurrently() {
     let pool = world.database.pool().await;
     sqlx::query("DELETE FROM events").execute(&pool).await.unwrap();
     let now = instant("2026-12-30T00:00:00Z");
-    // The planner has read the user, and waits to write the event.
+    // The planner has read the user and waits to write the event.
     let mut hold = pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE events IN SHARE MODE").execute(&mut *hold).await.unwrap();
     let schedule = world.config.schedule();

@@ -1,11 +1,11 @@
-//! Changes of the birth date, the send time and the rule for 29 February, before, on and after the day.
+//! Changes of the birth date, the send time and the leap day rule, before, on and after the day.
 
 use bday::model::EventState::{Delivered, Pending, Skipped};
 
 use crate::support::receiver::Behaviour;
 use crate::support::world::{World, person};
 
-/// A user in Berlin with a birthday on 10 May 2026, two days before.
+/// Returns a world two days before 10 May 2026, the birthday of a user in Berlin.
 async fn berlin() -> World {
     let world = World::at("2026-05-08T00:00:00Z").await;
     world.write("u", "1990-05-10", "Europe/Berlin").await;
@@ -66,7 +66,7 @@ async fn a_date_moved_while_queued_is_greeted_once_on_the_new_day() {
     world.set("2026-05-10T07:00:00Z");
     world.tick().await;
     world.correct("u", "1990-05-12").await;
-    // The worker that receives the message finds an event that is not queued.
+    // The worker that receives the message must skip the event, which is no longer queued.
     world.pool().run_once().await.unwrap();
     assert_eq!((world.greetings(), world.count(Pending).await), (0, 1));
     world.live_until("2026-05-14T00:00:00Z").await;
@@ -105,7 +105,7 @@ async fn an_event_that_may_have_been_sent_does_not_move() {
     world.set("2026-05-10T07:00:00Z");
     world.receiver.next([Behaviour::Reset]);
     world.minute().await;
-    // The receiver got the request, with an unknown outcome.
+    // The receiver has read the request, but its outcome is unknown.
     assert_eq!((world.greetings(), world.receiver.records().len()), (0, 1));
     for date in ["1990-05-02", "1990-05-12"] {
         world.correct("u", date).await;
@@ -131,7 +131,7 @@ async fn a_date_moved_to_today_follows_the_late_join_rule() {
 }
 
 #[tokio::test]
-async fn a_skipped_event_is_pending_again_if_its_date_moves_ahead() {
+async fn a_skipped_event_is_pending_again_if_its_date_moves_forward() {
     let world = World::with("2026-05-10T12:00:00Z", &[("plan.late_join", "skip")]).await;
     world.tick().await;
     world.write("u", "1990-05-10", "Europe/Berlin").await;
@@ -144,7 +144,7 @@ async fn a_skipped_event_is_pending_again_if_its_date_moves_ahead() {
 #[tokio::test]
 async fn a_send_time_changed_on_the_day_causes_no_second_greeting() {
     for (edited_at, send_at, sent_by) in [
-        // Before the greeting: to a later time, and to a past one.
+        // Before the greeting, to a later and to a past send time.
         ("2026-05-10T06:00:00Z", "18:00", "2026-05-10T16:00:00Z"),
         ("2026-05-10T06:30:00Z", "08:00", "2026-05-10T06:31:00Z"),
         // After the greeting.
@@ -167,11 +167,11 @@ async fn a_send_time_changed_on_the_day_causes_no_second_greeting() {
 #[tokio::test]
 async fn a_changed_leap_day_rule_sends_no_greeting_for_a_past_day() {
     for (edited_at, from, to, greetings) in [
-        // From no occurrence to the 28th: sent at once on the day, not sent the day after.
+        // From no occurrence to the 28th: sent immediately on the 28th, but not on the next day.
         ("2026-02-28T15:00:00Z", "leap_years_only", "feb28", 1),
         ("2026-03-01T15:00:00Z", "leap_years_only", "feb28", 0),
         ("2026-02-28T15:00:00Z", "leap_years_only", "mar1", 1),
-        // After a greeting.
+        // After the greeting of the 28th; then changes before any greeting.
         ("2026-02-28T15:00:00Z", "feb28", "mar1", 1),
         ("2026-02-27T15:00:00Z", "feb28", "leap_years_only", 0),
         ("2026-02-27T15:00:00Z", "feb28", "mar1", 1),
@@ -210,7 +210,7 @@ async fn an_equivalent_leap_day_rule_keeps_an_overdue_greeting() {
         let mut user = person("u", "2000-02-29", "Europe/Berlin");
         world.write_user(user.clone()).await;
         world.minute().await;
-        // An outage until the day after.
+        // No tick runs until the next day, as in an outage.
         world.set("2026-03-01T15:00:00Z");
         user.leap_day = Some("feb28".parse().unwrap());
         if imported {

@@ -11,7 +11,7 @@ const ANNIVERSARY: [(&str, &str); 2] = [
     ("kinds.work_anniversary.send_at", "10:30"),
 ];
 
-/// A user with a birthday and a work anniversary on 10 May.
+/// Returns a world with a user whose birthday and work anniversary are on 10 May.
 async fn world(since: &str, settings: &[(&str, &str)]) -> World {
     let world = World::with("2026-05-09T00:00:00Z", settings).await;
     world.minute().await;
@@ -40,7 +40,7 @@ async fn each_kind_has_its_own_greeting_at_its_own_time() {
 }
 
 #[tokio::test]
-async fn the_first_day_is_no_anniversary() {
+async fn the_first_day_of_work_is_not_an_anniversary() {
     let world = world("2026-05-10", &ANNIVERSARY).await;
     world.live_until("2026-05-12T00:00:00Z").await;
     assert_eq!(messages(&world), ["Hey, Ada u it's your birthday"]);
@@ -65,7 +65,7 @@ async fn dates_of_a_kind_that_is_not_configured_are_stored() {
 }
 
 #[tokio::test]
-async fn a_removed_date_deletes_only_its_event() {
+async fn removing_a_date_deletes_only_its_event() {
     let world = world("2019-05-10", &ANNIVERSARY).await;
     assert_eq!(world.count(Pending).await, 2);
     world
@@ -79,7 +79,7 @@ async fn a_removed_date_deletes_only_its_event() {
 }
 
 #[tokio::test]
-async fn a_date_removed_after_an_attempt_is_not_retried() {
+async fn removing_a_date_after_an_attempt_cancels_the_retries() {
     let world = world("2019-05-10", &ANNIVERSARY).await;
     world.live_until("2026-05-10T10:29:59Z").await;
     world.receiver.next([Behaviour::Status(500)]);
@@ -106,7 +106,7 @@ async fn an_edit_of_another_field_keeps_dates_and_events() {
 }
 
 #[tokio::test]
-async fn an_edit_by_a_process_without_the_kind_keeps_its_event() {
+async fn an_edit_by_a_process_without_a_kind_keeps_the_kinds_event() {
     let mut world = world("2019-05-10", &ANNIVERSARY).await;
     let knowing = world.config.kinds.clone();
     world.config.kinds.remove("work_anniversary");

@@ -1,4 +1,4 @@
-//! Users who are added on the day, deleted, and added again.
+//! Users added on the day, deleted, and added again.
 
 use std::io::BufReader;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::support::receiver::Behaviour;
 use crate::support::world::World;
 
 #[tokio::test]
-async fn a_user_added_on_the_day_is_greeted_until_it_ends() {
+async fn a_user_added_on_the_day_is_greeted_on_that_day() {
     for (late_join, added_at, greetings, skipped) in [
-        // 08:59, 09:01, 23:59 and 00:00 of the next day in Tokyo.
+        // In Tokyo: 08:59, 09:01 and 23:59 on the day, and 00:00 on the next day.
         ("send", "2026-05-09T23:59:00Z", 1, 0),
         ("send", "2026-05-10T00:01:00Z", 1, 0),
         ("send", "2026-05-10T14:59:00Z", 1, 0),
@@ -31,7 +31,7 @@ async fn a_user_added_on_the_day_is_greeted_until_it_ends() {
         world.minute().await;
         world.set(added_at);
         world.write("u", "1990-05-10", "Asia/Tokyo").await;
-        // The next tick is a minute later: after 23:59 on the next day.
+        // The next tick is a minute later; after an addition at 23:59 it is on the next day.
         world.clock.advance(chrono::TimeDelta::minutes(1));
         world.minute().await;
         world.live_until("2026-05-12T00:00:00Z").await;
@@ -41,7 +41,7 @@ async fn a_user_added_on_the_day_is_greeted_until_it_ends() {
 }
 
 #[tokio::test]
-async fn users_from_before_the_first_plan_follow_the_same_rules() {
+async fn users_added_before_the_first_plan_are_greeted_within_late_max() {
     for (first_tick, greetings) in
         [("2026-05-10T09:01:00Z", 1), ("2026-05-11T08:00:00Z", 1), ("2026-05-13T00:00:00Z", 0)]
     {
@@ -71,7 +71,7 @@ async fn a_user_deleted_while_pending_or_queued_is_not_greeted() {
 }
 
 #[tokio::test]
-async fn a_user_deleted_in_flight_may_still_get_that_request() {
+async fn a_deletion_cancels_retries_but_not_the_request_in_flight() {
     for (answer, greetings, state) in [(200, 1, Delivered), (500, 0, Cancelled)] {
         let world = World::at("2026-05-09T00:00:00Z").await;
         let user = world.write("u", "1990-05-10", "UTC").await;
@@ -95,7 +95,7 @@ async fn a_user_deleted_in_flight_may_still_get_that_request() {
 #[tokio::test]
 async fn a_user_deleted_and_created_again_on_the_day_is_greeted_once() {
     for (deleted_at, back_at, greetings) in [
-        // Before the greeting, around it, after it, and too late.
+        // Both before the greeting, one on either side of it, both after it, and added again only on the next day.
         ("2026-05-10T06:00:00Z", "2026-05-10T06:00:00Z", 1),
         ("2026-05-10T06:00:00Z", "2026-05-10T12:00:00Z", 1),
         ("2026-05-10T12:00:00Z", "2026-05-10T12:00:00Z", 1),
@@ -119,7 +119,7 @@ async fn a_user_created_again_before_the_day_is_greeted_on_it() {
     let world = World::at("2026-05-09T00:00:00Z").await;
     let user = world.write("u", "1990-05-10", "UTC").await;
     world.minute().await;
-    // Far beyond the horizon; the event is cancelled.
+    // The new date is far beyond the horizon.
     world.correct("u", "1990-08-20").await;
     world.delete(user).await;
     assert_eq!(world.count(Cancelled).await, 1);
@@ -132,12 +132,12 @@ async fn a_user_created_again_before_the_day_is_greeted_on_it() {
 }
 
 #[tokio::test]
-async fn a_returning_user_keeps_its_own_id_if_external_ids_were_swapped() {
+async fn a_recreated_user_keeps_its_id_if_external_ids_were_swapped() {
     let world = World::at("2026-05-09T00:00:00Z").await;
     let first = world.write("a", "1990-05-10", "UTC").await;
     world.minute().await;
     world.live_until("2026-05-10T09:00:00Z").await;
-    // The external id goes to another user, and its first user gets another.
+    // The first user gets a new external id; a second user gets the old one.
     world.change("a", |user| user.external_id = Some("b".to_owned())).await;
     let second = world.write("a", "1990-05-10", "UTC").await;
     assert_ne!(first, second);

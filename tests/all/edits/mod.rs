@@ -1,5 +1,5 @@
-//! Edits at any time: never two greetings in a local year. The clock is set by the tests; the receiver, the database and all stages are
-//! real.
+//! Edits at any time never cause two greetings in a local year. The tests set the clock; the receiver, the database and all
+//! stages are real.
 
 mod at_once;
 mod dates;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::support::world::{World, instant};
 
 impl World {
-    /// Runs until `end`, with a tick every twelve hours and one at `end`.
+    /// Advances the clock to `end`, with a tick every twelve hours and one at `end`.
     async fn live_until(&self, end: &str) {
         let end = instant(end);
         while self.clock.now() < end {

@@ -1,5 +1,5 @@
-//! Random edits, concurrent with planning, while the receiver fails at times: never two greetings in a local year, and every event at
-//! the instant of its user's date.
+//! Random edits, concurrent with planning and with failures of the receiver, never cause two greetings in a local year, and every
+//! pending event is due at the instant of its user's date.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ use crate::support::world::{World, instant, person};
 const DATES: [&str; 6] = ["1990-12-30", "1990-12-31", "1990-01-01", "--01-02", "2000-02-29", "1990-06-01"];
 const ZONES: [&str; 4] = ["Pacific/Kiritimati", "Europe/Berlin", "America/New_York", "Pacific/Midway"];
 const PEOPLE: u32 = 12;
-/// Concurrent editors, beside two planners.
+/// Concurrent editors, in addition to two planners.
 const EDITORS: usize = 6;
-/// A failure names its seed.
+/// Each failure message contains the seed.
 const SEEDS: [u64; 2] = [1, 2];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +29,7 @@ async fn no_sequence_of_edits_causes_two_greetings_in_a_year() {
     }
 }
 
-/// Three days around New Year.
+/// Simulates the days around New Year.
 async fn live(seed: u64) {
     let (mut random, mut years) = (fastrand::Rng::with_seed(seed), Years::new());
     let world = World::at("2026-12-30T00:00:00Z").await;
@@ -42,14 +42,14 @@ async fn live(seed: u64) {
             let failure = if random.bool() { Behaviour::Status(500) } else { Behaviour::Reset };
             world.receiver.next([failure]);
         }
-        // The planners plan all days again, and meet users that are being edited.
+        // Makes the planners plan all days again, concurrently with the edits.
         sqlx::query("UPDATE planned_days SET planned_at = NULL")
             .execute(&world.database.pool().await)
             .await
             .unwrap();
         let seeds: Vec<u64> = (0..EDITORS).map(|_| random.u64(..)).collect();
         tokio::join!(join_all(seeds.into_iter().map(|seed| edits(&world, seed))), tick(&world), tick(&world),);
-        // Plans the users that were locked.
+        // Plans the users that were locked before.
         world.tick().await;
         checked += check_due_instants(&world, seed).await;
         note_years(&world, &mut years).await;
@@ -65,7 +65,7 @@ async fn live(seed: u64) {
     check_greetings(&world, &years, seed);
 }
 
-/// A tick that may meet a lock; the next tick retries.
+/// Runs a tick. Lock conflicts are ignored: the next tick retries.
 async fn tick(world: &World) {
     match world.scheduler().run_once(world.clock.now()).await.1 {
         Err(TickError::Store(error)) if error.is_contention() => {}
@@ -117,8 +117,8 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
     world.store.save_user(&schedule, now, Some(who), None, edit).await.map(drop)
 }
 
-/// Checks that each pending event is due by the calendar, and that each occasion in the planned days has one. Returns the number of
-/// compared instants.
+/// Checks the due instant of each pending event, and that each future occasion in the planned days has an event. Returns the
+/// number of compared instants.
 async fn check_due_instants(world: &World, seed: u64) -> usize {
     let (schedule, now) = (world.config.schedule(), world.clock.now());
     let all = world.store.list_users(&UserFilter::default(), Uuid::nil(), 500).await.unwrap();
@@ -146,7 +146,7 @@ async fn check_due_instants(world: &World, seed: u64) -> usize {
     compared
 }
 
-/// The users and local years of events, by event id: a deletion changes the id.
+/// The user and local year of each event by its id, collected over time because a deletion changes the id.
 type Years = BTreeMap<String, (Uuid, i16)>;
 
 async fn note_years(world: &World, years: &mut Years) {

@@ -1,4 +1,4 @@
-//! Moves to another zone, also across the date line.
+//! Moves to another zone, including across the date line.
 
 use bday::clock::Clock as _;
 use bday::model::EventState::Pending;
@@ -19,20 +19,20 @@ async fn a_user_who_moves_before_the_day_is_greeted_in_the_new_zone() {
 }
 
 #[tokio::test]
-async fn crossing_the_date_line_after_the_greeting_sends_no_second() {
+async fn a_date_line_crossing_after_the_greeting_sends_no_second() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Kiritimati").await;
     world.minute().await;
     world.live_until("2026-06-09T19:00:00Z").await;
     assert_eq!(world.greetings(), 1);
-    // In that zone, the day has not begun.
+    // In the new zone, the day has not begun.
     world.move_to("u", "Pacific/Midway").await;
     world.live_until("2026-06-13T00:00:00Z").await;
     assert_eq!(world.greetings(), 1);
 }
 
 #[tokio::test]
-async fn crossing_the_date_line_before_the_greeting_moves_it() {
+async fn a_date_line_crossing_before_the_greeting_moves_it() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Kiritimati").await;
     world.minute().await;
@@ -45,11 +45,11 @@ async fn crossing_the_date_line_before_the_greeting_moves_it() {
 }
 
 #[tokio::test]
-async fn a_move_past_the_end_of_the_day_sends_the_greeting_at_once() {
+async fn a_move_past_the_end_of_the_day_sends_the_greeting_immediately() {
     let world = World::at("2026-06-08T00:00:00Z").await;
     world.write("u", "1990-06-10", "Pacific/Midway").await;
     world.minute().await;
-    // 02:00 on the 10th before the move, and 03:00 on the 11th after it.
+    // It is 02:00 on the 10th in the old zone, and 03:00 on the 11th in the new one.
     world.live_until("2026-06-10T13:00:00Z").await;
     assert_eq!((world.greetings(), world.count(Pending).await), (0, 1));
     world.move_to("u", "Pacific/Kiritimati").await;
@@ -61,7 +61,7 @@ async fn a_move_past_the_end_of_the_day_sends_the_greeting_at_once() {
 async fn a_late_join_in_one_zone_can_be_in_time_in_another() {
     let world = World::at("2026-06-10T12:00:00Z").await;
     world.tick().await;
-    // In that zone, it is the 11th.
+    // In this zone, it is already the 11th.
     world.write("u", "1990-06-10", "Pacific/Kiritimati").await;
     world.minute().await;
     assert_eq!(world.greetings(), 0);
@@ -70,7 +70,7 @@ async fn a_late_join_in_one_zone_can_be_in_time_in_another() {
     assert_eq!(world.greetings(), 1);
 }
 
-/// From every zone to every other, at every third hour around the day, with the send time before and after.
+/// Moves users from each zone to each other zone, every three hours around the day.
 #[tokio::test]
 async fn every_move_between_zones_is_greeted_exactly_once() {
     const ZONES: [&str; 5] =
@@ -89,7 +89,7 @@ async fn every_move_between_zones_is_greeted_exactly_once() {
     world.minute().await;
     while world.clock.now() < instant("2026-06-13T00:00:00Z") {
         world.clock.advance(TimeDelta::hours(3));
-        // Half of the users move before the tick of that hour, half after it.
+        // Half of the users move before the tick, half after it.
         let now = world.clock.now();
         let (before, after): (Vec<_>, Vec<_>) =
             moves.iter().filter(|(at, ..)| *at == now).enumerate().partition(|(n, _)| n % 2 == 0);
