@@ -1,4 +1,4 @@
-//! The address filter, with literal addresses and with names that resolve to forbidden ones.
+//! The address filter, with literal addresses and with names that resolve to forbidden addresses.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::support::receiver::{Behaviour, Receiver};
 use crate::support::world::World;
 
-/// Returns its answers in order, and then the last one each time.
+/// Returns its answers in order, and repeats the last one.
 struct ScriptedResolver {
     answers: Mutex<VecDeque<Vec<IpAddr>>>,
     queries: Mutex<usize>,
@@ -90,7 +90,7 @@ fn assert_refused(result: &SendResult, address: &str, key: &str) {
 }
 
 #[tokio::test]
-async fn a_literal_address_in_any_notation_is_checked() {
+async fn literal_addresses_are_checked_in_any_notation() {
     let receiver = Receiver::start().await;
     let port = receiver.address().port();
     for (host, address) in [
@@ -106,7 +106,7 @@ async fn a_literal_address_in_any_notation_is_checked() {
         let url = format!("http://{host}:{port}/hook");
         let client = HttpClient::new(options(filter(true, &[], &["::1/128"]))).unwrap();
         let result = webhook(client, &url).send(&greeting()).await;
-        // The machine decides which of the two addresses `localhost` has.
+        // `localhost` has an IPv4 or an IPv6 address, depending on the system.
         let address = if host == "localhost" { "" } else { address };
         assert_refused(&result, address, "webhook.");
     }
@@ -117,7 +117,7 @@ async fn a_literal_address_in_any_notation_is_checked() {
 }
 
 #[tokio::test]
-async fn a_name_that_resolves_to_a_forbidden_address_is_refused() {
+async fn a_name_that_resolves_to_a_forbidden_address_is_rejected() {
     let receiver = Receiver::start().await;
     let url = format!("http://receiver.example:{}/hook", receiver.address().port());
     for (answer, allow, deny, refused) in [
@@ -136,7 +136,7 @@ async fn a_name_that_resolves_to_a_forbidden_address_is_refused() {
             Some(("127.0.0.1: webhook.deny_ranges contains 127.0.0.1/32", "webhook.deny_ranges")),
         ),
         (&["127.0.0.1"], &["127.0.0.0/8"], &[], None),
-        // The allowed one of two addresses is used.
+        // Of two addresses, the allowed one is used.
         (&["10.0.0.1", "127.0.0.1"], &["127.0.0.0/8"], &[], None),
     ] {
         receiver.clear();
@@ -152,10 +152,10 @@ async fn a_name_that_resolves_to_a_forbidden_address_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_that_changes_after_its_check_is_not_resolved_again() {
+async fn the_checked_address_is_used_without_another_query() {
     let receiver = Receiver::start().await;
     let port = receiver.address().port();
-    // The target of a rebound name: the same port at another address of this machine.
+    // The target of a DNS rebinding attack: the same port on another local address.
     let forbidden = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
     let close = Behaviour::Answer(200, "connection: close\r\n".to_owned(), Vec::new());
     receiver.script([close]);
@@ -173,7 +173,7 @@ async fn a_name_that_changes_after_its_check_is_not_resolved_again() {
         } else {
             assert_refused(&result, "127.0.0.2", "webhook.deny_ranges");
         }
-        // The checked address was connected to: there was no second query.
+        // The client connected to the checked address, without a second query.
         assert_eq!(resolver.queries(), n);
     }
     assert_eq!(receiver.records().len(), 4);
@@ -182,7 +182,7 @@ async fn a_name_that_changes_after_its_check_is_not_resolved_again() {
 }
 
 #[tokio::test]
-async fn a_refused_address_is_a_failed_attempt_with_its_own_reason() {
+async fn a_forbidden_address_is_a_failed_attempt_with_its_own_reason() {
     let world = World::with("2026-05-02T00:00:00Z", &[("webhook.addresses", "public")]).await;
     world.write("u", "1990-05-02", "UTC").await;
     world.tick().await;

@@ -17,9 +17,9 @@ async fn test(receiver: &Receiver, arguments: &[&str]) -> Finished {
 }
 
 #[tokio::test]
-async fn webhook_test_shows_the_whole_exchange_without_secrets() {
+async fn webhook_test_shows_the_exchange_without_secrets() {
     let receiver = Receiver::start().await;
-    // U+009B begins a command in some terminals, and is valid in a header.
+    // U+009B starts an escape sequence in some terminals, and is valid in a header.
     let answer = "x-served-by: \u{9b}31mred\r\nset-cookie: a=b\r\n".to_owned();
     receiver.script([Behaviour::Answer(202, answer, b"thanks".to_vec())]);
     let finished = test(&receiver, &["--json"]).await;
@@ -28,7 +28,7 @@ async fn webhook_test_shows_the_whole_exchange_without_secrets() {
     let record = receiver.records().remove(0);
     assert!(verifies(&record, OLD) && verifies(&record, NEW));
 
-    // The shown headers are those received, except for the password.
+    // The printed headers match the received ones, except for the password.
     let headers = exchange["requestHeaders"].as_array().unwrap();
     assert_eq!(headers.len(), record.headers.len(), "{headers:?} {:?}", record.headers);
     for header in headers {
@@ -59,7 +59,7 @@ async fn webhook_test_shows_the_whole_exchange_without_secrets() {
 }
 
 #[tokio::test]
-async fn a_failed_webhook_test_shows_whether_a_greeting_would_be_retried() {
+async fn a_failed_webhook_test_shows_whether_it_would_be_retried() {
     let receiver = Receiver::start().await;
     for (status, again) in [(500, "would be retried"), (410, "would not be retried")] {
         receiver.script([Behaviour::Status(status)]);
@@ -99,7 +99,7 @@ async fn verify(record: &Record, arguments: &[&str], body: &[u8]) -> Finished {
 }
 
 #[tokio::test]
-async fn webhook_verify_accepts_a_sent_test_or_names_the_fault() {
+async fn webhook_verify_accepts_a_valid_request_or_names_the_fault() {
     let receiver = Receiver::start().await;
     assert!(test(&receiver, &[]).await.status.success());
     let record = receiver.records().remove(0);

@@ -1,4 +1,4 @@
-//! The deadline for a response.
+//! The deadline for responses.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -33,7 +33,7 @@ fn greeting() -> Greeting {
     }
 }
 
-/// A receiver on its own thread, so that it responds while the runtime of this test is blocked. Signals when it has read a request.
+/// Starts a receiver on its own thread, so that it responds while the test blocks its runtime. Signals when it has read a request.
 fn receiver() -> (SocketAddr, oneshot::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -49,9 +49,9 @@ fn receiver() -> (SocketAddr, oneshot::Receiver<()>) {
     (address, reading)
 }
 
-/// A process is suspended by a signal, with its machine, or when its container has used its CPU quota.
+/// A process can be suspended by a signal, with its machine, or when its container has used up its CPU quota.
 #[tokio::test]
-async fn a_response_that_arrived_while_the_process_was_suspended_counts() {
+async fn a_response_received_while_the_process_was_suspended_counts() {
     let (address, received) = receiver();
     let webhook = webhook(&format!("http://{address}/"));
     let greeting = greeting();
@@ -65,7 +65,7 @@ async fn a_response_that_arrived_while_the_process_was_suspended_counts() {
 }
 
 #[tokio::test]
-async fn a_hanging_head_or_body_ends_at_the_deadline() {
+async fn hanging_heads_and_bodies_end_at_the_deadline() {
     let receiver = Receiver::start().await;
     let webhook = webhook(&receiver.url());
     for (behaviour, outcome, reason) in [

@@ -1,4 +1,4 @@
-//! The receivers in `docs/receivers.md`: they accept each greeting of bday once, and reject other requests.
+//! The receivers in `docs/receivers.md` accept each greeting once and reject other requests.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::wire_signature::{NEW, OLD};
 
 const PAGE: &str = include_str!("../../docs/receivers.md");
 
-/// Returns the only block of this language in the page.
+/// Returns the code block of this language in the page.
 fn recipe(language: &str) -> &'static str {
     let (_, rest) = PAGE.split_once(&format!("```{language}\n")).unwrap();
     rest.split_once("```").unwrap().0
@@ -45,7 +45,7 @@ async fn greet(port: u16, id: &str) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// Begins a request with these headers and this part of a body; returns the connection.
+/// Sends these headers and the beginning of a body; returns the connection.
 async fn begin(port: u16, headers: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!("POST / HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}");
@@ -67,7 +67,7 @@ async fn works(language: &str, program: &str, name: &str) {
     std::fs::create_dir(&folder).unwrap();
     let file = folder.join(name);
     std::fs::write(&file, recipe(language)).unwrap();
-    // A free port: the recipes read it from PORT.
+    // The recipes read the port from PORT.
     let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let mut receiver = Command::new(program)
         .arg(Path::new(&file))
@@ -79,7 +79,7 @@ async fn works(language: &str, program: &str, name: &str) {
         .unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
     eventually("the receiver to listen", async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
 
-    // A client that disconnects in the middle affects no other request.
+    // A client that disconnects within its request must not affect other requests.
     drop(begin(port, "content-length: 99\r\n", "{").await);
     assert_eq!(refusal(port, "content-length: 65537\r\n").await, "413");
     assert_eq!(refusal(port, "content-length: 99999999999\r\n").await, "413");
@@ -112,7 +112,7 @@ async fn the_javascript_receiver_accepts_each_greeting_once() {
 }
 
 #[test]
-fn the_signature_of_the_example_in_the_docs_is_valid() {
+fn the_signature_in_the_documentation_is_valid() {
     let after = |beginning: &str| {
         let (_, rest) = PAGE.split_once(beginning).unwrap();
         rest.lines().next().unwrap()

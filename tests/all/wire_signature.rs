@@ -1,4 +1,4 @@
-//! Signatures of received requests, verified by the reference library of Standard Webhooks.
+//! Signatures of received requests, verified with the reference library of Standard Webhooks.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::support::wait::eventually;
 pub(crate) const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub(crate) const NEW: &str = "whsec_Zm9yIHRlc3RzLCBhbmQgZm9yIG5vdGhpbmcgZWxzZSE=";
 
-/// Whether a receiver with `secret` accepts the request.
+/// Whether the request has a valid signature for `secret`.
 pub(crate) fn verifies(record: &Record, secret: &str) -> bool {
     let headers = record.headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
     Webhook::new(secret).unwrap().verify(&record.body, &headers.collect()).is_ok()
@@ -26,7 +26,7 @@ fn signatures(record: &Record) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
+async fn a_secret_rotation_needs_no_restart_and_leaves_no_gap() {
     let place = Place::new().await;
     place.people_who_are_due(400).await;
     let secret = Note::new(&format!("{OLD}\n"));
@@ -34,7 +34,7 @@ async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
         .bday(&["serve"])
         .env("BDAY__WEBHOOK__SECRETS", secret.reference())
         .env("BDAY__SOURCE__REFRESH_SECS", "1")
-        // Greetings are sent all the time, with at most one in flight when a secret changes.
+        // Greetings are sent during the whole test, with at most one in flight when a secret changes.
         .env("BDAY__WORKER__MAX_PER_SECOND", "60")
         .env("BDAY__WORKER__MAX_IN_FLIGHT", "1")
         .start();
@@ -47,15 +47,15 @@ async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
     };
     signed_with(1).await;
     secret.write(&format!("{NEW} {OLD}"));
-    // From here on a receiver may change to the new secret.
+    // From this request on, receivers can use the new secret.
     let both = signed_with(2).await - 1;
     let more = u64::try_from(both + 20).unwrap();
     place.receiver.until_accepted(more).await;
-    // An invalid secret changes nothing.
+    // An invalid secret has no effect.
     secret.write("hunter2");
     let line = daemon.logged("value refresh failed").await;
     assert_eq!(line["key"], "webhook.secrets");
-    // Until here it may use the old one.
+    // Receivers can use the old secret up to this request.
     let until = place.receiver.records().len();
     secret.write(NEW);
     signed_with(1).await;
@@ -77,7 +77,7 @@ async fn a_secret_is_rotated_without_a_gap_and_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_secret_requests_are_unsigned_and_a_warning_is_logged_once() {
+async fn requests_without_a_secret_are_unsigned_and_warned_about_once() {
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     let mut daemon = place.serve();
@@ -92,7 +92,7 @@ async fn without_a_secret_requests_are_unsigned_and_a_warning_is_logged_once() {
 }
 
 #[tokio::test]
-async fn an_invalid_secret_ends_the_process_and_is_not_printed() {
+async fn an_invalid_secret_ends_the_process_without_being_printed() {
     let (long, many) = (format!("{OLD},whsec_aHVudGVyMg=="), [OLD; 5].join(","));
     for (secrets, expected) in [
         ("hunter2", "webhook.secrets, number 1 of 1, does not begin with whsec_"),
@@ -132,7 +132,7 @@ async fn the_daemon_waits_for_a_valid_secret() {
 }
 
 #[test]
-fn secrets_and_ranges_are_lists_in_a_file_and_in_a_variable() {
+fn secrets_and_ranges_can_be_lists_in_files_and_variables() {
     let load = |variables: &[(&str, &str)], file: Option<&std::path::Path>| {
         let variables = [("BDAY__QUEUE__KIND", "postgres")].iter().chain(variables);
         let variables: HashMap<String, String> =

@@ -1,4 +1,4 @@
-//! HTTPS with a checked certificate, and http:// only on this machine or where it is allowed.
+//! HTTPS with verified certificates; plain HTTP only to this machine or if allowed.
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ async fn try_out(url: &str, settings: &[(&str, &str)]) -> (Option<i32>, Value) {
 }
 
 #[tokio::test]
-async fn authority_name_and_expiry_of_a_certificate_are_checked() {
+async fn the_authority_name_and_expiry_of_a_certificate_are_verified() {
     let receiver = Receiver::start().await;
     let (ours, another) = (Authority::new(), Authority::new());
     let trusted = [("BDAY__WEBHOOK__TLS_ROOT_CERT", ours.file())];
@@ -42,7 +42,7 @@ async fn authority_name_and_expiry_of_a_certificate_are_checked() {
         assert_eq!(code, Some(i32::from(!accepted)), "{what}");
         assert_eq!(receiver.records().len(), usize::from(accepted), "{what}");
         if !accepted {
-            // Nothing was sent, so the outcome is known.
+            // No request was sent, so the attempt failed with a known outcome.
             assert_eq!(exchange["reason"], "connect", "{what}: {exchange}");
             let error = exchange["error"].as_str().unwrap();
             assert!(error.contains("certificate"), "{what}: {error}");
@@ -51,7 +51,7 @@ async fn authority_name_and_expiry_of_a_certificate_are_checked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_daemon_greets_over_tls_with_a_private_authority() {
+async fn greetings_are_sent_over_tls_with_a_private_authority() {
     let place = Place::new().await;
     let ours = Authority::new();
     let front = TlsFront::before(&place.receiver, ours.certify("localhost", 2100)).await;
@@ -76,7 +76,7 @@ async fn the_daemon_greets_over_tls_with_a_private_authority() {
 }
 
 #[tokio::test]
-async fn unsafe_webhook_settings_are_rejected_at_the_start() {
+async fn unsafe_webhook_settings_are_rejected_at_startup() {
     let nothing = Note::new("no certificate");
     let no_certificate = nothing.reference().replace("file:", "");
     for (key, value, expected) in [
@@ -110,7 +110,7 @@ async fn unsafe_webhook_settings_are_rejected_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_that_changes_to_http_on_another_machine_is_rejected() {
+async fn a_refreshed_url_with_http_to_another_machine_is_rejected() {
     let place = Place::new().await;
     let url = Note::new(&place.receiver.url());
     let mut daemon = place
