@@ -128,7 +128,7 @@ async fn no_table_contains_personal_data_of_a_deleted_user() {
 }
 
 #[tokio::test]
-async fn an_event_delivered_during_the_deletion_is_anonymised_later() {
+async fn an_event_delivered_during_the_deletion_is_blurred_later() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;
@@ -195,7 +195,7 @@ async fn a_returning_user_is_not_greeted_a_second_time() {
 }
 
 #[tokio::test]
-async fn a_redrive_keeps_the_event_of_a_deleted_user_anonymised() {
+async fn a_redrive_leaves_the_event_of_a_deleted_user_blurred() {
     let world = World::at("2026-03-01T00:00:00Z").await;
     let api = Server::on(&world);
     let user = greeted(&world, &api).await;

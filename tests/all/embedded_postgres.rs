@@ -1,4 +1,4 @@
-//! The private PostgreSQL starts, restarts, crashes, freezes, and never outlives its owner.
+//! Starts, restarts, crashes and freezes the embedded PostgreSQL server, which must not outlive its owner.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::wait::{eventually, within};
 
-/// Set for the ignored test that a test runs as the owner; unset if all ignored tests are run.
+/// The variable for the ignored test that other tests run as the owner. Without it, that test does nothing.
 const HOLD: &str = "BDAY_TEST_HOLD";
 
 async fn select_one(url: &str) -> Result<i32, sqlx::Error> {
@@ -19,7 +19,7 @@ async fn select_one(url: &str) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar("SELECT 1").fetch_one(&mut connection).await
 }
 
-/// Returns the folder above `data`.
+/// Returns the parent of the data directory.
 async fn directory(url: &str) -> PathBuf {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let data: String = sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_frozen_server_ends_with_its_killed_owner() {
 #[tokio::test]
 async fn nothing_remains_of_a_server_whose_owner_is_killed_during_the_stop() {
     let (mut owner, pid, dir) = start_owner("stop");
-    // The server has ended, and the removal of its many files takes a while.
+    // After the server has ended, the removal of its many files takes time.
     eventually("the server to end", async || (!Path::new("/proc").join(&pid).exists()).then_some(())).await;
     owner.kill().unwrap();
     owner.wait().unwrap();
@@ -164,7 +164,7 @@ async fn nothing_remains_of_a_server_whose_owner_is_killed_during_the_stop() {
 
 #[tokio::test]
 async fn nothing_remains_of_a_server_whose_owner_is_killed_during_initdb() {
-    // TMPDIR names a directory of this test alone, which the server's user may enter.
+    // TMPDIR is a directory for this test only, which the server's user can access.
     let root = std::env::temp_dir().join(format!("bday-test-{}", std::process::id()));
     std::fs::create_dir(&root).unwrap();
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();

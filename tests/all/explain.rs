@@ -1,4 +1,4 @@
-//! The explanation of every status of a greeting.
+//! Explanations of every status of a greeting.
 
 use std::convert::Infallible;
 
@@ -27,7 +27,7 @@ async fn birthday(world: &World, user: Uuid) -> ThisYear {
     kinds.find(|one| one.kind == BIRTHDAY).unwrap()
 }
 
-/// Asserts the status of this year's birthday, and that its reason contains each of `words`.
+/// Asserts the status of this year's birthday, and that its explanation contains each of `words`.
 async fn assert_says(world: &World, user: Uuid, status: Status, words: &[&str]) {
     let found = birthday(world, user).await;
     assert_eq!(found.status, status, "{}", found.why);
@@ -37,7 +37,7 @@ async fn assert_says(world: &World, user: Uuid, status: Status, words: &[&str]) 
 }
 
 #[tokio::test]
-async fn a_greeting_is_explained_from_the_calendar_to_its_acceptance() {
+async fn each_stage_of_a_delivered_greeting_is_explained() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-12", "Europe/Berlin").await;
     world.minute().await;
@@ -79,7 +79,7 @@ async fn the_planner_begins_at_the_explained_instant() {
 }
 
 #[tokio::test]
-async fn future_occurrences_name_their_rule() {
+async fn future_occurrences_have_their_rule_in_words() {
     let world = World::at("2026-02-27T00:00:00Z").await;
     let user = world.write("u", "2000-02-29", "America/New_York").await;
     world.minute().await;
@@ -131,7 +131,7 @@ async fn each_reason_for_not_sending_is_explained() {
 }
 
 #[tokio::test]
-async fn a_dead_event_has_its_reason_and_last_error() {
+async fn the_explanation_of_a_dead_event_has_its_last_error() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.receiver.script([Behaviour::Status(410)]);
@@ -160,7 +160,7 @@ async fn the_history_of_a_deleted_user_is_found_by_both_ids() {
 }
 
 #[tokio::test]
-async fn a_kind_that_is_not_configured_is_named() {
+async fn an_event_of_a_kind_that_is_not_configured_is_explained() {
     let settings =
         [("kinds.work_anniversary.message", "{{ kind }}"), ("kinds.work_anniversary.send_at", "10:00")];
     let mut world = World::with("2026-05-01T00:00:00Z", &settings).await;
@@ -175,7 +175,7 @@ async fn a_kind_that_is_not_configured_is_named() {
 }
 
 #[tokio::test]
-async fn a_pause_is_explained_while_it_holds() {
+async fn a_pause_is_explained_until_it_ends() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let user = world.write("u", "1990-05-02", "UTC").await;
     world.minute().await;
@@ -190,7 +190,7 @@ async fn a_pause_is_explained_while_it_holds() {
     assert_says(&world, user, Status::Delivered, &["accepted 0 s"]).await;
 }
 
-/// For every reason to skip or cancel a greeting before an attempt.
+/// Covers every reason to skip or cancel a greeting before an attempt.
 #[tokio::test]
 async fn each_skip_has_a_row_a_metric_and_an_explanation() {
     use metrics_exporter_prometheus::PrometheusBuilder;
@@ -205,14 +205,14 @@ async fn each_skip_has_a_row_a_metric_and_an_explanation() {
         text.lines().find_map(|found| found.strip_prefix(&line)?.parse::<u64>().ok()).unwrap_or(0)
     };
 
-    // By the planner: a user from before the first plan.
+    // Skipped by the planner: a user added before the first plan.
     world.set("2026-05-01T10:00:00Z");
     let planner = world.write("planner", "1990-05-01", "UTC").await;
     world.tick().await;
     assert_says(&world, planner, Status::SkippedLateJoin, &["plan.late_join is skip"]).await;
     assert_eq!(count("skipped", "late_join"), 1);
 
-    // By writers: an import, a new user, an edit.
+    // Skipped on write: an import, a new user, an edit.
     let import = world.write("import", "1990-05-01", "UTC").await;
     let schedule = world.config.schedule();
     let now = instant("2026-05-01T10:00:00Z");
@@ -232,7 +232,7 @@ async fn each_skip_has_a_row_a_metric_and_an_explanation() {
     }
     assert_eq!(count("skipped", "late_join"), 4);
 
-    // By the claim: pending for too long. By the lease: queued for too long.
+    // Skipped by the claim after too long in pending, and by the lease after too long in the queue.
     let pending = world.write("pending", "1990-05-03", "UTC").await;
     let queued = world.write("queued", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -244,7 +244,7 @@ async fn each_skip_has_a_row_a_metric_and_an_explanation() {
     }
     assert_eq!(count("skipped", "late"), 2);
 
-    // By a deletion.
+    // Cancelled by a deletion.
     let gone = world.write("gone", "1990-05-06", "UTC").await;
     world.store.delete_user(instant("2026-05-05T09:00:01Z"), UserRef::Id(gone), None, None).await.unwrap();
     assert_says(&world, gone, Status::Cancelled, &["user_deleted"]).await;

@@ -13,7 +13,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn the_busiest_minute_names_its_zones() {
+async fn the_busiest_minute_has_its_zones() {
     let world = world().await;
     for n in 0..5 {
         world.write(&format!("in{n}"), "1990-01-01", "Asia/Kolkata").await;
@@ -30,7 +30,7 @@ async fn the_busiest_minute_names_its_zones() {
 }
 
 #[tokio::test]
-async fn the_forecast_is_what_the_planner_plans() {
+async fn the_forecast_matches_the_events_of_the_planner() {
     let world = world().await;
     let born = ["1990-12-25", "--02-29", "2000-02-29", "1970-01-01", "2027-01-03", "2026-12-31"];
     let zones = ["Pacific/Kiritimati", "Pacific/Pago_Pago", "America/New_York", "Asia/Kathmandu"];
@@ -47,7 +47,7 @@ async fn the_forecast_is_what_the_planner_plans() {
     }
     let now = instant("2026-12-20T13:00:00Z");
     let found = forecast(&world.store, &world.config.schedule(), now, 90).await.unwrap();
-    // All events that the planner writes in those days.
+    // Plans all days of the forecast.
     for day in 0..92 {
         world.clock.set(now + TimeDelta::days(day));
         world.tick().await;

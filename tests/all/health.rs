@@ -7,7 +7,7 @@ use bday::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 use crate::serve::Place;
 use crate::support::process::Bday;
 
-/// Returns exit code and standard error of `bday healthcheck`.
+/// Returns the exit code and standard error of `bday healthcheck`.
 async fn check(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String) {
     let finished = Bday::new(["healthcheck"].iter().chain(arguments))
         .env("BDAY__HTTP__LISTEN", address.to_string())
@@ -16,7 +16,7 @@ async fn check(address: SocketAddr, arguments: &[&str]) -> (Option<i32>, String)
     (finished.status.code(), finished.stderr)
 }
 
-/// A restart would lose outcomes that are not recorded, and repeat these greetings.
+/// A restart would lose unrecorded outcomes and repeat their greetings.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_without_its_database_is_live_and_not_ready() {
     let place = Place::new().await;
@@ -34,7 +34,7 @@ async fn a_daemon_without_its_database_is_live_and_not_ready() {
     server.thaw().unwrap();
 }
 
-/// A deployment must not continue with it, and a restart would not help.
+/// A rollout must not continue with such a process, and a restart would not help.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_is_still_starting_fails_its_health_checks() {
     let place = Place::new().await;

@@ -29,7 +29,7 @@ async fn a_greeting_is_accepted_and_listed_with_its_lateness() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_name_gets_no_data_but_may_post() {
+async fn a_request_with_a_foreign_host_gets_no_data_but_may_post() {
     let inbox = RunningInbox::responding(ResponseRules::default());
     let status = async |method: Method, path: &str, host: &str| {
         let request = inbox.http.request(method, format!("{}{path}", inbox.base)).header("host", host);
@@ -50,7 +50,7 @@ async fn a_foreign_host_name_gets_no_data_but_may_post() {
 }
 
 #[tokio::test]
-async fn a_second_ctrl_c_stops_it_immediately() {
+async fn a_second_ctrl_c_stops_the_inbox_immediately() {
     let arguments = ["inbox", "--listen", "127.0.0.1:0", "--latency-ms", "60000"];
     let mut inbox = Bday::new(arguments).start();
     let base = eventually("the address of the inbox", async || {
@@ -60,7 +60,7 @@ async fn a_second_ctrl_c_stops_it_immediately() {
     .await;
     let address = base.strip_prefix("http://").unwrap().trim_end_matches('/');
     let mut sender = TcpStream::connect(address).await.unwrap();
-    // An unfinished request delays a graceful stop, whose exit code is 0.
+    // An unfinished request delays the graceful stop, which would exit with 0.
     sender
         .write_all(b"POST / HTTP/1.1\r\nhost: inbox\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n")
         .await
@@ -75,7 +75,7 @@ async fn a_second_ctrl_c_stops_it_immediately() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_an_attempt_after_a_failure_and_a_duplicate_after_success() {
+async fn a_repeat_is_a_duplicate_only_after_a_success() {
     let mut inbox = RunningInbox::responding(ResponseRules { fail_first: 2, ..ResponseRules::default() });
     let mut seen = Vec::new();
     for _ in 0..4 {
@@ -108,7 +108,7 @@ async fn a_second_sample_is_not_a_duplicate() {
 }
 
 #[tokio::test]
-async fn without_a_webhook_id_the_event_id_of_the_body_identifies_the_event() {
+async fn without_a_webhook_id_events_are_identified_by_their_body() {
     let inbox = RunningInbox::responding(ResponseRules::default());
     for event in ["e-1", "e-2", "e-2"] {
         inbox.http.post(&inbox.base).body(body(event)).send().await.unwrap();
@@ -118,7 +118,7 @@ async fn without_a_webhook_id_the_event_id_of_the_body_identifies_the_event() {
 }
 
 #[tokio::test]
-async fn every_path_accepts_a_post_those_of_the_page_included() {
+async fn every_path_accepts_a_post_including_those_of_the_page() {
     let inbox =
         RunningInbox::responding(ResponseRules { status: StatusCode::ACCEPTED, ..ResponseRules::default() });
     for path in ["/", "/hook", "/events", "/arrivals", "/healthz", "/inbox.js", "/a/b?c=d"] {
@@ -135,7 +135,7 @@ async fn every_path_accepts_a_post_those_of_the_page_included() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_a_greeting_is_accepted_and_listed_as_unreadable() {
+async fn a_request_without_a_greeting_is_accepted_as_unreadable() {
     let mut inbox = RunningInbox::responding(ResponseRules::default());
     let bodies: [&[u8]; 5] = [b"", b"<script>", b"\xff\x00", br#"{"message":"Hey"}"#, br#"{"hello":1}"#];
     for body in bodies {
@@ -182,7 +182,7 @@ async fn a_request_whose_sender_disconnects_counts_as_unanswered() {
 }
 
 #[tokio::test]
-async fn only_the_last_requests_are_kept_and_all_are_counted() {
+async fn only_the_last_requests_are_kept_but_all_are_counted() {
     let inbox = RunningInbox::with(InboxOptions { keep: 3, ..InboxOptions::default() });
     for n in 1..=10 {
         inbox.post(&format!("e-{n}"), body(&format!("e-{n}"))).await;
@@ -203,7 +203,7 @@ async fn an_invalid_query_is_rejected() {
 }
 
 #[tokio::test]
-async fn clearing_removes_requests_totals_and_events_but_reuses_no_id() {
+async fn clearing_removes_requests_and_totals_but_reuses_no_id() {
     let inbox = RunningInbox::responding(ResponseRules::default());
     inbox.post("e-1", body("e-1")).await;
     let cleared = inbox.http.delete(format!("{}/arrivals", inbox.base)).send().await.unwrap();
@@ -216,7 +216,7 @@ async fn clearing_removes_requests_totals_and_events_but_reuses_no_id() {
 }
 
 #[tokio::test]
-async fn early_requests_are_counted() {
+async fn early_greetings_are_counted() {
     let inbox = RunningInbox::responding(ResponseRules::default());
     inbox.clock.set("2026-03-01T06:59:58.500Z".parse().unwrap());
     inbox.post("e-1", body("e-1")).await;
@@ -225,7 +225,7 @@ async fn early_requests_are_counted() {
 }
 
 #[tokio::test]
-async fn the_error_for_an_address_in_use_names_it_and_the_remedy() {
+async fn the_error_for_an_address_in_use_has_the_address_and_advice() {
     let inbox = RunningInbox::responding(ResponseRules::default());
     let listen = inbox.base.trim_start_matches("http://").parse().unwrap();
     let failed = Inbox::bind(InboxOptions { listen, ..InboxOptions::default() }, inbox.clock.clone());

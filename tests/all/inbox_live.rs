@@ -1,4 +1,4 @@
-//! The inbox's page over sockets: its event stream and its files, and that it never delays a stop.
+//! The inbox's page over sockets: its event stream, its files and its shutdown.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn open_pages_and_slow_responses_do_not_delay_a_stop() {
     let url = inbox.base.clone();
     let request = inbox.http.post(url).header("webhook-id", "e-1").body(body("e-1")).send();
     let stop = async {
-        // The event counts once its request has been read; the request counts as received with its response.
+        // An event is counted when its request has been read; the request is counted with its response.
         eventually("the request", async || (log.totals().events == 1).then_some(())).await;
         inbox.stop().await;
     };

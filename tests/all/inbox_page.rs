@@ -49,7 +49,7 @@ async fn markup_in_a_message_is_shown_as_text() {
 }
 
 #[tokio::test]
-async fn filter_pause_and_clear_work() {
+async fn requests_can_be_filtered_paused_and_cleared() {
     let inbox = RunningInbox::responding(ResponseRules::default());
     for n in 1..=150 {
         inbox.post(&format!("e-{n}"), greeting(&format!("e-{n}"), &format!("Hey, Person {n}!"))).await;

@@ -1,4 +1,4 @@
-//! Lateness counts from when a greeting could first be sent.
+//! Lateness counts from the first instant at which a greeting could be sent.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn lease(world: &World) -> Vec<Lease> {
     world.lease(&queued).await.1
 }
 
-/// Of the only due event: the time since it was due, and its lateness.
+/// Leases the only due event; returns the time since it was due, and its lateness.
 async fn lateness(world: &World) -> (Duration, Duration) {
     let leases = lease(world).await;
     assert_eq!(leases.len(), 1);
@@ -32,7 +32,7 @@ async fn lateness(world: &World) -> (Duration, Duration) {
 const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
-async fn the_lateness_of_a_user_added_on_the_day_counts_from_then() {
+async fn lateness_of_a_user_added_on_the_day_counts_from_the_addition() {
     let world = World::at("2026-03-15T15:00:00Z").await;
     world.tick().await;
     world.write("late", "1990-03-15", "Etc/UTC").await;
@@ -42,7 +42,7 @@ async fn the_lateness_of_a_user_added_on_the_day_counts_from_then() {
 }
 
 #[tokio::test]
-async fn lateness_counts_from_a_correction_of_date_or_zone_not_of_the_name() {
+async fn lateness_counts_from_the_last_edit_of_the_date_or_zone() {
     for (birth_date, zone) in [("1990-03-15", "America/Los_Angeles"), ("1990-03-16", "Etc/UTC")] {
         let world = World::at("2026-03-15T00:00:00Z").await;
         world.tick().await;
@@ -63,7 +63,7 @@ async fn lateness_counts_from_a_correction_of_date_or_zone_not_of_the_name() {
 }
 
 #[tokio::test]
-async fn the_lateness_of_a_user_deleted_and_added_again_counts_from_then() {
+async fn lateness_of_a_recreated_user_counts_from_the_recreation() {
     let world = World::at("2026-03-15T00:00:00Z").await;
     world.tick().await;
     let user = world.write("back", "1990-03-15", "Etc/UTC").await;
@@ -88,7 +88,7 @@ async fn after_an_outage_lateness_counts_from_the_due_instant() {
 }
 
 #[tokio::test]
-async fn an_event_learned_after_its_send_time_is_sent_within_late_max() {
+async fn an_event_added_after_its_send_time_is_sent_within_late_max() {
     let world = World::with("2026-03-15T15:00:00Z", &[("late.max_secs", "3600")]).await;
     world.tick().await;
     world.write("added", "1990-03-15", "Etc/UTC").await;
@@ -100,7 +100,7 @@ async fn an_event_learned_after_its_send_time_is_sent_within_late_max() {
 }
 
 #[tokio::test]
-async fn late_max_counts_from_when_the_event_was_learned() {
+async fn late_max_counts_from_the_addition_of_the_event() {
     let settings = [("late.max_secs", "3600")];
     for claimed in [false, true] {
         let world = World::with("2026-03-15T15:00:00Z", &settings).await;

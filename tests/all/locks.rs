@@ -1,4 +1,4 @@
-//! A locked event delays no other.
+//! A locked event does not delay other events.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn any_event(pool: &PgPool) -> Uuid {
     sqlx::query_scalar("SELECT id FROM events LIMIT 1").fetch_one(pool).await.unwrap()
 }
 
-/// A lock like that of an import, an edit or a session of an operator.
+/// Locks an event, as an import, an edit or an operator's session does.
 async fn lock(pool: &PgPool, event: Uuid) -> Transaction<'static, Postgres> {
     let mut other = pool.begin().await.unwrap();
     sqlx::query("SELECT FROM events WHERE id = $1 FOR UPDATE")
@@ -26,7 +26,7 @@ async fn lock(pool: &PgPool, event: Uuid) -> Transaction<'static, Postgres> {
 }
 
 #[tokio::test]
-async fn a_locked_event_delays_no_other() {
+async fn a_locked_event_does_not_delay_other_events() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     for n in 0..200 {
         world.write(&format!("u{n}"), "1990-05-02", "UTC").await;
@@ -43,7 +43,7 @@ async fn a_locked_event_delays_no_other() {
     world.pool().run_once().await.unwrap();
     assert_eq!((world.greetings(), world.count(Queued).await), (199, 1));
     other.rollback().await.unwrap();
-    // The locked event stays in its pack, and is received again after some seconds.
+    // The pack of the locked event is redelivered after some seconds.
     world.set("2026-05-02T09:00:05Z");
     world.pool().run_once().await.unwrap();
     assert_eq!(world.greetings(), 200);

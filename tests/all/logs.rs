@@ -1,10 +1,10 @@
-//! Logs hold no personal data and no secrets, whatever is sent, written or refused.
+//! Logs contain no personal data and no secrets.
 
 use crate::serve::Place;
 use crate::support::receiver::Behaviour;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_hold_no_names_no_bodies_and_no_secrets() {
+async fn logs_contain_no_names_bodies_or_secrets() {
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     place
@@ -39,11 +39,11 @@ async fn logs_hold_no_names_no_bodies_and_no_secrets() {
 
 /// A token of another installation.
 const FOREIGN: &str = "bday_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg4DMFpT";
-/// What the requests of [`write_secretly`] hold.
+/// Private values in the requests of [`write_secretly`].
 const WRITTEN: [&str; 7] =
     ["Zebulon", "Quetzal", "1987-06-05", "hr-4711", "once-only", "Xanthippe", "1979-08-07"];
 
-/// Every way to write a user by HTTP, with and without success.
+/// Writes users by all routes of the API, with and without success.
 async fn write_secretly(address: std::net::SocketAddr, token: &str) {
     let user = serde_json::json!({
         "firstName": "Zebulon", "lastName": "Quetzal", "birthDate": "1987-06-05", "timeZone": "UTC", "externalId": "hr-4711",

@@ -1,5 +1,5 @@
-//! Every integration test, in one binary: each further one would link the whole crate and its dependencies again
-//! (tens of seconds and some 200 MB), and could not share the one database server.
+//! All integration tests, in one binary: each further binary would link the crate and its dependencies again
+//! (tens of seconds and about 200 MB), and could not share the database server.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and says where")]
 

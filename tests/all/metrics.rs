@@ -1,11 +1,11 @@
-//! Every metric is described, and its type fits its name: what `promtool check metrics` asks for.
+//! Every metric has a description, and its type matches its name, as `promtool check metrics` requires.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::serve::Place;
 
-/// The words behind `# HELP` or `# TYPE`, by metric.
+/// Returns the text after `# HELP` or `# TYPE` by metric.
 fn comments<'a>(text: &'a str, kind: &str) -> BTreeMap<&'a str, &'a str> {
     let start = format!("# {kind} ");
     text.lines().filter_map(|line| line.strip_prefix(start.as_str())?.split_once(' ')).collect()
@@ -20,7 +20,7 @@ async fn every_metric_served_has_a_help_text_and_a_type_that_fits_its_name() {
     place.receiver.until_accepted(3).await;
     let served = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
     let text = served.text().await.unwrap();
-    // For `make prometheus-test`, which hands it to promtool.
+    // `make prometheus-test` passes the file to promtool.
     if let Some(path) = std::env::var_os("BDAY_METRICS_TO") {
         std::fs::write(path, &text).unwrap();
     }
@@ -48,7 +48,7 @@ async fn every_metric_served_has_a_help_text_and_a_type_that_fits_its_name() {
     }
 }
 
-/// The names behind each `PREFIXcounter!(`, `PREFIXgauge!(` and `PREFIXhistogram!(`, with that word.
+/// Returns the type and name of each metric in `PREFIXcounter!(`, `PREFIXgauge!(` and `PREFIXhistogram!(`.
 fn named(source: &str, prefix: &str) -> BTreeSet<(&'static str, String)> {
     let mut found = BTreeSet::new();
     for kind in ["counter", "gauge", "histogram"] {
@@ -80,7 +80,7 @@ fn sources(folder: &Path) -> String {
 }
 
 #[test]
-fn every_metric_in_the_source_is_described_as_what_it_is() {
+fn every_metric_in_the_source_is_described_with_its_type() {
     let source = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let (used, described) = (named(&source, ""), named(&source, "describe_"));
     assert!(used.len() > 25, "{used:?}");

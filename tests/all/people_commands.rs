@@ -24,7 +24,7 @@ impl Shell {
             .await
     }
 
-    /// Returns the output of a command that must succeed.
+    /// Runs a command that must succeed; returns its output.
     async fn ok(&self, arguments: &[&str]) -> String {
         let finished = self.run(arguments).await;
         assert!(finished.status.success(), "{arguments:?}: {finished:?}");
@@ -35,7 +35,7 @@ impl Shell {
         serde_json::from_str(&self.ok(arguments).await).unwrap()
     }
 
-    /// Returns the errors of a command that must fail with this code.
+    /// Runs a command that must fail with this exit code; returns its standard error.
     async fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let finished = self.run(arguments).await;
         assert_eq!(finished.status.code(), Some(code), "{arguments:?}: {finished:?}");
@@ -56,7 +56,7 @@ const ADA: [&str; 9] = [
 ];
 
 #[tokio::test]
-async fn a_user_is_added_shown_updated_listed_and_deleted() {
+async fn a_user_can_be_added_shown_updated_listed_and_deleted() {
     let shell = Shell(Database::new().await);
     let add = [&["user", "add", "--json", "--occasion", "work_anniversary=2019-05-02"], &ADA[..]].concat();
     let added = shell.json(&add).await;
@@ -89,7 +89,7 @@ async fn a_user_is_added_shown_updated_listed_and_deleted() {
 }
 
 #[tokio::test]
-async fn all_invalid_options_are_named_at_once() {
+async fn all_invalid_options_are_reported_together() {
     let shell = Shell(Database::new().await);
     let error = shell
         .fails(
@@ -133,7 +133,7 @@ async fn all_invalid_options_are_named_at_once() {
 }
 
 #[tokio::test]
-async fn users_are_exported_and_imported_in_both_formats() {
+async fn users_can_be_exported_and_imported_in_both_formats() {
     let shell = Shell(Database::new().await);
     shell.ok(&[&["user", "add", "--occasion", "work_anniversary=--02-29"], &ADA[..]].concat()).await;
     let folder = std::env::temp_dir().join(format!("bday-export-{}", std::process::id()));
@@ -159,11 +159,11 @@ async fn users_are_exported_and_imported_in_both_formats() {
 }
 
 #[tokio::test]
-async fn an_event_is_listed_and_shown() {
+async fn events_can_be_listed_and_shown() {
     let shell = Shell(Database::new().await);
     shell.ok(&["migrate"]).await;
     shell.ok(&["tick"]).await;
-    // A user who is added on the day itself is planned at once.
+    // A user added on the day itself is planned immediately.
     let today = shell.0.store().clock().await.unwrap().format("--%m-%d").to_string();
     let birth_date = format!("--birth-date={today}");
     shell
@@ -222,7 +222,7 @@ async fn a_list_of_all_users_stops_when_its_reader_closes_the_pipe() {
     let mut first = String::new();
     within("the first line", reader.read_line(&mut first)).await.unwrap();
     assert!(first.starts_with("{\"id\":"), "{first}");
-    // The first page does not fit into the pipe, so the second is not queried yet. The lock would block it:
+    // The first page does not fit into the pipe, so the second is not queried yet. The lock would block that query.
     let mut transaction = shell.0.pool().await.begin().await.unwrap();
     sqlx::query("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
     drop(reader);

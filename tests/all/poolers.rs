@@ -18,7 +18,7 @@ fn store(url: &str) -> Store {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_session_mode_greetings_are_sent() {
+async fn greetings_are_sent_through_a_pooler_in_session_mode() {
     let place = Place::new().await;
     let Some(pooler) = PgBouncer::start(place.database.url(), "session").await else {
         return;
@@ -42,7 +42,7 @@ async fn in_session_mode_greetings_are_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transaction_mode_is_refused_with_the_reason() {
+async fn a_pooler_in_transaction_mode_is_rejected_with_the_reason() {
     let place = Place::new().await;
     let Some(pooler) = PgBouncer::start(place.database.url(), "transaction").await else {
         return;

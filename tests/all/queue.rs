@@ -1,4 +1,4 @@
-//! The contract of the queue: one suite for SQS over HTTP and PostgreSQL.
+//! The contract of the queue: one test suite for SQS over HTTP and PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::support::database::Database;
 use crate::support::sqs::Sqs;
 
-/// Longer than any test takes.
+/// Exceeds the duration of each test.
 const VISIBILITY: Duration = Duration::from_secs(30);
 const NO_WAIT: Duration = Duration::ZERO;
 
@@ -42,7 +42,7 @@ async fn postgres() -> Fixture {
 }
 
 impl Fixture {
-    /// Sends packs of these sizes, as a scheduler does; returns their events.
+    /// Sends packs of these sizes as a scheduler does; returns their events.
     async fn send(&self, packs: &[usize]) -> Vec<Vec<Uuid>> {
         let mut sent = Vec::new();
         for (at, size) in packs.iter().enumerate() {
@@ -65,7 +65,7 @@ impl Fixture {
         sent.into_iter().map(|pack| pack.event_ids).collect()
     }
 
-    /// Acknowledges messages, as a worker that has leased their events does.
+    /// Acknowledges messages as a worker does after leasing their events.
     async fn ack(&self, received: &[Received]) {
         if let Some((database, _)) = &self.database {
             let pack =
@@ -141,13 +141,13 @@ macro_rules! conformance {
 
 conformance!(
     a_pack_is_received_once_while_it_is_hidden,
-    many_packs_are_confirmed_and_received_whole,
-    an_acked_message_is_not_received_again,
-    dead_letters_are_read_with_their_reason_and_stay,
-    deleted_dead_letters_are_gone,
+    many_packs_are_confirmed_and_received_completely,
+    an_acknowledged_message_is_not_redelivered,
+    reading_dead_letters_does_not_delete_them,
+    dead_letters_can_be_deleted,
     a_waiting_receive_ends_when_a_pack_is_sent,
-    creating_the_queue_twice_changes_nothing,
-    acking_twice_does_no_harm,
+    creating_an_existing_queue_has_no_effect,
+    acknowledging_twice_has_no_effect,
 );
 
 async fn a_pack_is_received_once_while_it_is_hidden(fixture: Fixture) {
@@ -160,7 +160,7 @@ async fn a_pack_is_received_once_while_it_is_hidden(fixture: Fixture) {
     assert_eq!((depth.visible, depth.in_flight, depth.dead_letters), (0, 1, 0));
 }
 
-async fn many_packs_are_confirmed_and_received_whole(fixture: Fixture) {
+async fn many_packs_are_confirmed_and_received_completely(fixture: Fixture) {
     let mut sizes = [1; 137];
     sizes[0] = 100;
     let mut sent: Vec<Uuid> = fixture.send(&sizes).await.concat();
@@ -169,7 +169,7 @@ async fn many_packs_are_confirmed_and_received_whole(fixture: Fixture) {
     assert_eq!(events(&fixture.all().await), sent);
 }
 
-async fn an_acked_message_is_not_received_again(fixture: Fixture) {
+async fn an_acknowledged_message_is_not_redelivered(fixture: Fixture) {
     fixture.send(&[1; 25]).await;
     let received = fixture.all().await;
     fixture.ack(&received[..20]).await;
@@ -180,7 +180,7 @@ async fn an_acked_message_is_not_received_again(fixture: Fixture) {
     assert_eq!((depth.visible, depth.in_flight), (0, 0));
 }
 
-async fn dead_letters_are_read_with_their_reason_and_stay(fixture: Fixture) {
+async fn reading_dead_letters_does_not_delete_them(fixture: Fixture) {
     let sent = fixture.send_dead_letters(1).await;
     let read = fixture.queue.dead_letters(None, 10, VISIBILITY).await.unwrap();
     assert_eq!(read.len(), 1);
@@ -191,7 +191,7 @@ async fn dead_letters_are_read_with_their_reason_and_stay(fixture: Fixture) {
     assert_eq!(fixture.queue.depth().await.unwrap().dead_letters, 1);
 }
 
-async fn deleted_dead_letters_are_gone(fixture: Fixture) {
+async fn dead_letters_can_be_deleted(fixture: Fixture) {
     fixture.send_dead_letters(23).await;
     let mut read = Vec::new();
     loop {
@@ -218,14 +218,14 @@ async fn a_waiting_receive_ends_when_a_pack_is_sent(fixture: Fixture) {
     assert_eq!(events(&received.unwrap()), sent);
 }
 
-async fn creating_the_queue_twice_changes_nothing(fixture: Fixture) {
+async fn creating_an_existing_queue_has_no_effect(fixture: Fixture) {
     fixture.send(&[1]).await;
     let (one, two) = tokio::join!(fixture.queue.create(), fixture.queue.create());
     one.and(two).unwrap();
     assert_eq!(fixture.all().await.len(), 1);
 }
 
-async fn acking_twice_does_no_harm(fixture: Fixture) {
+async fn acknowledging_twice_has_no_effect(fixture: Fixture) {
     fixture.send(&[1]).await;
     let received = fixture.all().await;
     fixture.ack(&received).await;
@@ -234,13 +234,13 @@ async fn acking_twice_does_no_harm(fixture: Fixture) {
 }
 
 #[tokio::test]
-async fn the_error_of_a_missing_sqs_queue_names_it() {
+async fn a_missing_sqs_queue_has_its_own_error() {
     let error = sqs().await.queue.receive(1, NO_WAIT).await.unwrap_err();
     assert!(matches!(error, QueueError::Missing(_)), "{error}");
 }
 
 #[tokio::test]
-async fn entries_that_failed_in_a_response_with_status_200_are_not_confirmed() {
+async fn failed_entries_of_a_batch_are_not_confirmed() {
     let fixture = sqs().await;
     fixture.queue.create().await.unwrap();
     let sqs = fixture.sqs.as_ref().unwrap();
@@ -255,7 +255,7 @@ async fn entries_that_failed_in_a_response_with_status_200_are_not_confirmed() {
 }
 
 #[tokio::test]
-async fn sqs_makes_a_message_that_no_worker_acks_a_dead_letter() {
+async fn sqs_moves_unacknowledged_messages_to_the_dead_letter_queue() {
     let fixture = sqs().await;
     fixture.queue.create().await.unwrap();
     let sent = fixture.send(&[2]).await.concat();
@@ -303,7 +303,7 @@ async fn a_receive_on_a_slow_database_ends_in_time() {
     ] {
         sqlx::query(statement).execute(pool).await.unwrap();
     }
-    // Two reads. A read for each quarter of a second of the wait would take ten seconds.
+    // Two reads take two seconds. A read per quarter of a second of the wait would take ten.
     let wait = fixture.queue.receive(1, Duration::from_secs(2));
     let received = tokio::time::timeout(Duration::from_secs(6), wait).await;
     assert_eq!(received.unwrap().unwrap(), []);

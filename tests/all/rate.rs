@@ -1,4 +1,4 @@
-//! `worker.max_per_second`, with elapsed time that the test controls.
+//! `worker.max_per_second`, with a clock that the test controls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::world::{World, person};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_max_per_second_is_sent() {
+async fn the_workers_do_not_exceed_max_per_second() {
     const DUE: usize = 50;
     let world = World::with(&SystemClock.now().to_rfc3339(), &[("worker.max_per_second", "100")]).await;
     let now = world.clock.now();
@@ -38,7 +38,7 @@ async fn no_more_than_max_per_second_is_sent() {
     let (soft, mut running) = (CancellationToken::new(), JoinSet::new());
     let until = soft.clone();
     running.spawn(async move { pool.run(until, CancellationToken::new()).await });
-    // A burst of a tenth of a second, and then the limit.
+    // The limit allows an initial burst of a tenth of a second.
     for tenth in 0.. {
         let least = (9 + 10 * tenth).min(DUE);
         world.receiver.until_received(least as u64).await;

@@ -1,4 +1,4 @@
-//! A dump, a restore, and the steps of `docs/operations.md` between them.
+//! A dump and a restore, with the steps of `docs/operations.md`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,14 +11,14 @@ use crate::serve::Place;
 use crate::support::database::Database;
 use crate::support::world::World;
 
-/// Runs a program of PostgreSQL, of the server's version.
+/// Runs a PostgreSQL program of the server's version.
 fn run(program: &str, arguments: &[&str]) {
     let path: PathBuf = Binaries::find().unwrap().postgres.with_file_name(program);
     let done = Command::new(path).args(arguments).stdin(Stdio::null()).output().unwrap();
     assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The statement in the document.
+/// Returns the SQL statement in the document.
 fn step_two() -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let text = std::fs::read_to_string(document).unwrap();
@@ -32,7 +32,7 @@ async fn a_move_west_after_a_restore_sends_no_second_greeting() {
     let world = World::at("2025-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "Europe/Berlin").await;
     world.tick().await;
-    // Greeted at seven, by the lost database.
+    // The lost database sent the greeting at 07:00 UTC.
     world.set("2025-05-02T08:00:00Z");
     let closed = world.database.pool().await.execute(AssertSqlSafe(step_two())).await;
     assert_eq!(closed.unwrap().rows_affected(), 1);
@@ -53,7 +53,7 @@ async fn after_a_restore_no_user_is_greeted_twice() {
     let dump = dump.to_str().unwrap();
     run("pg_dump", &["--format=custom", "--file", dump, place.database.url()]);
 
-    // After the backup, all users are greeted, and the old database is lost.
+    // All users are greeted after the backup, before the database is lost.
     let mut before = place.serve();
     place.receiver.until_accepted(20).await;
     place.until_quiet().await;

@@ -1,4 +1,4 @@
-//! The real daemon with PostgreSQL, SQS over HTTP, a receiver on a socket, and the system clock.
+//! The daemon with PostgreSQL, SQS over HTTP, a receiver on a socket, and the system clock.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -80,19 +80,19 @@ impl Place {
     }
 }
 
-/// People to import, all of one zone and one date.
+/// People to import, all with the same zone and date.
 pub(crate) struct People {
     pub(crate) csv: String,
     pub(crate) zone: String,
     pub(crate) date: NaiveDate,
 }
 
-/// Returns people in a zone where it is about noon, due in `due_in`, so that tests do not depend on the hour of their run.
+/// Returns people who are due in `due_in`, in a zone where it is about noon, so that tests do not depend on the time of day.
 pub(crate) fn people(numbers: Range<usize>, now: DateTime<Utc>, due_in: TimeDelta) -> People {
     let ahead = 12 - i64::from(now.hour());
     let zone = match ahead {
         0 => "Etc/UTC".to_owned(),
-        // These zones have the sign of POSIX: west is positive.
+        // These zones have the sign convention of POSIX: west is positive.
         ahead => format!("Etc/GMT{:+}", -ahead),
     };
     let local = now + TimeDelta::hours(ahead);
@@ -106,7 +106,7 @@ pub(crate) fn people(numbers: Range<usize>, now: DateTime<Utc>, due_in: TimeDelt
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_due_users_get_one_exact_greeting_each() {
+async fn each_of_a_thousand_due_users_gets_one_correct_greeting() {
     let place = Place::new().await;
     place.people_who_are_due(1000).await;
     let mut daemon = place.serve();
@@ -141,7 +141,7 @@ async fn a_thousand_due_users_get_one_exact_greeting_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_processes_send_each_greeting_once_although_one_stops() {
+async fn three_processes_send_each_greeting_once_even_if_one_stops() {
     let place = Place::new().await;
     place.people_who_are_due(1000).await;
     place.receiver.script([Behaviour::slow(Duration::from_secs(1))]);
@@ -160,7 +160,7 @@ async fn three_processes_send_each_greeting_once_although_one_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_five_failed_attempts_there_is_a_dead_letter() {
+async fn five_failed_attempts_create_a_dead_letter() {
     let place = Place::new().await;
     place.people_who_are_due(3).await;
     place.receiver.script([Behaviour::Status(500)]);
@@ -174,7 +174,7 @@ async fn after_five_failed_attempts_there_is_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_fails_twice_accepts_at_the_third_attempt() {
+async fn the_third_attempt_delivers_after_two_failures() {
     let place = Place::new().await;
     place.people_who_are_due(2).await;
     place.receiver.script([Behaviour::Status(500), Behaviour::Reset, Behaviour::Status(200)]);
@@ -187,7 +187,7 @@ async fn a_receiver_that_fails_twice_accepts_at_the_third_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_database_it_logs_the_error_and_is_not_ready() {
+async fn without_a_database_the_daemon_logs_the_error_and_is_not_ready() {
     let place = Place::new().await;
     place.people_who_are_due(1).await;
     let daemon =
@@ -202,7 +202,7 @@ async fn without_a_database_it_logs_the_error_and_is_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_waits_for_an_unavailable_queue_and_then_sends() {
+async fn the_daemon_waits_for_an_unavailable_queue() {
     let place = Place::new().await;
     place.people_who_are_due(5).await;
     place.sqs.refuse().await;
@@ -246,7 +246,7 @@ async fn users_added_after_their_send_time_do_not_count_as_late() {
     for line in [
         "bday_events_queued_total 7",
         "bday_events_delivered_total{kind=\"birthday\"} 7",
-        // Due five minutes ago, added just now.
+        // The users were due five minutes ago, but added only now.
         "bday_lateness_seconds_bucket{le=\"60\"} 7",
         "bday_lateness_seconds_count 7",
         "bday_ticks_total{outcome=\"ok\"}",
@@ -264,7 +264,7 @@ async fn users_added_after_their_send_time_do_not_count_as_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counters_of_alarms_start_at_zero() {
+async fn metrics_used_by_alarms_start_at_zero() {
     let place = Place::new().await;
     let daemon = place.serve();
     let address = daemon.address().await;
@@ -286,7 +286,7 @@ async fn counters_of_alarms_start_at_zero() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_ends_requests_in_flight_and_releases_the_rest() {
+async fn a_shutdown_finishes_requests_in_flight_and_releases_the_rest() {
     let place = Place::new().await;
     place.people_who_are_due(300).await;
     place.receiver.script([Behaviour::slow(Duration::from_secs(1))]);
@@ -314,7 +314,7 @@ async fn a_second_signal_ends_the_process_immediately() {
     place.receiver.until_received(3).await;
     daemon.terminate();
     daemon.logged("shutting down").await;
-    // Duplicates of the first signal do not count, so this one comes when those are over.
+    // The daemon ignores signals right after the first one, so the signal is repeated.
     let repeated = async {
         loop {
             daemon.terminate();
@@ -339,7 +339,7 @@ async fn a_hanging_receiver_does_not_delay_the_tick() {
         .env("BDAY__WEBHOOK__TIMEOUT_SECS", "25")
         .start();
     place.receiver.until_received(10).await;
-    // All requests wait for the receiver. The same process plans and claims events that fall due now.
+    // While all requests hang, the process must still plan and claim newly due events.
     place.these_people_are_due(50..100).await;
     let began = SystemClock.monotonic();
     eventually("the daemon to claim them", async || (place.count(Queued).await == 90).then_some(())).await;
@@ -349,7 +349,7 @@ async fn a_hanging_receiver_does_not_delay_the_tick() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_whole_capacity_is_used_for_odd_numbers_of_messages() {
+async fn all_request_slots_are_used_for_odd_numbers_of_messages() {
     let place = Place::new().await;
     place.receiver.script([Behaviour::slow(Duration::from_secs(20))]);
     let mut daemon = place
@@ -358,7 +358,7 @@ async fn the_whole_capacity_is_used_for_odd_numbers_of_messages() {
         .env("BDAY__WEBHOOK__TIMEOUT_SECS", "25")
         .start();
     daemon.ready().await;
-    // Receives of ten messages each leave nine of 79.
+    // After receives of ten messages each, nine of 79 messages are left.
     for people in [0..1, 1..80] {
         let all = people.end as u64;
         place.these_people_are_due(people).await;

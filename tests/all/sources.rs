@@ -1,4 +1,4 @@
-//! Values from other sources in the real daemon: from files here, from AWS in `make aws-test`.
+//! Configuration values from external sources: files here, AWS in `make aws-test`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Drop for Note {
     }
 }
 
-/// A role with a password, and a daemon that logs in as it.
+/// A database role with a password, for the login of a daemon.
 struct Role {
     name: String,
     admin: PgPool,
@@ -68,7 +68,7 @@ impl Role {
         self.run(format!("{cut}'{}'", self.name)).await;
     }
 
-    /// Sets the login by separate keys instead of the URL.
+    /// Configures the login with separate keys instead of the URL.
     fn env(&self, bday: Bday, place: &Place) -> Bday {
         let url: reqwest::Url = place.database.url().parse().unwrap();
         bday.env("BDAY__DATABASE__URL", "")
@@ -80,7 +80,7 @@ impl Role {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotated_password_costs_no_event_and_no_restart() {
+async fn a_password_rotation_loses_no_event_and_needs_no_restart() {
     const FIRST: &str = "the first password";
     const SECOND: &str = "007";
     let place = Place::new().await;
@@ -92,7 +92,7 @@ async fn a_rotated_password_costs_no_event_and_no_restart() {
     let mut daemon = daemon.start();
     place.receiver.until_received(300).await;
 
-    // For some time the database has the new password and the secret does not.
+    // During a rotation, the database has the new password before the secret has it.
     role.set_password(SECOND).await;
     role.cut_all_connections().await;
     daemon.logged("database login renewal failed").await;
@@ -110,7 +110,7 @@ async fn a_rotated_password_costs_no_event_and_no_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_webhook_url_is_refreshed_and_an_invalid_one_has_no_effect() {
+async fn the_webhook_url_is_refreshed_unless_it_is_invalid() {
     let place = Place::new().await;
     let other = Receiver::start().await;
     let url = Note::new(&place.receiver.url());
@@ -143,7 +143,7 @@ async fn the_webhook_url_is_refreshed_and_an_invalid_one_has_no_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_start_waits_for_a_missing_value() {
+async fn startup_waits_for_an_invalid_value_of_a_source() {
     let place = Place::new().await;
     let role = Role::new(&place, "secret word").await;
     let credentials = Note::new("nothing of use");
@@ -200,7 +200,7 @@ async fn an_invalid_configuration_ends_the_process_immediately() {
 }
 
 #[tokio::test]
-async fn config_show_prints_the_source_of_a_secret_and_not_its_value() {
+async fn config_show_prints_the_source_of_a_secret_but_not_its_value() {
     let finished = Bday::new(["config", "show"])
         .env("BDAY__DATABASE__HOST", "db")
         .env("BDAY__DATABASE__USER", "bday")

@@ -1,4 +1,4 @@
-//! The stages one by one, on a real database, with a clock that is set.
+//! The stages of the pipeline on a real database, with a clock that the tests set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn a_greeting_is_sent_at_nine_in_the_zone_of_the_user_and_not_before() {
 }
 
 #[tokio::test]
-async fn the_body_has_four_keys_and_the_rest_is_in_headers() {
+async fn the_body_has_four_keys_and_metadata_is_in_headers() {
     let world = World::at("2026-03-15T00:00:00Z").await;
     let user = world.write("Lovelace", "1815-12-10", "Europe/London").await;
     world.set("2026-12-10T09:00:00Z");
@@ -59,7 +59,7 @@ async fn the_body_has_four_keys_and_the_rest_is_in_headers() {
 }
 
 #[tokio::test]
-async fn after_an_outage_of_a_day_every_due_event_is_sent_once() {
+async fn after_a_day_without_ticks_every_due_event_is_sent_once() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     for n in 0..30 {
         world.write(&format!("u{n}"), &format!("1990-05-{:02}", 2 + n % 3), "Europe/Berlin").await;
@@ -67,7 +67,7 @@ async fn after_an_outage_of_a_day_every_due_event_is_sent_once() {
     world.set("2026-05-02T12:00:00Z");
     world.minute().await;
     assert_eq!(world.greetings(), 10);
-    // Ten more were due in a day without a tick, and no day beyond the horizon was planned.
+    // Ten more fell due in a day without a tick. Days beyond the horizon are not planned.
     world.set("2026-05-03T12:00:00Z");
     world.minute().await;
     world.minute().await;
@@ -78,7 +78,7 @@ async fn after_an_outage_of_a_day_every_due_event_is_sent_once() {
 }
 
 #[tokio::test]
-async fn events_over_two_days_late_are_skipped_even_if_never_planned() {
+async fn events_over_two_days_late_are_skipped_even_if_not_planned() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("late", "1990-05-20", "Europe/Berlin").await;
     world.write("just", "1990-05-28", "Europe/Berlin").await;
@@ -102,7 +102,7 @@ async fn the_next_planner_finishes_a_day_after_a_crash() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.tick().await;
     let pool = world.database.pool().await;
-    // The state after a crash between the opening of a day and its last page.
+    // The state after a crash during the planning of a day.
     sqlx::query("UPDATE planned_days SET planned_at = NULL WHERE local_date = '2026-05-02'")
         .execute(&pool)
         .await
@@ -134,7 +134,7 @@ async fn two_concurrent_ticks_send_each_event_once() {
 }
 
 #[tokio::test]
-async fn a_pack_is_small_when_little_is_due_and_bounded_when_much_is() {
+async fn the_size_of_packs_grows_with_the_due_events_up_to_a_limit() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let sizes = async || -> Vec<i32> {
         let pool = world.database.pool().await;
@@ -158,14 +158,14 @@ async fn a_pack_is_small_when_little_is_due_and_bounded_when_much_is() {
 }
 
 #[tokio::test]
-async fn after_two_failures_the_third_attempt_delivers() {
+async fn the_third_attempt_delivers_after_two_failures() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.receiver.script([Behaviour::Status(500), Behaviour::Status(429), Behaviour::Status(204)]);
     world.set("2026-05-02T09:00:00Z");
     world.minute().await;
     assert_eq!((world.greetings(), world.count(Pending).await), (0, 1));
-    // The longest first wait is 30 s, the longest second one two minutes.
+    // The first retry is at most 30 s later, the second at most two minutes.
     world.set("2026-05-02T09:00:31Z");
     world.minute().await;
     assert_eq!(world.greetings(), 0);
@@ -183,7 +183,7 @@ async fn after_two_failures_the_third_attempt_delivers() {
 }
 
 #[tokio::test]
-async fn after_five_failed_attempts_the_event_is_dead_and_has_a_dead_letter() {
+async fn five_failed_attempts_create_a_dead_letter() {
     let world = World::with("2026-05-02T00:00:00Z", &[("retry.schedule_secs", "0,0,0,0")]).await;
     world.write("u", "1990-05-02", "UTC").await;
     world.receiver.script([Behaviour::Status(503)]);
@@ -199,7 +199,7 @@ async fn after_five_failed_attempts_the_event_is_dead_and_has_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn after_a_410_the_event_is_dead_at_once() {
+async fn a_410_response_creates_a_dead_letter_immediately() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.receiver.script([Behaviour::Status(410)]);
@@ -222,7 +222,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_pack_that_is_received_twice_leads_to_one_request() {
+async fn a_pack_that_is_received_twice_causes_one_request() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -233,7 +233,7 @@ async fn a_pack_that_is_received_twice_leads_to_one_request() {
         .await
         .unwrap();
     world.pool().run_once().await.unwrap();
-    // The copy in the same batch is deferred; when it is received again, its event is delivered already.
+    // The duplicate in the pack is deferred; on redelivery, its event is already delivered.
     world.set("2026-05-02T09:00:31Z");
     world.pool().run_once().await.unwrap();
     assert_eq!((world.receiver.records().len(), world.greetings()), (1, 1));
@@ -258,7 +258,7 @@ async fn a_pack_of_unknown_events_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_message_of_another_database_changes_no_pack_with_its_id() {
+async fn a_message_of_another_database_does_not_change_packs() {
     let world = World::at("2026-05-02T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -282,7 +282,7 @@ async fn a_message_of_another_database_changes_no_pack_with_its_id() {
 }
 
 #[tokio::test]
-async fn a_deleted_user_is_not_greeted_in_any_state_of_the_event() {
+async fn a_deletion_cancels_pending_and_queued_events() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     let (pending, queued) =
         (world.write("a", "1990-05-03", "UTC").await, world.write("b", "1990-05-02", "UTC").await);
@@ -302,7 +302,7 @@ async fn a_deleted_user_is_not_greeted_in_any_state_of_the_event() {
 }
 
 #[tokio::test]
-async fn an_event_that_moved_ahead_is_not_sent_by_its_old_pack() {
+async fn an_event_moved_to_a_later_date_is_not_sent_by_its_old_pack() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -316,9 +316,9 @@ async fn an_event_that_moved_ahead_is_not_sent_by_its_old_pack() {
     assert_eq!(world.greetings(), 1);
 }
 
-/// The clocks of two processes may differ by seconds, so the worker does not check whether an event is due.
+/// The clocks of two processes may differ by seconds, so the worker does not check the due instant.
 #[tokio::test]
-async fn a_worker_whose_clock_is_behind_sends_claimed_events() {
+async fn a_worker_with_a_slow_clock_sends_claimed_events() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("u", "1990-05-02", "UTC").await;
     world.set("2026-05-02T09:00:00Z");
@@ -332,7 +332,7 @@ async fn a_worker_whose_clock_is_behind_sends_claimed_events() {
 }
 
 #[tokio::test]
-async fn a_pause_stops_claims_and_leases_and_the_late_rule_holds_after_it() {
+async fn a_pause_stops_claims_and_leases_but_not_the_late_limit() {
     let world = World::at("2026-05-01T00:00:00Z").await;
     world.write("queued", "1990-05-02", "UTC").await;
     world.write("claimed", "1990-05-03", "UTC").await;

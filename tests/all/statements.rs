@@ -1,5 +1,5 @@
-//! Each SQL statement in the sources is prepared against the real schema: a wrong name or type fails here, even if no other test runs
-//! the statement.
+//! Prepares each SQL statement in the sources against the schema, so that a wrong name or type fails here even if no other test
+//! runs the statement.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 
 use crate::support::database::Database;
 
-/// Statements that code completes, with `format!` or a query builder.
+/// The limit for statements that are completed at run time, with `format!` or a query builder.
 const MAX_INCOMPLETE: usize = 20;
 const SYNTAX_ERROR: &str = "42601";
 
@@ -43,7 +43,7 @@ impl Visit<'_> for Statements {
     }
 
     fn visit_macro(&mut self, call: &syn::Macro) {
-        // The literals of `concat!`, `format!` and our own macros.
+        // The literals of `concat!`, `format!` and the macros of this crate.
         for token in call.tokens.clone() {
             if let Ok(literal) = syn::parse2::<syn::LitStr>(token.into()) {
                 self.add(literal.value());
@@ -67,7 +67,7 @@ fn read(directory: &Path, statements: &mut Statements) {
 }
 
 #[tokio::test]
-async fn each_statement_fits_the_schema() {
+async fn each_sql_statement_matches_the_schema() {
     let mut statements = Statements::default();
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store"), &mut statements);
     assert!(statements.complete.len() >= 80, "only {} statements found", statements.complete.len());

@@ -1,4 +1,4 @@
-//! Packs that the queue has lost, and rows past their retention.
+//! Lost packs are sent again, and expired rows are deleted.
 
 use bday::model::EventState::{Delivered, Pending, Queued};
 use bday::pipeline::queue::Queue;
@@ -14,7 +14,7 @@ use crate::support::world::{World, instant, person};
 
 const NINE: &str = "2026-05-02T09:00:00Z";
 
-/// `n` users are due at nine, and their packs are on an SQS queue.
+/// Returns a world with `n` users due at nine, whose packs are on an SQS queue.
 async fn queued(n: usize) -> (World, Sqs) {
     let (mut world, sqs) = tokio::join!(World::at("2026-05-02T00:00:00Z"), Sqs::start());
     let options = SqsOptions {
@@ -35,7 +35,7 @@ async fn queued(n: usize) -> (World, Sqs) {
     (world, sqs)
 }
 
-/// Simulates a purge, or the end of the retention.
+/// Simulates a purge, or messages past their retention.
 async fn lose_all_messages(world: &World) {
     loop {
         let received = world.queue.receive(10, Duration::ZERO).await.unwrap();
@@ -67,7 +67,7 @@ async fn packs_in_a_busy_queue_are_sent_again_only_after_two_hours() {
     world.set("2026-05-02T09:10:00Z");
     assert_eq!(world.tick().await.enqueued, 0);
     assert_eq!(sqs.counts("greetings").visible, waiting);
-    // After two hours a second copy is sent in any case; it is harmless.
+    // After two hours a second copy is sent in any case. The workers drop duplicates.
     world.set("2026-05-02T11:00:01Z");
     assert_eq!(world.tick().await.enqueued, 100);
     world.pool().run_once().await.unwrap();
@@ -75,7 +75,7 @@ async fn packs_in_a_busy_queue_are_sent_again_only_after_two_hours() {
 }
 
 #[tokio::test]
-async fn another_process_sends_the_packs_that_a_crash_left_unsent() {
+async fn packs_left_unsent_by_a_crash_are_sent_by_another_process() {
     let (world, sqs) = queued(40).await;
     world.pool().run_once().await.unwrap();
     let packs = async |statement| {
@@ -89,7 +89,7 @@ async fn another_process_sends_the_packs_that_a_crash_left_unsent() {
     let (_, result) = world.scheduler().run_once(instant("2026-05-02T09:00:01Z")).await;
     result.unwrap_err();
     assert_eq!(world.count(Queued).await, 40);
-    // The state after the sender crashed and did not release them.
+    // The state after a crash of the sender before it released the packs.
     let taken = packs("UPDATE outbox SET available_at = '2026-05-02T09:00:16Z'").await;
     assert!(taken > 0);
     sqs.accept().await;
@@ -112,7 +112,7 @@ async fn finished_events_are_deleted_after_their_retention() {
     world.write("later", "1990-05-03", "UTC").await;
     let pool = world.database.pool().await;
     let (old, recent) = (world.event_of(old).await, world.event_of(recent).await);
-    // An event of that age has an id of that time.
+    // The id contains the time of its creation, so an old event needs an old id.
     let ago = Uuid::from_u128(0x0180_0000_0000_7000_8000_0000_0000_0001);
     for statement in [
         "UPDATE events SET id = $2, finished_at = '2024-02-20T09:00:00Z' WHERE id = $1",

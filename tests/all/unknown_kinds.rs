@@ -1,4 +1,4 @@
-//! Processes with different kinds share a database, as during a rollout that adds or removes a kind.
+//! Processes with different kinds on one database, as during a rollout that adds or removes a kind.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bday::model::EventState::{Delivered, Queued, Skipped};
 
 use crate::support::world::{World, person};
 
-/// A process that knows the kind `name_day`, one that does not, and a planned name day.
+/// Returns a process with the kind `name_day` and one without it, on a database with a planned name day.
 async fn processes() -> (World, World) {
     let settings = [("kinds.name_day.message", "Happy name day, {{ full_name }}")];
     let (knows, mut lacks) =
@@ -21,7 +21,7 @@ async fn processes() -> (World, World) {
 }
 
 #[tokio::test]
-async fn events_of_unknown_kinds_are_left_to_processes_that_know_them() {
+async fn processes_ignore_events_of_kinds_that_they_do_not_have() {
     let (knows, lacks) = processes().await;
     for world in [&knows, &lacks] {
         world.set("2026-05-02T09:00:00Z");
@@ -43,7 +43,7 @@ async fn events_of_unknown_kinds_are_left_to_processes_that_know_them() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_kind_that_no_process_knows_is_skipped_as_late() {
+async fn an_event_of_a_removed_kind_is_skipped_as_late() {
     let (knows, lacks) = processes().await;
     lacks.set("2026-05-04T09:00:01Z");
     assert_eq!(lacks.tick().await.skipped, 1);

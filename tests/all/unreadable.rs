@@ -1,4 +1,4 @@
-//! A user whom this binary cannot read, such as one with a zone of a newer binary, affects no other user.
+//! A user that this binary cannot read, such as one in a zone of a newer binary, does not affect other users.
 
 use axum::body::Body;
 use bday::model::EventState::Pending;
@@ -21,7 +21,7 @@ async fn set_zone(world: &World, external_id: &str, zone: &str) {
 }
 
 #[tokio::test]
-async fn an_unreadable_user_delays_no_other_and_is_planned_later() {
+async fn an_unreadable_user_does_not_delay_others_and_is_retried() {
     let world = World::at(NOW).await;
     for name in ["ada", "mars", "zoe"] {
         world.write(name, "1990-05-02", "Europe/Berlin").await;
@@ -38,7 +38,7 @@ async fn an_unreadable_user_delays_no_other_and_is_planned_later() {
 }
 
 #[tokio::test]
-async fn a_day_with_an_unreadable_user_is_closed() {
+async fn a_day_with_an_unreadable_user_counts_as_planned() {
     let world = World::at(NOW).await;
     world.write("mars", "1990-05-02", "Europe/Berlin").await;
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
@@ -61,7 +61,7 @@ async fn lists_exports_and_forecasts_leave_out_unreadable_users() {
     }
     set_zone(&world, "mars", "Mars/Olympus_Mons").await;
     let server = Server::on(&world);
-    // Page by page: the list continues after the unreadable user.
+    // With each page size, the list continues after the unreadable user.
     for limit in [1, 2, 3] {
         let (mut names, mut cursor) = (Vec::new(), String::new());
         for _ in 0..4 {
@@ -125,7 +125,7 @@ async fn new_zone_data_moves_the_events_of_readable_users() {
     let outcome = recompute(&world.store, &world.config.schedule(), &*world.clock, "2026z", || {}).await;
     let RecomputeOutcome::Done(report) = outcome.unwrap() else { panic!("it was not done") };
     assert_eq!((report.recomputed, report.moved), (2, 1));
-    // Nobody knows where to: so it stays.
+    // The due instant in an unknown zone cannot be computed, so that event does not move.
     let facts = world.store.user_history(UserRef::Id(mars)).await;
     drop(facts);
     assert_eq!(world.count(Pending).await, 2);

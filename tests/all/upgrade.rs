@@ -1,4 +1,4 @@
-//! Two versions on one database: an older binary on a newer schema, and migrations that were applied out of order.
+//! Two versions on one database: an older binary on a newer schema, and migrations applied out of order.
 
 use bday::store::UserRef;
 use sqlx::Executor as _;
@@ -23,7 +23,7 @@ async fn an_older_binary_works_on_a_newer_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_older_migration_is_found() {
+async fn a_missing_older_migration_is_detected_and_applied() {
     let place = Place::new().await;
     let undo = "DROP TABLE leases; DELETE FROM _sqlx_migrations WHERE version = 10";
     let pool = place.database.pool().await;
@@ -45,7 +45,7 @@ async fn an_older_binary_reads_a_table_with_an_added_column() {
     let event = world.only_event().await;
     for later in ["", "ALTER TABLE attempts ADD COLUMN later text"] {
         pool.execute(later).await.unwrap();
-        // Often enough for each connection to have the statements prepared.
+        // Enough repetitions for each connection to have prepared the statements.
         for _ in 0..20 {
             assert_eq!(world.store.attempts(event).await.unwrap().len(), 1, "{later}");
             let facts = world.store.user_history(UserRef::Id(user)).await.unwrap();

@@ -1,4 +1,4 @@
-//! New zone data in a binary: pending events are recomputed once, by one of the processes that start.
+//! After an update of the zone data or the rules, one of the starting processes recomputes the pending events.
 
 use bday::model::EventState::{Delivered, Pending};
 use bday::pipeline::zone_data::{RecomputeOutcome, recompute};
@@ -8,7 +8,7 @@ use crate::support::world::{World, instant, person};
 
 const NOW: &str = "2026-05-01T12:00:00Z";
 
-/// Planned users in two zones. The events in Berlin are an hour off.
+/// Returns a world with planned events in two zones; those in Berlin are an hour off.
 async fn world(users: usize) -> World {
     let world = World::at(NOW).await;
     let berlin = (0..users).map(|n| (n, "Europe/Berlin"));
@@ -82,7 +82,7 @@ async fn several_pages_are_recomputed_and_delivered_events_do_not_move() {
 }
 
 #[tokio::test]
-async fn of_processes_that_start_at_once_one_recomputes() {
+async fn only_one_of_several_starting_processes_recomputes() {
     let world = world(20).await;
     let outcomes =
         tokio::join!(recomputed(&world, "2026z"), recomputed(&world, "2026z"), recomputed(&world, "2026z"));
@@ -120,7 +120,7 @@ async fn start(world: &World) -> RecomputeOutcome {
 }
 
 #[tokio::test]
-async fn days_that_were_planned_without_a_new_kind_are_planned_again() {
+async fn days_planned_before_a_new_kind_are_planned_again() {
     let mut world = World::at("2026-05-09T00:00:00Z").await;
     let mut user = person("u", "1990-01-01", "UTC");
     user.occasions.insert("work_anniversary".to_owned(), Some("2019-05-10".parse().unwrap()));
@@ -136,7 +136,7 @@ async fn days_that_were_planned_without_a_new_kind_are_planned_again() {
 }
 
 #[tokio::test]
-async fn a_new_leap_day_rule_applies_to_days_that_are_planned_already() {
+async fn a_new_leap_day_rule_applies_to_days_already_planned() {
     let mut world = World::with("2026-02-27T00:00:00Z", &[("plan.leap_day", "leap_years_only")]).await;
     world.write("u", "2000-02-29", "UTC").await;
     world.minute().await;
@@ -150,7 +150,7 @@ async fn a_new_leap_day_rule_applies_to_days_that_are_planned_already() {
 }
 
 #[tokio::test]
-async fn a_new_send_time_moves_events_planned_days_and_months_ahead() {
+async fn a_new_send_time_moves_all_pending_events() {
     let mut world = World::at("2026-05-09T00:00:00Z").await;
     for user in ["near", "far"] {
         world.write(user, "1990-05-10", "UTC").await;
