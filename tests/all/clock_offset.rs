@@ -111,7 +111,7 @@ async fn queued_before_a_jump() -> (World, Arc<SteadyClock>) {
 
 /// A worker whose clock jumps during a poll leases no event, so another worker must receive the pack soon.
 #[tokio::test]
-async fn a_clock_jump_during_a_poll_does_not_extend_the_visibility_timeout() {
+async fn a_clock_jump_during_a_poll_does_not_extend_the_visibility() {
     let (world, clock) = queued_before_a_jump().await;
     let visibility = world.config.queue.visibility;
     let queue = PostgresQueue::new(world.store.clone(), clock, visibility);

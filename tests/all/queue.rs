@@ -140,7 +140,7 @@ macro_rules! conformance {
 }
 
 conformance!(
-    a_pack_is_received_once_while_it_is_hidden,
+    a_received_pack_is_hidden_from_other_receives,
     many_packs_are_confirmed_and_received_completely,
     an_acknowledged_message_is_not_redelivered,
     reading_dead_letters_does_not_delete_them,
@@ -150,7 +150,7 @@ conformance!(
     acknowledging_twice_has_no_effect,
 );
 
-async fn a_pack_is_received_once_while_it_is_hidden(fixture: Fixture) {
+async fn a_received_pack_is_hidden_from_other_receives(fixture: Fixture) {
     let sent = fixture.send(&[3]).await;
     let received = fixture.all().await;
     assert_eq!((received.len(), &message(&received[0]).event_ids), (1, &sent[0]));

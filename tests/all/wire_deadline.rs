@@ -33,7 +33,7 @@ fn greeting() -> Greeting {
     }
 }
 
-/// Starts a receiver on its own thread, so that it responds while the test blocks its runtime. Signals when it has read a request.
+/// Starts a receiver on its own thread, so that it responds while the test blocks its runtime. Signals each read request.
 fn receiver() -> (SocketAddr, oneshot::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -53,7 +53,7 @@ fn folder() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs generators from PyPI and npm: make api-test"]
-async fn generated_clients_work_with_the_daemon() {
+async fn generated_clients_work() {
     if std::env::var_os(TOOLS).is_none() {
         return;
     }

@@ -15,7 +15,7 @@ async fn berlin() -> World {
 }
 
 #[tokio::test]
-async fn a_date_moved_ahead_is_greeted_once_on_the_new_day() {
+async fn a_date_moved_to_a_later_day_is_greeted_once_on_that_day() {
     let world = berlin().await;
     world.correct("u", "1990-05-14").await;
     world.live_until("2026-05-14T06:59:59Z").await;
@@ -61,7 +61,7 @@ async fn a_date_moved_before_the_send_time_is_greeted_once() {
 }
 
 #[tokio::test]
-async fn a_date_moved_while_queued_is_greeted_once_on_the_new_day() {
+async fn a_date_moved_while_queued_is_greeted_once_on_its_new_day() {
     let world = berlin().await;
     world.set("2026-05-10T07:00:00Z");
     world.tick().await;
@@ -131,7 +131,7 @@ async fn a_date_moved_to_today_follows_the_late_join_rule() {
 }
 
 #[tokio::test]
-async fn a_skipped_event_is_pending_again_if_its_date_moves_forward() {
+async fn a_skipped_event_is_pending_again_if_its_date_moves_to_a_later_day() {
     let world = World::with("2026-05-10T12:00:00Z", &[("plan.late_join", "skip")]).await;
     world.tick().await;
     world.write("u", "1990-05-10", "Europe/Berlin").await;
