@@ -1,4 +1,4 @@
-//! The webhook receiver, asked by the client that production uses.
+//! Tests of the webhook receiver, with the HTTP client of the product.
 
 use std::time::Duration;
 

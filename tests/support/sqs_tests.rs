@@ -1,4 +1,4 @@
-//! The SQS endpoint, asked by the SDK that production uses.
+//! Tests of the SQS endpoint, with the SDK of the product.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use aws_sdk_sqs::types::{
 use crate::support::sqs::{Faults, Sqs};
 use crate::support::wait::within;
 
-/// An endpoint with a queue `q` that gives up after 5 receives.
+/// Starts an endpoint with a queue `q` that moves messages to its dead-letter queue after 5 receives.
 async fn world() -> (Sqs, Client, String) {
     let sqs = Sqs::start().await;
     let client = sqs.client();
@@ -147,7 +147,7 @@ async fn a_poll_whose_client_is_gone_takes_no_message() {
     {
         let poll = client.receive_message().queue_url(&url).wait_time_seconds(20).send();
         tokio::pin!(poll);
-        // Far enough for the request to be with the endpoint, which counts it.
+        // Wait until the endpoint has received, and so counted, the request.
         within("the poll to arrive", async {
             while sqs.calls("ReceiveMessage") == 0 {
                 let _pending = tokio::time::timeout(Duration::from_millis(1), &mut poll).await;
