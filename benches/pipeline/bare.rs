@@ -64,7 +64,7 @@ pub(crate) async fn measure(load: &Load, options: &Options) -> anyhow::Result<Ba
     anyhow::ensure!(arrivals.len() == load.events as usize, "{} requests arrived", arrivals.len());
     world.stop().await?;
     let last = arrivals.iter().map(|arrival| arrival.accepted_us).max();
-    let took_us = last.context("nothing arrived")? - began_us.parse::<i64>()?;
+    let took_us = last.context("no request arrived")? - began_us.parse::<i64>()?;
     Ok(Bare {
         per_second: f64::from(load.events) * 1e6 / took_us as f64,
         cpu: Cpu { daemon: part.cpu_secs(), ..after - before },
@@ -184,7 +184,7 @@ async fn lease(
         let mut places = places.acquire_many_owned(batch.len() as u32).await?;
         step(&shared.pool, 2, &batch).await?;
         for id in batch {
-            let place = places.split(1).context("there is a place for each")?;
+            let place = places.split(1).context("too few semaphore permits")?;
             requests.spawn(post(Arc::clone(&shared), id, place, finished.clone()));
         }
         while let Some(ended) = requests.try_join_next() {

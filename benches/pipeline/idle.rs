@@ -76,7 +76,7 @@ impl Side {
         let (tick, result) = self.scheduler.run_once(SystemClock.now()).await;
         self.times.push(began.elapsed());
         result?;
-        anyhow::ensure!(tick.due == 0, "something was due: {tick:?}");
+        anyhow::ensure!(tick.due == 0, "expected no due events: {tick:?}");
         Ok(())
     }
 

@@ -119,8 +119,9 @@ fn pairs(option: &str, texts: &[String]) -> anyhow::Result<Vec<(String, String)>
     texts
         .iter()
         .map(|text| {
-            let (key, value) =
-                text.split_once('=').with_context(|| format!("{option} {text:?} is not KEY=VALUE"))?;
+            let (key, value) = text
+                .split_once('=')
+                .with_context(|| format!("invalid {option} {text:?}: expected KEY=VALUE"))?;
             Ok((key.to_owned(), value.to_owned()))
         })
         .collect()
@@ -130,6 +131,6 @@ fn queue_kind(text: &str) -> Result<QueueKind, String> {
     match text {
         "sqs" => Ok(QueueKind::Sqs),
         "postgres" => Ok(QueueKind::Postgres),
-        _ => Err("is neither sqs nor postgres".to_owned()),
+        _ => Err("expected sqs or postgres".to_owned()),
     }
 }

@@ -37,7 +37,7 @@ impl Part {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let pid = child.id().context("it has ended already")?;
+        let pid = child.id().context("the process has already exited")?;
         let questions = child.stdin.take().context("no standard input")?;
         let answers = BufReader::new(child.stdout.take().context("no standard output")?).lines();
         let mut part = Self { _child: child, pid, questions, answers };
@@ -55,7 +55,7 @@ impl Part {
     }
 
     async fn answer(&mut self) -> anyhow::Result<String> {
-        self.answers.next_line().await?.context("it ended")
+        self.answers.next_line().await?.context("the process exited")
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
 
     let ticks: Vec<Tick> = daemons.iter().flat_map(ticks).collect();
     let first = ticks.iter().map(|tick| tick.began_at).min();
-    let first = first.with_context(|| format!("no tick found anything due:\n{}", tail(&daemons[0])))?;
+    let first = first.with_context(|| format!("no tick had due events:\n{}", tail(&daemons[0])))?;
     let mut waits: Vec<f64> = arrivals
         .iter()
         .map(|arrival| (arrival.accepted_us - first.timestamp_micros()) as f64 / 1e3)

@@ -118,7 +118,7 @@ pub(crate) fn print_recoveries(recoveries: &[Recovery]) {
     for recovery in recoveries {
         println!(
             "\nall accepted after a worker was killed with 1,000 in flight: {:5.1} s\n\
-             all accepted after a scheduler was killed amid 30,000 claims: {:5.1} s{}",
+             all accepted after a scheduler was killed during 30,000 claims: {:5.1} s{}",
             recovery.worker_secs,
             recovery.scheduler_secs,
             limits(&recovery.limits),

@@ -221,7 +221,7 @@ fn one(
         }
         let knows = record.path.contains(&format!("/{ADDS_A_KIND}-"));
         if event.kind == ADDED_KIND && !knows {
-            verdict.broken(*id, format!("{id} was sent by {}, which does not know its kind", record.path));
+            verdict.broken(*id, format!("{id} was sent by {}, which lacks its kind", record.path));
         }
     }
     // Attempts are counted before a request is sent, and each is recorded.
@@ -325,7 +325,7 @@ fn late(
     let cause = entries.iter().filter(meets).max_by_key(|entry| overlap(entry));
     let excuse = match cause {
         Some(entry) => entry.cause.to_string(),
-        None if event.kind == ADDED_KIND => "two daemons did not know the kind".to_owned(),
+        None if event.kind == ADDED_KIND => "two daemons lack the kind".to_owned(),
         None => {
             let secs = accepted_at.saturating_sub(sendable_at).as_secs_f64();
             return verdict

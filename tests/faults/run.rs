@@ -20,7 +20,7 @@ use super::plan::{DAEMONS, Plan, Scale};
 use super::seed;
 
 /// All events must end within this time after the last fault. The longest single delay is that of an event hit by two faults: a lease
-/// of 15 s, plus 1 s for each receive by a daemon that does not know its kind.
+/// of 15 s, plus 1 s for each receive by a daemon that lacks its kind.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The result of a run.

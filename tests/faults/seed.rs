@@ -8,7 +8,7 @@ use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 
 use super::place::Place;
 
-/// The kind that only daemon [`super::plan::ADDS_A_KIND`] knows.
+/// The kind that only daemon [`super::plan::ADDS_A_KIND`] is configured with.
 pub(crate) const ADDED_KIND: &str = "name_day";
 /// One in this many seeded users also has a date of that kind.
 const ADDED_EVERY: i32 = 40;

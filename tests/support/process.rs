@@ -66,7 +66,8 @@ struct Said {
 }
 
 impl Bday {
-    /// Returns the command `bday` with these arguments. It logs JSON, requires no token, and does not inherit the tests' environment.
+    /// Returns the command `bday` with these arguments. It logs JSON and requires no token. Of the tests' environment, it inherits only
+    /// `PATH`, `HOME` and `TMPDIR`.
     pub(crate) fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         Self::program(Path::new(env!("CARGO_BIN_EXE_bday")), arguments)
     }

@@ -97,10 +97,10 @@ async fn a_message_is_redelivered_and_dead_lettered_after_five_receives() {
         let messages = receive(&client, &url).await;
         assert_eq!(receives(&messages[0]), n);
         id = messages[0].message_id.clone();
-        assert!(receive(&client, &url).await.is_empty(), "it is in flight");
+        assert!(receive(&client, &url).await.is_empty(), "the message is in flight");
         sqs.skip(Duration::from_secs(31));
     }
-    assert!(receive(&client, &url).await.is_empty(), "the sixth receive moves it");
+    assert!(receive(&client, &url).await.is_empty(), "the sixth receive moves the message");
     let dead = receive(&client, &sqs.queue_url("q-dlq")).await;
     assert_eq!(dead[0].message_id, id);
     let source = &dead[0].attributes.as_ref().unwrap()[&MessageSystemAttributeName::DeadLetterQueueSourceArn];
@@ -264,7 +264,7 @@ async fn attributes_and_message_attributes_come_back_as_they_were_set() {
         message.message_attributes.as_ref().unwrap()["kind"].string_value.as_deref(),
         Some("birthday")
     );
-    assert!(message.attributes.is_none(), "none were asked for");
+    assert!(message.attributes.is_none(), "no attributes were requested");
 }
 
 #[tokio::test]

@@ -97,8 +97,8 @@ impl World {
         Arc::clone(&self.clock) as SharedClock
     }
 
-    /// Leases these events at the current instant, for the visibility, like a worker that then crashes. It knows only birthdays. Returns
-    /// the lease id and the leases.
+    /// Leases these events at the current instant, for the visibility, like a worker that then crashes. Its only kind is `birthday`.
+    /// Returns the lease id and the leases.
     pub(crate) async fn lease(&self, events: &[Uuid]) -> (Uuid, Vec<Lease>) {
         let (id, kinds) = (Uuid::now_v7(), ["birthday".to_owned()]);
         let request = self.lease_request(id, &kinds);
