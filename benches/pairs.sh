@@ -1,17 +1,18 @@
 #!/bin/sh
-# Compares two builds: runs the same scenario in turn with the benchmark of each, and prints one line a pair.
+# Compares two builds: runs the same scenario alternately with the benchmark of each, and prints one line per pair.
 #
 #   benches/pairs.sh OLD_BENCH NEW_BENCH [PAIRS] [ARGS...]
 #
 # OLD_BENCH and NEW_BENCH are benchmark binaries (target/release/deps/pipeline-*), each next to its own bday. A path may be followed by
-# the arguments that only it takes: 'OLD_BENCH --program PATH'.
+# arguments for that binary only: 'OLD_BENCH --program PATH'.
 set -eu
 
 old=$1 new=$2 pairs=${3:-5}
 shift 2
 [ $# -eq 0 ] || shift
 
-# Of the benchmark $1 with the other arguments: deliveries per second, CPU seconds of the daemon, CPU us per event of it and of PostgreSQL, MB.
+# run BENCH [ARGS...]: prints deliveries per second, CPU seconds of the daemon, CPU us per event of the daemon and of PostgreSQL, and
+# the daemon's peak memory in MB.
 run() {
   bench=$1
   shift

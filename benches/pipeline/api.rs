@@ -1,4 +1,4 @@
-//! The API with many users: how long a request takes while fifty are under way.
+//! Latency of API requests with many users and 50 concurrent requests.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,11 +19,10 @@ use super::{procfs, seed, world};
 
 const USERS: u32 = 1_000_000;
 const AT_ONCE: usize = 50;
-/// Before the measurement: connections are made, and statements planned.
+/// Opens connections and prepares statements before the measurement.
 const WARM_UP: Duration = Duration::from_secs(1);
 const EACH: Duration = Duration::from_secs(5);
-/// What such a database would be given: in the 128 MB that PostgreSQL takes by itself, the indexes of a million people have no
-/// room.
+/// The indexes of a million users do not fit in the default of 128 MB.
 const POSTGRES: [(&str, &str); 1] = [("shared_buffers", "1GB")];
 
 #[derive(Debug, Clone, Serialize)]
@@ -33,7 +32,7 @@ pub(crate) struct Api {
     pub(crate) limits: Vec<Verdict>,
 }
 
-/// What one kind of request took.
+/// Measurements of one kind of request.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Calls {
     pub(crate) request: &'static str,
@@ -41,17 +40,17 @@ pub(crate) struct Calls {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) slowest_ms: f64,
-    /// Microseconds for each request, of the daemon and of PostgreSQL.
+    /// CPU time of the daemon per request, in microseconds.
     pub(crate) daemon_us: f64,
+    /// CPU time of PostgreSQL per request, in microseconds.
     pub(crate) postgres_us: f64,
 }
 
-/// A kind of request, and its text.
 struct Kind {
     name: &'static str,
     status: u16,
     text: fn() -> String,
-    /// For 99 of 100, in milliseconds.
+    /// Limit of the 99th percentile, in milliseconds.
     limit: Option<f64>,
 }
 
@@ -117,7 +116,7 @@ async fn measure(address: SocketAddr, kind: &Kind, daemon: &Running, postgres: u
     })
 }
 
-/// Fifty callers, each of whom asks as soon as it has been answered. Gives how long each request took, in milliseconds.
+/// Runs [`AT_ONCE`] callers, each with one request in flight at a time. Returns the time of each request, in milliseconds.
 async fn ask_at_once(address: SocketAddr, kind: &Kind, time: Duration) -> anyhow::Result<Vec<f64>> {
     let until = SystemClock.monotonic() + time;
     let callers = (0..AT_ONCE).map(|_| ask_until(address, kind, until));
@@ -145,7 +144,7 @@ async fn ask_until(address: SocketAddr, kind: &Kind, until: Instant) -> anyhow::
     }
 }
 
-/// Reads one answer, and nothing else is to come: its status.
+/// Reads one response and returns its status. The connection must carry no further bytes.
 async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow::Result<u16> {
     answer.clear();
     let mut end = None;
@@ -160,7 +159,7 @@ async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) -> anyhow::Re
     }
 }
 
-/// The status of an answer and its length, once its head is there.
+/// Returns the status and the length of a response in bytes, or `None` while its head is incomplete.
 fn status_and_end(answer: &[u8]) -> anyhow::Result<Option<(u16, usize)>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut headers);

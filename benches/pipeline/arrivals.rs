@@ -1,21 +1,20 @@
-//! What the receiver saw.
+//! The requests that the receiver accepted.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// One accepted request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Arrival {
-    /// Its `webhook-id`; nil if it had none.
+    /// The header `webhook-id`; nil if it is missing or not a UUID.
     pub(crate) event_id: Uuid,
-    /// When the 2xx went out: microseconds since 1970, UTC.
+    /// When the 2xx was sent, in microseconds since 1970 (UTC).
     pub(crate) accepted_us: i64,
     pub(crate) body: String,
 }
 
-/// All of them, in the order in which they were accepted.
+/// Accepted requests, in the order of acceptance.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
     list: Vec<Arrival>,
@@ -28,7 +27,7 @@ impl Arrivals {
         self.list.push(arrival);
     }
 
-    /// How many different events have come.
+    /// Returns the number of distinct events.
     pub(crate) fn distinct(&self) -> usize {
         self.counts.len()
     }

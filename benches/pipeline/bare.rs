@@ -1,5 +1,5 @@
-//! The same I/O without bookkeeping: what the machine can do. As many requests with the daemon's HTTP client and limit in flight, as
-//! many packs through the queue, and for each of claim, lease and record a plain UPDATE of as many rows of a plain table.
+//! A baseline: the same I/O without bookkeeping, as an upper bound for this machine. It sends as many requests, with the daemon's HTTP
+//! client and limit in flight, and as many packs through the queue. Each of claim, lease and record is a plain UPDATE of as many rows.
 //!
 //! ```text
 //! claim ──packs──> SQS (or nothing) ──> lease ──spawn──> POST ──> record
@@ -27,32 +27,31 @@ use super::options::Options;
 use super::part::{self, Part};
 use super::world::{Cpu, World};
 
-/// As the daemon has them.
+/// The batch sizes and task counts of the daemon.
 const CLAIM_BATCH: usize = 500;
 const PACK: usize = 32;
 const POLLS: usize = 16;
 const LANES: usize = 2;
 const RECORD_BATCH: usize = 512;
 const BEFORE_RECORD: Duration = Duration::from_millis(10);
-/// Packs leased with one statement.
+/// Packs per lease statement.
 const LEASED_PACKS: usize = 2;
 
-/// The rows are as wide as those of events, and updated in place like them.
+/// Rows have about the width of events, and the same fill factor for in-place updates.
 const ROWS: &str = "
 CREATE TABLE bare (id uuid PRIMARY KEY, step smallint NOT NULL, at timestamptz, filler text NOT NULL) WITH (fillfactor = 60);
 INSERT INTO bare SELECT gen_random_uuid(), 0, NULL, repeat('x', 100) FROM generate_series(1, $EVENTS);
 VACUUM (ANALYZE) bare;
 CHECKPOINT";
 
-/// What it took.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Bare {
     pub(crate) per_second: f64,
-    /// That of the process in the daemon's place stands for the daemon's.
+    /// `daemon` is the process that replaces the daemon.
     pub(crate) cpu: Cpu,
 }
 
-/// Runs `load` in a world of its own.
+/// Runs `load` in a separate world.
 pub(crate) async fn measure(load: &Load, options: &Options) -> anyhow::Result<Bare> {
     let mut world = World::start(load, options).await?;
     for statement in ROWS.replace("$EVENTS", &load.events.to_string()).split(';') {
@@ -65,7 +64,7 @@ pub(crate) async fn measure(load: &Load, options: &Options) -> anyhow::Result<Ba
     anyhow::ensure!(arrivals.len() == load.events as usize, "{} requests arrived", arrivals.len());
     world.stop().await?;
     let last = arrivals.iter().map(|arrival| arrival.accepted_us).max();
-    let took_us = last.context("nothing arrived")? - began_us.parse::<i64>()?;
+    let took_us = last.context("no request arrived")? - began_us.parse::<i64>()?;
     Ok(Bare {
         per_second: f64::from(load.events) * 1e6 / took_us as f64,
         cpu: Cpu { daemon: part.cpu_secs(), ..after - before },
@@ -75,14 +74,15 @@ pub(crate) async fn measure(load: &Load, options: &Options) -> anyhow::Result<Ba
 #[derive(Debug)]
 struct Shared {
     pool: PgPool,
-    /// None: packs go from claim to lease directly.
+    /// `None` if claim passes packs to lease directly.
     queue: Option<Arc<dyn Queue>>,
     client: HttpClient,
     url: Url,
     places: Arc<Semaphore>,
 }
 
-/// The process in the daemon's place, with the daemon's configuration. Tells when it began, as soon as it is done.
+/// Runs the process that replaces the daemon, with the daemon's configuration. Prints its start time, in microseconds since 1970
+/// (UTC), when it has finished.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let config = bday::config::load(None, std::env::vars().collect())?;
     let store = parts::store(&config).await?;
@@ -184,7 +184,7 @@ async fn lease(
         let mut places = places.acquire_many_owned(batch.len() as u32).await?;
         step(&shared.pool, 2, &batch).await?;
         for id in batch {
-            let place = places.split(1).context("there is a place for each")?;
+            let place = places.split(1).context("too few semaphore permits")?;
             requests.spawn(post(Arc::clone(&shared), id, place, finished.clone()));
         }
         while let Some(ended) = requests.try_join_next() {

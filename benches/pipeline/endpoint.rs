@@ -1,23 +1,21 @@
-//! The SQS endpoint as a process.
+//! The SQS endpoint, in its own process.
 
 use serde::{Deserialize, Serialize};
 
 use super::part;
 use super::support::sqs::Sqs;
 
-/// The queue of the benchmark.
 pub(crate) const QUEUE: &str = "bday";
 
-/// What it tells.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Figures {
-    /// Messages in the queue, hidden ones included.
+    /// Messages in the queue, including messages in flight and delayed messages.
     pub(crate) messages: u64,
-    /// Calls so far, as far as they depend on the number of messages.
+    /// Calls so far of the actions whose number depends on the number of messages.
     pub(crate) calls: u64,
 }
 
-/// Says the environment that leads to it, and answers with its figures.
+/// Prints the environment variables of its clients, and answers each line with its figures.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let sqs = Sqs::start().await;
     let mut environment = sqs.env();

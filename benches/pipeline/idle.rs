@@ -1,4 +1,4 @@
-//! A tick that finds nothing: its cost must not grow with the number of users.
+//! A tick with nothing due: its cost must not grow with the number of users.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ const TICKS: usize = 200;
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Idle {
-    /// Microseconds of a tick, by number of users: of a quarter of the ticks, the slowest. The rest is noise: a tick
-    /// waits for nothing but the machine.
+    /// The number of users, and the 25th percentile of the tick times in microseconds. Slower ticks measure other load on the
+    /// machine, not the tick.
     pub(crate) ticks_us: Vec<(u32, f64)>,
     pub(crate) limits: Vec<Verdict>,
 }
@@ -34,7 +34,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Idle> {
         let url = world::create_database(&server, &database).await?;
         sides.push(Side::prepare(&url, users).await?);
     }
-    // In turns, so that whatever else the machine does hits both.
+    // Alternate, so that other load on the machine affects both sides.
     for _ in 0..TICKS {
         for side in &mut sides {
             side.tick().await?;
@@ -51,7 +51,6 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Idle> {
     Ok(Idle { ticks_us, limits })
 }
 
-/// One of the two databases.
 struct Side {
     users: u32,
     store: Store,
@@ -60,7 +59,7 @@ struct Side {
 }
 
 impl Side {
-    /// People of whom one in a hundred has an event ahead, which is planned and not due.
+    /// Writes users. One in a hundred has a planned event that is not due yet.
     async fn prepare(url: &str, users: u32) -> anyhow::Result<Self> {
         let (store, pool) = (world::store(url)?, world::pool(url)?);
         seed::people(&store, &pool, users / 100, users, TimeDelta::days(1)).await?;
@@ -77,7 +76,7 @@ impl Side {
         let (tick, result) = self.scheduler.run_once(SystemClock.now()).await;
         self.times.push(began.elapsed());
         result?;
-        anyhow::ensure!(tick.due == 0, "something was due: {tick:?}");
+        anyhow::ensure!(tick.due == 0, "expected no due events: {tick:?}");
         Ok(())
     }
 

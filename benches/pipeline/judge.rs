@@ -1,4 +1,4 @@
-//! Whether what arrived is what should have: each event once, each body to the byte.
+//! Checks the accepted requests: each event exactly once, with the expected JSON body.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,11 @@ use super::arrivals::Arrival;
 
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Judgement {
-    /// Events that nobody received.
+    /// Events that were not received.
     pub(crate) missing: usize,
-    /// Requests for an event that had been accepted before.
+    /// Accepted requests for an event that was already accepted.
     pub(crate) repeated: usize,
-    /// Bodies that are not the contract's, and requests for no event of ours.
+    /// Requests with an unexpected body or for an unknown event.
     pub(crate) wrong: usize,
     /// Events that are not `delivered` in the database.
     pub(crate) open: usize,

@@ -1,5 +1,4 @@
-//! Whether the same work costs the same among many users and finished events: each figure beside that of a database with the users of
-//! one day and nothing else.
+//! Compares the cost of the same work in a database with many users and finished events and in one with only the users of one day.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use super::{history, seed, world};
 
 const USERS: u32 = 10_000_000;
 const EVENTS: u32 = 30_000_000;
-/// Upper bounds of the disk space of a user and of an event, in bytes, while indexes are built.
+/// Upper bounds of the disk space per user and per event, in bytes, while indexes are built.
 const BYTES_PER_USER: u64 = 600;
 const BYTES_PER_EVENT: u64 = 600;
 const MOST_RATIO: f64 = 1.5;
@@ -31,7 +30,7 @@ const IDLE_TICKS: usize = 50;
 const DUE: u32 = 1000;
 const DUE_TICKS: u32 = 20;
 const LEASE_BATCH: usize = 256;
-/// A machine that has room for such a database; what the fill writes need not be logged.
+/// Settings for a machine that holds such a database. With the minimal WAL level, filling the tables writes no WAL.
 const POSTGRES: [(&str, &str); 7] = [
     ("shared_buffers", "1GB"),
     ("maintenance_work_mem", "1GB"),
@@ -79,7 +78,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Large> {
             side.tick(0).await?;
         }
     }
-    // As many as the day has users for.
+    // Limited by the number of users of one day.
     for _ in 0..(users / 365 / DUE).min(DUE_TICKS) {
         for side in &mut sides {
             side.tick(DUE).await?;
@@ -105,7 +104,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Large> {
     Ok(Large { users, events, limits: limits.collect(), figures })
 }
 
-/// Checks that the temporary directory, where the server's files are, has room for `bytes`.
+/// Checks that the temporary directory, which holds the server's files, has `bytes` free.
 async fn check_room(bytes: u64) -> anyhow::Result<()> {
     let directory = std::env::temp_dir();
     let df =
@@ -114,7 +113,7 @@ async fn check_room(bytes: u64) -> anyhow::Result<()> {
     let room: u64 = text.lines().nth(1).context("df printed nothing")?.trim().parse()?;
     anyhow::ensure!(
         room > bytes,
-        "{} has {} GB free, and {} GB are needed: give --users and --events",
+        "{} has {} GB free, but {} GB are required: free space, or lower --users and --events",
         directory.display(),
         room >> 30,
         bytes >> 30
@@ -122,7 +121,7 @@ async fn check_room(bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One of the two databases, and what was measured in it.
+/// One of the two databases, and its measurements.
 struct Side {
     store: Store,
     pool: PgPool,
@@ -135,7 +134,7 @@ struct Side {
 }
 
 impl Side {
-    /// All users with `events` finished events, or, with none, only the users whose day is tomorrow.
+    /// Writes all users with `events` finished events. If `events` is 0, writes only the users whose birthday is tomorrow.
     async fn prepare(server: &EmbeddedPostgres, name: &str, users: u32, events: u32) -> anyhow::Result<Self> {
         let url = world::create_database(server, name).await?;
         let store = world::store(&url)?;
@@ -164,7 +163,7 @@ impl Side {
         Ok(number as f64)
     }
 
-    /// Plans the day, right after a checkpoint, when WAL costs most.
+    /// Plans the day right after a checkpoint, when full-page writes make WAL most expensive.
     async fn plan(&mut self) -> anyhow::Result<()> {
         sqlx::query("CHECKPOINT").execute(&self.pool).await?;
         let wal = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
@@ -200,7 +199,7 @@ impl Side {
         Ok(())
     }
 
-    /// A tick with `due` events due.
+    /// Makes `due` events due, and runs a tick.
     async fn tick(&mut self, due: u32) -> anyhow::Result<()> {
         let now = SystemClock.now();
         sqlx::query(
@@ -223,7 +222,7 @@ impl Side {
         Ok(())
     }
 
-    /// Leases and records all that is queued.
+    /// Leases and records all queued events.
     async fn lease_and_record(&mut self) -> anyhow::Result<()> {
         let now = SystemClock.now();
         let packs = self.store.take_packs(now, now + TimeDelta::minutes(5), usize::from(u16::MAX)).await?;

@@ -1,4 +1,4 @@
-//! What each scenario does, and the limits that it checks.
+//! The load of each scenario, and the limits that it checks.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::options::Options;
 use super::scenario::Name;
 
-/// What a scenario does.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     pub(crate) scenario: &'static str,
@@ -18,12 +17,12 @@ pub(crate) struct Load {
     pub(crate) daemons: u32,
     pub(crate) in_flight: Option<u32>,
     pub(crate) latency: Duration,
-    /// Whether to measure the same I/O without bookkeeping as well.
+    /// Whether to measure the baseline as well: the same I/O without bookkeeping.
     pub(crate) bare: bool,
     pub(crate) limits: &'static [Limit],
 }
 
-/// What is promised on two cores with everything on one machine.
+/// A limit for two cores, with all processes on one machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
     TickMs(f64),
@@ -36,7 +35,7 @@ pub(crate) enum Limit {
     NinthToSecond(f64),
 }
 
-/// A limit, and whether a run kept it.
+/// A limit, and whether a run met it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) limit: String,

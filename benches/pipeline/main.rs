@@ -1,19 +1,18 @@
-//! The whole pipeline under load, on this machine: `cargo bench --bench pipeline -- --scenario all`.
+//! Benchmark of the whole pipeline on this machine: `cargo bench --bench pipeline -- --scenario all`.
 //!
-//! Actors, a process each, so that the CPU of each is known: PostgreSQL (private, and as durable as in production), an
-//! SQS endpoint (in memory), a receiver that counts, the real `bday serve` in a release build, and this one, which
-//! only sets up and watches.
+//! Each actor is a process, so that its CPU time can be measured: PostgreSQL (private, as durable as in production), an
+//! SQS endpoint (in memory), a receiver, `bday serve` in a release build, and this process, which sets up and observes.
 //!
 //! ```text
 //! seed ──> PostgreSQL <──> bday serve <──> SQS endpoint
 //!                              └──POST──> receiver ──arrivals──> judge (exactly once? body exact?) ──> table
 //! ```
 //!
-//! The due events are there before the daemon starts, so they are found by its first tick. All times count from the
-//! start of that tick, which its log tells.
+//! The due events are written before the daemon starts, so its first tick claims them. All times count from the start
+//! of that tick, as logged by the daemon.
 //!
-//! Wall times depend on what else the machine does; CPU per event hardly does. Compare the latter between machines and
-//! days.
+//! Wall times depend on other load on the machine; CPU time per event hardly does. Compare CPU time per event between
+//! machines and days.
 
 mod api;
 mod arrivals;
@@ -47,8 +46,8 @@ use scenario::Name;
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
-    // One thread: the parts are to have the cores. The endpoint and the receiver need less than one each. What stands in the daemon's
-    // place has as many as the daemon.
+    // One thread leaves the cores to the measured processes. The endpoint and the receiver need less than one core each. The process
+    // that replaces the daemon has as many threads as the daemon.
     let mut runtime = match cli.role {
         Some(Role::Bare) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
@@ -65,7 +64,7 @@ fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Runs the scenarios, one after the other, each in a world of its own.
+/// Runs the scenarios sequentially, each in a separate world.
 async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
     let mut sound = true;
     let (mut runs, mut idles, mut apis, mut larges) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -10,16 +10,16 @@ use super::scenario::Name;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo bench --bench pipeline                                     100,000 due at once
+  cargo bench --bench pipeline                                     100,000 events due at once
   cargo bench --bench pipeline -- --scenario all --json
   cargo bench --bench pipeline -- --events 20000 --config worker.max_in_flight=64
   cargo bench --bench pipeline -- --scenario slow --latency-ms 3000 --in-flight 1000
   cargo bench --bench pipeline -- --scenario million --queue postgres
   cargo bench --bench pipeline -- --scenario large --users 1000000 --events 3000000
 
-Exit code 1 when an event was lost, repeated or garbled; with --strict also when a limit was missed.";
+Exit code 1 if an event was lost, repeated or had a wrong body; with --strict also if a limit was missed.";
 
-/// Measure bday from the tick to the receiver's 2xx
+/// Measure bday from the tick to the 2xx of the receiver
 #[derive(Debug, clap::Parser)]
 #[command(name = "pipeline", after_help = EXAMPLES, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -27,12 +27,12 @@ pub(crate) struct Cli {
     pub(crate) role: Option<Role>,
     #[command(flatten)]
     pub(crate) options: Options,
-    /// What `cargo bench` passes
+    /// Passed by `cargo bench`; ignored
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What this binary is when it starts itself.
+/// The role of this binary when it starts itself.
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 pub(crate) enum Role {
     #[command(hide = true)]
@@ -44,51 +44,51 @@ pub(crate) enum Role {
 }
 
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "the switches of a command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Options {
-    /// What to run; may be given several times
+    /// Scenario to run; may be repeated
     #[arg(long, value_enum, default_value = "burst")]
     scenario: Vec<Name>,
-    /// Due events, whatever the scenario says; of `large`, finished ones
+    /// Override the number of due events (of `large`: finished events)
     #[arg(long)]
     pub(crate) events: Option<u32>,
-    /// Users, those of the due events included; of `large`, all of them
+    /// Override the number of users, including those with due events
     #[arg(long)]
     pub(crate) users: Option<u32>,
-    /// sqs or postgres
+    /// Override the queue: sqs or postgres
     #[arg(long, value_parser = queue_kind)]
     pub(crate) queue: Option<QueueKind>,
-    /// How many `bday serve` run side by side
+    /// Override the number of concurrent `bday serve` processes
     #[arg(long)]
     pub(crate) daemons: Option<u32>,
-    /// `worker.max_in_flight`
+    /// Override `worker.max_in_flight`
     #[arg(long)]
     pub(crate) in_flight: Option<u32>,
-    /// How long the receiver takes for each request
+    /// Override the latency of the receiver for each request, in milliseconds
     #[arg(long)]
     pub(crate) latency_ms: Option<u64>,
-    /// Another bday to measure, say the last release's; by default the one that is built now
+    /// Measure another bday binary, for example of the previous release [default: the current build]
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_bday"), hide_default_value = true)]
     pub(crate) program: PathBuf,
-    /// A key of bday's configuration, as in `worker.drain_secs=5`; may be given several times
+    /// Set a key of bday's configuration, for example `worker.drain_secs=5`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     config: Vec<String>,
-    /// A setting of PostgreSQL, as in `shared_buffers=512MB`; may be given several times
+    /// Set a parameter of PostgreSQL, for example `shared_buffers=512MB`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     postgres: Vec<String>,
-    /// Do not wait for the disk: faster, and not what production does
+    /// Run PostgreSQL without fsync: faster, but unlike production
     #[arg(long)]
     pub(crate) no_fsync: bool,
-    /// Print the statements that took PostgreSQL longest (`pg_stat_statements`)
+    /// Print the statements with the longest total execution time (`pg_stat_statements`)
     #[arg(long)]
     pub(crate) statements: bool,
-    /// Run each scenario this often
+    /// Run each scenario this many times
     #[arg(long, default_value_t = 1)]
     pub(crate) repeat: u32,
-    /// Print one JSON object
+    /// Print the results as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Fail when a limit is missed
+    /// Exit with code 1 if a limit is missed
     #[arg(long)]
     pub(crate) strict: bool,
 }
@@ -98,12 +98,12 @@ impl Options {
         if self.scenario.contains(&Name::All) { Name::EACH.to_vec() } else { self.scenario.clone() }
     }
 
-    /// Whether the load is another than the scenario's: then its limits say nothing.
+    /// Returns whether options change the load of the scenario, so that its limits do not apply.
     pub(crate) fn changes_load(&self) -> bool {
         self.events.is_some() || self.latency_ms.is_some() || self.daemons.is_some()
     }
 
-    /// `--config` as the environment of the daemon.
+    /// Returns `--config` as environment variables of the daemon.
     pub(crate) fn config(&self) -> anyhow::Result<HashMap<String, String>> {
         let variable = |key: &str| format!("BDAY__{}", key.replace('.', "__").to_uppercase());
         let pairs = pairs("--config", &self.config)?;
@@ -119,8 +119,9 @@ fn pairs(option: &str, texts: &[String]) -> anyhow::Result<Vec<(String, String)>
     texts
         .iter()
         .map(|text| {
-            let (key, value) =
-                text.split_once('=').with_context(|| format!("{option} {text:?} is not KEY=VALUE"))?;
+            let (key, value) = text
+                .split_once('=')
+                .with_context(|| format!("invalid {option} {text:?}: expected KEY=VALUE"))?;
             Ok((key.to_owned(), value.to_owned()))
         })
         .collect()
@@ -130,6 +131,6 @@ fn queue_kind(text: &str) -> Result<QueueKind, String> {
     match text {
         "sqs" => Ok(QueueKind::Sqs),
         "postgres" => Ok(QueueKind::Postgres),
-        _ => Err("is neither sqs nor postgres".to_owned()),
+        _ => Err("expected sqs or postgres".to_owned()),
     }
 }

@@ -1,5 +1,6 @@
-//! A part of the world in a process of its own: this binary in another role. One line tells that it is there, then
-//! each line asked is answered by a line. It ends when its standard input does, so it never outlives us.
+//! A part of the world in a separate process: this binary in another role. The process prints one line when it is ready,
+//! then answers each line of its standard input with one line. It ends at the end of its input, so it does not outlive
+//! the benchmark.
 
 use std::process::Stdio;
 
@@ -11,7 +12,7 @@ use super::procfs;
 
 #[derive(Debug)]
 pub(crate) struct Part {
-    /// Held, since dropping it ends the process.
+    /// Held because dropping it kills the process.
     _child: Child,
     pid: u32,
     questions: ChildStdin,
@@ -19,12 +20,12 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Starts the role, and gives its first line.
+    /// Starts a process in `role`; returns it and its first line.
     pub(crate) async fn start(role: &[&str]) -> anyhow::Result<(Self, String)> {
         Self::start_with(role, Vec::new()).await
     }
 
-    /// The same with variables of its own in the environment.
+    /// Starts a process in `role` with additional environment variables.
     pub(crate) async fn start_with(
         role: &[&str],
         environment: Vec<(String, String)>,
@@ -36,7 +37,7 @@ impl Part {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let pid = child.id().context("it has ended already")?;
+        let pid = child.id().context("the process has already exited")?;
         let questions = child.stdin.take().context("no standard input")?;
         let answers = BufReader::new(child.stdout.take().context("no standard output")?).lines();
         let mut part = Self { _child: child, pid, questions, answers };
@@ -54,11 +55,11 @@ impl Part {
     }
 
     async fn answer(&mut self) -> anyhow::Result<String> {
-        self.answers.next_line().await?.context("it ended")
+        self.answers.next_line().await?.context("the process exited")
     }
 }
 
-/// The other side: says `first`, and answers until nobody asks any more.
+/// Runs in the part's process: prints `first`, then answers each line until the end of the input.
 pub(crate) async fn answer(
     first: &str,
     answer: impl Fn(&str) -> anyhow::Result<String>,

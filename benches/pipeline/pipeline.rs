@@ -1,4 +1,4 @@
-//! One run: seed, start the daemons, watch until all has arrived and been written down, and judge.
+//! One run: seeds the database, starts the daemons, waits until all events are received and recorded, and judges the result.
 
 use std::time::Duration;
 
@@ -18,35 +18,36 @@ use super::seed;
 use super::support::process::{Bday, Running};
 use super::world::{Cpu, World};
 
-/// A run is given up when nothing more arrives for so long.
+/// A run is aborted if no event arrives for this long.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(25);
 
-/// What was measured. Times count from the start of the first tick that found something due.
+/// Measurements of one run. Times count from the start of the first tick with due events.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Run {
     pub(crate) scenario: &'static str,
     pub(crate) events: u32,
     pub(crate) users: u32,
-    /// That of the slowest daemon.
+    /// The longest tick of any daemon.
     pub(crate) tick_ms: f64,
-    /// Events over the time to the last 2xx.
+    /// Number of events divided by the time to the last 2xx.
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) last_ms: f64,
     /// From the start of the daemons to the first 2xx.
     pub(crate) first_ms: f64,
-    /// Rates of the second and of the ninth tenth of the events.
+    /// Rate of the second tenth of the events.
     pub(crate) second_per_second: f64,
+    /// Rate of the ninth tenth of the events.
     pub(crate) ninth_per_second: f64,
-    /// The same I/O without bookkeeping.
+    /// The baseline: the same I/O without bookkeeping.
     pub(crate) bare: Option<Bare>,
-    /// Seconds from the start of the daemons until all was written down and the queue empty.
+    /// CPU seconds from the start of the daemons until all events are recorded and the queue is empty.
     pub(crate) cpu: Cpu,
-    /// Sends, receives and deletes, each a batch of up to ten.
+    /// Calls to send, receive and delete, each a batch of up to ten messages.
     pub(crate) sqs_calls: u64,
-    /// The largest daemon's peak.
+    /// The highest peak memory of any daemon, in MB (10^6 bytes).
     pub(crate) daemon_mb: f64,
     pub(crate) judgement: Judgement,
     pub(crate) limits: Vec<Verdict>,
@@ -98,7 +99,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
 
     let ticks: Vec<Tick> = daemons.iter().flat_map(ticks).collect();
     let first = ticks.iter().map(|tick| tick.began_at).min();
-    let first = first.with_context(|| format!("no tick found anything due:\n{}", tail(&daemons[0])))?;
+    let first = first.with_context(|| format!("no tick had due events:\n{}", tail(&daemons[0])))?;
     let mut waits: Vec<f64> = arrivals
         .iter()
         .map(|arrival| (arrival.accepted_us - first.timestamp_micros()) as f64 / 1e3)
@@ -129,7 +130,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     Ok(run)
 }
 
-/// Waits for `events` different events; `false` when they stopped coming.
+/// Waits for `events` distinct events. Returns `false` if none arrives for [`PATIENCE`].
 async fn all_arrived(world: &mut World, daemons: &[Running], events: u32) -> anyhow::Result<bool> {
     let (mut count, mut since) = (0, SystemClock.monotonic());
     loop {
@@ -141,14 +142,14 @@ async fn all_arrived(world: &mut World, daemons: &[Running], events: u32) -> any
             (count, since) = (now, SystemClock.monotonic());
         } else if since.elapsed() > PATIENCE {
             let said = daemons.first().map(tail).unwrap_or_default();
-            eprintln!("{count} of {events} arrived, then no more; the daemon said last:\n{said}");
+            eprintln!("timed out after {count} of {events} events; last lines of the daemon:\n{said}");
             return Ok(false);
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Waits until the database and the queue know of it, too.
+/// Waits until all outcomes are recorded and the queue is empty.
 async fn all_written_down(world: &mut World) -> anyhow::Result<()> {
     let since = SystemClock.monotonic();
     while since.elapsed() < PATIENCE {
@@ -161,7 +162,7 @@ async fn all_written_down(world: &mut World) -> anyhow::Result<()> {
         }
         tokio::time::sleep(LOOK).await;
     }
-    eprintln!("the queue or the database still has something to do after {} s", PATIENCE.as_secs());
+    eprintln!("the queue is not empty, or events are not recorded, after {} s", PATIENCE.as_secs());
     Ok(())
 }
 
@@ -170,7 +171,7 @@ struct Tick {
     elapsed_ms: f64,
 }
 
-/// The ticks that found something due, from the log.
+/// Returns the ticks with due events, from the log.
 fn ticks(daemon: &Running) -> Vec<Tick> {
     let tick = |line: &Value| {
         let of = |key: &str| line.get(key).or_else(|| line.get("fields")?.get(key));
@@ -189,7 +190,7 @@ fn tail(daemon: &Running) -> String {
     lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
-/// Events per second in the `n`th tenth of all, the first being 1.
+/// Returns the events per second in the `n`th tenth, counted from 1.
 fn rate_of_tenth(waits: &[f64], n: usize) -> f64 {
     let tenth = waits.len() / 10;
     let ends = (waits.get(tenth * (n - 1)), waits.get(tenth * n));

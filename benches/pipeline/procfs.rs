@@ -1,22 +1,22 @@
-//! CPU time and memory of processes, as Linux tells them. Elsewhere, and of a process that is gone: zero.
+//! CPU time and memory of processes, from procfs. Zero on other systems than Linux, and for processes that have ended.
 
 use std::fs;
 
-/// Of the figures in `/proc/PID/stat`: 100 on every architecture that we build for.
+/// Unit of the times in `/proc/PID/stat`: 100 on all supported architectures.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// One line of `/proc/PID/stat`, as far as it matters here.
+/// Fields of `/proc/PID/stat`; times in ticks.
 struct Stat {
     parent: u32,
     /// User and system time.
     own: u64,
-    /// The same of the children that have ended.
+    /// User and system time of children that have ended and were waited for.
     ended_children: u64,
 }
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it, in parentheses, may hold anything.
+    // The process name, in parentheses, may contain any characters.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     Some(Stat {
@@ -26,12 +26,12 @@ fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-/// User and system time of a process, all threads.
+/// Returns the user and system time of all threads of a process.
 pub(crate) fn cpu_secs(pid: u32) -> f64 {
     stat(pid).map_or(0.0, |stat| stat.own as f64 / TICKS_PER_SECOND)
 }
 
-/// The same of a process and its children, those that have ended included.
+/// Returns the user and system time of a process and its children, including ended children.
 pub(crate) fn family_cpu_secs(pid: u32) -> f64 {
     let Some(parent) = stat(pid) else { return 0.0 };
     let pids = fs::read_dir("/proc")
@@ -42,7 +42,7 @@ pub(crate) fn family_cpu_secs(pid: u32) -> f64 {
     (parent.own + parent.ended_children + children) as f64 / TICKS_PER_SECOND
 }
 
-/// The most memory that a process has had in use, in megabytes (10^6 bytes).
+/// Returns the peak resident memory of a process, in megabytes (10^6 bytes).
 pub(crate) fn peak_mb(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! A receiver that accepts everything and remembers it, as a process.
+//! A receiver that accepts and records every request, in its own process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Service for Receiver {
     }
 }
 
-/// Says its URL; asked for `count` it says how many different events came, and else all that it knows as JSON.
+/// Prints its URL. Answers `count` with the number of distinct events, and any other line with all arrivals as JSON.
 pub(crate) async fn run(latency_ms: u64) -> anyhow::Result<()> {
     let arrivals = Arc::<Mutex<Arrivals>>::default();
     let receiver = Receiver { latency: Duration::from_millis(latency_ms), arrivals: Arc::clone(&arrivals) };

@@ -1,4 +1,4 @@
-//! How long until everything is accepted after a process is killed.
+//! Time until all events are accepted after a process is killed.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use super::seed;
 use super::support::process::{Bday, Running};
 use super::world::World;
 
-/// The receiver's latency while a worker is killed: its requests must be in flight then.
+/// Latency of the receiver while a worker is killed, so that the worker's requests are still in flight.
 const SLOW: Duration = Duration::from_secs(3);
-/// A run is given up after this time.
+/// A run is aborted after this time.
 const PATIENCE: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Recovery {
-    /// From the end of a worker with 1,000 requests in flight, another one there, until all are accepted.
+    /// From the kill of a worker with 1,000 requests in flight until another worker has delivered all events.
     pub(crate) worker_secs: f64,
-    /// From the start of the scheduler after one that was killed amid 30,000 claims until all are accepted.
+    /// From the kill of a scheduler during 30,000 claims, directly followed by the start of another, until all events are
+    /// delivered.
     pub(crate) scheduler_secs: f64,
     pub(crate) limits: Vec<Verdict>,
 }
@@ -86,7 +87,7 @@ fn start(world: &World, options: &Options, role: &str) -> Running {
 async fn until(world: &World, question: &'static str) -> anyhow::Result<()> {
     let began = SystemClock.monotonic();
     while !sqlx::query_scalar::<_, bool>(question).fetch_one(&world.pool).await? {
-        anyhow::ensure!(began.elapsed() < PATIENCE, "still not so: {question}");
+        anyhow::ensure!(began.elapsed() < PATIENCE, "timed out waiting for: {question}");
         tokio::time::sleep(LOOK).await;
     }
     Ok(())

@@ -1,28 +1,28 @@
-//! The names of the scenarios.
+//! Scenarios.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Name {
-    /// 1,000 due of 100,000 users: how late is the last one?
+    /// 1,000 events due among 100,000 users: measure the lateness of the last event
     Tick1000,
-    /// 100,000 due at once: how fast, and at which cost?
+    /// 100,000 events due at once: measure throughput and cost
     Burst,
-    /// 1,000 due, and a receiver that takes a second for each
+    /// 1,000 events due, with a receiver latency of 1 s
     Slow,
-    /// 100,000 due, through the queue in PostgreSQL
+    /// 100,000 events due, with the queue in PostgreSQL
     BurstPostgres,
-    /// 100,000 due, three daemons
+    /// 100,000 events due, with three daemons
     Three,
-    /// 1,000,000 due in one minute: is the backlog as fast at its end as at its beginning?
+    /// 1,000,000 events due in one minute: compare the throughput at the start and at the end of the backlog
     Million,
-    /// Among 10,000,000 users and 30,000,000 finished events, beside an almost empty database: does anything cost more?
+    /// 10,000,000 users and 30,000,000 finished events: compare the cost of each step with that in a small database
     Large,
-    /// Nothing due, among 10,000 and among 1,000,000 users
+    /// Nothing due: compare a tick with 10,000 users and with 1,000,000 users
     Idle,
-    /// 50 requests at once to the API, among 1,000,000 users
+    /// 50 concurrent API requests, with 1,000,000 users
     Api,
-    /// A worker is killed with 1,000 requests in flight, and a scheduler amid 30,000 claims: when is everything accepted?
+    /// Kill a worker with 1,000 requests in flight, and a scheduler during 30,000 claims: measure the time until all events are accepted
     Recovery,
-    /// Each of them but `million`, `large` and `recovery`, which take minutes
+    /// All scenarios except `million`, `large` and `recovery`, which take minutes
     All,
 }
 

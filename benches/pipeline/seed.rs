@@ -1,5 +1,4 @@
-//! People, of whom some are due now. Users are written by plain SQL, for speed; their events are made by the real
-//! planner.
+//! Seeds users, some with due events. Users are written with plain SQL, for speed; bday's planner creates their events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,9 +12,9 @@ use bday::store::Store;
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 use sqlx::PgPool;
 
-/// The names hold what JSON must escape, and what is more than a byte. `$1` is how many of the `$2` are due at `$3`:
-/// in zones without clock changes, so that local and UTC time never differ by surprise. The others have their day
-/// where the plan does not reach.
+/// Writes `$2` users, of whom `$1` are due at `$3`. Names contain characters that JSON must escape, and multi-byte
+/// characters. Time zones have no DST, so that their UTC offset is constant. The birthdays of all other users are
+/// beyond the planned days.
 const PEOPLE: &str = "
 WITH people AS (
     SELECT n, gen_random_uuid() AS id, n <= $1 AS due,
@@ -34,7 +33,7 @@ WITH people AS (
 INSERT INTO occasions (user_id, kind, year, month, day, known_at)
 SELECT id, 'birthday', 1950 + n % 60, extract(month FROM local), extract(day FROM local), $4 FROM dated";
 
-/// Fills an empty database: `users` people, of whom `events` are due `ahead` of the start of this minute.
+/// Fills an empty database with `users` users, of whom `events` are due `ahead` after the start of this minute.
 pub(crate) async fn people(
     store: &Store,
     pool: &PgPool,
@@ -44,7 +43,7 @@ pub(crate) async fn people(
 ) -> anyhow::Result<()> {
     store.migrate().await?;
     let now = SystemClock.now();
-    // As in a database that has seen this binary before: nothing is computed again at the start.
+    // As after an earlier start of this binary: the daemon has no zone data to recompute when it starts.
     zone_data::recompute(store, &config()?.schedule(), &SystemClock, &zone_data::version(), || {}).await?;
     let minute = now.with_second(0).context("every minute has a second 0")?.trunc_subsecs(0);
     sqlx::query(PEOPLE)
@@ -58,7 +57,7 @@ pub(crate) async fn people(
     settle(pool).await
 }
 
-/// One tick, a minute ago: it plans all that is due, and sends nothing yet.
+/// Runs one tick at `at`, before the events are due: it plans them, and enqueues nothing.
 async fn plan(store: &Store, at: DateTime<Utc>, events: u32) -> anyhow::Result<()> {
     let config = config()?;
     let clock: SharedClock = Arc::new(SettableClock::new(at));
@@ -73,13 +72,13 @@ async fn plan(store: &Store, at: DateTime<Utc>, events: u32) -> anyhow::Result<(
     Ok(())
 }
 
-/// bday's defaults, for stages that run in this process; which queue they name does not matter there.
+/// Returns bday's default configuration, for stages that run in this process. They do not depend on the kind of queue.
 pub(crate) fn config() -> anyhow::Result<Config> {
     let variables = [("BDAY__QUEUE__KIND".to_owned(), "postgres".to_owned())];
     Ok(bday::config::load(None, HashMap::from(variables))?)
 }
 
-/// What a database that has been running for a while has behind it, and would else do in the middle of the run.
+/// Runs the maintenance that PostgreSQL would otherwise start during the run.
 async fn settle(pool: &PgPool) -> anyhow::Result<()> {
     for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
         sqlx::query(statement).execute(pool).await?;

@@ -1,7 +1,7 @@
-//! The parts of the tests' world that the benchmark stands on, too.
+//! Test support modules that the benchmark shares.
 
 #![expect(dead_code, reason = "the tests use the rest")]
-#![expect(clippy::unwrap_used, reason = "shared with the tests, where what cannot go on panics")]
+#![expect(clippy::unwrap_used, reason = "shared with the tests, which panic on failure")]
 
 #[path = "../../tests/support/http.rs"]
 pub(crate) mod http;

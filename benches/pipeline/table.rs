@@ -1,4 +1,4 @@
-//! The figures for people.
+//! Prints the results as tables.
 
 use super::api::Api;
 use super::idle::Idle;
@@ -9,7 +9,7 @@ use super::recovery::Recovery;
 
 pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api], larges: &[Large]) {
     if !runs.is_empty() {
-        // The four by process are microseconds of CPU for each event; calls are those to SQS for each event.
+        // The four columns of processes are microseconds of CPU time per event; `calls` are SQS calls per event.
         println!(
             "\n{:<15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7}  {:>7} {:>7} {:>5} {:>5} {:>6} {:>5} {:>5}  exactly once, limits",
             "scenario",
@@ -118,7 +118,7 @@ pub(crate) fn print_recoveries(recoveries: &[Recovery]) {
     for recovery in recoveries {
         println!(
             "\nall accepted after a worker was killed with 1,000 in flight: {:5.1} s\n\
-             all accepted after a scheduler was killed amid 30,000 claims: {:5.1} s{}",
+             all accepted after a scheduler was killed during 30,000 claims: {:5.1} s{}",
             recovery.worker_secs,
             recovery.scheduler_secs,
             limits(&recovery.limits),

@@ -1,4 +1,4 @@
-//! Everything but the daemon, for one run.
+//! The environment of one run: all processes except the daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,14 +51,14 @@ pub(crate) struct World {
     environment: Vec<(String, String)>,
 }
 
-/// How to see whether messages are left.
+/// Access to the depth of the queue.
 #[derive(Debug)]
 enum Waiting {
     Sqs(Box<Part>),
     Postgres(PostgresQueue),
 }
 
-/// PostgreSQL as in production, and with `settings`, unless the options say otherwise.
+/// Starts PostgreSQL, as durable as in production, with `settings`. The options take precedence.
 pub(crate) async fn postgres(
     options: &Options,
     settings: &[(&str, &str)],
@@ -77,24 +77,24 @@ pub(crate) async fn postgres(
     .await?)
 }
 
-/// A store for stages that run in this process.
+/// Returns a store for stages that run in this process.
 pub(crate) fn store(url: &str) -> anyhow::Result<Store> {
     let options = store::StoreOptions {
         max_connections: 2,
         acquire_timeout: Duration::from_secs(10),
-        // Writing a million users takes a while.
         kept_connections: 0,
+        // Writing a million users takes minutes.
         statement_timeout: Duration::from_mins(10),
     };
     Ok(Store::new(url, &options)?)
 }
 
-/// Connections for statements of the benchmark's own.
+/// Returns connections for the benchmark's own statements.
 pub(crate) fn pool(url: &str) -> anyhow::Result<PgPool> {
     Ok(PgPoolOptions::new().max_connections(2).connect_lazy(url)?)
 }
 
-/// Creates an empty database; returns its URL.
+/// Creates an empty database, and returns its URL.
 pub(crate) async fn create_database(server: &EmbeddedPostgres, name: &str) -> anyhow::Result<String> {
     let mut connection = PgConnection::connect(&server.url()).await?;
     connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
@@ -131,12 +131,12 @@ impl World {
         Ok(Self { store, pool, receiver, server, queue, environment })
     }
 
-    /// The environment of a daemon.
+    /// Returns the environment variables of a daemon.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         self.environment.clone()
     }
 
-    /// What the parts have used so far; the daemon's is not known here.
+    /// Returns the CPU time of all parts so far. `daemon` is zero: the daemon is not part of this world.
     pub(crate) fn cpu(&self) -> Cpu {
         Cpu {
             daemon: 0.0,
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// What the queue holds, and how often SQS was called.
+    /// Returns the number of messages in the queue and of SQS calls.
     pub(crate) async fn queue(&mut self) -> anyhow::Result<Figures> {
         match &mut self.queue {
             Waiting::Sqs(endpoint) => Ok(serde_json::from_str(&endpoint.ask("figures").await?)?),

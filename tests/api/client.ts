@@ -1,4 +1,4 @@
-// Uses the generated types, so that the compiler checks them.
+// Uses the generated types, so that `tsc` checks them.
 import type { components, paths } from "./api.js";
 
 type Created = paths["/v1/users"]["post"]["responses"]["201"]["content"]["application/json"];

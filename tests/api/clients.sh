@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Validates the description of the API at URL, and generates and uses clients: `clients.sh URL TOKEN FOLDER`.
-# Started by the test `generated_clients_work`, which names the tools.
+# Validates the description of the API at URL, generates clients in FOLDER and uses them: `clients.sh URL TOKEN FOLDER`.
+# Run by the test `generated_clients_work`. BDAY_OPENAPI_TOOLS and BDAY_OPENAPI_TYPESCRIPT name the folders of the tools.
 set -euo pipefail
 here=$(realpath "$(dirname "$0")")
 url=$1 token=$2
@@ -10,7 +10,7 @@ cd "$3"
   "$url/openapi.json" > openapi.json
 "$BDAY_OPENAPI_TOOLS/openapi-spec-validator" --schema 3.1 openapi.json
 
-# Its formatter is left out: this client is not read.
+# The generated code needs no formatting: it is not published.
 printf 'post_hooks: []\n' > config.yml
 "$BDAY_OPENAPI_TOOLS/openapi-python-client" generate --path openapi.json --config config.yml --meta none --output-path client
 "$BDAY_OPENAPI_TOOLS/python" "$here/round_trip.py" "$url" "$token"

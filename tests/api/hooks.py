@@ -1,5 +1,7 @@
-"""The formats of the API's description that JSON Schema does not know: without these nearly every request would be
-refused for its zone or its date, and hardly anything behind that would be tested."""
+"""Generators for the custom string formats of the API's description.
+
+Without them, nearly every request would be rejected for an invalid time zone or date, and the code behind that
+validation would hardly be tested."""
 
 import zoneinfo
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Tests the API's description against a daemon of its own, on this machine only: `run.sh [EXAMPLES [SEED]]`.
+# Tests the API's description against a private daemon on this machine: `run.sh [EXAMPLES [SEED]]`.
 #
-# First it is validated, and clients are generated from it: in Python, which is then used, and in TypeScript, which is type
-# checked. Then schemathesis searches the API for faults. The tools come from PyPI and npm into private folders under
-# target/tools, and stay there.
+# The script validates the description and generates clients in Python and TypeScript. It sends requests with the Python client and
+# type-checks the TypeScript client. Then schemathesis searches the API for faults. The tools are installed from PyPI and npm to
+# private folders under target/tools, and kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/tools")
 
-# python NAME REQUIREMENT...: an environment with these packages.
+# python NAME REQUIREMENT...: creates an environment with these packages.
 python() {
   local environment=$tools/$1
   shift

@@ -1,4 +1,4 @@
-//! Carries a plan out: a task a track, each fault at its time.
+//! Executes a plan: one task per track, each fault at its time.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::seed;
 use super::support::receiver::Behaviour;
 use super::support::sqs::Faults;
 
-/// Breaks everything as planned, and puts it right again; the daemons run on.
+/// Injects all planned faults and repairs them. The daemons are running when it returns.
 pub(crate) async fn run(place: &Place, plan: &Plan, daemons: &mut [Daemon<'_>]) {
     let [first, second, third] = daemons else { return };
     tokio::join!(
@@ -30,11 +30,11 @@ pub(crate) async fn run(place: &Place, plan: &Plan, daemons: &mut [Daemon<'_>]) 
         work(place, &plan.work),
     );
     turn(place, 0);
-    // A pause whose answer was lost may have begun late.
+    // A pause whose response was lost may have taken effect late.
     pause(place, Duration::ZERO).await;
 }
 
-/// A tick a second; `stop` ends it, after all of the plan's.
+/// Runs a tick every second: first those of the plan, then whole ones until `stop`.
 pub(crate) async fn ticks(place: &Place, plan: &Plan, stop: &CancellationToken) {
     let mut planned = plan.ticks.iter().copied();
     let mut beats = tokio::time::interval(Duration::from_secs(1));
@@ -42,7 +42,7 @@ pub(crate) async fn ticks(place: &Place, plan: &Plan, stop: &CancellationToken) 
     while stop.run_until_cancelled(beats.tick()).await.is_some() {
         let tick = place.bday(&["tick"], "/none");
         match planned.next().unwrap_or(Tick::Whole) {
-            // It may fail: the next one does what it left.
+            // A tick may fail; the next one completes its work.
             Tick::Whole => drop(tick.finish().await),
             Tick::KilledAfter(ms) => {
                 let mut running = tick.start();
@@ -70,7 +70,7 @@ async fn database(place: &Place, faults: &Timed<DatabaseFault>) {
         at(place, *time).await;
         place.journal.note(format!("database: {fault:?}"));
         place.journal.during(Cause::Database, break_database(place, *fault)).await;
-        place.journal.note("database: well again");
+        place.journal.note("database: recovered");
     }
 }
 
@@ -89,7 +89,7 @@ async fn break_database(place: &Place, fault: DatabaseFault) {
             server.thaw().unwrap();
         }
         DatabaseFault::Cut(percent) => {
-            // Another fault may be in the way of this one.
+            // Fails if another fault makes the database unavailable.
             let _cut = sqlx::query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() * 100 < $1",
@@ -108,7 +108,7 @@ async fn queue(place: &Place, faults: &Timed<QueueFault>) {
         let broken = async {
             match place.queue {
                 Queue::Sqs => break_sqs(place, *fault).await,
-                // What the database refuses just now is a fault that did not happen.
+                // If the database is unavailable, this fault is skipped.
                 Queue::Postgres => drop(break_outbox(place, *fault).await),
             }
         };
@@ -153,7 +153,7 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
     place.sqs.faults(|now| *now = Faults::default());
 }
 
-/// The scheduler sends a lost pack again after two minutes: so long has passed for those that were sent.
+/// Moves the send time of sent packs two minutes back, after which the scheduler resends lost packs.
 async fn age_packs(place: &Place) {
     let age = "UPDATE outbox SET sent_at = sent_at - interval '121 seconds' WHERE sent_at IS NOT NULL";
     while sqlx::query(age).execute(&place.pool).await.is_err() {
@@ -161,7 +161,7 @@ async fn age_packs(place: &Place) {
     }
 }
 
-/// What others might put on the queue.
+/// Messages that other software might send to the queue.
 const STRANGERS: [&str; 7] = [
     "hello",
     "{}",
@@ -172,7 +172,7 @@ const STRANGERS: [&str; 7] = [
     r#"{"v":1,"pack":9000000000,"events":["0197d5a0-0000-7000-8000-000000000000"]}"#,
 ];
 
-/// Rows of the outbox, which is the queue.
+/// Injects a fault into the outbox table, which is the queue in PostgreSQL.
 async fn break_outbox(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
     let pool = &place.pool;
     match fault {
@@ -188,7 +188,7 @@ async fn break_outbox(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
         QueueFault::Duplicates(every, long) => {
             let until = place.journal.now() + long;
             while place.journal.now() < until {
-                // Half of them are new rows, half the same ones handed out again.
+                // Half of the duplicates are new rows, half are the same rows made available again.
                 sqlx::query(
                     "WITH again AS (
                          UPDATE outbox SET available_at = now() WHERE dead_letter IS NULL AND id % (2 * $1) = 0)
@@ -216,7 +216,7 @@ async fn break_outbox(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Half of `webhook.timeout_secs`: on a busy machine, an answer that is held back for this long may come after the time-out.
+/// Half of `webhook.timeout_secs`, in milliseconds: on a busy machine, a response delayed this long may arrive after the timeout.
 const NEAR_THE_TIMEOUT_MS: u64 = 1000;
 
 async fn receiver(place: &Place, faults: &Timed<(ReceiverFault, Duration)>) {
@@ -231,7 +231,7 @@ async fn receiver(place: &Place, faults: &Timed<(ReceiverFault, Duration)>) {
         };
         let cause = if answers { Cause::Answers } else { Cause::Receiver };
         let spell = async {
-            // What is being answered at this moment is cut off, too.
+            // Closing the connections also cuts off responses in flight.
             if matches!(fault, ReceiverFault::Away) {
                 receiver.refuse().await;
                 tokio::time::sleep(*long).await;
@@ -265,7 +265,7 @@ fn behaviour(fault: ReceiverFault) -> Behaviour {
 async fn clock(place: &Place, jumps: &Timed<i64>) {
     for (number, (time, offset)) in jumps.iter().enumerate() {
         at(place, *time).await;
-        place.journal.note(format!("clock: {offset} ms off"));
+        place.journal.note(format!("clock: offset {offset} ms"));
         turn(place, *offset);
         if offset.abs() > MOST_SKEW_MS {
             let next = jumps.get(number + 1).map_or(*time + LONGEST_WRONG, |(next, _)| *next);
@@ -276,11 +276,11 @@ async fn clock(place: &Place, jumps: &Timed<i64>) {
     }
 }
 
-/// A clock that is wrong for longer than this costs its daemon its leases, and so may repeat what it has in flight.
+/// If its clock is wrong for longer than this, a daemon loses its leases, and its requests in flight may be repeated.
 const LONGEST_WRONG: Duration = Duration::from_secs(5);
 
 fn turn(place: &Place, offset: i64) {
-    // Renamed into place: a reader must never see half of it.
+    // Renaming is atomic: the daemon never reads a partial file.
     let new = place.offset.with_extension("new");
     std::fs::write(&new, offset.to_string()).unwrap();
     std::fs::rename(&new, &place.offset).unwrap();
@@ -293,13 +293,13 @@ async fn work(place: &Place, work: &Timed<Work>) {
         match work {
             Work::Import(n, killed_after) => import(place, number, *n, *killed_after).await,
             Work::Plan(n) => {
-                // With the database away it does not happen.
+                // Skipped if the database is unavailable.
                 let _written = seed::unplanned(place, *n, number).await;
             }
             Work::Edit(user) => {
                 let send_at = (seed::minute_over() - TimeDelta::minutes(1)).format("%H:%M").to_string();
                 let arguments = ["user", "update", &format!("u{user}"), "--send-at", &send_at];
-                // It may be deleted, or the database away.
+                // Fails if the user is deleted or the database is unavailable.
                 let _edited = place.bday(&arguments, "/none").finish().await;
             }
             Work::Pause(long) => place.journal.during(Cause::Paused, pause(place, *long)).await,
@@ -315,7 +315,7 @@ async fn work(place: &Place, work: &Timed<Work>) {
     }
 }
 
-/// Imports the same file until that succeeds.
+/// Imports the same file until the import succeeds.
 async fn import(place: &Place, number: usize, n: u32, killed_after: Option<u64>) {
     let path = place.directory.join(format!("import-{number}.csv"));
     std::fs::write(&path, seed::file(n, number)).unwrap();

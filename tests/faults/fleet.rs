@@ -1,4 +1,4 @@
-//! The daemons: started, killed, stopped, frozen, and replaced.
+//! The daemons: starts, kills, stops, freezes and replaces them.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use super::plan::{ADDS_A_KIND, DaemonFault, TURNED};
 use super::seed;
 use super::support::process::Running;
 
-/// One of the daemons, and those that were here before it.
+/// One of the daemons, with the logs of its predecessors.
 pub(crate) struct Daemon<'a> {
     place: &'a Place,
     number: usize,
     generation: u32,
     running: Option<Running>,
-    /// What each of them said.
+    /// The path and the log lines of each process that has ended.
     pub(crate) logs: Vec<(String, Vec<String>)>,
-    /// Deaths that nobody ordered.
+    /// Processes that ended unexpectedly or with a failure.
     pub(crate) complaints: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Daemon<'a> {
         daemon
     }
 
-    /// Each has a path of its own at the receiver: so a request tells who sent it.
+    /// Returns the unique path at the receiver that identifies the sender of a request.
     fn path(&self) -> String {
         format!("/{}-{}", self.number, self.generation)
     }
@@ -84,12 +84,12 @@ impl<'a> Daemon<'a> {
             })
             .await;
         if status.signal().is_none() && !self.refused_its_clock(&running) {
-            self.complain(format!("had ended by itself before it was killed: {status}"));
+            self.complain(format!("ended unexpectedly before it was killed: {status}"));
         }
         self.logs.push((self.path(), running.lines()));
     }
 
-    /// SIGTERM, and its end is to be a good one.
+    /// Sends SIGTERM and requires a successful exit.
     pub(crate) async fn stop(&mut self) {
         let Some(mut running) = self.running.take() else {
             return;
@@ -98,9 +98,9 @@ impl<'a> Daemon<'a> {
         running.terminate();
         let status = running.exit().await;
         let took = self.place.journal.now().saturating_sub(from);
-        // One that has hardly begun has not taken the signal over yet.
+        // A daemon that has just started may not have installed its signal handler yet.
         if !status.success() && status.signal() != Some(15) && !self.refused_its_clock(&running) {
-            self.complain(format!("ended badly after SIGTERM: {status}"));
+            self.complain(format!("failed after SIGTERM: {status}"));
         }
         if status.signal().is_some() {
             self.place.journal.during(Cause::Killed(self.path()), async {}).await;
@@ -109,7 +109,7 @@ impl<'a> Daemon<'a> {
         self.logs.push((self.path(), running.lines()));
     }
 
-    /// A daemon that starts with a wrong clock says so and ends.
+    /// A daemon whose clock is wrong when it starts logs an error and exits.
     fn refused_its_clock(&self, ended: &Running) -> bool {
         let says_so = |line: &String| line.contains("differs from the database's");
         self.number == TURNED && ended.lines().last().is_some_and(says_so)
@@ -126,7 +126,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "every caller has just made it")]
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass a new string")]
     fn complain(&mut self, what: String) {
         self.complaints.push(format!("daemon {} {what}", self.path()));
     }

@@ -1,4 +1,4 @@
-//! What was done to whom, and when: so that the judge can tell a repeat that a fault explains from one that nothing does.
+//! Records each fault, its target and its time, so that the judge can distinguish repeats that a fault explains from violations.
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -7,24 +7,23 @@ use std::time::{Duration, Instant};
 use bday::clock::{Clock, SystemClock};
 use chrono::{DateTime, Utc};
 
-/// What can make an acceptance unknown to the sender, or a greeting late.
+/// A reason why the sender may not learn of an acceptance, or why a greeting is late.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cause {
     /// The daemon that posts to this path was killed.
     Killed(String),
-    /// The database could not be written to.
+    /// The database was unavailable.
     Database,
-    /// The receiver did not answer what it accepted.
+    /// The receiver accepted requests whose responses were lost.
     Answers,
-    /// The daemon that posts to this path stood still. That explains no repeat by itself: a lease outlasts it.
+    /// The daemon that posts to this path was frozen. This alone explains no repeat: a lease lasts longer.
     Frozen(String),
-    /// The clock of the daemon that turns its clock is not accepted.
+    /// The clock of daemon [`super::plan::TURNED`] differed by more than daemons accept.
     Clock,
-    /// The queue did not work.
+    /// The queue was faulty or unavailable.
     Queue,
-    /// The receiver did not accept, or was slow.
+    /// The receiver rejected requests, or was slow.
     Receiver,
-    /// Sending was paused.
     Paused,
 }
 
@@ -43,7 +42,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A cause, and the time in which it acted, since the start.
+/// A cause and its interval, since the origin of the journal.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) cause: Cause,
@@ -54,9 +53,9 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Journal {
     origin: Instant,
-    /// When the plan began, since the origin.
+    /// Start of the plan, since the origin.
     begun: OnceLock<Duration>,
-    /// The same moment on the wall.
+    /// The origin as wall-clock time.
     pub(crate) started_at: DateTime<Utc>,
     entries: Mutex<Vec<Entry>>,
     notes: Mutex<Vec<(Duration, String)>>,
@@ -73,22 +72,22 @@ impl Journal {
         }
     }
 
-    /// Since the start.
+    /// Returns the time since the origin.
     pub(crate) fn now(&self) -> Duration {
         SystemClock.monotonic() - self.origin
     }
 
-    /// From now on the plan is followed.
+    /// Marks the start of the plan.
     pub(crate) fn begin(&self) {
         self.begun.get_or_init(|| self.now());
     }
 
-    /// How long the plan has been followed.
+    /// Returns the time since the start of the plan.
     pub(crate) fn in_plan(&self) -> Duration {
         self.begun.get().map_or(Duration::ZERO, |begun| self.now().saturating_sub(*begun))
     }
 
-    /// `cause` acts as long as `work` takes.
+    /// Runs `work`, and records `cause` for its duration.
     pub(crate) async fn during<T>(&self, cause: Cause, work: impl Future<Output = T>) -> T {
         let from = self.now();
         let done = work.await;
@@ -98,7 +97,7 @@ impl Journal {
         done
     }
 
-    /// For the story.
+    /// Adds a line to the report of the run.
     pub(crate) fn note(&self, what: impl Into<String>) {
         let note = (self.now(), what.into());
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);

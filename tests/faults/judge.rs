@@ -1,4 +1,4 @@
-//! Every rule, against the receiver's own record and the database.
+//! Checks every rule against the requests that the receiver recorded, and the database.
 
 use bday::model::BIRTHDAY;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,31 +15,33 @@ use super::plan::{ADDS_A_KIND, MOST_SKEW_MS, TURNED};
 use super::seed::ADDED_KIND;
 use super::support::receiver::Record;
 
-/// From an acceptance to its record: milliseconds, or as long as a debug build on a busy machine takes to connect again.
+/// The longest time from an acceptance to its record in the database: usually milliseconds, but a debug build on a busy machine may
+/// have to reconnect.
 const TO_RECORD: Duration = Duration::from_secs(2);
-/// A greeting that is accepted this long after it could be sent is late: a pass every second or two, and a busy machine.
+/// A greeting is late if it is accepted later than this after it could be sent. A tick runs every one or two seconds; the rest is
+/// tolerance for a busy machine.
 const LATE_AFTER: Duration = Duration::from_secs(6);
-/// After an outage of the queue or the database, a scheduler and then a worker may pause for this long before they try again.
+/// The longest time that a scheduler and then a worker pause before they retry, after an outage of the queue or the database.
 const PAUSES: Duration = Duration::from_secs(13);
-/// A fault explains lateness for as long after its end as a lease and the longest pauses between two tries last.
+/// A fault explains lateness until this long after its end: a lease, and the longest pauses between two attempts.
 const RECOVERY: Duration = Duration::from_secs(40);
-/// The journal and the receiver began to count within this.
+/// The greatest difference between the origins of the journal's and the receiver's times.
 const CLOCKS: Duration = Duration::from_millis(100);
-/// The most that the turned clock is ahead, and a bit.
+/// How early an event may be sent: the greatest accepted skew of the turned clock, plus tolerance.
 const EARLIEST: TimeDelta = TimeDelta::milliseconds(MOST_SKEW_MS + 100);
 
-/// What there was to count.
+/// Counts of one run, or of a series of runs.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Counts {
     events: u64,
     requests: u64,
-    /// How many of the requests were made while faults were being injected.
+    /// Requests received while faults were injected.
     pub(crate) amid_faults: u64,
-    /// By state, and for the undelivered by reason.
+    /// Events by state, and by reason if they were not delivered.
     ends: BTreeMap<String, u64>,
-    /// Events that were accepted more than once, by what explains it.
+    /// Repeated acceptances, by the fault that explains them.
     repeats: BTreeMap<String, u64>,
-    /// Events that were accepted late, by what explains it.
+    /// Events that were accepted late, by the fault that explains it.
     late: BTreeMap<String, u64>,
 }
 
@@ -69,7 +71,7 @@ impl fmt::Display for Counts {
         let (repeats, late): (u64, u64) = (self.repeats.values().sum(), self.late.values().sum());
         write!(
             f,
-            "{} events: {}; {} requests, {} amid faults, {repeats} repeats",
+            "{} events: {}; {} requests, {} during faults, {repeats} repeats",
             self.events,
             list(&self.ends),
             self.requests,
@@ -86,12 +88,11 @@ impl fmt::Display for Counts {
     }
 }
 
-/// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) counts: Counts,
     pub(crate) violations: Vec<String>,
-    /// The events that the violations are about.
+    /// The events that violate rules.
     pub(crate) suspects: Vec<Uuid>,
 }
 
@@ -115,11 +116,11 @@ struct Event {
     late_from: DateTime<Utc>,
     created_at: DateTime<Utc>,
     redriven: bool,
-    /// Its user was deleted: it has another id than it was sent under, and no times.
+    /// The user was deleted, so that the event has a new id and no times.
     blurred: bool,
-    /// The numbers of the attempts that ended, in order.
+    /// Numbers of the ended attempts, in order.
     recorded: Vec<i16>,
-    /// How many attempts may have been accepted without an answer.
+    /// Number of attempts with an unknown outcome, which may have been accepted.
     unknown: i64,
 }
 
@@ -132,7 +133,7 @@ SELECT e.id, e.user_id, e.kind, e.state::text, e.reason, e.attempts, e.late_from
 FROM events e LEFT JOIN ended_attempts a ON a.event_id = e.id
 GROUP BY e.id ORDER BY e.late_from";
 
-/// People whose day came and who have no event.
+/// Returns users who have a due date and no event.
 const FORGOTTEN: &str = "
 SELECT u.external_id || ' ' || o.kind FROM occasions o JOIN users u ON u.id = o.user_id
 WHERE NOT EXISTS (SELECT FROM events e WHERE e.user_id = o.user_id AND e.kind = o.kind)";
@@ -142,12 +143,12 @@ SELECT (SELECT count(*) FROM events WHERE state IN ('pending', 'queued', 'delive
      + (SELECT count(*) FROM occasions o
         WHERE NOT EXISTS (SELECT FROM events e WHERE e.user_id = o.user_id AND e.kind = o.kind))";
 
-/// Returns the number of events that have not ended, and of dates that are not planned yet.
+/// Returns the number of unfinished events plus the number of dates that are not planned yet.
 pub(crate) async fn open(place: &Place) -> sqlx::Result<i64> {
     sqlx::query_scalar(OPEN).fetch_one(&place.pool).await
 }
 
-/// Judges a run that is quiet.
+/// Judges a run after all events have ended.
 pub(crate) async fn judge(place: &Place) -> Verdict {
     let events: Vec<Event> = sqlx::query_as(EVENTS).fetch_all(&place.pool).await.unwrap();
     let records = place.receiver.records();
@@ -175,11 +176,11 @@ pub(crate) async fn judge(place: &Place) -> Verdict {
     verdict.counts.events = events.len() as u64;
     verdict.counts.requests = records.len() as u64;
     let forgotten: Vec<String> = sqlx::query_scalar(FORGOTTEN).fetch_all(&place.pool).await.unwrap();
-    let forgotten = forgotten.iter().map(|who| format!("{who} has no event"));
+    let forgotten = forgotten.iter().map(|who| format!("user {who} has no event"));
     verdict.violations.extend(forgotten);
     let known: BTreeSet<Uuid> = events.iter().map(|event| event.id).collect();
     for stranger in requests.keys().filter(|id| !known.contains(id)) {
-        verdict.violations.push(format!("{stranger} was sent and is no event"));
+        verdict.violations.push(format!("{stranger} was sent, but is not an event"));
     }
     let entries = place.journal.entries();
     for event in &events {
@@ -201,41 +202,42 @@ fn one(
     let end = format!("{state} {reason}");
     *verdict.counts.ends.entry(end.trim_end().to_owned()).or_default() += 1;
 
-    // Nothing lost.
+    // Every event has ended.
     match state.as_str() {
         "delivered" => {}
         "dead" | "cancelled" | "skipped" if !reason.is_empty() => {}
         state => verdict.broken(*id, format!("{id} is {state} {reason:?}")),
     }
-    // The same id, and the body that belongs to it.
+    // The header and the body have the same event id.
     for record in requests {
         let body: serde_json::Value = serde_json::from_slice(&record.body).unwrap_or_default();
         let sent_as = if event.blurred { requests[0].event_id.clone() } else { id.to_string() };
         if body["eventId"] != sent_as || body["userId"] != event.user_id.to_string() {
             verdict.broken(*id, format!("{id} was sent with the body {body}"));
         }
-        // A redrive moves it.
+        // A redrive moves `late_from`.
         if !event.redriven && !event.blurred && started_at + record.at < event.late_from - EARLIEST {
             verdict.broken(*id, format!("{id} was sent before it was due"));
         }
         let knows = record.path.contains(&format!("/{ADDS_A_KIND}-"));
         if event.kind == ADDED_KIND && !knows {
-            verdict.broken(*id, format!("{id} was sent by {} that does not know its kind", record.path));
+            verdict.broken(*id, format!("{id} was sent by {}, which lacks its kind", record.path));
         }
     }
-    // Attempts are counted before a request leaves, and each is on record.
+    // Attempts are counted before a request is sent, and each is recorded.
     if requests.len() > usize::from(attempts.unsigned_abs()) {
         verdict.broken(*id, format!("{id} was sent {} times in {attempts} attempts", requests.len()));
     }
     if *state == "delivered" && !event.recorded.iter().copied().eq(1..=*attempts) {
         let recorded = &event.recorded;
-        verdict.broken(*id, format!("{id} has had {attempts} attempts; on record are {recorded:?}"));
+        verdict.broken(*id, format!("{id} has {attempts} attempts, but {recorded:?} are recorded"));
     }
-    // Delivered if and only if accepted, and once: an acceptance too many must have gone unheard for a reason.
+    // An event is delivered if and only if it was accepted once. A fault must explain why the sender did not learn of any other
+    // acceptance.
     let accepted: Vec<&&Record> = requests.iter().filter(|record| record.accepted).collect();
     let heard = usize::from(*state == "delivered");
     if accepted.len() < heard {
-        verdict.broken(*id, format!("{id} is delivered, and the receiver does not have it"));
+        verdict.broken(*id, format!("{id} is delivered, but the receiver did not accept it"));
     }
     if !event.blurred {
         late(verdict, event, &accepted, entries, started_at);
@@ -246,7 +248,7 @@ fn one(
         verdict.broken(
             *id,
             format!(
-                "{id} is {state}, was accepted {} times, has {} attempts of unknown outcome, and only {excuses:?} explain it",
+                "{id} is {state} and was accepted {} times, with {} attempts of unknown outcome; faults that explain it: {excuses:?}",
                 accepted.len(),
                 event.unknown,
             ),
@@ -260,8 +262,8 @@ fn one(
     }
 }
 
-/// Why the daemon may not have learned, or not have written down, that this request was accepted: a fault while it was in flight or
-/// waited to be recorded.
+/// Returns the fault that explains why the daemon did not learn of, or did not record, the acceptance of this request: a fault while
+/// it was in flight or while its outcome was not recorded yet.
 fn excuse(record: &Record, entries: &[Entry]) -> Option<String> {
     let path = record.path.trim_start_matches("/hook");
     let accepted_at = record.accepted_at.unwrap_or(record.at);
@@ -271,7 +273,7 @@ fn excuse(record: &Record, entries: &[Entry]) -> Option<String> {
         Cause::Database => true,
         Cause::Answers | Cause::Queue | Cause::Receiver | Cause::Paused => false,
     };
-    // A record waits while the database or the daemon does not work.
+    // Recording is delayed while the database or the daemon is unavailable.
     let mut until = accepted_at + TO_RECORD;
     let mut held: Vec<&Entry> = entries.iter().filter(|entry| ours(&entry.cause)).collect();
     held.sort_by_key(|entry| entry.from);
@@ -284,14 +286,15 @@ fn excuse(record: &Record, entries: &[Entry]) -> Option<String> {
         Cause::Killed(_) | Cause::Database | Cause::Clock => {
             ours(&entry.cause) && entry.from <= until && entry.to + CLOCKS >= record.at
         }
-        // What was accepted before is answered already.
+        // Requests accepted before the fault have been answered.
         Cause::Answers => entry.from <= accepted_at + CLOCKS && entry.to + CLOCKS >= record.at,
         _ => false,
     };
     entries.iter().find(meets).map(|entry| entry.cause.to_string())
 }
 
-/// A greeting that came late needs a fault while it waited, and not long before it came.
+/// Reports a late greeting as a violation unless a fault explains it: a fault between the time it could be sent and its acceptance,
+/// which ended at most [`RECOVERY`] before the acceptance.
 fn late(
     verdict: &mut Verdict,
     event: &Event,
@@ -299,7 +302,7 @@ fn late(
     entries: &[Entry],
     started_at: DateTime<Utc>,
 ) {
-    // Of a redriven event, the acceptances before the redrive do not count: `late_from` moved to it.
+    // A redrive sets `late_from` to its own time, so acceptances before the redrive do not count.
     let redriven_at = (event.late_from - started_at).to_std().unwrap_or_default();
     let counts = |at: &Duration| !event.redriven || *at >= redriven_at;
     let Some(accepted_at) = accepted.iter().filter_map(|record| record.accepted_at).filter(counts).min()
@@ -322,11 +325,11 @@ fn late(
     let cause = entries.iter().filter(meets).max_by_key(|entry| overlap(entry));
     let excuse = match cause {
         Some(entry) => entry.cause.to_string(),
-        None if event.kind == ADDED_KIND => "the kind is unknown to two daemons".to_owned(),
+        None if event.kind == ADDED_KIND => "two daemons lack the kind".to_owned(),
         None => {
             let secs = accepted_at.saturating_sub(sendable_at).as_secs_f64();
             return verdict
-                .broken(event.id, format!("{} is {secs:.1} s late, and no fault explains it", event.id));
+                .broken(event.id, format!("{} is {secs:.1} s late; no fault explains it", event.id));
         }
     };
     *verdict.counts.late.entry(excuse).or_default() += 1;

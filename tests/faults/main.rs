@@ -1,25 +1,25 @@
-//! The fault suite: real daemons among real things, broken at random while greetings fall due, and judged afterwards.
+//! The fault suite injects random faults into real daemons and their dependencies while greetings fall due, then checks the result.
 //!
 //! ```text
 //!                    seed ──> plan (which fault, when, for how long)
-//!                               │ breaks
+//!                               │ faults
 //!          ┌──────────┬─────────┼───────────┬──────────────┐
 //!   3 x bday serve  ticks   PostgreSQL    queue         receiver ──records──┐
 //!          └──────────┴─────────┴───────────┴──────────────┘               │
-//!                               │ journal: what was done, and when          │
+//!                               │ journal: each fault and its time          │
 //!                               └───────────────> judge <── the database ───┘
 //! ```
 //!
-//! Actors, all of them processes but the receiver and the SQS endpoint: three daemons; a tick every second, as if the
-//! minute were shorter; a PostgreSQL server of our own. One of the daemons is the same library inside this binary, with
-//! a clock that the plan turns: so nothing of the kind need be in the product.
+//! The actors are three daemons, a tick every second instead of every minute, and a private PostgreSQL server, each in its own
+//! process; the receiver and the SQS endpoint run in this process. One daemon runs bday's library in this binary, with a clock that
+//! the plan changes, so that the product needs no such option.
 //!
-//! The seed decides every fault and its time. It does not decide how the processes interleave, so a failure that is
-//! replayed may need a few runs to show again; `--runs` with the same `--seed` and `--same` does that.
+//! The seed determines every fault and its time, but not how the processes interleave. Reproducing a failure may take several
+//! runs: use `--seed`, `--same` and `--runs`.
 //!
-//! `cargo test` runs a short form, `make faults` the long one.
+//! `cargo test` runs the short form, `make faults` the long form.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and says where")]
+#![expect(clippy::unwrap_used, reason = "tests panic on failure")]
 
 mod course;
 mod fleet;
@@ -41,7 +41,7 @@ use options::{Cli, Role};
 use plan::{Queue, Scale};
 use run::Totals;
 
-/// The tests that a test runner sees, each a short form on one queue.
+/// The tests that are listed to a test runner: the short form on each queue.
 const SHORT: [(&str, Queue); 2] = [
     ("nothing_is_lost_or_repeated_on_sqs", Queue::Sqs),
     ("nothing_is_lost_or_repeated_on_postgres", Queue::Postgres),
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs each seed on one server, and tells whether every rule held.
+/// Runs all seeds on one server. Returns whether every rule held.
 async fn series(queue: Queue, seeds: &[u64], scale: Scale, verbose: bool) -> bool {
     let mut server = place::server().await;
     let mut totals = Totals::default();

@@ -1,4 +1,4 @@
-//! The command line, and what a test runner says to a test binary.
+//! The command line, including the options that test runners pass.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,51 +8,51 @@ use super::plan::{Queue, Scale};
 const EXAMPLES: &str = "\
 Examples:
   cargo test --test faults -- --runs 200 --queue sqs
-  cargo test --test faults -- --seed 17 --queue postgres --verbose     replay a run, and print its story
+  cargo test --test faults -- --seed 17 --queue postgres --verbose     replay a run and print its report
   cargo test --test faults                                             the short form
 
-Exit code 1 when a rule was broken; the run's seed and story are printed.";
+Exit code 1 if a rule was broken; the seed and the report of the run are printed.";
 
-/// Break everything while greetings fall due, and check that none is lost or repeated
+/// Inject faults while greetings fall due, and check that none is lost or repeated
 #[derive(Debug, clap::Parser)]
 #[command(name = "faults", after_help = EXAMPLES, max_term_width = 110)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
-    /// The seed of the first run; without it, and with --runs, 1
+    /// Seed of the first run; 1 if only --runs is given
     #[arg(long)]
     seed: Option<u64>,
-    /// How many runs, each with the next seed
+    /// Number of runs; each run increments the seed
     #[arg(long)]
     pub(crate) runs: Option<u64>,
-    /// Repeat the same seed instead
+    /// Use the same seed for all runs
     #[arg(long)]
     pub(crate) same: bool,
-    /// On which queue; without it on both
+    /// Queue to test [default: both]
     #[arg(long, value_enum)]
     pub(crate) queue: Option<Queue>,
-    /// For how many seconds faults are injected
+    /// Duration of fault injection, in seconds
     #[arg(long, default_value_t = Scale::LONG.faults.as_secs())]
     duration: u64,
-    /// How many greetings fall due
+    /// Number of greetings that fall due
     #[arg(long, default_value_t = Scale::LONG.events)]
     events: u32,
-    /// Print the story of every run
+    /// Print the report of every run
     #[arg(long)]
     pub(crate) verbose: bool,
 
     #[command(flatten)]
     runner: Runner,
-    /// As the test runners ask
+    /// List the tests, for test runners
     #[arg(long, hide = true)]
     pub(crate) list: bool,
-    /// None of the tests is
+    /// Select ignored tests, of which there are none
     #[arg(long, hide = true)]
     pub(crate) ignored: bool,
 }
 
-/// Options of the usual test harness that mean nothing here, and the names that it filters by.
+/// Test names to filter by, and options of the standard test harness that have no effect here.
 #[derive(Debug, clap::Args)]
 struct Runner {
     #[arg(hide = true)]
@@ -67,16 +67,16 @@ struct Runner {
     format: Option<String>,
 }
 
-/// What this binary is when it starts itself.
+/// The role of this binary when it starts itself.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Role {
-    /// A daemon whose clock differs from the machine's by what the file says, in milliseconds
+    /// Run a daemon whose clock differs from the machine's by the milliseconds in a file
     #[command(hide = true, name = "daemon-with-a-turned-clock")]
     Daemon { offset: PathBuf },
 }
 
 impl Cli {
-    /// The first seed of the long form; none for the short one.
+    /// Returns the first seed of the long form, or `None` for the short form.
     pub(crate) fn first_seed(&self) -> Option<u64> {
         self.seed.or(self.runs.map(|_| 1))
     }
@@ -85,7 +85,7 @@ impl Cli {
         Scale { faults: Duration::from_secs(self.duration), events: self.events }
     }
 
-    /// Whether a test runner that gave these names means the test `name`.
+    /// Returns whether the names on the command line select the test `name`.
     pub(crate) fn wants(&self, name: &str) -> bool {
         let Runner { names, exact, .. } = &self.runner;
         names.is_empty() || names.iter().any(|wish| name == wish || (!exact && name.contains(wish.as_str())))

@@ -1,4 +1,4 @@
-//! Everything but the daemons, for one run.
+//! The environment of one run: everything except the daemons.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,10 +15,9 @@ use super::support::process::Bday;
 use super::support::receiver::Receiver;
 use super::support::sqs::Sqs;
 
-/// The queue's name in SQS.
 pub(crate) const QUEUE: &str = "bday_messages";
-/// Production's settings, made small where they are times: a lease of 15 s stands for 30 s. Attempts, breaker and the lateness rule
-/// are the default.
+/// Production settings with shorter times: a lease lasts 15 s instead of 30 s. The number of attempts, the breaker and the lateness
+/// rule have their defaults.
 const SETTINGS: [(&str, &str); 12] = [
     ("QUEUE__CREATE", "true"),
     ("QUEUE__VISIBILITY_SECS", "15"),
@@ -34,27 +33,27 @@ const SETTINGS: [(&str, &str); 12] = [
     ("LOG__LEVEL", "info"),
 ];
 
-/// What a daemon needs, and the handles to break it.
+/// The dependencies of the daemons, with handles for fault injection.
 pub(crate) struct Place {
     pub(crate) server: Mutex<EmbeddedPostgres>,
-    /// The judge's own connections.
+    /// Connections of the suite itself.
     pub(crate) pool: PgPool,
     pub(crate) store: Store,
     pub(crate) sqs: Sqs,
     pub(crate) receiver: Receiver,
     pub(crate) journal: Journal,
     pub(crate) queue: Queue,
-    /// Where the turned clock's offset stands.
+    /// File with the offset of the turned clock, in milliseconds.
     pub(crate) offset: PathBuf,
-    /// A directory for files of this run.
+    /// Directory for the files of this run.
     pub(crate) directory: PathBuf,
     name: String,
     admin: String,
     url: String,
 }
 
-/// A server for all runs of a series. A crash of the server loses nothing that was committed; only a crash of the
-/// machine could, and there is none here.
+/// Starts a server for all runs of a series. Without fsync, a crash of the server still loses no committed transaction; only a crash
+/// of the machine would.
 pub(crate) async fn server() -> EmbeddedPostgres {
     let settings = [("synchronous_commit", "on"), ("shared_buffers", "32MB"), ("autovacuum", "off")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -100,12 +99,12 @@ impl Place {
         }
     }
 
-    /// `bday` with these arguments, posting to `path` of the receiver.
+    /// Returns the command `bday` with these arguments. It posts to `path` of the receiver.
     pub(crate) fn bday(&self, arguments: &[&str], path: &str) -> Bday {
         self.dress(Bday::new(arguments), path)
     }
 
-    /// This binary as a daemon with a turned clock.
+    /// Returns the command that runs this binary as the daemon with a turned clock.
     pub(crate) fn turned(&self, path: &str) -> Bday {
         let arguments = ["daemon-with-a-turned-clock".as_ref(), self.offset.as_os_str()];
         self.dress(Bday::program(&std::env::current_exe().unwrap(), arguments), path)
@@ -121,13 +120,13 @@ impl Place {
             .env("BDAY__WEBHOOK__URL", format!("{}{path}", self.receiver.url()))
     }
 
-    /// How many messages wait or are in flight.
+    /// Returns the number of SQS messages that are visible, delayed or in flight.
     pub(crate) fn messages(&self) -> usize {
         let counts = self.sqs.counts(QUEUE);
         counts.visible + counts.in_flight + counts.delayed
     }
 
-    /// Gives the server back, without this run's database.
+    /// Drops the database of this run, and returns the server.
     pub(crate) async fn leave(self) -> EmbeddedPostgres {
         self.store.close().await;
         self.pool.close().await;

@@ -1,14 +1,14 @@
-//! From a seed to a list of faults: what breaks, when, and for how long.
+//! Generates a plan from a seed: the faults, their times and durations.
 //!
-//! Each track is a thing that can break, and is broken by one fault at a time; the tracks run side by side, so that
-//! faults of different things meet.
+//! Each component has a track, with one fault at a time. Tracks run concurrently, so that faults of different components
+//! overlap.
 
 use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// Which queue the daemons use.
+/// The queue that the daemons use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Queue {
     Sqs,
@@ -24,19 +24,18 @@ impl Queue {
     }
 }
 
-/// How many daemons there are.
 pub(crate) const DAEMONS: usize = 3;
-/// The one whose clock can be turned.
+/// Index of the daemon whose clock the plan turns.
 pub(crate) const TURNED: usize = 2;
-/// The one that knows a kind more than the others.
+/// Index of the daemon that has an additional kind.
 pub(crate) const ADDS_A_KIND: usize = 1;
-/// A daemon accepts a clock that is off by up to 5 s; the rest is for the check's own round trip.
+/// A daemon accepts a clock skew of up to 5 s; the difference is tolerance for the round trip of the check.
 pub(crate) const MOST_SKEW_MS: i64 = 4900;
 
 /// The size of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
-    /// For how long faults are injected; greetings fall due all that time.
+    /// Duration of fault injection, during which greetings fall due.
     pub(crate) faults: Duration,
     pub(crate) events: u32,
 }
@@ -46,115 +45,111 @@ impl Scale {
     pub(crate) const LONG: Self = Self { faults: Duration::from_secs(15), events: 400 };
 }
 
-/// How a daemon is treated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DaemonFault {
-    /// SIGKILL, and another in its place after the pause.
+    /// SIGKILL. A new daemon starts after the pause.
     Kill(Duration),
-    /// SIGTERM, and another in its place after its end and the pause.
+    /// SIGTERM. A new daemon starts after the end of the old one and the pause.
     Terminate(Duration),
-    /// SIGSTOP for a while, shorter than a lease.
+    /// SIGSTOP for this duration, which is shorter than a lease.
     Freeze(Duration),
 }
 
-/// How the database is treated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum DatabaseFault {
     /// A clean stop and start.
     Restart,
-    /// Every process of it killed, and recovery after the pause.
+    /// All processes of the server are killed; it recovers after the pause.
     Crash(Duration),
-    /// Nothing answers for a while, and then everything goes on.
+    /// All processes of the server are stopped for this duration, then resumed.
     Freeze(Duration),
-    /// So many of a hundred connections are cut.
+    /// This percentage of connections is terminated.
     Cut(u8),
 }
 
-/// How the queue is treated. All but the last two are over after a while.
+/// Faults of the queue. The last field is the duration, except in `Purged` and `Strangers`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum QueueFault {
-    /// Connections are refused (SQS); the outbox is locked (Postgres).
+    /// Connections are refused (SQS), or the outbox is locked (PostgreSQL).
     Away(Duration),
-    /// 503 to every request (SQS); the outbox is locked (Postgres).
+    /// Every request is answered with 503 (SQS), or the outbox is locked (PostgreSQL).
     Refusing(Duration),
-    /// Each call takes so long (SQS only).
+    /// Each call is delayed by the first duration (SQS only).
     Slow(Duration, Duration),
-    /// Each n-th entry of a batch fails inside a 200 (SQS only).
+    /// Every n-th batch entry fails in a response with status 200 (SQS only).
     FailingEntries(u64, Duration),
-    /// Each n-th answer is lost after the call was carried out (SQS only).
+    /// Every n-th response is lost after the call was executed (SQS only).
     LosingAnswers(u64, Duration),
-    /// Each n-th message comes twice.
+    /// Every n-th message is delivered twice.
     Duplicates(u64, Duration),
-    /// Messages come in any order (SQS only).
+    /// Messages are delivered in random order (SQS only).
     Shuffled(Duration),
-    /// All messages are gone (SQS only: in Postgres they are the truth).
+    /// All messages are lost (SQS only: the outbox in PostgreSQL is the source of truth).
     Purged,
-    /// So many messages that are none of ours.
+    /// This number of invalid messages, or messages with unknown events, is added.
     Strangers(u32),
 }
 
-/// How the receiver answers for a while.
+/// How the receiver responds during a fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ReceiverFault {
-    /// With this status.
+    /// Responds with this status.
     Status(u16),
-    /// 429, and to come again in a second.
+    /// Responds with 429 and `retry-after: 1`.
     Throttling,
-    /// Not at all.
+    /// Does not respond.
     Hanging,
-    /// With a reset, before anything was accepted.
+    /// Resets the connection without accepting the request.
     Resetting,
-    /// It accepts, and its answer comes too late: nobody but the receiver knows.
+    /// Accepts the request, but the response arrives after the timeout of the sender.
     Swallowing,
-    /// With a 200 that breaks off in its body.
+    /// Responds with 200, then resets the connection before the body.
     BreakingOff,
-    /// With a 200 whose body does not end.
+    /// Responds with 200 and an endless body.
     Endless,
-    /// With what is no HTTP.
+    /// Responds with bytes that are not HTTP.
     Babbling,
-    /// It accepts after so many milliseconds.
+    /// Accepts after this many milliseconds.
     Slow(u64),
     /// Connections are refused.
     Away,
 }
 
-/// What people do meanwhile.
+/// An operation that a user or operator runs during the faults.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Work {
-    /// `bday user import` of so many people whose day it is; killed after so many milliseconds, if any, and then run again until it
-    /// succeeds.
+    /// `bday user import` of this many users whose birthday is today. If the second field is set, the first import is killed after this
+    /// many milliseconds. The import is repeated until it succeeds.
     Import(u32, Option<u64>),
-    /// People who were there before fall into a day that is planned only now.
+    /// Adds this many users whose birthday is today, as if they existed before, and removes the plan of the day.
     Plan(u32),
-    /// `bday user update` moves the event of the user with this number to a minute that is over.
+    /// `bday user update` moves the event of the user with this number to a past minute.
     Edit(u32),
-    /// `bday pause` for a while.
+    /// Pauses sending for this duration.
     Pause(Duration),
-    /// `bday dlq redrive`
+    /// Runs `bday dlq redrive`.
     Redrive,
-    /// So many users are deleted.
+    /// Deletes this many users.
     Delete(u32),
 }
 
-/// What the ticker does at each of its beats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tick {
     Whole,
-    /// Killed after so many milliseconds.
+    /// The process is killed after this many milliseconds.
     KilledAfter(u64),
 }
 
-/// A fault at its time, counted from the start of the run.
+/// Faults with their times since the start of the plan.
 pub(crate) type Timed<F> = Vec<(Duration, F)>;
 
-/// All faults of a run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) daemons: [Timed<DaemonFault>; DAEMONS],
     pub(crate) database: Timed<DatabaseFault>,
     pub(crate) queue: Timed<QueueFault>,
     pub(crate) receiver: Timed<(ReceiverFault, Duration)>,
-    /// Milliseconds by which the turned clock differs from then on.
+    /// New offsets of the turned clock, in milliseconds.
     pub(crate) clock: Timed<i64>,
     pub(crate) work: Timed<Work>,
     pub(crate) ticks: Vec<Tick>,
@@ -182,7 +177,7 @@ struct Dice<'a> {
 }
 
 impl Dice<'_> {
-    /// Faults from `from` on, `every` so many seconds on average.
+    /// Generates faults from `from` on, about one per `every` seconds (both in seconds).
     fn track<F>(&mut self, from: f64, every: f64, mut fault: impl FnMut(&mut Rng) -> F) -> Timed<F> {
         let mut timed = Vec::new();
         let mut at = from + self.rng.f64() * every;
@@ -211,7 +206,7 @@ fn database(rng: &mut Rng) -> DatabaseFault {
         0 | 1 => DatabaseFault::Restart,
         2 | 3 => DatabaseFault::Crash(ms(rng, 0..2000)),
         4..7 => DatabaseFault::Freeze(ms(rng, 200..4000)),
-        // Longer than a lease has left.
+        // Longer than the remaining time of a lease.
         7 => DatabaseFault::Freeze(ms(rng, 13_000..16_000)),
         _ => DatabaseFault::Cut(rng.u8(20..=100)),
     }
@@ -235,7 +230,7 @@ fn queue(rng: &mut Rng, queue: Queue) -> QueueFault {
 
 fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
     let fault = match rng.u8(0..16) {
-        // 410 is dead at once, and gives a redrive something to do.
+        // 410 makes an event dead at once, so that redrives have events to redrive.
         0 | 1 => ReceiverFault::Status([500, 503, 404, 302, 204, 410, 410][rng.usize(0..7)]),
         2 => ReceiverFault::Throttling,
         3 => ReceiverFault::Hanging,
@@ -245,13 +240,13 @@ fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
         7 => ReceiverFault::Endless,
         8 => ReceiverFault::Babbling,
         9 => ReceiverFault::Away,
-        // Most of the time requests are in flight for a while, so that the other faults meet them.
+        // The most likely fault: slow responses keep requests in flight, so that other faults hit them.
         _ => ReceiverFault::Slow(rng.u64(1..1500)),
     };
     (fault, ms(rng, 300..3000))
 }
 
-/// Most of the time within what is accepted; now and then so far off that the daemon must stand still.
+/// Returns an offset that is usually within the accepted skew, and otherwise so large that the daemon must stop working.
 fn clock(rng: &mut Rng) -> i64 {
     match rng.u8(0..6) {
         0 => rng.i64(6000..90_000) * if rng.bool() { 1 } else { -1 },
@@ -291,7 +286,7 @@ impl fmt::Display for Plan {
                 .map(|(at, (fault, long))| (*at, format!("receiver: {fault:?} for {long:?}"))),
         );
         lines.extend(
-            self.clock.iter().map(|(at, by)| (*at, format!("clock of daemon {TURNED}: {by} ms off"))),
+            self.clock.iter().map(|(at, by)| (*at, format!("clock of daemon {TURNED}: offset {by} ms"))),
         );
         lines.extend(self.work.iter().map(|(at, work)| (*at, format!("{work:?}"))));
         lines.sort();

@@ -1,4 +1,4 @@
-//! One run, from the seed to the verdict.
+//! One run: executes the plan of a seed, and judges the result.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,27 +19,26 @@ use super::plan::Queue;
 use super::plan::{DAEMONS, Plan, Scale};
 use super::seed;
 
-/// Once everything works again, all must have ended by then. The longest single wait is that of an event which two faults met: a
-/// lease of 15 s, and events of a kind that only one daemon knows, which others leave for 1 s each.
+/// All events must end within this time after the last fault. The longest single delay is that of an event hit by two faults: a lease
+/// of 15 s, plus 1 s for each receive by a daemon that lacks its kind.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     seed: u64,
     queue: Queue,
     plan: String,
     counts: Counts,
-    /// Each broken rule, in words.
+    /// A description of each broken rule.
     violations: Vec<String>,
     story: String,
     took: Duration,
-    /// From the last fault to quiet.
+    /// From the last fault until all events had ended.
     healed_in: Duration,
 }
 
-/// Runs the plan of `seed` on a database of its own. Takes the server, and gives it back, or another if that one was
-/// lost in a panic.
+/// Runs the plan of `seed` on a separate database. Returns the server, or a new one if the run panicked.
 pub(crate) async fn run(
     server: EmbeddedPostgres,
     queue: Queue,
@@ -56,7 +55,7 @@ pub(crate) async fn run(
                 queue,
                 plan: Plan::new(seed, queue, scale).to_string(),
                 counts: Counts::default(),
-                violations: vec![format!("the harness itself could not go on: {panic}")],
+                violations: vec![format!("the fault suite itself panicked: {panic}")],
                 story: String::new(),
                 took: Duration::ZERO,
                 healed_in: Duration::ZERO,
@@ -75,7 +74,7 @@ async fn attempt(
     let plan = Plan::new(seed, queue, scale);
     let place = Place::new(server, queue, seed).await;
     let mut daemons: Vec<Daemon<'_>> = (0..DAEMONS).map(|number| Daemon::start(&place, number)).collect();
-    // The plan is about daemons that work, so they are all there before it begins.
+    // The plan requires running daemons, so wait until all of them listen.
     for daemon in &daemons {
         daemon.ready().await;
     }
@@ -87,7 +86,7 @@ async fn attempt(
     let stop = CancellationToken::new();
     let course = async {
         Box::pin(course::run(&place, &plan, &mut daemons)).await;
-        place.journal.note(format!("all faults are over, at {}", SystemClock.now()));
+        place.journal.note(format!("all faults ended at {}", SystemClock.now()));
         let (from, amid_faults) = (place.journal.now(), place.receiver.records().len());
         let stuck = until_quiet(&place).await;
         stop.cancel();
@@ -123,7 +122,7 @@ async fn attempt(
     (place.leave().await, outcome)
 }
 
-/// Waits until every event has ended and the queue is empty; says what has not when that takes too long.
+/// Waits until every event has ended and the queue is empty. Returns a violation after [`PATIENCE`].
 async fn until_quiet(place: &Place) -> Option<String> {
     let deadline = place.journal.now() + PATIENCE;
     let mut looks = tokio::time::interval(Duration::from_millis(200));
@@ -136,14 +135,14 @@ async fn until_quiet(place: &Place) -> Option<String> {
         }
         if place.journal.now() > deadline {
             return Some(format!(
-                "{} s after the last fault {open:?} events are open, and there are {messages} messages",
+                "{} s after the last fault: open events: {open:?}, messages in the queue: {messages}",
                 PATIENCE.as_secs()
             ));
         }
     }
 }
 
-/// What was done, and everything that the logs and the receiver know of the events in question.
+/// Returns the notes of the journal, and the requests and log lines of the first five suspect events.
 fn story(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<String>>) -> String {
     let mut text = String::new();
     for (at, note) in place.journal.notes() {
@@ -170,7 +169,7 @@ fn story(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<Str
     text
 }
 
-/// Writes the logs where they outlast the run.
+/// Writes the logs to a directory that is kept after the run.
 fn keep(logs: &BTreeMap<String, Vec<String>>, queue: Queue, seed: u64) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}-{seed}", queue.as_str()));
     std::fs::create_dir_all(&directory).unwrap();
@@ -185,19 +184,19 @@ impl Outcome {
         self.violations.is_empty()
     }
 
-    /// The run on one line.
+    /// Returns the result as one line.
     pub(crate) fn line(&self) -> String {
         let Self { seed, queue, counts, took, healed_in, .. } = self;
         let verdict = if self.holds() { "ok" } else { "BROKEN" };
         format!(
-            "seed {seed} on {}: {verdict}: {counts}; {:.1} s, healed in {:.1} s",
+            "seed {seed} on {}: {verdict}: {counts}; {:.1} s, recovered in {:.1} s",
             queue.as_str(),
             took.as_secs_f64(),
             healed_in.as_secs_f64()
         )
     }
 
-    /// All that one needs to find out why.
+    /// Returns the report of the run, for debugging.
     pub(crate) fn story(&self) -> String {
         let Self { seed, queue, plan, violations, story, .. } = self;
         format!(
@@ -209,7 +208,7 @@ impl Outcome {
     }
 }
 
-/// The sum of a series.
+/// The totals of a series of runs.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     runs: u64,

@@ -1,4 +1,4 @@
-//! People whose greetings fall due one after the other while the run lasts.
+//! Users whose greetings fall due one after the other during the run.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 
 use super::place::Place;
 
-/// The kind that one daemon knows and the others do not.
+/// The kind that only daemon [`super::plan::ADDS_A_KIND`] is configured with.
 pub(crate) const ADDED_KIND: &str = "name_day";
-/// Every so many of the seeded users have a date of that kind too.
+/// One in this many seeded users also has a date of that kind.
 const ADDED_EVERY: i32 = 40;
 
-/// `$1` people in UTC whose greetings are due at the minute `$2`. A real plan knows whole minutes only, and a run is shorter than one:
-/// so they may be sent from `$3` on, `$4` seconds apart, as if an attempt had been put off. The days around are planned, so that the
-/// planner leaves it at that.
+/// Writes `$1` users in UTC whose greetings are due at the minute `$2`. The planner uses whole minutes, and a run is shorter than one:
+/// so the events may be sent from `$3` on, `$4` seconds apart, as if an attempt were postponed. The surrounding days are marked as
+/// planned, so that the planner adds no events.
 const DUE: &str = "
 WITH people AS (
     SELECT n, gen_random_uuid() AS id, $3 + n * $4 * interval '1 second' AS from_at FROM generate_series(1, $1) AS n
@@ -40,7 +40,7 @@ SELECT gen_random_uuid(), id, kind, extract(year FROM $2 AT TIME ZONE 'UTC'), ($
        'pending', $5
 FROM dates";
 
-/// `$1` people in UTC whose day is that of `$2`, and that day is planned again.
+/// Writes `$1` users in UTC whose birthday is the day of `$2`, and removes the plan of that day.
 const UNPLANNED: &str = "
 WITH people AS (
     INSERT INTO users (id, external_id, first_name, last_name, time_zone, send_at, created_at, updated_at)
@@ -53,7 +53,7 @@ WITH people AS (
 INSERT INTO occasions (user_id, kind, year, month, day, known_at)
 SELECT id, 'birthday', 1906, extract(month FROM $2 AT TIME ZONE 'UTC'), extract(day FROM $2 AT TIME ZONE 'UTC'), $3 FROM people";
 
-/// Waits until the daemons have begun to plan, under the rules with and without the added kind.
+/// Waits until daemons have planned days under both rules, with and without the added kind.
 pub(crate) async fn planned(place: &Place) {
     const PLANNED: &str = "SELECT count(DISTINCT rules) = 2 FROM planned_days";
     let deadline = place.journal.now() + Duration::from_secs(60);
@@ -68,13 +68,13 @@ pub(crate) async fn planned(place: &Place) {
     }
 }
 
-/// A whole minute that is over.
+/// Returns the start of a past minute.
 pub(crate) fn minute_over() -> DateTime<Utc> {
     let minute = SystemClock.now().with_second(0).unwrap().trunc_subsecs(0);
     minute - TimeDelta::minutes(2)
 }
 
-/// Writes `n` people, who may be greeted evenly from `from` on for `long`.
+/// Writes `n` users whose events may be sent from `from` on, evenly distributed over `long`.
 pub(crate) async fn due(place: &Place, n: u32, from: DateTime<Utc>, long: Duration) {
     let due_at = minute_over();
     sqlx::query(DUE)
@@ -90,7 +90,7 @@ pub(crate) async fn due(place: &Place, n: u32, from: DateTime<Utc>, long: Durati
         .unwrap();
 }
 
-/// Writes `n` people whose day is today, as if they had been there before it was planned.
+/// Writes `n` users whose birthday is today, as if they existed before the day was planned.
 pub(crate) async fn unplanned(place: &Place, n: u32, number: usize) -> sqlx::Result<()> {
     let due_at = minute_over();
     sqlx::query(UNPLANNED)
@@ -103,7 +103,7 @@ pub(crate) async fn unplanned(place: &Place, n: u32, number: usize) -> sqlx::Res
     Ok(())
 }
 
-/// The file of an import of `n` people whose day is today.
+/// Returns an import file (CSV) with `n` users whose birthday is today.
 pub(crate) fn file(n: u32, number: usize) -> String {
     let due_at = minute_over();
     let mut text = "external_id,first_name,last_name,birth_date,time_zone,send_at\n".to_owned();

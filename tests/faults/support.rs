@@ -1,4 +1,4 @@
-//! The parts of the tests' world that the fault suite stands on, too.
+//! Test support modules that the fault suite shares.
 
 #![expect(dead_code, reason = "the other tests use the rest")]
 

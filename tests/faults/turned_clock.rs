@@ -1,5 +1,5 @@
-//! The daemon under a clock that the plan turns. It is the product's library in this binary, so that the product itself
-//! needs no way to be told a wrong time.
+//! A daemon whose clock the plan changes. It runs bday's library in this binary, so that the product needs no option for
+//! a wrong time.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use bday::runtime::telemetry;
 use bday::runtime::{self, Role};
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The machine's clock, off by what a file says, in milliseconds.
+/// The system clock plus an offset that is read from a file, in milliseconds.
 #[derive(Debug)]
 struct TurnedClock {
     offset: PathBuf,
@@ -18,13 +18,13 @@ struct TurnedClock {
 
 impl Clock for TurnedClock {
     fn now(&self) -> DateTime<Utc> {
-        // A file that is being written just now reads as empty: that is a clock that jumps back for a moment.
+        // An unreadable file counts as no offset.
         let offset = std::fs::read_to_string(&self.offset).ok().and_then(|text| text.trim().parse().ok());
         SystemClock.now() + TimeDelta::milliseconds(offset.unwrap_or(0))
     }
 }
 
-/// What `bday serve` does.
+/// Runs the daemon like `bday serve`.
 pub(crate) async fn serve(offset: PathBuf) -> ExitCode {
     let variables = std::env::vars().collect();
     let config = bday::config::load(None, variables).unwrap();

@@ -1,4 +1,4 @@
-//! The API without a socket: the daemon's router, on its own database, with a clock that the test sets.
+//! The API without a socket: the daemon's router, on a separate database, with a clock that the test sets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::world::{World, instant};
 
 pub(crate) struct Server {
     pub(crate) clock: Arc<SettableClock>,
-    /// Dropped with the API; `None` if a [`World`] owns it.
+    /// Dropped with the API; `None` if a [`World`] owns the database.
     database: Option<Database>,
     router: Router,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Answer {
 }
 
 impl Server {
-    /// At noon on 24 November 2026, without users, and with a second kind, `work_anniversary`.
+    /// Starts the API at noon on 24 November 2026, without users, and with a second kind, `work_anniversary`.
     pub(crate) async fn start() -> Self {
         Self::at("2026-11-24T12:00:00Z").await
     }
@@ -69,7 +69,7 @@ impl Server {
         }
     }
 
-    /// The API of `world`.
+    /// Returns the API on the database and clock of `world`.
     pub(crate) fn on(world: &World) -> Self {
         let clock = Arc::clone(&world.clock);
         let shared = Arc::clone(&clock) as SharedClock;
@@ -82,7 +82,7 @@ impl Server {
         self.database.as_ref().unwrap().store()
     }
 
-    /// For the test's own statements.
+    /// Returns connections for the test's own statements.
     pub(crate) async fn pool(&self) -> sqlx::PgPool {
         self.database.as_ref().unwrap().pool().await
     }
@@ -137,7 +137,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Checks the status, and that an error is a problem detail. Returns the body.
+    /// Checks the status, and that an error response is a problem detail. Returns the body.
     pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
         if self.body.is_empty() {

@@ -1,4 +1,4 @@
-//! A headless Chromium, driven over a pipe by its own debugging protocol (JSON objects, each ended by a NUL byte).
+//! A headless Chromium, controlled over a pipe with the Chrome `DevTools` protocol (JSON objects, each terminated by a NUL byte).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::wait::within;
 
-/// The protocol comes in on descriptor 3 and goes out on 4. Nothing is looked up outside this machine.
+/// The browser reads the protocol from descriptor 3 and writes it to 4. The flags disable background requests to other hosts.
 const START: &str = "exec chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
     --disable-background-networking --disable-component-update --disable-sync --user-data-dir=\"$1\" \
     --remote-debugging-pipe about:blank 3<&0 4>&1 </dev/null >/dev/null 2>&1";
@@ -26,13 +26,10 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Opens an address and waits until it has loaded.
+    /// Opens `url` and waits until the page is loaded.
     pub(crate) async fn open(url: &str) -> Self {
         let installed = std::process::Command::new("chromium").arg("--version").output().is_ok();
-        assert!(
-            installed,
-            "this test looks at the page with a real browser: install chromium (apt-get install chromium)"
-        );
+        assert!(installed, "this test requires a browser: install chromium (apt-get install chromium)");
         let profile =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("browser-{}", uuid::Uuid::now_v7()));
         let mut browser = Command::new("sh")
@@ -58,7 +55,8 @@ impl Page {
         page
     }
 
-    /// The value of a JavaScript expression, once it is true of the page: it is asked again after each change.
+    /// Waits until a JavaScript expression is truthy, and returns its value. The expression is evaluated after each change of the
+    /// page.
     pub(crate) async fn run(&mut self, expression: &str) -> Value {
         let expression = format!(
             "new Promise((resolve, reject) => {{
@@ -83,7 +81,7 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// Closes the browser and removes what it wrote.
+    /// Closes the browser and removes its profile.
     pub(crate) async fn close(mut self) {
         self.session = Value::Null;
         self.ask("Browser.close", json!({})).await;
@@ -107,7 +105,7 @@ impl Page {
         }
     }
 
-    /// The next message: an answer, or an event of which only one matters here.
+    /// Reads the next message: a response or an event.
     async fn hear(&mut self, what: &str) -> Value {
         let mut message = Vec::new();
         within(what, self.answers.read_until(0, &mut message)).await.unwrap();
@@ -119,7 +117,7 @@ impl Page {
 }
 
 impl Drop for Page {
-    /// After a failed test, which has not closed it.
+    /// Kills the browser if a failed test did not close it.
     fn drop(&mut self) {
         if self.browser.start_kill().is_ok() {
             let _ = std::fs::remove_dir_all(&self.profile);

@@ -1,10 +1,10 @@
-//! A database of one's own for each test, on a server that all tests of a run share.
+//! A separate database for each test, on a server that all tests of a run share.
 //!
-//! A server takes about a second of two cores to make, a database some 30 ms when it is cloned from a migrated
-//! template. cargo-nextest runs a process per test, so the server cannot live in one of them: the first test that
-//! needs it starts a keeper, which is this test binary again, running `keeps_the_server_of_a_run`. The keeper ends,
-//! and the server with it, when the *run* ends: it watches the process that runs the tests (nextest, or under plain
-//! `cargo test` the test binary itself) and so needs no teardown that could be missed.
+//! Starting a server takes about 1 s of two cores; cloning a migrated template database takes about 30 ms. cargo-nextest
+//! runs each test in a process, so the server cannot belong to one of them. The first test that requires the server
+//! starts a keeper: this test binary with the test `keeps_the_server_of_a_run`. The keeper watches the process that runs
+//! the tests (nextest, or with `cargo test` the test binary itself), and stops the server when that process ends. So no
+//! test has to stop the server.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -22,14 +22,14 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
-/// The test that keeps the server.
+/// The test that runs the keeper.
 const KEEPER: &str = "support::database_tests::keeps_the_server_of_a_run";
-/// Which process the keeper is to outlive by nothing.
+/// Variable with the process id whose end stops the keeper, and the base path of its files.
 const OWNER: &str = "BDAY_TEST_OWNER";
-/// Has the schema; nobody connects to it.
+/// A database with the schema. It permits no connections, which would prevent cloning.
 const TEMPLATE: &str = "bday_template";
 
-/// A database that is dropped, connections and all, when this is.
+/// A database. Dropping this value closes its connections and drops the database.
 pub(crate) struct Database {
     name: String,
     url: String,
@@ -37,12 +37,12 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// With the schema of this binary, and no rows.
+    /// Creates a database with the schema of this binary and no rows.
     pub(crate) async fn new() -> Self {
         Self::clone_of(TEMPLATE).await
     }
 
-    /// With nothing in it.
+    /// Creates a database without a schema.
     pub(crate) async fn empty() -> Self {
         Self::clone_of("template1").await
     }
@@ -56,12 +56,12 @@ impl Database {
         Self { name, url, server }
     }
 
-    /// For `BDAY__DATABASE__URL`, with its password.
+    /// Returns the URL with the password, for `BDAY__DATABASE__URL`.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// A few connections, for the test's own statements.
+    /// Returns connections for the test's own statements.
     pub(crate) async fn pool(&self) -> PgPool {
         PgPool::connect_with(PgConnectOptions::from_str(&self.url).unwrap()).await.unwrap()
     }
@@ -78,7 +78,7 @@ impl Database {
         count
     }
 
-    /// As the daemon opens it.
+    /// Returns a store like that of the daemon.
     pub(crate) fn store(&self) -> Store {
         store(&self.url)
     }
@@ -87,12 +87,12 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // Dropping is not async, and the test's runtime may be gone.
+        // `drop` is not async, and the runtime of the test may have shut down.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(run(&server, &format!("DROP DATABASE {name} WITH (FORCE)")));
         });
-        // A database that stays goes with the server, and a panic here would hide the test's own.
+        // A database that is not dropped ends with the server. A panic here would hide that of the test.
         drop(dropped.join());
     }
 }
@@ -108,21 +108,21 @@ fn store(url: &str) -> Store {
     Store::new(url, &options).unwrap()
 }
 
-/// One statement on a connection of its own.
+/// Executes one statement on a new connection.
 async fn run(url: &str, statement: &str) {
     let mut connection = PgConnection::connect(url).await.unwrap();
     connection.execute(AssertSqlSafe(statement)).await.unwrap();
     connection.close().await.unwrap();
 }
 
-/// The server's URL; starts it where it is not there yet.
+/// Returns the URL of the server, which is started if necessary.
 fn server_of_this_run() -> String {
     let (run, owner) = match std::env::var("NEXTEST_RUN_ID") {
         Ok(run) => (run, parent_id()),
         Err(_) => (std::process::id().to_string(), std::process::id()),
     };
     let base = std::env::temp_dir().join(format!("bday-test-{run}"));
-    // Held until this function returns: one test starts the server, the others wait for it.
+    // The lock is held until this function returns: one test starts the server, all others wait.
     let file = File::options().create(true).append(true).read(true).open(base.with_extension("url")).unwrap();
     file.lock().unwrap();
     let path = base.with_extension("url");
@@ -135,16 +135,16 @@ fn server_of_this_run() -> String {
     url
 }
 
-#[expect(clippy::zombie_processes, reason = "it outlives this test, and waits for the run's end instead")]
+#[expect(clippy::zombie_processes, reason = "the keeper outlives this test and exits at the end of the run")]
 fn start_keeper(base: &Path, owner: u32) -> String {
     let mut keeper = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", KEEPER, "--ignored", "--nocapture"])
         .env(OWNER, format!("{owner} {}", base.display()))
         .stdin(Stdio::null())
-        // The test harness remarks on tests that take long, and ends when nobody hears it.
+        // The test harness prints warnings about slow tests, and exits if stdout is closed.
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        // nextest ends the process groups of its tests.
+        // nextest kills the process groups of its tests.
         .process_group(0)
         .spawn()
         .unwrap();
@@ -155,15 +155,15 @@ fn start_keeper(base: &Path, owner: u32) -> String {
         }
         said.extend([&line, "\n"]);
     }
-    panic!("no database server: {said}");
+    panic!("the database server did not start: {said}");
 }
 
-/// What the keeper does. Where nobody asks for it, as with `--include-ignored`, nothing.
+/// Runs the keeper. Does nothing without [`OWNER`], as with `--include-ignored`.
 pub(crate) async fn keep_the_server() {
     let Ok(order) = std::env::var(OWNER) else { return };
     let (owner, base) = order.split_once(' ').unwrap();
     let base = PathBuf::from(base);
-    // First of all, so that the process id still is the owner's.
+    // Opened first, while the process id still belongs to the owner.
     let owner = pidfd_open(Pid::from_raw(owner.parse().unwrap()).unwrap(), PidfdFlags::empty()).unwrap();
 
     let settings = [("max_connections", "300"), ("shared_buffers", "64MB"), ("autovacuum", "off")];

@@ -1,4 +1,4 @@
-//! A database for each test, on one server for the run.
+//! Tests of the databases on the shared server.
 
 use crate::support::database::{Database, keep_the_server};
 

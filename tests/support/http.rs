@@ -1,8 +1,8 @@
-//! A small HTTP/1.1 server on plain TCP, for the parts of the world that tests must be able to break.
+//! A small HTTP/1.1 server on plain TCP, for test servers with fault injection.
 //!
-//! Not a framework, on purpose: one answers a request with bytes of one's choosing (half an answer, a reset, nothing
-//! at all), the port can stop and start accepting, and a request costs little CPU, since the benchmark shares two cores
-//! with it. It reads what our clients send: requests with a `content-length` or without a body, kept alive.
+//! It replaces an HTTP framework for three reasons. A service can respond with arbitrary bytes (a partial response, a
+//! reset, or nothing). The port can stop and resume accepting. A request costs little CPU, since the benchmark shares two
+//! cores with the server. It supports requests with a `content-length` or without a body, on persistent connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A request is refused when it is larger than this, in bytes.
+/// The maximum size of a request, in bytes. Larger requests are rejected.
 const LIMIT: usize = 64 << 20;
 
-/// A request, as it lies in the connection's buffer.
+/// A request that borrows from the connection's buffer.
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
@@ -26,40 +26,39 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The first header of that name, where it is text.
+    /// Returns the first header with this name, if its value is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
         str::from_utf8(header.value).ok()
     }
 }
 
-/// What is sent back.
 pub(crate) enum Reply {
-    /// A whole answer. `headers` are lines that end in `\r\n`.
+    /// A complete response. `headers` are lines that end in `\r\n`.
     Whole { status: u16, headers: String, body: Vec<u8> },
-    /// Bytes and pauses as listed; the connection closes after the last.
+    /// The listed steps. The connection is closed after the last.
     Steps(Vec<Step>),
 }
 
-/// A piece of an answer that is no decent HTTP.
+/// A step of a partial or invalid response.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Write(Vec<u8>),
     Wait(Duration),
-    /// The same bytes again and again, until the peer has had enough.
+    /// The same bytes repeatedly, until the peer closes the connection.
     Forever(Vec<u8>),
-    /// Nothing more is sent, and the connection stays open until the peer closes it.
+    /// Sends nothing more, and keeps the connection open until the peer closes it.
     Hang,
-    /// RST.
+    /// Resets the connection (TCP RST).
     Reset,
 }
 
-/// What answers.
+/// Responds to requests.
 pub(crate) trait Service: Send + Sync + 'static {
     fn call(&self, request: Request<'_>) -> impl Future<Output = Reply> + Send;
 }
 
-/// A server on a loopback port that stays its own while it is shut.
+/// A server on a loopback port. [`Server::reopen`] uses the same port.
 pub(crate) struct Server<S> {
     address: SocketAddr,
     service: Arc<S>,
@@ -71,7 +70,7 @@ struct Open {
     tasks: TaskTracker,
 }
 
-/// With room for a thousand who come at once: where there is none, they try again after a second.
+/// The backlog of 1,024 accepts a burst of connections. Clients that do not fit retry after 1 s.
 fn listen(address: SocketAddr) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -80,8 +79,8 @@ fn listen(address: SocketAddr) -> TcpListener {
 }
 
 impl<S: Service> Server<S> {
-    /// Accepts on a free loopback port. `build` is told the address.
-    #[expect(clippy::unused_async, reason = "as everything else that a test starts")]
+    /// Starts a server on a free loopback port. `build` receives its address.
+    #[expect(clippy::unused_async, reason = "consistent with the other constructors of test servers")]
     pub(crate) async fn start(build: impl FnOnce(SocketAddr) -> S) -> Self {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = listener.local_addr().unwrap();
@@ -98,7 +97,7 @@ impl<S: Service> Server<S> {
         &self.service
     }
 
-    /// Cuts every connection and refuses new ones.
+    /// Closes every connection and refuses new ones.
     pub(crate) async fn shut(&self) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Open { token, tasks }) = open {
@@ -107,7 +106,7 @@ impl<S: Service> Server<S> {
         }
     }
 
-    /// Accepts again, on the same port.
+    /// Resumes accepting, on the same port.
     pub(crate) async fn reopen(&self) {
         self.shut().await;
         self.accept_on(listen(self.address));
@@ -120,7 +119,7 @@ impl<S: Service> Server<S> {
             while let Some(Ok((stream, _))) = stop.run_until_cancelled(listener.accept()).await {
                 let (service, stop) = (Arc::clone(&service), stop.clone());
                 children.spawn(async move {
-                    // A peer that goes away in the middle is its own business.
+                    // Errors of the connection, for example a reset by the peer, are ignored.
                     let _ended = stop.run_until_cancelled(serve(stream, &*service)).await;
                 });
             }
@@ -138,7 +137,7 @@ impl<S> Drop for Server<S> {
     }
 }
 
-/// One connection, request after request.
+/// Serves the requests of one connection sequentially.
 async fn serve<S: Service>(mut stream: TcpStream, service: &S) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(16 << 10);
@@ -174,15 +173,16 @@ async fn serve<S: Service>(mut stream: TcpStream, service: &S) -> io::Result<()>
     }
 }
 
-/// The status line and headers of an answer; without a length it ends with the connection.
+/// Writes the status line and headers of a response. Without a length, its body ends with the connection.
 pub(crate) fn head_of(out: &mut Vec<u8>, status: u16, headers: &str, length: Option<usize>) {
     use std::io::Write;
     let length = length.map(|n| format!("content-length: {n}\r\n")).unwrap_or_default();
-    // Writing to memory does not fail.
+    // Writing to a `Vec` does not fail.
     let _written = write!(out, "HTTP/1.1 {status} -\r\n{headers}{length}\r\n");
 }
 
-/// Reads until the buffer starts with a whole request: where its head and its body end. `None`: the peer is done.
+/// Reads until the buffer starts with a complete request. Returns the ends of its head and body, or `None` if the peer closed the
+/// connection.
 async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<(usize, usize)>> {
     let mut ends = None;
     loop {
@@ -214,7 +214,7 @@ fn ends_of(buffer: &[u8]) -> io::Result<Option<(usize, usize)>> {
     Ok(Some((head, head + length.unwrap_or(0))))
 }
 
-/// Resolves when the peer has closed its side. One that sends its next request early has not.
+/// Resolves when the peer has closed its side, but not when it pipelines another request.
 async fn closed(stream: &TcpStream) {
     let mut byte = [0];
     match stream.peek(&mut byte).await {

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::wait::within;
 
-/// The due instant of [`body`].
+/// The due instant of [`body`] (UTC).
 pub(crate) const DUE: &str = "2026-03-01T07:00:00Z";
-/// The inbox's clock: 412 ms later.
+/// The inbox's clock: 412 ms after [`DUE`].
 pub(crate) const NOW: &str = "2026-03-01T07:00:00.412Z";
 
-/// An inbox that stops with the test.
+/// A running inbox that stops when dropped.
 pub(crate) struct RunningInbox {
     pub(crate) base: String,
     pub(crate) clock: Arc<SettableClock>,
@@ -63,7 +63,7 @@ impl RunningInbox {
     }
 }
 
-/// A greeting due at [`DUE`].
+/// Returns the body of a greeting that is due at [`DUE`].
 pub(crate) fn body(event: &str) -> String {
     greeting(event, "Hey, John Doe it's your birthday")
 }
@@ -72,7 +72,7 @@ pub(crate) fn greeting(event: &str, message: &str) -> String {
     json!({"message": message, "userId": "u-1", "eventId": event, "timestamp": DUE}).to_string()
 }
 
-/// The ids of a JSON list of requests.
+/// Returns the ids in a JSON list of requests.
 pub(crate) fn ids(arrivals: &Value) -> Vec<u64> {
     arrivals.as_array().unwrap().iter().map(|arrival| arrival["id"].as_u64().unwrap()).collect()
 }

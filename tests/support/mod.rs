@@ -1,4 +1,4 @@
-//! What tests and benchmarks stand on: the world around the daemon, real but private, and able to misbehave.
+//! Support for tests and benchmarks: private instances of the daemon's dependencies, with fault injection.
 
 pub(crate) mod api;
 pub(crate) mod browser;

@@ -1,4 +1,4 @@
-//! A real PgBouncer in front of the server of the tests, with its default settings but for the pool mode.
+//! A PgBouncer process in front of the test server, with default settings except for the pool mode.
 
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use super::process::{Bday, Running};
 use super::wait::eventually;
 
-/// Where Debian has it; not every user's PATH names that.
+/// The path on Debian, which is not in the PATH of every user.
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
-/// Ends with this value.
+/// A running PgBouncer, stopped when dropped.
 pub(crate) struct PgBouncer {
     url: String,
     folder: PathBuf,
@@ -22,10 +22,10 @@ pub(crate) struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// In front of the database at `url`; none, with a message, where PgBouncer is not installed.
+    /// Starts PgBouncer in front of the database at `url`. Prints a message and returns `None` if it is not installed.
     pub(crate) async fn start(url: &str, pool_mode: &str) -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
-            eprintln!("skipped: needs PgBouncer (apt-get install pgbouncer)");
+            eprintln!("skipped: PgBouncer is not installed (apt-get install pgbouncer)");
             return None;
         }
         let mut url: Url = url.parse().unwrap();
@@ -44,7 +44,7 @@ impl PgBouncer {
         let login = format!("\"{}\" \"{}\"\n", url.username(), url.password().unwrap());
         std::fs::write(&users, login).unwrap();
         let mut arguments = vec![settings.to_str().unwrap().to_owned()];
-        // It refuses to run as root.
+        // PgBouncer refuses to run as root.
         if geteuid().is_root() {
             for path in [&folder, &settings, &users] {
                 chown(path, Some(postgres_uid()), None).unwrap();
@@ -57,7 +57,7 @@ impl PgBouncer {
         Some(Self { url: url.into(), folder, _running: running })
     }
 
-    /// For `BDAY__DATABASE__URL`.
+    /// Returns the URL for `BDAY__DATABASE__URL`.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

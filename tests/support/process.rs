@@ -1,4 +1,4 @@
-//! The real binary as a process: started with an environment of its own, listened to, and ended in every way.
+//! Runs the bday binary as a process with a controlled environment, reads its output, and sends it signals.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use tokio_util::task::TaskTracker;
 
 use super::wait::{eventually, within};
 
-/// A command line and an environment, not started yet.
+/// A command line and environment that is not started yet.
 #[derive(Debug)]
 pub(crate) struct Bday {
     command: Command,
 }
 
-/// What a command that ends by itself left.
+/// The exit status and output of a finished command.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -38,20 +38,19 @@ impl Finished {
         }
     }
 
-    /// Must have worked; gives what it printed.
+    /// Asserts success, and returns the standard output.
     pub(crate) fn succeeded(self) -> String {
         assert!(self.status.success(), "{self:?}");
         self.stdout
     }
 }
 
-/// One JSON value a line.
+/// Parses one JSON value per line.
 pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A process that runs. It is killed when this is dropped; when that is because the test failed, what it said last is
-/// part of the test's output.
+/// A running process, killed when dropped. If the test failed, dropping also prints the last lines of its output.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -67,12 +66,13 @@ struct Said {
 }
 
 impl Bday {
-    /// `bday` with these arguments. It logs JSON, requires no token, and inherits nothing else of the tests' environment.
+    /// Returns the command `bday` with these arguments. It logs JSON and requires no token. Of the tests' environment, it inherits only
+    /// `PATH`, `HOME` and `TMPDIR`.
     pub(crate) fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         Self::program(Path::new(env!("CARGO_BIN_EXE_bday")), arguments)
     }
 
-    /// Any other program, in the same way.
+    /// Returns a command like [`Bday::new`] for another program.
     pub(crate) fn program<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
         let mut command = Command::new(program);
         command.args(arguments).env_clear();
@@ -89,38 +89,38 @@ impl Bday {
         Self { command }
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Unsets a variable.
+    /// Unsets an environment variable.
     pub(crate) fn env_remove(mut self, name: &str) -> Self {
         self.command.env_remove(name);
         self
     }
 
-    /// Sets several.
+    /// Sets several environment variables.
     pub(crate) fn envs(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         self.command.envs(variables);
         self
     }
 
-    /// Starts it and waits for its end.
+    /// Runs the command until it exits.
     pub(crate) async fn finish(mut self) -> Finished {
         self.command.stdin(Stdio::null());
         let output = within("the command to end", self.command.output()).await.unwrap();
         Finished::new(output)
     }
 
-    /// Gives it `input`, and waits for its end.
+    /// Runs the command with `input` as standard input until it exits.
     pub(crate) async fn finish_with(mut self, input: &[u8]) -> Finished {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let output = async {
-            // One that refuses the call does not read.
+            // Writing fails if the command rejects its arguments and exits without reading.
             drop(stdin.write_all(input).await);
             drop(stdin);
             child.wait_with_output().await
@@ -128,7 +128,7 @@ impl Bday {
         Finished::new(within("the command to end", output).await.unwrap())
     }
 
-    /// Starts it and goes on.
+    /// Starts the command without waiting for its exit.
     pub(crate) fn start(mut self) -> Running {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
@@ -142,7 +142,7 @@ impl Bday {
     }
 }
 
-/// Of what a process said, this many lines are told when its test fails.
+/// Number of output lines that are printed if the test fails.
 const LAST_WORDS: usize = 60;
 
 impl Drop for Running {
@@ -150,7 +150,7 @@ impl Drop for Running {
         if std::thread::panicking() {
             let lines = self.lines();
             let last = &lines[lines.len().saturating_sub(LAST_WORDS)..];
-            eprintln!("process {} said last:\n{}", self.pid(), last.join("\n"));
+            eprintln!("last output of process {}:\n{}", self.pid(), last.join("\n"));
         }
     }
 }
@@ -164,23 +164,22 @@ async fn read(stream: impl AsyncRead + Unpin, output: Arc<Said>) {
 }
 
 impl Running {
-    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Every line so far, of stdout and stderr alike.
+    /// Returns all lines so far of stdout and stderr.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.output.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Every log line so far.
+    /// Returns all log lines so far.
     pub(crate) fn logs(&self) -> Vec<Value> {
         self.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits for a log line of which `pick` makes something; earlier lines count. When the process ends without it,
-    /// that is told, with what it said last.
+    /// Waits for a log line for which `pick` returns a value; earlier lines count. Panics with the output if the process
+    /// ends before.
     pub(crate) async fn log<T>(&self, what: &str, pick: impl Fn(&Value) -> Option<T>) -> T {
         let mut count = self.output.count.subscribe();
         let found = async {
@@ -204,19 +203,19 @@ impl Running {
         within(what, found).await
     }
 
-    /// Waits for a log line with this message.
+    /// Waits for a log line with this message, and returns it.
     pub(crate) async fn logged(&self, message: &str) -> Value {
         self.log(message, |line| (text_of(line) == Some(message)).then(|| line.clone())).await
     }
 
-    /// Where it serves HTTP, as soon as it does.
+    /// Waits until the process serves HTTP, and returns its address.
     pub(crate) async fn address(&self) -> SocketAddr {
         let line = self.logged("listening").await;
         let address = line.get("address").or_else(|| line.pointer("/fields/address"));
         address.and_then(Value::as_str).unwrap().parse().unwrap()
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until `/readyz` succeeds, and returns the address.
     pub(crate) async fn ready(&self) -> SocketAddr {
         let address = self.address().await;
         let client = reqwest::Client::new();
@@ -228,39 +227,39 @@ impl Running {
         address
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// SIGINT, as by Ctrl-C.
+    /// Sends SIGINT, like Ctrl-C.
     pub(crate) fn interrupt(&self) {
         self.signal(Signal::INT);
     }
 
-    /// SIGKILL: it cannot do anything about it.
+    /// Sends SIGKILL.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// SIGSTOP: it stands still.
+    /// Sends SIGSTOP.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT: it goes on.
+    /// Sends SIGCONT.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// One that has ended already needs no signal. As long as nobody waited for it, its process id is not reused.
+    /// Sends a signal, and ignores a process that has ended. Its process id is not reused before it is waited for.
     fn signal(&self, signal: Signal) {
         if self.child.id().is_some() {
             kill_process(self.pid, signal).unwrap();
         }
     }
 
-    /// Waits for its end, and for its last words.
+    /// Waits for the exit of the process and the end of its output.
     pub(crate) async fn exit(&mut self) -> ExitStatus {
         let status = within("the process to end", self.child.wait()).await.unwrap();
         within("the end of its output", self.readers.wait()).await;
@@ -268,7 +267,7 @@ impl Running {
     }
 }
 
-/// The message of a log line, flattened or not.
+/// Returns the message of a log line, whether or not its fields are flattened.
 fn text_of(line: &Value) -> Option<&str> {
     line.get("message").or_else(|| line.pointer("/fields/message"))?.as_str()
 }

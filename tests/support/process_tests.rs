@@ -1,4 +1,4 @@
-//! Processes as tests hold them, tried with a shell in the place of the daemon.
+//! Tests of the process helpers, with a shell instead of the daemon.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! A webhook receiver over real HTTP that does as it is told, and remembers what it was sent.
+//! A webhook receiver over HTTP with scripted behaviour, which records requests.
 //!
-//! It is the judge of every test: "accepted" means that a 2xx was on its way back to the sender. It knows nothing of
-//! the daemon but the `webhook-id` header.
+//! Tests use it to decide what was delivered: "accepted" means that the receiver responded, or began to respond, with a
+//! 2xx. It depends only on the header `webhook-id`, not on the daemon.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -14,40 +14,40 @@ use tokio::sync::watch;
 use super::http::{Reply, Request, Server, Service, Step, head_of};
 use super::wait::DEADLINE;
 
-/// What one request gets.
+/// The response to one request.
 #[derive(Debug, Clone)]
 pub(crate) enum Behaviour {
-    /// The status and an empty body.
+    /// Responds with the status and an empty body.
     Status(u16),
-    /// The status, header lines (each ended by `\r\n`) and a body.
+    /// Responds with the status, header lines (each ends in `\r\n`) and a body.
     Answer(u16, String, Vec<u8>),
-    /// The other behaviour, after a while.
+    /// Another behaviour after a delay.
     After(Duration, Box<Behaviour>),
-    /// The request is read, and nothing is answered.
+    /// Reads the request, and does not respond.
     Hang,
-    /// The request is read, and the connection is reset.
+    /// Reads the request, then resets the connection.
     Reset,
-    /// A 200 whose promised body never comes, but a reset does.
+    /// Sends the head of a 200 with a body, then resets the connection.
     ResetAfterHead,
-    /// A 200 whose body does not end.
+    /// Responds with 200 and an endless body.
     EndlessBody,
-    /// A 200, one byte at a time with the pause between them.
+    /// Responds with 200, one byte at a time, with this pause between bytes.
     SlowBytes(Duration),
-    /// A 200 whose body comes one byte at a time with the pause between them.
+    /// Responds with 200, and sends the body one byte at a time, with this pause between bytes.
     SlowBody(Duration),
-    /// Bytes that are no HTTP, or half of it; then the connection closes.
+    /// Sends bytes, such as invalid or partial HTTP, then closes the connection.
     Bytes(Vec<u8>),
-    /// The first bytes, and then the second again and again.
+    /// Sends the first bytes once, then the second repeatedly.
     Flood(Vec<u8>, Vec<u8>),
 }
 
 impl Behaviour {
-    /// Accepts, after a while.
+    /// Accepts after a delay.
     pub(crate) fn slow(delay: Duration) -> Self {
         Self::After(delay, Box::new(Self::Status(200)))
     }
 
-    /// Whether the sender is told 2xx. A 2xx that breaks off after its head counts: it has been said.
+    /// Returns whether the status is 2xx. A response that is cut off after its head counts.
     fn accepts(&self) -> bool {
         match self {
             Self::Status(status) | Self::Answer(status, ..) => (200..300).contains(status),
@@ -74,7 +74,7 @@ impl Behaviour {
             Self::Reset => Reply::Steps(vec![Step::Reset]),
             Self::ResetAfterHead => {
                 head_of(&mut head, 200, "", Some(1000));
-                // Long enough for the head to be read: a reset discards what the peer has not taken yet.
+                // Lets the peer read the head: a reset discards data that the peer has not read.
                 Reply::Steps(vec![Step::Write(head), Step::Wait(Duration::from_millis(50)), Step::Reset])
             }
             Self::EndlessBody => {
@@ -97,51 +97,50 @@ impl Behaviour {
     }
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    /// The header `webhook-id`, or empty.
+    /// The header `webhook-id`; empty if missing.
     pub(crate) event_id: String,
     pub(crate) method: String,
     pub(crate) path: String,
-    /// By name in lower case.
+    /// Values by name in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
-    /// Since the receiver started.
+    /// Time of arrival, since the receiver started.
     pub(crate) at: Duration,
-    /// Whether it was, or is going to be, answered with a 2xx.
+    /// Whether the response is a 2xx.
     pub(crate) accepted: bool,
-    /// When that was decided, since the receiver started.
+    /// Time of acceptance, since the receiver started.
     pub(crate) accepted_at: Option<Duration>,
 }
 
-/// What a counting receiver knows.
+/// Counts of accepted requests, kept in both modes.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
-    /// Accepted requests, repeats included.
+    /// Accepted requests, including repeats.
     pub(crate) accepted: u64,
-    /// Accepted requests for an event that had been accepted before.
+    /// Accepted requests for an event that was already accepted.
     pub(crate) repeats: u64,
-    /// Of each accepted request, in order.
+    /// The time of each acceptance, in order.
     pub(crate) arrivals: Vec<Instant>,
     seen: HashSet<u128>,
 }
 
 impl Tally {
-    /// How many different events were accepted.
+    /// Returns the number of distinct accepted events.
     pub(crate) fn events(&self) -> usize {
         self.seen.len()
     }
 }
 
-/// A running receiver.
 pub(crate) struct Receiver {
     server: Server<Inbox>,
 }
 
 struct Inbox {
     started: Instant,
-    /// Keeps no request, only the tally: for a benchmark that shares its cores.
+    /// Keeps only the tally, not the requests, to save CPU time in benchmarks.
     counting: bool,
     state: Mutex<State>,
     accepted: watch::Sender<u64>,
@@ -152,10 +151,10 @@ struct Inbox {
 struct State {
     tally: Tally,
     records: Vec<Record>,
-    /// For every event without a script of its own: the n-th of its requests gets the n-th, and the last stays.
+    /// Behaviours for events without their own script. The n-th request for an event uses the n-th behaviour; the last one repeats.
     script: Vec<Behaviour>,
     scripts: HashMap<String, Vec<Behaviour>>,
-    /// For each request whatever its event, as long as there are any.
+    /// Behaviours of the next requests for any event; they take precedence.
     next: std::collections::VecDeque<Behaviour>,
     attempts: HashMap<String, usize>,
 }
@@ -176,12 +175,12 @@ impl State {
 }
 
 impl Receiver {
-    /// Accepts everything, and keeps every request.
+    /// Starts a receiver that accepts and records every request.
     pub(crate) async fn start() -> Self {
         Self::open(false).await
     }
 
-    /// Accepts everything, and only counts.
+    /// Starts a receiver that accepts every request and keeps only counts.
     pub(crate) async fn counting() -> Self {
         Self::open(true).await
     }
@@ -197,51 +196,50 @@ impl Receiver {
         Self { server: Server::start(inbox).await }
     }
 
-    /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Where to send to.
+    /// Returns the webhook URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.server.address())
     }
 
-    /// From now on, the n-th request for each event gets the n-th behaviour, and the last stays.
+    /// Sets the script: the n-th request for each event uses the n-th behaviour; the last one repeats.
     pub(crate) fn script(&self, script: impl IntoIterator<Item = Behaviour>) {
         let mut state = self.state();
         state.script = script.into_iter().collect();
         state.attempts.clear();
     }
 
-    /// The same for one event.
+    /// Sets the script of one event.
     pub(crate) fn script_for(&self, event_id: &str, script: impl IntoIterator<Item = Behaviour>) {
         let mut state = self.state();
         state.attempts.remove(event_id);
         state.scripts.insert(event_id.to_owned(), script.into_iter().collect());
     }
 
-    /// For the next requests, whatever their event; afterwards the scripts hold again.
+    /// Sets the behaviours of the next requests for any event. Afterwards the scripts apply again.
     pub(crate) fn next(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
         self.state().next.extend(behaviours);
     }
 
-    /// Cuts every connection and refuses new ones.
+    /// Closes every connection and refuses new ones.
     pub(crate) async fn refuse(&self) {
         self.server.shut().await;
     }
 
-    /// Accepts connections again, on the same port.
+    /// Resumes accepting connections, on the same port.
     pub(crate) async fn accept(&self) {
         self.server.reopen().await;
     }
 
-    /// Every request so far in the order of arrival; none where it only counts.
+    /// Returns all requests in the order of arrival; empty if the receiver only counts.
     pub(crate) fn records(&self) -> Vec<Record> {
         self.state().records.clone()
     }
 
-    /// How often each event was accepted; none where it only counts.
+    /// Returns the number of acceptances of each event; empty if the receiver only counts.
     pub(crate) fn accepted(&self) -> BTreeMap<String, usize> {
         let mut times = BTreeMap::new();
         for record in self.state().records.iter().filter(|record| record.accepted) {
@@ -250,12 +248,12 @@ impl Receiver {
         times
     }
 
-    /// The counts, in either mode.
+    /// Returns the counts, in both modes.
     pub(crate) fn tally(&self) -> Tally {
         self.state().tally.clone()
     }
 
-    /// Forgets what came, but not how to behave.
+    /// Clears the requests and counts, but keeps the scripts.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
         state.tally = Tally::default();
@@ -264,12 +262,12 @@ impl Receiver {
         self.server.service().received.send_replace(0);
     }
 
-    /// Waits until `n` requests have been accepted, repeats included.
+    /// Waits until `n` requests have been accepted, including repeats.
     pub(crate) async fn until_accepted(&self, n: u64) {
         self.until(&self.server.service().accepted, "accepted", n).await;
     }
 
-    /// Waits until `n` requests have come, accepted or not.
+    /// Waits until `n` requests have been received, accepted or not.
     pub(crate) async fn until_received(&self, n: u64) {
         self.until(&self.server.service().received, "received", n).await;
     }
@@ -277,10 +275,9 @@ impl Receiver {
     async fn until(&self, count: &watch::Sender<u64>, what: &str, n: u64) {
         let mut seen = count.subscribe();
         let enough = tokio::time::timeout(DEADLINE, seen.wait_for(|count| *count >= n)).await;
-        // The sender lives as long as we do.
         assert!(
             enough.is_ok(),
-            "waited {DEADLINE:?} for {n} requests to be {what}; {} were",
+            "timed out after {DEADLINE:?}: expected {n} requests to be {what}, but {} were",
             *count.borrow()
         );
     }
@@ -295,7 +292,7 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters an accepted request, the `position`-th of the records where they are kept, into the tally.
+    /// Adds an accepted request to the tally. `position` is its number among the records, if they are kept.
     fn count(&self, event_id: &str, position: usize) {
         let accepted = {
             let mut state = self.lock();
@@ -311,12 +308,12 @@ impl Inbox {
             }
             tally.accepted
         };
-        // Another request may have overtaken this one since the lock was given back.
+        // A later request may already have sent a higher count, since the lock is released.
         self.accepted.send_modify(|count| *count = accepted.max(*count));
     }
 }
 
-/// Event ids are UUIDs; any other text keeps its own key, too.
+/// Returns a compact key of an event id: the UUID, or a hash of other text.
 fn key(event_id: &str) -> u128 {
     uuid::Uuid::parse_str(event_id).map_or_else(
         |_| {
@@ -354,7 +351,7 @@ impl Service for Inbox {
         }
         let pause = behaviour.pause();
         if !pause.is_zero() {
-            // When the sender hangs up meanwhile, this call is dropped, and nothing was accepted.
+            // If the sender closes the connection during the pause, this future is dropped and nothing is accepted.
             tokio::time::sleep(pause).await;
         }
         if behaviour.accepts() {

@@ -1,4 +1,4 @@
-//! The webhook receiver, asked by the client that production uses.
+//! Tests of the webhook receiver, with the HTTP client of the product.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ async fn a_sender_that_hangs_up_has_not_been_accepted() {
     for n in 1..=2 {
         let request = reqwest::Client::new().post(receiver.url()).header("webhook-id", "a").send();
         tokio::select! {
-            answer = request => panic!("it was answered: {answer:?}"),
+            answer = request => panic!("the request was answered: {answer:?}"),
             () = receiver.until_received(n) => {}
         }
     }

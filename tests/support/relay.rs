@@ -1,5 +1,5 @@
-//! A way to a server that can fall silent, as when a firewall forgets a connection or the machine behind it is gone:
-//! nothing comes any more, and no end either.
+//! A TCP relay that can stop forwarding without closing connections, as when a firewall drops a connection's state or a
+//! host fails.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Hands on what comes, until it is dropped.
+/// Forwards connections until dropped.
 pub(crate) struct Relay {
     address: SocketAddr,
     silences: watch::Sender<u64>,
@@ -16,7 +16,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// To the server of this URL.
+    /// Starts a relay to the server of this URL.
     pub(crate) async fn to(url: &reqwest::Url) -> Self {
         let target = (url.host_str().unwrap().to_owned(), url.port().unwrap());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -34,12 +34,11 @@ impl Relay {
         Self { address, silences, _until_dropped: relaying }
     }
 
-    /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Nothing more is handed on over the connections that there are. New ones work.
+    /// Stops forwarding on the existing connections, without closing them. New connections work.
     pub(crate) fn fall_silent(&self) {
         self.silences.send_modify(|silences| *silences += 1);
     }

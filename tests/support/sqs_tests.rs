@@ -1,4 +1,4 @@
-//! The SQS endpoint, asked by the SDK that production uses.
+//! Tests of the SQS endpoint, with the SDK of the product.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use aws_sdk_sqs::types::{
 use crate::support::sqs::{Faults, Sqs};
 use crate::support::wait::within;
 
-/// An endpoint with a queue `q` that gives up after 5 receives.
+/// Starts an endpoint with a queue `q` that moves messages to its dead-letter queue after 5 receives.
 async fn world() -> (Sqs, Client, String) {
     let sqs = Sqs::start().await;
     let client = sqs.client();
@@ -97,10 +97,10 @@ async fn a_message_is_redelivered_and_dead_lettered_after_five_receives() {
         let messages = receive(&client, &url).await;
         assert_eq!(receives(&messages[0]), n);
         id = messages[0].message_id.clone();
-        assert!(receive(&client, &url).await.is_empty(), "it is in flight");
+        assert!(receive(&client, &url).await.is_empty(), "the message is in flight");
         sqs.skip(Duration::from_secs(31));
     }
-    assert!(receive(&client, &url).await.is_empty(), "the sixth receive moves it");
+    assert!(receive(&client, &url).await.is_empty(), "the sixth receive moves the message");
     let dead = receive(&client, &sqs.queue_url("q-dlq")).await;
     assert_eq!(dead[0].message_id, id);
     let source = &dead[0].attributes.as_ref().unwrap()[&MessageSystemAttributeName::DeadLetterQueueSourceArn];
@@ -147,7 +147,7 @@ async fn a_poll_whose_client_is_gone_takes_no_message() {
     {
         let poll = client.receive_message().queue_url(&url).wait_time_seconds(20).send();
         tokio::pin!(poll);
-        // Far enough for the request to be with the endpoint, which counts it.
+        // Wait until the endpoint has received, and so counted, the request.
         within("the poll to arrive", async {
             while sqs.calls("ReceiveMessage") == 0 {
                 let _pending = tokio::time::timeout(Duration::from_millis(1), &mut poll).await;
@@ -264,7 +264,7 @@ async fn attributes_and_message_attributes_come_back_as_they_were_set() {
         message.message_attributes.as_ref().unwrap()["kind"].string_value.as_deref(),
         Some("birthday")
     );
-    assert!(message.attributes.is_none(), "none were asked for");
+    assert!(message.attributes.is_none(), "no attributes were requested");
 }
 
 #[tokio::test]

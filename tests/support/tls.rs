@@ -1,4 +1,4 @@
-//! TLS in front of a receiver, with certificates of our own making: good ones, and such as must be refused.
+//! TLS in front of a receiver, with generated certificates, valid and invalid.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::receiver::Receiver;
 
-/// An authority that nobody trusts by himself. Its file goes with it.
+/// A certificate authority that is not in the system's trust store. Dropping it removes its file.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: PathBuf,
@@ -33,12 +33,12 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// The file with its certificate.
+    /// Returns the path of its certificate, in PEM.
     pub(crate) fn file(&self) -> &str {
         self.pem.to_str().unwrap()
     }
 
-    /// A certificate for `name`, a host name or an address, that is good until 1 January of `until`.
+    /// Issues a certificate for `name`, a host name or an address, that expires on 1 January of the year `until`.
     pub(crate) fn certify(&self, name: &str, until: i32) -> Certified {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2020, 1, 1);
@@ -61,7 +61,7 @@ pub(crate) struct Certified {
     key: PrivateKeyDer<'static>,
 }
 
-/// Takes TLS, and hands what is in it on to a receiver.
+/// Terminates TLS, and forwards the connections to a receiver.
 pub(crate) struct TlsFront {
     address: SocketAddr,
     _stop: DropGuard,
@@ -85,7 +85,7 @@ impl TlsFront {
                 let (acceptor, token) = (acceptor.clone(), token.clone());
                 children.spawn(async move {
                     let carry = async {
-                        // One that does not like our certificate goes away here.
+                        // Fails if the client rejects the certificate.
                         let mut outside = acceptor.accept(outside).await?;
                         let mut inside = TcpStream::connect(behind).await?;
                         tokio::io::copy_bidirectional(&mut outside, &mut inside).await
@@ -97,7 +97,7 @@ impl TlsFront {
         Self { address, _stop: stop.drop_guard() }
     }
 
-    /// Where to send to, under the name of `host`.
+    /// Returns the webhook URL with the host name `host`.
     pub(crate) fn url(&self, host: &str) -> String {
         format!("https://{host}:{}/hook", self.address.port())
     }

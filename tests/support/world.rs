@@ -1,4 +1,4 @@
-//! The stages of a daemon in this process, on a real database, under a clock that the test sets.
+//! The stages of a daemon in this process, on a real database, with a clock that the test sets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,24 +23,24 @@ use uuid::Uuid;
 use super::database::Database;
 use super::receiver::Receiver;
 
-/// Everything between a user and a receiver.
+/// The database, queue, clock and receiver of a test.
 pub(crate) struct World {
     pub(crate) database: Database,
     pub(crate) store: Store,
     pub(crate) clock: Arc<SettableClock>,
-    /// What the stages work on: the outbox itself, unless a test has put another queue here.
+    /// The queue of the stages: the outbox, unless a test replaces it.
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) receiver: Receiver,
     pub(crate) config: Config,
 }
 
 impl World {
-    /// It is `now` (RFC 3339), and nobody is there.
+    /// Starts a world without users at `now` (RFC 3339).
     pub(crate) async fn at(now: &str) -> Self {
         Self::with(now, &[]).await
     }
 
-    /// The same with settings, `("late.max_secs", "3600")`.
+    /// Starts a world with settings such as `("late.max_secs", "3600")`.
     pub(crate) async fn with(now: &str, settings: &[(&str, &str)]) -> Self {
         let clock = Arc::new(SettableClock::new(instant(now)));
         let (database, receiver) = tokio::join!(Database::new(), Receiver::start());
@@ -66,7 +66,7 @@ impl World {
         self.clock.set(instant(now));
     }
 
-    /// Another process would have its own of each of these.
+    /// Returns a new scheduler, like that of another process.
     pub(crate) fn scheduler(&self) -> Scheduler {
         parts::scheduler_for_command(&self.config, self.store.clone(), Arc::clone(&self.queue), self.clock())
     }
@@ -79,12 +79,12 @@ impl World {
         self.pool_with(Heartbeat::new(self.clock()))
     }
 
-    /// The same, with a heartbeat that the test can look at.
+    /// Returns a worker pool with a heartbeat that the test can read.
     pub(crate) fn pool_with(&self, heartbeat: Heartbeat) -> WorkerPool {
         self.pool_on(self.clock(), heartbeat)
     }
 
-    /// The same, on a clock of its own.
+    /// Returns a worker pool with its own clock and heartbeat.
     pub(crate) fn pool_on(&self, clock: SharedClock, heartbeat: Heartbeat) -> WorkerPool {
         let (_, url) = watch::channel(self.receiver.url().parse().unwrap());
         let client = parts::http_client(&self.config).unwrap();
@@ -97,14 +97,15 @@ impl World {
         Arc::clone(&self.clock) as SharedClock
     }
 
-    /// A worker that knows birthdays leases these events at the current instant, for the visibility, and is not heard of again.
+    /// Leases these events at the current instant, for the visibility, like a worker that then crashes. Its only kind is `birthday`.
+    /// Returns the lease id and the leases.
     pub(crate) async fn lease(&self, events: &[Uuid]) -> (Uuid, Vec<Lease>) {
         let (id, kinds) = (Uuid::now_v7(), ["birthday".to_owned()]);
         let request = self.lease_request(id, &kinds);
         (id, self.store.lease(request, events).await.unwrap())
     }
 
-    /// What a worker asks for at the current instant.
+    /// Returns the lease request of a worker at the current instant.
     pub(crate) fn lease_request<'a>(&self, id: Uuid, kinds: &'a [String]) -> LeaseRequest<'a> {
         let now = self.clock.now();
         LeaseRequest {
@@ -118,12 +119,12 @@ impl World {
         }
     }
 
-    /// The only event there is.
+    /// Returns the only event in the database.
     pub(crate) async fn only_event(&self) -> Uuid {
         sqlx::query_scalar("SELECT id FROM events").fetch_one(&self.database.pool().await).await.unwrap()
     }
 
-    /// The event of this user.
+    /// Returns the event of this user.
     pub(crate) async fn event_of(&self, user: Uuid) -> Uuid {
         sqlx::query_scalar("SELECT id FROM events WHERE user_id = $1")
             .bind(user)
@@ -132,32 +133,32 @@ impl World {
             .unwrap()
     }
 
-    /// The attempts of an event that have ended: number and outcome.
+    /// Returns the ended attempts of an event: number and outcome.
     pub(crate) async fn outcomes(&self, event: Uuid) -> Vec<(i16, String)> {
         let attempts = self.store.attempts(event).await.unwrap();
         attempts.into_iter().map(|attempt| (attempt.number, attempt.outcome)).collect()
     }
 
-    /// Messages in the dead-letter queue.
+    /// Returns the number of messages in the dead-letter queue.
     pub(crate) async fn dead_messages(&self) -> u64 {
         self.queue.depth().await.unwrap().dead_letters
     }
 
-    /// One pass of the scheduler; must succeed.
+    /// Runs one tick of the scheduler, which must succeed.
     pub(crate) async fn tick(&self) -> Tick {
         let (tick, result) = self.scheduler().run_once(self.clock.now()).await;
         result.unwrap();
         Tick { elapsed_ms: 0, ..tick }
     }
 
-    /// One tick, and all that it put on the queue is worked off.
+    /// Runs one tick, then processes all messages in the queue.
     pub(crate) async fn minute(&self) -> Tick {
         let tick = self.tick().await;
         self.pool().run_once().await.unwrap();
         tick
     }
 
-    /// Adds or updates the person that `external_id` names, as whoever writes users does.
+    /// Creates or updates the user with this external id, like the API and the import.
     pub(crate) async fn write(&self, external_id: &str, birth_date: &str, time_zone: &str) -> Uuid {
         let user = person(external_id, birth_date, time_zone);
         self.write_user(user).await
@@ -169,10 +170,10 @@ impl World {
         written[0].0
     }
 
-    /// How many greetings the receiver has accepted so far, and that none came twice.
+    /// Returns the number of accepted greetings. Panics if one was accepted twice.
     pub(crate) fn greetings(&self) -> usize {
         let accepted = self.receiver.accepted();
-        assert!(accepted.values().all(|times| *times == 1), "a greeting came twice: {accepted:?}");
+        assert!(accepted.values().all(|times| *times == 1), "a greeting was accepted twice: {accepted:?}");
         accepted.len()
     }
 
@@ -181,7 +182,7 @@ impl World {
     }
 }
 
-/// A person called Ada `external_id`.
+/// Returns a user with the name "Ada" and the last name `external_id`.
 pub(crate) fn person(external_id: &str, birth_date: &str, time_zone: &str) -> NewUser {
     NewUser {
         external_id: Some(external_id.to_owned()),

@@ -1,4 +1,4 @@
-//! Finds the function of an action, and holds those that are about queues.
+//! Dispatches actions, and implements those on queues.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -189,7 +189,7 @@ fn set_attributes(queue: &mut Queue, attributes: HashMap<String, String>) -> Res
     Ok(())
 }
 
-/// The count comes as a number or, from some tools, as text.
+/// Parses a redrive policy. The count is a number or, from some tools, a string.
 fn redrive(policy: &str) -> Option<Redrive> {
     let policy: Value = serde_json::from_str(policy).ok()?;
     let count = &policy["maxReceiveCount"];

@@ -1,10 +1,10 @@
-//! Errors as the service words them.
+//! Errors with the codes and messages of the service.
 
 use serde_json::json;
 
 use crate::support::http::Reply;
 
-/// A refusal: its code, as in the service's model, and its text.
+/// An error: its code, as in the service model, and its message.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) code: &'static str,
@@ -18,7 +18,7 @@ impl Failure {
 
     pub(super) fn reply(&self) -> Reply {
         let body = json!({ "__type": format!("com.amazonaws.sqs#{}", self.code), "message": self.message });
-        // The SDK goes by this header, which has the codes of the older protocol.
+        // The SDK reads the error code from this header, which uses the codes of the older query protocol.
         let headers = format!("{}x-amzn-query-error: {};Sender\r\n", super::CONTENT_TYPE, self.old_code());
         Reply::Whole { status: 400, headers, body: body.to_string().into_bytes() }
     }

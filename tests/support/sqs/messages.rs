@@ -1,4 +1,4 @@
-//! The actions on messages, single and in batches.
+//! Actions on messages, single and in batches.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -122,7 +122,7 @@ impl Endpoint {
             Failure::new("MissingParameter", "The request must contain the parameter VisibilityTimeout.")
         })?)?;
         slot.lock().change_visibility(handle, seconds, self.now())?;
-        // A sleeping poll may have to wake earlier than it knew.
+        // A waiting poll may have to wake up earlier than planned.
         slot.arrived.notify_one();
         slot.changed.notify_waiters();
         Ok(())
@@ -158,13 +158,13 @@ impl Endpoint {
             }
             let before = self.now();
             let pause = next_wake.map_or(left, |wake| wake.saturating_sub(before)).min(left);
-            // Either way round the loop looks again.
+            // The loop checks the queue again, after a notification and after a timeout.
             let _woken = tokio::time::timeout(pause.max(Duration::from_millis(1)), arrived).await;
             left = left.saturating_sub(self.now().saturating_sub(before));
         }
     }
 
-    /// One attempt to receive; messages that were received too often move on.
+    /// Tries to receive messages once. Messages received too often move to the dead-letter queue.
     fn take(
         &self,
         slot: &Slot,
@@ -205,7 +205,7 @@ fn visibility(seconds: i64) -> Result<u64, Failure> {
     })
 }
 
-/// The entries of a batch, if it is a decent one.
+/// Validates a batch, and returns its entries.
 fn entries_of<'r, 'a>(request: &'r Request<'a>) -> Result<&'r [Entry<'a>], Failure> {
     let entries = request.entries.as_deref().unwrap_or_default();
     if entries.is_empty() {
@@ -222,7 +222,7 @@ fn entries_of<'r, 'a>(request: &'r Request<'a>) -> Result<&'r [Entry<'a>], Failu
     }
 }
 
-/// Carries out a batch; an entry that fails does not touch the others.
+/// Executes a batch. A failed entry does not affect the others.
 fn each(entries: &[Entry<'_>], mut act: impl FnMut(&Entry<'_>) -> Result<Option<Sent>, Failure>) -> Answer {
     let mut batch = BatchAnswer::default();
     for entry in entries {

@@ -1,22 +1,22 @@
-//! SQS over real HTTP, in memory, for the SDK that production uses: standard queues, and faults on request.
+//! An in-memory SQS endpoint over HTTP, for the SDK of the product: standard queues, with fault injection.
 //!
-//! Written here since what there is does not carry the tests. `winterbaume-sqs` 0.2 moves no message in a move task,
-//! counts a message that was received and given back as neither visible nor in flight, answers one bad batch entry by
-//! failing the whole call, reads a visibility of 0 as the default, and shifts the whole backlog at each delete (with
-//! 100,000 waiting the benchmark would measure that). `ministack` and `moto` are Python, and slow.
+//! Existing implementations do not suffice for the tests. `winterbaume-sqs` 0.2 moves no messages in a move task, counts
+//! a message that was received and released as neither visible nor in flight, fails a whole batch for one invalid entry,
+//! treats a visibility of 0 as the default, and shifts the whole backlog at each delete (which would dominate the
+//! benchmark with 100,000 messages). `ministack` and `moto` are written in Python, and slow.
 //!
-//! Kept as the service documents it: batches of 1 to 10 with distinct ids and a result each; long polls; visibility,
-//! its 12 hours counted from the receive; receive counts; a message received `maxReceiveCount` times goes to the
-//! dead-letter queue when it would be received again; move tasks; attributes; error codes.
+//! Implemented as documented by AWS: batches of 1 to 10 entries with distinct ids and a result each; long polls;
+//! visibility of up to 12 hours from the receive; receive counts; a message received `maxReceiveCount` times moves to the
+//! dead-letter queue at the next receive; move tasks; attributes; error codes.
 //!
-//! Known differences from the real one:
-//! - A stale receipt handle never deletes. (SQS says it may or may not: this is the harsher of the two.)
-//! - Order is kept, and nothing is delivered twice, unless a test asks for it; SQS promises neither.
-//! - Counts are exact, and a new queue or attribute holds at once; SQS takes up to a minute.
-//! - A message that goes to the dead-letter queue keeps its id and its count of receives.
-//! - A move task runs to its end at once. A message so moved gets a new id, as in SQS.
-//! - Not there: FIFO queues, retention, tags, permissions, signatures (any are accepted), MD5 of message attributes,
-//!   the 120,000 in-flight limit, the older XML protocol.
+//! Differences from SQS:
+//! - A stale receipt handle never deletes. SQS may or may not delete; this is the stricter behaviour.
+//! - Order is kept, and no message is delivered twice, unless a test requests it. SQS guarantees neither.
+//! - Counts are exact, and new queues and attributes take effect at once. SQS takes up to a minute.
+//! - A message that moves to the dead-letter queue keeps its id and its receive count.
+//! - A move task completes at once. Moved messages get new ids, as in SQS.
+//! - Not implemented: FIFO queues, retention, tags, permissions, signatures (any is accepted), MD5 of message attributes,
+//!   the limit of 120,000 messages in flight, the older XML protocol.
 
 mod actions;
 mod error;
@@ -37,35 +37,33 @@ use self::queue::{Moment, Queue};
 use super::http::{Reply, Request, Server, Service, Step};
 use super::wait::within;
 
-/// The header of every answer.
 const CONTENT_TYPE: &str = "content-type: application/x-amz-json-1.0\r\n";
 /// The account in ARNs and URLs.
 const ACCOUNT: &str = "000000000000";
 /// The region in ARNs.
 const REGION: &str = "us-east-1";
-/// Of a message, and of a whole batch, in bytes.
+/// Limit of the body of a message, and of all bodies in a batch, in bytes.
 const LARGEST_BODY: usize = 1 << 20;
 
-/// How the endpoint misbehaves; by default it does not. `…_every: n` hits each n-th case, 0 none.
+/// Faults to inject; none by default. `…_every: n` affects every n-th case; 0 affects none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults {
-    /// Every request is answered 503, with nothing done.
+    /// Responds to every request with 503, without executing it.
     pub(crate) unavailable: bool,
-    /// Before an action is carried out.
+    /// Delay before an action is executed.
     pub(crate) delay: Duration,
-    /// Entries of `SendMessageBatch` that end under `Failed`, inside a 200.
+    /// Entries of `SendMessageBatch` that are reported as `Failed` in a response with status 200.
     pub(crate) fail_send_entry_every: u64,
-    /// The same for `DeleteMessageBatch`.
+    /// Entries of `DeleteMessageBatch` that are reported as `Failed` in a response with status 200.
     pub(crate) fail_delete_entry_every: u64,
-    /// Requests that are carried out and then answered by a reset of the connection.
+    /// Requests that are executed, after which the connection is reset instead of a response.
     pub(crate) lose_answer_every: u64,
-    /// Messages that are delivered a second time, under a handle of its own.
+    /// Messages that are delivered twice, each time with a different handle.
     pub(crate) duplicate_every: u64,
-    /// Messages come in any order.
+    /// Delivers messages in random order.
     pub(crate) shuffle: bool,
 }
 
-/// A running endpoint.
 pub(crate) struct Sqs {
     server: Server<Endpoint>,
 }
@@ -85,9 +83,9 @@ struct Endpoint {
 struct Slot {
     name: String,
     queue: Mutex<Queue>,
-    /// Something may have become visible.
+    /// Notified when messages may have become visible.
     arrived: Notify,
-    /// Something changed at all.
+    /// Notified on every change of the queue.
     changed: Notify,
 }
 
@@ -98,7 +96,7 @@ impl Slot {
 }
 
 impl Sqs {
-    /// Serves on a free loopback port.
+    /// Starts an endpoint on a free loopback port.
     pub(crate) async fn start() -> Self {
         use bday::clock::Clock;
         let clock = bday::clock::SystemClock;
@@ -116,17 +114,17 @@ impl Sqs {
         Self { server: Server::start(endpoint).await }
     }
 
-    /// For `AWS_ENDPOINT_URL`.
+    /// Returns the URL for `AWS_ENDPOINT_URL`.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.server.address())
     }
 
-    /// The URL of a queue, whether or not it exists.
+    /// Returns the URL of a queue, whether or not it exists.
     pub(crate) fn queue_url(&self, name: &str) -> String {
         self.server.service().url(name)
     }
 
-    /// What a process needs in its environment to reach this endpoint.
+    /// Returns the environment variables with which a process uses this endpoint.
     pub(crate) fn env(&self) -> Vec<(String, String)> {
         [
             ("AWS_ENDPOINT_URL", self.endpoint().as_str()),
@@ -139,7 +137,7 @@ impl Sqs {
         .to_vec()
     }
 
-    /// The SDK's client for this endpoint. It does not retry: a test sees what was answered.
+    /// Returns an SDK client for this endpoint. It does not retry, so that tests receive every error.
     pub(crate) fn client(&self) -> aws_sdk_sqs::Client {
         use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
         let config = aws_sdk_sqs::Config::builder()
@@ -152,22 +150,22 @@ impl Sqs {
         aws_sdk_sqs::Client::from_conf(config)
     }
 
-    /// Changes how the endpoint misbehaves, from the next request on.
+    /// Changes the injected faults, from the next request on.
     pub(crate) fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.server.service().faults.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Cuts every connection and refuses new ones; queues and messages stay.
+    /// Closes every connection and refuses new ones; queues and messages are kept.
     pub(crate) async fn refuse(&self) {
         self.server.shut().await;
     }
 
-    /// Accepts connections again, on the same port.
+    /// Resumes accepting connections, on the same port.
     pub(crate) async fn accept(&self) {
         self.server.reopen().await;
     }
 
-    /// Lets time pass for every queue at once: visibility timeouts and delays run out.
+    /// Advances the time of all queues, so that visibility timeouts and delays expire.
     pub(crate) fn skip(&self, by: Duration) {
         let endpoint = self.server.service();
         *endpoint.skipped.lock().unwrap_or_else(PoisonError::into_inner) += by;
@@ -177,20 +175,20 @@ impl Sqs {
         }
     }
 
-    /// How often an action was called, as in `SendMessageBatch`; refused calls count.
+    /// Returns the number of calls of an action, for example `SendMessageBatch`, including rejected calls.
     pub(crate) fn calls(&self, action: &str) -> u64 {
         let calls = self.server.service().calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.get(action).copied().unwrap_or_default()
     }
 
-    /// How many messages the queue holds; none where there is no such queue.
+    /// Returns the number of messages in the queue; zero if the queue does not exist.
     pub(crate) fn counts(&self, name: &str) -> Counts {
         let endpoint = self.server.service();
         let none = Counts { visible: 0, in_flight: 0, delayed: 0 };
         endpoint.slot(name).map_or(none, |slot| slot.lock().counts(endpoint.now()))
     }
 
-    /// The bodies of all messages in the queue, in no order.
+    /// Returns the bodies of all messages in the queue, in arbitrary order.
     pub(crate) fn bodies(&self, name: &str) -> Vec<String> {
         let slot = self.server.service().slot(name);
         slot.map_or_else(
@@ -199,7 +197,7 @@ impl Sqs {
         )
     }
 
-    /// Waits until the queue's counts are as wished.
+    /// Waits until the queue's counts satisfy `wish`.
     pub(crate) async fn until(&self, what: &str, name: &str, wish: impl Fn(Counts) -> bool) {
         let slot = self.server.service().slot(name).expect("a queue of that name");
         within(what, async {
@@ -235,7 +233,7 @@ impl Endpoint {
         self.queues.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// By name or URL.
+    /// Returns a queue by name or URL.
     fn slot(&self, name: &str) -> Result<Arc<Slot>, error::Failure> {
         let name = name.rsplit('/').next().unwrap_or_default();
         let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
@@ -250,13 +248,13 @@ impl Endpoint {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the n-th case of this kind is hit.
+    /// Counts a case of this kind, and returns whether the fault affects it.
     fn hit(&self, ticket: Ticket, every: u64) -> bool {
         every > 0 && (self.tickets[ticket as usize].fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every)
     }
 }
 
-/// What is counted for the `…_every` faults.
+/// The cases that are counted for the `…_every` faults.
 #[derive(Clone, Copy)]
 enum Ticket {
     Send,

@@ -1,5 +1,5 @@
-//! One queue: what SQS keeps of it, and the rules by which messages move. Every operation costs the same whether
-//! ten or a million messages wait.
+//! The state of one queue, and the transitions of its messages. The cost of every operation is independent of the number
+//! of messages.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,30 +9,29 @@ use serde_json::Value;
 
 use super::error::{Failure, invalid, invalid_handle};
 
-/// The longest that a message may stay invisible after a receive: 12 hours.
+/// The longest visibility timeout, counted from the receive, in seconds: 12 hours.
 pub(super) const LONGEST_VISIBILITY: u64 = 43_200;
 
-/// A moment, as the time since the endpoint started; tests move it forward.
+/// Time since the endpoint started; tests can advance it.
 pub(super) type Moment = Duration;
 
-/// A message at rest or in flight.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) id: Arc<str>,
     pub(super) body: Arc<str>,
     pub(super) md5: Arc<str>,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970 (UTC).
     pub(super) sent_at: i64,
     pub(super) first_received_at: i64,
-    /// Over its whole life, a move to the dead-letter queue included.
+    /// Number of receives, including those before a move to the dead-letter queue.
     pub(super) receives: u32,
     pub(super) attributes: Option<Arc<Value>>,
-    /// The queue that gave it up, for a message in a dead-letter queue.
+    /// The source queue of a message in a dead-letter queue.
     pub(super) source_arn: Option<Arc<str>>,
-    /// In this queue, for the redrive.
+    /// Number of receives in this queue, for the redrive policy.
     receives_here: u32,
     received: Moment,
-    /// `None`: visible.
+    /// `None` if visible.
     hidden_until: Option<Moment>,
 }
 
@@ -60,14 +59,13 @@ impl Message {
     }
 }
 
-/// Where messages go that were received too often.
+/// The redrive policy: the dead-letter queue, and the number of receives after which messages move there.
 #[derive(Debug, Clone)]
 pub(super) struct Redrive {
     pub(super) target_arn: String,
     pub(super) max_receives: u32,
 }
 
-/// How many messages are where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) visible: usize,
@@ -75,7 +73,7 @@ pub(crate) struct Counts {
     pub(crate) delayed: usize,
 }
 
-/// Chance, as far as a receive is concerned.
+/// The injected faults of a receive.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Whims {
     pub(super) duplicate_every: u64,
@@ -85,14 +83,14 @@ pub(super) struct Whims {
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) arn: Arc<str>,
-    /// As set, by name; the numbers below are read from it.
+    /// Attributes by name, as set. The numbers below are parsed from them.
     pub(super) attributes: HashMap<String, String>,
     pub(super) visibility: Duration,
     pub(super) delay: Duration,
     pub(super) wait: Duration,
     pub(super) redrive: Option<Redrive>,
     messages: HashMap<u64, Message>,
-    /// Visible messages in order of arrival; may name some that have gone or are hidden again.
+    /// Visible messages in order of arrival. May contain messages that were deleted or are hidden again.
     ready: VecDeque<u64>,
     hidden: BTreeSet<(Moment, u64)>,
     delayed: usize,
@@ -132,7 +130,7 @@ impl Queue {
         }
     }
 
-    /// Up to `max` visible messages with their receipt handles, and those that are to go to the dead-letter queue.
+    /// Returns up to `max` visible messages with their receipt handles, and the messages to move to the dead-letter queue.
     pub(super) fn receive(
         &mut self,
         max: usize,
@@ -179,8 +177,8 @@ impl Queue {
         (taken, given_up)
     }
 
-    /// Removes the message of the most recent receive. An older handle succeeds and removes nothing, which SQS allows
-    /// itself; one for a message that is gone succeeds, too.
+    /// Deletes a message by the handle of its latest receive. An older handle succeeds without deleting, as SQS permits. The
+    /// handle of a deleted message succeeds as well.
     pub(super) fn delete(&mut self, receipt: &str) -> Result<(), Failure> {
         let (key, receive) = parse_handle(receipt)?;
         if self.messages.get(&key).is_some_and(|message| message.receives_here == receive) {
@@ -190,7 +188,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Hides an in-flight message for `visibility` from now, or shows it at once for zero.
+    /// Hides an in-flight message for `visibility` from now; zero makes it visible at once.
     pub(super) fn change_visibility(
         &mut self,
         receipt: &str,
@@ -232,7 +230,7 @@ impl Queue {
         self.delayed = 0;
     }
 
-    /// When the next hidden message shows again.
+    /// Returns when the next hidden message becomes visible.
     pub(super) fn next_wake(&self) -> Option<Moment> {
         self.hidden.first().map(|(until, _)| *until)
     }
@@ -255,7 +253,7 @@ impl Queue {
         self.messages.values()
     }
 
-    /// Takes every visible message, oldest first.
+    /// Removes and returns all visible messages, oldest first.
     pub(super) fn drain(&mut self, now: Moment) -> Vec<Message> {
         self.wake(now);
         let keys = std::mem::take(&mut self.ready);

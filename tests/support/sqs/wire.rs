@@ -1,4 +1,4 @@
-//! Requests and answers as the service's JSON protocol (awsJson 1.0) spells them.
+//! Requests and responses of the service's JSON protocol (awsJson 1.0).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Any request: the union of the fields of all actions, since no two of them differ on what a name means.
+/// A request of any action: the union of all fields. A field has the same meaning in all actions.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Request<'a> {
@@ -33,7 +33,6 @@ pub(super) struct Request<'a> {
     pub(super) destination_arn: Option<String>,
 }
 
-/// One entry of a batch.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Entry<'a> {
@@ -48,7 +47,7 @@ pub(super) struct Entry<'a> {
     pub(super) visibility_timeout: Option<i64>,
 }
 
-/// The answer to a batch, whatever its action.
+/// The response to a batch of any action.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct BatchAnswer<'a> {
@@ -64,7 +63,7 @@ pub(super) struct Successful<'a> {
     pub(super) sent: Option<Sent>,
 }
 
-/// What a send tells of the message that it made.
+/// The response to a send, or to an entry of a batch of sends.
 #[derive(Debug, Serialize)]
 pub(super) struct Sent {
     #[serde(rename = "MessageId")]
@@ -82,7 +81,6 @@ pub(super) struct Failed<'a> {
     pub(super) sender_fault: bool,
 }
 
-/// The answer to a receive.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ReceiveAnswer<'a> {
@@ -103,7 +101,7 @@ pub(super) struct Received<'a> {
     pub(super) message_attributes: Option<Value>,
 }
 
-/// Those that were asked for.
+/// The requested system attributes.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct SystemAttributes<'a> {
