@@ -100,7 +100,11 @@ impl Options {
 
     /// Returns whether options change the load of the scenario, so that its limits do not apply.
     pub(crate) fn changes_load(&self) -> bool {
-        self.events.is_some() || self.latency_ms.is_some() || self.daemons.is_some()
+        let numbers = [self.events, self.users, self.daemons, self.in_flight];
+        numbers.iter().any(Option::is_some)
+            || self.latency_ms.is_some()
+            || !self.config.is_empty()
+            || !self.postgres.is_empty()
     }
 
     /// Returns `--config` as environment variables of the daemon.
