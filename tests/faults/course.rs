@@ -20,9 +20,9 @@ use super::support::sqs::Faults;
 pub(crate) async fn run(place: &Place, plan: &Plan, daemons: &mut [Daemon<'_>]) {
     let [first, second, third] = daemons else { return };
     tokio::join!(
-        suffer(place, first, &plan.daemons[0]),
-        suffer(place, second, &plan.daemons[1]),
-        suffer(place, third, &plan.daemons[2]),
+        inject(place, first, &plan.daemons[0]),
+        inject(place, second, &plan.daemons[1]),
+        inject(place, third, &plan.daemons[2]),
         database(place, &plan.database),
         queue(place, &plan.queue),
         receiver(place, &plan.receiver),
@@ -58,10 +58,10 @@ async fn at(place: &Place, at: Duration) {
     tokio::time::sleep(at.saturating_sub(place.journal.in_plan())).await;
 }
 
-async fn suffer(place: &Place, daemon: &mut Daemon<'_>, faults: &Timed<super::plan::DaemonFault>) {
+async fn inject(place: &Place, daemon: &mut Daemon<'_>, faults: &Timed<super::plan::DaemonFault>) {
     for (time, fault) in faults {
         at(place, *time).await;
-        daemon.suffer(*fault).await;
+        daemon.inject(*fault).await;
     }
 }
 
@@ -118,7 +118,7 @@ async fn queue(place: &Place, faults: &Timed<QueueFault>) {
 
 async fn break_sqs(place: &Place, fault: QueueFault) {
     let (faults, long) = match fault {
-        QueueFault::Away(long) => {
+        QueueFault::Unavailable(long) => {
             place.sqs.refuse().await;
             tokio::time::sleep(long).await;
             return place.sqs.accept().await;
@@ -128,7 +128,7 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
             drop(purge.send().await);
             return age_packs(place).await;
         }
-        QueueFault::Strangers(n) => {
+        QueueFault::UnknownMessages(n) => {
             for n in 0..n as usize {
                 let send = place.sqs.client().send_message().queue_url(place.sqs.queue_url(QUEUE));
                 drop(send.message_body(STRANGERS[n % STRANGERS.len()]).send().await);
@@ -176,7 +176,7 @@ const STRANGERS: [&str; 7] = [
 async fn break_outbox(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
     let pool = &place.pool;
     match fault {
-        QueueFault::Strangers(n) => {
+        QueueFault::UnknownMessages(n) => {
             sqlx::query(
                 "INSERT INTO outbox (event_ids, created_at, available_at)
                  SELECT ARRAY[gen_random_uuid()], now(), now() FROM generate_series(1, $1)",
@@ -201,7 +201,7 @@ async fn break_outbox(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
-        QueueFault::Away(long) | QueueFault::Refusing(long) => {
+        QueueFault::Unavailable(long) | QueueFault::Refusing(long) => {
             let mut transaction = pool.begin().await?;
             sqlx::query("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await?;
             tokio::time::sleep(long).await;
@@ -225,14 +225,16 @@ async fn receiver(place: &Place, faults: &Timed<(ReceiverFault, Duration)>) {
         at(place, *time).await;
         place.journal.note(format!("receiver: {fault:?}"));
         let answers = match fault {
-            ReceiverFault::Away | ReceiverFault::Swallowing | ReceiverFault::BreakingOff => true,
+            ReceiverFault::Unavailable
+            | ReceiverFault::LateResponses
+            | ReceiverFault::BrokenConnections => true,
             ReceiverFault::Slow(ms) => *ms >= NEAR_THE_TIMEOUT_MS,
             _ => false,
         };
         let cause = if answers { Cause::Answers } else { Cause::Receiver };
         let spell = async {
             // Closing the connections also cuts off responses in flight.
-            if matches!(fault, ReceiverFault::Away) {
+            if matches!(fault, ReceiverFault::Unavailable) {
                 receiver.refuse().await;
                 tokio::time::sleep(*long).await;
                 return receiver.accept().await;
@@ -254,11 +256,11 @@ fn behaviour(fault: ReceiverFault) -> Behaviour {
         ReceiverFault::Throttling => Behaviour::Answer(429, "retry-after: 1\r\n".to_owned(), Vec::new()),
         ReceiverFault::Resetting => Behaviour::Reset,
         ReceiverFault::Endless => Behaviour::EndlessBody,
-        ReceiverFault::Babbling => Behaviour::Bytes(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+        ReceiverFault::InvalidResponses => Behaviour::Bytes(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
         ReceiverFault::Slow(ms) => Behaviour::slow(Duration::from_millis(ms)),
-        ReceiverFault::Swallowing => Behaviour::SlowBytes(Duration::from_millis(100)),
-        ReceiverFault::BreakingOff => Behaviour::ResetAfterHead,
-        ReceiverFault::Hanging | ReceiverFault::Away => Behaviour::Hang,
+        ReceiverFault::LateResponses => Behaviour::SlowBytes(Duration::from_millis(100)),
+        ReceiverFault::BrokenConnections => Behaviour::ResetAfterHead,
+        ReceiverFault::Hanging | ReceiverFault::Unavailable => Behaviour::Hang,
     }
 }
 

@@ -54,7 +54,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    pub(crate) async fn suffer(&mut self, fault: DaemonFault) {
+    pub(crate) async fn inject(&mut self, fault: DaemonFault) {
         match fault {
             DaemonFault::Kill(pause) => {
                 self.kill().await;

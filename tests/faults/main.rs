@@ -87,7 +87,7 @@ async fn series(queue: Queue, seeds: &[u64], scale: Scale, verbose: bool) -> boo
         server = back;
         println!("{}", outcome.line());
         if verbose || !outcome.holds() {
-            println!("{}", outcome.story());
+            println!("{}", outcome.report());
         }
         totals.add(&outcome);
     }

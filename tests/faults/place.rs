@@ -101,16 +101,16 @@ impl Place {
 
     /// Returns the command `bday` with these arguments. It posts to `path` of the receiver.
     pub(crate) fn bday(&self, arguments: &[&str], path: &str) -> Bday {
-        self.dress(Bday::new(arguments), path)
+        self.configure(Bday::new(arguments), path)
     }
 
     /// Returns the command that runs this binary as the daemon with a turned clock.
     pub(crate) fn turned(&self, path: &str) -> Bday {
         let arguments = ["daemon-with-a-turned-clock".as_ref(), self.offset.as_os_str()];
-        self.dress(Bday::program(&std::env::current_exe().unwrap(), arguments), path)
+        self.configure(Bday::program(&std::env::current_exe().unwrap(), arguments), path)
     }
 
-    fn dress(&self, bday: Bday, path: &str) -> Bday {
+    fn configure(&self, bday: Bday, path: &str) -> Bday {
         let settings = SETTINGS.map(|(key, value)| (format!("BDAY__{key}"), value.to_owned()));
         bday.envs(self.sqs.env())
             .envs(settings)
@@ -127,7 +127,7 @@ impl Place {
     }
 
     /// Drops the database of this run, and returns the server.
-    pub(crate) async fn leave(self) -> EmbeddedPostgres {
+    pub(crate) async fn shut_down(self) -> EmbeddedPostgres {
         self.store.close().await;
         self.pool.close().await;
         statement(&self.admin, &format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;

@@ -67,11 +67,11 @@ pub(crate) enum DatabaseFault {
     Cut(u8),
 }
 
-/// Faults of the queue. The last field is the duration, except in `Purged` and `Strangers`.
+/// Faults of the queue. The last field is the duration, except in `Purged` and `UnknownMessages`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum QueueFault {
     /// Connections are refused (SQS), or the outbox is locked (PostgreSQL).
-    Away(Duration),
+    Unavailable(Duration),
     /// Every request is answered with 503 (SQS), or the outbox is locked (PostgreSQL).
     Refusing(Duration),
     /// Each call is delayed by the first duration (SQS only).
@@ -87,7 +87,7 @@ pub(crate) enum QueueFault {
     /// All messages are lost (SQS only: the outbox in PostgreSQL is the source of truth).
     Purged,
     /// This number of invalid messages, or messages with unknown events, is added.
-    Strangers(u32),
+    UnknownMessages(u32),
 }
 
 /// How the receiver responds during a fault.
@@ -102,17 +102,17 @@ pub(crate) enum ReceiverFault {
     /// Resets the connection without accepting the request.
     Resetting,
     /// Accepts the request, but the response arrives after the timeout of the sender.
-    Swallowing,
+    LateResponses,
     /// Responds with 200, then resets the connection before the body.
-    BreakingOff,
+    BrokenConnections,
     /// Responds with 200 and an endless body.
     Endless,
     /// Responds with bytes that are not HTTP.
-    Babbling,
+    InvalidResponses,
     /// Accepts after this many milliseconds.
     Slow(u64),
     /// Connections are refused.
-    Away,
+    Unavailable,
 }
 
 /// An operation that a user or operator runs during the faults.
@@ -158,25 +158,25 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(seed: u64, queue: Queue, scale: Scale) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut dice = Dice { rng: &mut rng, end: scale.faults };
+        let mut generator = FaultGenerator { rng: &mut rng, end: scale.faults };
         Self {
-            daemons: std::array::from_fn(|_| dice.track(1.5, 9.0, daemon)),
-            database: dice.track(1.5, 8.0, database),
-            queue: dice.track(0.5, 3.5, |rng| self::queue(rng, queue)),
-            receiver: dice.track(0.0, 2.5, receiver),
-            clock: dice.track(0.0, 4.0, clock),
-            work: dice.track(0.2, 1.6, |rng| work(rng, scale.events)),
+            daemons: std::array::from_fn(|_| generator.track(1.5, 9.0, daemon)),
+            database: generator.track(1.5, 8.0, database),
+            queue: generator.track(0.5, 3.5, |rng| self::queue(rng, queue)),
+            receiver: generator.track(0.0, 2.5, receiver),
+            clock: generator.track(0.0, 4.0, clock),
+            work: generator.track(0.2, 1.6, |rng| work(rng, scale.events)),
             ticks: (0..scale.faults.as_secs()).map(|_| tick(&mut rng)).collect(),
         }
     }
 }
 
-struct Dice<'a> {
+struct FaultGenerator<'a> {
     rng: &'a mut Rng,
     end: Duration,
 }
 
-impl Dice<'_> {
+impl FaultGenerator<'_> {
     /// Generates faults from `from` on, about one per `every` seconds (both in seconds).
     fn track<F>(&mut self, from: f64, every: f64, mut fault: impl FnMut(&mut Rng) -> F) -> Timed<F> {
         let mut timed = Vec::new();
@@ -216,10 +216,10 @@ fn queue(rng: &mut Rng, queue: Queue) -> QueueFault {
     let long = ms(rng, 500..4000);
     let kinds = if queue == Queue::Sqs { 16 } else { 8 };
     match rng.u8(0..kinds) {
-        0 | 1 => QueueFault::Away(long),
+        0 | 1 => QueueFault::Unavailable(long),
         2..5 => QueueFault::Duplicates(rng.u64(2..10), long),
         5 => QueueFault::Purged,
-        6 => QueueFault::Strangers(rng.u32(1..12)),
+        6 => QueueFault::UnknownMessages(rng.u32(1..12)),
         7 | 8 => QueueFault::Refusing(long),
         9 => QueueFault::Slow(ms(rng, 50..1500), long),
         10 | 11 => QueueFault::FailingEntries(rng.u64(2..6), long),
@@ -235,11 +235,11 @@ fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
         2 => ReceiverFault::Throttling,
         3 => ReceiverFault::Hanging,
         4 => ReceiverFault::Resetting,
-        5 => ReceiverFault::Swallowing,
-        6 => ReceiverFault::BreakingOff,
+        5 => ReceiverFault::LateResponses,
+        6 => ReceiverFault::BrokenConnections,
         7 => ReceiverFault::Endless,
-        8 => ReceiverFault::Babbling,
-        9 => ReceiverFault::Away,
+        8 => ReceiverFault::InvalidResponses,
+        9 => ReceiverFault::Unavailable,
         // The most likely fault: slow responses keep requests in flight, so that other faults hit them.
         _ => ReceiverFault::Slow(rng.u64(1..1500)),
     };

@@ -32,7 +32,7 @@ pub(crate) struct Outcome {
     counts: Counts,
     /// A description of each broken rule.
     violations: Vec<String>,
-    story: String,
+    report: String,
     took: Duration,
     /// From the last fault until all events had ended.
     healed_in: Duration,
@@ -56,7 +56,7 @@ pub(crate) async fn run(
                 plan: Plan::new(seed, queue, scale).to_string(),
                 counts: Counts::default(),
                 violations: vec![format!("the fault suite itself panicked: {panic}")],
-                story: String::new(),
+                report: String::new(),
                 took: Duration::ZERO,
                 healed_in: Duration::ZERO,
             };
@@ -105,9 +105,9 @@ async fn attempt(
         verdict.violations.extend(daemon.complaints);
         logs.extend(daemon.logs);
     }
-    let mut story = story(&place, &verdict.suspects, &logs);
+    let mut report = report(&place, &verdict.suspects, &logs);
     if !verdict.violations.is_empty() {
-        let _infallible = writeln!(story, "logs of the daemons: {}", keep(&logs, queue, seed).display());
+        let _infallible = writeln!(report, "logs of the daemons: {}", keep(&logs, queue, seed).display());
     }
     let outcome = Outcome {
         seed,
@@ -115,11 +115,11 @@ async fn attempt(
         plan: plan.to_string(),
         counts: verdict.counts,
         violations: verdict.violations,
-        story,
+        report,
         took: place.journal.now(),
         healed_in,
     };
-    (place.leave().await, outcome)
+    (place.shut_down().await, outcome)
 }
 
 /// Waits until every event has ended and the queue is empty. Returns a violation after [`PATIENCE`].
@@ -143,7 +143,7 @@ async fn until_quiet(place: &Place) -> Option<String> {
 }
 
 /// Returns the notes of the journal, and the requests and log lines of the first five suspect events.
-fn story(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<String>>) -> String {
+fn report(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<String>>) -> String {
     let mut text = String::new();
     for (at, note) in place.journal.notes() {
         let _infallible = writeln!(text, "  {:6.2} s  {note}", at.as_secs_f64());
@@ -197,10 +197,10 @@ impl Outcome {
     }
 
     /// Returns the report of the run, for debugging.
-    pub(crate) fn story(&self) -> String {
-        let Self { seed, queue, plan, violations, story, .. } = self;
+    pub(crate) fn report(&self) -> String {
+        let Self { seed, queue, plan, violations, report, .. } = self;
         format!(
-            "plan of seed {seed}:\n{plan}\nwhat happened:\n{story}\nbroken rules:\n  - {}\nreplay: cargo test --test \
+            "plan of seed {seed}:\n{plan}\nwhat happened:\n{report}\nbroken rules:\n  - {}\nreplay: cargo test --test \
              faults -- --queue {} --seed {seed} --verbose",
             violations.join("\n  - "),
             queue.as_str()

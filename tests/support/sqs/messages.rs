@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::actions::{Answer, answer, asked};
 use super::error::{Failure, invalid};
-use super::queue::{LONGEST_VISIBILITY, Message, Moment, Whims};
+use super::queue::{DeliveryFaults, LONGEST_VISIBILITY, Message, Moment};
 use super::wire::{
     BatchAnswer, Entry, Failed, ReceiveAnswer, Received, Request, Sent, Successful, SystemAttributes,
 };
@@ -148,11 +148,12 @@ impl Endpoint {
                 invalid(format!("Value {wait} for parameter WaitTimeSeconds is invalid. Reason: Must be >= 0 and <= 20, if provided."))
             })
         })?;
-        let whims = Whims { duplicate_every: faults.duplicate_every, shuffle: faults.shuffle };
+        let delivery_faults =
+            DeliveryFaults { duplicate_every: faults.duplicate_every, shuffle: faults.shuffle };
         let mut left = wait;
         loop {
             let arrived = slot.arrived.notified();
-            let (taken, next_wake) = self.take(&slot, max, visibility, whims);
+            let (taken, next_wake) = self.take(&slot, max, visibility, delivery_faults);
             if !taken.is_empty() || left.is_zero() {
                 return received(request, &taken);
             }
@@ -170,11 +171,11 @@ impl Endpoint {
         slot: &Slot,
         max: usize,
         visibility: Duration,
-        whims: Whims,
+        delivery_faults: DeliveryFaults,
     ) -> (Vec<(Message, String)>, Option<Moment>) {
         let now = self.now();
         let mut queue = slot.lock();
-        let (taken, given_up) = queue.receive(max, visibility, now, self.wall_ms(), whims);
+        let (taken, given_up) = queue.receive(max, visibility, now, self.wall_ms(), delivery_faults);
         let (next_wake, more) = (queue.next_wake(), queue.has_ready());
         let target = queue.redrive.as_ref().map(|redrive| redrive.target_arn.clone());
         let arn = Arc::clone(&queue.arn);

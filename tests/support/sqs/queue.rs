@@ -75,7 +75,7 @@ pub(crate) struct Counts {
 
 /// The injected faults of a receive.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Whims {
+pub(super) struct DeliveryFaults {
     pub(super) duplicate_every: u64,
     pub(super) shuffle: bool,
 }
@@ -137,12 +137,12 @@ impl Queue {
         visibility: Duration,
         now: Moment,
         wall_ms: i64,
-        whims: Whims,
+        delivery_faults: DeliveryFaults,
     ) -> (Vec<(Message, String)>, Vec<Message>) {
         self.wake(now);
         let (mut taken, mut given_up) = (Vec::with_capacity(max), Vec::new());
         while taken.len() < max {
-            if whims.shuffle && self.ready.len() > 1 {
+            if delivery_faults.shuffle && self.ready.len() > 1 {
                 let lucky = fastrand::usize(..self.ready.len());
                 self.ready.swap(0, lucky);
             }
@@ -156,7 +156,8 @@ impl Queue {
                 continue;
             }
             self.handed_out += 1;
-            let twice = whims.duplicate_every > 0 && self.handed_out.is_multiple_of(whims.duplicate_every);
+            let twice = delivery_faults.duplicate_every > 0
+                && self.handed_out.is_multiple_of(delivery_faults.duplicate_every);
             let copy = twice.then(|| message.clone());
             message.receives += 1;
             message.receives_here += 1;
