@@ -185,7 +185,7 @@ async fn occasions_of_page(transaction: &mut PgConnection, request: PageRequest)
 }
 
 /// Returns the id after which the next page begins. A page must not end between two occasions of one user: the last user of a full
-/// page comes again with the next one.
+/// page is planned again with the next one.
 fn next_page(rows: &[OccasionRow], limit: u32) -> Option<Uuid> {
     let last = rows.last().filter(|_| rows.len() >= limit as usize)?.user_id;
     Some(rows.iter().map(|row| row.user_id).rfind(|id| *id != last).unwrap_or(last))

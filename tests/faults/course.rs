@@ -225,9 +225,9 @@ async fn receiver(place: &Place, faults: &Timed<(ReceiverFault, Duration)>) {
         at(place, *time).await;
         place.journal.note(format!("receiver: {fault:?}"));
         let answers = match fault {
-            ReceiverFault::Unavailable
-            | ReceiverFault::LateResponses
-            | ReceiverFault::BrokenConnections => true,
+            ReceiverFault::Unavailable | ReceiverFault::LateResponses | ReceiverFault::BrokenConnections => {
+                true
+            }
             ReceiverFault::Slow(ms) => *ms >= NEAR_THE_TIMEOUT_MS,
             _ => false,
         };

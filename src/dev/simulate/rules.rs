@@ -81,7 +81,7 @@ pub(super) fn expected_delivery(
         (None, Some(due)) => past_state(rules, user, key, due, old.state, now),
         (None, None) => NotExpected,
     };
-    // A row that was cancelled stays so.
+    // A cancelled row stays cancelled.
     let state = if state == NotExpected && old.state == Cancelled { Cancelled } else { state };
     let late_join = due.is_some_and(|due| due.at < user.known_at[kind]);
     ExpectedDelivery { due, state, late_join, ..old }
