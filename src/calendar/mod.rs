@@ -17,4 +17,4 @@ pub use format::{format_duration, format_instant};
 pub use occurrence::{Occurrence, Rule, occurrence, occurrences_from, utc_offset};
 pub use send_at::SendAt;
 pub use text::InvalidText;
-pub use zone::Zone;
+pub use zone::{Zone, latest_today};

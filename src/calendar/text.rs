@@ -25,6 +25,21 @@ pub(crate) fn shortened(text: &str) -> String {
     }
 }
 
+/// Escapes control characters, and those that change the direction of writing: text from outside must not control a terminal.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
+                escaped.extend(c.escape_unicode());
+            }
+            c if c.is_control() => escaped.extend(c.escape_default()),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
 /// Formats the names of an enum: `expected a, b or c`.
 pub(crate) fn expected(names: &[&str]) -> String {
     match names {

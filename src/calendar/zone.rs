@@ -102,3 +102,8 @@ impl FromStr for Zone {
 }
 
 serde_as_text!(Zone);
+/// Returns the latest date that any zone has at `now`: in some it is tomorrow already.
+#[must_use]
+pub fn latest_today(now: DateTime<Utc>) -> NaiveDate {
+    now.date_naive() + Days::new(1)
+}

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use uuid::Uuid;
 
 use super::ConfigSource;
+use crate::calendar::latest_today;
 use crate::clock::SharedClock;
 use crate::config::{Config, parts};
 use crate::model::{Schedule, User};
@@ -84,9 +85,8 @@ impl Context {
         })
     }
 
-    /// The latest current date of any time zone.
     pub(super) fn latest_today(&self) -> NaiveDate {
-        self.clock.now().date_naive() + Days::new(1)
+        latest_today(self.clock.now())
     }
 }
 

@@ -16,7 +16,7 @@ use super::output::{self, Table, json_name};
 use crate::calendar::format_instant;
 use crate::calendar::text::shortened;
 use crate::clock::SharedClock;
-use crate::model::{DeadEvent, EventState, EventWithAttempts, Reason, parse_instant};
+use crate::model::{DeadEvent, EventState, Reason, parse_instant};
 use crate::operations::dead_letters::{self, DeadLetters, RedriveReport, ScannedMessage};
 use crate::pipeline::channel::excerpt;
 use crate::store::{DeadFilter, EventCursor, chain};
@@ -81,7 +81,7 @@ pub(super) struct List {
     /// List at most this many dead events; 0 is all
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u64,
-    /// Read this many messages of the dead-letter queue to find strays; 0 is none
+    /// Read at most this many messages of the dead-letter queue to find strays
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=10_000))]
     peek: u64,
     /// Print a JSON object a line
@@ -275,14 +275,12 @@ fn as_json(stray: &ScannedMessage) -> serde_json::Value {
 async fn show(args: Show, context: &Context, dead_letters: &DeadLetters) -> Result<ExitCode> {
     let Show { id, json } = args;
     let found = match id.parse() {
-        Ok(id) => context.store.event(id).await?,
+        Ok(id) => context.store.event_with_attempts(id).await?,
         Err(_) => None,
     };
-    if let Some(event) = found {
-        let state = event.state;
-        let attempts = context.store.attempts(event.id).await?;
-        let event = EventWithAttempts { event, attempts };
-        output::json_or(json, &event, || event::print(&event))?;
+    if let Some(found) = found {
+        let state = found.event.state;
+        output::json_or(json, &found, || event::print(&found))?;
         if state == EventState::Dead {
             return Ok(ExitCode::SUCCESS);
         }
@@ -302,10 +300,14 @@ async fn redrive(args: Redrive, context: &Context, dead_letters: &DeadLetters) -
     let Redrive { filter, limit, force, dry_run, max_per_second, json } = args;
     let filter = DeadFilter::from(filter);
     let requested = filter.ids.iter().collect::<HashSet<_>>().len() as u64;
-    let dead = context.store.count_dead(&DeadFilter { day_over: force, ..filter.clone() }).await?;
     let order =
         dead_letters::RedriveOptions { filter, limit, force, dry_run, max_per_second, ..Default::default() };
-    let bar = output::progress(output::COUNT_BAR, limit.map_or(dead, |limit| limit.min(dead)));
+    let bar = output::progress(output::COUNT_BAR, 0);
+    if !bar.is_hidden() {
+        let dead = DeadFilter { day_over: force, ..order.filter.clone() };
+        let dead = context.store.count_dead(&dead).await?;
+        bar.set_length(limit.map_or(dead, |limit| limit.min(dead)));
+    }
     let (report, result) = dead_letters.redrive(&order, |n| bar.inc(n)).await;
     bar.finish_and_clear();
     if json {

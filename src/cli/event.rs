@@ -168,9 +168,8 @@ fn event_cells(event: &Event) -> [String; 8] {
 
 async fn show(args: Show, context: &Context) -> Result<ExitCode> {
     let Show { id, json } = args;
-    let event = context.store.event(id).await?.with_context(|| format!("no event has the id {id}"))?;
-    let attempts = context.store.attempts(id).await?;
-    let event = EventWithAttempts { event, attempts };
+    let found = context.store.event_with_attempts(id).await?;
+    let event = found.with_context(|| format!("no event has the id {id}"))?;
     output::json_or(json, &event, || print(&event))?;
     Ok(ExitCode::SUCCESS)
 }

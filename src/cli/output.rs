@@ -12,6 +12,7 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::calendar::format_duration;
+pub(super) use crate::calendar::text::escape;
 use crate::runtime::telemetry;
 
 pub(super) const BOLD: Style = Style::new().bold();
@@ -141,20 +142,6 @@ impl List {
 
 fn tab_separated<const N: usize>(cells: &[String; N]) -> String {
     cells.each_ref().map(|cell| escape(cell)).join("\t")
-}
-
-/// Escapes control characters and those that change the direction of writing: text from users must not control the
-/// terminal.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => escaped.extend(c.escape_unicode()),
-            c if c.is_control() => escaped.extend(c.escape_default()),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 /// [Escapes](escape) each line of a text.

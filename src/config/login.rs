@@ -15,8 +15,7 @@ use serde::Deserialize;
 
 use crate::config::source::{IAM_TOKEN_LIFETIME, Reference, Source, Sources};
 use crate::config::{Config, ConfigError, DatabaseConfig, Tls, is_postgres_url};
-use crate::store::chain;
-use crate::store::{Login, Store, TlsMode};
+use crate::store::{Login, Store, TlsMode, chain};
 
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(250);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Bearer tokens of the API: `bday_`, 43 random letters and digits, and a checksum of 6.
 //!
-//! The prefix is for secret scanners. The checksum distinguishes a mistyped token from an unknown one without a query; it is no
-//! protection. The database stores only a hash.
+//! The prefix is for secret scanners. The checksum distinguishes a mistyped token from an unknown one without a query; it does not
+//! protect the token. The database stores only a hash.
 
 use std::fmt;
 use std::str::FromStr;

@@ -6,8 +6,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::scheduler::{Result, Scheduler, Tick};
-use crate::store::chain;
-use crate::store::{BUCKETS, PageRequest, PlanPage, PlanStep};
+use crate::store::{BUCKETS, PageRequest, PlanPage, PlanStep, chain};
 
 /// Occasions per transaction: few enough that an edit does not wait long for it.
 const PAGE: u32 = 1000;

@@ -1,7 +1,7 @@
 //! All integration tests, in one binary: each further binary would link the crate and its dependencies again
 //! (tens of seconds and about 200 MB), and could not share the database server.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and says where")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue panics, and says where")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,19 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bday::clock::SystemClock;
 use bday::model::EventState::Pending;
 use bday::model::{AttemptOutcome, Reason};
 use bday::pipeline::channel::address_filter::AddressFilter;
 use bday::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
-use bday::pipeline::channel::signature::Signer;
-use bday::pipeline::channel::webhook::Webhook;
-use bday::pipeline::channel::{Channel as _, Greeting, SendResult};
+use bday::pipeline::channel::{Channel as _, SendResult};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::support::receiver::{Behaviour, Receiver};
+use crate::support::webhook::{greeting, webhook};
 use crate::support::world::World;
 
 /// Returns its answers in order, and repeats the last one.
@@ -61,20 +58,6 @@ fn options(address_filter: AddressFilter) -> HttpClientOptions {
         connect_timeout: Duration::from_secs(5),
         address_filter,
         ..HttpClientOptions::default()
-    }
-}
-
-fn webhook(client: HttpClient, url: &str) -> Webhook {
-    let (_, url) = watch::channel(url.parse().unwrap());
-    Webhook::new(client, url, Signer::default(), Arc::new(SystemClock))
-}
-
-fn greeting() -> Greeting {
-    Greeting {
-        event_id: uuid::Uuid::now_v7(),
-        user_id: uuid::Uuid::now_v7(),
-        message: "Hey".to_owned(),
-        due_at: chrono::DateTime::UNIX_EPOCH,
     }
 }
 

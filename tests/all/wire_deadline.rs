@@ -2,35 +2,23 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bday::clock::{Clock as _, SystemClock};
 use bday::model::{AttemptOutcome, Reason};
 use bday::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
-use bday::pipeline::channel::signature::Signer;
-use bday::pipeline::channel::webhook::Webhook;
-use bday::pipeline::channel::{Channel as _, Greeting, SendResult};
-use tokio::sync::{oneshot, watch};
+use bday::pipeline::channel::{Channel as _, SendResult};
+use tokio::sync::oneshot;
 
 use crate::support::receiver::{Behaviour, Receiver};
+use crate::support::webhook::{greeting, webhook};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-fn webhook(url: &str) -> Webhook {
+fn client() -> HttpClient {
     let options =
         HttpClientOptions { timeout: TIMEOUT, connect_timeout: TIMEOUT, ..HttpClientOptions::default() };
-    let (_, url) = watch::channel(url.parse().unwrap());
-    Webhook::new(HttpClient::new(options).unwrap(), url, Signer::default(), Arc::new(SystemClock))
-}
-
-fn greeting() -> Greeting {
-    Greeting {
-        event_id: uuid::Uuid::now_v7(),
-        user_id: uuid::Uuid::now_v7(),
-        message: "Hey".to_owned(),
-        due_at: chrono::DateTime::UNIX_EPOCH,
-    }
+    HttpClient::new(options).unwrap()
 }
 
 /// Starts a receiver on its own thread, so that it responds while the test blocks its runtime. Signals each read request.
@@ -53,7 +41,7 @@ fn receiver() -> (SocketAddr, oneshot::Receiver<()>) {
 #[tokio::test]
 async fn a_response_received_while_the_process_was_suspended_counts() {
     let (address, received) = receiver();
-    let webhook = webhook(&format!("http://{address}/"));
+    let webhook = webhook(client(), &format!("http://{address}/"));
     let greeting = greeting();
     let suspension = async {
         received.await.unwrap();
@@ -67,7 +55,7 @@ async fn a_response_received_while_the_process_was_suspended_counts() {
 #[tokio::test]
 async fn hanging_heads_and_bodies_end_at_the_deadline() {
     let receiver = Receiver::start().await;
-    let webhook = webhook(&receiver.url());
+    let webhook = webhook(client(), &receiver.url());
     for (behaviour, outcome, reason) in [
         (Behaviour::Hang, AttemptOutcome::Unknown, Some(Reason::Timeout)),
         (Behaviour::SlowBytes(Duration::from_millis(20)), AttemptOutcome::Unknown, Some(Reason::Timeout)),

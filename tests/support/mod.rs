@@ -16,4 +16,5 @@ pub(crate) mod sqs;
 mod sqs_tests;
 pub(crate) mod tls;
 pub(crate) mod wait;
+pub(crate) mod webhook;
 pub(crate) mod world;

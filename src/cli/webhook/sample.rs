@@ -27,7 +27,7 @@ const MAX_VALUE: usize = 300;
 pub(super) struct Exchange {
     /// Redacted.
     pub(super) url: String,
-    /// Whether it was result over TLS; the certificate was verified then.
+    /// Whether the request used TLS, with a verified certificate.
     pub(super) tls: bool,
     pub(super) request_headers: Vec<Header>,
     pub(super) body: String,
@@ -68,7 +68,7 @@ impl Header {
 }
 
 impl Exchange {
-    /// Sends one sample through `webhook`, as a greeting would be result.
+    /// Sends one sample through `webhook`, as a greeting would be sent.
     pub(super) async fn of_sample(webhook: &Webhook, clock: &dyn Clock) -> Self {
         let greeting = Greeting {
             event_id: SAMPLE_EVENT,

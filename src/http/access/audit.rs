@@ -13,8 +13,7 @@ use uuid::Uuid;
 use super::Peer;
 use super::tokens::LiveToken;
 use crate::clock::SharedClock;
-use crate::store::chain;
-use crate::store::{ApiWrite, RemoteAddress, Store, StoreError};
+use crate::store::{ApiWrite, RemoteAddress, Store, StoreError, chain};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// For writing a row by itself.

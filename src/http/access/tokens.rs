@@ -14,8 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::SharedClock;
 use crate::model::{Scope, TokenHash};
-use crate::store::Store;
-use crate::store::chain;
+use crate::store::{Store, chain};
 
 /// A revoked token is rejected after this time.
 const MAX_AGE: TimeDelta = TimeDelta::seconds(5);

@@ -160,14 +160,9 @@ pub(super) async fn get(
     Id(id): Id,
     _: Query<NoParameters>,
 ) -> Result<Json<EventWithAttempts>, Problem> {
-    let event = api
-        .store
-        .event(id)
-        .await?
-        .filter(|event| event.state == EventState::Dead)
-        .ok_or_else(|| Problem::not_found("no such dead event"))?;
-    let attempts = api.store.attempts(id).await?;
-    Ok(Json(EventWithAttempts { event, attempts }))
+    let found = api.store.event_with_attempts(id).await?;
+    let dead = found.filter(|found| found.event.state == EventState::Dead);
+    dead.map(Json).ok_or_else(|| Problem::not_found("no such dead event"))
 }
 
 /// Redrive dead events

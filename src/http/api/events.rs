@@ -112,9 +112,7 @@ pub(super) async fn get(
     Id(id): Id,
     _: Query<NoParameters>,
 ) -> Result<Json<EventWithAttempts>, Problem> {
-    let event = api.store.event(id).await?.ok_or_else(no_such_event)?;
-    let attempts = api.store.attempts(id).await?;
-    Ok(Json(EventWithAttempts { event, attempts }))
+    api.store.event_with_attempts(id).await?.map(Json).ok_or_else(no_such_event)
 }
 
 async fn page(api: &Api, query: EventQuery) -> Result<Json<Page<Event>>, Problem> {

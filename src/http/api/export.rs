@@ -15,8 +15,7 @@ use super::problem::Problem;
 use super::request::Query;
 use crate::people::FileFormat;
 use crate::people::export::{ExportWriter, PAGE_SIZE};
-use crate::store::chain;
-use crate::store::{StoreError, UserFilter};
+use crate::store::{StoreError, UserFilter, chain};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]

@@ -11,8 +11,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use crate::model::FieldError;
 use crate::operations::dead_letters::DeadLetterError;
-use crate::store::StoreError;
-use crate::store::chain;
+use crate::store::{StoreError, chain};
 
 const MEDIA_TYPE: &str = "application/problem+json";
 /// In seconds: after contention for a row or a request slot.

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
@@ -17,7 +17,7 @@ use super::page::{self, Limit, Page, UserCursorText};
 use super::preconditions::{Preconditions, etag};
 use super::problem::Problem;
 use super::request::{Id, IdempotencyKey, JSON, Json, JsonBody, MergePatch, NoParameters, Query};
-use crate::calendar::Zone;
+use crate::calendar::{Zone, latest_today};
 use crate::http::access::AuditedWrite;
 use crate::model::{FieldError, NewUser, User, UserFields, UserInput, Version};
 use crate::store::{
@@ -213,7 +213,7 @@ pub(super) async fn patch(
 ) -> Result<Response, Problem> {
     api.save(Some(UserRef::Id(id)), &ApiRequest::of(&write), |current| {
         let CurrentUser { version, user } = current.ok_or_else(no_such_user)?;
-        let input = UserInput::from_user(&user?, &api.schedule, api.latest_today());
+        let input = UserInput::from_user(&user?, &api.schedule, latest_today(api.clock.now()));
         let new = input.patch(&patch).validate().map_err(Problem::invalid_fields)?;
         preconditions.check(Some(version))?;
         Ok(new)
@@ -247,13 +247,8 @@ pub(super) async fn delete(
 }
 
 impl Api {
-    /// The latest date in any time zone: in some it is tomorrow already.
-    pub(super) fn latest_today(&self) -> NaiveDate {
-        self.clock.now().date_naive() + Days::new(1)
-    }
-
     pub(super) fn new_user(&self) -> UserInput<'_> {
-        UserInput::complete(&self.schedule, self.latest_today())
+        UserInput::complete(&self.schedule, latest_today(self.clock.now()))
     }
 
     pub(super) async fn read(

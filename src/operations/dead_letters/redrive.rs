@@ -12,8 +12,7 @@ use super::scan::Action;
 use super::{DeadLetters, MessageStatus, Result, ScannedMessage};
 use crate::calendar::Zone;
 use crate::model::Reason;
-use crate::store::chain;
-use crate::store::{DeadFilter, RedriveCandidate, RedriveOutcome};
+use crate::store::{DeadFilter, RedriveCandidate, RedriveOutcome, chain};
 
 /// Events per transaction.
 const BATCH: u32 = 500;

@@ -7,8 +7,7 @@ use crate::calendar::{Zone, format_duration};
 use crate::clock::{Clock, MAX_SKEW};
 use crate::config::Config;
 use crate::pipeline::clock_offset::ClockOffset;
-use crate::store::chain;
-use crate::store::{MIN_SERVER_VERSION, Result, Store, StoreError};
+use crate::store::{MIN_SERVER_VERSION, Result, Store, StoreError, chain};
 
 /// Two missed ticks.
 const MAX_WAIT: TimeDelta = TimeDelta::seconds(150);

@@ -26,7 +26,7 @@ pub use settings::ExplainSettings;
 pub use status::Status;
 
 const MAX_NEXT: usize = 5;
-/// Enough for five leap years around a year like 2100, which is none.
+/// Enough for five leap years around 2100, which is not a leap year.
 const YEARS_AHEAD: u32 = 25;
 const MAX_OTHER_YEARS: usize = 10;
 

@@ -1,6 +1,5 @@
 use std::io::BufRead;
 
-use chrono::{Days, NaiveDate};
 use tokio::sync::mpsc;
 
 use super::csv::{CsvParser, HeaderError};
@@ -8,6 +7,7 @@ use super::lines::{Line, Lines};
 use super::ndjson;
 use super::report::ImportError;
 use super::user::ImportedUser;
+use crate::calendar::latest_today;
 use crate::clock::SharedClock;
 use crate::model::Schedule;
 use crate::people::file_format::FileFormat;
@@ -77,13 +77,11 @@ impl Reader {
                 Ok(None)
             }
             _ if text.trim_ascii().is_empty() => Ok(None),
-            Parser::Csv(parser) => Ok(Some(parser.parse(text, &self.schedule, self.latest_today()))),
-            Parser::Ndjson => Ok(Some(ndjson::parse(text, &self.schedule, self.latest_today()))),
+            Parser::Csv(parser) => {
+                Ok(Some(parser.parse(text, &self.schedule, latest_today(self.clock.now()))))
+            }
+            Parser::Ndjson => Ok(Some(ndjson::parse(text, &self.schedule, latest_today(self.clock.now())))),
         }
-    }
-
-    fn latest_today(&self) -> NaiveDate {
-        self.clock.now().date_naive() + Days::new(1)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Bytes from outside as text that is safe to store and to print.
 
+use crate::calendar::text::escape;
+
 pub(super) const MAX_BYTES: usize = 512;
 
 /// Returns the first 512 bytes as text. Replaces invalid UTF-8; escapes control characters and bidirectional overrides.
@@ -11,20 +13,7 @@ pub(crate) fn excerpt(bytes: &[u8]) -> String {
         // Omits a character that was cut in two.
         text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
     }
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_control(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-fn is_control(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    escape(text)
 }
 
 #[cfg(test)]

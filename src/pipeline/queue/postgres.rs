@@ -12,8 +12,7 @@ use super::{
     DeadLetter, DeadMessage, Depth, Message, Pack, Queue, QueueError, Receipt, Received, Result, encode,
 };
 use crate::clock::SharedClock;
-use crate::store::chain;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, chain};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 

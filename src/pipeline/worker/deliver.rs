@@ -13,7 +13,7 @@ use super::{FinishedAttempt, Shared};
 use crate::model::{AttemptOutcome, Lease, Reason};
 use crate::pipeline::channel::{Disposition, Greeting, SendResult};
 
-/// The lease stage and all requests hold it; the channel to the record stage closes when they have ended.
+/// The lease tasks and all requests hold it; the channel to the record stage closes when they have ended.
 #[derive(Debug)]
 pub(super) struct DeliverStage {
     pub(super) shared: Arc<Shared>,

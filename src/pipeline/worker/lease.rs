@@ -1,4 +1,4 @@
-//! Lease: leases a batch of events in one statement, and starts a request for each lease.
+//! Lease: leases a batch of events in one statement.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -6,31 +6,27 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::admission::{Admission, admit};
 use super::batch::STATEMENT_BATCH;
-use super::deliver::DeliverStage;
-use super::settle::ReceivedPack;
+use super::received_pack::ReceivedPack;
 use super::{RunUntil, Shared, held_leases};
 use crate::model::{EventState, Lease, Reason};
-use crate::store::chain;
-use crate::store::{LeaseRequest, Result, UnleasedEvents};
+use crate::store::{LeaseRequest, Result, UnleasedEvents, chain};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 const DEFER_LOCKED: Duration = Duration::from_secs(5);
 /// Until events of kinds that this process does not know are received again, perhaps by another.
 const DEFER_UNKNOWN_KIND: Duration = Duration::from_secs(1);
 
-/// The lease tasks share it. The channels to the later stages close when all tasks and requests have ended.
+/// The lease tasks share it. The channel to the settle stage closes when all tasks have ended.
 #[derive(Debug)]
 pub(super) struct LeaseStage {
     shared: Arc<Shared>,
     run_until: RunUntil,
     intake: Mutex<Intake>,
-    deliver: Arc<DeliverStage>,
     settled: mpsc::Sender<Arc<ReceivedPack>>,
     soft: CancellationToken,
 }
@@ -43,21 +39,22 @@ struct Intake {
 }
 
 #[derive(Debug)]
-struct PackedEvent {
+pub(super) struct PackedEvent {
     id: Uuid,
     pack: Arc<ReceivedPack>,
 }
 
-enum Batch {
+pub(super) enum Batch {
     Lease(Vec<PackedEvent>, Vec<Admission>),
     /// Events that have waited too long here, or at a stop: they return to the outbox.
     Return(Vec<PackedEvent>),
 }
 
-struct Leased {
-    id: Uuid,
-    leases: Vec<Lease>,
-    settled: Vec<Arc<ReceivedPack>>,
+pub(super) struct Leased {
+    /// The id of the leases.
+    pub(super) id: Uuid,
+    pub(super) leases: Vec<(Lease, Admission)>,
+    pub(super) settled: Vec<Arc<ReceivedPack>>,
 }
 
 /// The packs of each event of a batch; nearly always one.
@@ -75,61 +72,39 @@ impl LeaseStage {
         shared: Arc<Shared>,
         run_until: RunUntil,
         received: mpsc::Receiver<Arc<ReceivedPack>>,
-        deliver: Arc<DeliverStage>,
         settled: mpsc::Sender<Arc<ReceivedPack>>,
         soft: CancellationToken,
     ) -> Self {
         let intake = Mutex::new(Intake { received, waiting: VecDeque::new() });
-        Self { shared, run_until, intake, deliver, settled, soft }
+        Self { shared, run_until, intake, settled, soft }
     }
 
-    /// Runs one task until all polls have ended, no event waits, and its requests have ended.
-    pub(super) async fn run(self: Arc<Self>) -> anyhow::Result<()> {
-        let mut requests = JoinSet::new();
-        let mut open = true;
-        let mut next = std::pin::pin!(self.next_batch());
-        loop {
-            let batch = tokio::select! {
-                batch = &mut next, if open => batch,
-                // A request that panicked ends the process.
-                Some(ended) = requests.join_next() => { ended?; continue }
-                else => return Ok(()),
-            };
-            let Some(batch) = batch else {
-                open = false;
-                continue;
-            };
-            next.set(self.next_batch());
-            while let Some(ended) = requests.try_join_next() {
-                ended?;
-            }
-            for pack in self.process(batch, &mut requests).await {
-                anyhow::ensure!(self.settled.send(pack).await.is_ok(), "the settle stage ended");
-            }
-        }
-    }
-
-    /// Leases a batch and starts its requests, or returns it to the outbox. Returns the packs that this settles.
-    async fn process(&self, batch: Batch, requests: &mut JoinSet<()>) -> Vec<Arc<ReceivedPack>> {
+    /// Leases a batch, or returns it to the outbox.
+    pub(super) async fn process(&self, batch: Batch) -> Leased {
         match batch {
             Batch::Return(events) => {
                 self.shared.capacity.release(events.len());
-                events.iter().filter_map(|event| event.pack.defer(event.id, Duration::ZERO)).collect()
+                let settled = events.iter().filter_map(|event| event.pack.defer(event.id, Duration::ZERO));
+                Leased { id: Uuid::nil(), leases: Vec::new(), settled: settled.collect() }
             }
             Batch::Lease(events, admissions) => {
                 let all = events.len();
-                let Leased { id, leases, settled } = self.lease(events).await;
+                let (id, leases, settled) = self.lease(events).await;
                 self.shared.capacity.release(all - leases.len());
-                for (lease, admission) in leases.into_iter().zip(admissions) {
-                    requests.spawn(Arc::clone(&self.deliver).deliver(id, lease, admission));
-                }
-                settled
+                Leased { id, leases: leases.into_iter().zip(admissions).collect(), settled }
             }
         }
     }
 
+    pub(super) async fn settle(&self, packs: Vec<Arc<ReceivedPack>>) -> anyhow::Result<()> {
+        for pack in packs {
+            anyhow::ensure!(self.settled.send(pack).await.is_ok(), "the settle stage ended");
+        }
+        Ok(())
+    }
+
     /// Returns the next batch; none when all polls have ended and no event waits. Serves one task at a time.
-    async fn next_batch(&self) -> Option<Batch> {
+    pub(super) async fn next_batch(&self) -> Option<Batch> {
         let mut intake = self.intake.lock().await;
         loop {
             while let Ok(pack) = intake.received.try_recv() {
@@ -170,7 +145,7 @@ impl LeaseStage {
     }
 
     /// Leases the events that can be sent now, and settles the others.
-    async fn lease(&self, events: Vec<PackedEvent>) -> Leased {
+    async fn lease(&self, events: Vec<PackedEvent>) -> (Uuid, Vec<Lease>, Vec<Arc<ReceivedPack>>) {
         // An event can be in several packs, or twice in one.
         let mut packs: PacksByEvent = HashMap::with_capacity(events.len());
         for PackedEvent { id, pack } in events {
@@ -188,7 +163,7 @@ impl LeaseStage {
         if !packs.is_empty() {
             settled.append(&mut self.settle_not_leased(packs).await);
         }
-        Leased { id, leases, settled }
+        (id, leases, settled)
     }
 
     /// Retries until the statement succeeds, each time with a new id: a failed one may have been committed. No leases after a stop.

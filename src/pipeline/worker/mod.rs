@@ -24,6 +24,7 @@ mod lease;
 mod lease_gate;
 mod rate_limiter;
 mod receive;
+mod received_pack;
 mod record;
 mod settle;
 
@@ -49,7 +50,7 @@ use capacity::Capacity;
 use deliver::DeliverStage;
 use delivery_stats::DeliveryStats;
 use held_leases::HeldLeases;
-use lease::LeaseStage;
+use lease::{LeaseStage, Leased};
 use lease_gate::LeaseGate;
 use rate_limiter::RateLimiter;
 use receive::Poller;
@@ -235,13 +236,40 @@ impl WorkerPool {
             stages.spawn(poller.clone().run(number));
         }
         let deliver = Arc::new(DeliverStage { shared: shared(), finished, hard: hard.clone() });
-        let lease = LeaseStage::new(shared(), run_until, received, deliver, settled, soft.clone());
-        let lease = Arc::new(lease);
+        let lease = Arc::new(LeaseStage::new(shared(), run_until, received, settled, soft.clone()));
         for _ in 0..STATEMENT_TASKS {
-            stages.spawn(Arc::clone(&lease).run());
+            stages.spawn(lease_and_deliver(Arc::clone(&lease), Arc::clone(&deliver)));
             stages.spawn(record::run(shared(), Arc::clone(&to_record), hard.clone()));
         }
         stages.spawn(settle::run(shared(), BatchReceiver::new(to_settle, linger)));
         stages
+    }
+}
+
+/// Leases batches and starts a request for each lease, until all polls have ended, no event waits, and its requests have ended.
+async fn lease_and_deliver(lease: Arc<LeaseStage>, deliver: Arc<DeliverStage>) -> anyhow::Result<()> {
+    let mut requests = JoinSet::new();
+    let mut open = true;
+    let mut next = std::pin::pin!(lease.next_batch());
+    loop {
+        let batch = tokio::select! {
+            batch = &mut next, if open => batch,
+            // A request that panicked ends the process.
+            Some(ended) = requests.join_next() => { ended?; continue }
+            else => return Ok(()),
+        };
+        let Some(batch) = batch else {
+            open = false;
+            continue;
+        };
+        next.set(lease.next_batch());
+        while let Some(ended) = requests.try_join_next() {
+            ended?;
+        }
+        let Leased { id, leases, settled } = lease.process(batch).await;
+        for (leased, admission) in leases {
+            requests.spawn(Arc::clone(&deliver).deliver(id, leased, admission));
+        }
+        lease.settle(settled).await?;
     }
 }

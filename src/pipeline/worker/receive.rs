@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::capacity::Reservation;
-use super::settle::ReceivedPack;
+use super::received_pack::ReceivedPack;
 use super::{RunUntil, Shared};
 use crate::pipeline::queue::{DeadLetter, QueueError, Receipt, Received};
 

@@ -11,8 +11,7 @@ use uuid::Uuid;
 use super::{BatchReceiver, FinishedAttempt, Shared, backoff};
 use crate::model::Reason;
 use crate::pipeline::channel::Disposition;
-use crate::store::chain;
-use crate::store::{EndedAttempt, FailedAttempt, RecordResult, Result};
+use crate::store::{EndedAttempt, FailedAttempt, RecordResult, Result, chain};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 

@@ -225,8 +225,8 @@ WITH found AS MATERIALIZED (
 )
 SELECT state FROM found";
 
-/// Keeps `last_error`, and the end of an event whose user was deleted, which marks it as blurred. Deletes the message to the
-/// dead-letter queue, unless it was sent already.
+/// `last_error` stays. So does `finished_at` of an event whose user was deleted: it marks the event as blurred. Also deletes the
+/// message to the dead-letter queue if it was not sent yet.
 const REDRIVE: &str = "
 WITH letters AS (
     DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1) RETURNING id

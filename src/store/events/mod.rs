@@ -10,7 +10,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{Result, Store};
-use crate::model::{Event, EventState};
+use crate::model::{Event, EventState, EventWithAttempts};
 
 pub use backlog::{Backlog, MAX_COUNTED};
 pub use claim::{ClaimCursor, ClaimRequest, ClaimedEvents};
@@ -81,6 +81,13 @@ impl Store {
         let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
         query.push(" WHERE id = ").push_bind(id);
         self.run(query.build_query_as().fetch_optional(&self.pool)).await
+    }
+
+    pub async fn event_with_attempts(&self, id: Uuid) -> Result<Option<EventWithAttempts>> {
+        let Some(event) = self.event(id).await? else {
+            return Ok(None);
+        };
+        Ok(Some(EventWithAttempts { event, attempts: self.attempts(id).await? }))
     }
 
     /// Returns up to `limit` events after `after`, by `due_at`, then by id.

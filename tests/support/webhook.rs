@@ -1,0 +1,25 @@
+//! A webhook channel without a daemon, and a greeting for it.
+
+use std::sync::Arc;
+
+use bday::clock::SystemClock;
+use bday::pipeline::channel::Greeting;
+use bday::pipeline::channel::http_client::HttpClient;
+use bday::pipeline::channel::signature::Signer;
+use bday::pipeline::channel::webhook::Webhook;
+use tokio::sync::watch;
+
+/// Does not sign.
+pub(crate) fn webhook(client: HttpClient, url: &str) -> Webhook {
+    let (_, url) = watch::channel(url.parse().unwrap());
+    Webhook::new(client, url, Signer::default(), Arc::new(SystemClock))
+}
+
+pub(crate) fn greeting() -> Greeting {
+    Greeting {
+        event_id: uuid::Uuid::now_v7(),
+        user_id: uuid::Uuid::now_v7(),
+        message: "Hey".to_owned(),
+        due_at: chrono::DateTime::UNIX_EPOCH,
+    }
+}
