@@ -28,10 +28,14 @@ CREATE TABLE events (
     isolated            boolean NOT NULL DEFAULT false,
     -- References `leases`.
     lease_id            uuid,
+    -- The channel of its attempts. Set by the first lease; NULL again after a definite refusal of the contact.
+    channel             text,
     queued_at           timestamptz,
-    -- Start and HTTP status of the attempt that delivered it. Other attempts have a row in `attempts`.
+    -- Start, status and message id of the attempt that delivered it. Other attempts have a row in `attempts`.
     started_at          timestamptz,
     status              smallint,
+    -- The provider's id of the message.
+    provider_id         text,
     finished_at         timestamptz,
     redriven_at         timestamptz,
     created_at          timestamptz NOT NULL,

@@ -5,7 +5,9 @@ CREATE TABLE attempts (
     number      smallint NOT NULL,
     -- `unknown`: the request may have been sent, and no response arrived.
     outcome     text NOT NULL,
-    -- The HTTP status of the response.
+    -- NULL: the worker died.
+    channel     text,
+    -- The status of the response: of HTTP, or of SMTP.
     status      smallint,
     reason      text NOT NULL,
     error       text,
@@ -22,7 +24,9 @@ CREATE TABLE attempts (
 
 -- Every ended attempt. The deletion of a user removes the start, and replaces the end by the end of the year, which is left out.
 CREATE VIEW ended_attempts AS
-SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at FROM attempts
+SELECT event_id, number, outcome, channel, status, NULL AS provider_id, reason, error, response, started_at, finished_at
+FROM attempts
 UNION ALL
-SELECT id, attempts, 'delivered', status, NULL, NULL, NULL, started_at, CASE WHEN started_at IS NOT NULL THEN finished_at END
+SELECT id, attempts, 'delivered', channel, status, provider_id, NULL, NULL, NULL, started_at,
+       CASE WHEN started_at IS NOT NULL THEN finished_at END
 FROM events WHERE state = 'delivered';

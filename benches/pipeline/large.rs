@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use bday::clock::{Clock as _, SharedClock, SystemClock};
 use bday::config::parts;
 use bday::dev::postgres::EmbeddedPostgres;
+use bday::model::ChannelName;
 use bday::pipeline::scheduler::Scheduler;
 use bday::pipeline::zone_data;
 use bday::store::{EndedAttempt, LeaseRequest, Store};
@@ -229,6 +230,7 @@ impl Side {
         let ids: Vec<Uuid> = packs.into_iter().flat_map(|pack| pack.event_ids).collect();
         let (mut lease_time, mut record_time) = (Duration::ZERO, Duration::ZERO);
         for batch in ids.chunks(LEASE_BATCH) {
+            let channels = ["webhook".to_owned()];
             let request = LeaseRequest {
                 id: Uuid::now_v7(),
                 holder: Uuid::nil(),
@@ -237,6 +239,8 @@ impl Side {
                 kinds: &self.kinds,
                 kinds_with_years: &[],
                 late_before: now - TimeDelta::days(1),
+                routes: None,
+                channels: &channels,
             };
             let began = SystemClock.monotonic();
             let leases = self.store.lease(request, batch).await?;
@@ -251,6 +255,8 @@ impl Side {
                     status: Some(200),
                     started_at: now,
                     finished_at: now,
+                    channel: ChannelName::Webhook,
+                    provider_id: None,
                 })
                 .collect();
             let began = SystemClock.monotonic();

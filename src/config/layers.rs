@@ -12,6 +12,8 @@ use crate::model::BIRTHDAY;
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Separated by commas in a variable.
 const LISTS: [&str; 1] = ["retry.schedule_secs"];
+/// A further kind without these fields uses those of the birthday.
+const INHERITED: [&str; 2] = ["send_at", "channels"];
 /// Shown instead of the value of an unknown key, which may be a misspelt secret.
 const HIDDEN: &str = "[unknown key: not shown]";
 
@@ -128,7 +130,7 @@ impl Layers {
             .collect()
     }
 
-    /// Returns the values in effect. A further kind without a send time uses that of the birthday.
+    /// Returns the values in effect. A further kind inherits some fields of the birthday.
     fn merged(&self) -> BTreeMap<String, (&Value, Origin)> {
         let layers = [
             (&self.default, Origin::Default),
@@ -139,9 +141,11 @@ impl Layers {
         for (layer, origin) in layers {
             merged.extend(layer.iter().map(|(key, value)| (key.clone(), (value, origin))));
         }
-        if let Some(send_at) = merged.get(&format!("kinds.{BIRTHDAY}.send_at")).copied() {
-            for kind in self.further_kinds().into_keys() {
-                merged.entry(format!("kinds.{kind}.send_at")).or_insert(send_at);
+        for field in INHERITED {
+            if let Some(value) = merged.get(&format!("kinds.{BIRTHDAY}.{field}")).copied() {
+                for kind in self.further_kinds().into_keys() {
+                    merged.entry(format!("kinds.{kind}.{field}")).or_insert(value);
+                }
             }
         }
         merged

@@ -2,6 +2,7 @@
 //!
 //! Unknown keys, invalid values and contradictions are errors. Each error names its key and the remedy.
 
+mod channels;
 mod features;
 mod layers;
 pub mod login;
@@ -22,11 +23,12 @@ use serde::Deserialize;
 
 use crate::calendar::{LeapDay, SendAt};
 use crate::config::source::Reference;
-use crate::model::{LateJoin, Schedule};
+use crate::model::{ChannelName, LateJoin, Schedule};
 
 pub(crate) use required::is_postgres_url;
 pub(crate) use url::{UrlError, is_local, parse_url};
 
+pub use channels::{ChannelsConfig, MailConfig, SlackConfig, SmsConfig, WhatsappConfig};
 pub use layers::{Origin, ShownKey, Variables, load, show};
 pub use redact::redact_url;
 pub use webhook::{Addresses, WebhookConfig};
@@ -48,6 +50,7 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub queue: QueueConfig,
     pub webhook: WebhookConfig,
+    pub channels: ChannelsConfig,
     pub kinds: BTreeMap<String, KindConfig>,
     pub plan: PlanConfig,
     pub late: LateConfig,
@@ -136,6 +139,8 @@ pub struct SqsConfig {
 pub struct KindConfig {
     pub message: String,
     pub send_at: SendAt,
+    #[serde(deserialize_with = "webhook::channels")]
+    pub channels: Vec<ChannelName>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -199,6 +204,7 @@ pub struct RetryConfig {
 pub struct HttpConfig {
     #[serde(deserialize_with = "values::address")]
     pub listen: SocketAddr,
+    pub public_url: String,
     #[serde(deserialize_with = "values::variant")]
     pub auth: Auth,
     pub max_connections: u32,

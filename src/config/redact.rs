@@ -42,8 +42,17 @@ fn split_server(url: &str) -> Option<(String, &str)> {
 }
 
 /// Keys whose values are secret or may contain a secret.
-pub(super) const SOURCES: [&str; 5] =
-    ["database.url", "database.password", "database.credentials", "webhook.url", "webhook.secrets"];
+pub(super) const SOURCES: [&str; 9] = [
+    "database.url",
+    "database.password",
+    "database.credentials",
+    "webhook.url",
+    "webhook.secrets",
+    "channels.mail.url",
+    "channels.sms.url",
+    "channels.slack.url",
+    "channels.whatsapp.url",
+];
 
 /// Returns the value of `key` without secrets. The place where a value is stored is not secret.
 pub(super) fn redact(key: &str, value: &str) -> String {
@@ -60,6 +69,15 @@ pub(super) fn redact(key: &str, value: &str) -> String {
     match key {
         "database.url" => redact_database_url(value),
         "webhook.url" => redact_url(value),
+        // A service without further values, such as `ses:`.
+        _ if key.starts_with("channels.")
+            && value.split_once(':').is_some_and(|(_, rest)| rest.is_empty()) =>
+        {
+            value.to_owned()
+        }
+        "channels.mail.url" | "channels.sms.url" | "channels.slack.url" | "channels.whatsapp.url" => {
+            redact_url(value)
+        }
         "database.password" | "database.credentials" | "webhook.secrets" if !value.is_empty() => {
             REDACTED.to_owned()
         }

@@ -1,13 +1,14 @@
 //! Keys that some commands require and others do not. A value from another source is checked when it is fetched.
 
 use super::{Config, ConfigError, DatabaseConfig, QueueKind, Tls, UrlError, parse_url};
+use crate::model::ChannelName;
 
 impl Config {
-    /// Checks the keys that a daemon requires, and returns all errors together. `posts`: it posts webhooks.
-    pub fn require_all(&self, posts: bool) -> Result<(), ConfigError> {
-        let webhook = if posts { self.require_webhook() } else { Ok(()) };
+    /// Checks the keys that a daemon requires, and returns all errors together. `sends`: it sends greetings.
+    pub fn require_all(&self, sends: bool) -> Result<(), ConfigError> {
+        let channels = if sends { self.require_channels() } else { Ok(()) };
         let mut errors = Vec::new();
-        for checked in [self.require_database(), self.require_queue(), webhook] {
+        for checked in [self.require_database(), self.require_queue(), channels] {
             match checked {
                 Ok(()) => {}
                 Err(ConfigError::Invalid(found)) => errors.extend(found),
@@ -42,6 +43,22 @@ impl Config {
             "database.url is {found}: set BDAY__DATABASE__URL=postgres://user:password@host:5432/bday, or \
              BDAY__DATABASE__HOST, BDAY__DATABASE__USER and BDAY__DATABASE__PASSWORD"
         )]))
+    }
+
+    /// Checks that each channel that a kind uses has a URL.
+    fn require_channels(&self) -> Result<(), ConfigError> {
+        let used = self.used_channels();
+        if used.contains(&ChannelName::Webhook) {
+            self.require_webhook()?;
+        }
+        let missing = used.into_iter().filter(|channel| self.channel_url(*channel).is_empty());
+        let errors: Vec<String> = missing
+            .map(|channel| {
+                let variable = format!("BDAY__CHANNELS__{}__URL", channel.as_str().to_uppercase());
+                format!("channels.{channel}.url is empty: set {variable}, or remove {channel} from the channels of the kinds")
+            })
+            .collect();
+        if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }
     }
 
     pub fn require_webhook(&self) -> Result<(), ConfigError> {

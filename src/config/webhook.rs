@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::values;
 use crate::config::source::Reference;
+use crate::model::ChannelName;
 use crate::pipeline::channel::signature::{self, MAX_SECRETS};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -66,6 +67,10 @@ impl WebhookConfig {
 fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Reference>, D::Error> {
     // The error of a reference contains no more than a prefix.
     list(deserializer, "webhook.secrets", str::parse)
+}
+
+pub(super) fn channels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ChannelName>, D::Error> {
+    list(deserializer, "channels", str::parse)
 }
 
 fn allow_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::ChannelName;
 use crate::calendar::text::named_enum;
 
 named_enum! {
@@ -18,7 +19,7 @@ named_enum! {
         Queued = "queued",
         /// Leased by a worker that is sending it.
         Delivering = "delivering",
-        /// The receiver answered 2xx.
+        /// The receiver accepted it: a webhook by 2xx, another channel when its provider accepted the message.
         Delivered = "delivered",
         /// Failed for good, with a reason.
         Dead = "dead",
@@ -52,6 +53,8 @@ named_enum! {
         LateJoin = "late_join",
         /// Skipped: it was dead, and its local day was over when it was redriven.
         DayOver = "day_over",
+        /// Skipped: no channel of its kind reaches the user.
+        NoContact = "no_contact",
         /// Cancelled: the user was deleted.
         UserDeleted = "user_deleted",
         /// Cancelled by an operator.
@@ -78,6 +81,16 @@ named_enum! {
         Unreadable = "unreadable",
         /// The message could not be rendered: the kind is not configured, or its template fails for this user.
         Template = "template",
+        /// The address does not exist or cannot receive: the contact is marked `bounced`.
+        Bounced = "bounced",
+        /// The person opted out at the provider: the contact is marked `opted_out`.
+        OptedOut = "opted_out",
+        /// The provider rejected this message.
+        Rejected = "rejected",
+        /// The provider rejects every message: wrong credentials, an unverified sender, a suspended account.
+        ChannelDown = "channel_down",
+        /// The provider's rate limit or quota is used up: nothing was sent.
+        Throttled = "throttled",
     }
 }
 
@@ -115,6 +128,8 @@ pub struct Event {
     pub reason: Option<String>,
     /// The error of the last failed attempt.
     pub last_error: Option<String>,
+    /// The channel of its attempts; null before the first one.
+    pub channel: Option<String>,
     /// The number of requests that were begun.
     #[serde(rename = "attemptCount")]
     pub attempts: i16,
@@ -149,8 +164,12 @@ pub struct Attempt {
     pub number: i16,
     /// `delivered`, `failed` or `unknown`.
     pub outcome: String,
-    /// The HTTP status of the response.
+    /// Null if its worker died.
+    pub channel: Option<String>,
+    /// The status of the response: of HTTP, or of SMTP.
     pub status: Option<i16>,
+    /// The provider's id of the message.
+    pub provider_id: Option<String>,
     pub reason: Option<String>,
     pub error: Option<String>,
     /// The first bytes of a response other than 2xx, as text. May contain personal data.
@@ -175,7 +194,7 @@ pub struct DeadEvent {
     #[serde(flatten)]
     #[sqlx(flatten)]
     pub event: Event,
-    /// The HTTP status of the last attempt.
+    /// The status of the last attempt.
     pub last_status: Option<i16>,
     /// The first bytes of that response, as text. May contain personal data.
     pub last_response: Option<String>,
@@ -197,4 +216,12 @@ pub struct Lease {
     pub since_year: Option<i16>,
     pub first_name: String,
     pub last_name: String,
+    /// The user's language: a BCP 47 tag.
+    pub locale: Option<String>,
+    #[sqlx(try_from = "String")]
+    pub channel: ChannelName,
+    /// None for the webhook.
+    pub address: Option<String>,
+    /// The keyed hash of the address, by which it can be suppressed.
+    pub address_hash: Option<Vec<u8>>,
 }

@@ -1,5 +1,6 @@
-//! Users, occasions, events, attempts and tokens. Pure: no clock and no I/O.
+//! Users, contacts, occasions, events, attempts and tokens. Pure: no clock and no I/O.
 
+mod contact;
 mod event;
 mod instant;
 mod json_object;
@@ -8,6 +9,7 @@ mod token;
 mod user;
 mod user_input;
 
+pub use contact::{ChannelName, Contact, ContactStatus, ContactType};
 pub use event::{Attempt, AttemptOutcome, DeadEvent, Event, EventState, EventWithAttempts, Lease, Reason};
 pub use instant::parse_instant;
 pub use json_object::{FieldError, JsonObject};

@@ -34,6 +34,8 @@ pub(crate) struct SchedulerOptions {
     pub(crate) max_attempts: u32,
     /// Events that lost several workers are retried after this long, and up to twice as long.
     pub(crate) retry_spread: Duration,
+    /// The channels whose events are not retried after an unknown outcome.
+    pub(crate) give_up: Vec<String>,
     pub(crate) keep_events: TimeDelta,
     pub(crate) keep_audit: TimeDelta,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::counter;
 
-use super::scheduler::{Result, Scheduler};
+use super::scheduler::{Result, Scheduler, SchedulerOptions};
 use crate::store::chain;
 
 /// A confirmed pack that no worker has taken for this long is sent again if the queue is empty.
@@ -20,9 +20,9 @@ const KEEP_PLANNED_DAYS: TimeDelta = TimeDelta::days(40);
 impl Scheduler {
     /// Makes events with an expired lease pending, or dead after their last attempt. Costs two statements if there are none.
     pub(super) async fn expire_leases(&self, now: DateTime<Utc>) -> Result<()> {
-        let spread = self.options.retry_spread;
+        let SchedulerOptions { max_attempts, retry_spread, give_up, .. } = &self.options;
         loop {
-            let expired = self.store.expire_leases(now, self.options.max_attempts, spread).await?;
+            let expired = self.store.expire_leases(now, *max_attempts, *retry_spread, give_up).await?;
             if expired.requeued + expired.dead == 0 {
                 return Ok(());
             }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use metrics_exporter_prometheus::PrometheusHandle;
-use reqwest::Url;
 
 use super::lifecycle::Lifecycle;
 use super::{sampler, systemd, telemetry};
@@ -14,14 +13,12 @@ use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{SharedClock, SteadyClock};
 use crate::config::Config;
 use crate::config::login::DatabaseLogin;
-use crate::config::parts;
-use crate::config::source::{Followed, Sources};
+use crate::config::parts::{self, Follower, Parts};
+use crate::config::source::Sources;
 use crate::http::{self, Api, Authorizer, Health, HealthDeadlines, Heartbeats, HttpServer, Limits};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
-use crate::pipeline::channel::http_client::HttpClient;
-use crate::pipeline::channel::signature::Secret;
-use crate::pipeline::channel::webhook::Webhook;
+use crate::pipeline::channel::ConfiguredChannel;
 use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::queue::Queue;
 use crate::pipeline::zone_data;
@@ -112,21 +109,23 @@ pub async fn start(
 ) -> anyhow::Result<Started> {
     // An error in the configuration itself ends the process. Values from other sources are retried.
     config.require_all(role.has_worker())?;
-    let client = role.has_worker().then(|| parts::http_client(config)).transpose()?;
+    if role.has_worker() {
+        parts::check_files(config)?;
+    }
     let process = Box::pin(Process::new(config, role, clock)).await?;
     process.log_start()?;
     let (http, authorizer) = process.start_http(lifecycle)?;
     systemd::waiting();
-    if let Some(connected) = lifecycle.before_stop(Box::pin(process.connect(client))).await? {
-        let webhook = connected?;
+    if let Some(connected) = lifecycle.before_stop(Box::pin(process.connect())).await? {
+        let (channels, followers) = connected?;
         process.health.set_up();
         process.health.set_queue_available(true);
         authorizer.warn_if_no_token().await;
         process.store.open_connections().await;
         process.start_scheduler(lifecycle);
-        if let Some(webhook) = webhook {
-            process.start_worker(&webhook, lifecycle)?;
-            process.start_followers(webhook, lifecycle);
+        process.start_worker(channels, lifecycle)?;
+        for (key, follower) in followers {
+            lifecycle.start_until_stop(key, follower);
         }
         process.start_watchdog(lifecycle);
         process.start_sampler(lifecycle);
@@ -149,13 +148,6 @@ struct Process<'a> {
     heartbeats: Heartbeats,
     health: Arc<Health>,
     metrics: PrometheusHandle,
-}
-
-/// The parts that only a worker has.
-struct WebhookParts {
-    client: HttpClient,
-    url: Followed<Url>,
-    secrets: Vec<Followed<Vec<Secret>>>,
 }
 
 impl<'a> Process<'a> {
@@ -228,9 +220,9 @@ impl<'a> Process<'a> {
         Ok((address, authorizer))
     }
 
-    /// Migrates, creates the queue, compares the clocks, and fetches the URL and the secrets of the webhook. Retries every
-    /// error but a wrong clock, which waiting does not correct.
-    async fn connect(&self, client: Option<HttpClient>) -> anyhow::Result<Option<WebhookParts>> {
+    /// Migrates, creates the queue, compares the clocks, and builds the channels of a worker. Retries every error but a wrong clock,
+    /// which waiting does not correct.
+    async fn connect(&self) -> anyhow::Result<(Vec<ConfiguredChannel>, Vec<Follower>)> {
         let set_up = || async {
             // Fetched for each attempt, because the login may be the cause.
             if !self.login.is_fixed() {
@@ -240,13 +232,12 @@ impl<'a> Process<'a> {
             anyhow::Ok(ClockOffset::measure(&*self.clock, &self.store).await?)
         };
         retry(set_up).await?.ensure_within_limit()?;
-        let Some(client) = client else { return Ok(None) };
-        let fetch = || async {
-            let url = parts::webhook_url(self.config, &self.sources).await?;
-            anyhow::Ok((url, parts::webhook_secrets(self.config, &self.sources).await?))
-        };
-        let (url, secrets) = retry(fetch).await?;
-        Ok(Some(WebhookParts { client, url, secrets }))
+        if !self.role.has_worker() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let Self { config, sources, store, clock, .. } = self;
+        let parts = Parts { config, sources, store, clock };
+        retry(|| parts::channels(&parts)).await
     }
 
     fn start_scheduler(&self, lifecycle: &mut Lifecycle) {
@@ -261,30 +252,19 @@ impl<'a> Process<'a> {
         });
     }
 
-    fn start_worker(&self, webhook: &WebhookParts, lifecycle: &mut Lifecycle) -> anyhow::Result<()> {
+    fn start_worker(
+        &self,
+        channels: Vec<ConfiguredChannel>,
+        lifecycle: &mut Lifecycle,
+    ) -> anyhow::Result<()> {
         let Some(heartbeat) = self.heartbeats.receive.clone() else { return Ok(()) };
-        let signer = parts::signer(&webhook.secrets);
-        if signer.secret_count() == 0 {
-            tracing::info!("webhook.secrets is empty: greetings are not signed");
-        }
-        let (client, url) = (webhook.client.clone(), webhook.url.watch());
-        let channel = Arc::new(Webhook::new(client, url, signer, Arc::clone(&self.clock)));
         let (store, queue, clock) = (self.store.clone(), Arc::clone(&self.queue), Arc::clone(&self.clock));
-        let pool = parts::pool(self.config, store, queue, channel, clock, heartbeat)?;
+        let pool = parts::pool(self.config, store, queue, channels, clock, heartbeat)?;
         let breaker = pool.clone();
         self.health.set_breaker(move || breaker.breaker_state());
         let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
         lifecycle.start("worker", async move { pool.run(soft, hard).await });
         Ok(())
-    }
-
-    fn start_followers(&self, webhook: WebhookParts, lifecycle: &mut Lifecycle) {
-        let WebhookParts { url, secrets, .. } = webhook;
-        let interval = self.config.source.refresh;
-        lifecycle.start_until_stop("webhook.url", async move { url.run(interval).await });
-        for secrets in secrets {
-            lifecycle.start_until_stop("webhook.secrets", async move { secrets.run(interval).await });
-        }
     }
 
     fn start_watchdog(&self, lifecycle: &mut Lifecycle) {

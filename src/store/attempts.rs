@@ -6,15 +6,17 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Result, Store, column};
-use crate::model::{Attempt, AttemptOutcome, Reason};
+use crate::model::{Attempt, AttemptOutcome, ChannelName, Reason};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedAttempt {
     pub event_id: Uuid,
     pub lease_id: Uuid,
     /// With the lease, this number fences the record.
     pub attempt: i16,
+    pub channel: ChannelName,
     pub status: Option<u16>,
+    pub provider_id: Option<String>,
     pub started_at: DateTime<Utc>,
     pub finished_at: DateTime<Utc>,
 }
@@ -51,7 +53,7 @@ pub struct RecordResult {
 /// The attempts of events, by event and number. Columns are named: `*` would fail on prepared statements of an older process
 /// when a newer one adds a column.
 pub(super) const ATTEMPTS: &str =
-    "SELECT event_id, number, outcome, status, reason, error, response, started_at, finished_at
+    "SELECT event_id, number, outcome, channel, status, provider_id, reason, error, response, started_at, finished_at
      FROM ended_attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
 
 /// `$7` are ended leases. Skips locked rows: waiting for one would delay the whole batch.
@@ -59,15 +61,16 @@ pub(super) const DELIVERED: &str = "
 WITH done AS (
     DELETE FROM leases WHERE id = ANY($7)
 ), o AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::smallint[], $5::timestamptz[], $6::timestamptz[])
-        AS o(id, lease_id, attempt, status, started_at, finished_at)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::smallint[], $5::timestamptz[], $6::timestamptz[], $8::text[])
+        AS o(id, lease_id, attempt, status, started_at, finished_at, provider_id)
 ), free AS MATERIALIZED (
-    SELECT e.ctid AS tid, o.status, o.started_at, o.finished_at
+    SELECT e.ctid AS tid, o.status, o.started_at, o.finished_at, o.provider_id
     FROM events e JOIN o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
     FOR UPDATE OF e SKIP LOCKED
 )
 UPDATE events e
-SET state = 'delivered', lease_id = NULL, status = f.status, started_at = f.started_at, finished_at = f.finished_at
+SET state = 'delivered', lease_id = NULL, status = f.status, started_at = f.started_at, finished_at = f.finished_at,
+    provider_id = f.provider_id
 FROM free f WHERE e.ctid = f.tid
 RETURNING e.id";
 
@@ -80,12 +83,12 @@ SELECT e.id FROM events e JOIN unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS
 /// the event was not leased since, so the delivery is valid and ends the event.
 const DELIVERED_LATE: &str = "
 WITH o AS (
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::timestamptz[])
-        AS o(id, attempt, status, started_at, finished_at)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[])
+        AS o(id, attempt, status, started_at, finished_at, channel, provider_id)
 ), late AS (
     UPDATE events e
     SET state = 'delivered', reason = NULL, next_attempt_at = NULL, status = o.status, started_at = o.started_at,
-        finished_at = o.finished_at
+        finished_at = o.finished_at, channel = o.channel, provider_id = o.provider_id
     FROM o
     WHERE e.id = o.id AND e.attempts = o.attempt
       AND (e.state IN ('pending', 'queued') OR e.state = 'dead' AND e.reason = 'worker_lost')
@@ -105,8 +108,8 @@ WITH done AS (
     DELETE FROM leases WHERE id = ANY($12)
 ), all_outcomes AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::smallint[], $6::text[], $7::text[],
-                         $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
-        AS o(id, lease_id, attempt, outcome, status, reason, error, response, started_at, finished_at, next_at)
+                         $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $13::text[])
+        AS o(id, lease_id, attempt, outcome, status, reason, error, response, started_at, finished_at, next_at, channel)
 ), held AS MATERIALIZED (
     SELECT e.id FROM events e JOIN all_outcomes o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
 ), free AS MATERIALIZED (
@@ -116,8 +119,8 @@ WITH done AS (
     WHERE id IN (SELECT id FROM free)
        OR id NOT IN (SELECT id FROM held) AND EXISTS (SELECT FROM events e WHERE e.id = a.id)
 ), logged AS (
-    INSERT INTO attempts (event_id, number, outcome, status, reason, error, response, started_at, finished_at)
-    SELECT id, attempt, outcome, status, reason, error, response, started_at, finished_at FROM o
+    INSERT INTO attempts (event_id, number, outcome, channel, status, reason, error, response, started_at, finished_at)
+    SELECT id, attempt, outcome, channel, status, reason, error, response, started_at, finished_at FROM o
     ON CONFLICT (event_id, number) DO UPDATE
     SET outcome = excluded.outcome, status = excluded.status, reason = excluded.reason, error = excluded.error,
         response = excluded.response, started_at = excluded.started_at, finished_at = excluded.finished_at
@@ -175,13 +178,14 @@ impl Store {
             .bind(column(deliveries, status))
             .bind(column(deliveries, |delivery| delivery.started_at))
             .bind(column(deliveries, |delivery| delivery.finished_at))
-            .bind(ended);
+            .bind(ended)
+            .bind(column(deliveries, |delivery| delivery.provider_id.as_deref()));
         let delivered = self.run(delivered.fetch_all(&self.pool)).await?;
         let mut result = self.record_result(delivered, &fence).await?;
         if result.events.len() + result.locked.len() < deliveries.len() {
             let done = |id: &Uuid| result.events.contains(id) || result.locked.contains(id);
             let late = deliveries.iter().filter(|delivery| !done(&delivery.event_id));
-            let late: Vec<EndedAttempt> = late.copied().collect();
+            let late: Vec<EndedAttempt> = late.cloned().collect();
             result.events.extend(self.record_late_deliveries(&late).await?);
         }
         Ok(result)
@@ -196,7 +200,9 @@ impl Store {
             .bind(column(deliveries, |delivery| delivery.attempt))
             .bind(column(deliveries, status))
             .bind(column(deliveries, |delivery| delivery.started_at))
-            .bind(column(deliveries, |delivery| delivery.finished_at));
+            .bind(column(deliveries, |delivery| delivery.finished_at))
+            .bind(column(deliveries, |delivery| delivery.channel.as_str()))
+            .bind(column(deliveries, |delivery| delivery.provider_id.as_deref()));
         self.run(delivered.fetch_all(&self.pool)).await
     }
 
@@ -217,7 +223,8 @@ impl Store {
             .bind(column(failures, |failure| failure.ended.started_at))
             .bind(column(failures, |failure| failure.ended.finished_at))
             .bind(column(failures, |failure| failure.retry_at))
-            .bind(ended);
+            .bind(ended)
+            .bind(column(failures, |failure| failure.ended.channel.as_str()));
         let failed = self.run(failed.fetch_all(&self.pool)).await?;
         self.record_result(failed, &fence).await
     }

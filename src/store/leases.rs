@@ -1,13 +1,14 @@
 //! Leases: the right to send the events of a batch of packs, taken in one statement.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Result, Store};
-use crate::model::{EventState, Lease};
+use crate::model::{ChannelName, EventState, Lease};
 
 /// Leases that one call expires, of up to some hundred events each.
 const MAX_EXPIRED: i64 = 20;
@@ -23,14 +24,22 @@ pub struct LeaseRequest<'a> {
     pub kinds_with_years: &'a [String],
     /// Events with an earlier `late_from` are too late.
     pub late_before: DateTime<Utc>,
+    /// The channels of each kind, in the order in which they are tried. None: every kind uses the webhook alone.
+    pub routes: Option<&'a Routes>,
+    /// The channels of this worker.
+    pub channels: &'a [String],
 }
+
+pub type Routes = Json<BTreeMap<String, Vec<ChannelName>>>;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnleasedEvents {
-    pub ended: Vec<(Uuid, EventState)>,
+    /// With state and reason.
+    pub ended: Vec<(Uuid, EventState, String)>,
     /// Still queued: locked by another transaction, or sending is paused.
     pub locked: Vec<Uuid>,
-    pub unknown_kind: Vec<Uuid>,
+    /// Of a kind or a channel that this worker does not have.
+    pub unknown: Vec<Uuid>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,23 +54,41 @@ struct QueuedEvent {
     known: bool,
     late: bool,
     deleted: bool,
+    reachable: bool,
+}
+
+impl QueuedEvent {
+    fn is_over(&self) -> bool {
+        self.deleted || self.late || self.known && !self.reachable
+    }
 }
 
 /// Locks with SKIP LOCKED first: an update would wait for a row that an edit has locked, and delay the whole batch.
 /// The transaction that deletes a date also deletes its event, unless an attempt was made: the date is looked up only after an
 /// attempt.
+///
+/// The first lease fixes the channel; the later ones look up its contact again.
 pub(super) const LEASE: &str = "
 WITH free AS MATERIALIZED (
-    SELECT ctid AS tid FROM events
-    WHERE id = ANY($1) AND state = 'queued' AND kind = ANY($2) AND late_from >= $3 AND NOT EXISTS (SELECT FROM pauses)
+    SELECT ctid AS tid, user_id, kind, channel FROM events
+    WHERE id = ANY($1) AND state = 'queued' AND kind = ANY($2) AND late_from >= $3
+      AND (channel IS NULL OR channel = ANY($9)) AND NOT EXISTS (SELECT FROM pauses)
     FOR UPDATE SKIP LOCKED
+), routed AS (
+    SELECT tid, user_id, 'webhook' AS channel, NULL AS address, NULL::bytea AS address_hash FROM free WHERE $8::jsonb IS NULL
+    UNION ALL
+    SELECT f.tid, f.user_id, r.channel, r.address, r.address_hash
+    FROM free f, reach(f.user_id, f.kind, CASE WHEN f.channel IS NOT NULL THEN ARRAY[f.channel]
+                                               ELSE ARRAY(SELECT jsonb_array_elements_text($8::jsonb -> f.kind)) END) r
+    WHERE $8::jsonb IS NOT NULL
 ), leased AS (
-    UPDATE events e SET state = 'delivering', attempts = e.attempts + 1, lease_id = $4
-    FROM free, users u
-    WHERE e.ctid = free.tid AND u.id = e.user_id
+    UPDATE events e SET state = 'delivering', attempts = e.attempts + 1, lease_id = $4, channel = r.channel
+    FROM routed r, users u
+    WHERE e.ctid = r.tid AND u.id = r.user_id
       AND (e.attempts = 0 OR EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind))
     RETURNING e.id AS event_id, e.user_id, e.attempts AS attempt, e.attempts - e.attempts_at_redrive AS attempts_since_redrive,
-              e.kind, e.due_at, e.late_from, e.local_date, u.first_name, u.last_name,
+              e.kind, e.due_at, e.late_from, e.local_date, u.first_name, u.last_name, u.locale, r.channel, r.address,
+              r.address_hash,
               CASE WHEN e.kind = ANY($7) THEN
                   (SELECT o.year FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) END AS since_year
 ), held AS (
@@ -71,33 +98,37 @@ WITH free AS MATERIALIZED (
 SELECT * FROM leased";
 
 const QUEUED: &str = "
-SELECT e.id, e.kind = ANY($2) AS known, e.late_from < $3 AS late,
-       NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS deleted
+SELECT e.id, e.kind = ANY($2) AND (e.channel IS NULL OR e.channel = ANY($5)) AS known, e.late_from < $3 AS late,
+       NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS deleted,
+       $4::jsonb IS NULL OR EXISTS (SELECT FROM reach(e.user_id, e.kind,
+           CASE WHEN e.channel IS NOT NULL THEN ARRAY[e.channel]
+                ELSE ARRAY(SELECT jsonb_array_elements_text($4::jsonb -> e.kind)) END)) AS reachable
 FROM events e WHERE e.id = ANY($1) AND e.state = 'queued'";
 
+/// `$4` are those that no channel reaches.
 const END: &str = "
 UPDATE events e
 SET state = CASE WHEN x.gone THEN 'cancelled' ELSE 'skipped' END::event_state,
-    reason = CASE WHEN x.gone THEN 'user_deleted' ELSE 'late' END, finished_at = $2
+    reason = CASE WHEN x.gone THEN 'user_deleted' WHEN e.late_from < $3 THEN 'late' ELSE 'no_contact' END, finished_at = $2
 FROM (
     SELECT e.id, NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS gone
     FROM events e WHERE e.id = ANY($1) AND e.state = 'queued' FOR UPDATE OF e SKIP LOCKED
 ) AS x
-WHERE e.id = x.id AND (x.gone OR e.late_from < $3)
-RETURNING e.id, e.state";
+WHERE e.id = x.id AND (x.gone OR e.late_from < $3 OR e.id = ANY($4))
+RETURNING e.id, e.state, e.reason";
 
-/// The first loss is retried at once. An event that loses a second worker waits `$4` to `2 * $4` seconds, so that it is not leased
+/// Events of the channels in `$5` are not retried, since their greeting may have arrived. The first loss is retried at once. An event that loses a second worker waits `$4` to `2 * $4` seconds, so that it is not leased
 /// together with the same events again.
 const EXPIRE: &str = "
 WITH expired AS MATERIALIZED (
     SELECT id, event_ids FROM leases WHERE lease_until < $1 ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED
 ), lost AS MATERIALIZED (
-    SELECT e.id, e.attempts, e.attempts - e.attempts_at_redrive >= $3 AS last, e.isolated
+    SELECT e.id, e.attempts, e.channel, e.attempts - e.attempts_at_redrive >= $3 OR e.channel = ANY($5) AS last, e.isolated
     FROM expired x JOIN events e ON e.id = ANY(x.event_ids) AND e.lease_id = x.id
     FOR UPDATE OF e SKIP LOCKED
 ), logged AS (
-    INSERT INTO attempts (event_id, number, outcome, reason, error)
-    SELECT id, attempts, 'unknown', 'worker_lost', 'the worker died before it recorded the outcome' FROM lost
+    INSERT INTO attempts (event_id, number, outcome, channel, reason, error)
+    SELECT id, attempts, 'unknown', channel, 'worker_lost', 'the worker died before it recorded the outcome' FROM lost
     ON CONFLICT DO NOTHING
 ), letters AS (
     INSERT INTO outbox (event_ids, dead_letter, created_at, available_at)
@@ -128,7 +159,9 @@ impl Store {
             .bind(request.id)
             .bind(request.holder)
             .bind(request.until)
-            .bind(request.kinds_with_years);
+            .bind(request.kinds_with_years)
+            .bind(request.routes)
+            .bind(request.channels);
         self.run(leased.fetch_all(&self.pool)).await
     }
 
@@ -139,21 +172,32 @@ impl Store {
         request: LeaseRequest<'_>,
         event_ids: &[Uuid],
     ) -> Result<UnleasedEvents> {
-        let queued = sqlx::query_as(QUEUED).bind(event_ids).bind(request.kinds).bind(request.late_before);
+        let queued = sqlx::query_as(QUEUED)
+            .bind(event_ids)
+            .bind(request.kinds)
+            .bind(request.late_before)
+            .bind(request.routes)
+            .bind(request.channels);
         let queued: Vec<QueuedEvent> = self.run(queued.fetch_all(&self.pool)).await?;
         let mut result = UnleasedEvents::default();
-        let over = queued.iter().filter(|event| event.deleted || event.late);
+        let over = queued.iter().filter(|event| event.is_over());
         let over: Vec<Uuid> = over.map(|event| event.id).collect();
         if !over.is_empty() {
-            let ended = sqlx::query_as(END).bind(&over).bind(request.now).bind(request.late_before);
+            let unreachable = queued.iter().filter(|event| event.known && !event.reachable);
+            let unreachable: Vec<Uuid> = unreachable.map(|event| event.id).collect();
+            let ended = sqlx::query_as(END)
+                .bind(&over)
+                .bind(request.now)
+                .bind(request.late_before)
+                .bind(&unreachable);
             result.ended = self.run(ended.fetch_all(&self.pool)).await?;
         }
-        let ended: HashSet<Uuid> = result.ended.iter().map(|(id, _)| *id).collect();
+        let ended: HashSet<Uuid> = result.ended.iter().map(|(id, ..)| *id).collect();
         for event in queued.iter().filter(|event| !ended.contains(&event.id)) {
-            if event.known || event.deleted || event.late {
+            if event.known || event.is_over() {
                 result.locked.push(event.id);
             } else {
-                result.unknown_kind.push(event.id);
+                result.unknown.push(event.id);
             }
         }
         Ok(result)
@@ -166,19 +210,21 @@ impl Store {
         Ok(self.run(kept.fetch_all(&self.pool)).await?.into_iter().collect())
     }
 
-    /// Requeues or fails the events of leases that expired before `now`. Rows that another transaction has locked are left for the
+    /// Requeues or fails the events of leases that expired before `now`; fails those of the channels `give_up`. Rows that another transaction has locked are left for the
     /// next call.
     pub async fn expire_leases(
         &self,
         now: DateTime<Utc>,
         max_attempts: u32,
         spread: Duration,
+        give_up: &[String],
     ) -> Result<ExpiredLeases> {
         let expired = sqlx::query_scalar(EXPIRE)
             .bind(now)
             .bind(MAX_EXPIRED)
             .bind(max_attempts as i32)
-            .bind(spread.as_secs_f64());
+            .bind(spread.as_secs_f64())
+            .bind(give_up);
         let states: Vec<EventState> = self.run(expired.fetch_all(&self.pool)).await?;
         self.execute(sqlx::query(FORGET_LEASES).bind(now)).await?;
         let dead = states.iter().filter(|state| **state == EventState::Dead).count() as u64;

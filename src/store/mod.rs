@@ -43,7 +43,7 @@ pub use events::{
     EventCursor, EventFilter, EventOrder, MAX_COUNTED, RedriveCandidate, RedriveOutcome, RedrivePage,
 };
 pub use installation::InstallationKey;
-pub use leases::{ExpiredLeases, LeaseRequest, UnleasedEvents};
+pub use leases::{ExpiredLeases, LeaseRequest, Routes, UnleasedEvents};
 pub use login::Login;
 pub use outbox::{DeadLetterRow, DeferredPack, OutboxDepth, Pack};
 pub use pauses::{MAX_REASON_CHARS, Pause};

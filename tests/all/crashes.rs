@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bday::model::AttemptOutcome;
 use bday::model::EventState::{Dead, Delivered, Delivering, Pending, Queued};
 use bday::model::Reason;
+use bday::model::{AttemptOutcome, ChannelName};
 use bday::store::{DeleteOutcome, EndedAttempt, ExpiredLeases, FailedAttempt, UserRef};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -44,7 +44,9 @@ fn delivery(event_id: Uuid, (lease_id, attempt): (Uuid, i16), secs: i64) -> Ende
         event_id,
         lease_id,
         attempt,
+        channel: ChannelName::Webhook,
         status: Some(200),
+        provider_id: None,
         started_at: after(secs),
         finished_at: after(secs),
     }
@@ -63,14 +65,15 @@ fn failure(event_id: Uuid, fence: (Uuid, i16), retry_at: Option<DateTime<Utc>>) 
 
 /// Records `delivery`; returns whether it was accepted.
 async fn delivers(world: &World, delivery: EndedAttempt) -> bool {
+    let event_id = delivery.event_id;
     let recorded = world.store.record_deliveries(&[delivery], &[]).await.unwrap();
     assert!(recorded.locked.is_empty());
-    recorded.events.contains(&delivery.event_id)
+    recorded.events.contains(&event_id)
 }
 
 /// Expires the leases, `secs` after nine.
 async fn sweep(world: &World, secs: i64, max_attempts: u32) -> ExpiredLeases {
-    world.store.expire_leases(after(secs), max_attempts, Duration::from_secs(30)).await.unwrap()
+    world.store.expire_leases(after(secs), max_attempts, Duration::from_secs(30), &[]).await.unwrap()
 }
 
 /// Claims the pending event, `secs` after nine.

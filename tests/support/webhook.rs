@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bday::clock::SystemClock;
-use bday::pipeline::channel::Greeting;
 use bday::pipeline::channel::http_client::HttpClient;
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
+use bday::pipeline::channel::{Greeting, Message};
 use tokio::sync::watch;
 
 /// Does not sign.
@@ -19,7 +19,9 @@ pub(crate) fn greeting() -> Greeting {
     Greeting {
         event_id: uuid::Uuid::now_v7(),
         user_id: uuid::Uuid::now_v7(),
-        message: "Hey".to_owned(),
+        kind: "birthday".to_owned(),
+        message: Message::of_text("Hey"),
+        recipient: None,
         due_at: chrono::DateTime::UNIX_EPOCH,
     }
 }

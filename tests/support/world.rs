@@ -1,14 +1,15 @@
 //! The stages of a daemon in this process, on a real database, with a clock that the test sets.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bday::clock::heartbeat::Heartbeat;
 use bday::clock::{Clock, SettableClock, SharedClock};
 use bday::config::parts;
 use bday::config::{self, Config};
-use bday::model::{EventState, Lease, NewUser};
+use bday::model::{ChannelName, EventState, Lease, NewUser};
 use bday::operations::dead_letters::DeadLetters;
+use bday::pipeline::channel::ConfiguredChannel;
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
 use bday::pipeline::queue::Queue;
@@ -22,6 +23,8 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::receiver::Receiver;
+
+static WEBHOOK: LazyLock<[String; 1]> = LazyLock::new(|| ["webhook".to_owned()]);
 
 /// The database, queue, clock and receiver of a test.
 pub(crate) struct World {
@@ -90,7 +93,9 @@ impl World {
         let client = parts::http_client(&self.config).unwrap();
         let webhook = Webhook::new(client, url, Signer::default(), Arc::clone(&clock));
         let queue = Arc::clone(&self.queue);
-        parts::pool(&self.config, self.store.clone(), queue, Arc::new(webhook), clock, heartbeat).unwrap()
+        let (name, channel) = (ChannelName::Webhook, Arc::new(webhook));
+        let channels = vec![ConfiguredChannel { name, channel, limits: self.config.channel_limits(name) }];
+        parts::pool(&self.config, self.store.clone(), queue, channels, clock, heartbeat).unwrap()
     }
 
     fn clock(&self) -> SharedClock {
@@ -116,6 +121,8 @@ impl World {
             kinds,
             kinds_with_years: kinds,
             late_before: now - self.config.late.max,
+            routes: None,
+            channels: &*WEBHOOK,
         }
     }
 

@@ -1,6 +1,12 @@
 //! Builds the parts of a process from the configuration.
 
+mod built_channel;
+mod channels;
+mod mail;
+mod slack;
+mod sms;
 mod webhook;
+mod whatsapp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +18,8 @@ use super::source::Sources;
 use super::{Config, ConfigError, QueueKind};
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{SharedClock, SystemClock};
-use crate::pipeline::channel::Channel;
+use crate::model::ChannelName;
+use crate::pipeline::channel::ConfiguredChannel;
 use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 #[cfg(feature = "aws")]
@@ -21,6 +28,8 @@ use crate::pipeline::scheduler::{self, Scheduler};
 use crate::pipeline::worker::{self, WorkerPool};
 use crate::store::{self, Store, StoreError};
 
+pub use built_channel::{Follower, Parts};
+pub use channels::channels;
 pub use webhook::{http_client, messages, signer, webhook_secrets, webhook_url, webhook_url_from};
 
 /// Opens the store for a command: fetches the login, and fails at once if the database is unreachable.
@@ -74,6 +83,14 @@ pub async fn queue(
     })
 }
 
+/// Checks the files that the configuration of the channels names.
+pub fn check_files(config: &Config) -> anyhow::Result<()> {
+    if config.used_channels().contains(&ChannelName::Webhook) {
+        http_client(config)?;
+    }
+    Ok(())
+}
+
 /// Migrates the schema and creates the queue, where the configuration allows it.
 pub async fn set_up(config: &Config, store: &Store, queue: &dyn Queue) -> anyhow::Result<()> {
     store.check_sessions().await?;
@@ -109,6 +126,7 @@ pub fn scheduler(
         },
         max_attempts: config.retry.max_attempts,
         retry_spread: config.retry.schedule.first().copied().unwrap_or(Duration::ZERO),
+        give_up: config.give_up_channels(),
         keep_events: TimeDelta::days(i64::from(config.retention.events_days)),
         keep_audit: TimeDelta::days(i64::from(config.retention.audit_days)),
     };
@@ -131,7 +149,7 @@ pub fn pool(
     config: &Config,
     store: Store,
     queue: Arc<dyn Queue>,
-    channel: Arc<dyn Channel>,
+    channels: Vec<ConfiguredChannel>,
     clock: SharedClock,
     heartbeat: Heartbeat,
 ) -> anyhow::Result<WorkerPool> {
@@ -145,6 +163,7 @@ pub fn pool(
         late_max: config.late.max,
         breaker: worker::BreakerOptions { failures: config.breaker.failures, after: config.breaker.after },
         max_per_second: config.worker.max_per_second,
+        routes: config.routes(),
     };
-    Ok(WorkerPool::new(store, queue, channel, messages, clock, options, heartbeat))
+    Ok(WorkerPool::new(store, queue, channels, messages, clock, options, heartbeat))
 }

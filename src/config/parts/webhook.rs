@@ -1,14 +1,37 @@
 //! The parts that post greetings: client, URL, signing secrets and messages.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use reqwest::Url;
 
+use super::built_channel::{BuiltChannel, Follower, Parts};
 use crate::config::source::{Followed, Reference, Sources};
 use crate::config::{Addresses, Config, ConfigError, parse_url};
 use crate::pipeline::channel::address_filter::AddressFilter;
 use crate::pipeline::channel::http_client::{Certificate, HttpClient, HttpClientOptions};
 use crate::pipeline::channel::signature::{self, Secret, Signer};
+use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::channel::{Messages, TemplateError};
+
+/// Builds the channel that posts to the webhook.
+pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
+    let Parts { config, sources, clock, .. } = *parts;
+    let url = webhook_url(config, sources).await?;
+    let secrets = webhook_secrets(config, sources).await?;
+    let signer = signer(&secrets);
+    if signer.secret_count() == 0 {
+        tracing::info!("webhook.secrets is empty: greetings are not signed");
+    }
+    let channel = Webhook::new(http_client(config)?, url.watch(), signer, Arc::clone(clock));
+    let interval = config.source.refresh;
+    let mut followers: Vec<Follower> =
+        vec![("webhook.url", Box::pin(async move { url.run(interval).await }))];
+    for secrets in secrets {
+        followers.push(("webhook.secrets", Box::pin(async move { secrets.run(interval).await })));
+    }
+    Ok(BuiltChannel { channel: Arc::new(channel), followers })
+}
 
 /// Builds the HTTP client of the webhook.
 ///

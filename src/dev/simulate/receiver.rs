@@ -25,15 +25,15 @@ impl Channel for SimulatedReceiver {
     async fn send(&self, greeting: &Greeting) -> SendResult {
         let now = self.clock.now();
         let mut checker = self.checker.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kind) = KINDS.iter().position(|kind| greeting.message.contains(kind)) else {
-            let text = format!("the text {:?} names no kind", greeting.message);
+        let Some(kind) = KINDS.iter().position(|kind| greeting.message.text.contains(kind)) else {
+            let text = format!("the text {:?} names no kind", greeting.message.text);
             checker.report(greeting.user_id, now.year(), ViolationKind::Wrong, &text);
             return SendResult::delivered(200);
         };
         let Some(attempt) = checker.begin_attempt(greeting.user_id, kind, greeting.due_at, now) else {
             return SendResult::delivered(200);
         };
-        checker.check_message(&attempt, &greeting.message);
+        checker.check_message(&attempt, &greeting.message.text);
         let (state, sent) = self.respond(&attempt, checker.rules.max_attempts);
         checker.end_attempt(&attempt, state);
         sent

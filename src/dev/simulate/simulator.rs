@@ -21,8 +21,8 @@ use super::{Progress, SimulationOptions};
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{Clock, SettableClock, SharedClock};
 use crate::config::{Config, parts};
-use crate::model::Schedule;
-use crate::pipeline::channel::Channel;
+use crate::model::{ChannelName, Schedule};
+use crate::pipeline::channel::{Channel, ConfiguredChannel};
 use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 use crate::pipeline::scheduler::Scheduler;
@@ -80,8 +80,10 @@ impl Daemon {
         let queue = PostgresQueue::new(store.clone(), Arc::clone(&clock), config.queue.visibility);
         let queue: Arc<dyn Queue> = Arc::new(queue);
         let heartbeat = Heartbeat::new(Arc::clone(&clock));
+        let name = ChannelName::Webhook;
+        let channels = vec![ConfiguredChannel { name, channel, limits: config.channel_limits(name) }];
         let pool =
-            parts::pool(config, store.clone(), Arc::clone(&queue), channel, Arc::clone(&clock), heartbeat)?;
+            parts::pool(config, store.clone(), Arc::clone(&queue), channels, Arc::clone(&clock), heartbeat)?;
         Ok(Self { scheduler: parts::scheduler_for_command(config, store.clone(), queue, clock), pool })
     }
 

@@ -87,6 +87,32 @@ impl Template {
     }
 }
 
+/// A rendered greeting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Only for mail.
+    pub subject: Option<String>,
+    pub text: String,
+    /// Only for mail.
+    pub html: Option<String>,
+    /// Only for WhatsApp: replaces the text.
+    pub content: Option<ContentTemplate>,
+}
+
+impl Message {
+    #[must_use]
+    pub fn of_text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+}
+
+/// A message template that is stored at the provider, and the values of its variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentTemplate {
+    pub sid: String,
+    pub variables: BTreeMap<String, String>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Messages(BTreeMap<String, Template>);
 
@@ -115,7 +141,7 @@ impl Messages {
         printing.map(|(kind, _)| kind.as_str())
     }
 
-    pub(crate) fn render(&self, lease: &Lease) -> Result<String, String> {
+    pub(crate) fn render(&self, lease: &Lease) -> Result<Message, String> {
         use chrono::Datelike as _;
         let template = self
             .0
@@ -124,6 +150,7 @@ impl Messages {
         let years = lease.since_year.map(|year| lease.local_date.year() - i32::from(year));
         template
             .render(&lease.first_name, &lease.last_name, &lease.kind, &lease.local_date.to_string(), years)
+            .map(Message::of_text)
             .map_err(|error| format!("kinds.{}.message: {error}", lease.kind))
     }
 }

@@ -1,25 +1,27 @@
 //! Channels: send a greeting to a receiver.
 //!
-//! A channel sends once and keeps no state: the worker's record stage decides about retries. The only channel is [`webhook`]; mail, SMS
-//! or Slack would implement [`Channel`], too.
+//! A channel sends once and keeps no state: the worker's record stage decides about retries.
 
 pub mod address_filter;
 mod excerpt;
 pub mod http_client;
+mod limits;
 mod message;
 pub mod signature;
 pub mod webhook;
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::model::{AttemptOutcome, Reason};
+use crate::model::{AttemptOutcome, ContactStatus, Reason};
 
 pub(crate) use excerpt::excerpt;
-pub use message::{Messages, Template, TemplateError};
+pub use limits::{ChannelLimits, ConfiguredChannel, OnUnknown};
+pub use message::{ContentTemplate, Message, Messages, Template, TemplateError};
 
 /// The event of the sample that `bday webhook test` sends. Ids of real events begin with the time of their creation.
 pub(crate) const SAMPLE_EVENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0001);
@@ -29,8 +31,25 @@ pub struct Greeting {
     /// The same in all attempts, so that a receiver can drop repeats.
     pub event_id: Uuid,
     pub user_id: Uuid,
-    pub message: String,
+    pub kind: String,
     pub due_at: DateTime<Utc>,
+    pub message: Message,
+    /// None for the webhook.
+    pub recipient: Option<Recipient>,
+}
+
+/// The contact that a greeting is sent to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Recipient {
+    pub address: String,
+    /// The keyed hash of the address.
+    pub address_hash: Vec<u8>,
+}
+
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recipient").finish_non_exhaustive()
+    }
 }
 
 /// The result of one attempt. Only the channel classifies responses and errors.
@@ -38,10 +57,12 @@ pub struct Greeting {
 pub struct SendResult {
     pub outcome: AttemptOutcome,
     pub disposition: Disposition,
-    /// The HTTP status.
+    /// The status of the response: of HTTP, or of SMTP.
     pub status: Option<u16>,
+    /// The provider's id of the accepted message.
+    pub provider_id: Option<String>,
     pub reason: Option<Reason>,
-    /// The reason in words, without secrets.
+    /// The reason in words, without secrets and addresses.
     pub error: Option<String>,
     /// The start of the body of an unsuccessful response, as safe text. It may hold personal data, so it is stored and never logged.
     pub response: Option<String>,
@@ -51,8 +72,15 @@ pub struct SendResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
     Delivered,
-    /// Another attempt, after at least this time if the receiver named one.
+    /// Another attempt, after at least this time if the receiver named one. After an unknown outcome, `on_unknown` of the channel
+    /// decides.
     Retry(Option<Duration>),
+    /// Another attempt that does not count against `retry.max_attempts`: the cause concerns every event of this channel, and nothing
+    /// was sent. After at least this time if the provider named one.
+    Defer(Option<Duration>),
+    /// The provider definitely refused this contact, and sent nothing. The contact gets this status. The next channel is tried if
+    /// another one reaches the user.
+    Unreachable(ContactStatus),
     /// No further attempt.
     Dead,
 }
@@ -64,6 +92,7 @@ impl SendResult {
             outcome: AttemptOutcome::Delivered,
             disposition: Disposition::Delivered,
             status: Some(status),
+            provider_id: None,
             reason: None,
             error: None,
             response: None,
@@ -76,7 +105,15 @@ impl SendResult {
         reason: Reason,
         error: String,
     ) -> Self {
-        Self { outcome, disposition, status: None, reason: Some(reason), error: Some(error), response: None }
+        Self {
+            outcome,
+            disposition,
+            status: None,
+            provider_id: None,
+            reason: Some(reason),
+            error: Some(error),
+            response: None,
+        }
     }
 }
 

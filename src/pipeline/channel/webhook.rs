@@ -50,7 +50,7 @@ impl Webhook {
     pub(crate) fn request(&self, greeting: &Greeting) -> Result<Request, Box<SendResult>> {
         use AttemptOutcome::Failed;
         let body = Body {
-            message: Cow::Borrowed(&greeting.message),
+            message: Cow::Borrowed(&greeting.message.text),
             user_id: greeting.user_id,
             event_id: greeting.event_id,
             timestamp: greeting.due_at.to_rfc3339_opts(SecondsFormat::Secs, true),

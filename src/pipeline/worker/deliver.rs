@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::admission::Admission;
 use super::{FinishedAttempt, Shared};
 use crate::model::{AttemptOutcome, Lease, Reason};
-use crate::pipeline::channel::{Disposition, Greeting, SendResult};
+use crate::pipeline::channel::{Disposition, Greeting, Recipient, SendResult};
 
 /// The lease tasks and all requests hold it; the channel to the record stage closes when they have ended.
 #[derive(Debug)]
@@ -56,7 +56,9 @@ impl DeliverStage {
             }
         };
         let Lease { event_id, user_id, due_at, .. } = *lease;
-        let greeting = Greeting { event_id, user_id, message, due_at };
+        let recipient = lease.address.clone().zip(lease.address_hash.clone());
+        let recipient = recipient.map(|(address, address_hash)| Recipient { address, address_hash });
+        let greeting = Greeting { event_id, user_id, kind: lease.kind.clone(), due_at, message, recipient };
         let sent = self.hard.run_until_cancelled(self.shared.channel.send(&greeting)).await;
         sent.unwrap_or_else(cancelled)
     }

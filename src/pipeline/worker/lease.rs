@@ -13,13 +13,13 @@ use super::admission::{Admission, admit};
 use super::batch::STATEMENT_BATCH;
 use super::received_pack::ReceivedPack;
 use super::{RunUntil, Shared, held_leases};
-use crate::model::{EventState, Lease, Reason};
+use crate::model::{EventState, Lease};
 use crate::store::{LeaseRequest, Result, UnleasedEvents, chain};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 const DEFER_LOCKED: Duration = Duration::from_secs(5);
-/// Until events of kinds that this process does not know are received again, perhaps by another.
-const DEFER_UNKNOWN_KIND: Duration = Duration::from_secs(1);
+/// Until events of kinds or channels that this process does not have are received again, perhaps by another.
+const DEFER_UNKNOWN: Duration = Duration::from_secs(1);
 
 /// The lease tasks share it. The channel to the settle stage closes when all tasks have ended.
 #[derive(Debug)]
@@ -220,6 +220,8 @@ impl LeaseStage {
             kinds: &shared.kinds,
             kinds_with_years: &shared.kinds_with_years,
             late_before: now - shared.options.late_max,
+            routes: shared.routes.as_ref(),
+            channels: &shared.channel_names,
         })
     }
 
@@ -231,7 +233,7 @@ impl LeaseStage {
             Some(request) => self.shared.store.check_unleased(request, &ids).await,
             None => Ok(UnleasedEvents { locked: ids, ..UnleasedEvents::default() }),
         };
-        let UnleasedEvents { ended, locked, unknown_kind } = match checked {
+        let UnleasedEvents { ended, locked, unknown } = match checked {
             Ok(checked) => checked,
             Err(error) => {
                 tracing::warn!(error = chain(&error), events = packs.len(), "lease check failed");
@@ -241,7 +243,7 @@ impl LeaseStage {
         report_ended(ended);
         let wait = if stopped { Duration::ZERO } else { DEFER_LOCKED };
         let mut deferred: HashMap<Uuid, Duration> = locked.into_iter().map(|id| (id, wait)).collect();
-        deferred.extend(unknown_kind.into_iter().map(|id| (id, DEFER_UNKNOWN_KIND)));
+        deferred.extend(unknown.into_iter().map(|id| (id, DEFER_UNKNOWN)));
         counter!("bday_events_deferred_total").increment(deferred.len() as u64);
         let settle = |(id, pack): (Uuid, Arc<ReceivedPack>)| match deferred.get(&id) {
             Some(wait) => pack.defer(id, *wait),
@@ -252,10 +254,9 @@ impl LeaseStage {
     }
 }
 
-fn report_ended(ended: Vec<(Uuid, EventState)>) {
-    for (event_id, state) in ended {
-        let reason = if state == EventState::Cancelled { Reason::UserDeleted } else { Reason::Late };
-        counter!(format!("bday_events_{state}_total"), "reason" => reason.as_str()).increment(1);
+fn report_ended(ended: Vec<(Uuid, EventState, String)>) {
+    for (event_id, state, reason) in ended {
+        counter!(format!("bday_events_{state}_total"), "reason" => reason.clone()).increment(1);
         tracing::info!(%event_id, %state, %reason, "event ended without an attempt");
     }
 }

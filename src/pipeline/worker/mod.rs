@@ -28,21 +28,23 @@ mod received_pack;
 mod record;
 mod settle;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::channel::{Channel, Messages, SendResult};
+use super::channel::{Channel, ConfiguredChannel, Messages, SendResult};
 use super::queue::Queue;
 use crate::clock::SharedClock;
 use crate::clock::heartbeat::Heartbeat;
-use crate::model::Lease;
-use crate::store::Store;
+use crate::model::{ChannelName, Lease};
+use crate::store::{Routes, Store};
 use batch::{BatchReceiver, STATEMENT_BATCH};
 use breaker::Breaker;
 pub(crate) use breaker::BreakerOptions;
@@ -75,6 +77,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) breaker: BreakerOptions,
     /// 0 is no limit.
     pub(crate) max_per_second: u32,
+    /// The channels of each kind. None: every kind uses the webhook alone.
+    pub(crate) routes: Option<BTreeMap<String, Vec<ChannelName>>>,
 }
 
 /// The state that all stages share.
@@ -86,6 +90,8 @@ struct Shared {
     messages: Messages,
     kinds: Vec<String>,
     kinds_with_years: Vec<String>,
+    channel_names: Vec<String>,
+    routes: Option<Routes>,
     clock: SharedClock,
     options: WorkerOptions,
     /// Identifies this process in leases: new with each start.
@@ -121,7 +127,7 @@ impl WorkerPool {
     pub(crate) fn new(
         store: Store,
         queue: Arc<dyn Queue>,
-        channel: Arc<dyn Channel>,
+        channels: Vec<ConfiguredChannel>,
         messages: Messages,
         clock: SharedClock,
         options: WorkerOptions,
@@ -138,7 +144,9 @@ impl WorkerPool {
             kinds_with_years: messages.kinds_with_years().map(str::to_owned).collect(),
             store,
             queue,
-            channel,
+            channel: Arc::clone(&channels[0].channel),
+            channel_names: channels.iter().map(|channel| channel.name.as_str().to_owned()).collect(),
+            routes: options.routes.clone().map(Json),
             messages,
             clock,
             options,

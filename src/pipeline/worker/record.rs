@@ -149,7 +149,9 @@ fn ended_attempt(attempt: &FinishedAttempt) -> EndedAttempt {
         event_id: lease.event_id,
         lease_id: *lease_id,
         attempt: lease.attempt,
+        channel: lease.channel,
         status: result.status,
+        provider_id: result.provider_id.clone(),
         started_at: *started_at,
         finished_at: *finished_at,
     }
@@ -166,7 +168,7 @@ fn failed_attempt(shared: &Shared, attempt: &FinishedAttempt, now: DateTime<Utc>
             let schedule = &shared.options.schedule;
             Some(now + backoff::delay(schedule, attempts, retry_after, fastrand::f64()))
         }
-        Disposition::Retry(_) | Disposition::Delivered | Disposition::Dead => None,
+        _ => None,
     };
     FailedAttempt {
         ended: ended_attempt(attempt),
@@ -192,7 +194,7 @@ fn report_failure(shared: &Shared, attempt: &FinishedAttempt, failure: &FailedAt
     let (reason, user_id) = (failure.reason, attempt.lease.user_id);
     counter!("bday_attempts_failed_total", "reason" => reason.as_str()).increment(1);
     let retry_in_secs = failure.retry_at.map(|at| (at - now).num_seconds());
-    let EndedAttempt { event_id, attempt, status, .. } = failure.ended;
+    let EndedAttempt { event_id, attempt, status, .. } = &failure.ended;
     tracing::warn!(
         %event_id,
         %user_id,

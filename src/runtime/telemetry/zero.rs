@@ -24,7 +24,9 @@ const WITHOUT_LABEL: [&str; 11] = [
 /// Returns the counters that `reason` labels.
 fn labelled_by(reason: Reason) -> &'static [&'static str] {
     match reason {
-        Reason::Late | Reason::LateJoin | Reason::DayOver => &["bday_events_skipped_total"],
+        Reason::Late | Reason::LateJoin | Reason::DayOver | Reason::NoContact => {
+            &["bday_events_skipped_total"]
+        }
         Reason::UserDeleted | Reason::Operator => &["bday_events_cancelled_total"],
         Reason::Status
         | Reason::Gone
@@ -33,9 +35,12 @@ fn labelled_by(reason: Reason) -> &'static [&'static str] {
         | Reason::Broken
         | Reason::BadUrl
         | Reason::AddressRefused
-        | Reason::Template => &["bday_attempts_failed_total", "bday_events_dead_total"],
+        | Reason::Template
+        | Reason::Bounced
+        | Reason::OptedOut
+        | Reason::Rejected => &["bday_attempts_failed_total", "bday_events_dead_total"],
         // Never the last attempt.
-        Reason::Shutdown => &["bday_attempts_failed_total"],
+        Reason::Shutdown | Reason::ChannelDown | Reason::Throttled => &["bday_attempts_failed_total"],
         Reason::WorkerLost => &["bday_events_dead_total"],
         // Concerns a message without an event: see `bday_messages_unreadable_total`.
         Reason::Unreadable => &[],

@@ -60,7 +60,7 @@ pub enum CancelOutcome {
 }
 
 const COLUMNS: &str = "
-SELECT e.id, e.user_id, e.kind, e.local_year, e.local_date, e.due_at, e.late_from, e.state, e.reason, e.last_error, e.attempts,
+SELECT e.id, e.user_id, e.kind, e.local_year, e.local_date, e.due_at, e.late_from, e.state, e.reason, e.last_error, e.channel, e.attempts,
        e.next_attempt_at, e.queued_at, e.finished_at, e.redriven_at, a.status AS last_status, a.response AS last_response
 FROM events e LEFT JOIN LATERAL (
     SELECT status, response FROM ended_attempts WHERE event_id = e.id ORDER BY number DESC LIMIT 1) AS a ON true WHERE ";

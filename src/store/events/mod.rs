@@ -18,7 +18,7 @@ pub use dead::{CancelOutcome, DeadFilter, DeadLetterEvent, RedriveCandidate, Red
 
 /// Columns are named: `*` would fail on prepared statements of an older process when a newer one adds a column.
 pub(super) const COLUMNS: &str =
-    "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, attempts, next_attempt_at,
+    "SELECT id, user_id, kind, local_year, local_date, due_at, late_from, state, reason, last_error, channel, attempts, next_attempt_at,
             queued_at, finished_at, redriven_at FROM events";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +71,8 @@ WITH old AS (
     SELECT id FROM events WHERE id < $3 AND finished_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 ), logged AS (
     DELETE FROM attempts WHERE event_id IN (SELECT id FROM old)
+), reported AS (
+    DELETE FROM feedback WHERE event_id IN (SELECT id FROM old)
 ), letters AS (
     DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] IN (SELECT id FROM old)
 )

@@ -132,8 +132,10 @@ WITH ended AS MATERIALIZED (
     SET id = ended.new_id, local_date = ended.day, due_at = ended.year, late_from = ended.year, created_at = ended.year,
         finished_at = ended.year_end, started_at = NULL,
         queued_at = CASE WHEN queued_at IS NOT NULL THEN ended.year END,
-        redriven_at = CASE WHEN redriven_at IS NOT NULL THEN ended.year END, last_error = NULL
+        redriven_at = CASE WHEN redriven_at IS NOT NULL THEN ended.year END, last_error = NULL, provider_id = NULL
     FROM ended WHERE e.id = ended.id
+), reported AS (
+    DELETE FROM feedback WHERE event_id IN (SELECT id FROM ended)
 ), letters AS (
     DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] IN (SELECT id FROM ended)
 )

@@ -1,0 +1,7 @@
+//! Builds the channel slack.
+
+use super::built_channel::{BuiltChannel, Parts};
+
+pub(super) async fn channel(_parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
+    anyhow::bail!("the channel slack is not built")
+}

@@ -1,0 +1,7 @@
+//! Builds the channel whatsapp.
+
+use super::built_channel::{BuiltChannel, Parts};
+
+pub(super) async fn channel(_parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
+    anyhow::bail!("the channel whatsapp is not built")
+}
