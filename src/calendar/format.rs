@@ -30,7 +30,7 @@ pub fn format_duration(duration: TimeDelta) -> String {
 
 /// The count with the noun in its number, or with noun and verb: `1 zone is`, `2 zones are`.
 #[must_use]
-pub fn format_count<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+pub fn format_count<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
     let noun = if count == N::from(1) { one } else { many };
     format!("{count} {noun}")
 }
