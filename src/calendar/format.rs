@@ -1,4 +1,6 @@
-//! How instants and durations are shown to users.
+//! How instants, durations and counts are shown to users.
+
+use std::fmt::Display;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
@@ -26,9 +28,22 @@ pub fn format_duration(duration: TimeDelta) -> String {
     }
 }
 
+/// The count with the noun in its number, or with noun and verb: `1 zone is`, `2 zones are`.
+#[must_use]
+pub fn format_count<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let noun = if count == N::from(1) { one } else { many };
+    format!("{count} {noun}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_count_of_one_is_singular() {
+        let shown = [0_u64, 1, 2].map(|n| format_count(n, "zone is", "zones are"));
+        assert_eq!(shown, ["0 zones are", "1 zone is", "2 zones are"]);
+    }
 
     #[test]
     fn a_duration_has_two_units_at_most() {

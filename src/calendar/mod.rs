@@ -13,7 +13,7 @@ mod wall_clock;
 mod zone;
 
 pub use annual_date::{AnnualDate, LeapDay};
-pub use format::{format_duration, format_instant};
+pub use format::{format_count, format_duration, format_instant};
 pub use occurrence::{Occurrence, Rule, occurrence, occurrences_from, utc_offset};
 pub use send_at::SendAt;
 pub use text::InvalidText;

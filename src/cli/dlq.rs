@@ -13,8 +13,8 @@ use super::ConfigSource;
 use super::context::{Context, with_queue};
 use super::event::{self, event_id};
 use super::output::{self, Table, json_name};
-use crate::calendar::format_instant;
 use crate::calendar::text::shortened;
+use crate::calendar::{format_count, format_instant};
 use crate::clock::SharedClock;
 use crate::model::{DeadEvent, EventState, Reason, parse_instant};
 use crate::operations::dead_letters::{self, DeadLetters, RedriveReport, ScannedMessage};
@@ -202,7 +202,8 @@ async fn list(args: List, context: &Context, dead_letters: &DeadLetters) -> Resu
         return Ok(ExitCode::SUCCESS);
     }
     if !json {
-        println!("{} of {} dead events", list.count, context.store.count_dead(&filter).await?);
+        let dead = context.store.count_dead(&filter).await?;
+        println!("{} of {}", list.count, format_count(dead, "dead event", "dead events"));
     }
     if peek > 0 && filter.is_empty() {
         print_strays(dead_letters, peek, json).await?;
@@ -230,7 +231,9 @@ async fn print_strays(dead_letters: &DeadLetters, peek: u64, json: bool) -> Resu
         }
         table.print()?;
     }
-    println!("{} of {read} messages read are strays; the dead-letter queue has {messages}", strays.len());
+    let (strays, read) =
+        (format_count(strays.len(), "stray", "strays"), format_count(read, "message", "messages"));
+    println!("{strays} in {read} read; the dead-letter queue has {messages}");
     Ok(())
 }
 
@@ -322,9 +325,8 @@ async fn redrive(args: Redrive, context: &Context, dead_letters: &DeadLetters) -
     }
     let not_dead = requested.saturating_sub(report.handled());
     if not_dead > 0 && !report.more && result.is_ok() {
-        eprintln!(
-            "bday: of the events given with --event, {not_dead} are not dead: see `bday event show ID`"
-        );
+        let not_dead = format_count(not_dead, "is", "are");
+        eprintln!("bday: of the events given with --event, {not_dead} not dead: see `bday event show ID`");
         code = ExitCode::FAILURE;
     }
     if !json && report.redriven > 0 && !dry_run && context.store.pause().await?.is_some() {
@@ -337,8 +339,7 @@ fn print_redrive(report: &RedriveReport) {
     let RedriveReport { redriven, skipped, cancelled, .. } = report;
     let would = if report.dry_run { "would be " } else { "" };
     println!(
-        "{redriven} {would}redriven, {skipped} {would}skipped (their day is over), {cancelled} {would}cancelled (their \
-         users are deleted)"
+        "{redriven} {would}redriven, {skipped} {would}skipped (day over), {cancelled} {would}cancelled (user deleted)"
     );
     if *skipped > 0 {
         println!("--force also redrives events whose day is over");
@@ -348,7 +349,8 @@ fn print_redrive(report: &RedriveReport) {
     }
     if !report.dry_run {
         let (deleted, kept) = (report.messages_deleted, report.messages_kept);
-        println!("{deleted} messages deleted from the dead-letter queue, {kept} kept");
+        let deleted = format_count(deleted, "message", "messages");
+        println!("{deleted} deleted from the dead-letter queue, {kept} kept");
         if !report.messages_complete {
             println!("the end of the dead-letter queue was not reached: run the command again");
         }
@@ -383,14 +385,15 @@ fn confirm(purge: &dead_letters::PurgeOptions, messages: u64) -> io::Result<bool
         eprintln!("bday: --yes is needed without a terminal; --dry-run counts the messages");
         return Ok(false);
     }
+    let messages = format_count(messages, "message", "messages");
     let which = if purge.strays {
-        format!("all strays among the {messages} messages of the dead-letter queue")
+        "all strays"
     } else if purge.filter.is_empty() {
-        format!("all {messages} messages of the dead-letter queue")
+        "all"
     } else {
-        format!("all messages that match the filter, of the {messages} in the dead-letter queue")
+        "all that match the filter"
     };
-    eprint!("Delete {which}? The events stay on record. [y/N] ");
+    eprint!("The dead-letter queue has {messages}. Delete {which}? The events stay on record. [y/N] ");
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -6,7 +6,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::ConfigSource;
-use super::output::{self, GREEN, RED, YELLOW, paint, plural};
+use super::output::{self, GREEN, RED, YELLOW, paint};
+use crate::calendar::format_count;
 use crate::clock::SharedClock;
 use crate::operations::doctor::{self, Finding, Grade};
 
@@ -36,8 +37,8 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
         for finding in &findings {
             println!("{}", line(finding));
         }
-        let warnings = plural(count(Grade::Warning), "warning", "warnings");
-        println!("\n{} ok, {warnings}, {}", count(Grade::Ok), plural(failures, "failure", "failures"));
+        let warnings = format_count(count(Grade::Warning), "warning", "warnings");
+        println!("\n{} ok, {warnings}, {}", count(Grade::Ok), format_count(failures, "failure", "failures"));
     }
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::ConfigSource;
 use super::context::with_database;
 use super::output::{self, CYAN, Table};
+use crate::calendar::format_count;
 use crate::clock::SharedClock;
 use crate::people::forecast::{DEFAULT_DAYS, Day, Forecast, MAX_DAYS, Minute, forecast};
 
@@ -46,7 +47,9 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
 fn print(forecast: &Forecast) -> io::Result<()> {
     let Forecast { from, dates, due, per_day, busiest_minutes, .. } = forecast;
     let until = per_day.last().map_or(*from, |day| day.date);
-    println!("{due} greetings are due from {from} through {until} (UTC), for {dates} dates of users\n");
+    let due = format_count(*due, "greeting is", "greetings are");
+    let dates = format_count(*dates, "date", "dates");
+    println!("{due} due from {from} through {until} (UTC), for {dates} of users\n");
     let table = if per_day.len() <= MAX_DAY_ROWS { days(per_day) } else { months(per_day) };
     table.print()?;
     println!();

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use self::print::{Printer, print};
 use super::connectable;
 use super::output::{is_broken_pipe, lateness};
+use crate::calendar::format_count;
 use crate::clock::SharedClock;
 use crate::dev::inbox::{Inbox, InboxOptions, ResponseRules, Totals};
 use crate::runtime::lifecycle::Signals;
@@ -140,8 +141,12 @@ impl Args {
 /// The totals on one line.
 fn summary(totals: &Totals) -> String {
     let mut line = format!(
-        "{} received, {} distinct events, {} accepted, {} duplicates, {} failed",
-        totals.received, totals.events, totals.accepted, totals.duplicates, totals.failed
+        "{} received, {}, {} accepted, {}, {} failed",
+        totals.received,
+        format_count(totals.events, "distinct event", "distinct events"),
+        totals.accepted,
+        format_count(totals.duplicates, "duplicate", "duplicates"),
+        totals.failed
     );
     for (count, name) in [
         (totals.unanswered, "closed by the sender"),

@@ -158,11 +158,6 @@ fn styled(style: Style, text: &str, coloured: bool) -> String {
     if coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
 }
 
-/// A count with its noun.
-pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}
-
 /// Milliseconds after (`+`) or before (`-`) the due instant.
 pub(super) fn lateness(ms: i64) -> String {
     format!("{}{}", if ms < 0 { '-' } else { '+' }, format_duration(TimeDelta::milliseconds(ms)))

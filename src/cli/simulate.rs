@@ -8,7 +8,7 @@ use anyhow::Result;
 use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
 
 use super::output::{self, Table};
-use crate::calendar::format_duration;
+use crate::calendar::{format_count, format_duration};
 use crate::clock::SharedClock;
 use crate::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 use crate::dev::simulate::{self, SimulationOptions, SimulationReport, YearCounts};
@@ -100,9 +100,13 @@ fn print(report: &SimulationReport) -> io::Result<()> {
     let YearCounts { moves, edits, deleted, returned, .. } = total;
     let took = format_duration(TimeDelta::milliseconds((report.elapsed_secs * 1000.0) as i64));
     println!(
-        "\n{moves} moves to another zone, {edits} other edits, {deleted} deletions, {returned} returns; {} ticks, {took}, \
-         seed {}",
-        report.ticks, report.seed
+        "\n{} to another zone, {}, {}, {}; {}, {took}, seed {}",
+        format_count(moves, "move", "moves"),
+        format_count(edits, "other edit", "other edits"),
+        format_count(deleted, "deletion", "deletions"),
+        format_count(returned, "return", "returns"),
+        format_count(report.ticks, "tick", "ticks"),
+        report.seed
     );
     if report.is_right() {
         println!("Every greeting was sent once and on time, as its event records.");

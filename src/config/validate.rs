@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Config, ConfigError, KindConfig, LogConfig, QueueConfig, QueueKind, RetryConfig, WebhookConfig};
+use crate::calendar::format_count;
 use crate::pipeline::channel::Template;
 
 /// Time between the deadline of a request and the end of its lease, to record the outcome.
@@ -123,8 +124,8 @@ fn retry_errors(retry: &RetryConfig) -> Vec<String> {
     let too_few = (
         waits.len() + 1 >= attempts as usize,
         format!(
-            "retry.schedule_secs has {} waits, retry.max_attempts is {attempts}: give a wait for each attempt but the last",
-            waits.len()
+            "retry.schedule_secs has {}, retry.max_attempts is {attempts}: give a wait for each attempt but the last",
+            format_count(waits.len(), "wait", "waits")
         ),
     );
     let too_long = waits.iter().map(|wait| {

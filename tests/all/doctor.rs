@@ -45,6 +45,8 @@ async fn in_a_correct_deployment_every_check_is_ok() {
     assert!(not_ok.is_empty(), "{findings:?}");
     let (_, found) = &findings["database.tls"];
     assert!(found.contains("on this machine"), "{found}");
+    let (_, found) = &findings["zones"];
+    assert!(found.ends_with("1 zone is in use; PostgreSQL agrees on the next year"), "{found}");
     assert!(place.receiver.records().iter().all(|record| record.method == "HEAD"));
     for check in
         ["clock", "zones", "planning.rules", "queue.redrive", "queue.retention", "database.privileges"]

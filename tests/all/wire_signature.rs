@@ -186,7 +186,7 @@ async fn doctor_reports_whether_greetings_are_signed() {
     for (url, secrets, grade, found) in [
         (&*here, "", "ok", "on this machine"),
         ("https://192.0.2.1/", "", "warning", "not signed"),
-        ("https://192.0.2.1/", OLD, "ok", "one secret"),
+        ("https://192.0.2.1/", OLD, "ok", "1 secret"),
         ("https://192.0.2.1/", &both, "ok", "2 secrets"),
         (&here, "env:NO_SUCH_VARIABLE", "failure", "NO_SUCH_VARIABLE"),
     ] {

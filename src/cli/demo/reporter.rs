@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 
-use crate::cli::output::{BOLD, GREEN, RED, YELLOW, escape, lateness, paint, plural, progress};
+use crate::calendar::format_count;
+use crate::cli::output::{BOLD, GREEN, RED, YELLOW, escape, lateness, paint, progress};
 use crate::dev::demo::{GreetingTracker, SamplePeople};
 use crate::dev::inbox::ReceivedRequest;
 
@@ -46,16 +47,16 @@ impl Reporter {
     ) -> io::Result<()> {
         let dues: Vec<_> = people.celebrating().map(|(_, due)| due.due_at).collect();
         let ahead: Vec<_> = dues.iter().filter(|due_at| **due_at > now).collect();
-        let late = plural(dues.len() - ahead.len(), "was", "were");
+        let late = format_count(dues.len() - ahead.len(), "was", "were");
         let next = ahead.last().map_or_else(String::new, |last| {
-            let (count, secs) = (plural(ahead.len(), "is", "are"), (**last - now).num_seconds());
+            let (count, secs) = (format_count(ahead.len(), "is", "are"), (**last - now).num_seconds());
             format!(" {count} due by {} UTC, in {secs} s.", last.format(TIME))
         });
         let lines = format!(
             "API      http://{api}/docs\n\nImported {} in {}, {} with a birthday today.\n{late} due in the last minutes, and \
              greeted now.{next}",
-            plural(people.people.len(), "user", "users"),
-            plural(people.time_zones(), "time zone", "time zones"),
+            format_count(people.people.len(), "user", "users"),
+            format_count(people.time_zones(), "time zone", "time zones"),
             dues.len()
         );
         self.spinner.set_message("waiting for greetings");
@@ -92,7 +93,9 @@ impl Reporter {
         let result = tracker.summary();
         let quality = match (result.repeated, result.unexpected) {
             (0, 0) => "each once".to_owned(),
-            (repeated, unexpected) => format!("{repeated} duplicates, {unexpected} unexpected"),
+            (repeated, unexpected) => {
+                format!("{}, {unexpected} unexpected", format_count(repeated, "duplicate", "duplicates"))
+            }
         };
         let line = format!("accepted {} of {}, {quality}", result.accepted, result.expected);
         let style = if result.is_complete() { GREEN } else { RED };

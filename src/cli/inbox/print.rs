@@ -12,6 +12,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
+use crate::calendar::format_count;
 use crate::cli::output::{CYAN, GREEN, RED, YELLOW, escape, lateness, paint};
 use crate::dev::inbox::{Content, ReceivedRequest};
 
@@ -37,7 +38,8 @@ impl Printer {
         if self.json {
             json!({"missed": count}).to_string()
         } else {
-            paint(YELLOW, &format!("({count} arrivals not shown: the terminal is too slow)"))
+            let arrivals = format_count(count, "arrival", "arrivals");
+            paint(YELLOW, &format!("({arrivals} not shown: the terminal is too slow)"))
         }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use uuid::Uuid;
 
 use super::output;
+use crate::calendar::format_count;
 use crate::cli::context::Context;
 use crate::cli::open_input;
 use crate::people::{FileFormat, export, import};
@@ -71,7 +72,7 @@ pub(super) async fn import(args: Import, context: &Context) -> Result<ExitCode> 
         }
         let unreported = report.failed.saturating_sub(report.errors.len() as u64);
         if unreported > 0 {
-            eprintln!("… and {unreported} more invalid lines");
+            eprintln!("… and {}", format_count(unreported, "more invalid line", "more invalid lines"));
         }
         println!(
             "created {}, updated {}, unchanged {}, failed {}",

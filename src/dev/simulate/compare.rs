@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::checker::DeliveryChecker;
 use super::config::KINDS;
 use super::expected::{DeliveryState, Violation, ViolationKind};
+use crate::calendar::format_count;
 use crate::model::{Event, EventState};
 use crate::store::{self, EventCursor, EventFilter, EventOrder, Store};
 
@@ -32,10 +33,16 @@ pub(super) async fn compare_rows(
     let retrying = deliveries().filter(|delivery| delivery.state == DeliveryState::Retrying).count();
     let mut missing = Vec::new();
     if finished != expected {
-        missing.push(format!("{finished} events are finished, expected {expected}"));
+        missing.push(format!(
+            "{} finished, expected {expected}",
+            format_count(finished, "event is", "events are")
+        ));
     }
     if retrying > 0 {
-        missing.push(format!("{retrying} greetings were attempted, but never delivered"));
+        missing.push(format!(
+            "{} attempted, but never delivered",
+            format_count(retrying, "greeting was", "greetings were")
+        ));
     }
     let kind = ViolationKind::Missing;
     checker.violations.extend(missing.into_iter().map(|text| Violation { year: last_year, kind, text }));

@@ -169,7 +169,7 @@ pub(super) async fn get(
 ///
 /// Each keeps its id, and so its `webhook-id`. Events of deleted users are cancelled. Events whose local day is over are skipped, unless
 /// `force` is true. Afterwards their messages are deleted from the dead-letter queue. A call handles up to `limit` events and takes
-/// seconds: repeat it while `more` is true or `messagesComplete` is false.
+/// seconds: repeat it while `more` is true or `messagesComplete` is false. A dry run scans no messages, and need not be repeated.
 #[utoipa::path(
     post, path = "/v1/dead-letters/redrive", tag = "dead letters", operation_id = "redriveDeadLetters",
     request_body(content = RedriveBody, content_type = "application/json"),

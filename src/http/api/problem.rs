@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 
+use crate::calendar::format_count;
 use crate::model::FieldError;
 use crate::operations::dead_letters::DeadLetterError;
 use crate::store::{StoreError, chain};
@@ -57,13 +58,14 @@ impl Problem {
     }
 
     pub(super) fn invalid_parameters(errors: Vec<FieldError>) -> Self {
-        let detail = format!("{}: see errors", count(&errors, "parameter"));
+        let detail =
+            format_count(errors.len(), "invalid parameter: see errors", "invalid parameters: see errors");
         Self { errors, ..Self::bad_request(detail) }
     }
 
     pub(super) fn invalid_fields(errors: Vec<FieldError>) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
-        let detail = format!("{}: see errors", count(&errors, "field"));
+        let detail = format_count(errors.len(), "invalid field: see errors", "invalid fields: see errors");
         Self { errors, ..Self::new(status, "invalid-fields", "Invalid fields", detail) }
     }
 
@@ -173,13 +175,6 @@ impl Problem {
     pub(in crate::http) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
-    }
-}
-
-fn count(errors: &[FieldError], noun: &str) -> String {
-    match errors.len() {
-        1 => format!("1 invalid {noun}"),
-        n => format!("{n} invalid {noun}s"),
     }
 }
 

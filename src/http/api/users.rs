@@ -1,10 +1,13 @@
 //! `/v1/users`
 
+use std::time::Duration;
+
 use axum::Extension;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use backon::{ConstantBuilder, Retryable as _};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::openapi::{RefOr, Schema};
@@ -25,8 +28,8 @@ use crate::store::{
     SearchCursor, StoreError, UserChange, UserFilter, UserRef,
 };
 
-/// Attempts of a write that conflicts with concurrent writes.
-const MAX_WRITE_ATTEMPTS: u32 = 3;
+/// Two more attempts, at once, of a write that conflicts with concurrent writes.
+const RETRIES: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::ZERO).with_max_times(2);
 
 /// [`UserFields`] without required fields.
 pub(super) struct UserPatch;
@@ -316,17 +319,7 @@ impl Api {
 async fn retry_on_contention<T, F: Future<Output = Result<T, StoreError>>>(
     write: impl Fn() -> F,
 ) -> Result<T, StoreError> {
-    let mut attempt = 1;
-    loop {
-        match write().await {
-            Err(error)
-                if attempt < MAX_WRITE_ATTEMPTS && error.is_contention() && !error.is_lock_timeout() =>
-            {
-                attempt += 1;
-            }
-            result => return result,
-        }
-    }
+    write.retry(RETRIES).when(|error| error.is_contention() && !error.is_lock_timeout()).await
 }
 
 pub(super) fn no_such_user() -> Problem {

@@ -53,7 +53,7 @@ pub struct RedriveReport {
     pub messages_deleted: u64,
     /// Messages that were scanned and kept.
     pub messages_kept: u64,
-    /// Whether the whole dead-letter queue was scanned. If not, redrive again.
+    /// Whether the whole dead-letter queue was scanned. If not, redrive again. False in a dry run, which scans no messages.
     pub messages_complete: bool,
 }
 

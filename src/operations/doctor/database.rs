@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Finding, zones};
-use crate::calendar::{Zone, format_duration};
+use crate::calendar::{Zone, format_count, format_duration};
 use crate::clock::{Clock, MAX_SKEW};
 use crate::config::Config;
 use crate::pipeline::clock_offset::ClockOffset;
@@ -142,7 +142,8 @@ async fn zone_data(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Fi
     }
     let in_use: Vec<String> = store.zones_in_use().await?.into_iter().map(|(name, _)| name).collect();
     let differing = zones::differing(store, now, &in_use).await?;
-    let found = format!("this binary has {version}; {} zones are in use", in_use.len());
+    let zones = format_count(in_use.len(), "zone is", "zones are");
+    let found = format!("this binary has {version}; {zones} in use");
     Ok(if differing.is_empty() {
         Finding::ok("zones", format!("{found}; PostgreSQL agrees on the next year"))
     } else {
@@ -205,7 +206,8 @@ async fn backlog(store: &Store, now: DateTime<Utc>, usable: bool) -> Result<Find
     }
     let backlog = store.backlog(now).await?;
     let age = backlog.oldest_at.map_or(TimeDelta::zero(), |at| now - at);
-    let found = format!("{} due events wait, {} are being delivered", backlog.waiting(), backlog.delivering);
+    let waiting = format_count(backlog.waiting(), "due event waits", "due events wait");
+    let found = format!("{waiting}, {} being delivered", format_count(backlog.delivering, "is", "are"));
     Ok(if age > MAX_WAIT {
         Finding::warning(
             "events",

@@ -3,6 +3,7 @@
 use reqwest::{Method, Url};
 
 use super::{Finding, one_line};
+use crate::calendar::format_count;
 use crate::config::parts;
 use crate::config::source::Sources;
 use crate::config::{Config, is_local, redact_url};
@@ -137,8 +138,7 @@ async fn signed(config: &Config, sources: &Sources, url: &Url) -> Finding {
                 "not signed: the receiver cannot verify the sender",
                 "create a secret (`bday webhook secret`), and set it in webhook.secrets and in the receiver (docs/receivers.md)",
             ),
-            1 => Finding::ok(CHECK, "signed with one secret"),
-            n => Finding::ok(CHECK, format!("signed with {n} secrets")),
+            n => Finding::ok(CHECK, format!("signed with {}", format_count(n, "secret", "secrets"))),
         },
         Err(error) => Finding::failure(
             CHECK,
@@ -169,7 +169,10 @@ fn listener(config: &Config, tokens: Option<usize>) -> Finding {
             format!("{listen}: there is no token, so the API and the metrics answer 401"),
             "create a token: `bday token create NAME --scope admin`",
         ),
-        Some(n) => Finding::ok(CHECK, format!("{listen}: the API requires a token; {n} are valid")),
+        Some(n) => {
+            let valid = format_count(n, "is", "are");
+            Finding::ok(CHECK, format!("{listen}: the API requires a token; {valid} valid"))
+        }
         None => Finding::warning(
             CHECK,
             format!("{listen}: the API requires a token; the number of tokens is unknown"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::Finding;
-use crate::calendar::format_duration;
+use crate::calendar::{format_count, format_duration};
 use crate::clock::SharedClock;
 use crate::config::parts;
 use crate::config::{Config, QueueKind};
@@ -42,10 +42,10 @@ pub(super) async fn check(
     let mut findings = vec![Finding::ok(
         "queue.reachable",
         format!(
-            "{}: {} packs wait, {} are in flight",
+            "{}: {}, {} in flight",
             config.queue.kind.as_str(),
-            depth.visible,
-            depth.in_flight
+            format_count(depth.visible, "pack waits", "packs wait"),
+            format_count(depth.in_flight, "is", "are")
         ),
     )];
     match queue.settings().await {
@@ -91,11 +91,12 @@ fn visibility(configured: Duration, found: Duration) -> Finding {
 
 fn redrive(max_receives: Option<u32>) -> Finding {
     const CHECK: &str = "queue.redrive";
+    let after = |max| format!("after {}", format_count(max, "receive", "receives"));
     match max_receives {
-        Some(max) if max >= MAX_RECEIVES => Finding::ok(CHECK, format!("after {max} receives")),
+        Some(max) if max >= MAX_RECEIVES => Finding::ok(CHECK, after(max)),
         Some(max) => Finding::warning(
             CHECK,
-            format!("after {max} receives"),
+            after(max),
             "set maxReceiveCount to 5: with less, a pack becomes a dead letter after the failure of a few workers",
         ),
         None => Finding::failure(
@@ -126,7 +127,7 @@ fn dead_letters(depth: Depth) -> Finding {
         0 => Finding::ok("queue.dead_letters", "none"),
         n => Finding::warning(
             "queue.dead_letters",
-            format!("{n} messages wait"),
+            format_count(n, "message waits", "messages wait"),
             "`bday dlq list` shows the dead events and their reasons; `bday dlq redrive` redrives them",
         ),
     }

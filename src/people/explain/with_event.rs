@@ -2,7 +2,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::settings::ExplainSettings;
 use super::status::Status;
-use crate::calendar::{format_duration, format_instant};
+use crate::calendar::{format_count, format_duration, format_instant};
 use crate::model::{Event, EventState, EventWithAttempts};
 use crate::store::{Pause, UserHistory};
 
@@ -128,10 +128,7 @@ fn dead(found: &EventWithAttempts) -> String {
     };
     let error = event.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
     let reason = event.reason.as_deref().unwrap_or("unknown");
-    let attempts = match event.attempts {
-        1 => "1 attempt".to_owned(),
-        n => format!("{n} attempts"),
-    };
+    let attempts = format_count(event.attempts, "attempt", "attempts");
     format!("dead after {attempts} (reason {reason}): {why}{error}{}", unknown_outcome(found))
 }
 

@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 use csv::{ReaderBuilder, StringRecord};
 
 use super::user::{ImportedUser, format_errors};
+use crate::calendar::format_count;
 use crate::calendar::text::shortened;
 use crate::model::{FieldError, Schedule, UserInput, parse_user_id};
 
@@ -73,7 +74,8 @@ impl CsvParser {
     ) -> Result<ImportedUser, String> {
         parse_record(line, &mut self.record).map_err(|error| error.to_string())?;
         if self.record.len() != self.columns {
-            return Err(format!("has {} fields, but the header has {}", self.record.len(), self.columns));
+            let fields = format_count(self.record.len(), "field", "fields");
+            return Err(format!("has {fields}, but the header has {}", self.columns));
         }
         let mut input = UserInput::new(schedule, today);
         for (field, at) in &self.fields {

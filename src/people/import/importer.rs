@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -13,9 +14,9 @@ use crate::model::{NewUser, Schedule};
 use crate::store::{BatchOutcome, InstallationKey, Store, StoreError, UserChange, UserKey, chain};
 
 pub(super) const BATCH: usize = 2000;
-const MAX_ATTEMPTS: u32 = 6;
-/// Before the second attempt; doubled before each further one, so 3.1 s in all.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// Five more attempts. The wait doubles each time: 3.1 s in all.
+const RETRIES: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(Duration::from_millis(100)).with_max_times(5);
 
 pub(super) struct Importer<'a> {
     store: &'a Store,
@@ -145,23 +146,20 @@ impl<'a> Importer<'a> {
         &mut self,
         users: &[(UserKey, NewUser)],
     ) -> Result<Vec<(Uuid, BatchOutcome)>, (u32, StoreError)> {
-        let (mut attempts, mut wait) = (1, FIRST_WAIT);
-        loop {
+        let mut attempts = 0;
+        let attempt = || {
+            attempts += 1;
             let now = self.clock.now();
-            match self.store.save_users(self.schedule, now, users).await {
-                Err(error) if error.is_contention() && attempts < MAX_ATTEMPTS => {
-                    tracing::info!(error = chain(&error), attempts, "import batch retried");
-                    tokio::time::sleep(wait).await;
-                    attempts += 1;
-                    wait *= 2;
-                }
-                Err(error) => return Err((attempts, error)),
-                Ok(saved) => {
-                    self.written_at.insert(now);
-                    return Ok(saved);
-                }
-            }
-        }
+            let saving = self.store.save_users(self.schedule, now, users);
+            async move { Ok((now, saving.await?)) }
+        };
+        let saved = attempt.retry(RETRIES).when(StoreError::is_contention).notify(|error, delay| {
+            let retry_in_secs = delay.as_secs_f32();
+            tracing::info!(error = chain(error), retry_in_secs, "import batch retried");
+        });
+        let (now, saved) = saved.await.map_err(|error| (attempts, error))?;
+        self.written_at.insert(now);
+        Ok(saved)
     }
 
     fn key_of(&self, user: &NewUser) -> UserKey {

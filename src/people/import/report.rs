@@ -2,6 +2,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::csv::HeaderError;
+use crate::calendar::format_count;
 use crate::store::{StoreError, UserChange};
 
 const MAX_LISTED: usize = 1000;
@@ -53,9 +54,9 @@ pub enum ImportError {
         source: std::io::Error,
     },
     #[error(
-        "line {line} and later lines were not imported after {attempts} attempts (before: created {}, updated {}, \
+        "line {line} and later lines were not imported after {} (before: created {}, updated {}, \
          unchanged {}, failed {}): run the import again",
-        done.created, done.updated, done.unchanged, done.failed
+        format_count(*attempts, "attempt", "attempts"), done.created, done.updated, done.unchanged, done.failed
     )]
     Store {
         line: u64,
