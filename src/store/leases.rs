@@ -49,6 +49,7 @@ pub struct ExpiredLeases {
 }
 
 #[derive(sqlx::FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "a row of conditions")]
 struct QueuedEvent {
     id: Uuid,
     known: bool,

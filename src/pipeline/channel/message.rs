@@ -95,7 +95,7 @@ pub struct Message {
     pub text: String,
     /// Only for mail.
     pub html: Option<String>,
-    /// Only for WhatsApp: replaces the text.
+    /// Only for `WhatsApp`: replaces the text.
     pub content: Option<ContentTemplate>,
 }
 
