@@ -38,6 +38,7 @@ mod poolers;
 mod queue;
 mod rate;
 mod restore;
+mod routing;
 mod serve;
 mod simulate;
 mod sources;

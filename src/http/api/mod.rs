@@ -41,7 +41,7 @@ use crate::clock::SharedClock;
 use crate::model::{FieldError, Schedule};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
-use crate::store::Store;
+use crate::store::{Routes, Store};
 use problem::Problem;
 
 /// The state of the handlers.
@@ -92,6 +92,11 @@ impl Api {
             clock,
             imports: Arc::new(Semaphore::new(import::MAX_IMPORTS)),
         }
+    }
+
+    /// Returns the channels of each kind; none if every kind uses the webhook alone.
+    fn routes(&self) -> Option<&Routes> {
+        self.explain_settings.routes.as_ref()
     }
 
     /// Returns `/v1`, guarded by `authorizer`, its description, which is open, and a problem for every other path.
