@@ -192,8 +192,8 @@ async fn users_can_be_exported_and_imported_in_both_formats() {
     assert_eq!(
         csv,
         format!(
-            "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n\
-             {id},Ada,Lovelace,1815-12-10,Europe/London,,,hr-1,--02-29\n"
+            "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,email,phone,slack_user_id,locale,\
+             work_anniversary\n{id},Ada,Lovelace,1815-12-10,Europe/London,,,hr-1,,,,,--02-29\n"
         )
     );
 }
