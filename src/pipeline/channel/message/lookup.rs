@@ -150,3 +150,114 @@ impl MessageTemplates {
         Ok(Message { subject, text, html, content: content.transpose()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, NaiveDate};
+    use uuid::Uuid;
+
+    use super::super::{Locale, TemplateFields};
+    use super::*;
+
+    fn lease(channel: ChannelName, locale: Option<&str>) -> Lease {
+        Lease {
+            event_id: Uuid::nil(),
+            user_id: Uuid::nil(),
+            attempt: 1,
+            attempts_since_redrive: 1,
+            kind: "birthday".to_owned(),
+            due_at: DateTime::UNIX_EPOCH,
+            late_from: DateTime::UNIX_EPOCH,
+            local_date: NaiveDate::from_ymd_opt(2026, 12, 10).expect("a date"),
+            since_year: Some(1815),
+            first_name: "Ada".to_owned(),
+            last_name: "Lovelace".to_owned(),
+            locale: locale.map(str::to_owned),
+            channel,
+            address: None,
+            address_hash: None,
+        }
+    }
+
+    /// Each table is a channel, a locale or nothing, and its fields.
+    fn messages(tables: &[(ChannelName, &str, TemplateFields)]) -> Messages {
+        let locale = |tag: &str| (!tag.is_empty()).then(|| tag.parse::<Locale>().expect("a locale"));
+        let tables: TemplateTables =
+            tables.iter().map(|(channel, tag, fields)| ((*channel, locale(tag)), fields.clone())).collect();
+        let kinds = std::iter::once(("birthday", "Hey, {{ full_name }}", &tables));
+        Messages::compile(kinds).expect("the templates are valid")
+    }
+
+    fn fields(subject: Option<&str>, text: Option<&str>) -> TemplateFields {
+        let owned = |field: Option<&str>| field.map(str::to_owned);
+        TemplateFields { subject: owned(subject), text: owned(text), ..TemplateFields::default() }
+    }
+
+    #[test]
+    fn each_field_is_looked_up_from_the_locale_to_the_kind() {
+        use ChannelName::{Mail, Sms, Webhook};
+        let messages = messages(&[
+            (Mail, "", fields(Some("S"), None)),
+            (Mail, "de", fields(Some("S de"), Some("T de"))),
+            (Mail, "de-at", fields(None, Some("T de-at {{ locale }}"))),
+            (Sms, "", fields(None, Some("T sms"))),
+        ]);
+        for (channel, locale, subject, text) in [
+            (Mail, None, Some("S"), "Hey, Ada Lovelace"),
+            (Mail, Some("fr"), Some("S"), "Hey, Ada Lovelace"),
+            (Mail, Some("DE"), Some("S de"), "T de"),
+            (Mail, Some("de-CH-1996"), Some("S de"), "T de"),
+            (Mail, Some("de-AT"), Some("S de"), "T de-at de-AT"),
+            (Mail, Some("deu"), Some("S"), "Hey, Ada Lovelace"),
+            (Sms, Some("de"), None, "T sms"),
+            (Webhook, Some("de"), None, "Hey, Ada Lovelace"),
+        ] {
+            let message = messages.render(&lease(channel, locale)).expect("it renders");
+            assert_eq!((message.subject.as_deref(), &*message.text), (subject, text), "{channel} {locale:?}");
+            assert_eq!((message.html, message.content), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_mail_without_a_subject_has_the_first_line_of_its_text() {
+        let text = "{{ first_name }}, happy birthday!\nAnd many more.";
+        let messages = messages(&[(ChannelName::Mail, "", fields(None, Some(text)))]);
+        let message = messages.render(&lease(ChannelName::Mail, None)).expect("it renders");
+        assert_eq!(message.subject.as_deref(), Some("Ada, happy birthday!"));
+    }
+
+    #[test]
+    fn only_a_mail_has_the_link_to_unsubscribe() {
+        use ChannelName::{Mail, Sms};
+        let link = "[{{ unsubscribe_url }}]";
+        let messages = messages(&[(Mail, "", fields(None, Some(link)))]);
+        let text =
+            |messages: &Messages, channel| messages.render(&lease(channel, None)).expect("it renders").text;
+        assert_eq!(text(&messages, Mail), "[]");
+        let url = UnsubscribeUrl::new(|lease| Some(format!("https://example.org/{}", lease.channel)));
+        let messages = messages.with_unsubscribe_url(url);
+        assert_eq!(text(&messages, Mail), "[https://example.org/mail]");
+        assert_eq!(text(&messages, Sms), "Hey, Ada Lovelace");
+    }
+
+    #[test]
+    fn a_content_template_of_a_locale_uses_the_variables_of_the_channel() {
+        use ChannelName::Whatsapp;
+        let sid = |digit: &str| Some(format!("HX{}", digit.repeat(32)));
+        let variables = [("1".to_owned(), "{{ first_name }}\n{{ years }}".replace('\n', " "))];
+        let all = TemplateFields {
+            content_sid: sid("a"),
+            variables: variables.into(),
+            ..TemplateFields::default()
+        };
+        let german = TemplateFields { content_sid: sid("b"), ..TemplateFields::default() };
+        let messages = messages(&[(Whatsapp, "", all), (Whatsapp, "de", german)]);
+        for (locale, digit) in [(None, "a"), (Some("de"), "b")] {
+            let content = messages.render(&lease(Whatsapp, locale)).expect("it renders").content;
+            let content = content.expect("a content template");
+            assert_eq!(Some(content.sid), sid(digit));
+            assert_eq!(content.variables["1"], "Ada 211");
+        }
+        assert_eq!(messages.kinds_with_years().collect::<Vec<_>>(), ["birthday"]);
+    }
+}
