@@ -10,6 +10,7 @@ pub mod parts;
 mod redact;
 mod required;
 pub mod source;
+mod templates;
 mod url;
 mod validate;
 mod values;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use crate::calendar::{LeapDay, SendAt};
 use crate::config::source::Reference;
 use crate::model::{ChannelName, LateJoin, Schedule};
+use crate::pipeline::channel::TemplateTables;
 
 pub(crate) use required::is_postgres_url;
 pub(crate) use url::{UrlError, is_local, parse_url};
@@ -141,6 +143,9 @@ pub struct KindConfig {
     pub send_at: SendAt,
     #[serde(deserialize_with = "webhook::channels")]
     pub channels: Vec<ChannelName>,
+    /// Those of the channels, beside `message`.
+    #[serde(skip)]
+    pub templates: TemplateTables,
 }
 
 #[derive(Debug, Clone, Deserialize)]
