@@ -9,6 +9,7 @@ pub mod login;
 pub mod parts;
 mod redact;
 mod required;
+mod slack;
 pub mod source;
 mod templates;
 mod url;
@@ -28,6 +29,7 @@ use crate::model::{ChannelName, LateJoin, Schedule};
 use crate::pipeline::channel::TemplateTables;
 
 pub(crate) use required::is_postgres_url;
+pub(crate) use slack::parse_slack_url;
 pub(crate) use url::{UrlError, is_local, parse_url};
 
 pub use channels::{ChannelsConfig, MailConfig, SlackConfig, SmsConfig, WhatsappConfig};

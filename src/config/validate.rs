@@ -28,6 +28,7 @@ impl Config {
             kind_errors(&self.kinds),
             self.compile_messages().err().unwrap_or_default(),
             self.webhook.secret_errors(),
+            self.channels.slack.errors(),
             self.database.contradictions(),
             self.missing_features(),
         ]

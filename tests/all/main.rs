@@ -42,6 +42,10 @@ mod restore;
 mod routing;
 mod serve;
 mod simulate;
+mod slack;
+mod slack_codes;
+mod slack_configuration;
+
 mod sources;
 mod stages;
 mod statements;

@@ -8,6 +8,7 @@ pub mod http_client;
 mod limits;
 mod message;
 pub mod signature;
+pub mod slack;
 pub mod webhook;
 
 use std::fmt;
