@@ -298,17 +298,12 @@ impl Failure {
 
 fn failure(phase: Phase, error: &Error) -> Failure {
     let source = error.source();
-    match error.status() {
-        Some(code) => Failure::Refused {
-            phase,
-            code: code.into(),
-            text: source.map(ToString::to_string).unwrap_or_default(),
-        },
-        None => {
-            let last = std::iter::successors(source, |&cause| cause.source()).last();
-            Failure::Lost { phase, cause: last.map_or_else(|| error.to_string(), ToString::to_string) }
-        }
+    if let Some(code) = error.status() {
+        let text = source.map(ToString::to_string).unwrap_or_default();
+        return Failure::Refused { phase, code: code.into(), text };
     }
+    let last = std::iter::successors(source, |&cause| cause.source()).last();
+    Failure::Lost { phase, cause: last.map_or_else(|| error.to_string(), ToString::to_string) }
 }
 
 fn delivered(reply: &Response) -> SendResult {
