@@ -7,6 +7,7 @@ mod attempts;
 mod bucket_locks;
 mod error;
 mod events;
+mod feedback;
 mod installation;
 mod leases;
 mod login;
