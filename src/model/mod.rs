@@ -2,6 +2,7 @@
 
 mod contact;
 mod event;
+mod feedback;
 mod instant;
 mod json_object;
 mod schedule;
@@ -11,6 +12,7 @@ mod user_input;
 
 pub use contact::{ChannelName, Contact, ContactStatus, ContactType};
 pub use event::{Attempt, AttemptOutcome, DeadEvent, Event, EventState, EventWithAttempts, Lease, Reason};
+pub use feedback::{Feedback, FeedbackType};
 pub use instant::parse_instant;
 pub use json_object::{FieldError, JsonObject};
 pub use schedule::{LateJoin, NewEvent, Schedule, Upcoming, first_year, nominal_date};
