@@ -10,6 +10,7 @@ pub mod parts;
 mod redact;
 mod required;
 pub mod source;
+pub mod twilio;
 mod url;
 mod validate;
 mod values;

@@ -3,12 +3,18 @@
 //! A channel sends once and keeps no state: the worker's record stage decides about retries.
 
 pub mod address_filter;
+#[cfg(feature = "aws")]
+pub mod aws_error;
 mod excerpt;
 pub mod http_client;
 mod limits;
 mod message;
 pub mod signature;
+pub mod sms;
+pub mod twilio;
+pub mod verdict;
 pub mod webhook;
+pub mod whatsapp;
 
 use std::fmt;
 use std::time::Duration;
