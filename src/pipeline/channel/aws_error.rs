@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_sdk_sns::config::http::HttpResponse;
 use aws_sdk_sns::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use hyper_util::client::legacy;
@@ -60,12 +60,17 @@ pub const COMMON_CODES: &[AwsCode] = &[
 
 /// Loads region, endpoint and credentials from the standard AWS environment. A request is sent once, within `timeout`.
 pub async fn sdk_config(timeout: Duration) -> SdkConfig {
+    sdk_config_from(aws_config::defaults(BehaviorVersion::latest()), timeout).await
+}
+
+/// As [`sdk_config`], with what `loader` already has.
+pub async fn sdk_config_from(loader: ConfigLoader, timeout: Duration) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT.min(timeout))
         .operation_timeout(timeout)
         .operation_attempt_timeout(timeout)
         .build();
-    aws_config::defaults(BehaviorVersion::latest())
+    loader
         .timeout_config(timeouts)
         // A repeat may send the message twice, so that the record stage decides about it.
         .retry_config(RetryConfig::disabled())
