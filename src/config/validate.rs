@@ -28,6 +28,7 @@ impl Config {
             self.webhook.secret_errors(),
             self.database.contradictions(),
             self.missing_features(),
+            self.telephone_url_errors(),
         ]
         .concat();
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }

@@ -35,6 +35,7 @@ mod logs;
 mod metrics;
 mod people_commands;
 mod poolers;
+mod providers;
 mod queue;
 mod rate;
 mod restore;
