@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::sms_twilio::assert_verdict;
 use crate::support::aws_sms::config_for;
-use crate::support::twilio::{ENCODED_TOKEN, SENDER, SERVICE, SID, text_greeting};
+use crate::support::twilio::{ENCODED_TOKEN, RECIPIENT, SENDER, SERVICE, SID, text_greeting};
 
 fn endpoint(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run make providers-test"))
@@ -25,15 +25,18 @@ fn endpoint(variable: &str) -> String {
 #[tokio::test]
 #[ignore = "make providers-test"]
 async fn moto_accepts_a_message_and_refuses_a_wrong_number() {
-    let config = config_for(&endpoint("BDAY_TEST_MOTO")).await;
+    let moto = endpoint("BDAY_TEST_MOTO");
+    let config = config_for(&moto).await;
     let sns = SnsSms::new(aws_sdk_sns::Client::new(&config), "Example".to_owned());
     let result = sns.send(&text_greeting()).await;
     assert_eq!(result.disposition, Disposition::Delivered, "{result:?}");
     assert_eq!(result.provider_id.unwrap().len(), 36);
+    let kept = reqwest::get(format!("{moto}/moto-api/data.json")).await.unwrap().text().await.unwrap();
+    assert!(kept.contains(RECIPIENT), "{kept}");
     let recipient = Recipient { address: "no number".to_owned(), address_hash: vec![7; 32] };
     let result = sns.send(&Greeting { recipient: Some(recipient), ..text_greeting() }).await;
     assert_verdict(&result, Verdict::Rejected, "no number");
-    assert!(result.error.unwrap().contains("PhoneNumber"));
+    assert!(result.error.unwrap().contains("InvalidParameter"));
 }
 
 fn twilio(from: &str) -> Twilio {
