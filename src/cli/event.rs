@@ -13,7 +13,7 @@ use super::context::{Context, with_database, with_queue};
 use super::output::{self, Table};
 use crate::calendar::{format_duration, format_instant};
 use crate::clock::SharedClock;
-use crate::model::{Attempt, Event, EventState, EventWithAttempts, parse_instant};
+use crate::model::{Attempt, Event, EventState, EventWithAttempts, Feedback, parse_instant};
 use crate::operations::dead_letters::RetryOutcome;
 use crate::store::{CancelOutcome, EventCursor, EventFilter, EventOrder, RedriveOutcome};
 
@@ -21,7 +21,7 @@ use crate::store::{CancelOutcome, EventCursor, EventFilter, EventOrder, RedriveO
 pub(super) enum Command {
     /// List events, the latest due first
     List(List),
-    /// Show an event with its attempts
+    /// Show an event with its attempts, and what the provider reported later
     Show(Show),
     /// Redrive a dead event
     Retry(Retry),
@@ -175,7 +175,7 @@ async fn show(args: Show, context: &Context) -> Result<ExitCode> {
 }
 
 pub(super) fn print(found: &EventWithAttempts) -> io::Result<()> {
-    let EventWithAttempts { event, attempts } = found;
+    let EventWithAttempts { event, attempts, feedback } = found;
     output::fields(event_fields(event))?;
     if attempts.is_empty() {
         return Ok(());
@@ -194,7 +194,24 @@ pub(super) fn print(found: &EventWithAttempts) -> io::Result<()> {
             println!("response to attempt {}: {}", attempt.number, output::escape(response));
         }
     }
-    Ok(())
+    print_feedback(feedback)
+}
+
+fn print_feedback(feedback: &[Feedback]) -> io::Result<()> {
+    if feedback.is_empty() {
+        return Ok(());
+    }
+    println!();
+    let mut table = Table::new(&["FEEDBACK", "CHANNEL", "AT", "DETAIL"]);
+    for report in feedback {
+        table.row([
+            report.feedback_type.to_string(),
+            report.channel.to_string(),
+            format_instant(report.at),
+            report.detail.clone().unwrap_or_default(),
+        ]);
+    }
+    table.print()
 }
 
 fn event_fields(event: &Event) -> [(&'static str, String); 11] {

@@ -13,6 +13,7 @@ mod required;
 mod slack;
 pub mod source;
 mod templates;
+pub mod twilio;
 mod url;
 mod validate;
 mod values;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ChannelName;
+use super::{ChannelName, Feedback};
 use crate::calendar::text::named_enum;
 
 named_enum! {
@@ -185,6 +185,8 @@ pub struct EventWithAttempts {
     #[serde(flatten)]
     pub event: Event,
     pub attempts: Vec<Attempt>,
+    /// What the provider reported after it had accepted the greeting.
+    pub feedback: Vec<Feedback>,
 }
 
 /// A dead event, and the last response of the receiver.

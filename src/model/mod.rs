@@ -3,6 +3,7 @@
 mod address;
 mod contact;
 mod event;
+mod feedback;
 mod instant;
 mod json_object;
 mod schedule;
@@ -12,6 +13,7 @@ mod user_input;
 
 pub use contact::{ChannelName, Contact, ContactStatus, ContactType};
 pub use event::{Attempt, AttemptOutcome, DeadEvent, Event, EventState, EventWithAttempts, Lease, Reason};
+pub use feedback::{Feedback, FeedbackType};
 pub use instant::parse_instant;
 pub use json_object::{FieldError, JsonObject};
 pub use schedule::{LateJoin, NewEvent, Schedule, Upcoming, first_year, nominal_date};

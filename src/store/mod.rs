@@ -8,6 +8,7 @@ mod bucket_locks;
 mod contacts;
 mod error;
 mod events;
+mod feedback;
 mod installation;
 mod leases;
 mod login;

@@ -151,7 +151,7 @@ pub(super) async fn list(
     get, path = "/v1/dead-letters/{id}", tag = "dead letters", operation_id = "getDeadLetter",
     params(("id" = Uuid, Path, description = "The event's id")),
     responses(
-        (status = 200, description = "The event and its attempts", body = EventWithAttempts),
+        (status = 200, description = "The event, its attempts, and the provider's feedback", body = EventWithAttempts),
         (status = 404, description = "No such event, or it is not dead")
     )
 )]

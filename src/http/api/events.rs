@@ -103,7 +103,7 @@ pub(super) async fn of_user(
     get, path = "/v1/events/{id}", tag = "events", operation_id = "getEvent",
     params(("id" = Uuid, Path, description = "The event's id: the `webhook-id` of its requests")),
     responses(
-        (status = 200, description = "The event and its attempts", body = EventWithAttempts),
+        (status = 200, description = "The event, its attempts, and the provider's feedback", body = EventWithAttempts),
         (status = 404, description = "No such event")
     )
 )]

@@ -47,7 +47,7 @@ pub(super) fn event_status(
         EventState::Delivered => {
             let (passed, by) = (since_due(event, now), by_channel(event));
             let text = format!("accepted{by} {passed} after it was due, at attempt {}", event.attempts);
-            (Status::Delivered, text + unknown_outcome(found))
+            (Status::Delivered, text + unknown_outcome(found) + &reported(found))
         }
         EventState::Dead => (Status::Dead, dead(found)),
         EventState::Cancelled => (Status::Cancelled, cancelled(event, now) + unknown_outcome(found)),
@@ -162,6 +162,14 @@ fn dead(found: &EventWithAttempts) -> String {
     let reason = event.reason.as_deref().unwrap_or("unknown");
     let attempts = format_count(event.attempts, "attempt", "attempts");
     format!("dead after {attempts} (reason {reason}): {why}{error}{}", unknown_outcome(found))
+}
+
+/// Says that a delivered greeting did not arrive, or was not wanted.
+fn reported(found: &EventWithAttempts) -> String {
+    let report = found.feedback.iter().rfind(|report| report.feedback_type.is_negative());
+    report.map_or_else(String::new, |report| {
+        format!("; the provider reported {} at {}", report.feedback_type, format_instant(report.at))
+    })
 }
 
 fn unknown_outcome(found: &EventWithAttempts) -> &'static str {

@@ -89,7 +89,8 @@ impl Store {
         let Some(event) = self.event(id).await? else {
             return Ok(None);
         };
-        Ok(Some(EventWithAttempts { event, attempts: self.attempts(id).await? }))
+        let (attempts, feedback) = (self.attempts(id).await?, self.feedback(id).await?);
+        Ok(Some(EventWithAttempts { event, attempts, feedback }))
     }
 
     /// Returns up to `limit` events after `after`, by `due_at`, then by id.

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::UserRef;
 use super::read::one_user;
-use crate::model::{Attempt, Event, EventWithAttempts, User};
+use crate::model::{Attempt, Event, EventWithAttempts, Feedback, User};
 use crate::store::attempts::ATTEMPTS;
 use crate::store::events::COLUMNS;
+use crate::store::feedback::FEEDBACK;
 use crate::store::{InstallationKey, Pause, Result, Store, column};
 
 /// Enough for dozens of years.
@@ -109,14 +110,22 @@ async fn events(transaction: &mut PgConnection, user: Uuid) -> Result<Vec<EventW
     query.push(" ORDER BY local_year DESC, due_at DESC, kind LIMIT ").push_bind(MAX_EVENTS);
     let events: Vec<Event> = query.build_query_as().fetch_all(&mut *transaction).await?;
     let ids = column(&events, |event| event.id);
-    let attempts: Vec<Attempt> = sqlx::query_as(ATTEMPTS).bind(ids).fetch_all(transaction).await?;
-    let mut by_event: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
-    for attempt in attempts {
-        by_event.entry(attempt.event_id).or_default().push(attempt);
-    }
-    let with_attempts = |event: Event| {
-        let attempts = by_event.remove(&event.id).unwrap_or_default();
-        EventWithAttempts { event, attempts }
+    let attempts: Vec<Attempt> = sqlx::query_as(ATTEMPTS).bind(&ids).fetch_all(&mut *transaction).await?;
+    let feedback: Vec<Feedback> = sqlx::query_as(FEEDBACK).bind(&ids).fetch_all(transaction).await?;
+    let mut attempts = by_event(attempts, |attempt| attempt.event_id);
+    let mut feedback = by_event(feedback, |feedback| feedback.event_id);
+    let with_attempts = |event: Event| EventWithAttempts {
+        attempts: attempts.remove(&event.id).unwrap_or_default(),
+        feedback: feedback.remove(&event.id).unwrap_or_default(),
+        event,
     };
     Ok(events.into_iter().map(with_attempts).collect())
+}
+
+fn by_event<T>(rows: Vec<T>, event: impl Fn(&T) -> Uuid) -> HashMap<Uuid, Vec<T>> {
+    let mut by_event: HashMap<Uuid, Vec<T>> = HashMap::new();
+    for row in rows {
+        by_event.entry(event(&row)).or_default().push(row);
+    }
+    by_event
 }
