@@ -20,6 +20,8 @@ use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{SharedClock, SystemClock};
 use crate::model::ChannelName;
 use crate::pipeline::channel::ConfiguredChannel;
+#[cfg(feature = "aws")]
+use crate::pipeline::feedback::FeedbackReader;
 use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 #[cfg(feature = "aws")]
@@ -81,6 +83,16 @@ pub async fn queue(
             Arc::new(PostgresQueue::new(store.clone(), Arc::clone(clock), queue.visibility))
         }
     })
+}
+
+/// Builds the reader of the mail channel's feedback; none if no queue is configured.
+#[cfg(feature = "aws")]
+pub async fn feedback_reader(config: &Config, store: &Store) -> Option<FeedbackReader> {
+    let url = &config.channels.mail.feedback_queue_url;
+    if url.is_empty() {
+        return None;
+    }
+    Some(FeedbackReader::connect(url.clone(), store.clone()).await)
 }
 
 /// Checks the files that the configuration of the channels names.

@@ -5,9 +5,9 @@
 
 use metrics::{counter, gauge, histogram};
 
-use crate::model::Reason;
+use crate::model::{ChannelName, FeedbackType, Reason};
 
-const WITHOUT_LABEL: [&str; 11] = [
+const WITHOUT_LABEL: [&str; 12] = [
     "bday_events_planned_total",
     "bday_events_queued_total",
     "bday_events_deferred_total",
@@ -19,6 +19,7 @@ const WITHOUT_LABEL: [&str; 11] = [
     "bday_messages_unreadable_total",
     "bday_leases_extended_total",
     "bday_leases_lost_total",
+    "bday_feedback_unreadable_total",
 ];
 
 /// Returns the counters that `reason` labels.
@@ -64,6 +65,13 @@ pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>) {
     for reason in Reason::ALL {
         for name in labelled_by(reason) {
             counter!(*name, "reason" => reason.as_str()).increment(0);
+        }
+    }
+    // No provider reports on the webhook.
+    for channel in ChannelName::ALL.into_iter().filter(|channel| *channel != ChannelName::Webhook) {
+        for report in FeedbackType::ALL {
+            counter!("bday_feedback_total", "channel" => channel.as_str(), "type" => report.as_str())
+                .increment(0);
         }
     }
     gauge!("bday_breaker_open").set(0.0);
