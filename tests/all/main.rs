@@ -24,6 +24,7 @@ mod drain;
 mod edits;
 mod embedded_postgres;
 mod explain;
+mod feedback;
 mod forecast;
 mod health;
 mod inbox;

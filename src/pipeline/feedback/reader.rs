@@ -124,7 +124,7 @@ impl FeedbackReader {
                 Ok(None) => {}
                 Err(error) => {
                     if is_first_receive(message) {
-                        tracing::warn!(%error, message = message.message_id, "unreadable feedback");
+                        tracing::warn!(%error, message_id = message.message_id, "unreadable feedback");
                         counter!("bday_feedback_unreadable_total").increment(1);
                     }
                     continue;
