@@ -27,8 +27,9 @@ impl InstallationKey {
         self.hash("external id", external_id.as_bytes())
     }
 
-    /// `address` is an email address, a phone number, or a Slack user id.
-    pub(super) fn address_hash(&self, address: &str) -> [u8; 32] {
+    /// Returns the hash of an email address, phone number (E.164) or Slack user id. Upper and lower case are equal.
+    #[must_use]
+    pub fn address_hash(&self, address: &str) -> [u8; 32] {
         self.hash("address", address.trim().to_lowercase().as_bytes())
     }
 
