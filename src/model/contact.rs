@@ -62,6 +62,18 @@ named_enum! {
 
 serde_as_text!(ContactStatus);
 
+impl ContactType {
+    /// The name of the user's field.
+    #[must_use]
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Phone => "phone",
+            Self::SlackUserId => "slackUserId",
+        }
+    }
+}
+
 /// The address by which a channel reaches a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
@@ -77,4 +89,12 @@ pub struct Contact {
     pub since: Option<DateTime<Utc>>,
     /// The kinds that the person wants no greetings of by this channel.
     pub opted_out_kinds: Vec<String>,
+}
+
+impl Contact {
+    /// Whether greetings of all kinds are sent.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.status == ContactStatus::Active && self.opted_out_kinds.is_empty()
+    }
 }

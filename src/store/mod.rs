@@ -39,6 +39,7 @@ use tokio::sync::{OnceCell, Semaphore};
 pub use api_writes::{ApiWrite, ApiWriteFilter, RemoteAddress};
 pub use attempts::{EndedAttempt, FailedAttempt, RecordResult};
 pub use bucket_locks::BUCKETS;
+pub use contacts::ContactChoice;
 pub use error::StoreError;
 pub(crate) use error::chain;
 pub use events::{
