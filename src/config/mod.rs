@@ -12,6 +12,7 @@ mod redact;
 mod required;
 mod slack;
 pub mod source;
+pub mod twilio;
 mod url;
 mod validate;
 mod values;

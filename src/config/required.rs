@@ -52,12 +52,13 @@ impl Config {
             self.require_webhook()?;
         }
         let missing = used.into_iter().filter(|channel| self.channel_url(*channel).is_empty());
-        let errors: Vec<String> = missing
+        let mut errors: Vec<String> = missing
             .map(|channel| {
                 let variable = format!("BDAY__CHANNELS__{}__URL", channel.as_str().to_uppercase());
                 format!("channels.{channel}.url is empty: set {variable}, or remove {channel} from the channels of the kinds")
             })
             .collect();
+        errors.extend(self.telephone_errors());
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod callbacks;
 mod connection_slots;
 mod health;
 mod process;
@@ -24,6 +25,7 @@ use tower_http::timeout::TimeoutLayer;
 
 pub use access::{Authorizer, required_scope};
 pub use api::Api;
+pub use callbacks::{Callbacks, TwilioAccounts};
 pub use health::{Health, HealthDeadlines, Heartbeats, LIVE};
 pub use server::Limits;
 
@@ -55,6 +57,7 @@ pub struct HttpServer {
     pub health: Arc<Health>,
     pub metrics: PrometheusHandle,
     pub api: Option<Api>,
+    pub callbacks: Option<Callbacks>,
     /// For the API and the metrics.
     pub authorizer: Authorizer,
     pub limits: Limits,
@@ -63,7 +66,7 @@ pub struct HttpServer {
 impl HttpServer {
     /// Serves until `soft` is cancelled, then finishes the requests in progress.
     pub async fn serve(self, listener: TcpListener, soft: CancellationToken) -> anyhow::Result<()> {
-        let Self { health, metrics, api, authorizer, limits } = self;
+        let Self { health, metrics, api, callbacks, authorizer, limits } = self;
         authorizer.warn_if_exposed(listener.local_addr()?);
         let render = {
             let health = Arc::clone(&health);
@@ -86,6 +89,9 @@ impl HttpServer {
             .route("/readyz", get(ready))
             .merge(metrics)
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request));
+        if let Some(callbacks) = callbacks {
+            router = router.merge(callbacks.router(limits.request));
+        }
         if let Some(api) = api {
             router = router.merge(api.router(authorizer, limits.request));
         }

@@ -15,7 +15,9 @@ use crate::config::Config;
 use crate::config::login::DatabaseLogin;
 use crate::config::parts::{self, Follower, Parts};
 use crate::config::source::Sources;
-use crate::http::{self, Api, Authorizer, Health, HealthDeadlines, Heartbeats, HttpServer, Limits};
+use crate::http::{
+    self, Api, Authorizer, Callbacks, Health, HealthDeadlines, Heartbeats, HttpServer, Limits, TwilioAccounts,
+};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
 use crate::pipeline::channel::ConfiguredChannel;
@@ -150,6 +152,8 @@ struct Process<'a> {
     heartbeats: Heartbeats,
     health: Arc<Health>,
     metrics: PrometheusHandle,
+    /// None: this process serves no callbacks.
+    twilio_accounts: Option<TwilioAccounts>,
 }
 
 impl<'a> Process<'a> {
@@ -175,7 +179,20 @@ impl<'a> Process<'a> {
             statement: config.database.statement_timeout,
         };
         let health = Arc::new(Health::new(store.clone(), heartbeats.clone(), deadlines));
-        Ok(Self { config, role, clock, sources, store, login, queue, heartbeats, health, metrics })
+        let twilio_accounts = (role.has_api() && config.may_use_twilio()).then(TwilioAccounts::default);
+        Ok(Self {
+            config,
+            role,
+            clock,
+            sources,
+            store,
+            login,
+            queue,
+            heartbeats,
+            health,
+            metrics,
+            twilio_accounts,
+        })
     }
 
     fn log_start(&self) -> anyhow::Result<()> {
@@ -208,11 +225,17 @@ impl<'a> Process<'a> {
             let dead_letters = DeadLetters::new(config, store.clone(), Arc::clone(&self.queue), clock());
             Api::new(store.clone(), ExplainSettings::new(config), dead_letters, clock())
         });
+        let callbacks = self
+            .twilio_accounts
+            .clone()
+            .zip(config.http.public_base())
+            .map(|(accounts, public_url)| Callbacks::new(store.clone(), clock(), accounts, &public_url));
         let authorizer = Authorizer::new(store, clock(), config.http.requires_token());
         let server = HttpServer {
             health: Arc::clone(&self.health),
             metrics: self.metrics.clone(),
             api,
+            callbacks,
             authorizer: authorizer.clone(),
             limits: Limits::from(&config.http),
         };
@@ -235,12 +258,18 @@ impl<'a> Process<'a> {
             anyhow::Ok(ClockOffset::measure(&*self.clock, &self.store).await?)
         };
         retry(set_up).await?.ensure_within_limit()?;
-        if !self.role.has_worker() {
-            return Ok((Vec::new(), Vec::new()));
-        }
         let Self { config, sources, store, clock, .. } = self;
         let parts = Parts { config, sources, store, clock };
-        retry(|| parts::channels(&parts)).await
+        let (mut channels, mut followers) = (Vec::new(), Vec::new());
+        if self.role.has_worker() {
+            (channels, followers) = retry(|| parts::channels(&parts)).await?;
+        }
+        if let Some(twilio_accounts) = &self.twilio_accounts {
+            let (accounts, more) = retry(|| parts::callback_accounts(&parts)).await?;
+            twilio_accounts.set(accounts);
+            followers.extend(more);
+        }
+        Ok((channels, followers))
     }
 
     fn start_scheduler(&self, lifecycle: &mut Lifecycle) {

@@ -47,13 +47,17 @@ mod slack;
 mod slack_codes;
 mod slack_configuration;
 
+mod sms_aws;
+mod sms_twilio;
 mod sources;
 mod stages;
 mod statements;
 mod sweeper;
+mod twilio_callbacks;
 mod unknown_kinds;
 mod unreadable;
 mod upgrade;
+mod whatsapp;
 mod wire_addresses;
 mod wire_commands;
 mod wire_deadline;

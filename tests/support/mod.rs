@@ -1,6 +1,7 @@
 //! Support for tests and benchmarks: private instances of the daemon's dependencies, with fault injection.
 
 pub(crate) mod api;
+pub(crate) mod aws_sms;
 pub(crate) mod browser;
 pub(crate) mod database;
 mod database_tests;
@@ -18,6 +19,7 @@ pub(crate) mod slack;
 pub(crate) mod sqs;
 mod sqs_tests;
 pub(crate) mod tls;
+pub(crate) mod twilio;
 pub(crate) mod wait;
 pub(crate) mod webhook;
 pub(crate) mod world;

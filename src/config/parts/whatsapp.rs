@@ -1,7 +1,14 @@
 //! Builds the channel whatsapp.
 
-use super::built_channel::{BuiltChannel, Parts};
+use std::sync::Arc;
 
-pub(super) async fn channel(_parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
-    anyhow::bail!("the channel whatsapp is not built")
+use super::built_channel::{BuiltChannel, Parts};
+use super::twilio::{WHATSAPP_URL, twilio};
+use crate::pipeline::channel::whatsapp::Whatsapp;
+
+pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
+    let whatsapp = &parts.config.channels.whatsapp;
+    let (twilio, follower) =
+        twilio(parts, WHATSAPP_URL, &whatsapp.url, &whatsapp.from, whatsapp.timeout).await?;
+    Ok(BuiltChannel { channel: Arc::new(Whatsapp::new(twilio)), followers: vec![follower] })
 }

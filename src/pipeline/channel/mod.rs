@@ -3,6 +3,8 @@
 //! A channel sends once and keeps no state: the worker's record stage decides about retries.
 
 pub mod address_filter;
+#[cfg(feature = "aws")]
+pub mod aws_error;
 mod excerpt;
 pub mod http_client;
 mod limits;
@@ -10,7 +12,11 @@ pub mod mail;
 mod message;
 pub mod signature;
 pub mod slack;
+pub mod sms;
+pub mod twilio;
+pub mod verdict;
 pub mod webhook;
+pub mod whatsapp;
 
 use std::fmt;
 use std::time::Duration;

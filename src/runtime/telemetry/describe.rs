@@ -95,5 +95,6 @@ fn process() {
     describe_gauge!("bday_build_info", "Always 1, with the version as a label");
     describe_gauge!("bday_clock_offset_seconds", "Local clock minus database clock, in seconds");
     describe_counter!("bday_source_failures_total", "Failed fetches of values from other sources, by key");
+    describe_counter!("bday_callbacks_total", "Callbacks of providers, by provider and outcome");
     describe_counter!("bday_api_refused_total", "Rejected API writes, by status");
 }

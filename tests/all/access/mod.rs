@@ -79,6 +79,7 @@ impl TestServer {
             health: Arc::new(Health::new(store.clone(), Heartbeats::default(), HealthDeadlines::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             api: Some(api),
+            callbacks: None,
             authorizer: Authorizer::new(store.clone(), shared, required),
             limits,
         };
