@@ -9,7 +9,9 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{BuildError, DisplayErrorContext};
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{
+    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName,
+};
 use metrics::counter;
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +103,14 @@ impl FeedbackReader {
         let messages = self.receive(Duration::ZERO).await?;
         self.record_all(&messages).await?;
         Ok(messages.len())
+    }
+
+    /// Returns whether the queue moves messages that cannot be read to a dead-letter queue.
+    pub async fn has_dead_letter_queue(&self) -> Result<bool, FeedbackError> {
+        let policy = QueueAttributeName::RedrivePolicy;
+        let call = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(policy.clone());
+        let attributes = call.send().await.map_err(queue_error)?.attributes.unwrap_or_default();
+        Ok(attributes.get(&policy).is_some_and(|policy| policy.contains("deadLetterTargetArn")))
     }
 
     async fn receive(&self, wait: Duration) -> Result<Vec<Message>, FeedbackError> {

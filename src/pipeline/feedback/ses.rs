@@ -10,9 +10,7 @@ use uuid::Uuid;
 
 use super::Report;
 use crate::model::{ChannelName, FeedbackType};
-
-/// The tag with the event's id that the channel mail gives to each message.
-pub(crate) const EVENT_TAG: &str = "bday-event";
+use crate::pipeline::channel::mail::EVENT_TAG;
 
 /// SES sends this text when the event destination is created.
 const VALIDATION: &str = "Successfully validated SNS topic";

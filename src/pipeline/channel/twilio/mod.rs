@@ -2,6 +2,7 @@
 //!
 //! A repeated request sends a second message: Twilio has no idempotency key.
 
+mod account;
 pub mod codes;
 
 use std::fmt;
@@ -18,6 +19,8 @@ use super::verdict::Verdict;
 use super::webhook::classify_error;
 use super::{Greeting, SendResult, excerpt};
 use crate::model::Reason;
+
+pub use account::{AccountState, check_account};
 
 /// Path of the callbacks below `http.public_url`.
 pub const CALLBACK_PATH: &str = "/callbacks/twilio";
