@@ -20,6 +20,7 @@ mod dead_letters;
 mod deletion;
 mod demo;
 mod doctor;
+mod doctor_channels;
 mod documents;
 mod drain;
 mod edits;

@@ -11,7 +11,7 @@ pub enum MailCheck {
     Smtp(Result<(), String>),
     Ses {
         account: Result<SesAccount, String>,
-        /// Of the sender's address, or else of its domain; none if SES has neither.
+        /// Of the sender's domain, or else of its address; none if SES has neither.
         identity: Result<Option<SesIdentity>, String>,
     },
 }
@@ -48,7 +48,7 @@ impl Mail {
 /// Returns the names under which SES may have the sender.
 #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only SES has identities"))]
 fn identities(sender: &Address) -> [String; 2] {
-    [sender.to_string(), sender.domain().to_owned()]
+    [sender.domain().to_owned(), sender.to_string()]
 }
 
 #[cfg(feature = "aws")]
