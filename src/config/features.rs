@@ -53,6 +53,9 @@ impl Config {
             ("channels.mail.url", &self.channels.mail.url),
         ];
         let secrets = webhook.secrets.iter().map(|secret| ("webhook.secrets", secret));
+        let feedback = &self.channels.mail.feedback_queue_url;
+        let feedback =
+            (!feedback.is_empty()).then(|| format!("channels.mail.feedback_queue_url is {feedback:?}"));
         let iam_auth = database.iam_auth.then(|| "database.iam_auth is true".to_owned());
         references
             .into_iter()
@@ -60,6 +63,7 @@ impl Config {
             .filter(|(_, value)| matches!(value, Reference::Ssm(_) | Reference::Secret { .. }))
             .map(|(key, value)| format!("{key} is {value}"))
             .chain(iam_auth)
+            .chain(feedback)
             .collect()
     }
 

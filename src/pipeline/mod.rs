@@ -15,6 +15,7 @@
 //! | queue | [`queue`]: SQS or PostgreSQL |
 //! | receive, lease, deliver, record | [`worker`], a file each |
 //! | channel | [`channel`]: the webhook |
+//! | feedback | [`feedback`]: what providers report after they have accepted a greeting |
 //! | sweep | `sweep.rs`: expired leases, lost packs, old rows; the scheduler runs it |
 //!
 //! PostgreSQL owns an event's life: its state, its attempts, its next attempt, its death. The queue only carries packs of event ids.
@@ -22,6 +23,7 @@
 pub mod channel;
 mod claim;
 pub mod clock_offset;
+pub mod feedback;
 mod plan;
 pub mod queue;
 pub mod scheduler;

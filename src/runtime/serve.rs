@@ -127,6 +127,8 @@ pub async fn start(
         process.store.open_connections().await;
         process.start_scheduler(lifecycle);
         process.start_worker(channels, lifecycle)?;
+        #[cfg(feature = "aws")]
+        process.start_feedback(lifecycle).await;
         for (key, follower) in followers {
             lifecycle.start_until_stop(key, follower);
         }
@@ -297,6 +299,16 @@ impl<'a> Process<'a> {
         let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());
         lifecycle.start("worker", async move { pool.run(soft, hard).await });
         Ok(())
+    }
+
+    #[cfg(feature = "aws")]
+    async fn start_feedback(&self, lifecycle: &mut Lifecycle) {
+        if !self.role.has_worker() {
+            return;
+        }
+        if let Some(reader) = parts::feedback_reader(self.config, &self.store).await {
+            lifecycle.start("feedback", reader.run(lifecycle.soft.clone()));
+        }
     }
 
     fn start_watchdog(&self, lifecycle: &mut Lifecycle) {

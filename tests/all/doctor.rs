@@ -8,7 +8,7 @@ use crate::serve::Place;
 use crate::support::process::Bday;
 
 /// Returns the exit code, and the grade and text of each finding by its check.
-async fn examine(bday: Bday) -> (Option<i32>, BTreeMap<String, (String, String)>) {
+pub(crate) async fn examine(bday: Bday) -> (Option<i32>, BTreeMap<String, (String, String)>) {
     let finished = bday.finish().await;
     let report: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("{finished:?}"));
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
@@ -29,7 +29,7 @@ async fn advice(bday: Bday, check: &str) -> String {
     found["advice"].as_str().unwrap().to_owned()
 }
 
-fn grade<'a>(findings: &'a BTreeMap<String, (String, String)>, check: &str) -> &'a str {
+pub(crate) fn grade<'a>(findings: &'a BTreeMap<String, (String, String)>, check: &str) -> &'a str {
     findings.get(check).map_or("missing", |(grade, _)| grade)
 }
 

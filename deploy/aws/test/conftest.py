@@ -20,6 +20,7 @@ import pytest
 
 AWS = pathlib.Path(__file__).parents[1]
 TEMPLATE = AWS / "bday.yaml"
+CHANNELS = AWS / "channels.yaml"
 REGION = "eu-central-1"
 GIVEN = {
     "ImageUri": "ghcr.io/example/bday:1.2.3",
@@ -84,7 +85,7 @@ class Account:
             ["aws", "--endpoint-url", self.endpoint, *arguments], check=True, capture_output=True, text=True
         ).stdout
 
-    def deploy(self, name, parameters):
+    def deploy(self, name, parameters, template=TEMPLATE):
         """Creates or updates the stack with the command of the README."""
         overrides = [f"{key}={value}" for key, value in parameters.items()]
         # The AWS CLI names a change set after the second in which it creates it.
@@ -92,7 +93,7 @@ class Account:
             time.sleep(0.05)
         try:
             self.aws(
-                "cloudformation", "deploy", "--stack-name", name, "--template-file", str(TEMPLATE),
+                "cloudformation", "deploy", "--stack-name", name, "--template-file", str(template),
                 "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--parameter-overrides", *overrides,
             )  # fmt: skip
         except subprocess.CalledProcessError as failure:

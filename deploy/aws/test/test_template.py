@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from conftest import AWS, TEMPLATE
+from conftest import AWS, CHANNELS, TEMPLATE
 
 TASK_ROLES = ("TaskRole", "SchedulerRole", "WorkerRole")
 QUEUE, LETTERS = "Queue.Arn", "DeadLetterQueue.Arn"
@@ -39,7 +39,7 @@ def granted(template, role):
 
 
 def test_cfn_lint_finds_nothing():
-    result = subprocess.run(["cfn-lint", "--include-checks", "I", "--", str(TEMPLATE)], capture_output=True, text=True)
+    result = subprocess.run(["cfn-lint", "--include-checks", "I", "--", str(TEMPLATE), str(CHANNELS)], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, "")
 
 
@@ -51,7 +51,7 @@ def test_shellcheck_finds_nothing():
 
 def test_the_template_can_be_deployed_without_a_bucket():
     """CloudFormation accepts up to 51,200 bytes in the request."""
-    assert len(TEMPLATE.read_bytes()) <= 51_200
+    assert max(len(template.read_bytes()) for template in (TEMPLATE, CHANNELS)) <= 51_200
 
 
 @pytest.mark.parametrize("role", [*TASK_ROLES, "RotationRole"])
@@ -85,7 +85,8 @@ def test_only_the_registry_login_is_allowed_with_a_wildcard(template):
 
 
 def test_the_four_tasks_differ_in_role_listener_and_webhook_settings_only(template):
-    posting = {"BDAY__WEBHOOK__ALLOW_HTTP", "BDAY__WEBHOOK__SECRETS"}
+    mail = {f"BDAY__CHANNELS__MAIL__{key}" for key in ("URL", "CONFIGURATION_SET", "FEEDBACK_QUEUE_URL")}
+    posting = {"BDAY__WEBHOOK__ALLOW_HTTP", "BDAY__WEBHOOK__SECRETS", "BDAY__CHANNELS__SMS__URL"} | mail
 
     def rest(name):
         task = template["Resources"][name]["Properties"]

@@ -11,20 +11,27 @@ use crate::pipeline::channel::mail::{Mail, MailOptions, MailUrl, UnsubscribeLink
 const URL: &str = "channels.mail.url";
 
 pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
+    let (channel, url) = mail(parts).await?;
+    if parts.config.http.public_url.is_empty() {
+        tracing::info!("http.public_url is empty: mail has no link to unsubscribe");
+    }
+    let interval = parts.config.source.refresh;
+    let followers: Vec<Follower> = vec![(URL, Box::pin(async move { url.run(interval).await }))];
+    Ok(BuiltChannel { channel: Arc::new(channel), followers })
+}
+
+/// Fetches the URL of the mail server, and builds the channel.
+pub async fn mail(parts: &Parts<'_>) -> anyhow::Result<(Mail, Followed<MailUrl>)> {
     let Parts { config, sources, store, clock } = *parts;
     let parse = |text: &str| MailUrl::parse(text).map_err(|error| format!("it {error}"));
     let url = Followed::start(sources, URL, &config.channels.mail.url, parse).await?;
     let mut options = options(config)?;
     let public_url = &config.http.public_url;
-    if public_url.is_empty() {
-        tracing::info!("http.public_url is empty: mail has no link to unsubscribe");
-    } else {
+    if !public_url.is_empty() {
         options.unsubscribe = Some(UnsubscribeLinks::new(store.clone(), public_url));
     }
     let channel = Mail::new(options, url.watch(), Arc::clone(clock)).map_err(anyhow::Error::msg)?;
-    let interval = config.source.refresh;
-    let followers: Vec<Follower> = vec![(URL, Box::pin(async move { url.run(interval).await }))];
-    Ok(BuiltChannel { channel: Arc::new(channel), followers })
+    Ok((channel, url))
 }
 
 /// Checks the sender and the file with certificates.

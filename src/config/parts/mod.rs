@@ -21,6 +21,8 @@ use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{SharedClock, SystemClock};
 use crate::model::ChannelName;
 use crate::pipeline::channel::ConfiguredChannel;
+#[cfg(feature = "aws")]
+use crate::pipeline::feedback::FeedbackReader;
 use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 #[cfg(feature = "aws")]
@@ -31,8 +33,9 @@ use crate::store::{self, Store, StoreError};
 
 pub use built_channel::{Follower, Parts};
 pub use channels::channels;
+pub use mail::mail;
 pub use slack::{slack_client, slack_endpoint};
-pub use twilio::callback_accounts;
+pub use twilio::{callback_accounts, sms_url, twilio_client, whatsapp_account};
 pub use webhook::{http_client, messages, signer, webhook_secrets, webhook_url, webhook_url_from};
 
 /// Opens the store for a command: fetches the login, and fails at once if the database is unreachable.
@@ -84,6 +87,16 @@ pub async fn queue(
             Arc::new(PostgresQueue::new(store.clone(), Arc::clone(clock), queue.visibility))
         }
     })
+}
+
+/// Builds the reader of the mail channel's feedback; none if no queue is configured.
+#[cfg(feature = "aws")]
+pub async fn feedback_reader(config: &Config, store: &Store) -> Option<FeedbackReader> {
+    let url = &config.channels.mail.feedback_queue_url;
+    if url.is_empty() {
+        return None;
+    }
+    Some(FeedbackReader::connect(url.clone(), store.clone()).await)
 }
 
 /// Checks the files that the configuration of the channels names.

@@ -28,18 +28,30 @@ pub(super) async fn twilio(
         "{} is empty: set it to a number or the id of a messaging service",
         key.replace(".url", ".from")
     );
-    let options =
-        HttpClientOptions { timeout, connect_timeout: CONNECT_TIMEOUT, ..HttpClientOptions::default() };
-    let client = HttpClient::new(options).context("cannot create the client of Twilio")?;
+    let client = twilio_client(timeout)?;
     let (account, follower) = account(parts, key, url).await?;
     Ok((Twilio::new(client, account, from.to_owned(), parts.config.http.public_base()), follower))
 }
 
+/// Builds the HTTP client for Twilio.
+pub fn twilio_client(timeout: Duration) -> anyhow::Result<HttpClient> {
+    let options =
+        HttpClientOptions { timeout, connect_timeout: CONNECT_TIMEOUT, ..HttpClientOptions::default() };
+    HttpClient::new(options).context("cannot create the client of Twilio")
+}
+
 /// Returns where SMS are sent, by the current value of the URL. A change of the provider requires a restart.
-pub(super) async fn sms_url(parts: &Parts<'_>) -> anyhow::Result<SmsUrl> {
+pub async fn sms_url(parts: &Parts<'_>) -> anyhow::Result<SmsUrl> {
     let parse = |text: &str| parse_sms_url(text).map_err(|error| format!("it {error}"));
     let url = Followed::start(parts.sources, SMS_URL, &parts.config.channels.sms.url, parse).await?;
     let current = url.watch().borrow().clone();
+    Ok(current)
+}
+
+/// Fetches the account of `WhatsApp`.
+pub async fn whatsapp_account(parts: &Parts<'_>) -> anyhow::Result<TwilioAccount> {
+    let (account, _) = account(parts, WHATSAPP_URL, &parts.config.channels.whatsapp.url).await?;
+    let current = account.borrow().clone();
     Ok(current)
 }
 

@@ -7,10 +7,22 @@ use crate::calendar::format_count;
 use crate::config::parts;
 use crate::config::source::Sources;
 use crate::config::{Config, is_local, redact_url};
+use crate::model::ChannelName;
 use crate::pipeline::channel::http_client::{HttpClient, HttpError};
 
 /// `tokens` is the number of valid API tokens, if known.
 pub(super) async fn check(config: &Config, sources: &Sources, tokens: Option<usize>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if config.used_channels().contains(&ChannelName::Webhook) {
+        findings.extend(webhook(config, sources).await);
+    }
+    findings.push(messages(config));
+    findings.push(drain(config));
+    findings.push(listener(config, tokens));
+    findings
+}
+
+async fn webhook(config: &Config, sources: &Sources) -> Vec<Finding> {
     let mut findings = Vec::new();
     match parts::webhook_url(config, sources).await {
         Ok(followed) => {
@@ -35,9 +47,6 @@ pub(super) async fn check(config: &Config, sources: &Sources, tokens: Option<usi
             "set the URL; if it is in another place, check that this machine may read it",
         )),
     }
-    findings.push(messages(config));
-    findings.push(drain(config));
-    findings.push(listener(config, tokens));
     findings
 }
 

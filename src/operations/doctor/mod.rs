@@ -2,6 +2,7 @@
 //!
 //! Changes nothing and sends no greeting. A failed check does not stop the others.
 
+mod channels;
 mod database;
 mod delivery;
 mod queue;
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::clock::SharedClock;
 use crate::config::login::DatabaseLogin;
-use crate::config::parts;
+use crate::config::parts::{self, Parts};
 use crate::config::source::Sources;
 use crate::config::{Config, ConfigError};
 use crate::store::chain;
@@ -89,5 +90,6 @@ pub async fn run(config: &Config, clock: &SharedClock) -> Vec<Finding> {
         }
     }
     findings.extend(delivery::check(config, &sources, tokens).await);
+    findings.extend(channels::check(&Parts { config, sources: &sources, store: &store, clock }).await);
     findings
 }

@@ -6,6 +6,7 @@ pub(super) fn all() {
     scheduler();
     worker();
     events();
+    feedback();
     queue();
     process();
 }
@@ -70,6 +71,14 @@ fn events() {
         "Age of the oldest event that waits, in seconds"
     );
     describe_gauge!("bday_events_delivering", "Events leased by workers");
+}
+
+fn feedback() {
+    describe_counter!(
+        "bday_feedback_total",
+        "Reports of providers on accepted greetings, by channel and type"
+    );
+    describe_counter!("bday_feedback_unreadable_total", "Messages of the feedback queue that cannot be read");
 }
 
 fn queue() {

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use metrics::{counter, gauge, histogram};
 
-use crate::model::{ChannelName, Reason};
+use crate::model::{ChannelName, FeedbackType, Reason};
 
-const WITHOUT_LABEL: [&str; 11] = [
+const WITHOUT_LABEL: [&str; 12] = [
     "bday_events_planned_total",
     "bday_events_queued_total",
     "bday_events_deferred_total",
@@ -21,6 +21,7 @@ const WITHOUT_LABEL: [&str; 11] = [
     "bday_messages_unreadable_total",
     "bday_leases_extended_total",
     "bday_leases_lost_total",
+    "bday_feedback_unreadable_total",
 ];
 
 const ATTEMPTS_FAILED: &str = "bday_attempts_failed_total";
@@ -84,6 +85,12 @@ pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>, channels: &
         counter!("bday_events_postponed_total", "channel" => channel).increment(0);
         counter!("bday_contacts_refused_total", "channel" => channel).increment(0);
         gauge!("bday_breaker_open", "channel" => channel).set(0.0);
+    }
+    // No provider reports on the webhook.
+    for channel in channels().filter(|channel| *channel != ChannelName::Webhook.as_str()) {
+        for report in FeedbackType::ALL {
+            counter!("bday_feedback_total", "channel" => channel, "type" => report.as_str()).increment(0);
+        }
     }
     // A histogram is a set of counters.
     let _ = histogram!("bday_lateness_seconds");

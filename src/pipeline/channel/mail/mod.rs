@@ -2,6 +2,7 @@
 //!
 //! Not guaranteed: that a repeat is harmless. No provider drops repeats; by SMTP, they have the same Message-ID, by which a mailbox may.
 
+mod check;
 mod codes;
 mod compose;
 #[cfg(feature = "aws")]
@@ -26,6 +27,7 @@ use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, ContactStatus, Reason};
 use smtp::SmtpClient;
 
+pub use check::{MailCheck, SesAccount, SesIdentity};
 pub use codes::{Phase, SMTP_ROWS, SmtpRow};
 pub use compose::MailSender;
 #[cfg(feature = "aws")]

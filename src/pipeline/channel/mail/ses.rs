@@ -40,7 +40,7 @@ impl SesClient {
         Self { client: OnceCell::new_with(client), configuration_set, timeout }
     }
 
-    async fn client(&self) -> &Client {
+    pub(super) async fn client(&self) -> &Client {
         let connect = async || {
             let timeouts = TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT.min(self.timeout))

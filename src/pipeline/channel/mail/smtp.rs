@@ -119,6 +119,16 @@ impl SmtpClient {
         }
     }
 
+    /// Connects and logs in; sends nothing.
+    pub(super) async fn check(&self) -> Result<(), String> {
+        let failed = |result: SendResult| result.error.unwrap_or_default();
+        match timeout(self.timeout, self.connect()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(failure)) => Err(failed(self.result(failure, &Progress::default()))),
+            Err(_) => Err(format!("no login within {} s", self.timeout.as_secs_f32())),
+        }
+    }
+
     async fn attempt(
         &self,
         envelope: &Envelope,

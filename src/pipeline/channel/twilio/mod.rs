@@ -2,6 +2,7 @@
 //!
 //! A repeated request sends a second message: Twilio has no idempotency key.
 
+mod account;
 pub mod codes;
 
 use std::fmt;
@@ -17,6 +18,8 @@ use super::http_client::{HttpClient, HttpError, read_body};
 use super::verdict::Verdict;
 use super::webhook::classify_error;
 use super::{Greeting, SendResult, excerpt};
+
+pub use account::{AccountState, check_account};
 
 /// Path of the callbacks below `http.public_url`.
 pub const CALLBACK_PATH: &str = "/callbacks/twilio";
