@@ -118,7 +118,7 @@ impl GreetingTracker {
 mod tests {
     use super::*;
     use crate::dev::inbox::Content;
-    use crate::model::{BIRTHDAY, Schedule};
+    use crate::model::{BIRTHDAY, ChannelName, Schedule};
 
     const NOW: &str = "2026-11-24T08:12:30Z";
 
@@ -138,6 +138,7 @@ mod tests {
         ReceivedRequest {
             id: 1,
             arrived_at: due_at.max(now()) + chrono::TimeDelta::milliseconds(after_ms),
+            channel: ChannelName::Webhook,
             path: "/".to_owned(),
             webhook_id: None,
             attempt: 1,
