@@ -42,7 +42,7 @@ async fn a_slack_message_is_accepted_and_its_repeat_is_a_duplicate() {
         }])
     );
     assert!(!inbox.next().await.duplicate);
-    let form =
+    let fields =
         [("channel", "U0ADA"), ("text", "Hey"), ("metadata", &slack_message()["metadata"].to_string())];
     let url = format!("{}/api/chat.postMessage", inbox.base);
     let repeat = inbox
