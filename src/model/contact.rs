@@ -29,6 +29,14 @@ impl TryFrom<String> for ChannelName {
     }
 }
 
+impl TryFrom<String> for ContactStatus {
+    type Error = InvalidText;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse()
+    }
+}
+
 named_enum! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum ContactType ("contact type") {
@@ -54,17 +62,39 @@ named_enum! {
 
 serde_as_text!(ContactStatus);
 
+impl ContactType {
+    /// The name of the user's field.
+    #[must_use]
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Phone => "phone",
+            Self::SlackUserId => "slackUserId",
+        }
+    }
+}
+
 /// The address by which a channel reaches a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Contact {
+    #[sqlx(try_from = "String")]
     pub channel: ChannelName,
     /// An email address, a phone number (E.164), or a Slack user id.
     #[schema(example = "ada@example.org")]
     pub address: String,
+    #[sqlx(try_from = "String")]
     pub status: ContactStatus,
     /// When it got this status (UTC); null for an active contact.
     pub since: Option<DateTime<Utc>>,
     /// The kinds that the person wants no greetings of by this channel.
     pub opted_out_kinds: Vec<String>,
+}
+
+impl Contact {
+    /// Whether greetings of all kinds are sent.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.status == ContactStatus::Active && self.opted_out_kinds.is_empty()
+    }
 }

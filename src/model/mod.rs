@@ -1,5 +1,6 @@
 //! Users, contacts, occasions, events, attempts and tokens. Pure: no clock and no I/O.
 
+mod address;
 mod contact;
 mod event;
 mod instant;
@@ -15,5 +16,5 @@ pub use instant::parse_instant;
 pub use json_object::{FieldError, JsonObject};
 pub use schedule::{LateJoin, NewEvent, Schedule, Upcoming, first_year, nominal_date};
 pub use token::{InvalidToken, Scope, Token, TokenHash};
-pub use user::{BIRTHDAY, NewUser, Occasion, User, Version};
+pub use user::{BIRTHDAY, NewUser, Occasion, User, UserWithContacts, Version};
 pub use user_input::{UserFields, UserInput, parse_user_id};

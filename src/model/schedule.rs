@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{BIRTHDAY, EventState, Occasion, Reason, User};
-use crate::calendar::{self, LeapDay, Occurrence, Rule, SendAt};
+use crate::calendar::text::expected;
+use crate::calendar::{self, InvalidText, LeapDay, Occurrence, Rule, SendAt};
 
 /// What to do with a date that is learned on the day itself, after the send time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,6 +52,17 @@ impl NewEvent {
 impl Schedule {
     pub fn other_kinds(&self) -> impl Iterator<Item = &str> {
         self.kinds.keys().map(String::as_str).filter(|kind| *kind != BIRTHDAY)
+    }
+
+    /// Returns `kind` if it is configured, or none if it is none; otherwise an error that names the configured kinds.
+    pub fn check_kind<'a>(&self, kind: Option<&'a str>) -> Result<Option<&'a str>, InvalidText> {
+        match kind {
+            Some(unknown) if !self.kinds.contains_key(unknown) => {
+                let known: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
+                Err(InvalidText::new("unknown kind", unknown, expected(&known)))
+            }
+            kind => Ok(kind),
+        }
     }
 
     /// Returns the rules that decide when events are due, except zone data, as stored in the database. [`LateJoin`] is left out: it

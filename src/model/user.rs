@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::{Contact, ContactType};
 use crate::calendar::{AnnualDate, LeapDay, SendAt, Zone};
 
 pub const BIRTHDAY: &str = "birthday";
@@ -21,14 +22,20 @@ pub struct NewUser {
     pub time_zone: Zone,
     pub send_at: Option<SendAt>,
     pub leap_day: Option<LeapDay>,
+    pub locale: Option<String>,
+    /// None removes an address; the addresses of absent types stay.
+    pub addresses: BTreeMap<ContactType, Option<String>>,
     /// Dates of other kinds. None removes a date; the dates of absent kinds stay.
     pub occasions: BTreeMap<String, Option<AnnualDate>>,
 }
 
 impl NewUser {
     #[must_use]
-    pub fn created(self, id: Uuid, now: DateTime<Utc>) -> User {
+    pub fn created(mut self, id: Uuid, now: DateTime<Utc>) -> User {
         let now = now.trunc_subsecs(6);
+        let mut address = |contact| self.addresses.remove(&contact).flatten();
+        let (email, phone) = (address(ContactType::Email), address(ContactType::Phone));
+        let slack_user_id = address(ContactType::SlackUserId);
         let dates = self.occasions.into_iter();
         User {
             id,
@@ -39,6 +46,10 @@ impl NewUser {
             time_zone: self.time_zone,
             send_at: self.send_at,
             leap_day: self.leap_day,
+            locale: self.locale,
+            email,
+            phone,
+            slack_user_id,
             occasions: dates.filter_map(|(kind, date)| Some((kind, date?))).collect(),
             version: 1,
             created_at: now,
@@ -71,6 +82,16 @@ pub struct User {
     /// The rule for 29 February in a common year: `feb28`, `mar1` or `leap_years_only`; null: the configured default.
     #[schema(value_type = Option<String>, example = "feb28")]
     pub leap_day: Option<LeapDay>,
+    /// The language of the message, a BCP 47 tag; null: that of the kind.
+    #[schema(example = "pt-BR")]
+    pub locale: Option<String>,
+    #[schema(example = "ada@example.org")]
+    pub email: Option<String>,
+    /// E.164.
+    #[schema(example = "+491711234567")]
+    pub phone: Option<String>,
+    #[schema(example = "U012AB3CD")]
+    pub slack_user_id: Option<String>,
     /// Dates of other kinds, by kind.
     #[schema(value_type = BTreeMap<String, String>)]
     pub occasions: BTreeMap<String, AnnualDate>,
@@ -80,6 +101,15 @@ pub struct User {
     pub created_at: DateTime<Utc>,
     /// UTC.
     pub updated_at: DateTime<Utc>,
+}
+
+/// A user, and how each channel reaches them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UserWithContacts {
+    #[serde(flatten)]
+    pub user: User,
+    /// One for each channel that the user has an address for. Read only.
+    pub contacts: Vec<Contact>,
 }
 
 /// The version of a user: the `ETag`, such as `7-63f2a8d9c4b00`.
@@ -118,6 +148,16 @@ impl User {
     #[must_use]
     pub fn version(&self) -> Version {
         Version::new(self.version, self.created_at)
+    }
+
+    #[must_use]
+    pub fn address(&self, contact: ContactType) -> Option<&str> {
+        let address = match contact {
+            ContactType::Email => &self.email,
+            ContactType::Phone => &self.phone,
+            ContactType::SlackUserId => &self.slack_user_id,
+        };
+        address.as_deref()
     }
 
     /// Returns every yearly date of this user; `known_at` returns the instant at which the date of a kind was learned.

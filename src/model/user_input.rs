@@ -9,14 +9,15 @@ use serde::de::{Deserializer, IgnoredAny};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::address::parse_locale;
 use super::json_object::{FieldError, JsonObject};
-use super::{BIRTHDAY, NewUser, Schedule, User};
+use super::{BIRTHDAY, ContactType, NewUser, Schedule, User};
 use crate::calendar::text::shortened;
 use crate::calendar::{AnnualDate, InvalidText, LeapDay, SendAt, Zone};
 
 const MAX_NAME_CHARS: usize = 200;
 /// Null unsets these; a blank text is an error.
-const NULLABLE: [&str; 3] = ["sendAt", "leapDay", "externalId"];
+const NULLABLE: [&str; 7] = ["sendAt", "leapDay", "externalId", "locale", "email", "phone", "slackUserId"];
 const BLANK: &str = "is blank: omit it, or give null";
 
 /// A user's fields. Null unsets a field.
@@ -51,6 +52,21 @@ pub struct UserFields {
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200, example = "hr-17")]
     external_id: Field<String>,
+    /// The language of the message, as a BCP 47 tag. The default is that of the kind.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "language-tag", example = "pt-BR")]
+    locale: Field<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "email-address", max_length = 254, example = "ada@example.org")]
+    email: Field<String>,
+    /// In international form (E.164). Blanks, dashes and brackets are removed.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "phone-number", example = "+491711234567")]
+    phone: Field<String>,
+    /// The member ID in Slack.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "slack-user-id", example = "U012AB3CD")]
+    slack_user_id: Field<String>,
     /// Dates of other kinds that the configuration names, by kind.
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, Option<String>>>, example = json!({}))]
@@ -65,6 +81,9 @@ pub struct UserFields {
     #[serde(rename = "updatedAt", default)]
     #[schema(ignore, value_type = String)]
     _updated_at: IgnoredAny,
+    #[serde(rename = "contacts", default)]
+    #[schema(ignore, value_type = String)]
+    _contacts: IgnoredAny,
 }
 
 #[derive(Debug, Default)]
@@ -93,12 +112,14 @@ pub struct UserInput<'a> {
     send_at: Option<SendAt>,
     leap_day: Option<LeapDay>,
     external_id: Option<String>,
+    locale: Option<String>,
+    addresses: BTreeMap<ContactType, Option<String>>,
     occasions: BTreeMap<String, Option<AnnualDate>>,
     errors: Vec<FieldError>,
 }
 
 impl<'a> UserInput<'a> {
-    /// Returns an empty input that keeps the dates of other kinds unless they are set. A birth date may not be after `today`, the
+    /// Returns an empty input that keeps the addresses, and the dates of other kinds, unless they are set. A birth date may not be after `today`, the
     /// latest local date in any zone; the date of another kind may be.
     #[must_use]
     pub fn new(schedule: &'a Schedule, today: NaiveDate) -> Self {
@@ -112,16 +133,19 @@ impl<'a> UserInput<'a> {
             send_at: None,
             leap_day: None,
             external_id: None,
+            locale: None,
+            addresses: BTreeMap::new(),
             occasions: BTreeMap::new(),
             errors: Vec::new(),
         }
     }
 
-    /// Returns an empty input that removes the dates of all configured kinds unless they are set.
+    /// Returns an empty input that removes the addresses, and the dates of all configured kinds, unless they are set.
     #[must_use]
     pub fn complete(schedule: &'a Schedule, today: NaiveDate) -> Self {
         let occasions = schedule.other_kinds().map(|kind| (kind.to_owned(), None)).collect();
-        Self { occasions, ..Self::new(schedule, today) }
+        let addresses = ContactType::ALL.map(|contact| (contact, None)).into();
+        Self { occasions, addresses, ..Self::new(schedule, today) }
     }
 
     #[must_use]
@@ -135,6 +159,10 @@ impl<'a> UserInput<'a> {
             send_at: user.send_at,
             leap_day: user.leap_day,
             external_id: user.external_id.clone(),
+            locale: user.locale.clone(),
+            addresses: ContactType::ALL
+                .map(|contact| (contact, user.address(contact).map(str::to_owned)))
+                .into(),
             occasions: schedule.other_kinds().map(|kind| (kind.to_owned(), date(kind))).collect(),
             ..Self::new(schedule, today)
         }
@@ -155,6 +183,10 @@ impl<'a> UserInput<'a> {
             ("sendAt", fields.send_at),
             ("leapDay", fields.leap_day),
             ("externalId", fields.external_id),
+            ("locale", fields.locale),
+            ("email", fields.email),
+            ("phone", fields.phone),
+            ("slackUserId", fields.slack_user_id),
         ] {
             match field {
                 Field::Absent => {}
@@ -194,7 +226,14 @@ impl<'a> UserInput<'a> {
             "sendAt" => self.send_at = self.parse(field, text),
             "leapDay" => self.leap_day = self.parse(field, text),
             "externalId" => self.external_id = Some(self.parse_name(field, text)).filter(|id| !id.is_empty()),
-            _ => self.add_error(field, "unknown field"),
+            "locale" => self.locale = self.parse_with(field, text, parse_locale),
+            _ => match ContactType::ALL.into_iter().find(|contact| contact.field() == field) {
+                Some(contact) => {
+                    let address = self.parse_with(field, text, |text| contact.parse(text));
+                    self.addresses.insert(contact, address);
+                }
+                None => self.add_error(field, "unknown field"),
+            },
         }
     }
 
@@ -227,6 +266,8 @@ impl<'a> UserInput<'a> {
                 time_zone,
                 send_at: self.send_at,
                 leap_day: self.leap_day,
+                locale: self.locale,
+                addresses: self.addresses,
                 occasions: self.occasions,
             }),
             _ => Err(self.errors),
@@ -283,10 +324,19 @@ impl<'a> UserInput<'a> {
     }
 
     fn parse<T: FromStr<Err = InvalidText>>(&mut self, field: &str, text: &str) -> Option<T> {
+        self.parse_with(field, text, str::parse)
+    }
+
+    fn parse_with<T>(
+        &mut self,
+        field: &str,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, InvalidText>,
+    ) -> Option<T> {
         if text.is_empty() {
             return None;
         }
-        text.parse().map_err(|error: InvalidText| self.add_error(field, error.to_string())).ok()
+        parse(text).map_err(|error| self.add_error(field, error.to_string())).ok()
     }
 
     /// Keeps the first error of each field: a field of the wrong type is not also missing.
@@ -351,17 +401,21 @@ mod tests {
     #[test]
     fn every_invalid_field_is_named_once() {
         let object = r#"{"firstName":1,"lastName":"\u0000","birthDate":"1990-02-30","nickname":null,"sendAt":"25:00",
-            "occasions":{"name_day":"--01-01","birthday":"--01-01"}}"#;
+            "email":"ada","phone":"0171 123","slackUserId":7,"locale":"german","occasions":{"name_day":"--01-01","birthday":"--01-01"}}"#;
         let mut fields = invalid_fields(&[object]);
         fields.sort_unstable();
         let expected = [
             "birthDate",
+            "email",
             "firstName",
             "lastName",
+            "locale",
             "nickname",
             "occasions.birthday",
             "occasions.name_day",
+            "phone",
             "sendAt",
+            "slackUserId",
             "timeZone",
         ];
         assert_eq!(fields, expected);
@@ -390,19 +444,37 @@ mod tests {
             assert_eq!(user.occasions, [("work_anniversary".to_owned(), None)].into());
         }
         assert_eq!(invalid_fields(&[ADA, r#"{"birthDate":null}"#]), ["birthDate"]);
+        let contacts = r#"{"email":"ada@example.org","phone":"+44 20 7946 0958","locale":"en_gb"}"#;
+        let user =
+            validate(&[ADA, contacts, r#"{"email":null,"slackUserId":"U012AB3CD"}"#]).expect("a valid user");
+        assert_eq!(user.locale.as_deref(), Some("en-GB"));
+        let addresses = user.addresses.values().map(Option::as_deref).collect::<Vec<_>>();
+        assert_eq!(addresses, [None, Some("+442079460958"), Some("U012AB3CD")]);
     }
 
     #[test]
     fn a_blank_text_is_not_null() {
-        let object = r#"{"sendAt":"","leapDay":" ","externalId":"","lastName":"","occasions":{"work_anniversary":""}}"#;
+        let object = r#"{"sendAt":"","leapDay":" ","externalId":"","lastName":"","occasions":{"work_anniversary":""},
+            "email":"","phone":" ","slackUserId":"","locale":""}"#;
         let mut fields = invalid_fields(&[ADA, object]);
         fields.sort_unstable();
-        assert_eq!(fields, ["externalId", "leapDay", "occasions.work_anniversary", "sendAt"]);
+        let expected = [
+            "email",
+            "externalId",
+            "leapDay",
+            "locale",
+            "occasions.work_anniversary",
+            "phone",
+            "sendAt",
+            "slackUserId",
+        ];
+        assert_eq!(fields, expected);
     }
 
     #[test]
     fn read_only_fields_are_ignored() {
-        let user = validate(&[ADA, r#"{"id":"x","createdAt":"x","updatedAt":"x"}"#]).expect("a valid user");
+        let user = validate(&[ADA, r#"{"id":"x","createdAt":"x","updatedAt":"x","contacts":[{}]}"#])
+            .expect("a valid user");
         assert_eq!(user.first_name, "Ada");
     }
 

@@ -12,8 +12,20 @@ pub struct ExportWriter {
     kinds: Vec<String>,
 }
 
-const COLUMNS: [&str; 8] =
-    ["id", "first_name", "last_name", "birth_date", "time_zone", "send_at", "leap_day", "external_id"];
+const COLUMNS: [&str; 12] = [
+    "id",
+    "first_name",
+    "last_name",
+    "birth_date",
+    "time_zone",
+    "send_at",
+    "leap_day",
+    "external_id",
+    "email",
+    "phone",
+    "slack_user_id",
+    "locale",
+];
 
 impl ExportWriter {
     #[must_use]
@@ -60,6 +72,10 @@ impl ExportWriter {
             &send_at,
             user.leap_day.map(LeapDay::as_str).unwrap_or_default(),
             user.external_id.as_deref().unwrap_or_default(),
+            user.email.as_deref().unwrap_or_default(),
+            user.phone.as_deref().unwrap_or_default(),
+            user.slack_user_id.as_deref().unwrap_or_default(),
+            user.locale.as_deref().unwrap_or_default(),
         ];
         record(fields.into_iter().chain(dates.iter().map(String::as_str)))
     }

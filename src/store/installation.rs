@@ -27,6 +27,12 @@ impl InstallationKey {
         self.hash("external id", external_id.as_bytes())
     }
 
+    /// Returns the hash of an email address, phone number (E.164) or Slack user id. Upper and lower case are equal.
+    #[must_use]
+    pub fn address_hash(&self, address: &str) -> [u8; 32] {
+        self.hash("address", address.trim().to_lowercase().as_bytes())
+    }
+
     pub(super) fn idempotency_key_hash(&self, token: Option<Uuid>, key: &str) -> [u8; 32] {
         let token = token.map_or_else(String::new, |id| id.simple().to_string());
         // A token's id has no blank, so different pairs give different texts.

@@ -5,6 +5,7 @@
 mod api_writes;
 mod attempts;
 mod bucket_locks;
+mod contacts;
 mod error;
 mod events;
 mod installation;
@@ -36,6 +37,7 @@ use tokio::sync::{OnceCell, Semaphore};
 pub use api_writes::{ApiWrite, ApiWriteFilter, RemoteAddress};
 pub use attempts::{EndedAttempt, FailedAttempt, RecordResult};
 pub use bucket_locks::BUCKETS;
+pub use contacts::ContactChoice;
 pub use error::StoreError;
 pub(crate) use error::chain;
 pub use events::{

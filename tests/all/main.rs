@@ -14,6 +14,7 @@ mod calendar;
 mod clock_offset;
 mod config_show;
 mod connections;
+mod contacts;
 mod crashes;
 mod dead_letters;
 mod deletion;

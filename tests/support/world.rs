@@ -199,6 +199,8 @@ pub(crate) fn person(external_id: &str, birth_date: &str, time_zone: &str) -> Ne
         time_zone: time_zone.parse().unwrap(),
         send_at: None,
         leap_day: None,
+        locale: None,
+        addresses: BTreeMap::new(),
         occasions: BTreeMap::new(),
     }
 }

@@ -17,8 +17,10 @@ use crate::store::UserFilter;
 
 const IMPORT: &str = "\
 CSV: the first line names the columns, in any order: first_name, last_name, birth_date, time_zone, and optionally send_at \
-(HH:MM), leap_day (feb28, mar1, leap_years_only), external_id, id (as written by `bday user export`), and a date for each \
-further kind, such as work_anniversary. Dates are YYYY-MM-DD, or --MM-DD without the year.
+(HH:MM), leap_day (feb28, mar1, leap_years_only), external_id, id (as written by `bday user export`), email, phone \
+(+491711234567), slack_user_id, locale (pt-BR), and a date for each further kind, such as work_anniversary. Dates are \
+YYYY-MM-DD, or --MM-DD without the year. A line is the whole user, but addresses and dates of further kinds without a \
+column are kept.
 
 NDJSON: a file that ends in .ndjson or .jsonl, or --format ndjson. Each line is an object as in the API and as written by \
 `bday user export`.

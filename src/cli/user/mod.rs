@@ -1,5 +1,6 @@
 //! `bday user`
 
+mod contact;
 mod files;
 mod write;
 
@@ -14,7 +15,7 @@ use super::context::{Context, with_database};
 use super::{ConfigSource, output};
 use crate::calendar::{Zone, format_instant};
 use crate::clock::SharedClock;
-use crate::model::User;
+use crate::model::{User, UserWithContacts};
 use crate::store::{DeleteOutcome, SearchCursor, UserFilter, UserRef, chain};
 
 /// How far `show` looks ahead: to the next 29 February under any rule.
@@ -30,6 +31,8 @@ pub(super) enum Command {
     List(List),
     /// Update some fields of a user
     Update(write::Update),
+    /// Opt a user in to or out of a channel
+    Contact(contact::SetContact),
     /// Delete users and cancel their unsent events
     Delete(Delete),
     /// Import users from a CSV or NDJSON file; safe to repeat
@@ -101,6 +104,7 @@ pub(super) async fn run(command: Command, source: &ConfigSource, clock: SharedCl
         Command::Show(args) => show(args, context).await,
         Command::List(args) => list(args, context).await,
         Command::Update(args) => write::update(args, context).await,
+        Command::Contact(args) => contact::set(args, context).await,
         Command::Delete(args) => delete(args, context).await,
         Command::Import(args) => files::import(args, context).await,
         Command::Export(args) => files::export(args, context).await,
@@ -110,11 +114,14 @@ pub(super) async fn run(command: Command, source: &ConfigSource, clock: SharedCl
 
 async fn show(args: Show, context: &Context) -> Result<ExitCode> {
     let user = context.user(&args.user).await?;
-    output::json_or(args.json, &user, || output::fields(fields(&user, context)))?;
+    let contacts = context.store.contacts(user.id).await?;
+    let shown = UserWithContacts { user, contacts };
+    output::json_or(args.json, &shown, || output::fields(fields(&shown, context)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn fields(user: &User, context: &Context) -> Vec<(String, String)> {
+fn fields(shown: &UserWithContacts, context: &Context) -> Vec<(String, String)> {
+    let UserWithContacts { user, contacts } = shown;
     let or_default = |setting: Option<String>| setting.unwrap_or_else(|| "as configured".to_owned());
     let mut fields: Vec<(String, String)> = [
         ("id", user.id.to_string()),
@@ -125,11 +132,13 @@ fn fields(user: &User, context: &Context) -> Vec<(String, String)> {
         ("time zone", user.time_zone.name().to_owned()),
         ("send at", or_default(user.send_at.map(|at| at.to_string()))),
         ("leap day", or_default(user.leap_day.map(|rule| rule.to_string()))),
+        ("locale", or_default(user.locale.clone())),
         ("created", format_instant(user.created_at)),
         ("updated", format_instant(user.updated_at)),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    fields.extend(contacts.iter().map(|contact| (contact.channel.to_string(), contact::describe(contact))));
     fields.extend(user.occasions.iter().map(|(kind, date)| (kind.clone(), date.to_string())));
     let mut kinds = HashSet::new();
     for next in context.schedule.upcoming(user, context.clock.now(), YEARS_AHEAD) {

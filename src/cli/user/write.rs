@@ -18,7 +18,7 @@ Examples:
   bday user add --first-name Ken --birth-date=--02-29 --time-zone Asia/Tokyo \\
     --send-at 07:30 --external-id hr-17
   bday user add --first-name Eve --birth-date 1990-04-01 --time-zone UTC \\
-    --occasion work_anniversary=2019-05-02";
+    --occasion work_anniversary=2019-05-02 --email eve@example.org --locale pt-BR";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = ADD)]
@@ -70,6 +70,18 @@ struct Fields {
     /// Your own id for the user
     #[arg(long, value_name = "ID")]
     external_id: Option<String>,
+    /// An email address, such as ada@example.org
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// A phone number in international form, such as +491711234567
+    #[arg(long, value_name = "NUMBER")]
+    phone: Option<String>,
+    /// The member ID in Slack, such as U012AB3CD
+    #[arg(long, value_name = "ID")]
+    slack_user_id: Option<String>,
+    /// The language of the message, such as de or pt-BR [default: that of the kind]
+    #[arg(long, value_name = "TAG")]
+    locale: Option<String>,
     /// A date of another configured kind; may be repeated
     #[arg(long, value_name = "KIND=DATE")]
     occasion: Vec<String>,
@@ -86,6 +98,10 @@ impl Fields {
             ("sendAt", &self.send_at),
             ("leapDay", &self.leap_day),
             ("externalId", &self.external_id),
+            ("email", &self.email),
+            ("phone", &self.phone),
+            ("slackUserId", &self.slack_user_id),
+            ("locale", &self.locale),
         ];
         let value = |text: &str| match text {
             "" => Value::Null,
@@ -197,6 +213,7 @@ mod tests {
     #[test]
     fn a_field_has_the_name_of_its_option() {
         assert_eq!(option("birthDate"), "--birth-date");
+        assert_eq!(option("slackUserId"), "--slack-user-id");
         assert_eq!(option("occasions.work_anniversary"), "--occasion work_anniversary:");
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Each user has their own random number generator, so that a number has the same changes in a run with more users.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveTime, TimeDelta, Timelike as _, Utc};
 use fastrand::Rng;
 
@@ -54,6 +56,8 @@ impl UserSettings {
             time_zone: self.zone,
             send_at: self.send_at,
             leap_day: self.leap_day,
+            locale: None,
+            addresses: BTreeMap::new(),
             occasions: dates.map(|(kind, date)| ((*kind).to_owned(), date)).collect(),
         }
     }

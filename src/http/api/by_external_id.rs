@@ -8,10 +8,12 @@ use super::Api;
 use super::preconditions::Preconditions;
 use super::problem::Problem;
 use super::request::{ExternalId, JsonBody, NoParameters, Query};
-use crate::model::{User, UserFields};
+use crate::model::{User, UserFields, UserWithContacts};
 use crate::store::{ApiRequest, ApiWrite, UserRef};
 
 /// Read a user by external id
+///
+/// With `contacts`, as `getUser`.
 #[utoipa::path(
     get, path = "/v1/users/by-external-id/{externalId}", tag = "users", operation_id = "getUserByExternalId",
     params(
@@ -19,7 +21,7 @@ use crate::store::{ApiRequest, ApiWrite, UserRef};
         ("If-None-Match" = Option<String>, Header, description = "An ETag: respond 304 if the user has it")
     ),
     responses(
-        (status = 200, description = "The user", body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 200, description = "The user", body = UserWithContacts, headers(("ETag" = String, description = "The version"))),
         (status = 304, description = "Not modified"),
         (status = 404, description = "No such user")
     )

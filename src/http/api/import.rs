@@ -22,8 +22,8 @@ const TYPES: &str = "text/csv or application/x-ndjson";
 
 /// Import users
 ///
-/// A CSV file (columns `first_name,last_name,birth_date,time_zone`, and optionally `send_at`, `leap_day`, `external_id`, `id` and one for
-/// each other kind), or NDJSON with one user per line as in `createUser`, and optionally `id`. The body is a stream of any length. Invalid
+/// A CSV file (columns `first_name,last_name,birth_date,time_zone`, and optionally `send_at`, `leap_day`, `external_id`, `id`,
+/// `email`, `phone`, `slack_user_id`, `locale` and one for each other kind), or NDJSON with one user per line as in `createUser`, and optionally `id`. The body is a stream of any length. Invalid
 /// lines are reported by number; all others are imported. An import may be repeated: a user with an `id`, as in an export, is updated, or
 /// created with that id; a user with an external id is updated by it; a user with neither is identified by the whole line.
 #[utoipa::path(

@@ -4,6 +4,7 @@
 //! `ETag` and `If-Match` protect against concurrent edits. `/openapi.json` describes the API, and `/docs` shows it.
 
 mod by_external_id;
+mod contacts;
 mod dead_letters;
 mod docs;
 mod event_actions;
@@ -64,7 +65,7 @@ pub struct Api {
             (RFC 9457). A field that is null is not set."
     ),
     // Schemas of parameters and of errors: the operations do not add them.
-    components(schemas(events::Direction, export::ExportFormat, Problem, FieldError)),
+    components(schemas(contacts::ContactStatusInput, events::Direction, export::ExportFormat, Problem, FieldError)),
     tags(
         (name = "users", description = "Users and their dates"),
         (name = "events", description = "Greetings that were sent, will be sent, or were not sent"),
@@ -114,6 +115,7 @@ fn routes(request_timeout: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::get, users::replace, users::patch, users::delete))
         .routes(routes!(by_external_id::get, by_external_id::put, by_external_id::delete))
+        .routes(routes!(contacts::put))
         .routes(routes!(export::export))
         .routes(routes!(upcoming::upcoming))
         .routes(routes!(explain::explain))

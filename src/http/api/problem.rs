@@ -236,6 +236,9 @@ impl From<&StoreError> for Problem {
             Some("a_last_name_is_not_huge") => Some("lastName"),
             Some("a_send_time_is_a_whole_minute") => Some("sendAt"),
             Some("a_leap_day_rule_is_known") => Some("leapDay"),
+            Some("a_locale_is_a_language_tag") => Some("locale"),
+            // The other types of addresses are always short.
+            Some("an_address_is_short") => Some("email"),
             Some("a_date_is_a_day_of_some_year" | "a_year_is_plausible") => Some("birthDate"),
             Some("a_kind_is_a_short_name") => Some("occasions"),
             _ => None,

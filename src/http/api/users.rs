@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::request::{Id, IdempotencyKey, JSON, Json, JsonBody, MergePatch, NoParameters, Query};
 use crate::calendar::{Zone, latest_today};
 use crate::http::access::AuditedWrite;
-use crate::model::{FieldError, NewUser, User, UserFields, UserInput, Version};
+use crate::model::{Contact, FieldError, NewUser, User, UserFields, UserInput, UserWithContacts, Version};
 use crate::store::{
     ApiRequest, ApiWrite, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome,
     SearchCursor, StoreError, UserChange, UserFilter, UserRef,
@@ -132,6 +132,8 @@ pub(super) async fn create(
 }
 
 /// Read a user
+///
+/// With `contacts`, which lists, exports and the responses to writes do not have.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "users", operation_id = "getUser",
     params(
@@ -139,7 +141,7 @@ pub(super) async fn create(
         ("If-None-Match" = Option<String>, Header, description = "An ETag: respond 304 if the user has it")
     ),
     responses(
-        (status = 200, description = "The user", body = User, headers(("ETag" = String, description = "The version"))),
+        (status = 200, description = "The user", body = UserWithContacts, headers(("ETag" = String, description = "The version"))),
         (status = 304, description = "Not modified"),
         (status = 404, description = "No such user")
     )
@@ -260,10 +262,14 @@ impl Api {
         preconditions: &Preconditions,
     ) -> Result<Response, Problem> {
         let user = self.store.user(user).await?.ok_or_else(no_such_user)?;
-        if preconditions.is_not_modified(user.version()) {
-            return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(user.version()))]).into_response());
+        let contacts = self.store.contacts(user.id).await?;
+        let tag = [(ETAG, etag(user.version()))];
+        // A suppression does not change the version, but its end does: a client whose copy has another status is never answered 304.
+        if preconditions.is_not_modified(user.version()) && contacts.iter().all(Contact::is_active) {
+            return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
         }
-        Ok(self.ok(user))
+        let user = user.with_configured_kinds(&self.schedule);
+        Ok((tag, Json(UserWithContacts { user, contacts })).into_response())
     }
 
     /// Writes what `edit` makes of `user`. `edit` checks preconditions last: they apply to requests that would succeed without them
@@ -316,7 +322,7 @@ impl Api {
 
 /// Repeats `write` while it conflicts with concurrent writes, but not after a lock timeout: that request has held a connection for long
 /// enough, and its client may retry.
-async fn retry_on_contention<T, F: Future<Output = Result<T, StoreError>>>(
+pub(super) async fn retry_on_contention<T, F: Future<Output = Result<T, StoreError>>>(
     write: impl Fn() -> F,
 ) -> Result<T, StoreError> {
     write.retry(RETRIES).when(|error| error.is_contention() && !error.is_lock_timeout()).await

@@ -9,7 +9,7 @@ use crate::calendar::text::shortened;
 use crate::model::{FieldError, Schedule, UserInput, parse_user_id};
 
 /// The columns except the id, with their fields. The first four are required.
-const COLUMNS: [(&str, &str); 7] = [
+const COLUMNS: [(&str, &str); 11] = [
     ("first_name", "firstName"),
     ("last_name", "lastName"),
     ("birth_date", "birthDate"),
@@ -17,6 +17,10 @@ const COLUMNS: [(&str, &str); 7] = [
     ("send_at", "sendAt"),
     ("leap_day", "leapDay"),
     ("external_id", "externalId"),
+    ("email", "email"),
+    ("phone", "phone"),
+    ("slack_user_id", "slackUserId"),
+    ("locale", "locale"),
 ];
 const REQUIRED: usize = 4;
 const ID: &str = "id";

@@ -1,7 +1,7 @@
 //! Import: saves users from a CSV or NDJSON file of any length, in batches. Invalid lines are reported, and the others imported.
 //!
 //! A line is the complete user: blank and absent fields are cleared. Only a CSV file without a column for a kind keeps the dates of
-//! that kind.
+//! that kind, and one without a column for a type of address keeps these addresses.
 //!
 //! An import can be repeated. A user with an `id`, as in an export, is updated, or created under that id; otherwise a user with an
 //! `external_id` is updated. A user without both is identified by its line: the same line in a later import is the same user, while

@@ -48,14 +48,19 @@ impl Store {
     }
 }
 
-/// Selects users by id, with a row for each date; `push_condition` adds the text after `FROM users u`.
+/// Selects users by id, with a row for each date; `push_condition` adds the conditions on `users u`. The addresses of a user are
+/// one look-up.
 pub(super) fn users_with_dates(
     push_condition: impl FnOnce(&mut QueryBuilder<Postgres>),
 ) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(
         "SELECT u.id, u.external_id, u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day, u.version,
-                u.created_at, u.updated_at, o.kind, o.year, o.month, o.day
-         FROM (SELECT * FROM users u",
+                u.created_at, u.updated_at, o.kind, o.year, o.month, o.day, u.locale, u.email, u.phone, u.slack_user_id
+         FROM (SELECT u.*, p.* FROM users u CROSS JOIN LATERAL (
+                   SELECT max(address) FILTER (WHERE type = 'email') AS email,
+                          max(address) FILTER (WHERE type = 'phone') AS phone,
+                          max(address) FILTER (WHERE type = 'slack_user_id') AS slack_user_id
+                   FROM contact_points WHERE user_id = u.id) p",
     );
     push_condition(&mut query);
     query.push(") u LEFT JOIN occasions o ON o.user_id = u.id ORDER BY u.id");
@@ -126,5 +131,9 @@ fn user(rows: &[PgRow]) -> Result<User> {
         version: row.try_get(7)?,
         created_at: row.try_get(8)?,
         updated_at: row.try_get(9)?,
+        locale: row.try_get(14)?,
+        email: row.try_get(15)?,
+        phone: row.try_get(16)?,
+        slack_user_id: row.try_get(17)?,
     })
 }

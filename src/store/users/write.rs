@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{UserChange, UserRef};
 use crate::calendar::{AnnualDate, LeapDay, SendAt};
-use crate::model::{BIRTHDAY, NewUser, Occasion, Schedule, Version};
+use crate::model::{BIRTHDAY, ContactType, NewUser, Occasion, Schedule, Version};
 use crate::store::bucket_locks::lock_buckets;
 use crate::store::events::write::{WrittenEvents, insert_events, replan_users};
 use crate::store::planned_days::planned_through;
@@ -140,6 +140,11 @@ impl<'a> Row<'a> {
         std::iter::once((BIRTHDAY, Some(self.user.birth_date))).chain(others)
     }
 
+    /// Returns the addresses; none removes an address.
+    fn addresses(self) -> impl Iterator<Item = (ContactType, Option<&'a str>)> {
+        self.user.addresses.iter().map(|(contact, address)| (*contact, address.as_deref()))
+    }
+
     fn occasions(self, now: DateTime<Utc>) -> impl Iterator<Item = Occasion> {
         self.dates().filter_map(move |(kind, date)| {
             Some(Occasion {
@@ -177,12 +182,13 @@ pub(super) async fn upsert(
     locked: &LockedUsers,
 ) -> Result<(Changes, WrittenEvents)> {
     let through = planned_through(transaction, schedule, now).await?;
-    let mut with_removed_dates = Vec::new();
+    let mut changed = Vec::new();
     if !locked.is_empty() {
         update_known_at(transaction, schedule, now, rows).await?;
-        with_removed_dates = remove_dates(transaction, rows).await?;
+        changed = remove_dates(transaction, rows).await?;
+        changed.extend(remove_addresses(transaction, rows, locked).await?);
     }
-    let changes = Changes(write_rows(transaction, now, rows, &with_removed_dates).await?);
+    let changes = Changes(write_rows(transaction, key, now, rows, &changed).await?);
     // An id that was free at the lock was taken by another transaction.
     if changes.0.iter().any(|(id, created)| *created == locked.contains_key(id)) {
         return Err(StoreError::ConcurrentWrite);
@@ -214,8 +220,15 @@ pub(super) async fn upsert(
 /// join, made while the tables are small, would read all rows.
 const UPSERT: &str = "
 WITH n AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::time[], $7::text[])
-        AS n(id, external_id, first_name, last_name, time_zone, send_at, leap_day)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::time[], $7::text[], $15::text[])
+        AS n(id, external_id, first_name, last_name, time_zone, send_at, leap_day, locale)
+), c AS (
+    INSERT INTO contact_points AS c (user_id, type, address, address_hash)
+    SELECT n.user_id, n.type, n.address, n.hash
+    FROM unnest($16::uuid[], $17::text[], $18::text[], $19::bytea[]) AS n(user_id, type, address, hash)
+    ON CONFLICT (user_id, type) DO UPDATE SET address = excluded.address, address_hash = excluded.address_hash
+    WHERE c.address <> excluded.address
+    RETURNING user_id
 ), d AS (
     INSERT INTO occasions AS o (user_id, kind, year, month, day, known_at)
     SELECT n.user_id, n.kind, n.year, n.month, n.day, $14
@@ -227,16 +240,18 @@ WITH n AS (
     WHERE (o.year, o.month, o.day) IS DISTINCT FROM (excluded.year, excluded.month, excluded.day)
     RETURNING user_id
 ), u AS (
-    INSERT INTO users AS u (id, external_id, first_name, last_name, time_zone, send_at, leap_day, created_at, updated_at)
-    SELECT id, external_id, first_name, last_name, time_zone, send_at, leap_day, $14, $14 FROM n ORDER BY external_id, id
+    INSERT INTO users AS u (id, external_id, first_name, last_name, time_zone, send_at, leap_day, locale, created_at,
+                            updated_at)
+    SELECT id, external_id, first_name, last_name, time_zone, send_at, leap_day, locale, $14, $14
+    FROM n ORDER BY external_id, id
     ON CONFLICT (id) DO UPDATE
     SET external_id = excluded.external_id, first_name = excluded.first_name, last_name = excluded.last_name,
         time_zone = excluded.time_zone, send_at = excluded.send_at, leap_day = excluded.leap_day,
-        version = u.version + 1, updated_at = excluded.updated_at
-    WHERE (u.external_id, u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day) IS DISTINCT FROM
+        locale = excluded.locale, version = u.version + 1, updated_at = excluded.updated_at
+    WHERE (u.external_id, u.first_name, u.last_name, u.time_zone, u.send_at, u.leap_day, u.locale) IS DISTINCT FROM
           (excluded.external_id, excluded.first_name, excluded.last_name, excluded.time_zone, excluded.send_at,
-           excluded.leap_day)
-       OR u.id IN (SELECT user_id FROM d) OR u.id = ANY($13)
+           excluded.leap_day, excluded.locale)
+       OR u.id IN (SELECT user_id FROM d) OR u.id IN (SELECT user_id FROM c) OR u.id = ANY($13)
     RETURNING u.id, xmax = 0 AS created
 )
 SELECT id, created FROM u";
@@ -244,6 +259,7 @@ SELECT id, created FROM u";
 /// Writes `rows`. The users of `changed` count as updated even if their rows are the same.
 async fn write_rows(
     transaction: &mut PgConnection,
+    key: &InstallationKey,
     now: DateTime<Utc>,
     rows: &[Row<'_>],
     changed: &[Uuid],
@@ -251,6 +267,10 @@ async fn write_rows(
     let dates =
         rows.iter().flat_map(|row| row.dates().filter_map(|(kind, date)| Some((row.id, kind, date?))));
     let dates: Vec<(Uuid, &str, AnnualDate)> = dates.collect();
+    let addresses = rows
+        .iter()
+        .flat_map(|row| row.addresses().filter_map(|(contact, address)| Some((row.id, contact, address?))));
+    let addresses: Vec<(Uuid, ContactType, &str)> = addresses.collect();
     let written: Vec<(Uuid, bool)> = sqlx::query_as(UPSERT)
         .bind(column(rows, |row| row.id))
         .bind(column(rows, |row| row.external_id))
@@ -266,6 +286,11 @@ async fn write_rows(
         .bind(column(&dates, |(.., date)| date.day() as i16))
         .bind(changed)
         .bind(now)
+        .bind(column(rows, |row| row.user.locale.as_deref()))
+        .bind(column(&addresses, |(user, ..)| *user))
+        .bind(column(&addresses, |(_, contact, _)| contact.as_str()))
+        .bind(column(&addresses, |(.., address)| *address))
+        .bind(column(&addresses, |(.., address)| key.address_hash(address)))
         .fetch_all(transaction)
         .await?;
     Ok(written.into_iter().collect())
@@ -309,6 +334,27 @@ async fn remove_dates(transaction: &mut PgConnection, rows: &[Row<'_>]) -> Resul
         DELETE FROM occasions o USING unnest($1::uuid[], $2::text[]) AS n(user_id, kind)
         WHERE o.user_id = n.user_id AND o.kind = n.kind RETURNING o.user_id";
     Ok(sqlx::query_scalar(sql).bind(users).bind(kinds).fetch_all(transaction).await?)
+}
+
+/// Removes the addresses that `rows` do not have any more. One look-up for each user that exists, whatever the number of types.
+async fn remove_addresses(
+    transaction: &mut PgConnection,
+    rows: &[Row<'_>],
+    locked: &LockedUsers,
+) -> Result<Vec<Uuid>> {
+    let removed = rows.iter().filter(|row| locked.contains_key(&row.id)).filter_map(|row| {
+        let none = row.addresses().filter(|(_, address)| address.is_none());
+        let types: Vec<&str> = none.map(|(contact, _)| contact.as_str()).collect();
+        (!types.is_empty()).then(|| (row.id, types.join(",")))
+    });
+    let (users, types): (Vec<Uuid>, Vec<String>) = removed.unzip();
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = "
+        DELETE FROM contact_points p USING unnest($1::uuid[], $2::text[]) AS n(user_id, types)
+        WHERE p.user_id = n.user_id AND p.type = ANY(string_to_array(n.types, ',')) RETURNING p.user_id";
+    Ok(sqlx::query_scalar(sql).bind(users).bind(types).fetch_all(transaction).await?)
 }
 
 /// Checks after the insert for a deleted user with the same external id, whose deletion the insert may have waited for.

@@ -24,13 +24,13 @@ async fn operations(server: &TestServer) -> Vec<(Method, String, Scope)> {
             operations.push((method, path.clone(), scope));
         }
     }
-    assert!(operations.len() >= 18, "{operations:?}");
+    assert!(operations.len() >= 24, "{operations:?}");
     operations
 }
 
 /// Returns the path for a user that does not exist.
 fn path_without_user(path: &str) -> String {
-    path.replace("{id}", "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f").replace("{externalId}", "nobody")
+    path.replace("{id}", "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f").replace("{externalId}", "nobody").replace("{channel}", "mail")
 }
 
 #[tokio::test]

@@ -6,6 +6,13 @@ use serde_json::{Value, json};
 use super::{ada, create, tag};
 use crate::support::api::Server;
 
+/// Returns the fields of a user without contacts.
+async fn read(server: &Server, path: &str) -> Value {
+    let mut user = server.get(path).await.expect(200);
+    assert_eq!(user.as_object_mut().unwrap().remove("contacts"), Some(json!([])));
+    user
+}
+
 #[tokio::test]
 async fn a_user_can_be_created_read_changed_replaced_and_deleted() {
     let server = Server::start().await;
@@ -16,10 +23,11 @@ async fn a_user_can_be_created_read_changed_replaced_and_deleted() {
     let expected = json!({
         "id": created["id"], "externalId": null, "firstName": "Ada", "lastName": "Lovelace",
         "birthDate": "1815-12-10", "timeZone": "Europe/London", "sendAt": null, "leapDay": null, "occasions": {},
+        "email": null, "phone": null, "slackUserId": null, "locale": null,
         "createdAt": "2026-11-24T12:00:00Z", "updatedAt": "2026-11-24T12:00:00Z",
     });
     assert_eq!(created, expected);
-    assert_eq!(server.get(&path).await.expect(200), expected);
+    assert_eq!(read(&server, &path).await, expected);
 
     let change = json!({ "lastName": "King", "sendAt": "07:30", "birthDate": "--12-10" });
     let changed = server.json("PATCH", &path, &change).await.expect(200);
@@ -43,19 +51,23 @@ async fn all_invalid_fields_are_reported_together() {
     let server = Server::start().await;
     let body = json!({
         "firstName": 1, "birthDate": "2026-11-26", "timeZone": "Europe/Berln", "sendAt": "9:00", "leapDay": "never",
-        "externalId": "a\u{0}", "nickname": "x", "occasions": { "name_day": "--01-01", "work_anniversary": "2019-02-29" },
+        "externalId": "a\u{0}", "email": "ada", "phone": "0171 123", "slackUserId": "ada", "locale": "german", "nickname": "x", "occasions": { "name_day": "--01-01", "work_anniversary": "2019-02-29" },
     });
     let answer = server.json("POST", "/v1/users", &body).await;
     answer.expect(422);
     let expected = [
         "birthDate",
+        "email",
         "externalId",
         "firstName",
         "leapDay",
+        "locale",
         "nickname",
         "occasions.name_day",
         "occasions.work_anniversary",
+        "phone",
         "sendAt",
+        "slackUserId",
         "timeZone",
     ];
     assert_eq!(answer.fields(), expected);
@@ -149,7 +161,7 @@ async fn an_external_id_in_a_path_is_trimmed() {
         body["externalId"] = json!(given);
         for path in [padded, "/v1/users/by-external-id/hr-17"] {
             assert_eq!(server.json("PUT", path, &body).await.expect(200), created);
-            assert_eq!(server.get(path).await.expect(200), created);
+            assert_eq!(read(&server, path).await, created);
         }
     }
     server.call("DELETE", padded, &[], Body::empty()).await.expect(204);
@@ -240,6 +252,7 @@ async fn the_description_has_every_path_and_its_page_is_self_contained() {
         "/v1/events/{id}",
         "/v1/users/import",
         "/v1/users/{id}/explain",
+        "/v1/users/{id}/contacts/{channel}",
         "/v1/forecast",
         "/v1/pause",
     ];

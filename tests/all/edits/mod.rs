@@ -41,6 +41,8 @@ impl World {
             time_zone: user.time_zone,
             send_at: user.send_at,
             leap_day: user.leap_day,
+            locale: user.locale.clone(),
+            addresses: BTreeMap::new(),
             occasions: BTreeMap::new(),
         };
         edit(&mut new);

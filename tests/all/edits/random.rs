@@ -103,6 +103,8 @@ async fn edit(world: &World, random: &mut fastrand::Rng) -> Result<(), StoreErro
             time_zone: user.time_zone,
             send_at: user.send_at,
             leap_day: user.leap_day,
+            locale: user.locale.clone(),
+            addresses: BTreeMap::new(),
             ..person(&name, date, zone)
         };
         match turn {
