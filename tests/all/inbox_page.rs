@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::browser::Page;
 use crate::support::inbox::{RunningInbox, body, greeting};
-use crate::support::smtp::Sender;
+use crate::support::mail_sender::Sender;
 
 const ROWS: &str = "document.querySelectorAll('#rows tr').length";
 

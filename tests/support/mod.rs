@@ -12,7 +12,7 @@ mod process_tests;
 pub(crate) mod receiver;
 mod receiver_tests;
 pub(crate) mod relay;
-pub(crate) mod smtp;
+pub(crate) mod mail_sender;
 pub(crate) mod sqs;
 mod sqs_tests;
 pub(crate) mod tls;

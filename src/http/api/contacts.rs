@@ -50,7 +50,8 @@ impl<S: Send + Sync> FromRequestParts<S> for UserChannel {
         let path = Path::<(String, String)>::from_request_parts(parts, state).await;
         let Path((id, channel)) = path.map_err(|_| Problem::bad_request("the path is not UTF-8"))?;
         let id = parse_id(&id).map_err(|problem| FieldError::new("id", problem));
-        let channel = channel.parse().map_err(|error: InvalidText| FieldError::new("channel", error.to_string()));
+        let channel =
+            channel.parse().map_err(|error: InvalidText| FieldError::new("channel", error.to_string()));
         match (id, channel) {
             (Ok(id), Ok(channel)) => Ok(Self(id, channel)),
             (id, channel) => {
