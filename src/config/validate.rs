@@ -27,6 +27,7 @@ impl Config {
             kind_errors(&self.kinds),
             self.webhook.secret_errors(),
             self.database.contradictions(),
+            self.mail_errors(),
             self.missing_features(),
         ]
         .concat();

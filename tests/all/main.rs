@@ -35,6 +35,7 @@ mod inbox_smtp;
 mod lateness;
 mod locks;
 mod logs;
+mod mail;
 mod metrics;
 mod people_commands;
 mod poolers;
