@@ -10,6 +10,7 @@ mod mail;
 pub mod parts;
 mod redact;
 mod required;
+mod slack;
 pub mod source;
 mod url;
 mod validate;
@@ -27,6 +28,7 @@ use crate::config::source::Reference;
 use crate::model::{ChannelName, LateJoin, Schedule};
 
 pub(crate) use required::is_postgres_url;
+pub(crate) use slack::parse_slack_url;
 pub(crate) use url::{UrlError, is_local, parse_url};
 
 pub use channels::{ChannelsConfig, MailConfig, SlackConfig, SmsConfig, WhatsappConfig};

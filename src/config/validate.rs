@@ -26,6 +26,7 @@ impl Config {
             log_errors(&self.log),
             kind_errors(&self.kinds),
             self.webhook.secret_errors(),
+            self.channels.slack.errors(),
             self.database.contradictions(),
             self.mail_errors(),
             self.missing_features(),

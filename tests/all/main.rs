@@ -44,6 +44,10 @@ mod rate;
 mod restore;
 mod serve;
 mod simulate;
+mod slack;
+mod slack_codes;
+mod slack_configuration;
+
 mod sources;
 mod stages;
 mod statements;

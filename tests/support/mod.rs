@@ -14,6 +14,7 @@ pub(crate) mod python;
 pub(crate) mod receiver;
 mod receiver_tests;
 pub(crate) mod relay;
+pub(crate) mod slack;
 pub(crate) mod smtp;
 pub(crate) mod sqs;
 mod sqs_tests;

@@ -30,6 +30,7 @@ use crate::store::{self, Store, StoreError};
 
 pub use built_channel::{Follower, Parts};
 pub use channels::channels;
+pub use slack::{slack_client, slack_endpoint};
 pub use webhook::{http_client, messages, signer, webhook_secrets, webhook_url, webhook_url_from};
 
 /// Opens the store for a command: fetches the login, and fails at once if the database is unreachable.

@@ -95,6 +95,12 @@ impl HttpClient {
         Ok(Self { client: builder.build()?, address_filter, timeout: options.timeout })
     }
 
+    /// Returns this client with another timeout. Both share their connections.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
     /// Begins to build a request for [`send`](Self::send).
     pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.client.request(method, url)
@@ -117,14 +123,14 @@ impl HttpClient {
     }
 }
 
-/// Reads the body, so that its connection can be reused, up to [`MAX_BODY_BYTES`] in [`MAX_BODY_TIME`]. Returns the first `keep` bytes.
+/// Reads the body, so that its connection can be reused, up to [`MAX_BODY_BYTES`] or `keep` in [`MAX_BODY_TIME`]. Returns the first `keep` bytes.
 pub(super) async fn read_body(mut response: Response, keep: usize) -> Vec<u8> {
     let (mut read, mut kept) = (0, Vec::new());
     let reading = async {
         while let Ok(Some(chunk)) = response.chunk().await {
             read += chunk.len();
             kept.extend(chunk.iter().take(keep - kept.len()));
-            if read > MAX_BODY_BYTES {
+            if read > MAX_BODY_BYTES.max(keep) {
                 break;
             }
         }

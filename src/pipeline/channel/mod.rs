@@ -9,6 +9,7 @@ mod limits;
 pub mod mail;
 mod message;
 pub mod signature;
+pub mod slack;
 pub mod webhook;
 
 use std::fmt;

@@ -141,7 +141,8 @@ pub(crate) fn classify_error(error: &HttpError) -> SendResult {
     }
 }
 
-fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+/// Parses the header `Retry-After`: seconds or a date.
+pub(super) fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u32>() {
         return Some(Duration::from_secs(seconds.into()));
     }
