@@ -52,6 +52,7 @@ mod sources;
 mod stages;
 mod statements;
 mod sweeper;
+mod templates;
 mod unknown_kinds;
 mod unreadable;
 mod upgrade;
