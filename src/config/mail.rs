@@ -5,14 +5,15 @@ use lettre::message::Mailbox;
 use super::{Config, MailConfig, is_local};
 use crate::model::ChannelName;
 use crate::pipeline::channel::http_client::Certificate;
-use crate::pipeline::channel::mail::{MailSender, MailUrl};
+use crate::pipeline::channel::mail::{MailSender, MailUrl, MailUrlError};
 
 impl Config {
     /// Returns an error for each invalid value. A URL from another source is checked when it is fetched.
     pub(super) fn mail_errors(&self) -> Vec<String> {
         let mail = &self.channels.mail;
         let is_used = self.used_channels().contains(&ChannelName::Mail);
-        let url = mail.url.literal().filter(|url| !url.is_empty()).and_then(|url| MailUrl::parse(url).err());
+        let url = mail.url.literal().filter(|url| !url.is_empty());
+        let url = url.and_then(|url| parse_url(mail, url).err());
         let url = url.map(|error| format!("channels.mail.url {error}"));
         let sender = (is_used || !mail.from.is_empty()).then(|| sender(mail).err()).flatten();
         url.into_iter().chain(sender).chain(self.public_url_error()).collect()
@@ -39,6 +40,10 @@ impl Config {
             )
         })
     }
+}
+
+pub(super) fn parse_url(mail: &MailConfig, text: &str) -> Result<MailUrl, MailUrlError> {
+    MailUrl::parse(text)?.permitted(mail.allow_unencrypted)
 }
 
 pub(super) fn sender(mail: &MailConfig) -> Result<MailSender, String> {
@@ -85,6 +90,8 @@ mod tests {
         let url = ("CHANNELS__MAIL__URL", "smtp://u:hunter2@127.0.0.1");
         let from = ("CHANNELS__MAIL__FROM", "Größe & Co <greetings@example.org>");
         assert_eq!(errors(&[used, url, from]), "");
+        let unencrypted = ("CHANNELS__MAIL__URL", "smtp://inbox:1025?tls=none");
+        assert_eq!(errors(&[used, unencrypted, from, ("CHANNELS__MAIL__ALLOW_UNENCRYPTED", "true")]), "");
         for (given, expected) in [
             (vec![used, url], "channels.mail.from is empty"),
             (vec![used, url, ("CHANNELS__MAIL__FROM", "greetings")], "channels.mail.from is \"greetings\""),
@@ -95,6 +102,7 @@ mod tests {
                 "channels.mail.url has the scheme \"imap\"",
             ),
             (vec![("CHANNELS__MAIL__URL", "smtp://u:hunter2/@h")], "channels.mail.url "),
+            (vec![used, unencrypted, from], "set channels.mail.allow_unencrypted = true"),
             (vec![("HTTP__PUBLIC_URL", "http://example.org")], "http.public_url is \"http://example.org\""),
             (vec![("HTTP__PUBLIC_URL", "bday.example.org")], "http.public_url"),
         ] {

@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::support::inbox::RunningInbox;
-use crate::support::process::Bday;
 use crate::support::mail_sender::{Sender, code};
+use crate::support::process::Bday;
 use crate::support::wait::eventually;
 
 const EVENT: &str = "01a20c92-40bd-7496-a43a-0e7ed8f73c8f";

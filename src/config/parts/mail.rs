@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use super::built_channel::{BuiltChannel, Follower, Parts};
-use crate::config::mail::{root_certificates, sender};
+use crate::config::mail::{parse_url, root_certificates, sender};
 use crate::config::source::Followed;
 use crate::config::{Config, ConfigError};
-use crate::pipeline::channel::mail::{Mail, MailOptions, MailUrl, UnsubscribeLinks};
+use crate::pipeline::channel::mail::{Mail, MailOptions, UnsubscribeLinks};
 
 const URL: &str = "channels.mail.url";
 
 pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
     let Parts { config, sources, store, clock } = *parts;
-    let parse = |text: &str| MailUrl::parse(text).map_err(|error| format!("it {error}"));
+    let mail = config.channels.mail.clone();
+    let parse = move |text: &str| parse_url(&mail, text).map_err(|error| format!("it {error}"));
     let url = Followed::start(sources, URL, &config.channels.mail.url, parse).await?;
     let mut options = options(config)?;
     let public_url = &config.http.public_url;

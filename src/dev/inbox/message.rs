@@ -3,8 +3,8 @@
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::request::shortened;
-
+/// Longer texts are truncated, so that no sender can fill the memory.
+const MAX_TEXT_BYTES: usize = 4096;
 const MAX_RECIPIENTS: usize = 100;
 const MAX_ADDRESS_BYTES: usize = 320;
 /// 64 MB for 1000 kept messages.
@@ -40,7 +40,7 @@ impl MessageBody {
     pub(super) fn bounded(mut self) -> Self {
         self.to.truncate(MAX_RECIPIENTS);
         self.to.iter_mut().for_each(|address| cut(address, MAX_ADDRESS_BYTES));
-        shortened(&mut self.text);
+        shorten(&mut self.text);
         let texts = [
             &mut self.from,
             &mut self.to_header,
@@ -48,7 +48,7 @@ impl MessageBody {
             &mut self.message_id,
             &mut self.event_id,
         ];
-        texts.into_iter().flatten().for_each(shortened);
+        texts.into_iter().flatten().for_each(shorten);
         if let Some(html) = &mut self.html {
             cut(html, MAX_HTML_BYTES);
         }
@@ -64,6 +64,10 @@ impl MessageBody {
 pub(super) fn event_of_message_id(message_id: &str) -> Option<String> {
     let (local, _) = message_id.trim_start_matches('<').split_once('@')?;
     Some(local.parse::<Uuid>().ok()?.to_string())
+}
+
+pub(super) fn shorten(text: &mut String) {
+    cut(text, MAX_TEXT_BYTES);
 }
 
 fn cut(text: &mut String, max: usize) {

@@ -3,11 +3,9 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::message::MessageBody;
+use super::message::{MessageBody, shorten};
 use crate::model::ChannelName;
 
-/// Longer texts of a greeting are truncated, so that no sender can fill the memory.
-const MAX_TEXT_BYTES: usize = 4096;
 const MAX_UNREADABLE_BYTES: usize = 512;
 
 /// A received request and the response to it. In JSON its keys are in camelCase, with those of the content beside the others.
@@ -87,7 +85,7 @@ impl Content {
             Ok(mut greeting) => {
                 [&mut greeting.message, &mut greeting.user_id, &mut greeting.event_id]
                     .into_iter()
-                    .for_each(shortened);
+                    .for_each(shorten);
                 Self::Greeting(greeting)
             }
             Err(_) if body.is_empty() => Self::unreadable("the body is empty", body),
@@ -117,10 +115,6 @@ impl Content {
             Self::Greeting(_) | Self::Unreadable(_) => None,
         }
     }
-}
-
-pub(super) fn shortened(text: &mut String) {
-    text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
 }
 
 fn in_milliseconds<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {

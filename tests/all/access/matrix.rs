@@ -30,7 +30,9 @@ async fn operations(server: &TestServer) -> Vec<(Method, String, Scope)> {
 
 /// Returns the path for a user that does not exist.
 fn path_without_user(path: &str) -> String {
-    path.replace("{id}", "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f").replace("{externalId}", "nobody").replace("{channel}", "mail")
+    path.replace("{id}", "0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f")
+        .replace("{externalId}", "nobody")
+        .replace("{channel}", "mail")
 }
 
 #[tokio::test]
