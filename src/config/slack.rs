@@ -26,7 +26,7 @@ pub(crate) enum SlackUrlError {
     Token,
     #[error("has an app-level token (xapp-…), which cannot post: give the token of the bot (xoxb-…)")]
     AppToken,
-    #[error("has another host than slack.com, or a port, a path or a query: give slack://TOKEN@slack.com")]
+    #[error("has an invalid host or port, or a path or a query: give slack://TOKEN@slack.com")]
     Host,
     #[error(
         "is slack+http:// to another machine, which sends the token unencrypted: give slack://TOKEN@slack.com"
@@ -182,7 +182,7 @@ mod tests {
             ("slack+http://hunter2@slack.com", E::RemoteHttp),
             ("slack+http://hunter2@10.0.0.1:80", E::RemoteHttp),
             ("slack+http://hunter2@127.0.0.1/x", E::Host),
-            ("slack+http://hunter2@", E::Invalid),
+            ("slack+http://hunter2@", E::Host),
             ("http://example.org/hunter2", E::Unencrypted),
             ("https://hunter2@slack.com/services", E::NoWebhook),
             ("https://:hunter2@slack.com/services", E::NoWebhook),
