@@ -13,7 +13,7 @@ impl Config {
         let mail = &self.channels.mail;
         let is_used = self.used_channels().contains(&ChannelName::Mail);
         let url = mail.url.literal().filter(|url| !url.is_empty());
-        let url = url.and_then(|url| parse_url(mail, url).err());
+        let url = url.and_then(|url| parse_url(url, mail.allow_unencrypted).err());
         let url = url.map(|error| format!("channels.mail.url {error}"));
         let sender = (is_used || !mail.from.is_empty()).then(|| sender(mail).err()).flatten();
         url.into_iter().chain(sender).chain(self.public_url_error()).collect()
@@ -42,8 +42,8 @@ impl Config {
     }
 }
 
-pub(super) fn parse_url(mail: &MailConfig, text: &str) -> Result<MailUrl, MailUrlError> {
-    MailUrl::parse(text)?.permitted(mail.allow_unencrypted)
+pub(super) fn parse_url(text: &str, allow_unencrypted: bool) -> Result<MailUrl, MailUrlError> {
+    MailUrl::parse(text)?.permitted(allow_unencrypted)
 }
 
 pub(super) fn sender(mail: &MailConfig) -> Result<MailSender, String> {

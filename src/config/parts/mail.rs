@@ -6,14 +6,17 @@ use super::built_channel::{BuiltChannel, Follower, Parts};
 use crate::config::mail::{parse_url, root_certificates, sender};
 use crate::config::source::Followed;
 use crate::config::{Config, ConfigError};
-use crate::pipeline::channel::mail::{Mail, MailOptions, UnsubscribeLinks};
+use crate::pipeline::channel::mail::{Mail, MailOptions, MailUrl, UnsubscribeLinks};
 
 const URL: &str = "channels.mail.url";
 
 pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
     let Parts { config, sources, store, clock } = *parts;
-    let mail = config.channels.mail.clone();
-    let parse = move |text: &str| parse_url(&mail, text).map_err(|error| format!("it {error}"));
+    let parse: fn(&str) -> Result<MailUrl, String> = if config.channels.mail.allow_unencrypted {
+        |text| parse_url(text, true).map_err(|error| format!("it {error}"))
+    } else {
+        |text| parse_url(text, false).map_err(|error| format!("it {error}"))
+    };
     let url = Followed::start(sources, URL, &config.channels.mail.url, parse).await?;
     let mut options = options(config)?;
     let public_url = &config.http.public_url;
