@@ -19,7 +19,8 @@ let channel = "";      // empty: all
 let paused = false;
 let repaint = false;   // whether all rows must be rebuilt
 let scheduled = false;
-let announcedAt = 0;
+let announcedAt = -ANNOUNCE_MS;
+let announcing = false;
 
 // ---- the stream
 
@@ -103,12 +104,20 @@ function totals(totals) {
   byId("oddities").textContent = oddities.join(" · ");
   byId("oddities").hidden = oddities.length === 0;
   document.title = totals.received ? `${number.format(totals.received)} · bday inbox` : "bday inbox";
-  if (performance.now() - announcedAt > ANNOUNCE_MS) {
+  announce();
+}
+
+// Announces the totals of that moment, so that the last change is never left out.
+function announce() {
+  if (announcing) return;
+  announcing = true;
+  setTimeout(() => {
+    announcing = false;
     announcedAt = performance.now();
-    byId("announcement").textContent = [
-      `${totals.received} received`, count(totals.duplicates, "duplicate"), count(totals.failed, "failure"),
-    ].join(", ");
-  }
+    const { received, duplicates, failed } = latest.totals;
+    byId("announcement").textContent =
+      [`${received} received`, count(duplicates, "duplicate"), count(failed, "failure")].join(", ");
+  }, Math.max(0, announcedAt + ANNOUNCE_MS - performance.now()));
 }
 
 function surroundings(matching, shown) {
