@@ -244,6 +244,8 @@ fn sample_user(
         time_zone: Zone::UTC,
         send_at: None,
         leap_day: None,
+        locale: None,
+        addresses: std::collections::BTreeMap::new(),
         occasions: other.into_iter().collect(),
     };
     Ok(user.created(SAMPLE_USER, now))
