@@ -149,7 +149,7 @@ impl Cli {
             _ => telemetry::log_for_command("warn"),
         }
         match self.command {
-            Command::Serve(args) => serve::run(args, &source, clock).await,
+            Command::Serve(args) => Box::pin(serve::run(args, &source, clock)).await,
             Command::Tick(args) => tick::run(args, &source, clock).await,
             Command::Pause(args) => pause::pause(args, &source, clock).await,
             Command::Resume(args) => pause::resume(args, &source, clock).await,
@@ -162,7 +162,7 @@ impl Cli {
             Command::Forecast(args) => forecast::run(args, &source, clock).await,
             Command::When(when) => when.run(&*clock, &mut io::stdout().lock(), *output::COLOURED),
             Command::Inbox(args) => inbox::run(args, clock).await,
-            Command::Demo(args) => demo::run(args, clock).await,
+            Command::Demo(args) => Box::pin(demo::run(args, clock)).await,
             Command::Simulate(args) => Box::pin(simulate::run(args, clock)).await,
             Command::Webhook(command) => webhook::run(command, &source, clock).await,
             Command::Token(command) => token::run(command, &source, clock).await,

@@ -74,6 +74,7 @@ fn cut(text: &mut String, max: usize) {
     text.truncate(text.floor_char_boundary(max));
 }
 
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn is_some<S: Serializer>(value: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bool(value.is_some())
 }
