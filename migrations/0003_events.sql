@@ -22,8 +22,8 @@ CREATE TABLE events (
     last_error          text,
     -- Incremented by the lease, before the request.
     attempts            smallint NOT NULL DEFAULT 0,
-    -- Attempts before the last redrive do not count against the limit.
-    attempts_at_redrive smallint NOT NULL DEFAULT 0,
+    -- Attempts that do not count against the limit: those before the last redrive, and those that the channel deferred.
+    attempts_not_counted smallint NOT NULL DEFAULT 0,
     -- Set when a worker died with this event: it is alone in its pack from then on.
     isolated            boolean NOT NULL DEFAULT false,
     -- References `leases`.
@@ -51,7 +51,7 @@ CREATE TABLE events (
                                   AND attempts > 0
             ELSE next_attempt_at IS NULL AND lease_id IS NULL AND finished_at IS NOT NULL AND reason IS NOT NULL
         END),
-    CONSTRAINT attempts_before_a_redrive_are_attempts CHECK (attempts_at_redrive BETWEEN 0 AND attempts),
+    CONSTRAINT attempts_that_do_not_count_are_attempts CHECK (attempts_not_counted BETWEEN 0 AND attempts),
     CONSTRAINT nothing_is_late_before_it_is_due CHECK (late_from >= due_at)
 -- Room on the page for the row versions of events that are claimed, leased and delivered within seconds.
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,

@@ -154,7 +154,8 @@ struct Process<'a> {
 impl<'a> Process<'a> {
     async fn new(config: &'a Config, role: Role, clock: SharedClock) -> anyhow::Result<Self> {
         let clock: SharedClock = Arc::new(SteadyClock::new(clock));
-        let metrics = telemetry::collect_metrics(config.kinds.keys().map(String::as_str))?;
+        let metrics =
+            telemetry::collect_metrics(config.kinds.keys().map(String::as_str), &config.used_channels())?;
         let sources = Sources::new(Arc::clone(&clock));
         let store = parts::store_without_login(config, if role.has_stages() { STAGE_CONNECTIONS } else { 0 });
         let login = DatabaseLogin::new(config, &sources);

@@ -32,6 +32,8 @@ pub struct FailedAttempt {
     pub response: Option<String>,
     /// When the event may be claimed again; none: it is dead.
     pub retry_at: Option<DateTime<Utc>>,
+    /// Whether the attempt counts against the limit.
+    pub counts: bool,
 }
 
 impl FailedAttempt {
@@ -108,8 +110,8 @@ WITH done AS (
     DELETE FROM leases WHERE id = ANY($12)
 ), all_outcomes AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::smallint[], $6::text[], $7::text[],
-                         $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $13::text[])
-        AS o(id, lease_id, attempt, outcome, status, reason, error, response, started_at, finished_at, next_at, channel)
+                         $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $13::text[], $14::boolean[])
+        AS o(id, lease_id, attempt, outcome, status, reason, error, response, started_at, finished_at, next_at, channel, counts)
 ), held AS MATERIALIZED (
     SELECT e.id FROM events e JOIN all_outcomes o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
 ), free AS MATERIALIZED (
@@ -129,7 +131,8 @@ WITH done AS (
     UPDATE events e
     SET state = CASE WHEN o.next_at IS NULL THEN 'dead' ELSE 'pending' END::event_state,
         reason = CASE WHEN o.next_at IS NULL THEN o.reason END, last_error = coalesce(o.error, e.last_error),
-        next_attempt_at = o.next_at, finished_at = CASE WHEN o.next_at IS NULL THEN o.finished_at END, lease_id = NULL
+        next_attempt_at = o.next_at, finished_at = CASE WHEN o.next_at IS NULL THEN o.finished_at END, lease_id = NULL,
+        attempts_not_counted = CASE WHEN o.counts THEN e.attempts_not_counted ELSE e.attempts_not_counted + 1 END
     FROM o WHERE e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
     RETURNING e.id, o.reason, o.finished_at, e.state
 ), letters AS (
@@ -138,14 +141,14 @@ WITH done AS (
 )
 SELECT id FROM ended";
 
-struct Fence {
-    ids: Vec<Uuid>,
-    leases: Vec<Uuid>,
-    attempts: Vec<i16>,
+pub(super) struct Fence {
+    pub(super) ids: Vec<Uuid>,
+    pub(super) leases: Vec<Uuid>,
+    pub(super) attempts: Vec<i16>,
 }
 
 impl Fence {
-    fn of<'a>(attempts: impl Iterator<Item = &'a EndedAttempt> + Clone) -> Self {
+    pub(super) fn of<'a>(attempts: impl Iterator<Item = &'a EndedAttempt> + Clone) -> Self {
         Self {
             ids: attempts.clone().map(|ended| ended.event_id).collect(),
             leases: attempts.clone().map(|ended| ended.lease_id).collect(),
@@ -224,12 +227,13 @@ impl Store {
             .bind(column(failures, |failure| failure.ended.finished_at))
             .bind(column(failures, |failure| failure.retry_at))
             .bind(ended)
-            .bind(column(failures, |failure| failure.ended.channel.as_str()));
+            .bind(column(failures, |failure| failure.ended.channel.as_str()))
+            .bind(column(failures, |failure| failure.counts));
         let failed = self.run(failed.fetch_all(&self.pool)).await?;
         self.record_result(failed, &fence).await
     }
 
-    async fn record_result(&self, events: Vec<Uuid>, fence: &Fence) -> Result<RecordResult> {
+    pub(super) async fn record_result(&self, events: Vec<Uuid>, fence: &Fence) -> Result<RecordResult> {
         let events: HashSet<Uuid> = events.into_iter().collect();
         let mut locked = HashSet::new();
         if events.len() < fence.ids.len() {

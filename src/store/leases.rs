@@ -87,7 +87,7 @@ WITH free AS MATERIALIZED (
     FROM routed r, users u
     WHERE e.ctid = r.tid AND u.id = r.user_id
       AND (e.attempts = 0 OR EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind))
-    RETURNING e.id AS event_id, e.user_id, e.attempts AS attempt, e.attempts - e.attempts_at_redrive AS attempts_since_redrive,
+    RETURNING e.id AS event_id, e.user_id, e.attempts AS attempt, e.attempts - e.attempts_not_counted AS attempts_since_redrive,
               e.kind, e.due_at, e.late_from, e.local_date, u.first_name, u.last_name, u.locale, r.channel, r.address,
               r.address_hash,
               CASE WHEN e.kind = ANY($7) THEN
@@ -124,7 +124,7 @@ const EXPIRE: &str = "
 WITH expired AS MATERIALIZED (
     SELECT id, event_ids FROM leases WHERE lease_until < $1 ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED
 ), lost AS MATERIALIZED (
-    SELECT e.id, e.attempts, e.channel, e.attempts - e.attempts_at_redrive >= $3 OR e.channel = ANY($5) AS last, e.isolated
+    SELECT e.id, e.attempts, e.channel, e.attempts - e.attempts_not_counted >= $3 OR e.channel = ANY($5) AS last, e.isolated
     FROM expired x JOIN events e ON e.id = ANY(x.event_ids) AND e.lease_id = x.id
     FOR UPDATE OF e SKIP LOCKED
 ), logged AS (

@@ -20,6 +20,7 @@ mod schema;
 mod server;
 mod time_zones;
 mod tokens;
+mod undelivered;
 mod users;
 
 use std::future::Future;
@@ -55,6 +56,7 @@ pub use server::{MIN_SERVER_VERSION, Server};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use time_zones::DatabaseLocalTime;
 pub use tokens::{ApiToken, CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken};
+pub use undelivered::{PostponedEvent, RefusedContact};
 pub use users::{
     ApiRequest, BatchOutcome, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome,
     SearchCursor, SearchPage, UserChange, UserFilter, UserHistory, UserKey, UserPage, UserRef,

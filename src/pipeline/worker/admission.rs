@@ -1,5 +1,5 @@
-//! Admission: an event is leased only when its request may start at once. It waits for the lease gate, a slot, the breaker and the
-//! rate limit, in this order.
+//! Admission: an event is leased only when its request may start at once. It waits for the lease gate, a slot, its channel and the
+//! rate limit, in this order. With several channels, it waits for its channel after the lease.
 
 use std::time::Duration;
 
@@ -18,20 +18,21 @@ const GATHER_TIME: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Admission {
     pub(super) slot: OwnedSemaphorePermit,
-    pub(super) permit: BreakerPermit,
+    /// None if the channel is not known before the lease.
+    pub(super) permit: Option<BreakerPermit>,
 }
 
 /// Waits for the first admission; returns up to `max`, or `None` if the capacity is closed.
 pub(super) async fn admit(shared: &Shared, run_until: RunUntil, max: usize) -> Option<Vec<Admission>> {
-    let Shared { capacity, breaker, lease_gate, rate_limiter, .. } = shared;
+    let Shared { capacity, channels, lease_gate, rate_limiter, .. } = shared;
     if run_until == RunUntil::QueueEmpty {
         let slots = capacity.acquire_slots(max).await?;
-        let permits = breaker.permits(slots.num_permits());
+        let permits = std::iter::repeat_with(|| None).take(slots.num_permits()).collect();
         return Some(admissions(slots, permits));
     }
     lease_gate.wait_until_open().await;
     let slots = gather_slots(capacity, max).await?;
-    let mut permits = breaker.admit(slots.num_permits()).await;
+    let mut permits = channels.admit(slots.num_permits()).await;
     permits.truncate(rate_limiter.acquire(permits.len()).await);
     Some(admissions(slots, permits))
 }
@@ -50,7 +51,7 @@ async fn gather_slots(capacity: &Capacity, max: usize) -> Option<OwnedSemaphoreP
     Some(slots)
 }
 
-fn admissions(mut slots: OwnedSemaphorePermit, permits: Vec<BreakerPermit>) -> Vec<Admission> {
+fn admissions(mut slots: OwnedSemaphorePermit, permits: Vec<Option<BreakerPermit>>) -> Vec<Admission> {
     let admission = |permit| Some(Admission { slot: slots.split(1)?, permit });
     permits.into_iter().filter_map(admission).collect()
 }

@@ -23,6 +23,7 @@ use metrics::gauge;
 use tokio::sync::Notify;
 
 use crate::clock::SharedClock;
+use crate::model::ChannelName;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PAUSE: Duration = Duration::from_mins(1);
@@ -79,6 +80,7 @@ impl State {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
+    channel: ChannelName,
     state: Mutex<State>,
     changed: Notify,
     options: BreakerOptions,
@@ -109,9 +111,14 @@ impl Drop for BreakerPermit {
 }
 
 impl Breaker {
-    pub(super) fn new(options: BreakerOptions, slots: usize, clock: SharedClock) -> Self {
+    pub(super) fn new(
+        channel: ChannelName,
+        options: BreakerOptions,
+        slots: usize,
+        clock: SharedClock,
+    ) -> Self {
         let state = Mutex::new(State::Closed { failures: 0, since: None });
-        Self { state, changed: Notify::new(), options, slots, clock }
+        Self { channel, state, changed: Notify::new(), options, slots, clock }
     }
 
     pub(super) async fn admit(self: &Arc<Self>, max: usize) -> Vec<BreakerPermit> {
@@ -237,26 +244,26 @@ impl Breaker {
 
     /// Logs the change, sets the metric and wakes the waiters.
     fn publish(&self, before: State, after: State) {
-        let failures = self.options.failures;
+        let (failures, channel) = (self.options.failures, self.channel.as_str());
         match (before, after) {
             (State::Closed { .. }, State::Suspect { .. }) => {
-                tracing::warn!(failures, "breaker suspects that the receiver is down");
+                tracing::warn!(channel, failures, "breaker suspects that the receiver is down");
             }
             (State::Closed { .. } | State::Suspect { .. }, State::Open { pause, .. }) => {
-                tracing::warn!(failures, pause_secs = pause.as_secs(), "breaker opened");
+                tracing::warn!(channel, failures, pause_secs = pause.as_secs(), "breaker opened");
             }
             (State::Ramp { .. }, State::Open { pause, .. }) => {
-                tracing::warn!(pause_secs = pause.as_secs(), "breaker opened again");
+                tracing::warn!(channel, pause_secs = pause.as_secs(), "breaker opened again");
             }
             (State::Probe { .. }, State::Open { pause, .. }) => {
-                tracing::warn!(pause_secs = pause.as_secs(), "breaker stays open: the probe failed");
+                tracing::warn!(channel, pause_secs = pause.as_secs(), "breaker stays open: the probe failed");
             }
-            (State::Probe { .. }, State::Ramp { .. }) => tracing::info!("breaker ramping up"),
-            (State::Ramp { .. }, State::Closed { .. }) => tracing::info!("breaker closed"),
+            (State::Probe { .. }, State::Ramp { .. }) => tracing::info!(channel, "breaker ramping up"),
+            (State::Ramp { .. }, State::Closed { .. }) => tracing::info!(channel, "breaker closed"),
             _ => {}
         }
         if before != after {
-            gauge!("bday_breaker_open").set(match after {
+            gauge!("bday_breaker_open", "channel" => channel).set(match after {
                 State::Closed { .. } => 0.0,
                 State::Suspect { .. } | State::Ramp { .. } => 0.5,
                 State::Open { .. } | State::Probe { .. } => 1.0,

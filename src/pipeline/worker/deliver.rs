@@ -9,14 +9,17 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::admission::Admission;
-use super::{FinishedAttempt, Shared};
+use super::breaker::BreakerPermit;
+use super::channels::WorkerChannel;
+use super::{AttemptResult, FinishedAttempt, RunUntil, Shared};
 use crate::model::{AttemptOutcome, Lease, Reason};
-use crate::pipeline::channel::{Disposition, Greeting, Recipient, SendResult};
+use crate::pipeline::channel::{Disposition, Greeting, OnUnknown, Recipient, SendResult};
 
 /// The lease tasks and all requests hold it; the channel to the record stage closes when they have ended.
 #[derive(Debug)]
 pub(super) struct DeliverStage {
     pub(super) shared: Arc<Shared>,
+    pub(super) run_until: RunUntil,
     pub(super) finished: mpsc::Sender<FinishedAttempt>,
     pub(super) hard: CancellationToken,
 }
@@ -25,16 +28,14 @@ impl DeliverStage {
     /// Makes one attempt. Its slot is free again as soon as the request has ended.
     pub(super) async fn deliver(self: Arc<Self>, lease_id: Uuid, lease: Lease, admission: Admission) {
         let shared = &self.shared;
-        let started_at = shared.clock.now();
-        gauge!("bday_in_flight").increment(1);
-        let result = self.send(&lease).await;
-        gauge!("bday_in_flight").decrement(1);
         let Admission { slot, permit } = admission;
-        match result.reason {
-            // These say nothing about the receiver.
-            Some(Reason::Shutdown | Reason::Template) => drop(permit),
-            _ => permit.record(result.disposition == Disposition::Delivered),
-        }
+        let (started_at, result) = match self.admit(&lease, permit).await {
+            Ok((channel, permit)) => {
+                let started_at = shared.clock.now();
+                (started_at, AttemptResult::Sent(self.attempt(&lease, channel, permit).await))
+            }
+            Err(wait) => (shared.clock.now(), AttemptResult::Postponed(wait)),
+        };
         let finished_at = shared.clock.now();
         let attempt = FinishedAttempt { lease, lease_id, result, started_at, finished_at };
         // Where recording is behind, this waits and holds its slot, so that polling stops too.
@@ -43,7 +44,44 @@ impl DeliverStage {
         shared.capacity.release(1);
     }
 
-    async fn send(&self, lease: &Lease) -> SendResult {
+    /// The error is how long to postpone the event.
+    async fn admit(
+        &self,
+        lease: &Lease,
+        permit: Option<BreakerPermit>,
+    ) -> Result<(&WorkerChannel, BreakerPermit), Duration> {
+        // The lease statement leases events of the channels of this worker only.
+        let channel = self.shared.channels.get(lease.channel).ok_or(Duration::from_secs(1))?;
+        if let Some(permit) = permit.or_else(|| self.permit_at_once(channel)) {
+            return Ok((channel, permit));
+        }
+        let admitted = self.hard.run_until_cancelled(channel.admit()).await;
+        Ok((channel, admitted.unwrap_or(Err(Duration::ZERO))?))
+    }
+
+    fn permit_at_once(&self, channel: &WorkerChannel) -> Option<BreakerPermit> {
+        if self.run_until == RunUntil::QueueEmpty { channel.admit_always() } else { None }
+    }
+
+    async fn attempt(&self, lease: &Lease, channel: &WorkerChannel, permit: BreakerPermit) -> SendResult {
+        gauge!("bday_in_flight").increment(1);
+        let mut result = self.send(lease, channel).await;
+        gauge!("bday_in_flight").decrement(1);
+        match (result.disposition, result.reason) {
+            // These say nothing about the receiver.
+            (_, Some(Reason::Shutdown | Reason::Template)) => drop(permit),
+            // An answer about this person or this message: the channel works.
+            (Disposition::Unreachable(_), _) | (_, Some(Reason::Rejected)) => permit.record(true),
+            (disposition, _) => permit.record(disposition == Disposition::Delivered),
+        }
+        let retried = matches!(result.disposition, Disposition::Retry(_));
+        if retried && result.outcome == AttemptOutcome::Unknown && channel.on_unknown == OnUnknown::GiveUp {
+            result.disposition = Disposition::Dead;
+        }
+        result
+    }
+
+    async fn send(&self, lease: &Lease, channel: &WorkerChannel) -> SendResult {
         let message = match self.shared.messages.render(lease) {
             Ok(message) => message,
             Err(error) => {
@@ -59,7 +97,7 @@ impl DeliverStage {
         let recipient = lease.address.clone().zip(lease.address_hash.clone());
         let recipient = recipient.map(|(address, address_hash)| Recipient { address, address_hash });
         let greeting = Greeting { event_id, user_id, kind: lease.kind.clone(), due_at, message, recipient };
-        let sent = self.hard.run_until_cancelled(self.shared.channel.send(&greeting)).await;
+        let sent = self.hard.run_until_cancelled(channel.channel.send(&greeting)).await;
         sent.unwrap_or_else(cancelled)
     }
 }

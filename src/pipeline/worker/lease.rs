@@ -221,7 +221,7 @@ impl LeaseStage {
             kinds_with_years: &shared.kinds_with_years,
             late_before: now - shared.options.late_max,
             routes: shared.routes.as_ref(),
-            channels: &shared.channel_names,
+            channels: &shared.channels.names,
         })
     }
 

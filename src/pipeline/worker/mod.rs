@@ -8,6 +8,9 @@
 //! The lease stage leases an event only with a free slot to send it. Each statement takes the items that have gathered before it; a
 //! single greeting waits for no other.
 //!
+//! The first lease of an event fixes its channel ([`channels`]). The next channel of its kind is tried only after a definite refusal of
+//! the contact.
+//!
 //! Guaranteed: no request without a committed lease; no pack is acked before its events are leased or left to the outbox; a worker
 //! whose lease was taken over changes nothing. Not guaranteed: that a receiver never gets a greeting twice. If this process or the
 //! network fails between the receiver's acceptance and the record, the greeting is sent again with the same `webhook-id`.
@@ -17,6 +20,7 @@ mod backoff;
 mod batch;
 mod breaker;
 mod capacity;
+mod channels;
 mod deliver;
 mod delivery_stats;
 mod held_leases;
@@ -39,16 +43,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::channel::{Channel, ConfiguredChannel, Messages, SendResult};
+use super::channel::{ConfiguredChannel, Messages, SendResult};
 use super::queue::Queue;
 use crate::clock::SharedClock;
 use crate::clock::heartbeat::Heartbeat;
 use crate::model::{ChannelName, Lease};
 use crate::store::{Routes, Store};
 use batch::{BatchReceiver, STATEMENT_BATCH};
-use breaker::Breaker;
 pub(crate) use breaker::BreakerOptions;
 use capacity::Capacity;
+use channels::Channels;
 use deliver::DeliverStage;
 use delivery_stats::DeliveryStats;
 use held_leases::HeldLeases;
@@ -86,11 +90,10 @@ pub(crate) struct WorkerOptions {
 struct Shared {
     store: Store,
     queue: Arc<dyn Queue>,
-    channel: Arc<dyn Channel>,
+    channels: Channels,
     messages: Messages,
     kinds: Vec<String>,
     kinds_with_years: Vec<String>,
-    channel_names: Vec<String>,
     routes: Option<Routes>,
     clock: SharedClock,
     options: WorkerOptions,
@@ -98,7 +101,6 @@ struct Shared {
     holder: Uuid,
     capacity: Capacity,
     held_leases: HeldLeases,
-    breaker: Arc<Breaker>,
     rate_limiter: RateLimiter,
     lease_gate: LeaseGate,
     delivery_stats: DeliveryStats,
@@ -109,9 +111,16 @@ struct Shared {
 struct FinishedAttempt {
     lease: Lease,
     lease_id: Uuid,
-    result: SendResult,
+    result: AttemptResult,
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
+}
+
+#[derive(Debug)]
+enum AttemptResult {
+    Sent(SendResult),
+    /// The channel was not ready: the request did not start.
+    Postponed(Duration),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,9 +142,8 @@ impl WorkerPool {
         options: WorkerOptions,
         heartbeat: Heartbeat,
     ) -> Self {
-        let breaker = Breaker::new(options.breaker, options.max_in_flight, Arc::clone(&clock));
+        let channels = Channels::new(channels, options.breaker, options.max_in_flight, &clock);
         Self(Arc::new(Shared {
-            breaker: Arc::new(breaker),
             capacity: Capacity::new(options.max_in_flight, options.max_per_second),
             held_leases: HeldLeases::default(),
             rate_limiter: RateLimiter::new(options.max_per_second, Arc::clone(&clock)),
@@ -144,8 +152,7 @@ impl WorkerPool {
             kinds_with_years: messages.kinds_with_years().map(str::to_owned).collect(),
             store,
             queue,
-            channel: Arc::clone(&channels[0].channel),
-            channel_names: channels.iter().map(|channel| channel.name.as_str().to_owned()).collect(),
+            channels,
             routes: options.routes.clone().map(Json),
             messages,
             clock,
@@ -157,7 +164,7 @@ impl WorkerPool {
     }
 
     pub(crate) fn breaker_state(&self) -> &'static str {
-        self.0.breaker.state()
+        self.0.channels.breaker_state()
     }
 
     /// Works until `soft` is cancelled, then finishes and records the requests in flight. `hard` cancels those: they are retried.
@@ -243,7 +250,7 @@ impl WorkerPool {
         for number in 0..MAX_POLLERS.min(self.0.options.max_in_flight.div_ceil(10)) {
             stages.spawn(poller.clone().run(number));
         }
-        let deliver = Arc::new(DeliverStage { shared: shared(), finished, hard: hard.clone() });
+        let deliver = Arc::new(DeliverStage { shared: shared(), run_until, finished, hard: hard.clone() });
         let lease = Arc::new(LeaseStage::new(shared(), run_until, received, settled, soft.clone()));
         for _ in 0..STATEMENT_TASKS {
             stages.spawn(lease_and_deliver(Arc::clone(&lease), Arc::clone(&deliver)));

@@ -1,4 +1,4 @@
-//! Receive: polls only with room to work, a database that answers, a clock that is right, and a receiver that is not down.
+//! Receive: polls only with room to work, a database that answers, a clock that is right, and a channel that is not down.
 //!
 //! The first poller waits for messages all the time. The others sleep until a poll comes back full, so that an idle process asks the
 //! queue three times a minute, and a busy process as fast as it can work.
@@ -80,7 +80,7 @@ impl Poller {
         let reserve = async {
             if self.run_until == RunUntil::Stopped {
                 self.shared.lease_gate.wait_until_open().await;
-                self.shared.breaker.ready().await;
+                self.shared.channels.ready().await;
             }
             self.shared.capacity.reserve(MAX_MESSAGES).await
         };

@@ -1,17 +1,20 @@
 //! Record: a batch of outcomes in one statement, fenced by lease and attempt.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, histogram};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{BatchReceiver, FinishedAttempt, Shared, backoff};
-use crate::model::Reason;
-use crate::pipeline::channel::Disposition;
-use crate::store::{EndedAttempt, FailedAttempt, RecordResult, Result, chain};
+use super::{AttemptResult, BatchReceiver, FinishedAttempt, Shared, backoff};
+use crate::model::{ContactStatus, Lease, Reason};
+use crate::pipeline::channel::{Disposition, SendResult};
+use crate::store::{
+    EndedAttempt, FailedAttempt, PostponedEvent, RecordResult, RefusedContact, Result, chain,
+};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -52,47 +55,54 @@ async fn record(
 ) -> Vec<FinishedAttempt> {
     let now = shared.clock.now();
     let mut locked = Vec::new();
-    let (delivered, failed): (Vec<FinishedAttempt>, Vec<FinishedAttempt>) =
-        batch.into_iter().partition(|attempt| attempt.result.disposition == Disposition::Delivered);
-    if !delivered.is_empty() {
-        let outcomes = Outcomes::Delivered(delivered.iter().map(ended_attempt).collect());
-        if let Some(recorded) = record_with_retries(shared, hard, &outcomes).await {
-            let report = |_, attempt: &FinishedAttempt| report_delivery(shared, attempt);
-            locked.append(&mut finish(shared, delivered, &recorded, report));
+    for attempts in by_outcome(batch) {
+        if attempts.is_empty() {
+            continue;
         }
-    }
-    if !failed.is_empty() {
-        let failures: Vec<FailedAttempt> =
-            failed.iter().map(|attempt| failed_attempt(shared, attempt, now)).collect();
-        let outcomes = Outcomes::Failed(&failures);
+        let outcomes = Outcomes::of(shared, &attempts, now);
         if let Some(recorded) = record_with_retries(shared, hard, &outcomes).await {
-            let report =
-                |at: usize, attempt: &FinishedAttempt| report_failure(shared, attempt, &failures[at], now);
-            locked.append(&mut finish(shared, failed, &recorded, report));
+            locked.append(&mut finish(shared, attempts, &outcomes, &recorded, now));
         }
     }
     locked
 }
 
-/// Finishes the recorded and the lost attempts of a batch, and calls `report` with the position of each recorded one. Returns the
-/// attempts whose event is locked.
+/// Splits a batch into the parts that one statement each records.
+fn by_outcome(batch: Vec<FinishedAttempt>) -> [Vec<FinishedAttempt>; 4] {
+    let mut parts = [const { Vec::new() }; 4];
+    for attempt in batch {
+        let part = match &attempt.result {
+            AttemptResult::Sent(result) => match result.disposition {
+                Disposition::Delivered => 0,
+                Disposition::Unreachable(_) => 2,
+                Disposition::Retry(_) | Disposition::Defer(_) | Disposition::Dead => 1,
+            },
+            AttemptResult::Postponed(_) => 3,
+        };
+        parts[part].push(attempt);
+    }
+    parts
+}
+
+/// Finishes the recorded and the lost attempts of a batch, and reports each recorded one. Returns the attempts whose event is locked.
 fn finish(
     shared: &Shared,
     batch: Vec<FinishedAttempt>,
-    recorded: &RecordResult,
-    report: impl Fn(usize, &FinishedAttempt),
+    outcomes: &Outcomes,
+    recorded: &Recorded,
+    now: DateTime<Utc>,
 ) -> Vec<FinishedAttempt> {
     let mut locked = Vec::new();
     let mut leases = Vec::with_capacity(batch.len());
     for (at, attempt) in batch.into_iter().enumerate() {
         let event_id = attempt.lease.event_id;
-        if recorded.locked.contains(&event_id) {
+        if recorded.result.locked.contains(&event_id) {
             locked.push(attempt);
             continue;
         }
         leases.push(attempt.lease_id);
-        if recorded.events.contains(&event_id) {
-            report(at, &attempt);
+        if recorded.result.events.contains(&event_id) {
+            report(shared, &attempt, outcomes, at, recorded, now);
         } else {
             counter!("bday_leases_lost_total").increment(1);
             tracing::warn!(%event_id, attempt = attempt.lease.attempt, "lease lost before the outcome was recorded");
@@ -102,17 +112,55 @@ fn finish(
     locked
 }
 
-enum Outcomes<'a> {
+enum Outcomes {
     Delivered(Vec<EndedAttempt>),
-    Failed(&'a [FailedAttempt]),
+    Failed(Vec<FailedAttempt>),
+    Refused(Vec<RefusedContact>),
+    Postponed(Vec<PostponedEvent>),
 }
 
-impl Outcomes<'_> {
-    async fn write(&self, shared: &Shared, finished: &[Uuid]) -> Result<RecordResult> {
-        match self {
-            Self::Delivered(deliveries) => shared.store.record_deliveries(deliveries, finished).await,
-            Self::Failed(failures) => shared.store.record_failures(failures, finished).await,
+#[derive(Default)]
+struct Recorded {
+    result: RecordResult,
+    /// Events whose contact was refused and that no other channel reaches.
+    dead: HashSet<Uuid>,
+}
+
+impl Outcomes {
+    /// Returns the outcomes of one part of [`by_outcome`].
+    fn of(shared: &Shared, attempts: &[FinishedAttempt], now: DateTime<Utc>) -> Self {
+        let sent = || attempts.iter().filter_map(|attempt| Some((attempt, attempt.sent()?)));
+        match &attempts[0].result {
+            AttemptResult::Postponed(_) => {
+                Self::Postponed(attempts.iter().filter_map(|attempt| postponed_event(attempt, now)).collect())
+            }
+            AttemptResult::Sent(result) => match result.disposition {
+                Disposition::Delivered => {
+                    Self::Delivered(sent().map(|(attempt, result)| ended_attempt(attempt, result)).collect())
+                }
+                Disposition::Unreachable(_) => {
+                    Self::Refused(sent().map(|(attempt, result)| refused(shared, attempt, result)).collect())
+                }
+                _ => Self::Failed(
+                    sent().map(|(attempt, result)| failed_attempt(shared, attempt, result, now)).collect(),
+                ),
+            },
         }
+    }
+
+    async fn write(&self, shared: &Shared, finished: &[Uuid]) -> Result<Recorded> {
+        let store = &shared.store;
+        let result = match self {
+            Self::Delivered(deliveries) => store.record_deliveries(deliveries, finished).await?,
+            Self::Failed(failures) => store.record_failures(failures, finished).await?,
+            Self::Postponed(postponed) => store.postpone(postponed, finished).await?,
+            Self::Refused(refused) => {
+                let routes = shared.routes.as_ref();
+                let (result, dead) = store.record_refused_contacts(refused, routes, finished).await?;
+                return Ok(Recorded { result, dead });
+            }
+        };
+        Ok(Recorded { result, ..Recorded::default() })
     }
 }
 
@@ -120,8 +168,8 @@ impl Outcomes<'_> {
 async fn record_with_retries(
     shared: &Shared,
     hard: &CancellationToken,
-    outcomes: &Outcomes<'_>,
-) -> Option<RecordResult> {
+    outcomes: &Outcomes,
+) -> Option<Recorded> {
     loop {
         let finished = shared.held_leases.take_finished();
         match outcomes.write(shared, &finished).await {
@@ -143,40 +191,111 @@ async fn record_with_retries(
     }
 }
 
-fn ended_attempt(attempt: &FinishedAttempt) -> EndedAttempt {
-    let FinishedAttempt { lease, lease_id, result, started_at, finished_at } = attempt;
-    EndedAttempt {
-        event_id: lease.event_id,
-        lease_id: *lease_id,
-        attempt: lease.attempt,
-        channel: lease.channel,
-        status: result.status,
-        provider_id: result.provider_id.clone(),
-        started_at: *started_at,
-        finished_at: *finished_at,
+impl FinishedAttempt {
+    fn sent(&self) -> Option<&SendResult> {
+        match &self.result {
+            AttemptResult::Sent(result) => Some(result),
+            AttemptResult::Postponed(_) => None,
+        }
     }
 }
 
-fn failed_attempt(shared: &Shared, attempt: &FinishedAttempt, now: DateTime<Utc>) -> FailedAttempt {
-    let result = &attempt.result;
+fn ended_attempt(attempt: &FinishedAttempt, result: &SendResult) -> EndedAttempt {
+    EndedAttempt {
+        event_id: attempt.lease.event_id,
+        lease_id: attempt.lease_id,
+        attempt: attempt.lease.attempt,
+        channel: attempt.lease.channel,
+        status: result.status,
+        provider_id: result.provider_id.clone(),
+        started_at: attempt.started_at,
+        finished_at: attempt.finished_at,
+    }
+}
+
+fn failed_attempt(
+    shared: &Shared,
+    attempt: &FinishedAttempt,
+    result: &SendResult,
+    now: DateTime<Utc>,
+) -> FailedAttempt {
     let reason = result.reason.unwrap_or(Reason::Status);
-    let attempts = u32::try_from(attempt.lease.attempts_since_redrive).unwrap_or(0);
+    let attempts = attempts_made(attempt);
+    let retry_after =
+        |after| now + backoff::delay(&shared.options.schedule, attempts, after, fastrand::f64());
     let retry_at = match result.disposition {
         // A request that this process cancelled says nothing about the receiver, so it is never the last.
-        _ if reason == Reason::Shutdown => Some(now),
-        Disposition::Retry(retry_after) if attempts < shared.options.max_attempts => {
-            let schedule = &shared.options.schedule;
-            Some(now + backoff::delay(schedule, attempts, retry_after, fastrand::f64()))
-        }
+        Disposition::Retry(_) if reason == Reason::Shutdown => Some(now),
+        Disposition::Retry(after) if attempts < shared.options.max_attempts => Some(retry_after(after)),
+        Disposition::Defer(after) => Some(retry_after(after)),
         _ => None,
     };
     FailedAttempt {
-        ended: ended_attempt(attempt),
+        ended: ended_attempt(attempt, result),
         outcome: result.outcome,
         reason,
         error: result.error.clone(),
         response: result.response.clone(),
         retry_at,
+        counts: !matches!(result.disposition, Disposition::Defer(_)),
+    }
+}
+
+fn refused(shared: &Shared, attempt: &FinishedAttempt, result: &SendResult) -> RefusedContact {
+    let status = match result.disposition {
+        Disposition::Unreachable(status) => status,
+        _ => ContactStatus::Bounced,
+    };
+    RefusedContact {
+        ended: ended_attempt(attempt, result),
+        status,
+        address_hash: attempt.lease.address_hash.clone().unwrap_or_default(),
+        reason: result.reason.unwrap_or(Reason::Bounced),
+        error: result.error.clone(),
+        response: result.response.clone(),
+        last: attempts_made(attempt) >= shared.options.max_attempts,
+    }
+}
+
+fn postponed_event(attempt: &FinishedAttempt, now: DateTime<Utc>) -> Option<PostponedEvent> {
+    let AttemptResult::Postponed(wait) = attempt.result else { return None };
+    let FinishedAttempt { lease, lease_id, .. } = attempt;
+    Some(PostponedEvent {
+        event_id: lease.event_id,
+        lease_id: *lease_id,
+        attempt: lease.attempt,
+        until: now + wait,
+    })
+}
+
+fn attempts_made(attempt: &FinishedAttempt) -> u32 {
+    u32::try_from(attempt.lease.attempts_since_redrive).unwrap_or(0)
+}
+
+/// Reports the recorded attempt at position `at` of `outcomes`.
+fn report(
+    shared: &Shared,
+    attempt: &FinishedAttempt,
+    outcomes: &Outcomes,
+    at: usize,
+    recorded: &Recorded,
+    now: DateTime<Utc>,
+) {
+    let channel = attempt.lease.channel.as_str();
+    match outcomes {
+        Outcomes::Delivered(_) => report_delivery(shared, attempt),
+        Outcomes::Postponed(_) => {
+            counter!("bday_events_postponed_total", "channel" => channel).increment(1);
+        }
+        Outcomes::Failed(failures) => {
+            let retry_in = failures[at].retry_at.map(|retry_at| retry_at - now);
+            report_failure(shared, attempt, failures[at].reason, retry_in);
+        }
+        Outcomes::Refused(refused) => {
+            let dead = recorded.dead.contains(&attempt.lease.event_id);
+            counter!("bday_contacts_refused_total", "channel" => channel).increment(1);
+            report_failure(shared, attempt, refused[at].reason, (!dead).then(TimeDelta::zero));
+        }
     }
 }
 
@@ -184,29 +303,31 @@ fn report_delivery(shared: &Shared, attempt: &FinishedAttempt) {
     let lease = &attempt.lease;
     let sendable_at = shared.lease_gate.sendable_at(lease.late_from);
     let lateness = (attempt.finished_at - sendable_at).to_std().unwrap_or_default();
-    counter!("bday_events_delivered_total", "kind" => lease.kind.clone()).increment(1);
+    let (kind, channel) = (lease.kind.clone(), lease.channel.as_str());
+    counter!("bday_events_delivered_total", "kind" => kind, "channel" => channel).increment(1);
     histogram!("bday_lateness_seconds").record(lateness.as_secs_f64());
     shared.delivery_stats.delivered(lateness);
 }
 
-/// The log lines hold no names and no bodies.
-fn report_failure(shared: &Shared, attempt: &FinishedAttempt, failure: &FailedAttempt, now: DateTime<Utc>) {
-    let (reason, user_id) = (failure.reason, attempt.lease.user_id);
-    counter!("bday_attempts_failed_total", "reason" => reason.as_str()).increment(1);
-    let retry_in_secs = failure.retry_at.map(|at| (at - now).num_seconds());
-    let EndedAttempt { event_id, attempt, status, .. } = &failure.ended;
+/// The event is dead if it is not retried. The log lines hold no names, addresses and bodies.
+fn report_failure(shared: &Shared, attempt: &FinishedAttempt, reason: Reason, retry_in: Option<TimeDelta>) {
+    let Some(result) = attempt.sent() else { return };
+    let Lease { event_id, user_id, channel, attempt: number, .. } = &attempt.lease;
+    counter!("bday_attempts_failed_total", "reason" => reason.as_str(), "channel" => channel.as_str())
+        .increment(1);
     tracing::warn!(
         %event_id,
         %user_id,
-        attempt,
-        outcome = failure.outcome.as_str(),
+        %channel,
+        attempt = number,
+        outcome = result.outcome.as_str(),
         %reason,
-        status,
-        error = failure.error,
-        retry_in_secs,
+        status = result.status,
+        error = result.error,
+        retry_in_secs = retry_in.map(|wait| wait.num_seconds()),
         "attempt failed"
     );
-    let dead = failure.is_last();
+    let dead = retry_in.is_none();
     shared.delivery_stats.failed(dead);
     if dead {
         counter!("bday_events_dead_total", "reason" => reason.as_str()).increment(1);

@@ -30,19 +30,27 @@ fn worker() {
     describe_counter!("bday_messages_unreadable_total", "Unreadable messages moved to the dead-letter queue");
     describe_counter!("bday_leases_extended_total", "Leases extended by the heartbeat");
     describe_counter!("bday_leases_lost_total", "Outcomes that were not recorded because the lease was lost");
-    describe_counter!("bday_attempts_failed_total", "Failed attempts, by reason");
+    describe_counter!("bday_attempts_failed_total", "Failed attempts, by reason and channel");
     describe_histogram!(
         "bday_lateness_seconds",
         "Time from the earliest possible send (due, learned later, or end of a pause) to the 2xx, in seconds"
     );
     describe_gauge!("bday_in_flight", "Requests in flight");
-    describe_gauge!("bday_breaker_open", "State of the breaker: 0 closed, 0.5 ramping up, 1 open");
+    describe_gauge!(
+        "bday_breaker_open",
+        "State of the breaker of a channel: 0 closed, 0.5 ramping up, 1 open"
+    );
+    describe_counter!(
+        "bday_events_postponed_total",
+        "Leased events that were postponed because their channel was not ready"
+    );
+    describe_counter!("bday_contacts_refused_total", "Contacts that a provider refused, by channel");
 }
 
 fn events() {
     describe_counter!("bday_events_planned_total", "Events planned");
     describe_counter!("bday_events_queued_total", "Events claimed and packed into the outbox");
-    describe_counter!("bday_events_delivered_total", "Events accepted by a receiver, by kind");
+    describe_counter!("bday_events_delivered_total", "Events accepted by a receiver, by kind and channel");
     describe_counter!("bday_events_dead_total", "Events that died, by reason");
     describe_counter!("bday_events_skipped_total", "Events skipped, by reason");
     describe_counter!("bday_events_cancelled_total", "Events cancelled, by reason");

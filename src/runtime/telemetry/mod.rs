@@ -3,6 +3,7 @@
 mod describe;
 mod zero;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
@@ -10,6 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::model::ChannelName;
 
 /// A greeting is on time within a second and late after an hour; events are skipped after `late.max_secs`, two days.
 const LATENESS_SECS: [f64; 16] = [
@@ -77,13 +79,16 @@ fn filter(level: &str) -> anyhow::Result<EnvFilter> {
 }
 
 /// Installs the recorder of metrics. Fails if the process has one already.
-pub fn collect_metrics<'a>(kinds: impl IntoIterator<Item = &'a str>) -> anyhow::Result<PrometheusHandle> {
+pub fn collect_metrics<'a>(
+    kinds: impl IntoIterator<Item = &'a str>,
+    channels: &BTreeSet<ChannelName>,
+) -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full("bday_lateness_seconds".to_owned()), &LATENESS_SECS)?
         .set_buckets_for_metric(Matcher::Full("bday_tick_duration_seconds".to_owned()), &TICK_SECS)?
         .install_recorder()?;
     describe::all();
     metrics::gauge!("bday_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
-    zero::counters(kinds);
+    zero::counters(kinds, channels);
     Ok(handle)
 }

@@ -3,9 +3,11 @@
 //! `increase()` does not count the event that creates a series, so an alarm would miss the first failure. Each counter of
 //! an alarm or the dashboard is therefore created at the start, with every value of its label.
 
+use std::collections::BTreeSet;
+
 use metrics::{counter, gauge, histogram};
 
-use crate::model::Reason;
+use crate::model::{ChannelName, Reason};
 
 const WITHOUT_LABEL: [&str; 11] = [
     "bday_events_planned_total",
@@ -20,6 +22,8 @@ const WITHOUT_LABEL: [&str; 11] = [
     "bday_leases_extended_total",
     "bday_leases_lost_total",
 ];
+
+const ATTEMPTS_FAILED: &str = "bday_attempts_failed_total";
 
 /// Returns the counters that `reason` labels.
 fn labelled_by(reason: Reason) -> &'static [&'static str] {
@@ -38,9 +42,9 @@ fn labelled_by(reason: Reason) -> &'static [&'static str] {
         | Reason::Template
         | Reason::Bounced
         | Reason::OptedOut
-        | Reason::Rejected => &["bday_attempts_failed_total", "bday_events_dead_total"],
+        | Reason::Rejected => &[ATTEMPTS_FAILED, "bday_events_dead_total"],
         // Never the last attempt.
-        Reason::Shutdown | Reason::ChannelDown | Reason::Throttled => &["bday_attempts_failed_total"],
+        Reason::Shutdown | Reason::ChannelDown | Reason::Throttled => &[ATTEMPTS_FAILED],
         Reason::WorkerLost => &["bday_events_dead_total"],
         // Concerns a message without an event: see `bday_messages_unreadable_total`.
         Reason::Unreadable => &[],
@@ -48,7 +52,7 @@ fn labelled_by(reason: Reason) -> &'static [&'static str] {
 }
 
 /// Must be called after the recorder is installed and before anything is counted.
-pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>) {
+pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>, channels: &BTreeSet<ChannelName>) {
     for name in WITHOUT_LABEL {
         counter!(name).increment(0);
     }
@@ -58,15 +62,29 @@ pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>) {
     for outcome in ["dead", "requeued"] {
         counter!("bday_swept_total", "outcome" => outcome).increment(0);
     }
+    let channels = || channels.iter().map(|channel| channel.as_str());
     for kind in kinds {
-        counter!("bday_events_delivered_total", "kind" => kind.to_owned()).increment(0);
+        for channel in channels() {
+            counter!("bday_events_delivered_total", "kind" => kind.to_owned(), "channel" => channel)
+                .increment(0);
+        }
     }
     for reason in Reason::ALL {
         for name in labelled_by(reason) {
-            counter!(*name, "reason" => reason.as_str()).increment(0);
+            if *name == ATTEMPTS_FAILED {
+                for channel in channels() {
+                    counter!(*name, "reason" => reason.as_str(), "channel" => channel).increment(0);
+                }
+            } else {
+                counter!(*name, "reason" => reason.as_str()).increment(0);
+            }
         }
     }
-    gauge!("bday_breaker_open").set(0.0);
+    for channel in channels() {
+        counter!("bday_events_postponed_total", "channel" => channel).increment(0);
+        counter!("bday_contacts_refused_total", "channel" => channel).increment(0);
+        gauge!("bday_breaker_open", "channel" => channel).set(0.0);
+    }
     // A histogram is a set of counters.
     let _ = histogram!("bday_lateness_seconds");
 }

@@ -238,7 +238,7 @@ SET state = f.state::event_state, reason = f.reason,
     queued_at = CASE WHEN f.state <> 'pending' THEN e.queued_at END,
     redriven_at = CASE WHEN f.state = 'pending' THEN $4 ELSE e.redriven_at END,
     late_from = CASE WHEN f.state = 'pending' THEN greatest(e.late_from, $4) ELSE e.late_from END,
-    attempts_at_redrive = CASE WHEN f.state = 'pending' THEN e.attempts ELSE e.attempts_at_redrive END
+    attempts_not_counted = CASE WHEN f.state = 'pending' THEN e.attempts ELSE e.attempts_not_counted END
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS f(id, state, reason)
 WHERE e.id = f.id
 )

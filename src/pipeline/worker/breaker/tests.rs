@@ -6,7 +6,7 @@ const AFTER_PROBE: State = State::Ramp { room: 2, successes: 1, failures: 0 };
 
 fn breaker(failures: u32, slots: usize) -> (Breaker, Instant) {
     let options = BreakerOptions { failures, after: Duration::from_secs(10) };
-    (Breaker::new(options, slots, Arc::new(SystemClock)), SystemClock.monotonic())
+    (Breaker::new(ChannelName::Webhook, options, slots, Arc::new(SystemClock)), SystemClock.monotonic())
 }
 
 fn run(breaker: &Breaker, start: State, outcomes: &[(u64, bool)], began: Instant) -> State {
@@ -40,7 +40,7 @@ fn the_breaker_opens_after_failures_over_time_without_a_success() {
 async fn a_suspect_breaker_admits_one_event_every_half_second() {
     let watch = Arc::new(Stopwatch::default());
     let options = BreakerOptions { failures: 3, after: Duration::from_secs(10) };
-    let breaker = Arc::new(Breaker::new(options, 8, Arc::clone(&watch) as SharedClock));
+    let breaker = Arc::new(Breaker::new(ChannelName::Webhook, options, 8, Arc::clone(&watch) as SharedClock));
     for permit in breaker.admit(3).await {
         permit.record(false);
     }
