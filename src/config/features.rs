@@ -50,6 +50,7 @@ impl Config {
             ("database.password", &database.password),
             ("database.credentials", &database.credentials),
             ("webhook.url", &webhook.url),
+            ("channels.mail.url", &self.channels.mail.url),
         ];
         let secrets = webhook.secrets.iter().map(|secret| ("webhook.secrets", secret));
         let iam_auth = database.iam_auth.then(|| "database.iam_auth is true".to_owned());
@@ -70,6 +71,7 @@ impl Config {
             (https, "webhook.url is an https:// URL"),
             (!webhook.tls_root_cert.is_empty(), "webhook.tls_root_cert is given"),
             (required, "database.tls requires TLS"),
+            (!self.channels.mail.tls_root_cert.is_empty(), "channels.mail.tls_root_cert is given"),
         ];
         keys.into_iter().filter(|(used, _)| *used).map(|(_, key)| key.to_owned()).collect()
     }

@@ -6,6 +6,7 @@ mod channels;
 mod features;
 mod layers;
 pub mod login;
+mod mail;
 pub mod parts;
 mod redact;
 mod required;

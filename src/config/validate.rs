@@ -9,7 +9,7 @@ use crate::calendar::text::expected;
 use crate::model::ChannelName;
 
 /// Time between the deadline of a request and the end of its lease, to record the outcome.
-const RECORD_MARGIN: Duration = Duration::from_secs(5);
+pub(super) const RECORD_MARGIN: Duration = Duration::from_secs(5);
 /// Shorter than the maximum of `late.max_secs`.
 const MAX_WAIT: Duration = Duration::from_hours(7 * 24);
 /// Limit of SQS.
@@ -29,6 +29,7 @@ impl Config {
             self.compile_messages().err().unwrap_or_default(),
             self.webhook.secret_errors(),
             self.database.contradictions(),
+            self.mail_errors(),
             self.missing_features(),
         ]
         .concat();

@@ -6,6 +6,7 @@ mod connection_slots;
 mod health;
 mod process;
 mod server;
+mod unsubscribe;
 mod write_timeout;
 
 use std::net::SocketAddr;

@@ -29,6 +29,14 @@ impl TryFrom<String> for ChannelName {
     }
 }
 
+impl TryFrom<String> for ContactStatus {
+    type Error = InvalidText;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse()
+    }
+}
+
 named_enum! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub enum ContactType ("contact type") {
@@ -55,13 +63,15 @@ named_enum! {
 serde_as_text!(ContactStatus);
 
 /// The address by which a channel reaches a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct Contact {
+    #[sqlx(try_from = "String")]
     pub channel: ChannelName,
     /// An email address, a phone number (E.164), or a Slack user id.
     #[schema(example = "ada@example.org")]
     pub address: String,
+    #[sqlx(try_from = "String")]
     pub status: ContactStatus,
     /// When it got this status (UTC); null for an active contact.
     pub since: Option<DateTime<Utc>>,

@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use uuid::Uuid;
 
 use super::{Result, Store, StoreError};
+
+const UNSUBSCRIBE_MAC_BYTES: usize = 16;
 
 #[derive(Clone)]
 pub struct InstallationKey(Hmac<Sha256>);
@@ -25,6 +29,30 @@ impl InstallationKey {
 
     pub(super) fn external_id_hash(&self, external_id: &str) -> [u8; 32] {
         self.hash("external id", external_id.as_bytes())
+    }
+
+    /// Returns the hash of an email address, phone number (E.164) or Slack user id. Upper and lower case are equal.
+    #[must_use]
+    pub fn address_hash(&self, address: &str) -> [u8; 32] {
+        self.hash("address", address.trim().to_lowercase().as_bytes())
+    }
+
+    /// Returns the token of a link that ends the greetings to an address. It does not expire.
+    #[must_use]
+    pub fn unsubscribe_token(&self, address_hash: &[u8]) -> String {
+        let mac = self.hash("unsubscribe", address_hash);
+        URL_SAFE_NO_PAD.encode([address_hash, &mac[..UNSUBSCRIBE_MAC_BYTES]].concat())
+    }
+
+    /// Returns the hash of the address in a token of this installation.
+    #[must_use]
+    pub fn unsubscribed_address(&self, token: &str) -> Option<[u8; 32]> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (address_hash, tag) = bytes.split_first_chunk()?;
+        let mac = self.0.clone().chain_update("unsubscribe").chain_update([0]).chain_update(address_hash);
+        // Compares in constant time.
+        (tag.len() == UNSUBSCRIBE_MAC_BYTES && mac.verify_truncated_left(tag).is_ok())
+            .then_some(*address_hash)
     }
 
     pub(super) fn idempotency_key_hash(&self, token: Option<Uuid>, key: &str) -> [u8; 32] {
@@ -57,5 +85,25 @@ impl Store {
                 .map_err(|error| StoreError::Unreadable(format!("installation.key: {error}")))
         };
         self.installation_key.get_or_try_init(read).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_token_of_this_installation_unsubscribes_its_address() {
+        let [ours, other] =
+            [1, 2].map(|byte| InstallationKey(Hmac::new_from_slice(&[byte; 32]).expect("a key")));
+        let [ada, bob] = ["ada@example.org", "bob@example.org"].map(|address| ours.address_hash(address));
+        let token = ours.unsubscribe_token(&ada);
+        assert_eq!(ours.unsubscribed_address(&token), Some(ada));
+        assert_eq!(other.unsubscribed_address(&token), None);
+        assert!(!token.contains(['+', '/', '=']));
+        let swapped = [&ours.unsubscribe_token(&bob)[..42], &token[42..]].concat();
+        for wrong in ["", "x", &token[1..], &token[..63], &token[..43], &swapped, &format!("{token}AAAA")] {
+            assert_eq!(ours.unsubscribed_address(wrong), None, "{wrong}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod api_writes;
 mod attempts;
 mod bucket_locks;
+mod contacts;
 mod error;
 mod events;
 mod installation;

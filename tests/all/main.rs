@@ -32,6 +32,7 @@ mod inbox_page;
 mod lateness;
 mod locks;
 mod logs;
+mod mail;
 mod metrics;
 mod people_commands;
 mod poolers;

@@ -1,7 +1,7 @@
 //! TLS in front of a receiver, with generated certificates, valid and invalid.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -29,7 +29,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let pem = std::env::temp_dir().join(format!("bday-ca-{}.pem", uuid::Uuid::now_v7()));
-        std::fs::write(&pem, in_pem(certificate.der())).unwrap();
+        std::fs::write(&pem, in_pem("CERTIFICATE", certificate.der())).unwrap();
         Self { issuer: Issuer::new(params, key), pem }
     }
 
@@ -61,6 +61,19 @@ pub(crate) struct Certified {
     key: PrivateKeyDer<'static>,
 }
 
+impl Certified {
+    /// Writes the certificate and the key to `folder`, in PEM. Returns their paths.
+    pub(crate) fn write(&self, folder: &Path) -> [String; 2] {
+        [("CERTIFICATE", self.certificate.as_ref()), ("PRIVATE KEY", self.key.secret_der())].map(
+            |(label, der)| {
+                let file = folder.join(format!("{label}.pem"));
+                std::fs::write(&file, in_pem(label, der)).unwrap();
+                file.to_str().unwrap().to_owned()
+            },
+        )
+    }
+}
+
 /// Terminates TLS, and forwards the connections to a receiver.
 pub(crate) struct TlsFront {
     address: SocketAddr,
@@ -69,6 +82,10 @@ pub(crate) struct TlsFront {
 
 impl TlsFront {
     pub(crate) async fn before(receiver: &Receiver, certified: Certified) -> Self {
+        Self::before_address(receiver.address(), certified).await
+    }
+
+    pub(crate) async fn before_address(behind: SocketAddr, certified: Certified) -> Self {
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(vec![certified.certificate], certified.key)
@@ -76,7 +93,6 @@ impl TlsFront {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let behind = receiver.address();
         let stop = CancellationToken::new();
         let (tasks, token) = (TaskTracker::new(), stop.clone());
         let children = tasks.clone();
@@ -97,14 +113,18 @@ impl TlsFront {
         Self { address, _stop: stop.drop_guard() }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Returns the webhook URL with the host name `host`.
     pub(crate) fn url(&self, host: &str) -> String {
         format!("https://{host}:{}/hook", self.address.port())
     }
 }
 
-fn in_pem(der: &[u8]) -> String {
+fn in_pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }

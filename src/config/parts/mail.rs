@@ -1,7 +1,43 @@
 //! Builds the channel mail.
 
-use super::built_channel::{BuiltChannel, Parts};
+use std::sync::Arc;
 
-pub(super) async fn channel(_parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
-    anyhow::bail!("the channel mail is not built")
+use super::built_channel::{BuiltChannel, Follower, Parts};
+use crate::config::mail::{root_certificates, sender};
+use crate::config::source::Followed;
+use crate::config::{Config, ConfigError};
+use crate::pipeline::channel::mail::{Mail, MailOptions, MailUrl, UnsubscribeLinks};
+
+const URL: &str = "channels.mail.url";
+
+pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
+    let Parts { config, sources, store, clock } = *parts;
+    let parse = |text: &str| MailUrl::parse(text).map_err(|error| format!("it {error}"));
+    let url = Followed::start(sources, URL, &config.channels.mail.url, parse).await?;
+    let mut options = options(config)?;
+    let public_url = &config.http.public_url;
+    if public_url.is_empty() {
+        tracing::info!("http.public_url is empty: mail has no link to unsubscribe");
+    } else {
+        options.unsubscribe = Some(UnsubscribeLinks::new(store.clone(), public_url));
+    }
+    let channel = Mail::new(options, url.watch(), Arc::clone(clock)).map_err(anyhow::Error::msg)?;
+    let interval = config.source.refresh;
+    let followers: Vec<Follower> = vec![(URL, Box::pin(async move { url.run(interval).await }))];
+    Ok(BuiltChannel { channel: Arc::new(channel), followers })
+}
+
+/// Checks the sender and the file with certificates.
+pub(super) fn options(config: &Config) -> Result<MailOptions, ConfigError> {
+    let mail = &config.channels.mail;
+    let invalid = |error| ConfigError::Invalid(vec![error]);
+    Ok(MailOptions {
+        sender: sender(mail).map_err(invalid)?,
+        root_certificates: root_certificates(&mail.tls_root_cert).map_err(invalid)?,
+        configuration_set: mail.configuration_set.clone(),
+        timeout: mail.timeout,
+        unsubscribe: None,
+        #[cfg(feature = "aws")]
+        ses: None,
+    })
 }

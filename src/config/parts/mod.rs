@@ -88,6 +88,9 @@ pub fn check_files(config: &Config) -> anyhow::Result<()> {
     if config.used_channels().contains(&ChannelName::Webhook) {
         http_client(config)?;
     }
+    if config.used_channels().contains(&ChannelName::Mail) {
+        mail::options(config)?;
+    }
     Ok(())
 }
 

@@ -37,6 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{self, Authorizer};
+use super::unsubscribe::{self, Unsubscribe};
 use crate::calendar::text::shortened;
 use crate::clock::SharedClock;
 use crate::model::{FieldError, Schedule};
@@ -99,7 +100,8 @@ impl Api {
         }
     }
 
-    /// Returns `/v1`, guarded by `authorizer`, its description, which is open, and a problem for every other path.
+    /// Returns `/v1`, guarded by `authorizer`; its description and the links to unsubscribe, which are open; and a problem for every
+    /// other path.
     ///
     /// `request_timeout` runs from the end of a request's head to the beginning of the response; for an import, between two parts of the
     /// body.
@@ -107,8 +109,11 @@ impl Api {
         let (routes, mut description) = routes(request_timeout).split_for_parts();
         access::describe(&mut description);
         access::operations(&mut description).for_each(|(.., operation)| problem::describe(operation));
+        let open = Unsubscribe { store: self.store.clone(), clock: Arc::clone(&self.clock) };
+        let open = unsubscribe::router(open).layer(from_fn_with_state(request_timeout, timeout));
         let v1 = routes.with_state(self).route_layer(from_fn_with_state(authorizer, access::api));
         v1.merge(docs::router(&description))
+            .merge(open)
             .fallback(path_not_found)
             .method_not_allowed_fallback(method_not_allowed)
     }

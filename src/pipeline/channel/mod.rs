@@ -6,6 +6,7 @@ pub mod address_filter;
 mod excerpt;
 pub mod http_client;
 mod limits;
+pub mod mail;
 mod message;
 pub mod signature;
 pub mod webhook;
