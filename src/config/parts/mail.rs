@@ -7,6 +7,7 @@ use crate::config::mail::{root_certificates, sender};
 use crate::config::source::Followed;
 use crate::config::{Config, ConfigError};
 use crate::pipeline::channel::mail::{Mail, MailOptions, MailUrl, UnsubscribeLinks};
+use crate::store::Store;
 
 const URL: &str = "channels.mail.url";
 
@@ -15,16 +16,20 @@ pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
     let parse = |text: &str| MailUrl::parse(text).map_err(|error| format!("it {error}"));
     let url = Followed::start(sources, URL, &config.channels.mail.url, parse).await?;
     let mut options = options(config)?;
-    let public_url = &config.http.public_url;
-    if public_url.is_empty() {
+    options.unsubscribe = unsubscribe_links(config, store);
+    if options.unsubscribe.is_none() {
         tracing::info!("http.public_url is empty: mail has no link to unsubscribe");
-    } else {
-        options.unsubscribe = Some(UnsubscribeLinks::new(store.clone(), public_url));
     }
     let channel = Mail::new(options, url.watch(), Arc::clone(clock)).map_err(anyhow::Error::msg)?;
     let interval = config.source.refresh;
     let followers: Vec<Follower> = vec![(URL, Box::pin(async move { url.run(interval).await }))];
     Ok(BuiltChannel { channel: Arc::new(channel), followers })
+}
+
+/// Builds the links to unsubscribe; none without `http.public_url`.
+pub(super) fn unsubscribe_links(config: &Config, store: &Store) -> Option<UnsubscribeLinks> {
+    let public_url = &config.http.public_url;
+    (!public_url.is_empty()).then(|| UnsubscribeLinks::new(store.clone(), public_url))
 }
 
 /// Checks the sender and the file with certificates.
