@@ -86,11 +86,10 @@ fn compile_table(
         keep(Template::new(format!("{key}.{field}"), source, form), errors).map(Arc::new)
     };
     let text_form = if channel == ChannelName::Mail { Form::MailText } else { Form::Text };
-    let field = |source: &Option<String>| source.clone();
     let mut compiled = Compiled {
-        subject: field(&fields.subject).and_then(|source| template("subject", &source, Form::Line)),
-        text: field(&fields.text).and_then(|source| template("text", &source, text_form)),
-        html: field(&fields.html).and_then(|source| template("html", &source, Form::Html)),
+        subject: fields.subject.as_deref().and_then(|source| template("subject", source, Form::Line)),
+        text: fields.text.as_deref().and_then(|source| template("text", source, text_form)),
+        html: fields.html.as_deref().and_then(|source| template("html", source, Form::Html)),
         ..Compiled::default()
     };
     for (name, source) in &fields.variables {
