@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::calendar::{AnnualDate, InvalidText, Zone};
 use crate::config::{Config, ConfigError, parts};
 use crate::model::{BIRTHDAY, ChannelName, FieldError, NewUser, Schedule, User};
+use crate::pipeline::channel::mail::UNSUBSCRIBE_PATH;
 use crate::pipeline::channel::{Locale, Message, MessageTemplates, Messages, TemplateValues};
 
 /// Enough for the next 29 February around 2100, which is no leap year.
@@ -97,7 +98,7 @@ impl PreviewSettings {
         let kinds = config.kinds.iter();
         let base = config.http.public_url.trim_end_matches('/');
         let unsubscribe_url =
-            if base.is_empty() { String::new() } else { format!("{base}/unsubscribe/example") };
+            if base.is_empty() { String::new() } else { format!("{base}{UNSUBSCRIBE_PATH}example") };
         Ok(Self {
             messages: parts::messages(config)?,
             schedule: config.schedule(),

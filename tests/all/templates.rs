@@ -288,7 +288,7 @@ async fn the_preview_shows_each_channel_and_the_one_that_reaches_the_user() {
         ("kinds.birthday.channels", "mail,webhook"),
         ("kinds.birthday.mail.subject", "Hi, {{ first_name }}"),
         ("kinds.birthday.mail.de.subject", "Hallo, {{ first_name }}, {{ years }}"),
-        ("kinds.birthday.webhook.text", "{% if first_name == 'Ada' %}{{ 1 // 0 }}{% endif %}"),
+        ("kinds.birthday.webhook.text", "{% if last_name == 'hr-17' %}{{ 1 // 0 }}{% endif %}"),
     ];
     let world = World::with(NOW, &settings).await;
     let user = world.write("hr-17", "2000-02-29", "Asia/Kathmandu").await;

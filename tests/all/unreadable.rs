@@ -100,8 +100,9 @@ async fn an_unreadable_user_can_be_replaced_and_deleted() {
     server.json_with("PUT", &by_id, &old, &body).await.expect(412);
     for path in [by_id.as_str(), "/v1/users/by-external-id/mars"] {
         set_zone(&world, "mars", "Mars/Olympus_Mons").await;
-        let user = server.json("PUT", path, &body).await.expect(200);
+        let mut user = server.json("PUT", path, &body).await.expect(200);
         assert_eq!(user["timeZone"], "Asia/Tokyo");
+        user["contacts"] = json!([]);
         assert_eq!(server.get(&by_id).await.expect(200), user);
     }
     server.call("DELETE", &other, &[], Body::empty()).await.expect(204);

@@ -7,6 +7,7 @@ use crate::config::mail::{parse_url, root_certificates, sender};
 use crate::config::source::Followed;
 use crate::config::{Config, ConfigError};
 use crate::pipeline::channel::mail::{Mail, MailOptions, MailUrl, UnsubscribeLinks};
+use crate::store::Store;
 
 const URL: &str = "channels.mail.url";
 
@@ -30,12 +31,15 @@ pub async fn mail(parts: &Parts<'_>) -> anyhow::Result<(Mail, Followed<MailUrl>)
     };
     let url = Followed::start(sources, URL, &config.channels.mail.url, parse).await?;
     let mut options = options(config)?;
-    let public_url = &config.http.public_url;
-    if !public_url.is_empty() {
-        options.unsubscribe = Some(UnsubscribeLinks::new(store.clone(), public_url));
-    }
+    options.unsubscribe = unsubscribe_links(config, store);
     let channel = Mail::new(options, url.watch(), Arc::clone(clock)).map_err(anyhow::Error::msg)?;
     Ok((channel, url))
+}
+
+/// Builds the links to unsubscribe; none without `http.public_url`.
+pub(super) fn unsubscribe_links(config: &Config, store: &Store) -> Option<UnsubscribeLinks> {
+    let public_url = &config.http.public_url;
+    (!public_url.is_empty()).then(|| UnsubscribeLinks::new(store.clone(), public_url))
 }
 
 /// Checks the sender and the file with certificates.

@@ -183,6 +183,7 @@ pub fn pool(
         breaker: worker::BreakerOptions { failures: config.breaker.failures, after: config.breaker.after },
         max_per_second: config.worker.max_per_second,
         routes: config.routes(),
+        unsubscribe: mail::unsubscribe_links(config, &store),
     };
     Ok(WorkerPool::new(store, queue, channels, messages, clock, options, heartbeat))
 }

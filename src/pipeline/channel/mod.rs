@@ -32,7 +32,7 @@ pub use limits::{ChannelLimits, ConfiguredChannel, OnUnknown};
 pub(crate) use message::MessageTemplates;
 pub use message::{
     ContentTemplate, Form, Locale, Message, Messages, Template, TemplateError, TemplateField, TemplateFields,
-    TemplateTables, TemplateValues, UnsubscribeUrl,
+    TemplateTables, TemplateValues,
 };
 
 /// The event of the sample that `bday webhook test` sends. Ids of real events begin with the time of their creation.

@@ -12,8 +12,9 @@ use super::admission::Admission;
 use super::breaker::BreakerPermit;
 use super::channels::WorkerChannel;
 use super::{AttemptResult, FinishedAttempt, RunUntil, Shared};
-use crate::model::{AttemptOutcome, Lease, Reason};
+use crate::model::{AttemptOutcome, ChannelName, Lease, Reason};
 use crate::pipeline::channel::{Disposition, Greeting, OnUnknown, Recipient, SendResult};
+use crate::store::{StoreError, chain};
 
 /// The lease tasks and all requests hold it; the channel to the record stage closes when they have ended.
 #[derive(Debug)]
@@ -82,7 +83,15 @@ impl DeliverStage {
     }
 
     async fn send(&self, lease: &Lease, channel: &WorkerChannel) -> SendResult {
-        let message = match self.shared.messages.render(lease) {
+        let unsubscribe_url = match self.unsubscribe_url(lease).await {
+            Ok(url) => url.unwrap_or_default(),
+            Err(error) => {
+                let text = format!("no link to unsubscribe: {}", chain(&error));
+                let defer = Disposition::Defer(None);
+                return SendResult::failed(AttemptOutcome::Failed, defer, Reason::ChannelDown, text);
+            }
+        };
+        let message = match self.shared.messages.render(lease, &unsubscribe_url) {
             Ok(message) => message,
             Err(error) => {
                 return SendResult::failed(
@@ -99,6 +108,16 @@ impl DeliverStage {
         let greeting = Greeting { event_id, user_id, kind: lease.kind.clone(), due_at, message, recipient };
         let sent = self.hard.run_until_cancelled(channel.channel.send(&greeting)).await;
         sent.unwrap_or_else(cancelled)
+    }
+
+    /// Returns the link to unsubscribe of a mail, if there is one.
+    async fn unsubscribe_url(&self, lease: &Lease) -> Result<Option<String>, StoreError> {
+        match (&self.shared.options.unsubscribe, &lease.address_hash) {
+            (Some(links), Some(hash)) if lease.channel == ChannelName::Mail => {
+                links.link(hash).await.map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 }
 

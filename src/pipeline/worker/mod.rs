@@ -45,6 +45,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::channel::mail::UnsubscribeLinks;
 use super::channel::{ConfiguredChannel, Messages, SendResult};
 use super::queue::Queue;
 use crate::clock::SharedClock;
@@ -85,6 +86,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) max_per_second: u32,
     /// The channels of each kind. None: every kind uses the webhook alone.
     pub(crate) routes: Option<BTreeMap<String, Vec<ChannelName>>>,
+    /// None: mail has no link to unsubscribe.
+    pub(crate) unsubscribe: Option<UnsubscribeLinks>,
 }
 
 /// The state that all stages share.

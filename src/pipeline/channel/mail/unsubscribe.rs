@@ -19,7 +19,7 @@ impl UnsubscribeLinks {
         Self { store, public_url: public_url.trim_end_matches('/').to_owned() }
     }
 
-    pub(super) async fn link(&self, address_hash: &[u8]) -> Result<String, StoreError> {
+    pub(crate) async fn link(&self, address_hash: &[u8]) -> Result<String, StoreError> {
         let token = self.store.installation_key().await?.unsubscribe_token(address_hash);
         Ok(format!("{}{UNSUBSCRIBE_PATH}{token}", self.public_url))
     }

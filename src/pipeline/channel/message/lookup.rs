@@ -1,8 +1,6 @@
 //! Finds and renders the templates for a greeting.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 
 use chrono::Datelike as _;
 
@@ -14,29 +12,9 @@ use super::text::subject_of;
 use super::{ContentTemplate, Message};
 use crate::model::{ChannelName, Lease};
 
-/// Returns the link by which the recipient of a greeting unsubscribes, if there is one.
-#[derive(Clone)]
-pub struct UnsubscribeUrl(Arc<dyn Fn(&Lease) -> Option<String> + Send + Sync>);
-
-impl UnsubscribeUrl {
-    #[must_use]
-    pub fn new(url: impl Fn(&Lease) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(url))
-    }
-}
-
-impl fmt::Debug for UnsubscribeUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnsubscribeUrl").finish_non_exhaustive()
-    }
-}
-
 /// The templates of all kinds.
 #[derive(Debug, Clone)]
-pub struct Messages {
-    kinds: BTreeMap<String, KindTemplates>,
-    unsubscribe_url: Option<UnsubscribeUrl>,
-}
+pub struct Messages(BTreeMap<String, KindTemplates>);
 
 impl Messages {
     /// Compiles the templates of each kind: its name, its message, and its tables.
@@ -53,17 +31,11 @@ impl Messages {
                 Err(mut wrong) => errors.append(&mut wrong),
             }
         }
-        if errors.is_empty() { Ok(Self { kinds: compiled, unsubscribe_url: None }) } else { Err(errors) }
-    }
-
-    /// Sets the value of the variable `unsubscribe_url`, which is empty otherwise.
-    #[must_use]
-    pub fn with_unsubscribe_url(self, url: UnsubscribeUrl) -> Self {
-        Self { unsubscribe_url: Some(url), ..self }
+        if errors.is_empty() { Ok(Self(compiled)) } else { Err(errors) }
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.kinds.keys().map(String::as_str)
+        self.0.keys().map(String::as_str)
     }
 
     pub(crate) fn kinds_with_years(&self) -> impl Iterator<Item = &str> {
@@ -82,7 +54,7 @@ impl Messages {
                 .flat_map(|channel| std::iter::once(&channel.default).chain(channel.locales.values()));
             all.flat_map(MessageTemplates::all).any(|template| condition(template))
         };
-        self.kinds.iter().filter(move |(_, templates)| any(templates)).map(|(kind, _)| kind.as_str())
+        self.0.iter().filter(move |(_, templates)| any(templates)).map(|(kind, _)| kind.as_str())
     }
 
     /// Returns the templates for a user with this locale, none for an unknown kind.
@@ -92,7 +64,7 @@ impl Messages {
         channel: ChannelName,
         locale: Option<&str>,
     ) -> Option<&MessageTemplates> {
-        let templates = self.kinds.get(kind)?.get(&channel)?;
+        let templates = self.0.get(kind)?.get(&channel)?;
         let Some(locale) = locale.filter(|_| !templates.locales.is_empty()) else {
             return Some(&templates.default);
         };
@@ -100,13 +72,12 @@ impl Messages {
         Some(and_shorter(&tag).find_map(|tag| templates.locales.get(tag)).unwrap_or(&templates.default))
     }
 
-    pub(crate) fn render(&self, lease: &Lease) -> Result<Message, String> {
+    /// `unsubscribe_url` is empty if there is no link. The error contains no name.
+    pub(crate) fn render(&self, lease: &Lease, unsubscribe_url: &str) -> Result<Message, String> {
         let locale = lease.locale.as_deref();
         let templates = self
             .templates(&lease.kind, lease.channel, locale)
             .ok_or_else(|| format!("kinds.{0} is not configured: add kinds.{0}.message", lease.kind))?;
-        let url = self.unsubscribe_url.as_ref().filter(|_| lease.channel == ChannelName::Mail);
-        let unsubscribe_url = url.and_then(|UnsubscribeUrl(url)| url(lease)).unwrap_or_default();
         templates.render(&TemplateValues {
             first_name: &lease.first_name,
             last_name: &lease.last_name,
@@ -114,7 +85,7 @@ impl Messages {
             local_date: &lease.local_date.to_string(),
             years: lease.since_year.map(|year| lease.local_date.year() - i32::from(year)),
             locale: locale.unwrap_or_default(),
-            unsubscribe_url: &unsubscribe_url,
+            unsubscribe_url,
         })
     }
 }
@@ -212,7 +183,7 @@ mod tests {
             (Sms, Some("de"), None, "T sms"),
             (Webhook, Some("de"), None, "Hey, Ada Lovelace"),
         ] {
-            let message = messages.render(&lease(channel, locale)).expect("it renders");
+            let message = messages.render(&lease(channel, locale), "").expect("it renders");
             assert_eq!((message.subject.as_deref(), &*message.text), (subject, text), "{channel} {locale:?}");
             assert_eq!((message.html, message.content), (None, None));
         }
@@ -222,22 +193,18 @@ mod tests {
     fn a_mail_without_a_subject_has_the_first_line_of_its_text() {
         let text = "{{ first_name }}, happy birthday!\nAnd many more.";
         let messages = messages(&[(ChannelName::Mail, "", fields(None, Some(text)))]);
-        let message = messages.render(&lease(ChannelName::Mail, None)).expect("it renders");
+        let message = messages.render(&lease(ChannelName::Mail, None), "").expect("it renders");
         assert_eq!(message.subject.as_deref(), Some("Ada, happy birthday!"));
     }
 
     #[test]
     fn only_a_mail_has_the_link_to_unsubscribe() {
         use ChannelName::{Mail, Sms};
-        let link = "[{{ unsubscribe_url }}]";
-        let messages = messages(&[(Mail, "", fields(None, Some(link)))]);
-        let text =
-            |messages: &Messages, channel| messages.render(&lease(channel, None)).expect("it renders").text;
-        assert_eq!(text(&messages, Mail), "[]");
-        let url = UnsubscribeUrl::new(|lease| Some(format!("https://example.org/{}", lease.channel)));
-        let messages = messages.with_unsubscribe_url(url);
-        assert_eq!(text(&messages, Mail), "[https://example.org/mail]");
-        assert_eq!(text(&messages, Sms), "Hey, Ada Lovelace");
+        let messages = messages(&[(Mail, "", fields(None, Some("[{{ unsubscribe_url }}]")))]);
+        let text = |channel, url| messages.render(&lease(channel, None), url).expect("it renders").text;
+        assert_eq!(text(Mail, ""), "[]");
+        assert_eq!(text(Mail, "https://example.org/u"), "[https://example.org/u]");
+        assert_eq!(text(Sms, "https://example.org/u"), "Hey, Ada Lovelace");
     }
 
     #[test]
@@ -253,7 +220,7 @@ mod tests {
         let german = TemplateFields { content_sid: sid("b"), ..TemplateFields::default() };
         let messages = messages(&[(Whatsapp, "", all), (Whatsapp, "de", german)]);
         for (locale, digit) in [(None, "a"), (Some("de"), "b")] {
-            let content = messages.render(&lease(Whatsapp, locale)).expect("it renders").content;
+            let content = messages.render(&lease(Whatsapp, locale), "").expect("it renders").content;
             let content = content.expect("a content template");
             assert_eq!(Some(content.sid), sid(digit));
             assert_eq!(content.variables["1"], "Ada 211");

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub(crate) use compile::MessageTemplates;
 pub use fields::{TemplateField, TemplateFields, TemplateTables};
 pub use locale::Locale;
-pub use lookup::{Messages, UnsubscribeUrl};
+pub use lookup::Messages;
 pub use template::{Form, Template, TemplateError, TemplateValues};
 
 /// A rendered greeting.
