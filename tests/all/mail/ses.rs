@@ -19,19 +19,25 @@ use crate::support::http::{Reply, Request, Server, Service, Step};
 use crate::support::python::PythonServer;
 use crate::support::wait::eventually;
 
-fn client(endpoint: &str) -> Client {
+/// Long enough for moto, which loads a service at its first request.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+fn client(endpoint: &str, timeout: Duration) -> Client {
     let config = aws_sdk_sesv2::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region(Region::new("eu-central-1"))
         .credentials_provider(Credentials::for_tests())
         .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(2)).build());
+        .timeout_config(TimeoutConfig::builder().operation_timeout(timeout).build());
     Client::from_conf(config.build())
 }
 
 fn mail(endpoint: &str, more: MailOptions) -> Mail {
-    following(MailOptions { ses: Some(client(endpoint)), ..more }, watch::channel(MailUrl::Ses).1)
+    following(
+        MailOptions { ses: Some(client(endpoint, more.timeout)), ..more },
+        watch::channel(MailUrl::Ses).1,
+    )
 }
 
 /// Answers every request in the same way.
@@ -141,7 +147,8 @@ async fn a_request_without_a_response_is_unknown_and_one_that_did_not_leave_is_a
         ("is no HTTP", vec![Step::Write(b"hello\r\n\r\n".to_vec())], Reason::Broken),
     ] {
         let server = fake(Answer::Steps(steps)).await;
-        let result = mail(&format!("http://{}", server.address()), options()).send(&ada()).await;
+        let short = MailOptions { timeout: Duration::from_secs(2), ..options() };
+        let result = mail(&format!("http://{}", server.address()), short).send(&ada()).await;
         assert_eq!(result.outcome, AttemptOutcome::Unknown, "{what}: {result:?}");
         assert_eq!(result.reason, Some(reason), "{what}: {result:?}");
         assert_eq!(server.service().requests.lock().unwrap().len(), 1, "{what}");
@@ -178,7 +185,7 @@ async fn moto_accepts_a_verified_sender_and_rejects_another() {
         "{result:?}"
     );
     assert!(result.error.unwrap().contains("not verified"));
-    let identity = client(&endpoint).create_email_identity().email_identity("greetings@example.com");
+    let identity = client(&endpoint, TIMEOUT).create_email_identity().email_identity("greetings@example.com");
     identity.send().await.unwrap();
     let result = mail.send(&ada()).await;
     assert_eq!(result.disposition, Disposition::Delivered, "{result:?}");
