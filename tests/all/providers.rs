@@ -1,11 +1,9 @@
-//! SMS and `WhatsApp` against emulators that others wrote: moto for SNS, Prism with Twilio's OpenAPI description. `make providers-test`
+//! SMS and `WhatsApp` against emulators that others wrote: moto for SNS, Prism with Twilio's API description. `make providers-test`
 //! starts them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bday::config::twilio::parse_twilio_url;
-use bday::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
 use bday::pipeline::channel::sms::TwilioSms;
 use bday::pipeline::channel::sms::sns::SnsSms;
 use bday::pipeline::channel::twilio::Twilio;
@@ -16,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::sms_twilio::assert_verdict;
 use crate::support::aws_sms::config_for;
-use crate::support::twilio::{ENCODED_TOKEN, RECIPIENT, SENDER, SERVICE, SID, text_greeting};
+use crate::support::twilio::{ENCODED_TOKEN, RECIPIENT, SENDER, SERVICE, SID, client_with, text_greeting};
 
 fn endpoint(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run make providers-test"))
@@ -40,12 +38,9 @@ async fn moto_accepts_a_message_and_refuses_a_wrong_number() {
 }
 
 fn twilio(from: &str) -> Twilio {
-    let timeout = Duration::from_secs(10);
-    let options = HttpClientOptions { timeout, connect_timeout: timeout, ..HttpClientOptions::default() };
     let server = endpoint("BDAY_TEST_PRISM");
     let account = parse_twilio_url(&format!("twilio+http://{SID}:{ENCODED_TOKEN}@{server}")).unwrap();
-    let public_url = Some("https://bday.example.org".to_owned());
-    Twilio::new(HttpClient::new(options).unwrap(), watch::channel(account).1, from.to_owned(), public_url)
+    client_with(from, watch::channel(account).1, Some("https://bday.example.org"))
 }
 
 #[tokio::test]

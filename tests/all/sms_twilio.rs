@@ -12,7 +12,7 @@ use bday::pipeline::channel::{Channel as _, Disposition, Message, SendResult};
 use tokio::sync::watch;
 
 use crate::support::twilio::{
-    Answer, FakeTwilio, RECIPIENT, SENDER, SERVICE, SID, TOKEN, field, text_greeting,
+    Answer, FakeTwilio, RECIPIENT, SENDER, SERVICE, SID, TOKEN, client_with, field, text_greeting,
 };
 
 async fn send(twilio: &FakeTwilio) -> SendResult {
@@ -48,7 +48,7 @@ async fn a_message_has_the_fields_of_the_api() {
     let greeting = text_greeting();
     let public_url = Some("https://bday.example.org/app");
     for from in [SENDER, SERVICE] {
-        let sms = TwilioSms::new(twilio.client_with(from, account.clone(), public_url));
+        let sms = TwilioSms::new(client_with(from, account.clone(), public_url));
         let result = sms.send(&greeting).await;
         assert_eq!(result.disposition, Disposition::Delivered);
         assert_eq!(result.status, Some(201));
@@ -146,7 +146,7 @@ async fn a_new_token_is_used_by_the_next_message() {
     let twilio = FakeTwilio::start().await;
     let wrong = twilio.url().replace("hunter2", "hunter3");
     let (sender, account) = watch::channel(parse_twilio_url(&wrong).unwrap());
-    let sms = TwilioSms::new(twilio.client_with(SENDER, account, None));
+    let sms = TwilioSms::new(client_with(SENDER, account, None));
     let result = sms.send(&text_greeting()).await;
     assert_verdict(&result, Verdict::ChannelDown, "wrong token");
     sender.send_replace(twilio.account());

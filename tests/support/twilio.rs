@@ -1,4 +1,4 @@
-//! Twilio's Messages API on a loopback port, from its documentation and its OpenAPI description. It checks every request.
+//! Twilio's Messages API on a loopback port, from its documentation and its API description. It checks every request.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -75,19 +75,7 @@ impl FakeTwilio {
 
     /// Returns a client without callbacks, with a deadline of 2 s.
     pub(crate) fn client(&self, from: &str) -> Twilio {
-        self.client_with(from, watch::channel(self.account()).1, None)
-    }
-
-    pub(crate) fn client_with(
-        &self,
-        from: &str,
-        account: watch::Receiver<TwilioAccount>,
-        public_url: Option<&str>,
-    ) -> Twilio {
-        let timeout = Duration::from_secs(2);
-        let options = HttpClientOptions { timeout, connect_timeout: timeout, ..HttpClientOptions::default() };
-        let client = HttpClient::new(options).unwrap();
-        Twilio::new(client, account, from.to_owned(), public_url.map(ToOwned::to_owned))
+        client_with(from, watch::channel(self.account()).1, None)
     }
 
     pub(crate) fn next(&self, answer: Answer) {
@@ -105,6 +93,18 @@ impl FakeTwilio {
         assert!(faults.is_empty(), "{faults:?}");
         lock(&self.0.service().messages).clone()
     }
+}
+
+/// Returns a client of any account, with a deadline of 2 s.
+pub(crate) fn client_with(
+    from: &str,
+    account: watch::Receiver<TwilioAccount>,
+    public_url: Option<&str>,
+) -> Twilio {
+    let timeout = Duration::from_secs(2);
+    let options = HttpClientOptions { timeout, connect_timeout: timeout, ..HttpClientOptions::default() };
+    let client = HttpClient::new(options).unwrap();
+    Twilio::new(client, account, from.to_owned(), public_url.map(ToOwned::to_owned))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -141,7 +141,7 @@ impl Service for Fake {
     }
 }
 
-/// Returns what is wrong with a request, by the OpenAPI description of the operation `CreateMessage`.
+/// Returns what is wrong with a request, by the API description of the operation `CreateMessage`.
 fn faults(request: &Request<'_>, form: &Form) -> Vec<String> {
     let given = |name: &str| form.iter().filter(|(field, _)| field == name).count();
     let value = |name| field(form, name);
@@ -200,7 +200,7 @@ fn faults(request: &Request<'_>, form: &Form) -> Vec<String> {
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, fault)| format!("{fault}: {form:?}")).collect()
 }
 
-/// The example of the OpenAPI description.
+/// The example of the API description.
 fn accepted(form: &Form) -> Value {
     json!({
         "account_sid": SID, "api_version": "2010-04-01", "body": field(form, "Body"),
