@@ -145,7 +145,7 @@ impl<'a> UserInput<'a> {
     pub fn complete(schedule: &'a Schedule, today: NaiveDate) -> Self {
         let occasions = schedule.other_kinds().map(|kind| (kind.to_owned(), None)).collect();
         let addresses = ContactType::ALL.map(|contact| (contact, None)).into();
-        Self { occasions, addresses, ..Self::new(schedule, today) }
+        Self { addresses, occasions, ..Self::new(schedule, today) }
     }
 
     #[must_use]

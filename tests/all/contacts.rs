@@ -1,5 +1,7 @@
 //! Contacts of users: their addresses, and opt-outs, which outlive the users.
 
+use std::fmt::Write as _;
+
 use axum::body::Body;
 use bday::model::{ChannelName, ContactStatus};
 use bday::store::ApiWriteFilter;
@@ -295,7 +297,7 @@ async fn a_line_with_a_wrong_address_is_reported_and_the_others_are_imported() {
             9 => ("eve@example.org", "english"),
             _ => ("ada@example.org", ""),
         };
-        file += &format!("Ada,{line},1815-12-10,UTC,hr-{line},{email},+49 171 1234567,,{locale}\n");
+        let _ = writeln!(file, "Ada,{line},1815-12-10,UTC,hr-{line},{email},+49 171 1234567,,{locale}");
     }
     let report = import(&server, "text/csv", file).await.expect(200);
     assert_eq!((&report["created"], &report["failed"]), (&json!(7), &json!(2)));

@@ -22,6 +22,9 @@ use crate::support::world::{World, instant};
 
 const NAME: &str = "Zebulon";
 const EXTERNAL_ID: &str = "hr-4711";
+const EMAIL: &str = "zq@example.org";
+const PHONE: &str = "+911712345678";
+const SLACK_USER_ID: &str = "U0ZEBULON";
 const DUE: &str = "2026-05-10T03:30:00Z";
 
 /// Returns the table and the text of each row, except of the migrations and the planned days, which belong to no user.
@@ -61,17 +64,20 @@ fn dates(text: &str) -> BTreeSet<String> {
 async fn greeted(world: &World, api: &Server) -> Uuid {
     let body = json!({
         "firstName": NAME, "lastName": "Quetzal", "birthDate": "1987-05-10", "timeZone": "Asia/Kolkata",
-        "externalId": EXTERNAL_ID,
+        "externalId": EXTERNAL_ID, "email": EMAIL, "phone": PHONE, "slackUserId": SLACK_USER_ID,
     });
     let created =
         api.json_with("POST", "/v1/users", &[("idempotency-key", "once-only")], &body).await.expect(201);
+    let user = created["id"].as_str().unwrap();
+    let contact = format!("/v1/users/{user}/contacts/mail");
+    api.json("PUT", &contact, &json!({ "status": "opted_out" })).await.expect(200);
     let answer = format!("{NAME} is no pupil of ours");
     world.receiver.next([Behaviour::Answer(500, String::new(), answer.into_bytes())]);
     world.set("2026-05-08T00:00:00Z");
     world.minute().await;
     world.set(DUE);
     world.minute().await;
-    created["id"].as_str().unwrap().parse().unwrap()
+    user.parse().unwrap()
 }
 
 async fn delete(world: &World, api: &Server) {
@@ -86,6 +92,7 @@ async fn assert_forgotten(world: &World, user: Uuid) {
     let hash =
         |text: &str| format!("{:032x}", u128::from_be_bytes(Sha256::digest(text)[..16].try_into().unwrap()));
     let (id_hash, key_hash) = (hash(EXTERNAL_ID), hash(" once-only"));
+    let email_hash = hash(EMAIL);
     for private in [
         NAME,
         "Quetzal",
@@ -99,6 +106,10 @@ async fn assert_forgotten(world: &World, user: Uuid) {
         "once-only",
         &id_hash,
         &key_hash,
+        EMAIL,
+        PHONE,
+        SLACK_USER_ID,
+        &email_hash,
     ] {
         let found: Vec<_> = rows.iter().filter(|(_, row)| row.contains(private)).collect();
         assert!(found.is_empty(), "{private:?} is in {found:?}");

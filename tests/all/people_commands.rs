@@ -89,6 +89,46 @@ async fn a_user_can_be_added_shown_updated_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_user_can_have_addresses_and_opt_out_of_a_channel() {
+    let shell = Shell(Database::new().await);
+    let contacts = ["--email", "ada@example.org", "--phone", "+44 20 7946 0958", "--locale", "en-gb"];
+    shell.ok(&[&["user", "add"], &ADA[..], &contacts].concat()).await;
+    let shown = shell.ok(&["user", "show", "hr-1"]).await;
+    for part in ["en-GB", "ada@example.org, active", "+442079460958, active"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let said = shell.ok(&["user", "contact", "hr-1", "sms", "--opt-out"]).await;
+    assert!(said.starts_with("sms: +442079460958, opted_out since "), "{said}");
+    let kind = ["--opt-out", "--kind", "work_anniversary"];
+    let said = shell.ok(&[&["user", "contact", "hr-1", "mail"], &kind[..]].concat()).await;
+    assert_eq!(said, "mail: ada@example.org, active, opted out of work_anniversary\n");
+    assert!(shell.ok(&["user", "show", "hr-1"]).await.contains(said.trim_start_matches("mail: ").trim_end()));
+    let shown = shell.json(&["user", "show", "hr-1", "--json"]).await;
+    assert_eq!(
+        (&shown["contacts"][2]["channel"], &shown["contacts"][2]["status"]),
+        (&"sms".into(), &"opted_out".into())
+    );
+    let json = shell.json(&["user", "contact", "hr-1", "sms", "--opt-in", "--json"]).await;
+    assert_eq!((&json["status"], &json["since"]), (&"active".into(), &Value::Null));
+
+    let update = ["user", "update", "hr-1", "--email=", "--slack-user-id", "U012AB3CD", "--json"];
+    let changed = shell.json(&update).await;
+    assert_eq!((&changed["email"], &changed["slackUserId"]), (&Value::Null, &"U012AB3CD".into()));
+    let error = shell.fails(1, &["user", "contact", "hr-1", "mail", "--opt-in"]).await;
+    assert!(error.contains("the user \"hr-1\" has no address for the channel mail"), "{error}");
+    let error = shell.fails(1, &["user", "contact", "hr-1", "sms", "--opt-in", "--kind", "name_day"]).await;
+    assert!(error.contains("unknown kind \"name_day\": expected birthday or work_anniversary"), "{error}");
+    shell.fails(2, &["user", "contact", "hr-1", "sms"]).await;
+    shell.fails(2, &["user", "contact", "hr-1", "pigeon", "--opt-out"]).await;
+    let wrong =
+        ["user", "update", "hr-1", "--email", "ada", "--phone", "1", "--slack-user-id", "1", "--locale", "1"];
+    let error = shell.fails(2, &wrong).await;
+    for option in ["--email ", "--phone ", "--slack-user-id ", "--locale "] {
+        assert!(error.contains(option), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn all_invalid_options_are_reported_together() {
     let shell = Shell(Database::new().await);
     let error = shell
@@ -152,8 +192,8 @@ async fn users_can_be_exported_and_imported_in_both_formats() {
     assert_eq!(
         csv,
         format!(
-            "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n\
-             {id},Ada,Lovelace,1815-12-10,Europe/London,,,hr-1,--02-29\n"
+            "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,email,phone,slack_user_id,locale,\
+             work_anniversary\n{id},Ada,Lovelace,1815-12-10,Europe/London,,,hr-1,,,,,--02-29\n"
         )
     );
 }

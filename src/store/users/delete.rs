@@ -1,7 +1,7 @@
 //! Deletes users: cancels unsent events, and removes all personal data.
 //!
 //! What remains of a user: the id, a keyed hash of the external id for [`RETENTION`], and the events, so that one greeting a year
-//! holds for a person who returns. What remains of an event: its user, kind, year, state and reason. Its dates are reduced to the
+//! holds for a person who returns; and keyed hashes of suppressed addresses, so that an opt-out holds. What remains of an event: its user, kind, year, state and reason. Its dates are reduced to the
 //! year, its errors and responses are deleted, and its id is replaced: the old one (a UUID of version 7) contains the time of
 //! planning, the new one only the year.
 

@@ -182,13 +182,13 @@ pub(super) async fn upsert(
     locked: &LockedUsers,
 ) -> Result<(Changes, WrittenEvents)> {
     let through = planned_through(transaction, schedule, now).await?;
-    let mut changed = Vec::new();
+    let mut with_removals = Vec::new();
     if !locked.is_empty() {
         update_known_at(transaction, schedule, now, rows).await?;
-        changed = remove_dates(transaction, rows).await?;
-        changed.extend(remove_addresses(transaction, rows, locked).await?);
+        with_removals = remove_dates(transaction, rows).await?;
+        with_removals.extend(remove_addresses(transaction, rows, locked).await?);
     }
-    let changes = Changes(write_rows(transaction, key, now, rows, &changed).await?);
+    let changes = Changes(write_rows(transaction, key, now, rows, &with_removals).await?);
     // An id that was free at the lock was taken by another transaction.
     if changes.0.iter().any(|(id, created)| *created == locked.contains_key(id)) {
         return Err(StoreError::ConcurrentWrite);

@@ -256,7 +256,7 @@ async fn importing_an_export_changes_nothing() {
     }
     let csv = server.call("GET", "/v1/users/export", &[("accept", "text/csv")], Body::empty()).await;
     assert!(csv.text().starts_with(
-        "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,work_anniversary\n"
+        "id,first_name,last_name,birth_date,time_zone,send_at,leap_day,external_id,email,phone,slack_user_id,locale,work_anniversary\n"
     ));
     server.get("/v1/users/export?format=xml").await.expect(400);
 }

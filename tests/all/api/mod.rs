@@ -35,6 +35,13 @@ async fn create(server: &Server, fields: &Value) -> String {
     answer["id"].as_str().unwrap().to_owned()
 }
 
+/// Returns the user at `path`, who has no contacts, as lists have it.
+async fn read(server: &Server, path: &str) -> Value {
+    let mut user = server.get(path).await.expect(200);
+    assert_eq!(user.as_object_mut().unwrap().remove("contacts"), Some(json!([])));
+    user
+}
+
 /// Returns the `ETag` of the `n`th version of a user created at the start of the test.
 fn tag(n: u32) -> String {
     format!("\"{n}-{:x}\"", instant("2026-11-24T12:00:00Z").timestamp_micros())

@@ -3,15 +3,8 @@
 use axum::body::Body;
 use serde_json::{Value, json};
 
-use super::{ada, create, tag};
+use super::{ada, create, read, tag};
 use crate::support::api::Server;
-
-/// Returns the fields of a user without contacts.
-async fn read(server: &Server, path: &str) -> Value {
-    let mut user = server.get(path).await.expect(200);
-    assert_eq!(user.as_object_mut().unwrap().remove("contacts"), Some(json!([])));
-    user
-}
 
 #[tokio::test]
 async fn a_user_can_be_created_read_changed_replaced_and_deleted() {

@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use bday::clock::Clock as _;
 use serde_json::{Value, json};
 
-use super::{ada, create, tag};
+use super::{ada, create, read, tag};
 use crate::support::api::Server;
 
 #[tokio::test]
@@ -58,8 +58,8 @@ async fn a_recreated_user_rejects_versions_of_the_deleted_user() {
     assert_eq!(user["id"], first.json()["id"]);
     assert_ne!(second.header("etag"), before);
 
-    let read = server.call("GET", path, &[("if-none-match", before)], Body::empty()).await;
-    assert_eq!(read.expect(200), user);
+    server.call("GET", path, &[("if-none-match", before)], Body::empty()).await.expect(200);
+    assert_eq!(read(&server, path).await, user);
     let only_before = [("if-match", before)];
     let by_id = format!("/v1/users/{}", user["id"].as_str().unwrap());
     for path in [path, &by_id] {
@@ -275,7 +275,7 @@ async fn many_concurrent_creations_do_not_affect_each_other() {
 
     for (user, answer) in users.iter().zip(&answers).filter(|(_, answer)| answer.status == 201) {
         let path = answer.header("location").to_owned();
-        let there = server.get(&path).await.expect(200);
+        let there = read(&server, &path).await;
         assert_eq!(there["externalId"], *user.get("externalId").unwrap_or(&Value::Null));
         assert_eq!(there, answer.json());
         let events = server.get(&format!("{path}/events")).await.expect(200);
