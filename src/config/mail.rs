@@ -2,6 +2,7 @@
 
 use lettre::message::Mailbox;
 
+use super::validate::RECORD_MARGIN;
 use super::{Config, MailConfig, is_local};
 use crate::model::ChannelName;
 use crate::pipeline::channel::http_client::Certificate;
@@ -14,8 +15,23 @@ impl Config {
         let is_used = self.used_channels().contains(&ChannelName::Mail);
         let url = mail.url.literal().filter(|url| !url.is_empty()).and_then(|url| MailUrl::parse(url).err());
         let url = url.map(|error| format!("channels.mail.url {error}"));
+        let timeout = is_used.then(|| self.mail_timeout_error()).flatten();
         let sender = (is_used || !mail.from.is_empty()).then(|| sender(mail).err()).flatten();
-        url.into_iter().chain(sender).chain(self.public_url_error()).collect()
+        url.into_iter().chain(sender).chain(timeout).chain(self.public_url_error()).collect()
+    }
+
+    fn mail_timeout_error(&self) -> Option<String> {
+        let (timeout, lease) = (self.channels.mail.timeout, self.queue.visibility);
+        let is_valid = !timeout.is_zero() && timeout.saturating_add(RECORD_MARGIN) <= lease;
+        (!is_valid).then(|| {
+            format!(
+                "channels.mail.timeout_secs is {}, queue.visibility_secs is {}: the timeout must be 1 or more, and {} s less \
+                 than the visibility, or mail would be sent twice",
+                timeout.as_secs(),
+                lease.as_secs(),
+                RECORD_MARGIN.as_secs()
+            )
+        })
     }
 
     fn public_url_error(&self) -> Option<String> {
@@ -54,7 +70,15 @@ fn mailbox(key: &str, text: &str) -> Result<Mailbox, String> {
         return Err(format!("channels.mail.{key} is empty: {advice}"));
     }
     let mailbox: Option<Mailbox> = text.parse().ok().filter(|_| !text.contains(char::is_control));
-    mailbox.ok_or_else(|| format!("channels.mail.{key} is {text:?}, which is not a mail address: {advice}"))
+    let mailbox = mailbox
+        .ok_or_else(|| format!("channels.mail.{key} is {text:?}, which is not a mail address: {advice}"))?;
+    if mailbox.email.to_string().is_ascii() {
+        return Ok(mailbox);
+    }
+    Err(format!(
+        "channels.mail.{key} is {text:?}, whose address has characters other than ASCII, which few servers accept: write the \
+         domain as xn--…"
+    ))
 }
 
 /// Returns the content of the file with certificates (PEM), or none for an empty path.
@@ -96,6 +120,12 @@ mod tests {
             ),
             (vec![("CHANNELS__MAIL__URL", "smtp://u:hunter2/@h")], "channels.mail.url "),
             (vec![("HTTP__PUBLIC_URL", "http://example.org")], "http.public_url is \"http://example.org\""),
+            (
+                vec![used, from, url, ("CHANNELS__MAIL__TIMEOUT_SECS", "26")],
+                "channels.mail.timeout_secs is 26",
+            ),
+            (vec![used, from, url, ("CHANNELS__MAIL__TIMEOUT_SECS", "0")], "channels.mail.timeout_secs is 0"),
+            (vec![("CHANNELS__MAIL__FROM", "a@größe.example")], "write the domain as xn--"),
             (vec![("HTTP__PUBLIC_URL", "bday.example.org")], "http.public_url"),
         ] {
             let error = errors(&given);

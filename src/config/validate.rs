@@ -8,7 +8,7 @@ use crate::calendar::format_count;
 use crate::pipeline::channel::Template;
 
 /// Time between the deadline of a request and the end of its lease, to record the outcome.
-const RECORD_MARGIN: Duration = Duration::from_secs(5);
+pub(super) const RECORD_MARGIN: Duration = Duration::from_secs(5);
 /// Shorter than the maximum of `late.max_secs`.
 const MAX_WAIT: Duration = Duration::from_hours(7 * 24);
 /// Limit of SQS.

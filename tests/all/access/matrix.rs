@@ -89,6 +89,12 @@ async fn metrics_require_a_token_health_and_description_do_not() {
         let status = server.get(open, None).await.status;
         assert!(![401, 403].contains(&status), "{open}: {status}");
     }
+    // Mail programs unsubscribe without a token, and so does a person who has the link.
+    let link = server.store.installation_key().await.unwrap().unsubscribe_token(&[7; 32]);
+    for method in [Method::GET, Method::POST] {
+        let answer = server.call(method, &format!("/unsubscribe/{link}"), None, None).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
     server.get("/metrics", None).await.expect_problem(401);
     let token = server.token("prometheus", Scope::Read).await;
     server.clock.advance(chrono::TimeDelta::seconds(1));

@@ -26,8 +26,8 @@ class Handler:
             "defects": [str(defect) for part in message.walk() for defect in part.defects]
             + [str(defect) for value in message.values() for defect in value.defects],
             "type": message.get_content_type(),
-            "text": text and text.get_content(),
-            "html": html and html.get_content(),
+            "text": text and text.get_content().replace("\r\n", "\n"),
+            "html": html and html.get_content().replace("\r\n", "\n"),
             "longest": max(len(line) for line in envelope.content.split(b"\r\n")),
             "peer": session.peer[1],
             "tls": session.ssl is not None,
@@ -38,7 +38,7 @@ class Handler:
 
 def authenticate(server, session, envelope, mechanism, data):
     expected = (options["user"].encode(), options["password"].encode())
-    return AuthResult(success=(data.login, data.password) == expected)
+    return AuthResult(success=(data.login, data.password) == expected, handled=False)
 
 
 def tls():

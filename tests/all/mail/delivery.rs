@@ -81,6 +81,10 @@ async fn no_name_breaks_a_header_or_adds_one() {
         ("\n", ""),
         ("Hey, عائشة 👩🏽‍🚀", "Hey, عائشة 👩🏽‍🚀"),
         ("=?utf-8?q?=42cc?= Ada", "=?utf-8?q?=42cc?= Ada"),
+        (
+            "=?utf-8?b?QWRh?= und noch viel mehr Größe in einem langen Betreff, gefaltet",
+            "=?utf-8?b?QWRh?= und noch viel mehr Größe in einem langen Betreff, gefaltet",
+        ),
         ("\"Ada\" <bob@example.org>, x", "\"Ada\" <bob@example.org>, x"),
         (&long, &long),
         (&wide, &wide),

@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bday::clock::{SettableClock, SharedClock};
-use bday::pipeline::channel::mail::{
-    Encryption, Mail, MailOptions, MailSender, MailUrl, SmtpServer, UnsubscribeLinks,
-};
+use bday::pipeline::channel::mail::{Encryption, Mail, MailOptions, MailSender, MailUrl, SmtpServer};
 use bday::pipeline::channel::{Greeting, Message, Recipient};
 use tokio::sync::watch;
 use uuid::Uuid;

@@ -4,6 +4,8 @@
 
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use lettre::Address;
 use lettre::message::header::{HeaderName, HeaderValue};
@@ -34,20 +36,18 @@ pub(super) fn compose(
     let mut builder = lettre::Message::builder()
         .from(sender.from.clone())
         .to(Mailbox::new(None, to.clone()))
-        .subject(subject(greeting))
         .date(SystemTime::from(now))
         .message_id(Some(format!("<{}@{}>", greeting.event_id, sender.from.email.domain())));
+    builder = match encoded_words(&subject(greeting)) {
+        Some(encoded) => builder.raw_header(pre_encoded("Subject", encoded)),
+        None => builder.subject(subject(greeting)),
+    };
     if let Some(reply_to) = &sender.reply_to {
         builder = builder.reply_to(reply_to.clone());
     }
     for (name, value) in extra_headers(unsubscribe) {
         // As it is: encoded and folded, the URL would not be a URL.
-        let raw = HeaderValue::dangerous_new_pre_encoded(
-            HeaderName::new_from_ascii_str(name),
-            value.clone(),
-            value,
-        );
-        builder = builder.raw_header(raw);
+        builder = builder.raw_header(pre_encoded(name, value));
     }
     let text = SinglePart::plain(greeting.message.text.clone());
     let message = match &greeting.message.html {
@@ -58,6 +58,28 @@ pub(super) fn compose(
         }
     };
     message.map_err(|error| error.to_string())
+}
+
+fn pre_encoded(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(name), value.clone(), value)
+}
+
+/// Returns `text` as encoded words (RFC 2047) if it contains what looks like one, which lettre leaves as it is and readers decode.
+fn encoded_words(text: &str) -> Option<String> {
+    /// The base64 has 60 characters: a word has at most 75.
+    const MAX_BYTES: usize = 45;
+    if !text.contains("=?") {
+        return None;
+    }
+    let mut chunks = vec![String::new()];
+    for c in text.chars() {
+        match chunks.last_mut() {
+            Some(last) if last.len() + c.len_utf8() <= MAX_BYTES => last.push(c),
+            _ => chunks.push(c.to_string()),
+        }
+    }
+    let words = chunks.iter().map(|chunk| format!("=?utf-8?b?{}?=", STANDARD.encode(chunk)));
+    Some(words.collect::<Vec<_>>().join("\r\n "))
 }
 
 /// Returns the headers that no builder has: one-click unsubscription (RFC 8058), and no automatic answers (RFC 3834).

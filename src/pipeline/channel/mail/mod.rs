@@ -185,7 +185,7 @@ fn tls_parameters(server: &SmtpServer, roots: Option<&[u8]>) -> Result<TlsParame
         }
         // A mail server on this machine has often a certificate that it issued itself, and traffic to it does not leave the machine.
         None if server.encryption == Encryption::Opportunistic => {
-            builder = builder.dangerous_accept_invalid_certs(true);
+            builder = builder.dangerous_accept_invalid_certs(true).dangerous_accept_invalid_hostnames(true);
         }
         None => {}
     }

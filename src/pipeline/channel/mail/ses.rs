@@ -13,6 +13,7 @@ use aws_sdk_sesv2::error::{BuildError, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sesv2::operation::send_email::SendEmailError;
 use aws_sdk_sesv2::operation::send_email::builders::SendEmailFluentBuilder;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageHeader, MessageTag};
+use hyper_util::client::legacy::Error as LegacyError;
 use tokio::sync::OnceCell;
 
 use super::compose::{MailSender, extra_headers, subject};
@@ -144,7 +145,7 @@ fn classify(error: &SendError) -> SendResult {
 }
 
 fn dispatch_failure(error: &SendError, is_connect_timeout: bool) -> SendResult {
-    let refused = find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect());
+    let refused = find::<LegacyError>(error).is_some_and(LegacyError::is_connect);
     if is_connect_timeout || refused {
         let text = format!("no connection to SES: {}", root_cause(error));
         let (outcome, disposition) = (AttemptOutcome::Failed, Disposition::Retry(None));
@@ -175,7 +176,7 @@ fn timed_out() -> SendResult {
     SendResult::failed(outcome, disposition, Reason::Timeout, text)
 }
 
-fn find<'a, E: Error + 'static>(error: &'a SendError) -> Option<&'a E> {
+fn find<E: Error + 'static>(error: &SendError) -> Option<&E> {
     std::iter::successors(error.source(), |&cause| cause.source()).find_map(|cause| cause.downcast_ref())
 }
 

@@ -65,23 +65,14 @@ impl fmt::Debug for SmtpClient {
 
 /// Why a message was not accepted.
 enum Failure {
-    Refused {
-        phase: Phase,
-        code: u16,
-        text: String,
-    },
-    Lost {
-        phase: Phase,
-        cause: String,
-    },
-    /// The server lacks an extension, so that nothing was sent.
-    Missing(SendResult),
+    Refused { phase: Phase, code: u16, text: String },
+    Lost { phase: Phase, cause: String },
+    NotSent(SendResult),
 }
 
 /// How far an attempt is, for the case that its deadline ends it.
 #[derive(Debug, Default)]
 struct Progress {
-    has_slot: AtomicBool,
     /// The final dot may have been sent.
     is_complete: AtomicBool,
 }
@@ -144,8 +135,10 @@ impl SmtpClient {
         message: &[u8],
         progress: &Progress,
     ) -> Result<Response, Failure> {
-        let _slot = self.slots.acquire().await;
-        progress.has_slot.store(true, Ordering::Relaxed);
+        // Half, so that the conversation has the other half at least.
+        let Ok(_slot) = timeout(self.timeout / 2, self.slots.acquire()).await else {
+            return Err(Failure::NotSent(self.no_slot()));
+        };
         loop {
             let mut connection = match self.take_idle() {
                 Some(connection) => connection,
@@ -201,13 +194,13 @@ impl SmtpClient {
         if *encryption == Encryption::StartTls && !smtp.is_encrypted() {
             let text =
                 "the mail server does not offer STARTTLS: nothing was sent; use smtps:// if it supports that";
-            return Err(Failure::Missing(channel_down(text)));
+            return Err(Failure::NotSent(channel_down(text)));
         }
         if let Some((user, password)) = login {
             if smtp.server_info().get_auth_mechanism(DEFAULT_MECHANISMS).is_none() {
                 let text = "the mail server offers neither AUTH PLAIN nor AUTH LOGIN: remove user and password from \
                             channels.mail.url, or use the port for submission (587)";
-                return Err(Failure::Missing(channel_down(text)));
+                return Err(Failure::NotSent(channel_down(text)));
             }
             let credentials = Credentials::new(user.clone(), password.clone());
             smtp.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(at(Phase::Auth))?;
@@ -218,7 +211,7 @@ impl SmtpClient {
 
     fn result(&self, failure: Failure, progress: &Progress) -> SendResult {
         match failure {
-            Failure::Missing(result) => result,
+            Failure::NotSent(result) => result,
             Failure::Refused { phase, code, text } => refused(phase, code, &text),
             Failure::Lost { phase, cause } => {
                 if progress.is_complete() {
@@ -236,18 +229,15 @@ impl SmtpClient {
         }
     }
 
+    fn no_slot(&self) -> SendResult {
+        let secs = (self.timeout / 2).as_secs_f32();
+        let text = format!("all {MAX_CONNECTIONS} connections to the mail server were in use for {secs} s");
+        let (outcome, disposition) = (AttemptOutcome::Failed, Disposition::Defer(None));
+        SendResult::failed(outcome, disposition, Reason::Throttled, text)
+    }
+
     fn timed_out(&self, progress: &Progress) -> SendResult {
         let secs = self.timeout.as_secs_f32();
-        if !progress.has_slot.load(Ordering::Relaxed) {
-            let text =
-                format!("all {MAX_CONNECTIONS} connections to the mail server were in use for {secs} s");
-            return SendResult::failed(
-                AttemptOutcome::Failed,
-                Disposition::Defer(None),
-                Reason::Throttled,
-                text,
-            );
-        }
         if progress.is_complete() {
             let text = format!("no reply to the message within {secs} s");
             return retry(AttemptOutcome::Unknown, Reason::Timeout, text);
@@ -274,7 +264,7 @@ async fn converse(
             let text =
                 "the address has characters other than ASCII, and the mail server does not offer SMTPUTF8";
             let (outcome, disposition) = (AttemptOutcome::Failed, Disposition::Dead);
-            return Err(Failure::Missing(SendResult::failed(
+            return Err(Failure::NotSent(SendResult::failed(
                 outcome,
                 disposition,
                 Reason::Rejected,
@@ -311,24 +301,19 @@ impl Failure {
         match self {
             Self::Lost { phase, .. } => *phase == Phase::Mail,
             Self::Refused { phase, code, .. } => *phase == Phase::Mail && *code == 421,
-            Self::Missing(_) => false,
+            Self::NotSent(_) => false,
         }
     }
 }
 
 fn failure(phase: Phase, error: &Error) -> Failure {
     let source = error.source();
-    match error.status() {
-        Some(code) => Failure::Refused {
-            phase,
-            code: code.into(),
-            text: source.map(ToString::to_string).unwrap_or_default(),
-        },
-        None => {
-            let last = std::iter::successors(source, |&cause| cause.source()).last();
-            Failure::Lost { phase, cause: last.map_or_else(|| error.to_string(), ToString::to_string) }
-        }
+    if let Some(code) = error.status() {
+        let text = source.map(ToString::to_string).unwrap_or_default();
+        return Failure::Refused { phase, code: code.into(), text };
     }
+    let last = std::iter::successors(source, |&cause| cause.source()).last();
+    Failure::Lost { phase, cause: last.map_or_else(|| error.to_string(), ToString::to_string) }
 }
 
 fn delivered(reply: &Response) -> SendResult {

@@ -191,5 +191,7 @@ mod tests {
         }
         assert!(!format!("{:?}", server("smtp://user:hunter2@127.0.0.1")).contains("hunter2"));
         assert_eq!(MailUrl::parse(" "), Err(MailUrlError::Empty));
+        let ses = if cfg!(feature = "aws") { Ok(MailUrl::Ses) } else { Err(MailUrlError::NoAws) };
+        assert_eq!(MailUrl::parse("ses:"), ses);
     }
 }
