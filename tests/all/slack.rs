@@ -115,12 +115,12 @@ async fn names_cannot_contain_mentions_or_links() {
     assert_eq!(rig.fake.calls()[0].arguments, json!({ "text": format!("<@U0ADA> {escaped}") }));
 }
 
-/// Slack repeats the text in its response, so that the response is longer than the other channels read.
+/// Slack repeats the text in its response, which is longer than other channels read.
 #[tokio::test]
 async fn the_longest_text_is_delivered() {
     let rig = Rig::direct().await;
     let mut greeting = greeting_to("U0ADA");
-    greeting.message = Message::of_text("é".repeat(40_000));
+    greeting.message = Message::of_text("😀".repeat(40_000));
     assert_eq!(rig.send(&greeting).await, delivered("D0ADA/1712345678.000001"));
 }
 

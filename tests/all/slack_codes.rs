@@ -18,10 +18,20 @@ use crate::support::slack::{Answer, FakeSlack, greeting_to};
 const DOCUMENTS: [&str; 2] = ["docs/channels.md", "docs/channels/slack.part.md"];
 const RETRY_AFTER: &str = "Retry-After: 37\r\n";
 
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The fake, and one client for all requests: to create one takes long.
+struct Rig(FakeSlack, HttpClient);
+
+impl Rig {
+    async fn start() -> Self {
+        let options = HttpClientOptions { timeout: TIMEOUT, connect_timeout: TIMEOUT, ..Default::default() };
+        Self(FakeSlack::start().await, HttpClient::new(options).unwrap())
+    }
+}
+
 /// Sends a greeting that Slack answers with `answer` at `step`.
-async fn answered(fake: &FakeSlack, step: Step, answer: Answer) -> SendResult {
-    let timeout = Duration::from_secs(10);
-    let options = HttpClientOptions { timeout, connect_timeout: timeout, ..Default::default() };
+async fn answered(Rig(fake, client): &Rig, step: Step, answer: Answer) -> SendResult {
     let (method, channel, address) = match step {
         Step::Direct => ("chat.postMessage", None, "U0ADA"),
         Step::Channel => ("chat.postMessage", Some("C0PARTY".to_owned()), "U0ADA"),
@@ -32,9 +42,8 @@ async fn answered(fake: &FakeSlack, step: Step, answer: Answer) -> SendResult {
     let endpoint = if step == Step::Incoming { fake.incoming() } else { Endpoint::Bot(fake.bot()) };
     let endpoint = watch::Sender::new(endpoint);
     fake.next(method, [answer]);
-    let client = HttpClient::new(options).unwrap();
-    let options = SlackOptions { channel, timeout };
-    let slack = Slack::new(&client, endpoint.subscribe(), options, Arc::new(SystemClock));
+    let options = SlackOptions { channel, timeout: TIMEOUT };
+    let slack = Slack::new(client, endpoint.subscribe(), options, Arc::new(SystemClock));
     let result = slack.send(&greeting_to(address)).await;
     assert_eq!(fake.calls().last().unwrap().method, method, "nothing is sent after a failure");
     result
@@ -58,9 +67,9 @@ fn expected(verdict: Verdict, step: Step) -> (AttemptOutcome, Disposition, Reaso
     }
 }
 
-async fn check(fake: &FakeSlack, step: Step, verdict: Verdict, body: &str, status: u16) -> SendResult {
+async fn check(rig: &Rig, step: Step, verdict: Verdict, body: &str, status: u16) -> SendResult {
     let answer = Answer::Whole(status, RETRY_AFTER.to_owned(), body.as_bytes().to_vec());
-    let result = answered(fake, step, answer).await;
+    let result = answered(rig, step, answer).await;
     let (outcome, disposition, reason) = expected(verdict, step);
     assert_eq!(result.outcome, outcome, "{step:?} {status} {body}");
     assert_eq!(result.disposition, disposition, "{step:?} {status} {body}");
@@ -73,7 +82,7 @@ async fn check(fake: &FakeSlack, step: Step, verdict: Verdict, body: &str, statu
 
 #[tokio::test]
 async fn every_code_of_a_method_means_what_its_row_says() {
-    let fake = FakeSlack::start().await;
+    let rig = Rig::start().await;
     for (steps, rows) in [
         (&[Step::Direct, Step::Channel][..], [POST_MESSAGE, ANY_METHOD]),
         (&[Step::Lookup], [LOOKUP_BY_EMAIL, ANY_METHOD]),
@@ -81,12 +90,12 @@ async fn every_code_of_a_method_means_what_its_row_says() {
         for row in rows.into_iter().flatten() {
             let body = format!("{{\"ok\":false,\"error\":\"{}\"}}", row.code);
             for step in steps {
-                let result = check(&fake, *step, row.verdict, &body, 200).await;
+                let result = check(&rig, *step, row.verdict, &body, 200).await;
                 let error = result.error.unwrap();
                 assert!(error.ends_with(&format!(" answered {} ({})", row.code, row.meaning)), "{error}");
                 // Slack also sends codes with other statuses. 429 is the rate limit, whatever the body.
-                check(&fake, *step, row.verdict, &body, 503).await;
-                check(&fake, *step, Verdict::Throttled, &body, 429).await;
+                check(&rig, *step, row.verdict, &body, 503).await;
+                check(&rig, *step, Verdict::Throttled, &body, 429).await;
             }
         }
     }
@@ -94,18 +103,18 @@ async fn every_code_of_a_method_means_what_its_row_says() {
 
 #[tokio::test]
 async fn every_code_of_an_incoming_webhook_means_what_its_row_says() {
-    let fake = FakeSlack::start().await;
+    let rig = Rig::start().await;
     for row in INCOMING {
-        let result = check(&fake, Step::Incoming, row.verdict, row.code, 400).await;
+        let result = check(&rig, Step::Incoming, row.verdict, row.code, 400).await;
         let expected = format!("the incoming webhook answered {} ({})", row.code, row.meaning);
         assert_eq!(result.error, Some(expected));
-        check(&fake, Step::Incoming, Verdict::Throttled, row.code, 429).await;
+        check(&rig, Step::Incoming, Verdict::Throttled, row.code, 429).await;
     }
 }
 
 #[tokio::test]
 async fn every_status_without_a_known_code_means_what_its_row_says() {
-    let fake = FakeSlack::start().await;
+    let rig = Rig::start().await;
     // 100 to 199 are not final responses.
     for status in (200..=599).step_by(7).chain([300, 400, 401, 403, 404, 410, 429, 500, 502, 503]) {
         let row = STATUSES.iter().find(|row| (row.first..=row.last).contains(&status)).unwrap();
@@ -114,10 +123,10 @@ async fn every_status_without_a_known_code_means_what_its_row_says() {
         for step in [Step::Direct, Step::Channel, Step::Lookup, Step::Incoming] {
             if step == Step::Incoming && status < 300 {
                 let answer = Answer::Whole(status, String::new(), body.as_bytes().to_vec());
-                assert_eq!(answered(&fake, step, answer).await, SendResult::delivered(status));
+                assert_eq!(answered(&rig, step, answer).await, SendResult::delivered(status));
                 continue;
             }
-            let error = check(&fake, step, row.verdict, body, status).await.error.unwrap();
+            let error = check(&rig, step, row.verdict, body, status).await.error.unwrap();
             assert!(error.ends_with(&format!(" answered {status} ({})", row.meaning)), "{error}");
         }
     }
@@ -125,7 +134,7 @@ async fn every_status_without_a_known_code_means_what_its_row_says() {
 
 #[tokio::test]
 async fn an_unknown_code_may_mean_that_the_message_was_posted() {
-    let fake = FakeSlack::start().await;
+    let rig = Rig::start().await;
     for (body, in_error) in [
         ("{\"ok\":false,\"error\":\"new_code\"}", " answered 200 new_code ("),
         ("{\"ok\":false,\"error\":\"ada@example.org\"}", " answered 200 ("),
@@ -138,17 +147,17 @@ async fn an_unknown_code_may_mean_that_the_message_was_posted() {
         ("", " answered 200 ("),
     ] {
         for step in [Step::Direct, Step::Channel, Step::Lookup] {
-            let error = check(&fake, step, Verdict::Unknown, body, 200).await.error.unwrap();
+            let error = check(&rig, step, Verdict::Unknown, body, 200).await.error.unwrap();
             assert!(error.contains(in_error), "{body}: {error}");
         }
     }
     // A page of a gateway with the words of success.
-    check(&fake, Step::Direct, Verdict::Unknown, "{\"ok\":true}", 502).await;
+    check(&rig, Step::Direct, Verdict::Unknown, "{\"ok\":true}", 502).await;
 }
 
 #[tokio::test]
 async fn a_message_is_delivered_even_if_slack_names_no_id() {
-    let fake = FakeSlack::start().await;
+    let rig = Rig::start().await;
     for (body, id) in [
         ("{\"ok\":true}", None),
         ("{\"ok\":true,\"ts\":7,\"channel\":[]}", None),
@@ -157,7 +166,7 @@ async fn a_message_is_delivered_even_if_slack_names_no_id() {
     ] {
         let answer = Answer::Whole(200, String::new(), body.as_bytes().to_vec());
         let delivered = SendResult { provider_id: id.map(str::to_owned), ..SendResult::delivered(200) };
-        assert_eq!(answered(&fake, Step::Direct, answer).await, delivered);
+        assert_eq!(answered(&rig, Step::Direct, answer).await, delivered);
     }
 }
 

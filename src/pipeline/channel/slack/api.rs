@@ -16,8 +16,8 @@ use crate::pipeline::channel::{SendResult, excerpt};
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 pub(super) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// A response repeats the text, up to 40,000 characters, in two places. The rest of a longer one is not read.
-const MAX_BYTES: usize = 256 * 1024;
+/// A response repeats the text in two places: up to 40,000 characters of 12 bytes (an escaped pair of surrogates).
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// A response with any status.
 pub(super) struct Answer {
