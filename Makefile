@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 export PATH := $(TARGET)/tools/bin:$(PATH)
 NEXTEST_PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help build test api-test faults lint demo bench dist
+.PHONY: help build test api-test providers-test faults lint demo bench dist
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ test: ## Run all tests on a private PostgreSQL, or those that match FILTER=name
 api-test: ## Validate the API description, test generated clients, fuzz the API (tools from PyPI, npm); EXAMPLES=n per operation
 	@.ci/setup compiler postgres generators
 	@tests/api/run.sh $(EXAMPLES) $(SEED)
+
+providers-test: ## Test SMS and WhatsApp against moto and Prism (from PyPI, npm)
+	@.ci/setup compiler postgres generators
+	@tests/providers/run.sh
 
 faults: ## Run the fault suite 200 times on each queue, or with ARGS='--seed 17 --queue sqs'
 	@.ci/setup compiler postgres

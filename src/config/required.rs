@@ -58,7 +58,7 @@ impl Config {
                 format!("channels.{channel}.url is empty: set {variable}, or remove {channel} from the channels of the kinds")
             })
             .collect();
-        errors.extend(self.telephone_errors());
+        errors.extend(self.telephone_sender_errors());
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }
     }
 

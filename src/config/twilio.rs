@@ -125,37 +125,37 @@ impl Config {
         self.http.public_base().is_some() && (may(&self.channels.sms.url) || may(&self.channels.whatsapp.url))
     }
 
-    /// Returns the errors of SMS and `WhatsApp`, if a kind uses them. A URL from another source is checked when it is fetched.
-    pub(super) fn telephone_errors(&self) -> Vec<String> {
-        let used = self.used_channels();
-        let mut errors = Vec::new();
-        if used.contains(&ChannelName::Sms) {
-            errors.extend(self.sms_error());
-        }
-        if used.contains(&ChannelName::Whatsapp) {
-            errors.extend(self.whatsapp_error());
-        }
-        let public_url = self.http.public_base().map(|base| Url::parse(&base));
+    /// Returns the errors of the URLs. One from another source is checked when it is fetched.
+    pub(super) fn telephone_url_errors(&self) -> Vec<String> {
+        let Config { channels, http, .. } = self;
+        let given = |url: &Reference| url.literal().filter(|url| !url.is_empty()).map(ToOwned::to_owned);
+        let sms = given(&channels.sms.url).and_then(|url| parse_sms_url(&url).err());
+        let whatsapp = given(&channels.whatsapp.url).and_then(|url| parse_twilio_url(&url).err());
         let is_public = |url: &Url| url.scheme() == "https" || url.scheme() == "http" && is_local(url);
-        if !errors.is_empty() || public_url.is_none_or(|url| url.is_ok_and(|url| is_public(&url))) {
-            return errors;
-        }
-        errors.push(format!(
-            "http.public_url is {:?}: give the https:// URL under which the Internet reaches this listener",
-            self.http.public_url
-        ));
-        errors
+        let public_url = http.public_base().filter(|base| !Url::parse(base).is_ok_and(|url| is_public(&url)));
+        let errors = [
+            sms.map(|error| format!("channels.sms.url {error}")),
+            whatsapp.map(|error| format!("channels.whatsapp.url {error}")),
+            public_url.map(|url| {
+                format!(
+                    "http.public_url is {url:?}: give the https:// URL under which the Internet reaches this listener"
+                )
+            }),
+        ];
+        errors.into_iter().flatten().collect()
     }
 
-    fn sms_error(&self) -> Option<String> {
-        let sms = &self.channels.sms;
-        let url = match sms.url.literal().filter(|url| !url.is_empty()).map(parse_sms_url) {
-            Some(Ok(url)) => url,
-            Some(Err(error)) => return Some(format!("channels.sms.url {error}")),
-            None => return None,
-        };
-        let from = sms.from.as_str();
-        let (fits, expected) = match url {
+    /// Returns the errors of the senders that a kind uses.
+    pub(super) fn telephone_sender_errors(&self) -> Vec<String> {
+        let used = self.used_channels();
+        let sms = used.contains(&ChannelName::Sms).then(|| self.sms_sender_error());
+        let whatsapp = used.contains(&ChannelName::Whatsapp).then(|| self.whatsapp_sender_error());
+        [sms, whatsapp].into_iter().flatten().flatten().collect()
+    }
+
+    fn sms_sender_error(&self) -> Option<String> {
+        let from = self.channels.sms.from.as_str();
+        let (fits, expected) = match parse_sms_url(self.channels.sms.url.literal()?).ok()? {
             // An id or an ARN of AWS, which has many forms.
             SmsUrl::Aws => (true, ""),
             SmsUrl::Sns => (
@@ -171,12 +171,11 @@ impl Config {
         (!fits).then(|| format!("channels.sms.from is {from:?}: set BDAY__CHANNELS__SMS__FROM to {expected}"))
     }
 
-    fn whatsapp_error(&self) -> Option<String> {
-        let whatsapp = &self.channels.whatsapp;
-        if let Some(Err(error)) = whatsapp.url.literal().filter(|url| !url.is_empty()).map(parse_twilio_url) {
-            return Some(format!("channels.whatsapp.url {error}"));
+    fn whatsapp_sender_error(&self) -> Option<String> {
+        if self.channels.whatsapp.url.is_empty() {
+            return None;
         }
-        let from = whatsapp.from.as_str();
+        let from = self.channels.whatsapp.from.as_str();
         let fits = is_number(from) || is_messaging_service(from);
         (!fits).then(|| {
             format!(

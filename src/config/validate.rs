@@ -30,6 +30,7 @@ impl Config {
             self.database.contradictions(),
             self.mail_errors(),
             self.missing_features(),
+            self.telephone_url_errors(),
         ]
         .concat();
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }

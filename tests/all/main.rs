@@ -39,6 +39,7 @@ mod mail;
 mod metrics;
 mod people_commands;
 mod poolers;
+mod providers;
 mod queue;
 mod rate;
 mod restore;

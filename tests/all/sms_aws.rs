@@ -11,7 +11,7 @@ use bday::pipeline::channel::{Channel, Disposition};
 use serde_json::{Value, json};
 
 use crate::sms_twilio::{assert_documented, assert_verdict};
-use crate::support::aws_sms::{Answer, FakeAws, config_for};
+use crate::support::aws_sms::{Answer, FakeAws};
 use crate::support::twilio::{RECIPIENT, text_greeting};
 
 async fn sms(fake: &FakeAws, from: &str) -> AwsSms {
@@ -182,18 +182,6 @@ async fn publish_names_the_sender_by_its_kind() {
             vec![pair("AWS.MM.SMS.OriginationNumber", "+15005550006"), kind],
         ]
     );
-}
-
-/// `make providers-test` starts moto and sets the variable.
-#[tokio::test]
-#[ignore = "needs moto: make providers-test"]
-async fn moto_keeps_the_published_message() {
-    let endpoint = std::env::var("BDAY_TEST_MOTO").expect("BDAY_TEST_MOTO is the URL of moto");
-    let config = config_for(&endpoint).await;
-    let sns = SnsSms::new(aws_sdk_sns::Client::new(&config), "Example".to_owned());
-    let result = sns.send(&text_greeting()).await;
-    assert_eq!(result.disposition, Disposition::Delivered, "{result:?}");
-    assert!(result.provider_id.is_some());
 }
 
 #[test]

@@ -44,6 +44,7 @@ impl Fixture {
     async fn new() -> Self {
         let world = World::at("2026-03-01T12:00:00Z").await;
         let user = world.write("ada", "1990-03-01", "Etc/UTC").await;
+        world.tick().await;
         let event = world.event_of(user).await;
         add_number(&world, user).await;
         let (token, accounts) = watch::channel(account(ENCODED_TOKEN));
@@ -386,13 +387,24 @@ async fn errors_of_the_configuration_name_the_key_and_not_the_token() {
             "channels.sms.from is \"A very long name\"",
         ),
         (
+            &[("BDAY__CHANNELS__WHATSAPP__URL", "twilio://hunter2@api.twilio.com")],
+            "channels.whatsapp.url has no account SID",
+        ),
+        (
+            &[
+                ("BDAY__CHANNELS__WHATSAPP__URL", "env:TWILIO_URL"),
+                ("BDAY__CHANNELS__WHATSAPP__FROM", "whatsapp:+15005550006"),
+            ],
+            "channels.whatsapp.from is \"whatsapp:+15005550006\"",
+        ),
+        (
             &[("BDAY__CHANNELS__SMS__URL", "sns:"), ("BDAY__HTTP__PUBLIC_URL", "http://example.org")],
             "http.public_url is \"http://example.org\": give the https:// URL",
         ),
     ] {
         let finished = place
             .bday(&["serve"])
-            .env("BDAY__KINDS__BIRTHDAY__CHANNELS", "sms,webhook")
+            .env("BDAY__KINDS__BIRTHDAY__CHANNELS", "sms,whatsapp,webhook")
             .envs(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
             .finish()
             .await;

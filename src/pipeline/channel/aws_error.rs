@@ -88,6 +88,10 @@ where
         SendResult::failed(AttemptOutcome::Unknown, Disposition::Retry(None), reason, text.to_owned())
     };
     match error {
+        // The SDK reports an unreadable body of a success as an error of the service.
+        SdkError::ServiceError(answer) if answer.raw().status().is_success() => {
+            unknown(Reason::Broken, "unreadable response of AWS")
+        }
         SdkError::ServiceError(refused) => {
             let status = refused.raw().status().as_u16();
             let failed = classify_code(refused.err().code(), detail, status, rows);

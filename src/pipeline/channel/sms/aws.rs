@@ -6,8 +6,11 @@ use async_trait::async_trait;
 use aws_sdk_pinpointsmsvoicev2::Client;
 use aws_sdk_pinpointsmsvoicev2::error::SdkError;
 use aws_sdk_pinpointsmsvoicev2::operation::send_text_message::SendTextMessageError;
-use aws_sdk_pinpointsmsvoicev2::types::MessageType;
 use aws_sdk_pinpointsmsvoicev2::types::error::ValidationException;
+use aws_sdk_pinpointsmsvoicev2::types::{
+    AccessDeniedExceptionReason, ConflictExceptionReason, MessageType, ServiceQuotaExceededExceptionReason,
+    ValidationExceptionReason,
+};
 
 use super::super::aws_error::{AwsCode, classify, row, sdk_config};
 use super::super::verdict::Verdict::{self, Bounced, ChannelDown, OptedOut, Rejected, Throttled, Unknown};
@@ -121,9 +124,11 @@ impl Channel for AwsSms {
 fn detail<R>(error: &SdkError<SendTextMessageError, R>) -> &str {
     use SendTextMessageError as E;
     let reason = match error.as_service_error() {
-        Some(E::ConflictException(error)) => error.reason().map(|reason| reason.as_str()),
-        Some(E::AccessDeniedException(error)) => error.reason().map(|reason| reason.as_str()),
-        Some(E::ServiceQuotaExceededException(error)) => error.reason().map(|reason| reason.as_str()),
+        Some(E::ConflictException(error)) => error.reason().map(ConflictExceptionReason::as_str),
+        Some(E::AccessDeniedException(error)) => error.reason().map(AccessDeniedExceptionReason::as_str),
+        Some(E::ServiceQuotaExceededException(error)) => {
+            error.reason().map(ServiceQuotaExceededExceptionReason::as_str)
+        }
         Some(E::ValidationException(error)) => validation_detail(error),
         _ => None,
     };
@@ -132,5 +137,9 @@ fn detail<R>(error: &SdkError<SendTextMessageError, R>) -> &str {
 
 fn validation_detail(error: &ValidationException) -> Option<&str> {
     let names_recipient = error.fields().iter().any(|field| field.name() == RECIPIENT_FIELD);
-    if names_recipient { Some(RECIPIENT_FIELD) } else { error.reason().map(|reason| reason.as_str()) }
+    if names_recipient {
+        Some(RECIPIENT_FIELD)
+    } else {
+        error.reason().map(ValidationExceptionReason::as_str)
+    }
 }

@@ -18,7 +18,6 @@ use super::http_client::{HttpClient, HttpError, read_body};
 use super::verdict::Verdict;
 use super::webhook::classify_error;
 use super::{Greeting, SendResult, excerpt};
-use crate::model::Reason;
 
 pub use account::{AccountState, check_account};
 
@@ -114,10 +113,11 @@ impl Twilio {
     ) -> reqwest::Result<Request> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("To", to);
-        match is_messaging_service(&self.from) {
-            true => form.append_pair("MessagingServiceSid", &self.from),
-            false => form.append_pair("From", &format!("{prefix}{}", self.from)),
-        };
+        if is_messaging_service(&self.from) {
+            form.append_pair("MessagingServiceSid", &self.from);
+        } else {
+            form.append_pair("From", &format!("{prefix}{}", self.from));
+        }
         form.extend_pairs(content);
         form.append_pair("ValidityPeriod", VALIDITY_SECS);
         if let Some(base) = &self.public_url {
@@ -168,7 +168,7 @@ fn classify_code(status: StatusCode, code: Option<u32>, after: Option<Duration>)
         // Not an answer of Twilio's API: a proxy's, or one that was cut off. Its 400 says nothing about the message.
         None if by_status.verdict == Verdict::Rejected => {
             let error = format!("answer with status {} and no code of Twilio", status.as_u16());
-            SendResult { reason: Some(Reason::Status), ..Verdict::ChannelDown.result(error, after) }
+            Verdict::ChannelDown.result(error, after)
         }
         None => by_status.verdict.result(format!("Twilio answered with status {}", status.as_u16()), after),
     }
