@@ -1,7 +1,7 @@
 //! `bday demo`: the daemon, a private database, a receiver and sample users, all in this process.
 //!
 //! ```text
-//! inbox <──HTTP── daemon (runtime::start) ──> private PostgreSQL <── sample users (import)
+//! inbox <──SMTP, HTTP── daemon (runtime::start) ──> private PostgreSQL <── sample users (import)
 //!   └── arrivals ──> lines on standard output
 //! ```
 //!
@@ -31,6 +31,7 @@ use crate::config::{self, Config, parts};
 use crate::dev::demo::{GreetingTracker, MAX_PEOPLE, SamplePeople};
 use crate::dev::inbox::{Inbox, InboxError, InboxOptions, ReceivedRequest};
 use crate::dev::postgres::{EmbeddedPostgres, PostgresOptions};
+use crate::model::ChannelName;
 use crate::people::{FileFormat, import};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::{self, Role};
@@ -88,6 +89,7 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
     let stop_inbox = CancellationToken::new();
     let demo = Demo {
         reporter: Reporter::new(format!("http://{}/", connectable(inbox.local_addr()))),
+        receivers: Receivers { http: connectable(inbox.local_addr()), smtp: connectable(inbox.smtp_addr()) },
         arrivals: inbox.subscribe(),
         clock,
         once: args.once,
@@ -116,7 +118,11 @@ pub(super) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
 
 /// Prefers the usual port, so that a page that is still open there works again.
 fn bind_inbox(listen: Option<SocketAddr>, clock: &SharedClock) -> Result<Inbox, InboxError> {
-    let bind = |listen| Inbox::bind(InboxOptions { listen, ..InboxOptions::default() }, Arc::clone(clock));
+    let bind = |listen: SocketAddr| {
+        // Mail to another address than loopback requires encryption.
+        let smtp = (!listen.ip().is_loopback()).then_some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Inbox::bind(InboxOptions { listen, smtp, ..InboxOptions::default() }, Arc::clone(clock))
+    };
     match listen {
         Some(listen) => bind(listen),
         None => bind(([127, 0, 0, 1], 8025).into()).or_else(|_| bind(([127, 0, 0, 1], 0).into())),
@@ -126,6 +132,7 @@ fn bind_inbox(listen: Option<SocketAddr>, clock: &SharedClock) -> Result<Inbox, 
 #[derive(Debug)]
 struct Demo {
     reporter: Reporter,
+    receivers: Receivers,
     arrivals: Receiver<Arc<ReceivedRequest>>,
     clock: SharedClock,
     once: bool,
@@ -134,7 +141,7 @@ struct Demo {
 impl Demo {
     /// Starts the database, runs the daemon on it, and stops the database in any case.
     async fn run(mut self, lifecycle: Lifecycle, args: &Args) -> Result<Ending> {
-        self.reporter.starting()?;
+        self.reporter.starting(self.receivers.smtp)?;
         let postgres = EmbeddedPostgres::start(PostgresOptions::throwaway()).await?;
         let ended = self.run_daemon(lifecycle, args, &postgres.url()).await;
         let stopped = postgres.stop().await;
@@ -147,8 +154,8 @@ impl Demo {
     }
 
     async fn run_daemon(&mut self, mut lifecycle: Lifecycle, args: &Args, database: &str) -> Result<Ending> {
-        let config = config::load(None, variables(database, self.reporter.page()))?;
-        let import = Box::pin(import_users(&config, args, &self.clock));
+        let config = config::load(None, self.receivers.variables(database))?;
+        let import = Box::pin(import_users(&config, args, self.receivers.channels(), &self.clock));
         let Some(imported) = lifecycle.before_stop(import).await? else {
             return Ok(Ending::Stopped);
         };
@@ -218,32 +225,65 @@ impl Demo {
     }
 }
 
-/// The settings of the demo, as environment variables, so that they are validated like any others.
-fn variables(database: &str, page: &str) -> HashMap<String, String> {
-    [
-        ("BDAY__DATABASE__URL", database),
-        ("BDAY__QUEUE__KIND", "postgres"),
-        ("BDAY__WEBHOOK__URL", &format!("{page}webhook")),
-        // With --listen, the inbox may have another address than loopback, but it is in this process.
-        ("BDAY__WEBHOOK__ALLOW_HTTP", "true"),
-        ("BDAY__HTTP__LISTEN", "127.0.0.1:0"),
-        ("BDAY__HTTP__AUTH", "off"),
-        // Users whose send time has just passed are added after it.
-        ("BDAY__PLAN__LATE_JOIN", "send"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+/// Where the inbox receives.
+#[derive(Debug, Clone, Copy)]
+struct Receivers {
+    http: SocketAddr,
+    smtp: SocketAddr,
+}
+
+impl Receivers {
+    /// Returns the channels in use. Slack is reached at this machine's loopback only, since its token would be sent unencrypted.
+    fn channels(self) -> &'static [ChannelName] {
+        const ALL: [ChannelName; 3] = [ChannelName::Mail, ChannelName::Slack, ChannelName::Webhook];
+        if self.http.ip().is_loopback() { &ALL } else { &[ChannelName::Mail, ChannelName::Webhook] }
+    }
+
+    /// Returns the settings of the demo, as environment variables, so that they are validated like any others.
+    fn variables(self, database: &str) -> HashMap<String, String> {
+        let Self { http, smtp } = self;
+        let channels: Vec<_> = self.channels().iter().map(|channel| channel.as_str()).collect();
+        let channels = channels.join(",");
+        [
+            ("DATABASE__URL", database),
+            ("QUEUE__KIND", "postgres"),
+            ("KINDS__BIRTHDAY__CHANNELS", &channels),
+            ("KINDS__BIRTHDAY__MAIL__SUBJECT", "Happy birthday, {{ first_name }}!"),
+            ("KINDS__BIRTHDAY__MAIL__HTML", include_str!("demo/mail.html")),
+            ("CHANNELS__MAIL__URL", &format!("smtp://{smtp}")),
+            ("CHANNELS__MAIL__FROM", "bday <bday@example.org>"),
+            ("CHANNELS__SLACK__URL", &format!("slack+http://demo@{http}")),
+            // Slack allows one message a second, the inbox any number.
+            ("CHANNELS__SLACK__MAX_PER_SECOND", "0"),
+            ("WEBHOOK__URL", &format!("http://{http}/webhook")),
+            // With --listen, the inbox may have another address than loopback, but it is in this process.
+            ("WEBHOOK__ALLOW_HTTP", "true"),
+            ("HTTP__LISTEN", "127.0.0.1:0"),
+            ("HTTP__AUTH", "off"),
+            // Users whose send time has just passed are added after it.
+            ("PLAN__LATE_JOIN", "send"),
+        ]
+        .into_iter()
+        .filter(|(key, _)| !key.starts_with("CHANNELS__SLACK") || http.ip().is_loopback())
+        .map(|(key, value)| (format!("BDAY__{key}"), value.to_owned()))
+        .collect()
+    }
 }
 
 /// Sets up the schema and the queue, and imports the users, as `bday migrate` and `bday user import` do.
-async fn import_users(config: &Config, args: &Args, clock: &SharedClock) -> Result<(SamplePeople, Ids)> {
+async fn import_users(
+    config: &Config,
+    args: &Args,
+    channels: &[ChannelName],
+    clock: &SharedClock,
+) -> Result<(SamplePeople, Ids)> {
     let store = parts::store(config).await?;
     let queue = parts::queue(config, &store, clock).await?;
     parts::set_up(config, &store, &*queue).await?;
     // Read only now: setting up the database takes seconds.
     let now = clock.now();
     let schedule = config.schedule();
-    let people = SamplePeople::new(now, args.people, args.minutes, &schedule);
+    let people = SamplePeople::new(now, args.people, args.minutes, &schedule, channels);
     let csv = io::Cursor::new(people.csv());
     let report = import::run(&store, &schedule, clock, FileFormat::Csv, csv, |_| {}).await?;
     if let Some(error) = report.errors.first() {
@@ -261,8 +301,10 @@ mod tests {
 
     #[test]
     fn the_inbox_may_listen_at_any_address() {
-        for page in ["http://127.0.0.1:8025/", "http://192.0.2.7:8025/", "http://[2001:db8::7]:8025/"] {
-            let config = config::load(None, variables("postgres://127.0.0.1:5432/postgres", page));
+        for http in ["127.0.0.1:8025", "[::1]:8025", "192.0.2.7:8025", "[2001:db8::7]:8025"] {
+            let address = |text: &str| text.parse().expect("an address");
+            let receivers = Receivers { http: address(http), smtp: address("127.0.0.1:8026") };
+            let config = config::load(None, receivers.variables("postgres://127.0.0.1:5432/postgres"));
             config.expect("a valid configuration").require_all(true).expect("a complete configuration");
         }
     }

@@ -4,13 +4,14 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use sqlx::types::Json;
 
 use super::ConfigSource;
 use super::context::with_database;
 use super::output::{self, CYAN, Table};
 use crate::calendar::format_count;
 use crate::clock::SharedClock;
-use crate::people::forecast::{DEFAULT_DAYS, Day, Forecast, MAX_DAYS, Minute, forecast};
+use crate::people::forecast::{ChannelShare, DEFAULT_DAYS, Day, Forecast, MAX_DAYS, Minute, forecast};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +38,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
     let forecast = with_database(source, clock, async |context| {
-        Ok(forecast(&context.store, &context.schedule, context.clock.now(), args.days).await?)
+        let routes = context.config.routes().map(Json);
+        let now = context.clock.now();
+        Ok(forecast(&context.store, &context.schedule, routes.as_ref(), now, args.days).await?)
     })
     .await?;
     output::json_or(args.json, &forecast, || print(&forecast))?;
@@ -45,11 +48,19 @@ pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -
 }
 
 fn print(forecast: &Forecast) -> io::Result<()> {
-    let Forecast { from, dates, due, per_day, busiest_minutes, .. } = forecast;
+    let Forecast { from, dates, due, channels, per_day, busiest_minutes, .. } = forecast;
     let until = per_day.last().map_or(*from, |day| day.date);
     let due = format_count(*due, "greeting is", "greetings are");
     let dates = format_count(*dates, "date", "dates");
     println!("{due} due from {from} through {until} (UTC), for {dates} of users\n");
+    if channels.len() > 1 || channels.iter().any(|share| share.channel.is_none()) {
+        let mut table = Table::new(&["CHANNEL", "DUE"]);
+        for ChannelShare { channel, due } in channels {
+            table.row([channel.clone().unwrap_or_else(|| "(no contact)".to_owned()), due.to_string()]);
+        }
+        table.print()?;
+        println!();
+    }
     let table = if per_day.len() <= MAX_DAY_ROWS { days(per_day) } else { months(per_day) };
     table.print()?;
     println!();

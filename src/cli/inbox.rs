@@ -17,12 +17,13 @@ use super::connectable;
 use super::output::{is_broken_pipe, lateness};
 use crate::calendar::format_count;
 use crate::clock::SharedClock;
-use crate::dev::inbox::{Inbox, InboxOptions, ResponseRules, Totals};
+use crate::dev::inbox::{Inbox, InboxOptions, ResponseRules, SmtpLimits, Totals};
 use crate::runtime::lifecycle::Signals;
 
 const EXAMPLES: &str = "\
 Examples:
   bday inbox                                       accept everything; open http://127.0.0.1:8025/
+  bday inbox --smtp 127.0.0.1:1025                 accept mails there instead of at port 8026
   bday inbox --latency-ms 1000 --jitter-ms 200     answer after 1.0 to 1.2 s
   bday inbox --failure-rate 0.1                    answer one request in ten with 500
   bday inbox --fail-first 2                        accept each event at its third attempt
@@ -36,6 +37,10 @@ pub(super) struct Args {
     /// Listen on this address; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8025", env = "BDAY_INBOX_LISTEN")]
     listen: SocketAddr,
+
+    /// Accept mails (SMTP) on this address [default: the port after that of --listen, or a free one if that is taken]
+    #[arg(long, value_name = "ADDRESS", env = "BDAY_INBOX_SMTP")]
+    smtp: Option<SocketAddr>,
 
     /// Delay each answer by this many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
@@ -96,7 +101,9 @@ async fn serve(args: Args, clock: SharedClock, stop: CancellationToken) -> Resul
     let arrivals = inbox.subscribe();
     let address = connectable(inbox.local_addr());
     eprintln!(
-        "Inbox at http://{address}/ : POST webhooks to any path, watch them in a browser. Stop with Ctrl-C."
+        "Inbox at http://{address}/ : POST webhooks to any path, watch them in a browser. Stop with Ctrl-C.\n\
+         Mail  at smtp://{} , Slack at slack+http://TOKEN@{address} , Twilio at twilio+http://SID:TOKEN@{address}",
+        connectable(inbox.smtp_addr())
     );
 
     // Printing continues until the last request is answered.
@@ -125,6 +132,8 @@ impl Args {
     fn options(self) -> InboxOptions {
         InboxOptions {
             listen: self.listen,
+            smtp: self.smtp,
+            smtp_limits: SmtpLimits::default(),
             keep: self.keep as usize,
             responses: ResponseRules {
                 status: self.status,
@@ -141,8 +150,9 @@ impl Args {
 /// The totals on one line.
 fn summary(totals: &Totals) -> String {
     let mut line = format!(
-        "{} received, {}, {} accepted, {}, {} failed",
+        "{} received{}, {}, {} accepted, {}, {} failed",
         totals.received,
+        by_channel(totals),
         format_count(totals.events, "distinct event", "distinct events"),
         totals.accepted,
         format_count(totals.duplicates, "duplicate", "duplicates"),
@@ -163,6 +173,15 @@ fn summary(totals: &Totals) -> String {
         let _ = write!(line, "; lateness p50 {p50}, p99 {p99}");
     }
     line
+}
+
+/// How many arrived by each channel, if there are several: ` (4 webhook, 4 mail)`.
+fn by_channel(totals: &Totals) -> String {
+    if totals.channels.len() < 2 {
+        return String::new();
+    }
+    let counts = totals.channels.iter().map(|(channel, count)| format!("{count} {channel}"));
+    format!(" ({})", counts.collect::<Vec<_>>().join(", "))
 }
 
 fn status() -> impl TypedValueParser<Value = StatusCode> {
@@ -194,6 +213,7 @@ mod tests {
     fn invalid_addresses_statuses_and_shares_are_refused() {
         for (option, values) in [
             ("--listen", &["8025", "localhost", "127.0.0.1", "1.2.3.4:99999"][..]),
+            ("--smtp", &["1025", "localhost"]),
             ("--status", &["100", "600", "0", "ok", ""]),
             ("--failure-rate", &["-0.1", "1.01", "NaN", "x"]),
         ] {

@@ -18,6 +18,7 @@ mod explain;
 mod forecast;
 mod healthcheck;
 mod inbox;
+mod message;
 mod migrate;
 mod output;
 mod pause;
@@ -90,6 +91,9 @@ enum Command {
     Dlq(dlq::Command),
     /// Show why a user was, will be, or was not greeted
     Explain(explain::Args),
+    /// Preview the messages that would be sent to a user
+    #[command(subcommand)]
+    Message(message::Command),
     /// Show how many events are due per day in the year ahead, and the busiest minutes
     Forecast(forecast::Args),
     /// Show when a birthday is due, year by year; needs no database
@@ -154,6 +158,7 @@ impl Cli {
             Command::Event(command) => event::run(command, &source, clock).await,
             Command::Dlq(command) => dlq::run(command, &source, clock).await,
             Command::Explain(args) => explain::run(args, &source, clock).await,
+            Command::Message(command) => message::run(command, &source, clock).await,
             Command::Forecast(args) => forecast::run(args, &source, clock).await,
             Command::When(when) => when.run(&*clock, &mut io::stdout().lock(), *output::COLOURED),
             Command::Inbox(args) => inbox::run(args, clock).await,

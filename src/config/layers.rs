@@ -6,6 +6,7 @@ use std::path::Path;
 use config::{Environment, File, FileFormat, Map, Source as _, Value, ValueKind};
 use serde::Serialize;
 
+use super::templates::{self, TemplateKey};
 use super::{Config, ConfigError, redact};
 use crate::model::BIRTHDAY;
 
@@ -83,24 +84,30 @@ impl Layers {
         unknown
             .map(|key| {
                 let shown = written(key);
+                if let Some(problem) = templates::invalid_locale(key) {
+                    return format!("unknown key {shown} in {place}: {problem}");
+                }
                 let nearest = self
                     .nearest_key(key)
-                    .map_or_else(String::new, |known| format!("did you mean {}? ", written(known)));
+                    .map_or_else(String::new, |known| format!("did you mean {}? ", written(&known)));
                 format!("unknown key {shown} in {place}: {nearest}`bday config show` lists all keys")
             })
             .collect()
     }
 
     /// Returns the most similar key, if at most half of `key` differs.
-    fn nearest_key(&self, key: &str) -> Option<&String> {
-        let keys = self.default.keys().map(|known| (strsim::damerau_levenshtein(known, key), known));
-        keys.min().filter(|(distance, _)| distance * 2 <= key.len()).map(|(_, known)| known)
+    fn nearest_key(&self, key: &str) -> Option<String> {
+        let known = self.default.keys().cloned().chain(templates::candidates(key));
+        let distances = known.map(|known| (strsim::damerau_levenshtein(&known, key), known));
+        distances.min().filter(|(distance, _)| distance * 2 <= key.len()).map(|(_, known)| known)
     }
 
     fn is_known(&self, key: &str) -> bool {
         let of_kind =
             |(_, field): (&str, &str)| self.default.contains_key(&format!("kinds.{BIRTHDAY}.{field}"));
-        self.default.contains_key(key) || kind_and_field(key).is_some_and(of_kind)
+        self.default.contains_key(key)
+            || kind_and_field(key).is_some_and(of_kind)
+            || TemplateKey::parse(key).is_some()
     }
 
     /// Returns the kinds other than birthday, with the fields that the file and the environment give for each.
@@ -159,14 +166,21 @@ pub fn load(file: Option<&Path>, variables: Variables) -> Result<Config, ConfigE
     if !errors.is_empty() {
         return Err(ConfigError::Invalid(errors));
     }
+    let mut values = layers.merged().into_iter().map(|(key, (value, _))| (key, value.clone())).collect();
+    let templates = templates::take(&mut values).map_err(ConfigError::Invalid)?;
     let mut builder = config::Config::builder();
-    for (key, (value, _)) in layers.merged() {
-        builder = builder.set_override(key, value.clone()).map_err(|error| unreadable(&error))?;
+    for (key, value) in values {
+        builder = builder.set_override(key, value).map_err(|error| unreadable(&error))?;
     }
-    let config: Config = builder
+    let mut config: Config = builder
         .build()
         .and_then(config::Config::try_deserialize)
         .map_err(|error| ConfigError::Invalid(vec![error.to_string()]))?;
+    for (kind, templates) in templates {
+        if let Some(kind) = config.kinds.get_mut(&kind) {
+            kind.templates = templates;
+        }
+    }
     config.validate()?;
     Ok(config)
 }
@@ -190,15 +204,17 @@ fn kind_and_field(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("kinds.")?.split_once('.')
 }
 
-/// Returns the secrets as texts: parsed as numbers, `007` and `1e3` would change.
+/// Returns the secrets and the templates as texts: parsed as numbers, `007` and `1e3` would change.
 fn verbatim(variables: &Variables) -> BTreeMap<String, Value> {
-    redact::SOURCES
-        .iter()
-        .filter_map(|key| {
-            let value = variables.get(&variable(key))?;
-            Some(((*key).to_owned(), Value::from(value.as_str())))
-        })
-        .collect()
+    let secrets = redact::SOURCES.iter().filter_map(|key| {
+        let value = variables.get(&variable(key))?;
+        Some(((*key).to_owned(), Value::from(value.as_str())))
+    });
+    let of_kinds = variables.iter().filter_map(|(name, value)| {
+        let key = name.to_lowercase().strip_prefix("bday__")?.replace("__", ".");
+        key.starts_with("kinds.").then(|| (templates::canonical(&key), Value::from(value.as_str())))
+    });
+    secrets.chain(of_kinds).collect()
 }
 
 /// Errors name the file by the path that the user gave.
@@ -220,9 +236,16 @@ fn flat(
     builder: config::ConfigBuilder<config::builder::DefaultState>,
 ) -> Result<BTreeMap<String, Value>, ConfigError> {
     let table = builder.build().and_then(|config| config.collect()).map_err(|error| unreadable(&error))?;
-    let mut keys = BTreeMap::new();
-    flatten("", table, &mut keys);
-    Ok(keys)
+    let mut flattened = BTreeMap::new();
+    flatten("", table, &mut flattened);
+    let (mut keys, mut errors) = (BTreeMap::new(), Vec::new());
+    for (key, value) in flattened {
+        let canonical = templates::canonical(&key);
+        if keys.insert(canonical.clone(), value).is_some() {
+            errors.push(format!("{key} is given twice, as locales are not case-sensitive: remove one"));
+        }
+    }
+    if errors.is_empty() { Ok(keys) } else { Err(ConfigError::Invalid(errors)) }
 }
 
 fn flatten(prefix: &str, table: Map<String, Value>, keys: &mut BTreeMap<String, Value>) {
@@ -245,7 +268,7 @@ fn text(value: &Value) -> String {
 }
 
 fn variable(key: &str) -> String {
-    format!("BDAY__{}", key.replace('.', "__").to_uppercase())
+    format!("BDAY__{}", key.replace('.', "__").replace('-', "_").to_uppercase())
 }
 
 fn unreadable(error: &config::ConfigError) -> ConfigError {

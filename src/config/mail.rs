@@ -6,14 +6,15 @@ use super::validate::RECORD_MARGIN;
 use super::{Config, MailConfig, is_local};
 use crate::model::ChannelName;
 use crate::pipeline::channel::http_client::Certificate;
-use crate::pipeline::channel::mail::{MailSender, MailUrl};
+use crate::pipeline::channel::mail::{MailSender, MailUrl, MailUrlError};
 
 impl Config {
     /// Returns an error for each invalid value. A URL from another source is checked when it is fetched.
     pub(super) fn mail_errors(&self) -> Vec<String> {
         let mail = &self.channels.mail;
         let is_used = self.used_channels().contains(&ChannelName::Mail);
-        let url = mail.url.literal().filter(|url| !url.is_empty()).and_then(|url| MailUrl::parse(url).err());
+        let url = mail.url.literal().filter(|url| !url.is_empty());
+        let url = url.and_then(|url| parse_url(url, mail.allow_unencrypted).err());
         let url = url.map(|error| format!("channels.mail.url {error}"));
         let timeout = is_used.then(|| self.mail_timeout_error()).flatten();
         let sender = (is_used || !mail.from.is_empty()).then(|| sender(mail).err()).flatten();
@@ -55,6 +56,10 @@ impl Config {
             )
         })
     }
+}
+
+pub(super) fn parse_url(text: &str, allow_unencrypted: bool) -> Result<MailUrl, MailUrlError> {
+    MailUrl::parse(text)?.permitted(allow_unencrypted)
 }
 
 pub(super) fn sender(mail: &MailConfig) -> Result<MailSender, String> {
@@ -109,6 +114,8 @@ mod tests {
         let url = ("CHANNELS__MAIL__URL", "smtp://u:hunter2@127.0.0.1");
         let from = ("CHANNELS__MAIL__FROM", "Größe & Co <greetings@example.org>");
         assert_eq!(errors(&[used, url, from]), "");
+        let unencrypted = ("CHANNELS__MAIL__URL", "smtp://inbox:1025?tls=none");
+        assert_eq!(errors(&[used, unencrypted, from, ("CHANNELS__MAIL__ALLOW_UNENCRYPTED", "true")]), "");
         for (given, expected) in [
             (vec![used, url], "channels.mail.from is empty"),
             (vec![used, url, ("CHANNELS__MAIL__FROM", "greetings")], "channels.mail.from is \"greetings\""),
@@ -119,6 +126,7 @@ mod tests {
                 "channels.mail.url has the scheme \"imap\"",
             ),
             (vec![("CHANNELS__MAIL__URL", "smtp://u:hunter2/@h")], "channels.mail.url "),
+            (vec![used, unencrypted, from], "set channels.mail.allow_unencrypted = true"),
             (vec![("HTTP__PUBLIC_URL", "http://example.org")], "http.public_url is \"http://example.org\""),
             (
                 vec![used, from, url, ("CHANNELS__MAIL__TIMEOUT_SECS", "26")],

@@ -12,6 +12,7 @@ mod redact;
 mod required;
 mod slack;
 pub mod source;
+mod templates;
 pub mod twilio;
 mod url;
 mod validate;
@@ -27,6 +28,7 @@ use serde::Deserialize;
 use crate::calendar::{LeapDay, SendAt};
 use crate::config::source::Reference;
 use crate::model::{ChannelName, LateJoin, Schedule};
+use crate::pipeline::channel::TemplateTables;
 
 pub(crate) use required::is_postgres_url;
 pub(crate) use slack::parse_slack_url;
@@ -145,6 +147,9 @@ pub struct KindConfig {
     pub send_at: SendAt,
     #[serde(deserialize_with = "webhook::channels")]
     pub channels: Vec<ChannelName>,
+    /// Those of the channels, beside `message`.
+    #[serde(skip)]
+    pub templates: TemplateTables,
 }
 
 #[derive(Debug, Clone, Deserialize)]

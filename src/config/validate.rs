@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, KindConfig, LogConfig, QueueConfig, QueueKind, RetryConfig, WebhookConfig};
 use crate::calendar::format_count;
-use crate::pipeline::channel::Template;
+use crate::calendar::text::expected;
+use crate::model::ChannelName;
 
 /// Time between the deadline of a request and the end of its lease, to record the outcome.
 pub(super) const RECORD_MARGIN: Duration = Duration::from_secs(5);
@@ -25,6 +26,7 @@ impl Config {
             self.range_errors(),
             log_errors(&self.log),
             kind_errors(&self.kinds),
+            self.compile_messages().err().unwrap_or_default(),
             self.webhook.secret_errors(),
             self.channels.slack.errors(),
             self.database.contradictions(),
@@ -151,17 +153,24 @@ fn log_errors(log: &LogConfig) -> Vec<String> {
 fn kind_errors(kinds: &BTreeMap<String, KindConfig>) -> Vec<String> {
     let mut errors = Vec::new();
     for (name, kind) in kinds {
-        if let Err(error) = Template::new(&kind.message) {
-            errors.push(format!("kinds.{name}.message: {error}"));
-        }
         if !is_kind_name(name) {
             errors.push(format!(
                 "kinds.{name}: the name of a kind is 1 to 40 lower-case letters, digits and underscores, and begins with a \
                  letter"
             ));
         }
+        errors.extend(channel_errors(name, &kind.channels));
     }
     errors
+}
+
+fn channel_errors(kind: &str, channels: &[ChannelName]) -> Option<String> {
+    if channels.is_empty() {
+        let names = expected(&ChannelName::ALL.map(ChannelName::as_str));
+        return Some(format!("kinds.{kind}.channels is empty: {names}"));
+    }
+    let twice = (1..channels.len()).find(|at| channels[..*at].contains(&channels[*at]))?;
+    Some(format!("kinds.{kind}.channels has {} twice: remove one", channels[twice]))
 }
 
 /// Returns whether each part of the list is a level, or a module and its level. The filter itself accepts any word as a

@@ -20,6 +20,7 @@ use crate::http::{
 };
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
+use crate::people::preview::PreviewSettings;
 use crate::pipeline::channel::ConfiguredChannel;
 use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::queue::Queue;
@@ -221,9 +222,10 @@ impl<'a> Process<'a> {
         let store =
             if self.role.has_stages() { self.store.reserving(STAGE_CONNECTIONS) } else { self.store.clone() };
         let clock = || Arc::clone(&self.clock);
+        let preview = PreviewSettings::new(config)?;
         let api = self.role.has_api().then(|| {
             let dead_letters = DeadLetters::new(config, store.clone(), Arc::clone(&self.queue), clock());
-            Api::new(store.clone(), ExplainSettings::new(config), dead_letters, clock())
+            Api::new(store.clone(), ExplainSettings::new(config), preview, dead_letters, clock())
         });
         let callbacks = self
             .twilio_accounts

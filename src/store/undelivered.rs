@@ -35,7 +35,8 @@ pub struct PostponedEvent {
     pub until: DateTime<Utc>,
 }
 
-/// The next channel is looked up without the refused one, since the statement does not see the suppression that it inserts.
+/// After an unknown outcome, the greeting may have arrived, so that no other channel is tried. The next channel is looked up without the
+/// refused one, since the statement does not see the suppression that it inserts.
 const REFUSED: &str = "
 WITH done AS (
     DELETE FROM leases WHERE id = ANY($1)
@@ -53,7 +54,7 @@ WITH done AS (
     JOIN all_outcomes o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
     FOR UPDATE OF e SKIP LOCKED
 ), o AS (
-    SELECT o.*, CASE WHEN NOT o.last THEN (
+    SELECT o.*, CASE WHEN NOT o.last AND NOT EXISTS (SELECT FROM attempts a WHERE a.event_id = f.id AND a.outcome = 'unknown') THEN (
         SELECT r.channel FROM reach(f.user_id, f.kind, array_remove(
             ARRAY(SELECT jsonb_array_elements_text($15::jsonb -> f.kind)), o.channel)) r) END AS next_channel
     FROM all_outcomes o JOIN free f ON f.id = o.id

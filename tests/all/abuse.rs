@@ -266,6 +266,6 @@ proptest! {
             0..6,
         )
     ) {
-        let _ = bday::pipeline::channel::Template::new(&parts.concat());
+        let _ = bday::pipeline::channel::Template::new(String::new(), &parts.concat(), bday::pipeline::channel::Form::Html);
     }
 }

@@ -46,7 +46,7 @@ async fn a_query_cancelled_at_any_point_leaves_no_transaction() {
     })
     .await;
     cancel_repeatedly(&world, &store, async || {
-        drop(store.occasion_groups(2026, None, |_, _| {}).await);
+        drop(store.occasion_groups(2026, None, None, |_, _, _| {}).await);
     })
     .await;
 }

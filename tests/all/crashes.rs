@@ -60,6 +60,7 @@ fn failure(event_id: Uuid, fence: (Uuid, i16), retry_at: Option<DateTime<Utc>>) 
         error: Some("500".to_owned()),
         response: None,
         retry_at,
+        counts: true,
     }
 }
 

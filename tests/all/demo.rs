@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bday::calendar::Zone;
 use chrono::{DateTime, FixedOffset};
+use serde_json::Value;
 
 use crate::support::process::{Bday, Running};
 use crate::support::wait::eventually;
@@ -76,15 +77,20 @@ async fn a_demo_that_runs_once_delivers_due_events_and_succeeds() {
     assert!(lines.contains(&imported), "{}", done.stdout);
     let greetings: Vec<_> = lines.iter().filter(|line| is_greeting(line)).collect();
     assert_eq!(greetings.len(), 4, "{}", done.stdout);
+    let mut channels = Vec::new();
     for greeting in greetings {
         let cells: Vec<&str> = greeting.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        let [_name, zone, local, utc, lateness, _] = cells[..] else { panic!("{greeting}") };
+        let [channel, _name, zone, local, utc, lateness, _] = cells[..] else { panic!("{greeting}") };
+        channels.push(channel);
         Zone::parse(zone).unwrap();
         let shown: DateTime<FixedOffset> = DateTime::parse_from_str(local, "%Y-%m-%d %H:%M %:z").unwrap();
         assert_eq!(shown.to_utc().format("%H:%M:%S").to_string(), utc, "{greeting}");
         assert!(lateness.starts_with('+'), "{greeting}");
     }
-    assert!(lines.contains(&"accepted 4 of 4, each once"), "{}", done.stdout);
+    channels.sort_unstable();
+    assert_eq!(channels, ["mail", "mail", "slack", "webhook"]);
+    let summary = "accepted 4 of 4, each once: 1 by webhook, 2 by mail, 1 by slack";
+    assert!(lines.contains(&summary), "{}", done.stdout);
 
     assert_eq!(home.remains(), [""; 0]);
     for address in addresses(lines) {
@@ -102,7 +108,20 @@ async fn a_demo_runs_until_ctrl_c_and_stops_its_processes() {
     };
     let client = reqwest::Client::new();
     let arrivals = client.get(format!("http://{inbox}/arrivals")).send().await.unwrap();
-    assert!(arrivals.error_for_status().unwrap().text().await.unwrap().contains("it's your birthday"));
+    let arrivals: Vec<Value> = arrivals.error_for_status().unwrap().json().await.unwrap();
+    let of = |channel: &str| arrivals.iter().find(|arrival| arrival["channel"] == channel).unwrap();
+    for channel in ["mail", "slack", "webhook"] {
+        let message = of(channel)["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("Hey, ") && message.ends_with("it's your birthday"),
+            "{channel}: {message}"
+        );
+    }
+    let mail = of("mail");
+    assert!(mail["subject"].as_str().unwrap().starts_with("Happy birthday, "), "{mail}");
+    let html = client.get(format!("http://{inbox}/arrivals/{}/html", mail["id"])).send().await.unwrap();
+    assert!(html.headers()["content-security-policy"].to_str().unwrap().ends_with("sandbox"));
+    assert!(html.text().await.unwrap().contains("Happy birthday, "));
     let url = format!("http://{daemon}/readyz");
     eventually("the daemon to be ready", async || {
         client.get(&url).send().await.ok()?.error_for_status().ok().map(drop)

@@ -20,8 +20,9 @@ async fn the_busiest_minute_has_its_zones() {
     }
     world.write("alias", "1991-01-01", "Asia/Calcutta").await;
     world.write("de", "1990-01-01", "Europe/Berlin").await;
-    let found =
-        forecast(&world.store, &world.config.schedule(), instant("2026-12-20T13:00:00Z"), 366).await.unwrap();
+    let found = forecast(&world.store, &world.config.schedule(), None, instant("2026-12-20T13:00:00Z"), 366)
+        .await
+        .unwrap();
     assert_eq!((found.dates, found.due, found.per_day.len()), (7, 7, 366));
     let busiest = &found.busiest_minutes[0];
     assert_eq!((busiest.at, busiest.due), (instant("2027-01-01T03:30:00Z"), 6));
@@ -46,7 +47,7 @@ async fn the_forecast_matches_the_events_of_the_planner() {
         world.write_user(user).await;
     }
     let now = instant("2026-12-20T13:00:00Z");
-    let found = forecast(&world.store, &world.config.schedule(), now, 90).await.unwrap();
+    let found = forecast(&world.store, &world.config.schedule(), None, now, 90).await.unwrap();
     // Plans all days of the forecast.
     for day in 0..92 {
         world.clock.set(now + TimeDelta::days(day));

@@ -19,7 +19,7 @@ async fn a_greeting_is_accepted_and_listed_with_its_lateness() {
     assert_eq!(
         inbox.get("/arrivals").await,
         json!([{
-            "id": 1, "arrivedAt": "2026-03-01T07:00:00.412Z", "path": "/hook", "webhookId": "e-1", "attempt": 1,
+            "id": 1, "arrivedAt": "2026-03-01T07:00:00.412Z", "channel": "webhook", "path": "/hook", "webhookId": "e-1", "attempt": 1,
             "duplicate": false, "sample": false, "status": 200, "latenessMs": 412, "message": "Hey, John Doe it's your birthday",
             "userId": "u-1", "eventId": "e-1", "timestamp": DUE,
         }])

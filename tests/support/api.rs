@@ -12,6 +12,7 @@ use bday::config::parts;
 use bday::http::{Api, Authorizer};
 use bday::operations::dead_letters::DeadLetters;
 use bday::people::explain::ExplainSettings;
+use bday::people::preview::PreviewSettings;
 use bday::store::Store;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -61,7 +62,13 @@ impl Server {
         let shared = Arc::clone(&clock) as SharedClock;
         let queue = parts::queue(&config, &database.store(), &shared).await.unwrap();
         let dead_letters = DeadLetters::new(&config, database.store(), queue, Arc::clone(&shared));
-        let api = Api::new(database.store(), ExplainSettings::new(&config), dead_letters, shared);
+        let api = Api::new(
+            database.store(),
+            ExplainSettings::new(&config),
+            PreviewSettings::new(&config).unwrap(),
+            dead_letters,
+            shared,
+        );
         Self {
             router: api.router(authorizer(&database.store(), &clock), REQUEST_TIMEOUT),
             database: Some(database),
@@ -74,7 +81,13 @@ impl Server {
         let clock = Arc::clone(&world.clock);
         let shared = Arc::clone(&clock) as SharedClock;
         let dead_letters = world.dead_letters();
-        let api = Api::new(world.store.clone(), ExplainSettings::new(&world.config), dead_letters, shared);
+        let api = Api::new(
+            world.store.clone(),
+            ExplainSettings::new(&world.config),
+            PreviewSettings::new(&world.config).unwrap(),
+            dead_letters,
+            shared,
+        );
         Self { router: api.router(authorizer(&world.store, &clock), REQUEST_TIMEOUT), database: None, clock }
     }
 

@@ -1,5 +1,6 @@
 //! An inbox on a free port, with a clock that the test sets.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bday::clock::SettableClock;
@@ -19,6 +20,7 @@ pub(crate) const NOW: &str = "2026-03-01T07:00:00.412Z";
 /// A running inbox that stops when dropped.
 pub(crate) struct RunningInbox {
     pub(crate) base: String,
+    pub(crate) smtp: SocketAddr,
     pub(crate) clock: Arc<SettableClock>,
     pub(crate) log: Arc<RequestLog>,
     pub(crate) arrivals: broadcast::Receiver<Arc<ReceivedRequest>>,
@@ -36,10 +38,11 @@ impl RunningInbox {
         let clock = Arc::new(SettableClock::new(NOW.parse().unwrap()));
         let inbox = Inbox::bind(options, Arc::clone(&clock) as _).unwrap();
         let base = format!("http://{}", inbox.local_addr());
+        let smtp = inbox.smtp_addr();
         let (log, arrivals, stop) = (inbox.log(), inbox.subscribe(), CancellationToken::new());
         let mut running = JoinSet::new();
         running.spawn(inbox.run(stop.clone()));
-        Self { base, clock, log, arrivals, http: reqwest::Client::new(), stop, running }
+        Self { base, smtp, clock, log, arrivals, http: reqwest::Client::new(), stop, running }
     }
 
     /// Posts a body with a `webhook-id`, and returns the status of the response.

@@ -7,6 +7,7 @@ pub(crate) mod database;
 mod database_tests;
 pub(crate) mod http;
 pub(crate) mod inbox;
+pub(crate) mod mail_sender;
 pub(crate) mod pgbouncer;
 pub(crate) mod process;
 mod process_tests;

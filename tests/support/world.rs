@@ -9,9 +9,9 @@ use bday::config::parts;
 use bday::config::{self, Config};
 use bday::model::{ChannelName, EventState, Lease, NewUser};
 use bday::operations::dead_letters::DeadLetters;
-use bday::pipeline::channel::ConfiguredChannel;
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
+use bday::pipeline::channel::{Channel, ConfiguredChannel};
 use bday::pipeline::queue::Queue;
 use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::pipeline::scheduler::{Scheduler, Tick};
@@ -93,9 +93,29 @@ impl World {
         let client = parts::http_client(&self.config).unwrap();
         let webhook = Webhook::new(client, url, Signer::default(), Arc::clone(&clock));
         let queue = Arc::clone(&self.queue);
-        let (name, channel) = (ChannelName::Webhook, Arc::new(webhook));
-        let channels = vec![ConfiguredChannel { name, channel, limits: self.config.channel_limits(name) }];
+        let channels = vec![self.channel(ChannelName::Webhook, Arc::new(webhook))];
         parts::pool(&self.config, self.store.clone(), queue, channels, clock, heartbeat).unwrap()
+    }
+
+    /// Returns a worker pool with these channels.
+    pub(crate) fn pool_of(&self, channels: &[(ChannelName, Arc<dyn Channel>)]) -> WorkerPool {
+        self.pool_of_on(channels, self.clock())
+    }
+
+    /// Returns a worker pool with these channels and its own clock.
+    pub(crate) fn pool_of_on(
+        &self,
+        channels: &[(ChannelName, Arc<dyn Channel>)],
+        clock: SharedClock,
+    ) -> WorkerPool {
+        let heartbeat = Heartbeat::new(Arc::clone(&clock));
+        let channels = channels.iter().map(|(name, channel)| self.channel(*name, Arc::clone(channel)));
+        let (channels, queue) = (channels.collect(), Arc::clone(&self.queue));
+        parts::pool(&self.config, self.store.clone(), queue, channels, clock, heartbeat).unwrap()
+    }
+
+    fn channel(&self, name: ChannelName, channel: Arc<dyn Channel>) -> ConfiguredChannel {
+        ConfiguredChannel { name, channel, limits: self.config.channel_limits(name) }
     }
 
     fn clock(&self) -> SharedClock {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 
 use crate::calendar::format_count;
-use crate::cli::output::{BOLD, GREEN, RED, YELLOW, escape, lateness, paint, progress};
+use crate::cli::output::{BOLD, GREEN, RED, YELLOW, lateness, paint, progress};
 use crate::dev::demo::{GreetingTracker, SamplePeople};
 use crate::dev::inbox::ReceivedRequest;
 
@@ -28,12 +28,9 @@ impl Reporter {
         Self { page, spinner: progress("{spinner:.cyan} {msg}", 0) }
     }
 
-    pub(super) fn page(&self) -> &str {
-        &self.page
-    }
-
-    pub(super) fn starting(&self) -> io::Result<()> {
+    pub(super) fn starting(&self, smtp: SocketAddr) -> io::Result<()> {
         self.print(&format!("Inbox    {}  open it to watch the greetings arrive", paint(BOLD, &self.page)))?;
+        self.print(&format!("Mail     smtp://{smtp}"))?;
         self.spinner.enable_steady_tick(Duration::from_millis(100));
         self.spinner.set_message("starting a private PostgreSQL …");
         Ok(())
@@ -60,21 +57,18 @@ impl Reporter {
             dues.len()
         );
         self.spinner.set_message("waiting for greetings");
-        let head = row("NAME", "TIME ZONE", "DUE (LOCAL)", "DUE (UTC)", "LATENESS");
+        let head = row("CHANNEL", "NAME", "TIME ZONE", "DUE (LOCAL)", "DUE (UTC)", "LATENESS");
         self.print(&format!("{lines}\n\n{}", paint(BOLD, &head)))
     }
 
     pub(super) fn arrival(&self, arrival: &ReceivedRequest, tracker: &GreetingTracker) -> io::Result<()> {
         self.spinner.set_message(format!("waiting for {} more", tracker.missing().len()));
-        let Some(greeting) = arrival.content.greeting() else {
-            return self.print(&paint(RED, "a request that is not a greeting"));
-        };
-        let due_utc = greeting.timestamp.format(TIME).to_string();
-        let late = arrival.lateness_ms.map(lateness).unwrap_or_default();
-        let Some(expected) = tracker.expected(greeting) else {
-            return self.print(&row(&escape(&greeting.user_id), "", "", &due_utc, &late));
+        let channel = arrival.channel.as_str();
+        let Some(expected) = tracker.expected(arrival) else {
+            return self.print(&paint(RED, &format!("{channel:8}  a request that is no expected greeting")));
         };
         let due = expected.due;
+        let (due_utc, late) = (due.due_at.format(TIME).to_string(), lateness(expected.lateness_ms(arrival)));
         let local = format!("{} {} {}", due.local_date, due.local_time().format("%H:%M"), due.offset);
         let (style, note) = match arrival.status {
             _ if arrival.duplicate => (RED, "  duplicate".to_owned()),
@@ -85,7 +79,7 @@ impl Reporter {
         };
         let late = paint(style, &format!("{late:>10}"));
         let name = expected.person.full_name();
-        self.print(&(row(&name, expected.person.time_zone, &local, &due_utc, &late) + &note))
+        self.print(&(row(channel, &name, expected.person.time_zone, &local, &due_utc, &late) + &note))
     }
 
     pub(super) fn summary(&self, tracker: &GreetingTracker) -> io::Result<()> {
@@ -97,7 +91,9 @@ impl Reporter {
                 format!("{}, {unexpected} unexpected", format_count(repeated, "duplicate", "duplicates"))
             }
         };
-        let line = format!("accepted {} of {}, {quality}", result.accepted, result.expected);
+        let by_channel = result.channels.iter().map(|(channel, count)| format!("{count} by {channel}"));
+        let by_channel = by_channel.collect::<Vec<_>>().join(", ");
+        let line = format!("accepted {} of {}, {quality}: {by_channel}", result.accepted, result.expected);
         let style = if result.is_complete() { GREEN } else { RED };
         let mut lines = vec![String::new(), paint(style.bold(), &line)];
         if let Some((p50, p99)) = result.lateness_ms {
@@ -130,6 +126,6 @@ impl Reporter {
     }
 }
 
-fn row(name: &str, zone: &str, local: &str, utc: &str, lateness: &str) -> String {
-    format!("{name:20}  {zone:20}  {local:23}  {utc:9}  {lateness:>10}")
+fn row(channel: &str, name: &str, zone: &str, local: &str, utc: &str, lateness: &str) -> String {
+    format!("{channel:8}  {name:20}  {zone:20}  {local:23}  {utc:9}  {lateness:>10}")
 }

@@ -49,12 +49,20 @@ fn line(arrival: &ReceivedRequest) -> String {
         None => paint(YELLOW, "hung up"),
         Some(status) => paint(if arrival.accepted() { GREEN } else { RED }, &format!("{status:<7}")),
     };
-    let mut line = format!("{}  {status}", arrival.arrived_at.format("%H:%M:%S%.3f"));
+    let at = arrival.arrived_at.format("%H:%M:%S%.3f");
+    let mut line = format!("{at}  {status}  {:8}", arrival.channel.as_str());
     match &arrival.content {
         Content::Greeting(greeting) => {
             let due = greeting.timestamp.to_rfc3339_opts(SecondsFormat::AutoSi, true);
             let lateness = arrival.lateness_ms.map(lateness).unwrap_or_default();
             let _ = write!(line, "  due {due}  {lateness:>9}  {}", escape(&greeting.message));
+        }
+        Content::Message(message) => {
+            let to = message.to.join(", ");
+            let subject =
+                message.subject.as_deref().map(|subject| format!("{subject:?}  ")).unwrap_or_default();
+            let first = message.text.lines().next().unwrap_or_default();
+            let _ = write!(line, "  to {}  {}{}", escape(&to), escape(&subject), escape(first));
         }
         Content::Unreadable(unreadable) => {
             let _ = write!(line, "  {}", paint(RED, &format!("unreadable: {}", escape(&unreadable.reason))));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::built_channel::{BuiltChannel, Follower, Parts};
-use crate::config::mail::{root_certificates, sender};
+use crate::config::mail::{parse_url, root_certificates, sender};
 use crate::config::source::Followed;
 use crate::config::{Config, ConfigError};
 use crate::pipeline::channel::mail::{Mail, MailOptions, MailUrl, UnsubscribeLinks};
@@ -23,7 +23,11 @@ pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
 /// Fetches the URL of the mail server, and builds the channel.
 pub async fn mail(parts: &Parts<'_>) -> anyhow::Result<(Mail, Followed<MailUrl>)> {
     let Parts { config, sources, store, clock } = *parts;
-    let parse = |text: &str| MailUrl::parse(text).map_err(|error| format!("it {error}"));
+    let parse: fn(&str) -> Result<MailUrl, String> = if config.channels.mail.allow_unencrypted {
+        |text| parse_url(text, true).map_err(|error| format!("it {error}"))
+    } else {
+        |text| parse_url(text, false).map_err(|error| format!("it {error}"))
+    };
     let url = Followed::start(sources, URL, &config.channels.mail.url, parse).await?;
     let mut options = options(config)?;
     let public_url = &config.http.public_url;

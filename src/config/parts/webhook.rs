@@ -8,11 +8,11 @@ use reqwest::Url;
 use super::built_channel::{BuiltChannel, Follower, Parts};
 use crate::config::source::{Followed, Reference, Sources};
 use crate::config::{Addresses, Config, ConfigError, parse_url};
+use crate::pipeline::channel::Messages;
 use crate::pipeline::channel::address_filter::AddressFilter;
 use crate::pipeline::channel::http_client::{Certificate, HttpClient, HttpClientOptions};
 use crate::pipeline::channel::signature::{self, Secret, Signer};
 use crate::pipeline::channel::webhook::Webhook;
-use crate::pipeline::channel::{Messages, TemplateError};
 
 /// Builds the channel that posts to the webhook.
 pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
@@ -67,9 +67,8 @@ fn roots(path: &str) -> Result<Vec<Certificate>, String> {
     }
 }
 
-pub fn messages(config: &Config) -> Result<Messages, TemplateError> {
-    let kinds = config.kinds.iter();
-    Messages::new(kinds.map(|(name, kind)| (name.as_str(), kind.message.as_str())))
+pub fn messages(config: &Config) -> Result<Messages, ConfigError> {
+    config.compile_messages().map_err(ConfigError::Invalid)
 }
 
 pub async fn webhook_url(config: &Config, sources: &Sources) -> anyhow::Result<Followed<Url>> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::names::NAMES;
 use crate::calendar::{AnnualDate, Occurrence, SendAt, Zone};
-use crate::model::{BIRTHDAY, EventState, Occasion, Schedule};
+use crate::model::{BIRTHDAY, ChannelName, EventState, Occasion, Schedule};
 
 pub const MAX_PEOPLE: u16 = (NAMES.len() * NAMES.len()) as u16;
 
@@ -24,6 +24,8 @@ pub struct SamplePerson {
     pub time_zone: &'static str,
     pub birth_date: NaiveDate,
     pub send_at: Option<SendAt>,
+    /// The channel that reaches this person.
+    pub channel: ChannelName,
     /// `Some` for those who have their birthday now.
     pub due: Option<Occurrence>,
 }
@@ -32,6 +34,19 @@ impl SamplePerson {
     #[must_use]
     pub fn full_name(&self) -> String {
         format!("{} {}", self.first_name, self.last_name)
+    }
+
+    /// Returns the address of a person who is reached by mail.
+    #[must_use]
+    pub fn email(&self) -> Option<String> {
+        (self.channel == ChannelName::Mail).then(|| format!("{}@example.org", self.external_id))
+    }
+
+    /// Returns the Slack id of a person who is reached by Slack.
+    #[must_use]
+    pub fn slack_user_id(&self) -> Option<String> {
+        (self.channel == ChannelName::Slack)
+            .then(|| format!("U0{}", self.external_id.replace('-', "").to_uppercase()))
     }
 
     /// Returns the birthday as it is planned if the person is written at `now`.
@@ -57,9 +72,16 @@ pub struct SamplePeople {
 
 impl SamplePeople {
     /// Returns `size` people, at most [`MAX_PEOPLE`], to be written at `now`. Four were due in the minutes up to `now`, and four
-    /// are due in each of the next `minutes` minutes, as far as `size` allows; the others not within three days.
+    /// are due in each of the next `minutes` minutes, as far as `size` allows; the others not within three days. One after the other,
+    /// they are reached by one of `channels`.
     #[must_use]
-    pub fn new(now: DateTime<Utc>, size: u16, minutes: u8, schedule: &Schedule) -> Self {
+    pub fn new(
+        now: DateTime<Utc>,
+        size: u16,
+        minutes: u8,
+        schedule: &Schedule,
+        channels: &[ChannelName],
+    ) -> Self {
         let size = usize::from(size.min(MAX_PEOPLE));
         let mut remaining: Vec<usize> = (0..size).collect();
         let mut people = Vec::with_capacity(size);
@@ -74,6 +96,9 @@ impl SamplePeople {
             }
         }
         people.extend(remaining.into_iter().map(|index| without_birthday(index, size, now.date_naive())));
+        for (person, channel) in people.iter_mut().zip(channels.iter().cycle()) {
+            person.channel = *channel;
+        }
         Self { people }
     }
 
@@ -89,12 +114,17 @@ impl SamplePeople {
     /// For `bday user import`.
     #[must_use]
     pub fn csv(&self) -> String {
-        let mut csv = "external_id,first_name,last_name,birth_date,time_zone,send_at\n".to_owned();
+        let mut csv =
+            "external_id,first_name,last_name,birth_date,time_zone,send_at,email,slack_user_id\n".to_owned();
         for person in &self.people {
-            let send_at = person.send_at.map(|at| at.to_string()).unwrap_or_default();
             let SamplePerson { external_id, first_name, last_name, birth_date, time_zone, .. } = person;
-            let _ =
-                writeln!(csv, "{external_id},{first_name},{last_name},{birth_date},{time_zone},{send_at}");
+            let send_at = person.send_at.map(|at| at.to_string()).unwrap_or_default();
+            let email = person.email().unwrap_or_default();
+            let slack = person.slack_user_id().unwrap_or_default();
+            let _ = writeln!(
+                csv,
+                "{external_id},{first_name},{last_name},{birth_date},{time_zone},{send_at},{email},{slack}"
+            );
         }
         csv
     }
@@ -149,6 +179,7 @@ fn named(index: usize) -> SamplePerson {
         time_zone,
         birth_date: NaiveDate::default(),
         send_at: None,
+        channel: ChannelName::Webhook,
         due: None,
     }
 }
@@ -163,6 +194,8 @@ fn birth_date(index: usize, birthday: NaiveDate) -> NaiveDate {
 mod tests {
     use super::*;
 
+    const CHANNELS: [ChannelName; 3] = [ChannelName::Mail, ChannelName::Slack, ChannelName::Webhook];
+
     fn schedule() -> Schedule {
         Schedule::of_kinds(&[BIRTHDAY])
     }
@@ -172,7 +205,7 @@ mod tests {
     }
 
     fn sample(now: DateTime<Utc>, size: u16, minutes: u8) -> SamplePeople {
-        SamplePeople::new(now, size, minutes, &schedule())
+        SamplePeople::new(now, size, minutes, &schedule(), &CHANNELS)
     }
 
     #[test]
@@ -198,6 +231,20 @@ mod tests {
         let sample = sample(at("2026-11-24T08:12:56Z"), 36, 1);
         let last = sample.celebrating().last().map(|(_, due)| due.due_at);
         assert_eq!(last, Some(at("2026-11-24T08:14:00Z")));
+    }
+
+    #[test]
+    fn each_channel_reaches_a_third_of_the_people_and_nobody_has_two_addresses() {
+        let sample = sample(at("2026-11-24T08:12:34Z"), 36, 1);
+        let first: Vec<_> = sample.celebrating().map(|(person, _)| person.channel).take(4).collect();
+        assert_eq!(first, [CHANNELS[0], CHANNELS[1], CHANNELS[2], CHANNELS[0]]);
+        for person in &sample.people {
+            let addresses = (person.email().is_some(), person.slack_user_id().is_some());
+            assert_eq!(addresses, (person.channel == CHANNELS[0], person.channel == CHANNELS[1]));
+        }
+        assert_eq!(sample.people.iter().filter(|person| person.channel == CHANNELS[1]).count(), 12);
+        let line = sample.csv().lines().nth(2).expect("a second person").to_owned();
+        assert!(line.ends_with(",,U0DEMO002"), "{line}");
     }
 
     #[test]

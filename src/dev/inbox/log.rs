@@ -1,6 +1,6 @@
 //! The log of received requests: the last of them, the totals of all, and a feed of each as it is answered.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -9,7 +9,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::lateness::{LatenessHistogram, Quantiles};
 use super::recent_events::RecentEvents;
-use super::request::ReceivedRequest;
+use super::request::{Content, ReceivedRequest};
+use crate::model::ChannelName;
 
 /// A subscriber that lags behind by more requests loses the oldest.
 const FEED_CAPACITY: usize = 8192;
@@ -17,10 +18,12 @@ const FEED_CAPACITY: usize = 8192;
 const MAX_EVENTS: usize = 500_000;
 
 /// Counts since the start or since the log was cleared. `received` is always `accepted + failed + unanswered`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     pub received: u64,
+    /// Of those received.
+    pub channels: BTreeMap<ChannelName, u64>,
     /// Distinct events. A request without an event id counts as none.
     pub events: u64,
     /// Answered with 2xx.
@@ -192,7 +195,7 @@ impl RequestLog {
 
 impl LogState {
     fn totals(&self) -> Totals {
-        Totals { lateness_ms: self.lateness.quantiles(), ..self.totals }
+        Totals { lateness_ms: self.lateness.quantiles(), ..self.totals.clone() }
     }
 
     fn after(&self, id: u64, limit: usize) -> Vec<Arc<ReceivedRequest>> {
@@ -204,16 +207,15 @@ impl LogState {
     fn count(&mut self, request: &ReceivedRequest) {
         let totals = &mut self.totals;
         totals.received += 1;
+        *totals.channels.entry(request.channel).or_default() += 1;
         match request.status {
             None => totals.unanswered += 1,
             Some(_) if request.accepted() => totals.accepted += 1,
             Some(_) => totals.failed += 1,
         }
         totals.duplicates += u64::from(request.duplicate);
-        let Some(lateness_ms) = request.lateness_ms else {
-            totals.unreadable += 1;
-            return;
-        };
+        totals.unreadable += u64::from(matches!(request.content, Content::Unreadable(_)));
+        let Some(lateness_ms) = request.lateness_ms else { return };
         totals.early += u64::from(lateness_ms < 0);
         if request.accepted() && !request.duplicate && !request.sample {
             self.lateness.record(lateness_ms);

@@ -1,10 +1,11 @@
-//! A received request and the content of its body.
+//! A received request or mail, and its content.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Longer texts of a greeting are truncated, so that no sender can fill the memory.
-const MAX_TEXT_BYTES: usize = 4096;
+use super::message::{MessageBody, shorten};
+use crate::model::ChannelName;
+
 const MAX_UNREADABLE_BYTES: usize = 512;
 
 /// A received request and the response to it. In JSON its keys are in camelCase, with those of the content beside the others.
@@ -15,17 +16,22 @@ pub struct ReceivedRequest {
     pub id: u64,
     #[serde(serialize_with = "in_milliseconds")]
     pub arrived_at: DateTime<Utc>,
+    pub channel: ChannelName,
+    /// Empty for a mail.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// The `webhook-id` header, which is the same in all attempts of one event.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_id: Option<String>,
     pub attempt: u32,
     /// Whether the event had been accepted before. A repeat after a failure is an attempt and not a duplicate.
     pub duplicate: bool,
     /// Whether the event is the sample of `bday webhook test`, which may be sent any number of times.
     pub sample: bool,
-    /// The status of the response; `None` if the sender disconnected before it.
+    /// The status of the response: of HTTP, or of SMTP; `None` if the sender disconnected before it. 400 for a refusal of Slack,
+    /// which has HTTP status 200.
     pub status: Option<u16>,
-    /// Arrival minus due instant: negative if early, `None` if unreadable.
+    /// Arrival minus due instant: negative if early, `None` if unreadable, and for channels that do not tell it.
     pub lateness_ms: Option<i64>,
     #[serde(flatten)]
     pub content: Content,
@@ -38,7 +44,11 @@ impl ReceivedRequest {
     }
 
     pub(super) fn event(&self) -> Option<&str> {
-        let event_id = || self.content.greeting().map(|greeting| greeting.event_id.as_str());
+        let event_id = || match &self.content {
+            Content::Greeting(greeting) => Some(greeting.event_id.as_str()),
+            Content::Message(message) => message.event(),
+            Content::Unreadable(_) => None,
+        };
         self.webhook_id.as_deref().or_else(event_id).filter(|name| !name.is_empty())
     }
 }
@@ -47,6 +57,7 @@ impl ReceivedRequest {
 #[serde(untagged)]
 pub enum Content {
     Greeting(GreetingBody),
+    Message(MessageBody),
     Unreadable(UnreadableBody),
 }
 
@@ -72,9 +83,9 @@ impl Content {
     pub(super) fn parse(body: &[u8]) -> Self {
         match serde_json::from_slice::<GreetingBody>(body) {
             Ok(mut greeting) => {
-                for text in [&mut greeting.message, &mut greeting.user_id, &mut greeting.event_id] {
-                    text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
-                }
+                [&mut greeting.message, &mut greeting.user_id, &mut greeting.event_id]
+                    .into_iter()
+                    .for_each(shorten);
                 Self::Greeting(greeting)
             }
             Err(_) if body.is_empty() => Self::unreadable("the body is empty", body),
@@ -93,7 +104,15 @@ impl Content {
     pub fn greeting(&self) -> Option<&GreetingBody> {
         match self {
             Self::Greeting(greeting) => Some(greeting),
-            Self::Unreadable(_) => None,
+            Self::Message(_) | Self::Unreadable(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn message(&self) -> Option<&MessageBody> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Greeting(_) | Self::Unreadable(_) => None,
         }
     }
 }
@@ -123,7 +142,7 @@ mod tests {
     fn reason(body: &[u8]) -> String {
         match Content::parse(body) {
             Content::Unreadable(unreadable) => unreadable.reason,
-            Content::Greeting(greeting) => panic!("parsed as {greeting:?}"),
+            other => panic!("parsed as {other:?}"),
         }
     }
 

@@ -74,7 +74,7 @@ pub(super) async fn forecast(
     if let Some(cached) = latest.as_ref().filter(is_fresh) {
         return Ok(Json(Arc::clone(&cached.forecast)));
     }
-    let forecast = Arc::new(forecast::forecast(&api.store, &api.schedule, now, days).await?);
+    let forecast = Arc::new(forecast::forecast(&api.store, &api.schedule, api.routes(), now, days).await?);
     *latest = Some(CachedForecast { at: now, days, forecast: Arc::clone(&forecast) });
     Ok(Json(forecast))
 }

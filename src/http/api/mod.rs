@@ -17,6 +17,7 @@ mod import;
 mod page;
 mod pause;
 mod preconditions;
+mod preview;
 pub(super) mod problem;
 mod request;
 mod upcoming;
@@ -43,7 +44,8 @@ use crate::clock::SharedClock;
 use crate::model::{FieldError, Schedule};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
-use crate::store::Store;
+use crate::store::{Routes, Store};
+use crate::people::preview::PreviewSettings;
 use problem::Problem;
 
 /// The state of the handlers.
@@ -52,6 +54,7 @@ pub struct Api {
     store: Store,
     schedule: Arc<Schedule>,
     explain_settings: Arc<ExplainSettings>,
+    preview_settings: Arc<PreviewSettings>,
     dead_letters: DeadLetters,
     forecasts: Arc<forecast::ForecastCache>,
     clock: SharedClock,
@@ -81,6 +84,7 @@ impl Api {
     pub fn new(
         store: Store,
         explain_settings: ExplainSettings,
+        preview_settings: PreviewSettings,
         dead_letters: DeadLetters,
         clock: SharedClock,
     ) -> Self {
@@ -89,11 +93,17 @@ impl Api {
             store,
             schedule,
             explain_settings: Arc::new(explain_settings),
+            preview_settings: Arc::new(preview_settings),
             dead_letters,
             forecasts: Arc::default(),
             clock,
             imports: Arc::new(Semaphore::new(import::MAX_IMPORTS)),
         }
+    }
+
+    /// Returns the channels of each kind; none if every kind uses the webhook alone.
+    fn routes(&self) -> Option<&Routes> {
+        self.explain_settings.routes.as_ref()
     }
 
     /// Returns `/v1`, guarded by `authorizer`; its description and the links to unsubscribe, which are open; and a problem for every
@@ -124,6 +134,7 @@ fn routes(request_timeout: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(export::export))
         .routes(routes!(upcoming::upcoming))
         .routes(routes!(explain::explain))
+        .routes(routes!(preview::preview))
         .routes(routes!(forecast::forecast))
         .routes(routes!(events::of_user))
         .routes(routes!(events::list))

@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use sqlx::types::Json;
 
 use crate::calendar::Occurrence;
 use crate::config::Config;
 use crate::model::{Occasion, Schedule};
+use crate::store::Routes;
 
 #[derive(Debug, Clone)]
 pub struct ExplainSettings {
@@ -13,12 +15,19 @@ pub struct ExplainSettings {
     pub horizon: Duration,
     /// `late.max_secs`
     pub late_max: Duration,
+    /// The channels of each kind; none if every kind uses the webhook alone.
+    pub routes: Option<Routes>,
 }
 
 impl ExplainSettings {
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { schedule: config.schedule(), horizon: config.plan.horizon, late_max: config.late.max }
+        Self {
+            schedule: config.schedule(),
+            horizon: config.plan.horizon,
+            late_max: config.late.max,
+            routes: config.routes().map(Json),
+        }
     }
 
     /// Returns the instant from which the nominal date `day` is planned: the horizon and a day before its midnight in UTC, since

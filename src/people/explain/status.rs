@@ -26,6 +26,8 @@ pub enum Status {
     SkippedLateJoin,
     /// Redriven when its local day was over.
     SkippedDayOver,
+    /// No channel of its kind reached the user.
+    SkippedNoContact,
     /// The date does not occur that year: 29 February under `leap_years_only`.
     NoOccurrence,
     BeforeFirstYear,

@@ -3,7 +3,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::settings::ExplainSettings;
 use super::status::Status;
 use crate::calendar::{format_count, format_duration, format_instant};
-use crate::model::{Event, EventState, EventWithAttempts};
+use crate::model::{ChannelName, Event, EventState, EventWithAttempts};
 use crate::store::{Pause, UserHistory};
 
 pub(super) fn blurred_status(found: &EventWithAttempts) -> (Status, String) {
@@ -13,6 +13,7 @@ pub(super) fn blurred_status(found: &EventWithAttempts) -> (Status, String) {
         (EventState::Dead, _) => return (Status::Dead, dead(found)),
         (EventState::Skipped, "late_join") => Status::SkippedLateJoin,
         (EventState::Skipped, "day_over") => Status::SkippedDayOver,
+        (EventState::Skipped, "no_contact") => Status::SkippedNoContact,
         (EventState::Skipped, _) => Status::SkippedLate,
         _ => Status::Cancelled,
     };
@@ -40,16 +41,18 @@ pub(super) fn event_status(
                 .map_or_else(String::new, |at| format!(" since {}", format_duration(now - at)));
             (Status::Queued, format!("on the queue{since}; the next worker with capacity leases it"))
         }
-        EventState::Delivering => (Status::Delivering, format!("attempt {} is in flight", event.attempts)),
+        EventState::Delivering => {
+            (Status::Delivering, format!("attempt {} is in flight{}", event.attempts, by_channel(event)))
+        }
         EventState::Delivered => {
-            let passed = since_due(event, now);
-            let text = format!("accepted {passed} after it was due, at attempt {}", event.attempts);
+            let (passed, by) = (since_due(event, now), by_channel(event));
+            let text = format!("accepted{by} {passed} after it was due, at attempt {}", event.attempts);
             (Status::Delivered, text + unknown_outcome(found) + &reported(found))
         }
         EventState::Dead => (Status::Dead, dead(found)),
         EventState::Cancelled => (Status::Cancelled, cancelled(event, now) + unknown_outcome(found)),
         EventState::Skipped => {
-            let (status, text) = skipped(event, now, late_max);
+            let (status, text) = skipped(event, settings, now, late_max);
             (status, text + unknown_outcome(found))
         }
     }
@@ -73,7 +76,8 @@ fn pending(event: &Event, now: DateTime<Utc>, late_at: DateTime<Utc>) -> (Status
     if event.attempts > 0 && event.redriven_at.is_none_or(|at| at != event.late_from) {
         let error = event.last_error.as_deref().unwrap_or("its outcome is unknown");
         let next = event.next_attempt_at.map(format_instant).unwrap_or_default();
-        let text = format!("attempt {} failed ({error}); the next one is at {next}", event.attempts);
+        let by = by_channel(event);
+        let text = format!("attempt {}{by} failed ({error}); the next one is at {next}", event.attempts);
         return (Status::Retrying, text);
     }
     if event.due_at > now {
@@ -100,7 +104,18 @@ fn cancelled(event: &Event, now: DateTime<Utc>) -> String {
     }
 }
 
-fn skipped(event: &Event, now: DateTime<Utc>, late_max: TimeDelta) -> (Status, String) {
+/// Names the channel, unless it is the webhook.
+fn by_channel(event: &Event) -> String {
+    let channel = event.channel.as_deref().filter(|channel| *channel != ChannelName::Webhook.as_str());
+    channel.map(|channel| format!(" by {channel}")).unwrap_or_default()
+}
+
+fn skipped(
+    event: &Event,
+    settings: &ExplainSettings,
+    now: DateTime<Utc>,
+    late_max: TimeDelta,
+) -> (Status, String) {
     let passed = since_due(event, now);
     match event.reason.as_deref() {
         Some("late_join") => {
@@ -111,11 +126,25 @@ fn skipped(event: &Event, now: DateTime<Utc>, late_max: TimeDelta) -> (Status, S
             let text = format!("redriven {passed} after it was due, when its local day was over");
             (Status::SkippedDayOver, text)
         }
+        Some("no_contact") => (Status::SkippedNoContact, no_contact(event, settings)),
         _ => {
             let max = format_duration(late_max);
             (Status::SkippedLate, format!("not sent {passed} after it was due; late.max_secs is {max}"))
         }
     }
+}
+
+fn no_contact(event: &Event, settings: &ExplainSettings) -> String {
+    if let Some(channel) = &event.channel {
+        return format!(
+            "its channel, {channel}, no longer reached the user after attempt {}",
+            event.attempts
+        );
+    }
+    let channels = settings.routes.as_ref().and_then(|routes| routes.get(&event.kind));
+    let names: Vec<&str> = channels.into_iter().flatten().map(|channel| channel.as_str()).collect();
+    let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    format!("no channel of kinds.{}{names} reached the user: add a contact, or check its status", event.kind)
 }
 
 fn dead(found: &EventWithAttempts) -> String {
@@ -124,6 +153,9 @@ fn dead(found: &EventWithAttempts) -> String {
         Some("gone") => "the receiver answered 410 Gone",
         Some("template") => "the message could not be rendered",
         Some("worker_lost") => "the worker died during the last attempt",
+        Some("bounced") => "the provider refused the address, and no other channel reaches the user",
+        Some("opted_out") => "the person opted out, and no other channel reaches the user",
+        Some("rejected") => "the provider rejected the message",
         _ => "the last attempt failed",
     };
     let error = event.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();

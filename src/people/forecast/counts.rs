@@ -34,7 +34,9 @@ impl Counts {
         self.from.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
     }
 
-    pub(super) fn add(&mut self, schedule: &Schedule, occasion: &Occasion, users: u64) {
+    /// Returns how many greetings it has added.
+    pub(super) fn add(&mut self, schedule: &Schedule, occasion: &Occasion, users: u64) -> u64 {
+        let mut added = 0;
         let (from, until) = (self.from, self.until());
         for year in from.year() - 1..=until.year() + 1 {
             let nominal = nominal_date(occasion.date, year);
@@ -48,8 +50,10 @@ impl Counts {
             if let Some(count) = usize::try_from(minute).ok().and_then(|minute| self.minutes.get_mut(minute))
             {
                 *count = count.saturating_add(users as u32);
+                added += users;
             }
         }
+        added
     }
 
     pub(super) fn per_day(&self) -> Vec<Day> {

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::calendar::Zone;
 use crate::model::Schedule;
-use crate::store::{self, Store};
+use crate::store::{self, Routes, Store};
 use counts::Counts;
 
 pub const DEFAULT_DAYS: u32 = 366;
@@ -34,9 +34,20 @@ pub struct Forecast {
     pub dates: u64,
     /// The number of greetings due in these days.
     pub due: u64,
+    /// The greetings due in these days by channel, as the users can be reached now.
+    pub channels: Vec<ChannelShare>,
     pub per_day: Vec<Day>,
     /// The minutes with the most greetings, the busiest first.
     pub busiest_minutes: Vec<Minute>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ChannelShare {
+    /// Null: no channel reaches these users.
+    #[schema(example = "webhook")]
+    pub channel: Option<String>,
+    /// The number of greetings due.
+    pub due: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -70,17 +81,22 @@ pub struct ZoneShare {
 pub async fn forecast(
     store: &Store,
     schedule: &Schedule,
+    routes: Option<&Routes>,
     now: DateTime<Utc>,
     days: u32,
 ) -> store::Result<Forecast> {
     let from = now.date_naive();
     let mut counts = Counts::new(from, days.clamp(1, MAX_DAYS));
     let mut dates = 0;
+    let mut by_channel: BTreeMap<Option<String>, u64> = BTreeMap::new();
     store
-        .occasion_groups(from.year() - 1, None, |occasion, users| {
+        .occasion_groups(from.year() - 1, None, routes, |occasion, channel, users| {
             if schedule.kinds.contains_key(&occasion.kind) {
                 dates += users;
-                counts.add(schedule, occasion, users);
+                let due = counts.add(schedule, occasion, users);
+                if due > 0 {
+                    *by_channel.entry(channel.map(str::to_owned)).or_default() += due;
+                }
             }
         })
         .await?;
@@ -92,6 +108,7 @@ pub async fn forecast(
         days: per_day.len() as u32,
         dates,
         due: per_day.iter().map(|day| day.due).sum(),
+        channels: by_channel.into_iter().map(|(channel, due)| ChannelShare { channel, due }).collect(),
         per_day,
         busiest_minutes,
     })
@@ -111,7 +128,7 @@ async fn add_zones(
     let years: BTreeSet<i32> =
         minutes.iter().flat_map(|minute| minute.at.year() - 1..=minute.at.year() + 1).collect();
     store
-        .occasion_groups(from.year() - 1, Some(&days), |occasion, users| {
+        .occasion_groups(from.year() - 1, Some(&days), None, |occasion, _, users| {
             for year in &years {
                 let Some(due_at) = counts::due_at(schedule, occasion, *year) else {
                     continue;

@@ -29,7 +29,11 @@ use crate::model::{AttemptOutcome, ContactStatus, Reason};
 
 pub(crate) use excerpt::excerpt;
 pub use limits::{ChannelLimits, ConfiguredChannel, OnUnknown};
-pub use message::{ContentTemplate, Message, Messages, Template, TemplateError};
+pub(crate) use message::MessageTemplates;
+pub use message::{
+    ContentTemplate, Form, Locale, Message, Messages, Template, TemplateError, TemplateField, TemplateFields,
+    TemplateTables, TemplateValues, UnsubscribeUrl,
+};
 
 /// The event of the sample that `bday webhook test` sends. Ids of real events begin with the time of their creation.
 pub(crate) const SAMPLE_EVENT: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0001);

@@ -26,10 +26,12 @@ mod delivery_stats;
 mod held_leases;
 mod lease;
 mod lease_gate;
+mod outcomes;
 mod rate_limiter;
 mod receive;
 mod received_pack;
 mod record;
+mod report;
 mod settle;
 
 use std::collections::BTreeMap;

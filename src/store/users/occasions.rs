@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::columns;
 use crate::model::Occasion;
-use crate::store::{Result, Store, StoreError};
+use crate::store::{Result, Routes, Store, StoreError};
 
 #[derive(Debug, sqlx::FromRow)]
 pub(in crate::store) struct OccasionRow {
@@ -52,26 +52,31 @@ struct OccasionGroup {
     #[sqlx(flatten)]
     occasion: OccasionRow,
     users: i64,
+    channel: Option<String>,
 }
 
 /// A year matters only if the first greeting is still ahead, so all earlier years are one group. The collation "C" halves the time.
 const OCCASION_GROUPS: &str = r#"
 SELECT o.month, o.day, u.time_zone COLLATE "C" AS time_zone, u.send_at, u.leap_day COLLATE "C" AS leap_day,
-       o.kind COLLATE "C" AS kind, CASE WHEN o.year >= $1 THEN o.year END AS year, count(*) AS users,
+       o.kind COLLATE "C" AS kind, CASE WHEN o.year >= $1 THEN o.year END AS year,
+       CASE WHEN $4::jsonb IS NULL THEN 'webhook' ELSE (
+           SELECT r.channel FROM reach(o.user_id, o.kind, ARRAY(SELECT jsonb_array_elements_text($4::jsonb -> o.kind))) r)
+       END COLLATE "C" AS channel, count(*) AS users,
        '00000000-0000-0000-0000-000000000000'::uuid AS user_id, 'epoch'::timestamptz AS known_at
 FROM occasions o JOIN users u ON u.id = o.user_id
 WHERE $2::smallint[] IS NULL OR (o.month, o.day) IN (SELECT * FROM unnest($2::smallint[], $3::smallint[]))
-GROUP BY 1, 2, 3, 4, 5, 6, 7"#;
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"#;
 
 impl Store {
-    /// Calls `each` with every group of occasions that are due together, and its number of users; only with those on `days` (month and
-    /// day), if given. Years before `first_year` are omitted. Dates that this version cannot read are left out and logged. The server
+    /// Calls `each` with every group of occasions that are due together by the same channel of `routes`, that channel, and the number of
+    /// users; only with those on `days` (month and day), if given. No channel: none reaches the users. Years before `first_year` are omitted. Dates that this version cannot read are left out and logged. The server
     /// groups the users and streams the groups: memory is bounded.
     pub async fn occasion_groups(
         &self,
         first_year: i32,
         days: Option<&[(u32, u32)]>,
-        mut each: impl FnMut(&Occasion, u64),
+        routes: Option<&Routes>,
+        mut each: impl FnMut(&Occasion, Option<&str>, u64),
     ) -> Result<()> {
         self.in_time(async {
             let days = days.map(|days| days.iter().map(|(month, day)| (*month as i16, *day as i16)).unzip());
@@ -84,12 +89,12 @@ impl Store {
             )
             .execute(&mut *transaction)
             .await?;
-            let groups = sqlx::query_as::<_, OccasionGroup>(OCCASION_GROUPS).bind(first_year as i16).bind(months).bind(days);
+            let groups = sqlx::query_as::<_, OccasionGroup>(OCCASION_GROUPS).bind(first_year as i16).bind(months).bind(days).bind(routes);
             let mut groups = groups.fetch(&mut *transaction);
             let (mut unreadable, mut first) = (0, None);
             while let Some(group) = groups.try_next().await? {
                 match group.occasion.occasion() {
-                    Ok(occasion) => each(&occasion, group.users as u64),
+                    Ok(occasion) => each(&occasion, group.channel.as_deref(), group.users as u64),
                     Err(StoreError::Unreadable(error)) => {
                         unreadable += group.users;
                         first.get_or_insert(error);

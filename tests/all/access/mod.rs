@@ -19,6 +19,7 @@ use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, HttpServe
 use bday::model::{Scope, Token};
 use bday::operations::dead_letters::DeadLetters;
 use bday::people::explain::ExplainSettings;
+use bday::people::preview::PreviewSettings;
 use bday::store::{CreateTokenOutcome, NewToken, Store};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::Method;
@@ -74,7 +75,13 @@ impl TestServer {
         let store = database.store();
         let queue = parts::queue(&config, &store, &shared).await.unwrap();
         let dead_letters = DeadLetters::new(&config, store.clone(), queue, Arc::clone(&shared));
-        let api = Api::new(store.clone(), ExplainSettings::new(&config), dead_letters, Arc::clone(&shared));
+        let api = Api::new(
+            store.clone(),
+            ExplainSettings::new(&config),
+            PreviewSettings::new(&config).unwrap(),
+            dead_letters,
+            Arc::clone(&shared),
+        );
         let server = HttpServer {
             health: Arc::new(Health::new(store.clone(), Heartbeats::default(), HealthDeadlines::default())),
             metrics: PrometheusBuilder::new().build_recorder().handle(),

@@ -8,16 +8,19 @@ const ANNOUNCE_MS = 5000; // minimum interval between announcements for screen r
 
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
+const CHANNELS = { webhook: "webhook", mail: "mail", slack: "Slack", sms: "SMS", whatsapp: "WhatsApp" };
 
 let arrivals = [];     // newest first
 let pending = [];      // received since the last repaint, newest first
 let latest = null;     // the last message of the stream
 let limit = PAGE_SIZE;
 let needle = "";
+let channel = "";      // empty: all
 let paused = false;
 let repaint = false;   // whether all rows must be rebuilt
 let scheduled = false;
-let announcedAt = 0;
+let announcedAt = -ANNOUNCE_MS;
+let announcing = false;
 
 // ---- the stream
 
@@ -101,23 +104,33 @@ function totals(totals) {
   byId("oddities").textContent = oddities.join(" · ");
   byId("oddities").hidden = oddities.length === 0;
   document.title = totals.received ? `${number.format(totals.received)} · bday inbox` : "bday inbox";
-  if (performance.now() - announcedAt > ANNOUNCE_MS) {
+  announce();
+}
+
+// Announces the totals of that moment, so that the last change is never left out.
+function announce() {
+  if (announcing) return;
+  announcing = true;
+  setTimeout(() => {
+    announcing = false;
     announcedAt = performance.now();
-    byId("announcement").textContent = `${totals.received} received, ${totals.duplicates} duplicates, ${totals.failed} failures`;
-  }
+    const { received, duplicates, failed } = latest.totals;
+    byId("announcement").textContent =
+      [`${received} received`, count(duplicates, "duplicate"), count(failed, "failure")].join(", ");
+  }, Math.max(0, announcedAt + ANNOUNCE_MS - performance.now()));
 }
 
 function surroundings(matching, shown) {
   const received = latest ? latest.totals.received : 0;
   byId("shown").textContent = received === 0 ? ""
-    : needle ? `${number.format(matching)} of the last ${number.format(arrivals.length)} match`
+    : needle || channel ? `${number.format(matching)} of the last ${number.format(arrivals.length)} match`
     : `${number.format(shown)} shown of ${number.format(received)}`;
   byId("more").hidden = shown >= matching;
   byId("table").hidden = shown === 0;
   byId("empty").hidden = shown > 0;
   byId("empty-text").textContent = arrivals.length > 0
     ? "No kept request matches the filter."
-    : "No requests yet. Send webhooks to any path of this address, or try:";
+    : "No requests yet. Send webhooks to any path of this address, mails to its SMTP address, or try:";
   byId("example").hidden = arrivals.length > 0;
 }
 
@@ -129,6 +142,7 @@ function row(arrival, fresh) {
   tr.classList.toggle("fresh", fresh);
   tr.append(
     cell("Arrived", "time", instant(arrival.arrivedAt)),
+    cell("Channel", "channel", tag(arrival.channel, CHANNELS[arrival.channel] ?? arrival.channel)),
     cell("Due", "time", arrival.timestamp ? instant(arrival.timestamp, arrival.arrivedAt) : faint("–")),
     cell("Lateness", "number", lateness(arrival.latenessMs)),
     cell("Message", "message", ...message(arrival)),
@@ -141,14 +155,33 @@ function row(arrival, fresh) {
 function message(arrival) {
   const lines = [];
   if (arrival.unreadable === undefined) {
-    lines.push(element("bdi", "text", arrival.message));
+    if (arrival.to) lines.push(envelope(arrival));
+    if (arrival.subject) lines.push(element("bdi", "subject", arrival.subject));
+    if (arrival.message) lines.push(element("bdi", "text", arrival.message));
+    if (arrival.hasHtml) lines.push(htmlLink(arrival.id));
   } else {
     lines.push(element("span", "reason", `Unreadable: ${arrival.unreadable}`));
     if (arrival.body) lines.push(element("code", "body", arrival.body));
   }
-  const event = arrival.eventId || arrival.webhookId;
+  const event = arrival.eventId || arrival.webhookId || arrival.messageId;
   if (event) lines.push(element("code", "event", event));
   return lines;
+}
+
+function envelope(arrival) {
+  const line = element("span", "envelope", "");
+  if (arrival.from) line.append(element("bdi", "", arrival.from), " ");
+  line.append("→ ", element("bdi", "", arrival.to.join(", ") || "a Slack channel"));
+  return line;
+}
+
+// The HTML is not inserted here: its own page runs no script and loads nothing.
+function htmlLink(id) {
+  const link = element("a", "html", "HTML version");
+  link.href = `arrivals/${id}/html`;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer";
+  return link;
 }
 
 function answered(arrival) {
@@ -176,14 +209,17 @@ function instant(text, beside = "") {
 }
 
 function matches(arrival) {
+  if (channel && arrival.channel !== channel) return false;
   if (!needle) return true;
   arrival.text ??= [
-    arrival.message, arrival.userId, arrival.eventId, arrival.webhookId, arrival.timestamp, arrival.path, arrival.body,
+    arrival.message, arrival.subject, arrival.from, ...(arrival.to ?? []), arrival.messageId, arrival.userId, arrival.eventId, arrival.webhookId, arrival.timestamp, arrival.path, arrival.body,
     arrival.status ?? "hung up", arrival.duplicate ? "duplicate" : "",
     arrival.sample ? "sample" : "", arrival.unreadable ? `unreadable ${arrival.unreadable}` : "",
   ].join("\n").toLowerCase();
   return arrival.text.includes(needle);
 }
+
+const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 
 function duration(ms) {
   if (ms < 1000) return `${ms} ms`;
@@ -225,6 +261,13 @@ byId("clear").addEventListener("click", () => fetch("arrivals", { method: "DELET
 
 byId("filter").addEventListener("input", (event) => {
   needle = event.target.value.trim().toLowerCase();
+  limit = PAGE_SIZE;
+  repaint = true;
+  schedule();
+});
+
+byId("channel").addEventListener("change", (event) => {
+  channel = event.target.value;
   limit = PAGE_SIZE;
   repaint = true;
   schedule();

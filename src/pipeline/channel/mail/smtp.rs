@@ -188,7 +188,7 @@ impl SmtpClient {
         let smtp = AsyncSmtpConnection::connect_tokio1(server, per_address, &self.hello, tls, None).await;
         let mut smtp = smtp.map_err(at(Phase::Connect))?;
         #[cfg(feature = "tls")]
-        if smtp.can_starttls() {
+        if smtp.can_starttls() && *encryption != Encryption::None {
             smtp.starttls(self.tls.clone(), &self.hello).await.map_err(at(Phase::Connect))?;
         }
         if *encryption == Encryption::StartTls && !smtp.is_encrypted() {

@@ -45,6 +45,8 @@ pub enum Encryption {
     StartTls,
     /// STARTTLS if the server offers it: only for servers on this machine.
     Opportunistic,
+    /// `?tls=none`: for a mail catcher in a test network.
+    None,
 }
 
 /// The error does not repeat the URL, which may contain a password.
@@ -61,6 +63,13 @@ pub enum MailUrlError {
     Scheme(String),
     #[error("has something after host and port: remove it")]
     Rest,
+    #[error(
+        "has tls=none, which sends names and birthdays unencrypted: set channels.mail.allow_unencrypted = true if that is wanted, \
+         or remove tls=none"
+    )]
+    Unencrypted,
+    #[error("has tls=none and a password, which would be sent unencrypted: remove one of them")]
+    UnencryptedLogin,
     #[error("has a user or password that is not UTF-8 when percent-decoded")]
     NotUtf8,
     #[error("has a user without a password, or a password without a user: give both or neither")]
@@ -92,15 +101,20 @@ impl MailUrl {
         };
         let host = url.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| MailUrlError::Invalid("it has no host".to_owned()))?;
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        let without_tls = !is_wrapped && url.query() == Some("tls=none");
+        if !matches!(url.path(), "" | "/")
+            || url.query().is_some() && !without_tls
+            || url.fragment().is_some()
+        {
             return Err(MailUrlError::Rest);
         }
         let encryption = match (is_wrapped, is_local(&url)) {
+            _ if without_tls => Encryption::None,
             (true, _) => Encryption::Tls,
             (false, false) => Encryption::StartTls,
             (false, true) => Encryption::Opportunistic,
         };
-        if !cfg!(feature = "tls") && encryption != Encryption::Opportunistic {
+        if !cfg!(feature = "tls") && matches!(encryption, Encryption::Tls | Encryption::StartTls) {
             return Err(MailUrlError::NoTls);
         }
         Ok(Self::Smtp(SmtpServer {
@@ -109,6 +123,19 @@ impl MailUrl {
             encryption,
             login: login(&url)?,
         }))
+    }
+
+    /// Refuses `tls=none` unless it is allowed, and always with a password.
+    pub fn permitted(self, allow_unencrypted: bool) -> Result<Self, MailUrlError> {
+        match &self {
+            Self::Smtp(SmtpServer { encryption: Encryption::None, login, .. }) if login.is_some() => {
+                Err(MailUrlError::UnencryptedLogin)
+            }
+            Self::Smtp(SmtpServer { encryption: Encryption::None, .. }) if !allow_unencrypted => {
+                Err(MailUrlError::Unencrypted)
+            }
+            Self::Smtp(_) | Self::Ses => Ok(self),
+        }
     }
 }
 
@@ -163,6 +190,22 @@ mod tests {
                 (host, port, encryption),
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn no_encryption_must_be_allowed_and_never_goes_with_a_password() {
+        let parse = |text: &str| MailUrl::parse(text).expect(text);
+        let catcher = parse("smtp://inbox:1025?tls=none");
+        assert!(matches!(&catcher, MailUrl::Smtp(server) if server.encryption == Encryption::None));
+        assert_eq!(catcher.clone().permitted(false), Err(MailUrlError::Unencrypted));
+        assert_eq!(catcher.clone().permitted(true), Ok(catcher));
+        let with_password = parse("smtp://u:p@inbox:1025?tls=none");
+        assert_eq!(with_password.permitted(true), Err(MailUrlError::UnencryptedLogin));
+        let local = parse("smtp://u:p@127.0.0.1");
+        assert_eq!(local.clone().permitted(false), Ok(local));
+        for other in ["smtps://inbox?tls=none", "smtp://inbox?tls=off", "smtp://inbox?tls=none&x=1"] {
+            assert_eq!(MailUrl::parse(other), Err(MailUrlError::Rest), "{other}");
         }
     }
 
