@@ -44,8 +44,8 @@ use crate::clock::SharedClock;
 use crate::model::{FieldError, Schedule};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
-use crate::store::{Routes, Store};
 use crate::people::preview::PreviewSettings;
+use crate::store::{Routes, Store};
 use problem::Problem;
 
 /// The state of the handlers.
