@@ -105,6 +105,7 @@ mod tests {
             ("BDAY__DATABASE__TLS", "verify-full"),
             ("BDAY__WEBHOOK__URL", "https://example.org/hook"),
             ("BDAY__WEBHOOK__SECRETS", "ssm:/bday/secret"),
+            ("BDAY__CHANNELS__MAIL__FEEDBACK_QUEUE_URL", "https://sqs.example.org/1/f"),
         ]);
         let errors = config.missing(NONE);
         let starts: Vec<_> =
@@ -116,6 +117,7 @@ mod tests {
             [
                 built("database.credentials is secretsmanager:bday/db", "aws"),
                 built("webhook.secrets is ssm:/bday/secret", "aws"),
+                built("channels.mail.feedback_queue_url is \"https://sqs.example.org/1/f\"", "aws"),
                 built("webhook.url is an https:// URL", "tls"),
                 built("database.tls requires TLS", "tls"),
             ]

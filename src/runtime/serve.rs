@@ -128,7 +128,7 @@ pub async fn start(
         process.start_scheduler(lifecycle);
         process.start_worker(channels, lifecycle)?;
         #[cfg(feature = "aws")]
-        process.start_feedback(lifecycle).await;
+        Box::pin(process.start_feedback(lifecycle)).await;
         for (key, follower) in followers {
             lifecycle.start_until_stop(key, follower);
         }
