@@ -73,7 +73,7 @@ pub struct PreviewedMessage {
     pub text: Option<String>,
     /// Only for mail.
     pub html: Option<String>,
-    /// The id of the content template; only for WhatsApp.
+    /// The id of the content template; only for `WhatsApp`.
     pub content_sid: Option<String>,
     /// The variables of the content template, by name.
     pub variables: BTreeMap<String, String>,

@@ -224,7 +224,9 @@ mod tests {
     fn repeated_or_unexpected_greetings_make_the_summary_incomplete() {
         let mut tracker = tracker();
         let requests = requests(&tracker, 0);
-        requests.iter().for_each(|request| tracker.record(request));
+        for request in &requests {
+            tracker.record(request);
+        }
         let by_webhook = requests.iter().find(|request| request.channel == ChannelName::Webhook);
         let by_webhook = by_webhook.expect("a webhook");
         let user_id = &by_webhook.content.greeting().expect("a greeting").user_id;

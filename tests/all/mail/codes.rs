@@ -7,7 +7,7 @@ use bday::pipeline::channel::{Channel as _, Disposition};
 use super::{ada, mail, options, plain};
 use crate::support::smtp::{Act, SmtpServer};
 
-const PAGE: &str = include_str!("../../../docs/channels/mail.part.md");
+const PAGE: &str = include_str!("../../../docs/channels.md");
 
 /// Returns a reply that matches the row: its code, and a text.
 fn sample(row: &SmtpRow) -> (u16, String) {
@@ -109,6 +109,6 @@ fn the_documentation_has_each_row_in_order() {
     for line in smtp.chain(ses) {
         let found = rest.split_once(&format!("{line}\n"));
         rest =
-            found.unwrap_or_else(|| panic!("docs/channels/mail.part.md lacks, or has elsewhere:\n{line}")).1;
+            found.unwrap_or_else(|| panic!("docs/channels.md lacks, or has elsewhere:\n{line}")).1;
     }
 }

@@ -52,7 +52,7 @@ impl Messages {
             let all = templates
                 .values()
                 .flat_map(|channel| std::iter::once(&channel.default).chain(channel.locales.values()));
-            all.flat_map(MessageTemplates::all).any(|template| condition(template))
+            all.flat_map(MessageTemplates::all).any(&condition)
         };
         self.0.iter().filter(move |(_, templates)| any(templates)).map(|(kind, _)| kind.as_str())
     }
