@@ -13,6 +13,9 @@ use crate::support::sqs::{Counts, Sqs};
 use crate::support::wait::eventually;
 use crate::support::world::{World, instant};
 
+/// Returns the body of a message about the greeting of a [`Post`].
+type Body = Box<dyn Fn(&Post) -> Value>;
+
 const QUEUE: &str = "bday-feedback";
 const ADDRESS: &str = "Ada.Lovelace@example.org";
 
@@ -167,7 +170,6 @@ async fn each_event_of_ses_is_stored_with_its_type_and_marks_the_contact_if_it_m
         "smtpResponse": "250 2.6.0 Message received",
         "reportingMTA": "mta.example.com",
     });
-    type Body = Box<dyn Fn(&Post) -> Value>;
     let cases: Vec<(Body, FeedbackType, &str, Option<&str>)> = vec![
         (
             Box::new(|post| bounce(post.event, "Permanent", "NoEmail")),
