@@ -2,7 +2,6 @@
 
 use lettre::message::Mailbox;
 
-use super::validate::RECORD_MARGIN;
 use super::{Config, MailConfig, is_local};
 use crate::model::ChannelName;
 use crate::pipeline::channel::http_client::Certificate;
@@ -16,23 +15,8 @@ impl Config {
         let url = mail.url.literal().filter(|url| !url.is_empty());
         let url = url.and_then(|url| parse_url(url, mail.allow_unencrypted).err());
         let url = url.map(|error| format!("channels.mail.url {error}"));
-        let timeout = is_used.then(|| self.mail_timeout_error()).flatten();
         let sender = (is_used || !mail.from.is_empty()).then(|| sender(mail).err()).flatten();
-        url.into_iter().chain(sender).chain(timeout).chain(self.public_url_error()).collect()
-    }
-
-    fn mail_timeout_error(&self) -> Option<String> {
-        let (timeout, lease) = (self.channels.mail.timeout, self.queue.visibility);
-        let is_valid = !timeout.is_zero() && timeout.saturating_add(RECORD_MARGIN) <= lease;
-        (!is_valid).then(|| {
-            format!(
-                "channels.mail.timeout_secs is {}, queue.visibility_secs is {}: the timeout must be 1 or more, and {} s less \
-                 than the visibility, or mail would be sent twice",
-                timeout.as_secs(),
-                lease.as_secs(),
-                RECORD_MARGIN.as_secs()
-            )
-        })
+        url.into_iter().chain(sender).chain(self.public_url_error()).collect()
     }
 
     fn public_url_error(&self) -> Option<String> {

@@ -9,7 +9,7 @@ use crate::calendar::text::expected;
 use crate::model::ChannelName;
 
 /// Time between the deadline of a request and the end of its lease, to record the outcome.
-pub(super) const RECORD_MARGIN: Duration = Duration::from_secs(5);
+const RECORD_MARGIN: Duration = Duration::from_secs(5);
 /// Shorter than the maximum of `late.max_secs`.
 const MAX_WAIT: Duration = Duration::from_hours(7 * 24);
 /// Limit of SQS.
@@ -20,7 +20,8 @@ const MAX_POLL_WAIT: Duration = Duration::from_secs(20);
 impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let errors = [
-            request_errors(&self.webhook, &self.queue),
+            connect_errors(&self.webhook),
+            self.timeout_errors(),
             queue_errors(&self.queue),
             retry_errors(&self.retry),
             self.range_errors(),
@@ -60,17 +61,38 @@ impl Config {
         }))
     }
 
-    /// Returns a warning if `worker.drain_secs` is so short that a stop aborts requests that the receiver may have
-    /// accepted.
+    /// Returns an error for each channel in use whose requests could outlast their lease.
+    fn timeout_errors(&self) -> Vec<String> {
+        let lease = self.queue.visibility;
+        unmet(self.used_channels().into_iter().map(|channel| {
+            let timeout = self.channel_limits(channel).timeout;
+            let error = format!(
+                "{} is {}, queue.visibility_secs is {}: the timeout must be 1 or more, and {} s less than the visibility, or \
+                 other workers would repeat requests in flight",
+                timeout_key(channel),
+                timeout.as_secs(),
+                lease.as_secs(),
+                RECORD_MARGIN.as_secs()
+            );
+            (!timeout.is_zero() && timeout.saturating_add(RECORD_MARGIN) <= lease, error)
+        }))
+    }
+
+    /// Returns a warning if `worker.drain_secs` is so short that a stop aborts requests that may have been accepted.
     #[must_use]
     pub fn short_drain(&self) -> Option<String> {
-        let (drain, timeout) = (self.worker.drain, self.webhook.timeout);
+        let drain = self.worker.drain;
+        let timeout_of = |channel: &ChannelName| self.channel_limits(*channel).timeout;
+        let slowest = self.used_channels().into_iter().max_by_key(timeout_of)?;
+        let timeout = timeout_of(&slowest);
         (drain < timeout.saturating_add(RECORD_MARGIN)).then(|| {
             format!(
-                "worker.drain_secs is {}, webhook.timeout_secs is {}: a stop aborts requests that the receiver may have \
-                 accepted, and they are sent again",
+                "worker.drain_secs is {}, {} is {}: a stop aborts requests that may have been accepted; raise \
+                 worker.drain_secs to {} or more, or lower the timeout",
                 drain.as_secs(),
-                timeout.as_secs()
+                timeout_key(slowest),
+                timeout.as_secs(),
+                timeout.saturating_add(RECORD_MARGIN).as_secs()
             )
         })
     }
@@ -81,28 +103,21 @@ fn unmet(conditions: impl IntoIterator<Item = (bool, String)>) -> Vec<String> {
     conditions.into_iter().filter(|(holds, _)| !holds).map(|(_, error)| error).collect()
 }
 
-fn request_errors(webhook: &WebhookConfig, queue: &QueueConfig) -> Vec<String> {
-    let (timeout, connect, lease) = (webhook.timeout, webhook.connect_timeout, queue.visibility);
-    unmet([
-        (
-            !timeout.is_zero() && timeout.saturating_add(RECORD_MARGIN) <= lease,
-            format!(
-                "webhook.timeout_secs is {}, queue.visibility_secs is {}: the timeout must be 1 or more, and {} s less \
-                 than the visibility, or requests would be sent twice",
-                timeout.as_secs(),
-                lease.as_secs(),
-                RECORD_MARGIN.as_secs()
-            ),
+fn timeout_key(channel: ChannelName) -> String {
+    let section = if channel == ChannelName::Webhook { "" } else { "channels." };
+    format!("{section}{channel}.timeout_secs")
+}
+
+fn connect_errors(webhook: &WebhookConfig) -> Vec<String> {
+    let (timeout, connect) = (webhook.timeout, webhook.connect_timeout);
+    unmet([(
+        !connect.is_zero() && connect <= timeout,
+        format!(
+            "webhook.connect_timeout_secs is {}: it must be 1 to webhook.timeout_secs ({})",
+            connect.as_secs(),
+            timeout.as_secs()
         ),
-        (
-            !connect.is_zero() && connect <= timeout,
-            format!(
-                "webhook.connect_timeout_secs is {}: it must be 1 to webhook.timeout_secs ({})",
-                connect.as_secs(),
-                timeout.as_secs()
-            ),
-        ),
-    ])
+    )])
 }
 
 fn queue_errors(queue: &QueueConfig) -> Vec<String> {

@@ -211,7 +211,7 @@ impl<'a> Process<'a> {
             );
         }
         if let Some(warning) = self.config.short_drain() {
-            tracing::warn!("{warning}: raise worker.drain_secs, or lower webhook.timeout_secs");
+            tracing::warn!("{warning}");
         }
         Ok(())
     }

@@ -88,6 +88,29 @@ fn durations_over_the_limit_are_rejected_with_the_limit() {
     }
 }
 
+/// A request that outlasts its lease would be repeated by another worker.
+#[test]
+fn the_timeout_of_each_channel_in_use_is_5_s_less_than_the_lease() {
+    for (variable, key) in [
+        ("BDAY__WEBHOOK__TIMEOUT_SECS", "webhook.timeout_secs"),
+        ("BDAY__CHANNELS__MAIL__TIMEOUT_SECS", "channels.mail.timeout_secs"),
+        ("BDAY__CHANNELS__SMS__TIMEOUT_SECS", "channels.sms.timeout_secs"),
+        ("BDAY__CHANNELS__SLACK__TIMEOUT_SECS", "channels.slack.timeout_secs"),
+        ("BDAY__CHANNELS__WHATSAPP__TIMEOUT_SECS", "channels.whatsapp.timeout_secs"),
+    ] {
+        let with = |timeout| {
+            let channels = ("BDAY__KINDS__BIRTHDAY__CHANNELS", "mail,sms,slack,whatsapp,webhook");
+            load(&[channels, ("BDAY__CHANNELS__MAIL__FROM", "bday@example.org"), (variable, timeout)])
+        };
+        with("25").expect(key);
+        for timeout in ["0", "26"] {
+            let error = with(timeout).unwrap_err().to_string();
+            assert!(error.contains(&format!("{key} is {timeout}, queue.visibility_secs is 30")), "{error}");
+        }
+    }
+    load(&[("BDAY__CHANNELS__SLACK__TIMEOUT_SECS", "60")]).expect("no kind uses Slack");
+}
+
 #[test]
 fn an_invalid_choice_is_rejected_with_the_valid_values() {
     for (variable, key, known) in [

@@ -77,6 +77,18 @@ async fn every_fault_is_graded_and_has_advice() {
     let (grade_of, found) = &examine(hasty).await.1["worker.drain"];
     assert_eq!(grade_of, "warning");
     assert!(found.contains("worker.drain_secs is 12, webhook.timeout_secs is 10"), "{found}");
+    let by_mail = |drain: &str| {
+        place
+            .bday(&["doctor", "--json"])
+            .env("BDAY__KINDS__BIRTHDAY__CHANNELS", "mail,webhook")
+            .env("BDAY__CHANNELS__MAIL__URL", "smtp://127.0.0.1:1")
+            .env("BDAY__CHANNELS__MAIL__FROM", "bday@example.org")
+            .env("BDAY__WORKER__DRAIN_SECS", drain)
+    };
+    let (grade_of, found) = &examine(by_mail("19")).await.1["worker.drain"];
+    assert_eq!(grade_of, "warning");
+    assert!(found.contains("worker.drain_secs is 19, channels.mail.timeout_secs is 15"), "{found}");
+    assert_eq!(grade(&examine(by_mail("20")).await.1, "worker.drain"), "ok");
 
     let gap = place
         .bday(&["doctor", "--json"])

@@ -77,7 +77,7 @@ fn drain(config: &Config) -> Finding {
         Some(warning) => Finding::warning(
             CHECK,
             warning,
-            "raise worker.drain_secs, and the stop timeout of the supervisor above it; or lower webhook.timeout_secs",
+            "the stop timeout of the supervisor must be longer than worker.drain_secs",
         ),
     }
 }
