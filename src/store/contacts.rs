@@ -45,7 +45,9 @@ WHERE array_position(ARRAY['bounced', 'complained', 'opted_out'], s.status)
 /// Raises the version of the users: a client that has cached a suppressed contact must read it again.
 const UNSUPPRESS: &str = "
 WITH gone AS (
-    DELETE FROM suppressions WHERE address_hash = ANY($1) AND channel = $2 AND ($3::text IS NULL OR kind = $3)
+    DELETE FROM suppressions
+    WHERE address_hash = ANY($1) AND channel = $2 AND ($3::text IS NULL OR kind = $3)
+      AND ($5::text IS NULL OR status = $5)
     RETURNING address_hash
 ), changed AS (
     UPDATE users SET version = version + 1, updated_at = greatest(updated_at, $4)
@@ -80,7 +82,7 @@ impl Store {
             if is_opted_out {
                 suppress(&mut *transaction, &hashes, channel, kind, ContactStatus::OptedOut, at).await?;
             } else {
-                unsuppress(&mut *transaction, &hashes, channel, kind, at).await?;
+                unsuppress(&mut *transaction, &hashes, channel, kind, None, at).await?;
             }
             let contacts = contacts(&mut *transaction, user).await?;
             let Some(contact) = contacts.into_iter().find(|contact| contact.channel == channel) else {
@@ -108,18 +110,6 @@ impl Store {
         self.in_time(suppress(&self.pool, &[address_hash], channel, kind, status, at)).await
     }
 
-    /// Removes the suppression of `kind`, or without `kind` all suppressions, of an address by `channel`, whatever their status.
-    /// Returns false if there was none.
-    pub async fn unsuppress(
-        &self,
-        address_hash: &[u8],
-        channel: ChannelName,
-        kind: Option<&str>,
-        at: DateTime<Utc>,
-    ) -> Result<bool> {
-        self.in_time(unsuppress(&self.pool, &[address_hash], channel, kind, at)).await
-    }
-
     /// As [`Self::suppress`], by the address itself and for all kinds: for reports of a provider.
     pub async fn suppress_address(
         &self,
@@ -132,15 +122,17 @@ impl Store {
         self.suppress(&hash, channel, None, status, at).await
     }
 
-    /// As [`Self::unsuppress`], by the address itself and for all kinds: for a person who opts in again at the provider.
-    pub async fn unsuppress_address(
+    /// Removes the opt-outs of an address from a channel, for all kinds: for a person who opts in again at the provider. An address
+    /// that bounced or complained stays suppressed. Returns false if there was no opt-out.
+    pub async fn opt_in_address(
         &self,
         channel: ChannelName,
         address: &str,
         at: DateTime<Utc>,
     ) -> Result<bool> {
         let hash = self.installation_key().await?.address_hash(address);
-        self.unsuppress(&hash, channel, None, at).await
+        let status = Some(ContactStatus::OptedOut);
+        self.in_time(unsuppress(&self.pool, &[&hash], channel, None, status, at)).await
     }
 }
 
@@ -165,15 +157,21 @@ async fn suppress(
     Ok(suppress.execute(executor).await?.rows_affected() > 0)
 }
 
+/// Without `kind` or `status`: of all of them.
 async fn unsuppress(
     executor: impl PgExecutor<'_>,
     address_hashes: &[&[u8]],
     channel: ChannelName,
     kind: Option<&str>,
+    status: Option<ContactStatus>,
     at: DateTime<Utc>,
 ) -> Result<bool> {
-    let unsuppress =
-        sqlx::query_scalar(UNSUPPRESS).bind(address_hashes).bind(channel.as_str()).bind(kind).bind(at);
+    let unsuppress = sqlx::query_scalar(UNSUPPRESS)
+        .bind(address_hashes)
+        .bind(channel.as_str())
+        .bind(kind)
+        .bind(at)
+        .bind(status.map(ContactStatus::as_str));
     let removed: i64 = unsuppress.fetch_one(executor).await?;
     Ok(removed > 0)
 }

@@ -204,7 +204,7 @@ async fn opting_out_of_slack_covers_both_addresses() {
     assert!(
         server
             .store()
-            .unsuppress_address(slack, "ada@example.org", instant("2026-11-25T00:00:00Z"))
+            .opt_in_address(slack, "ada@example.org", instant("2026-11-25T00:00:00Z"))
             .await
             .unwrap()
     );
@@ -253,13 +253,13 @@ async fn a_report_of_less_weight_does_not_replace_a_status() {
     assert_eq!((&mail["status"], &mail["since"]), (&json!("opted_out"), &json!("2026-11-05T00:00:00Z")));
     assert!(
         store
-            .unsuppress_address(ChannelName::Mail, "ada@example.org", instant("2026-11-07T00:00:00Z"))
+            .opt_in_address(ChannelName::Mail, "ada@example.org", instant("2026-11-07T00:00:00Z"))
             .await
             .unwrap()
     );
     assert!(
         !store
-            .unsuppress_address(ChannelName::Mail, "ada@example.org", instant("2026-11-07T00:00:00Z"))
+            .opt_in_address(ChannelName::Mail, "ada@example.org", instant("2026-11-07T00:00:00Z"))
             .await
             .unwrap()
     );

@@ -8,12 +8,13 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bday::clock::SharedClock;
+use bday::clock::{Clock as _, SharedClock};
 use bday::config::twilio::parse_twilio_url;
 use bday::http::{Callbacks, TwilioAccounts};
 use bday::model::{ChannelName, Contact, ContactStatus, FeedbackType};
 use bday::pipeline::channel::twilio::TwilioAccount;
 use bday::pipeline::channel::twilio::codes::CALLBACK_CODES;
+use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -212,6 +213,36 @@ async fn stop_opts_out_of_one_channel_and_start_opts_in() {
     assert_eq!(fixture.status(ChannelName::Whatsapp).await, ContactStatus::OptedOut);
     fixture.say(RECIPIENT, &[("Body", "do not stop")]).await;
     assert_eq!(fixture.status(ChannelName::Sms).await, ContactStatus::Active);
+}
+
+#[tokio::test]
+async fn start_removes_an_opt_out_and_no_bounce() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.world.store;
+    let since = fixture.world.clock.now();
+    for status in [ContactStatus::Bounced, ContactStatus::Complained] {
+        assert!(store.suppress_address(ChannelName::Sms, RECIPIENT, status, since).await.unwrap());
+        fixture.say(RECIPIENT, &[("Body", "START")]).await;
+        assert_eq!(fixture.status(ChannelName::Sms).await, status);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_stop_or_start_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let stored = async || -> (Option<DateTime<Utc>>, i64) {
+        let sql = "SELECT (SELECT max(since) FROM suppressions), (SELECT version FROM users)";
+        sqlx::query_as(sql).fetch_one(&fixture.world.database.pool().await).await.unwrap()
+    };
+    for word in ["STOP", "START"] {
+        fixture.say(RECIPIENT, &[("Body", word)]).await;
+        let before = stored().await;
+        assert_eq!(before.0.is_some(), word == "STOP");
+        fixture.world.clock.set(fixture.world.clock.now() + TimeDelta::hours(1));
+        fixture.say(RECIPIENT, &[("Body", word)]).await;
+        assert_eq!(stored().await, before, "{word}");
+    }
+    assert_eq!(fixture.feedback().await, []);
 }
 
 #[tokio::test]

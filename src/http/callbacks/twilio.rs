@@ -110,7 +110,7 @@ impl Callbacks {
                 self.store.suppress_address(channel, address, ContactStatus::OptedOut, now).await?;
             }
             Callback::OptIn { channel, address } => {
-                self.store.unsuppress_address(channel, address, now).await?;
+                self.store.opt_in_address(channel, address, now).await?;
             }
             Callback::Other => {}
         }
