@@ -25,8 +25,8 @@ api-test: ## Validate the API description, test generated clients, fuzz the API 
 	@.ci/setup compiler postgres generators
 	@tests/api/run.sh $(EXAMPLES) $(SEED)
 
-providers-test: ## Test SMS and WhatsApp against moto and Prism (from PyPI, npm)
-	@.ci/setup compiler postgres generators
+providers-test: ## Test the channels against Postfix, MailDev, moto and Prism (from Debian, PyPI, npm)
+	@.ci/setup compiler postgres generators mta
 	@tests/providers/run.sh
 
 faults: ## Run the fault suite 200 times on each queue, or with ARGS='--seed 17 --queue sqs'

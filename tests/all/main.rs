@@ -11,6 +11,7 @@ mod access;
 mod api;
 mod bad_input;
 mod calendar;
+mod channels_serve;
 mod clock_offset;
 mod config_show;
 mod connections;

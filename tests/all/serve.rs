@@ -83,6 +83,8 @@ impl Place {
 /// People to import, all with the same zone and date.
 pub(crate) struct People {
     pub(crate) csv: String,
+    /// Birth date, zone and send time of each.
+    pub(crate) columns: String,
     pub(crate) zone: String,
     pub(crate) date: NaiveDate,
 }
@@ -99,10 +101,11 @@ pub(crate) fn people(numbers: Range<usize>, now: DateTime<Utc>, due_in: TimeDelt
     let send_at = (local + due_in).format("%H:%M");
     let born = local.format("2000-%m-%d");
     let mut csv = "first_name,last_name,birth_date,time_zone,send_at\n".to_owned();
+    let columns = format!("{born},{zone},{send_at}");
     for n in numbers {
-        writeln!(csv, "John,Doe {n},{born},{zone},{send_at}").unwrap();
+        writeln!(csv, "John,Doe {n},{columns}").unwrap();
     }
-    People { csv, zone, date: local.date_naive() }
+    People { csv, columns, zone, date: local.date_naive() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -37,6 +39,8 @@ struct Shared {
     /// Commands, with the number of their connection, from 1.
     commands: Mutex<Vec<(usize, String)>>,
     messages: Mutex<Vec<String>>,
+    /// The only valid argument of AUTH.
+    login: Mutex<Option<String>>,
     connections: AtomicUsize,
 }
 
@@ -75,6 +79,12 @@ impl SmtpServer {
     /// Forgets all acts: each message is accepted.
     pub(crate) fn accept_all(&self) {
         self.shared.acts.lock().unwrap().clear();
+    }
+
+    /// Refuses every other user and password from now on.
+    pub(crate) fn require_login(&self, user: &str, password: &str) {
+        let login = STANDARD.encode(format!("\0{user}\0{password}"));
+        *self.shared.login.lock().unwrap() = Some(format!("AUTH PLAIN {login}"));
     }
 
     pub(crate) fn commands(&self) -> Vec<(usize, String)> {
@@ -123,7 +133,11 @@ impl Shared {
             }
             let line = line.trim_end().to_owned();
             let command = line.split(' ').next().unwrap().to_uppercase();
-            self.commands.lock().unwrap().push((connection, line));
+            self.commands.lock().unwrap().push((connection, line.clone()));
+            if command == "AUTH" && self.login.lock().unwrap().as_ref().is_some_and(|valid| *valid != line) {
+                stream.write_all(b"535 5.7.8 authentication failed\r\n").await?;
+                continue;
+            }
             if !self.play(&command, &mut stream).await? {
                 return Ok(());
             }

@@ -1,5 +1,9 @@
-//! SMS and `WhatsApp` against emulators that others wrote: moto for SNS, Prism with Twilio's API description. `make providers-test`
-//! starts them.
+//! Channels against servers and emulators that others wrote. `make providers-test` starts them.
+//!
+//! The daemon sends mail to Postfix, to MailDev and to moto (SES). The channels alone send SMS to moto (SNS), and SMS and `WhatsApp` to
+//! Prism with Twilio's API description.
+
+mod daemon;
 
 use std::collections::BTreeMap;
 
