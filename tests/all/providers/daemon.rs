@@ -20,6 +20,34 @@ async fn only_mail(folder: &str) -> String {
     .await
 }
 
+fn assert_headers(mail: &str, event_id: &str) {
+    let unsubscribe = header(mail, "List-Unsubscribe");
+    for (name, value) in [
+        ("Return-Path", "<greetings@example.com>"),
+        ("Delivered-To", "ada@example.org"),
+        ("From", "\"Example Ltd\" <greetings@example.com>"),
+        ("To", "ada@example.org"),
+        ("Message-ID", &format!("<{event_id}@example.com>")),
+        ("Auto-Submitted", "auto-generated"),
+        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+    ] {
+        assert_eq!(header(mail, name), value, "{name}");
+    }
+    assert!(header(mail, "Subject").contains("Alles Gute, ") && !mail.contains("zoë"), "{mail}");
+    assert!(unsubscribe.starts_with(&format!("<{PUBLIC_URL}/unsubscribe/")), "{unsubscribe}");
+}
+
+fn assert_bounced_and_sent_by_webhook(event: &Value) {
+    let attempts = event["attempts"].as_array().unwrap();
+    assert_eq!((&event["channel"], attempts.len()), (&json!("webhook"), 2));
+    let refused = &attempts[0];
+    assert_eq!(
+        (&refused["channel"], &refused["status"], &refused["reason"]),
+        (&json!("mail"), &json!(550), &json!("bounced"))
+    );
+    assert!(refused["response"].as_str().unwrap().contains("5.1.1"), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "make providers-test"]
 async fn postfix_delivers_to_a_mailbox_and_refuses_an_unknown_one() {
@@ -41,34 +69,12 @@ async fn postfix_delivers_to_a_mailbox_and_refuses_an_unknown_one() {
     assert_eq!((&zoe["channel"], &zoe["attempts"][0]["status"]), (&json!("mail"), &json!(250)));
     assert!(provider_id.starts_with("2.0.0 Ok: queued as "), "{provider_id}");
     let mail = only_mail(&endpoint("BDAY_TEST_MAILBOX")).await;
-    let unsubscribe = header(&mail, "List-Unsubscribe");
-    for (name, value) in [
-        ("Return-Path", "<greetings@example.com>"),
-        ("Delivered-To", "ada@example.org"),
-        ("From", "\"Example Ltd\" <greetings@example.com>"),
-        ("To", "ada@example.org"),
-        ("Message-ID", &format!("<{id}@example.com>")),
-        ("Auto-Submitted", "auto-generated"),
-        ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
-    ] {
-        assert_eq!(header(&mail, name), value, "{name}");
-    }
-    assert!(header(&mail, "Subject").contains("Alles Gute, ") && !mail.contains("zoë"), "{mail}");
-    assert!(unsubscribe.starts_with(&format!("<{PUBLIC_URL}/unsubscribe/")), "{unsubscribe}");
+    assert_headers(&mail, id);
 
     let bob = site.until("bob", Delivered).await;
-    let attempts = bob["attempts"].as_array().unwrap();
-    assert_eq!((&bob["channel"], attempts.len()), (&json!("webhook"), 2));
-    let refused = &attempts[0];
-    assert_eq!(
-        (&refused["channel"], &refused["status"], &refused["reason"]),
-        (&json!("mail"), &json!(550), &json!("bounced"))
-    );
-    assert!(refused["response"].as_str().unwrap().contains("5.1.1"), "{refused}");
-    assert_eq!(
-        receiver.accepted().into_iter().collect::<Vec<_>>(),
-        [(bob["id"].as_str().unwrap().to_owned(), 1)]
-    );
+    assert_bounced_and_sent_by_webhook(&bob);
+    let accepted: Vec<_> = receiver.accepted().into_iter().collect();
+    assert_eq!(accepted, [(bob["id"].as_str().unwrap().to_owned(), 1)]);
     let user = site.bday(&["user", "show", "bob", "--json"]).finish().await.succeeded();
     let user: Value = serde_json::from_str(&user).unwrap();
     let contact = user["contacts"].as_array().unwrap().iter().find(|contact| contact["channel"] == "mail");
