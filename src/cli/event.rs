@@ -181,15 +181,19 @@ pub(super) fn print(found: &EventWithAttempts) -> io::Result<()> {
         return Ok(());
     }
     println!();
-    let mut table = Table::new(&["ATTEMPT", "STARTED", "TOOK", "OUTCOME", "STATUS", "REASON", "ERROR"]);
+    let mut table =
+        Table::new(&["ATTEMPT", "CHANNEL", "STARTED", "TOOK", "OUTCOME", "STATUS", "REASON", "ERROR"]);
     for attempt in attempts {
         table.row(attempt_cells(attempt));
     }
     table.print()?;
-    if attempts.iter().any(|attempt| attempt.response.is_some()) {
+    if attempts.iter().any(|attempt| attempt.provider_id.is_some() || attempt.response.is_some()) {
         println!();
     }
     for attempt in attempts {
+        if let Some(id) = &attempt.provider_id {
+            println!("message id of attempt {}: {}", attempt.number, output::escape(id));
+        }
         if let Some(response) = &attempt.response {
             println!("response to attempt {}: {}", attempt.number, output::escape(response));
         }
@@ -231,10 +235,11 @@ fn event_fields(event: &Event) -> [(&'static str, String); 11] {
     ]
 }
 
-fn attempt_cells(attempt: &Attempt) -> [String; 7] {
+fn attempt_cells(attempt: &Attempt) -> [String; 8] {
     let took = attempt.started_at.zip(attempt.finished_at).map(|(started, finished)| finished - started);
     [
         attempt.number.to_string(),
+        attempt.channel.clone().unwrap_or_default(),
         attempt.started_at.map(format_instant).unwrap_or_default(),
         took.map(format_duration).unwrap_or_default(),
         attempt.outcome.clone(),

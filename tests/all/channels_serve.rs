@@ -146,6 +146,9 @@ async fn channel_and_provider_id_of_a_greeting_show_everywhere() {
         let url = format!("http://{address}/v1/events/{}", event["id"].as_str().unwrap());
         let served: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
         assert_eq!(served, event);
+        let shown = site.bday(&["event", "show", event["id"].as_str().unwrap()]).finish().await.succeeded();
+        assert!(shown.contains(&format!("message id of attempt 1: {provider_id}")), "{shown}");
+        assert!(shown.contains(channel), "{shown}");
         let explained = site.explain(user).await;
         assert!(explained.contains(&format!("accepted by {channel} ")), "{explained}");
         let delivered = format!("bday_events_delivered_total{{kind=\"birthday\",channel=\"{channel}\"}} 1");
