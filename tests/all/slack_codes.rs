@@ -173,14 +173,14 @@ async fn a_message_is_delivered_even_if_slack_names_no_id() {
 /// Returns what bday does, and the reason, as in the documentation.
 fn words(cause: Cause, is_lookup: bool) -> [&'static str; 2] {
     match cause {
-        Cause::Recipient if is_lookup => ["contact `bounced`; next channel, or dead", "`bounced`"],
+        Cause::Recipient if is_lookup => ["contact `bounced`, next channel", "`bounced`"],
         Cause::Recipient => {
-            ["contact `bounced`; next channel, or dead. With `channel`: later", "`bounced` or `channel_down`"]
+            ["contact `bounced`, next channel; with `channel`: deferred", "`bounced` or `channel_down`"]
         }
-        Cause::ChannelDown => ["later; no attempt is counted", "`channel_down`"],
-        Cause::Throttled => ["later, after `Retry-After`; no attempt is counted", "`throttled`"],
+        Cause::ChannelDown => ["deferred", "`channel_down`"],
+        Cause::Throttled => ["deferred, after `Retry-After`", "`throttled`"],
         Cause::Rejected => ["dead", "`rejected`"],
-        Cause::Refused => ["retry", "`status`"],
+        Cause::Refused => ["retried", "`status`"],
         Cause::Unknown => ["by `on_unknown`", "`status`"],
     }
 }
