@@ -320,7 +320,7 @@ async fn a_channel_that_is_down_does_not_delay_the_others() {
     let world = world_at(
         &SystemClock.now().to_rfc3339(),
         "mail,slack",
-        &[("breaker.failures", "1"), ("breaker.after_secs", "0")],
+        &[("breaker.failures", "1"), ("breaker.after_secs", "0"), ("channels.slack.max_per_second", "0")],
     )
     .await;
     let mut by_slack = Vec::new();
