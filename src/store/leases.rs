@@ -75,13 +75,15 @@ WITH free AS MATERIALIZED (
     WHERE id = ANY($1) AND state = 'queued' AND kind = ANY($2) AND late_from >= $3
       AND (channel IS NULL OR channel = ANY($9)) AND NOT EXISTS (SELECT FROM pauses)
     FOR UPDATE SKIP LOCKED
+), routes AS MATERIALIZED (
+    SELECT kind, ARRAY(SELECT jsonb_array_elements_text(channels)) AS channels FROM jsonb_each($8) AS r(kind, channels)
 ), routed AS (
-    SELECT tid, user_id, 'webhook' AS channel, NULL AS address, NULL::bytea AS address_hash FROM free WHERE $8::jsonb IS NULL
+    SELECT tid, user_id, 'webhook' AS channel, NULL AS address, NULL::bytea AS address_hash FROM free WHERE $8 IS NULL
     UNION ALL
     SELECT f.tid, f.user_id, r.channel, r.address, r.address_hash
-    FROM free f, reach(f.user_id, f.kind, CASE WHEN f.channel IS NOT NULL THEN ARRAY[f.channel]
-                                               ELSE ARRAY(SELECT jsonb_array_elements_text($8::jsonb -> f.kind)) END) r
-    WHERE $8::jsonb IS NOT NULL
+    FROM free f LEFT JOIN routes ON routes.kind = f.kind,
+         reach(f.user_id, f.kind, CASE WHEN f.channel IS NOT NULL THEN ARRAY[f.channel] ELSE routes.channels END) r
+    WHERE $8 IS NOT NULL
 ), leased AS (
     UPDATE events e SET state = 'delivering', attempts = e.attempts + 1, lease_id = $4, channel = r.channel
     FROM routed r, users u
