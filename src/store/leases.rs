@@ -68,7 +68,8 @@ impl QueuedEvent {
 /// The transaction that deletes a date also deletes its event, unless an attempt was made: the date is looked up only after an
 /// attempt.
 ///
-/// The first lease fixes the channel; the later ones look up its contact again.
+/// The first lease fixes the channel; the later ones look up its contact again. `routes` has the arrays for `reach`: PostgreSQL does
+/// not inline a function with a subquery as an argument, and would plan the lookup again for each event.
 pub(super) const LEASE: &str = "
 WITH free AS MATERIALIZED (
     SELECT ctid AS tid, user_id, kind, channel FROM events
@@ -101,12 +102,14 @@ WITH free AS MATERIALIZED (
 SELECT * FROM leased";
 
 const QUEUED: &str = "
+WITH routes AS MATERIALIZED (
+    SELECT kind, ARRAY(SELECT jsonb_array_elements_text(channels)) AS channels FROM jsonb_each($4) AS r(kind, channels)
+)
 SELECT e.id, e.kind = ANY($2) AND (e.channel IS NULL OR e.channel = ANY($5)) AS known, e.late_from < $3 AS late,
        NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS deleted,
-       $4::jsonb IS NULL OR EXISTS (SELECT FROM reach(e.user_id, e.kind,
-           CASE WHEN e.channel IS NOT NULL THEN ARRAY[e.channel]
-                ELSE ARRAY(SELECT jsonb_array_elements_text($4::jsonb -> e.kind)) END)) AS reachable
-FROM events e WHERE e.id = ANY($1) AND e.state = 'queued'";
+       $4 IS NULL OR EXISTS (SELECT FROM reach(e.user_id, e.kind,
+           CASE WHEN e.channel IS NOT NULL THEN ARRAY[e.channel] ELSE routes.channels END)) AS reachable
+FROM events e LEFT JOIN routes ON routes.kind = e.kind WHERE e.id = ANY($1) AND e.state = 'queued'";
 
 /// `$4` are those that no channel reaches.
 const END: &str = "
