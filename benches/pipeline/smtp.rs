@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bday::model::ChannelName;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::receiver::Receiver;
@@ -14,10 +15,12 @@ use super::receiver::Receiver;
 pub(crate) async fn start(receiver: Receiver) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(async move {
+    let tasks = TaskTracker::new();
+    let connections = tasks.clone();
+    tasks.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let receiver = receiver.clone();
-            tokio::spawn(async move { drop(serve(&receiver, stream).await) });
+            connections.spawn(async move { drop(serve(&receiver, stream).await) });
         }
     });
     Ok(address)
