@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! clock ──> plan ──> claim ──> send ──> receive ──> lease ──> deliver ──> record
-//!           users    due       outbox   packs of    queued    webhook     delivered,
-//!           near     pending   to       event ids   to        request     pending again with a next attempt,
+//!           users    due       outbox   packs of    queued    Channel     delivered,
+//!           near     pending   to       event ids   to                    pending again with a next attempt,
 //!           their    to queued queue                delivering            or dead
 //!           day      + outbox
 //! ```
@@ -11,14 +11,14 @@
 //! | room | what is in it |
 //! | --- | --- |
 //! | [`calendar`] | zones, gaps and overlaps, 29 February; pure |
-//! | [`model`] | user, occasion, event, attempt: their states and rules; pure |
+//! | [`model`] | user, contact, occasion, event, attempt: their states and rules; pure |
 //! | [`clock`] | the only source of time |
 //! | [`store`] | all SQL |
 //! | [`pipeline`] | the flow above, a stage a file |
 //! | [`config`] | keys, values from other sources, and the parts built from them |
-//! | [`people`] | import, export, explain, forecast |
+//! | [`people`] | import, export, explain, forecast, preview |
 //! | [`operations`] | dead letters, doctor |
-//! | [`http`] | API, health, metrics |
+//! | [`http`] | API, health, metrics, callbacks of providers |
 //! | [`runtime`] | start and shutdown of a process, logs, metrics |
 //! | [`dev`] | demo, inbox, private PostgreSQL, simulation |
 //! | [`cli`] | the commands |
@@ -31,7 +31,7 @@
 //! request.
 //!
 //! Not guaranteed: that a receiver never gets a repeat. After a crash between its 2xx and the record, the event is sent again
-//! with the same `webhook-id`.
+//! with the same `webhook-id`; by another channel, `on_unknown` decides.
 
 pub mod calendar;
 pub mod cli;

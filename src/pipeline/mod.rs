@@ -14,7 +14,7 @@
 //! | plan, claim, send | `plan.rs`, `claim.rs`, `send.rs`; the [`scheduler`] runs them, every 2 s and at second 0 (`tick.rs`) |
 //! | queue | [`queue`]: SQS or PostgreSQL |
 //! | receive, lease, deliver, record | [`worker`], a file each |
-//! | channel | [`channel`]: the webhook |
+//! | channel | [`channel`]: webhook, mail, SMS, Slack, `WhatsApp` |
 //! | feedback | [`feedback`]: what providers report after they have accepted a greeting |
 //! | sweep | `sweep.rs`: expired leases, lost packs, old rows; the scheduler runs it |
 //!

@@ -66,7 +66,7 @@ fn all_contradicting_values_are_reported_together() {
         ("BDAY__RETRY__SCHEDULE_SECS", "30"),
         ("BDAY__QUEUE__WAIT_SECS", "60"),
     ]);
-    for key in ["webhook.timeout_secs is 30", "retry.schedule_secs has 1 waits", "queue.wait_secs is 60"] {
+    for key in ["webhook.timeout_secs is 30", "retry.schedule_secs has 1 wait", "queue.wait_secs is 60"] {
         assert!(error.contains(key), "{key} is missing in {error}");
     }
 }

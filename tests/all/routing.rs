@@ -9,6 +9,7 @@ use bday::model::EventState::{Dead, Delivered, Pending, Skipped};
 use bday::model::{AttemptOutcome, ChannelName, ContactStatus, Event, NewUser, Reason};
 use bday::pipeline::channel::{Channel, Disposition, Greeting, SendResult};
 use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -319,7 +320,7 @@ async fn a_channel_that_is_down_does_not_delay_the_others() {
     let world = world_at(
         &SystemClock.now().to_rfc3339(),
         "mail,slack",
-        &[("breaker.failures", "1"), ("breaker.after_secs", "0")],
+        &[("breaker.failures", "1"), ("breaker.after_secs", "0"), ("channels.slack.max_per_second", "0")],
     )
     .await;
     let mut by_slack = Vec::new();
@@ -335,15 +336,13 @@ async fn a_channel_that_is_down_does_not_delay_the_others() {
         &[(ChannelName::Mail, mail.clone()), (ChannelName::Slack, slack.clone())],
         Arc::new(SystemClock),
     );
-    let soft = CancellationToken::new();
-    let running = tokio::spawn({
-        let (soft, hard) = (soft.clone(), CancellationToken::new());
-        async move { pool.run(soft, hard).await }
-    });
+    let (soft, mut running) = (CancellationToken::new(), JoinSet::new());
+    let until = soft.clone();
+    running.spawn(async move { pool.run(until, CancellationToken::new()).await });
     eventually("all Slack greetings are accepted", async || (slack.requests() == 40).then_some(())).await;
     eventually("all mails are postponed", async || (world.count(Pending).await == 40).then_some(())).await;
     soft.cancel();
-    running.await.unwrap().unwrap();
+    running.join_next().await.unwrap().unwrap().unwrap();
     assert!(mail.requests() < 10, "{} requests to a provider that is down", mail.requests());
     let spent: i64 = sqlx::query_scalar(
         "SELECT sum(attempts - attempts_not_counted)::bigint FROM events WHERE state = 'pending'",
@@ -366,14 +365,12 @@ async fn a_rate_limit_postpones_without_spending_attempts() {
     world.tick().await;
     let pool = world
         .pool_of_on(&[(ChannelName::Mail, mail), (ChannelName::Slack, slack.clone())], Arc::new(SystemClock));
-    let soft = CancellationToken::new();
-    let running = tokio::spawn({
-        let (soft, hard) = (soft.clone(), CancellationToken::new());
-        async move { pool.run(soft, hard).await }
-    });
+    let (soft, mut running) = (CancellationToken::new(), JoinSet::new());
+    let until = soft.clone();
+    running.spawn(async move { pool.run(until, CancellationToken::new()).await });
     eventually("the others are postponed", async || (world.count(Pending).await >= 17).then_some(())).await;
     soft.cancel();
-    running.await.unwrap().unwrap();
+    running.join_next().await.unwrap().unwrap().unwrap();
     let (attempts, fixed): (i64, i64) =
         sqlx::query_as("SELECT sum(attempts)::bigint, count(channel) FROM events WHERE state = 'pending'")
             .fetch_one(&world.database.pool().await)

@@ -245,7 +245,7 @@ async fn users_added_after_their_send_time_do_not_count_as_late() {
     let metrics = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
     for line in [
         "bday_events_queued_total 7",
-        "bday_events_delivered_total{kind=\"birthday\"} 7",
+        "bday_events_delivered_total{kind=\"birthday\",channel=\"webhook\"} 7",
         // The users were due five minutes ago, but added only now.
         "bday_lateness_seconds_bucket{le=\"60\"} 7",
         "bday_lateness_seconds_count 7",
@@ -272,10 +272,10 @@ async fn metrics_used_by_alarms_start_at_zero() {
     let metrics = metrics.text().await.unwrap();
     for line in [
         "bday_ticks_total{outcome=\"error\"} 0",
-        "bday_attempts_failed_total{reason=\"status\"} 0",
-        "bday_attempts_failed_total{reason=\"timeout\"} 0",
-        "bday_attempts_failed_total{reason=\"connect\"} 0",
-        "bday_events_delivered_total{kind=\"birthday\"} 0",
+        "bday_attempts_failed_total{reason=\"status\",channel=\"webhook\"} 0",
+        "bday_attempts_failed_total{reason=\"timeout\",channel=\"webhook\"} 0",
+        "bday_attempts_failed_total{reason=\"connect\",channel=\"webhook\"} 0",
+        "bday_events_delivered_total{kind=\"birthday\",channel=\"webhook\"} 0",
         "bday_events_dead_total{reason=\"worker_lost\"} 0",
         "bday_events_skipped_total{reason=\"late\"} 0",
         "bday_send_failed_total 0",

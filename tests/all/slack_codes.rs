@@ -7,7 +7,7 @@ use bday::clock::SystemClock;
 use bday::model::{AttemptOutcome, ContactStatus, Reason};
 use bday::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
 use bday::pipeline::channel::slack::codes::{
-    ANY_METHOD, INCOMING, LOOKUP_BY_EMAIL, POST_MESSAGE, STATUSES, Step, Verdict,
+    ANY_METHOD, Cause, INCOMING, LOOKUP_BY_EMAIL, POST_MESSAGE, STATUSES, Step,
 };
 use bday::pipeline::channel::slack::{Endpoint, Slack, SlackOptions};
 use bday::pipeline::channel::{Channel as _, Disposition, SendResult};
@@ -49,28 +49,28 @@ async fn answered(Rig(fake, client): &Rig, step: Step, answer: Answer) -> SendRe
     result
 }
 
-/// What the design says, independent of `Verdict::at`.
-fn expected(verdict: Verdict, step: Step) -> (AttemptOutcome, Disposition, Reason) {
+/// What the design says, independent of `Cause::at`.
+fn expected(cause: Cause, step: Step) -> (AttemptOutcome, Disposition, Reason) {
     use AttemptOutcome::{Failed, Unknown};
     let wait = Some(Duration::from_secs(37));
     let posts_to_person = matches!(step, Step::Direct | Step::Lookup);
-    match verdict {
-        Verdict::Recipient if posts_to_person => {
+    match cause {
+        Cause::Recipient if posts_to_person => {
             (Failed, Disposition::Unreachable(ContactStatus::Bounced), Reason::Bounced)
         }
-        Verdict::Recipient | Verdict::ChannelDown => (Failed, Disposition::Defer(wait), Reason::ChannelDown),
-        Verdict::Throttled => (Failed, Disposition::Defer(wait), Reason::Throttled),
-        Verdict::Rejected => (Failed, Disposition::Dead, Reason::Rejected),
-        Verdict::Refused => (Failed, Disposition::Retry(None), Reason::Status),
-        Verdict::Unknown if step == Step::Lookup => (Failed, Disposition::Retry(None), Reason::Status),
-        Verdict::Unknown => (Unknown, Disposition::Retry(None), Reason::Status),
+        Cause::Recipient | Cause::ChannelDown => (Failed, Disposition::Defer(wait), Reason::ChannelDown),
+        Cause::Throttled => (Failed, Disposition::Defer(wait), Reason::Throttled),
+        Cause::Rejected => (Failed, Disposition::Dead, Reason::Rejected),
+        Cause::Refused => (Failed, Disposition::Retry(None), Reason::Status),
+        Cause::Unknown if step == Step::Lookup => (Failed, Disposition::Retry(None), Reason::Status),
+        Cause::Unknown => (Unknown, Disposition::Retry(None), Reason::Status),
     }
 }
 
-async fn check(rig: &Rig, step: Step, verdict: Verdict, body: &str, status: u16) -> SendResult {
+async fn check(rig: &Rig, step: Step, cause: Cause, body: &str, status: u16) -> SendResult {
     let answer = Answer::Whole(status, RETRY_AFTER.to_owned(), body.as_bytes().to_vec());
     let result = answered(rig, step, answer).await;
-    let (outcome, disposition, reason) = expected(verdict, step);
+    let (outcome, disposition, reason) = expected(cause, step);
     assert_eq!(result.outcome, outcome, "{step:?} {status} {body}");
     assert_eq!(result.disposition, disposition, "{step:?} {status} {body}");
     assert_eq!(result.reason, Some(reason), "{step:?} {status} {body}");
@@ -90,12 +90,12 @@ async fn every_code_of_a_method_means_what_its_row_says() {
         for row in rows.into_iter().flatten() {
             let body = format!("{{\"ok\":false,\"error\":\"{}\"}}", row.code);
             for step in steps {
-                let result = check(&rig, *step, row.verdict, &body, 200).await;
+                let result = check(&rig, *step, row.cause, &body, 200).await;
                 let error = result.error.unwrap();
                 assert!(error.ends_with(&format!(" answered {} ({})", row.code, row.meaning)), "{error}");
                 // Slack also sends codes with other statuses. 429 is the rate limit, whatever the body.
-                check(&rig, *step, row.verdict, &body, 503).await;
-                check(&rig, *step, Verdict::Throttled, &body, 429).await;
+                check(&rig, *step, row.cause, &body, 503).await;
+                check(&rig, *step, Cause::Throttled, &body, 429).await;
             }
         }
     }
@@ -105,10 +105,10 @@ async fn every_code_of_a_method_means_what_its_row_says() {
 async fn every_code_of_an_incoming_webhook_means_what_its_row_says() {
     let rig = Rig::start().await;
     for row in INCOMING {
-        let result = check(&rig, Step::Incoming, row.verdict, row.code, 400).await;
+        let result = check(&rig, Step::Incoming, row.cause, row.code, 400).await;
         let expected = format!("the incoming webhook answered {} ({})", row.code, row.meaning);
         assert_eq!(result.error, Some(expected));
-        check(&rig, Step::Incoming, Verdict::Throttled, row.code, 429).await;
+        check(&rig, Step::Incoming, Cause::Throttled, row.code, 429).await;
     }
 }
 
@@ -126,7 +126,7 @@ async fn every_status_without_a_known_code_means_what_its_row_says() {
                 assert_eq!(answered(&rig, step, answer).await, SendResult::delivered(status));
                 continue;
             }
-            let error = check(&rig, step, row.verdict, body, status).await.error.unwrap();
+            let error = check(&rig, step, row.cause, body, status).await.error.unwrap();
             assert!(error.ends_with(&format!(" answered {status} ({})", row.meaning)), "{error}");
         }
     }
@@ -147,12 +147,12 @@ async fn an_unknown_code_may_mean_that_the_message_was_posted() {
         ("", " answered 200 ("),
     ] {
         for step in [Step::Direct, Step::Channel, Step::Lookup] {
-            let error = check(&rig, step, Verdict::Unknown, body, 200).await.error.unwrap();
+            let error = check(&rig, step, Cause::Unknown, body, 200).await.error.unwrap();
             assert!(error.contains(in_error), "{body}: {error}");
         }
     }
     // A page of a gateway with the words of success.
-    check(&rig, Step::Direct, Verdict::Unknown, "{\"ok\":true}", 502).await;
+    check(&rig, Step::Direct, Cause::Unknown, "{\"ok\":true}", 502).await;
 }
 
 #[tokio::test]
@@ -171,17 +171,17 @@ async fn a_message_is_delivered_even_if_slack_names_no_id() {
 }
 
 /// Returns what bday does, and the reason, as in the documentation.
-fn words(verdict: Verdict, is_lookup: bool) -> [&'static str; 2] {
-    match verdict {
-        Verdict::Recipient if is_lookup => ["contact `bounced`; next channel, or dead", "`bounced`"],
-        Verdict::Recipient => {
-            ["contact `bounced`; next channel, or dead. With `channel`: later", "`bounced` or `channel_down`"]
+fn words(cause: Cause, is_lookup: bool) -> [&'static str; 2] {
+    match cause {
+        Cause::Recipient if is_lookup => ["contact `bounced`, next channel", "`bounced`"],
+        Cause::Recipient => {
+            ["contact `bounced`, next channel; with `channel`: deferred", "`bounced` or `channel_down`"]
         }
-        Verdict::ChannelDown => ["later; no attempt is counted", "`channel_down`"],
-        Verdict::Throttled => ["later, after `Retry-After`; no attempt is counted", "`throttled`"],
-        Verdict::Rejected => ["dead", "`rejected`"],
-        Verdict::Refused => ["retry", "`status`"],
-        Verdict::Unknown => ["by `on_unknown`", "`status`"],
+        Cause::ChannelDown => ["deferred", "`channel_down`"],
+        Cause::Throttled => ["deferred, after `Retry-After`", "`throttled`"],
+        Cause::Rejected => ["dead", "`rejected`"],
+        Cause::Refused => ["retried", "`status`"],
+        Cause::Unknown => ["by `on_unknown`", "`status`"],
     }
 }
 
@@ -190,8 +190,8 @@ fn the_documentation_has_the_same_rows() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join(DOCUMENT)).unwrap();
     let mut missing = String::new();
-    let mut require = |code: &str, meaning: &str, verdict, is_lookup| {
-        let [action, reason] = words(verdict, is_lookup);
+    let mut require = |code: &str, meaning: &str, cause, is_lookup| {
+        let [action, reason] = words(cause, is_lookup);
         let line = format!("| {code} | {meaning} | {action} | {reason} |");
         if !text.contains(&line) {
             missing.push_str(&line);
@@ -202,7 +202,7 @@ fn the_documentation_has_the_same_rows() {
         [(POST_MESSAGE, false), (LOOKUP_BY_EMAIL, true), (ANY_METHOD, false), (INCOMING, false)]
     {
         for row in rows {
-            require(&format!("`{}`", row.code), row.meaning, row.verdict, is_lookup);
+            require(&format!("`{}`", row.code), row.meaning, row.cause, is_lookup);
         }
     }
     for row in STATUSES {
@@ -212,7 +212,7 @@ fn the_documentation_has_the_same_rows() {
             (first, last) if last - first == 99 => format!("{}xx", first / 100),
             (first, last) => format!("{first}, {last}"),
         };
-        require(&statuses, row.meaning, row.verdict, false);
+        require(&statuses, row.meaning, row.cause, false);
     }
     assert!(missing.is_empty(), "docs/channels.md lacks:\n{missing}");
 }

@@ -37,7 +37,8 @@ fn variables(variables: &[(&str, &str)]) -> config::Variables {
 }
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    config::load(Some(&File::with(file).0), variables(environment))
+    let environment = [&[("BDAY__CHANNELS__MAIL__FROM", "greetings@example.org")], environment].concat();
+    config::load(Some(&File::with(file).0), variables(&environment))
 }
 
 fn errors(file: &str) -> Vec<String> {

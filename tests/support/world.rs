@@ -47,8 +47,9 @@ impl World {
     pub(crate) async fn with(now: &str, settings: &[(&str, &str)]) -> Self {
         let clock = Arc::new(SettableClock::new(instant(now)));
         let (database, receiver) = tokio::join!(Database::new(), Receiver::start());
-        let variables = settings
-            .iter()
+        let from = ("channels.mail.from", "greetings@example.org");
+        let variables = std::iter::once(&from)
+            .chain(settings)
             .map(|(key, value)| {
                 (format!("BDAY__{}", key.replace('.', "__").to_uppercase()), (*value).to_owned())
             })

@@ -56,12 +56,12 @@ impl Verdict {
     #[must_use]
     pub fn effect(self) -> &'static str {
         match self {
-            Self::Bounced => "marks the contact `bounced`, then tries the next channel",
-            Self::OptedOut => "marks the contact `opted_out`, then tries the next channel",
-            Self::Rejected => "ends the event; the contact stays active",
-            Self::ChannelDown => "tries again later; counts no attempt",
-            Self::Throttled => "tries again later, slower; counts no attempt",
-            Self::Unknown => "`on_unknown` decides",
+            Self::Bounced => "contact `bounced`, next channel",
+            Self::OptedOut => "contact `opted_out`, next channel",
+            Self::Rejected => "dead",
+            Self::ChannelDown => "deferred",
+            Self::Throttled => "deferred",
+            Self::Unknown => "by `on_unknown`",
         }
     }
 

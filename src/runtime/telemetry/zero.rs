@@ -40,12 +40,13 @@ fn labelled_by(reason: Reason) -> &'static [&'static str] {
         | Reason::Broken
         | Reason::BadUrl
         | Reason::AddressRefused
+        | Reason::Shutdown
         | Reason::Template
         | Reason::Bounced
         | Reason::OptedOut
         | Reason::Rejected => &[ATTEMPTS_FAILED, "bday_events_dead_total"],
         // Never the last attempt.
-        Reason::Shutdown | Reason::ChannelDown | Reason::Throttled => &[ATTEMPTS_FAILED],
+        Reason::ChannelDown | Reason::Throttled => &[ATTEMPTS_FAILED],
         Reason::WorkerLost => &["bday_events_dead_total"],
         // Concerns a message without an event: see `bday_messages_unreadable_total`.
         Reason::Unreadable => &[],

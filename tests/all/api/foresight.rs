@@ -51,6 +51,7 @@ async fn the_forecast_has_a_count_for_each_requested_day() {
     let answer = api.get("/v1/forecast?days=3").await.expect(200);
     let expected = serde_json::json!({
         "from": "2026-05-02", "days": 3, "dates": 1, "due": 1,
+        "channels": [{"channel": "webhook", "due": 1}],
         "perDay": [
             {"date": "2026-05-02", "due": 0}, {"date": "2026-05-03", "due": 1}, {"date": "2026-05-04", "due": 0}
         ],

@@ -80,7 +80,7 @@ fn fate(disposition: Disposition) -> &'static str {
         Disposition::Retry(_) => "retried",
         Disposition::Defer(None) => "deferred",
         Disposition::Defer(Some(_)) => "deferred, at least 10 min",
-        Disposition::Unreachable(_) => "contact marked, next channel",
+        Disposition::Unreachable(_) => "contact `bounced`, next channel",
         Disposition::Dead => "dead",
     }
 }
@@ -101,14 +101,13 @@ fn the_documentation_has_each_row_in_order() {
             (code, _) => format!("`{code}`"),
         };
         let code = if row.text.is_empty() { code } else { format!("{code}, “{}”", row.text) };
-        let unknown = if row.outcome == AttemptOutcome::Unknown { ", outcome unknown" } else { "" };
-        let (fate, reason) = (fate(row.disposition), row.reason.as_str());
-        format!("| {code} | {} | {fate}{unknown} | `{reason}` |", row.meaning)
+        let unknown = row.outcome == AttemptOutcome::Unknown;
+        let fate = if unknown { "by `on_unknown`" } else { fate(row.disposition) };
+        format!("| {code} | {} | {fate} | `{}` |", row.meaning, row.reason.as_str())
     });
     let mut rest = PAGE;
     for line in smtp.chain(ses) {
         let found = rest.split_once(&format!("{line}\n"));
-        rest =
-            found.unwrap_or_else(|| panic!("docs/channels.md lacks, or has elsewhere:\n{line}")).1;
+        rest = found.unwrap_or_else(|| panic!("docs/channels.md lacks, or has elsewhere:\n{line}")).1;
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::model::{AttemptOutcome, ContactStatus, Reason};
 use crate::pipeline::channel::{Disposition, SendResult};
 
-use Verdict::{ChannelDown, Recipient, Refused, Rejected, Throttled, Unknown};
+use Cause::{ChannelDown, Recipient, Refused, Rejected, Throttled, Unknown};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Cause {
     /// The person cannot be reached. In a configured channel: the channel cannot be posted to.
     Recipient,
     /// Every request is refused, for any person.
@@ -25,7 +25,7 @@ pub enum Verdict {
     Unknown,
 }
 
-/// What a request was for. It decides what a verdict means.
+/// What a request was for. It decides what a cause means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Posts a direct message.
@@ -45,11 +45,11 @@ pub struct Row {
     pub code: &'static str,
     /// In words, for errors and the documentation.
     pub meaning: &'static str,
-    pub verdict: Verdict,
+    pub cause: Cause,
 }
 
-const fn row(code: &'static str, verdict: Verdict, meaning: &'static str) -> Row {
-    Row { code, meaning, verdict }
+const fn row(code: &'static str, cause: Cause, meaning: &'static str) -> Row {
+    Row { code, meaning, cause }
 }
 
 /// Codes of every method of the API.
@@ -165,11 +165,11 @@ pub struct StatusRow {
     pub first: u16,
     pub last: u16,
     pub meaning: &'static str,
-    pub verdict: Verdict,
+    pub cause: Cause,
 }
 
-const fn status(first: u16, last: u16, verdict: Verdict, meaning: &'static str) -> StatusRow {
-    StatusRow { first, last, meaning, verdict }
+const fn status(first: u16, last: u16, cause: Cause, meaning: &'static str) -> StatusRow {
+    StatusRow { first, last, meaning, cause }
 }
 
 /// The first match applies. 2xx of an incoming webhook is delivered whatever its body.
@@ -205,7 +205,7 @@ impl Step {
     }
 }
 
-impl Verdict {
+impl Cause {
     #[must_use]
     pub fn at(self, step: Step) -> (AttemptOutcome, Disposition, Reason) {
         use AttemptOutcome as Outcome;
@@ -232,12 +232,12 @@ pub(super) fn classify(step: Step, status: u16, code: Option<&str>, after: Optio
     let row = code.and_then(|code| step.row(code));
     // 429 always means that nothing was posted.
     let by_status = STATUSES.iter().find(|row| (row.first..=row.last).contains(&status));
-    let (verdict, text) = match (row, by_status) {
-        (Some(row), _) if status != 429 => (row.verdict, format!("{} ({})", row.code, row.meaning)),
-        (_, Some(row)) => (row.verdict, format!("{status}{} ({})", unknown_code(code), row.meaning)),
+    let (cause, text) = match (row, by_status) {
+        (Some(row), _) if status != 429 => (row.cause, format!("{} ({})", row.code, row.meaning)),
+        (_, Some(row)) => (row.cause, format!("{status}{} ({})", unknown_code(code), row.meaning)),
         (_, None) => (Unknown, status.to_string()),
     };
-    let (outcome, disposition, reason) = verdict.at(step);
+    let (outcome, disposition, reason) = cause.at(step);
     let disposition = match disposition {
         Disposition::Defer(None) => Disposition::Defer(after),
         other => other,
