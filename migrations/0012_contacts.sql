@@ -43,7 +43,8 @@ CREATE TABLE suppressions (
 );
 
 -- Returns the first of `channels` that reaches a user with a greeting of `kind`: the webhook always, another channel by a contact
--- that is not suppressed. A SQL function of one SELECT becomes a part of the statement that calls it.
+-- that is not suppressed. A SQL function of one SELECT becomes a part of the statement that calls it, unless an argument has a
+-- subquery.
 CREATE FUNCTION reach(of_user uuid, of_kind text, channels text[])
 RETURNS TABLE (channel text, address text, address_hash bytea) LANGUAGE sql STABLE AS $$
     SELECT c.channel, p.address, p.address_hash

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 
+use bday::model::ChannelName;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Arrival {
-    /// The header `webhook-id`; nil if it is missing or not a UUID.
+    pub(crate) channel: ChannelName,
+    /// Nil if it is missing or not a UUID.
     pub(crate) event_id: Uuid,
     /// When the 2xx was sent, in microseconds since 1970 (UTC).
     pub(crate) accepted_us: i64,
-    pub(crate) body: String,
+    /// Of a webhook the body; of another channel the address of the recipient.
+    pub(crate) content: String,
 }
 
 /// Accepted requests, in the order of acceptance.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bday::model::ChannelName;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::json;
@@ -16,7 +17,7 @@ pub(crate) struct Judgement {
     pub(crate) missing: usize,
     /// Accepted requests for an event that was already accepted.
     pub(crate) repeated: usize,
-    /// Requests with an unexpected body or for an unknown event.
+    /// Requests with an unexpected body, recipient or channel, or for an unknown event.
     pub(crate) wrong: usize,
     /// Events that are not `delivered` in the database.
     pub(crate) open: usize,
@@ -28,37 +29,61 @@ impl Judgement {
     }
 }
 
+/// What is expected of an event.
+#[derive(sqlx::FromRow)]
+struct Event {
+    id: Uuid,
+    user_id: Uuid,
+    due_at: DateTime<Utc>,
+    is_delivered: bool,
+    name: String,
+    /// The user's only contact; none: the webhook.
+    contact: Option<String>,
+    #[sqlx(skip)]
+    times: u32,
+}
+
+const EVENTS: &str = "
+SELECT e.id, e.user_id, e.due_at, e.state = 'delivered' AS is_delivered, u.first_name || ' ' || u.last_name AS name,
+       (SELECT p.address FROM contact_points p WHERE p.user_id = e.user_id) AS contact
+FROM events e JOIN users u ON u.id = e.user_id";
+
+impl Event {
+    fn expects(&self, arrival: &Arrival) -> bool {
+        match &self.contact {
+            Some(contact) => {
+                let channel = if contact.contains('@') { ChannelName::Mail } else { ChannelName::Slack };
+                arrival.channel == channel && arrival.content == *contact
+            }
+            None => arrival.channel == ChannelName::Webhook && self.has_body(&arrival.content),
+        }
+    }
+
+    fn has_body(&self, body: &str) -> bool {
+        let expected = json!({
+            "message": format!("Hey, {} it's your birthday", self.name),
+            "userId": self.user_id,
+            "eventId": self.id,
+            "timestamp": self.due_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        });
+        serde_json::from_str::<serde_json::Value>(body).is_ok_and(|body| body == expected)
+    }
+}
+
 pub(crate) async fn judge(pool: &PgPool, arrivals: &[Arrival]) -> anyhow::Result<Judgement> {
-    let rows: Vec<(Uuid, Uuid, DateTime<Utc>, bool, String)> = sqlx::query_as(
-        "SELECT e.id, e.user_id, e.due_at, e.state = 'delivered', u.first_name || ' ' || u.last_name
-         FROM events e JOIN users u ON u.id = e.user_id",
-    )
-    .fetch_all(pool)
-    .await?;
-    let mut judgement = Judgement {
-        open: rows.iter().filter(|(.., delivered, _)| !delivered).count(),
-        ..Judgement::default()
-    };
-    let mut expected: HashMap<Uuid, (Uuid, DateTime<Utc>, String, u32)> = rows
-        .into_iter()
-        .map(|(event_id, user_id, due_at, _, name)| (event_id, (user_id, due_at, name, 0)))
-        .collect();
+    let events: Vec<Event> = sqlx::query_as(EVENTS).fetch_all(pool).await?;
+    let mut judgement =
+        Judgement { open: events.iter().filter(|event| !event.is_delivered).count(), ..Judgement::default() };
+    let mut events: HashMap<Uuid, Event> = events.into_iter().map(|event| (event.id, event)).collect();
     for arrival in arrivals {
-        let Some((user_id, due_at, name, times)) = expected.get_mut(&arrival.event_id) else {
+        let Some(event) = events.get_mut(&arrival.event_id) else {
             judgement.wrong += 1;
             continue;
         };
-        *times += 1;
-        judgement.repeated += usize::from(*times > 1);
-        let body = json!({
-            "message": format!("Hey, {name} it's your birthday"),
-            "userId": user_id,
-            "eventId": arrival.event_id,
-            "timestamp": due_at.to_rfc3339_opts(SecondsFormat::Secs, true),
-        });
-        let got = serde_json::from_str::<serde_json::Value>(&arrival.body);
-        judgement.wrong += usize::from(!got.is_ok_and(|got| got == body));
+        event.times += 1;
+        judgement.repeated += usize::from(event.times > 1);
+        judgement.wrong += usize::from(!event.expects(arrival));
     }
-    judgement.missing = expected.values().filter(|(.., times)| *times == 0).count();
+    judgement.missing = events.values().filter(|event| event.times == 0).count();
     Ok(judgement)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bday::config::QueueKind;
+use bday::model::ChannelName;
 use serde::Serialize;
 
 use super::options::Options;
@@ -17,6 +18,8 @@ pub(crate) struct Load {
     pub(crate) daemons: u32,
     pub(crate) in_flight: Option<u32>,
     pub(crate) latency: Duration,
+    /// The channels of the due users, by turns; empty: every kind uses the webhook alone.
+    pub(crate) channels: &'static [ChannelName],
     /// Whether to measure the baseline as well: the same I/O without bookkeeping.
     pub(crate) bare: bool,
     pub(crate) limits: &'static [Limit],
@@ -53,6 +56,7 @@ impl Load {
             daemons: 1,
             in_flight: None,
             latency: Duration::ZERO,
+            channels: &[],
             bare: false,
             limits: &[],
         };
@@ -75,6 +79,8 @@ impl Load {
                 limits: &[Limit::FirstMs(5000.0), Limit::NinthToSecond(0.8), Limit::DaemonMb(80.0)],
                 ..burst
             },
+            // See channels.rs.
+            Name::Channels => Load { events: 20_000, users: 20_000, ..burst },
             Name::Burst | Name::Idle | Name::Api | Name::Large | Name::Recovery | Name::All => Load {
                 bare: true,
                 limits: &[Limit::PerSecond(15_000.0), Limit::DaemonMb(60.0), Limit::DaemonCpuSecs(8.0)],

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! seed ──> PostgreSQL <──> bday serve <──> SQS endpoint
-//!                              └──POST──> receiver ──arrivals──> judge (exactly once? body exact?) ──> table
+//!                              └─POST, SMTP─> receiver ──arrivals──> judge (exactly once? body exact?) ──> table
 //! ```
 //!
 //! The due events are written before the daemon starts, so its first tick claims them. All times count from the start
@@ -17,6 +17,7 @@
 mod api;
 mod arrivals;
 mod bare;
+mod channels;
 mod endpoint;
 mod history;
 mod idle;
@@ -31,6 +32,7 @@ mod receiver;
 mod recovery;
 mod scenario;
 mod seed;
+mod smtp;
 mod support;
 mod table;
 mod world;
@@ -96,9 +98,13 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
                     larges.push(large);
                 }
                 _ => {
-                    let run = pipeline::run(&Load::new(name, options), options).await.with_context(failed)?;
-                    sound &= run.is_exact() && kept(&run.limits);
-                    runs.push(run);
+                    let load = Load::new(name, options);
+                    let loads = if name == Name::Channels { channels::loads(&load) } else { vec![load] };
+                    for load in loads {
+                        let run = pipeline::run(&load, options).await.with_context(failed)?;
+                        sound &= run.is_exact() && kept(&run.limits);
+                        runs.push(run);
+                    }
                 }
             }
         }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::arrivals::Arrival;
 use super::bare::{self, Bare};
+use super::channels::{self, ChannelFigures};
 use super::judge::{self, Judgement};
 use super::load::{Limit, Load, Verdict};
 use super::options::Options;
@@ -50,6 +51,8 @@ pub(crate) struct Run {
     /// The highest peak memory of any daemon, in MB (10^6 bytes).
     pub(crate) daemon_mb: f64,
     pub(crate) judgement: Judgement,
+    /// Empty unless there are several channels.
+    pub(crate) channels: Vec<ChannelFigures>,
     pub(crate) limits: Vec<Verdict>,
 }
 
@@ -63,6 +66,9 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     let bare = if load.bare { Some(bare::measure(load, options).await?) } else { None };
     let mut world = World::start(load, options).await?;
     seed::people(&world.store, &world.pool, load.events, load.users, TimeDelta::zero()).await?;
+    if !load.channels.is_empty() {
+        channels::seed(&world.pool, load.channels).await?;
+    }
     if options.statements {
         let extension = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements";
         sqlx::query(extension).execute(&world.pool).await?;
@@ -100,11 +106,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     let ticks: Vec<Tick> = daemons.iter().flat_map(ticks).collect();
     let first = ticks.iter().map(|tick| tick.began_at).min();
     let first = first.with_context(|| format!("no tick had due events:\n{}", tail(&daemons[0])))?;
-    let mut waits: Vec<f64> = arrivals
-        .iter()
-        .map(|arrival| (arrival.accepted_us - first.timestamp_micros()) as f64 / 1e3)
-        .collect();
-    waits.sort_unstable_by(f64::total_cmp);
+    let waits = waits(arrivals.iter(), first);
     let before_tick_ms = (first.timestamp_micros() - started_us) as f64 / 1e3;
     let last_ms = percentile(&waits, 1.0);
     let mut run = Run {
@@ -124,6 +126,7 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
         sqs_calls,
         daemon_mb,
         judgement,
+        channels: channels::figures(load.channels, &arrivals, first),
         limits: Vec::new(),
     };
     run.limits = load.limits.iter().map(|limit| limit.check(&run)).collect();
@@ -188,6 +191,14 @@ fn ticks(daemon: &Running) -> Vec<Tick> {
 fn tail(daemon: &Running) -> String {
     let lines = daemon.lines();
     lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+/// Returns the sorted times from `first` to each arrival, in ms.
+pub(crate) fn waits<'a>(arrivals: impl Iterator<Item = &'a Arrival>, first: DateTime<Utc>) -> Vec<f64> {
+    let wait = |arrival: &Arrival| (arrival.accepted_us - first.timestamp_micros()) as f64 / 1e3;
+    let mut waits: Vec<f64> = arrivals.map(wait).collect();
+    waits.sort_unstable_by(f64::total_cmp);
+    waits
 }
 
 /// Returns the events per second in the `n`th tenth, counted from 1.

@@ -22,13 +22,23 @@ pub(crate) enum Name {
     Api,
     /// Kill a worker with 1,000 requests in flight, and a scheduler during 30,000 claims: measure the time until all events are accepted
     Recovery,
+    /// 20,000 events due by mail, by Slack and by webhook, each alone and then all together, with `channels = ["mail", "slack", "webhook"]`
+    Channels,
     /// All scenarios except `million`, `large` and `recovery`, which take minutes
     All,
 }
 
 impl Name {
-    pub(crate) const EACH: [Self; 7] =
-        [Self::Tick1000, Self::Burst, Self::Slow, Self::BurstPostgres, Self::Three, Self::Idle, Self::Api];
+    pub(crate) const EACH: [Self; 8] = [
+        Self::Tick1000,
+        Self::Burst,
+        Self::Slow,
+        Self::BurstPostgres,
+        Self::Three,
+        Self::Idle,
+        Self::Api,
+        Self::Channels,
+    ];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -42,6 +52,7 @@ impl Name {
             Self::Idle => "idle",
             Self::Api => "api",
             Self::Recovery => "recovery",
+            Self::Channels => "channels",
             Self::All => "all",
         }
     }

@@ -79,7 +79,7 @@ pub(crate) fn config() -> anyhow::Result<Config> {
 }
 
 /// Runs the maintenance that PostgreSQL would otherwise start during the run.
-async fn settle(pool: &PgPool) -> anyhow::Result<()> {
+pub(crate) async fn settle(pool: &PgPool) -> anyhow::Result<()> {
     for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
         sqlx::query(statement).execute(pool).await?;
     }

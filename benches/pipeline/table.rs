@@ -60,6 +60,18 @@ pub(crate) fn print(runs: &[Run], idles: &[Idle], apis: &[Api], larges: &[Large]
                 us(bare.cpu.postgres),
             );
         }
+        for channel in &run.channels {
+            println!(
+                "{:<15} {:>7} {:>8} {:>7.0} {:>7.0} {:>7.0} {:>7.0}",
+                format!("  {}", channel.channel.as_str()),
+                channel.events,
+                "",
+                channel.per_second,
+                channel.p50_ms,
+                channel.p99_ms,
+                channel.last_ms,
+            );
+        }
         if run.scenario == "million" {
             println!(
                 "{:<15} first 2xx {:.0} ms after the start; second tenth {:.0}/s, ninth {:.0}/s: {:.2}",

@@ -13,11 +13,13 @@ use serde::Serialize;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
+use super::channels;
 use super::endpoint::Figures;
 use super::load::Load;
 use super::options::Options;
 use super::part::Part;
 use super::procfs;
+use super::receiver::Urls;
 
 /// CPU seconds, user and system, by process.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -106,10 +108,11 @@ impl World {
     pub(crate) async fn start(load: &Load, options: &Options) -> anyhow::Result<Self> {
         let server = postgres(options, &[]).await?;
         let (store, pool) = (store(&server.url())?, pool(&server.url())?);
-        let (receiver, webhook) = Part::start(&["receiver", &load.latency.as_millis().to_string()]).await?;
+        let (receiver, urls) = Part::start(&["receiver", &load.latency.as_millis().to_string()]).await?;
+        let urls: Urls = serde_json::from_str(&urls)?;
         let mut environment = vec![
             ("BDAY__DATABASE__URL".to_owned(), server.url()),
-            ("BDAY__WEBHOOK__URL".to_owned(), webhook),
+            ("BDAY__WEBHOOK__URL".to_owned(), urls.webhook.clone()),
             ("BDAY__QUEUE__KIND".to_owned(), load.queue.as_str().to_owned()),
             ("BDAY__QUEUE__CREATE".to_owned(), "true".to_owned()),
         ];
@@ -126,6 +129,9 @@ impl World {
         };
         if let Some(in_flight) = load.in_flight {
             environment.push(("BDAY__WORKER__MAX_IN_FLIGHT".to_owned(), in_flight.to_string()));
+        }
+        if !load.channels.is_empty() {
+            environment.extend(channels::environment(&urls));
         }
         environment.extend(options.config()?);
         Ok(Self { store, pool, receiver, server, queue, environment })

@@ -68,20 +68,23 @@ impl QueuedEvent {
 /// The transaction that deletes a date also deletes its event, unless an attempt was made: the date is looked up only after an
 /// attempt.
 ///
-/// The first lease fixes the channel; the later ones look up its contact again.
+/// The first lease fixes the channel; the later ones look up its contact again. `routes` has the arrays for `reach`: PostgreSQL does
+/// not inline a function with a subquery as an argument, and would plan the lookup again for each event.
 pub(super) const LEASE: &str = "
 WITH free AS MATERIALIZED (
     SELECT ctid AS tid, user_id, kind, channel FROM events
     WHERE id = ANY($1) AND state = 'queued' AND kind = ANY($2) AND late_from >= $3
       AND (channel IS NULL OR channel = ANY($9)) AND NOT EXISTS (SELECT FROM pauses)
     FOR UPDATE SKIP LOCKED
+), routes AS MATERIALIZED (
+    SELECT kind, ARRAY(SELECT jsonb_array_elements_text(channels)) AS channels FROM jsonb_each($8) AS r(kind, channels)
 ), routed AS (
-    SELECT tid, user_id, 'webhook' AS channel, NULL AS address, NULL::bytea AS address_hash FROM free WHERE $8::jsonb IS NULL
+    SELECT tid, user_id, 'webhook' AS channel, NULL AS address, NULL::bytea AS address_hash FROM free WHERE $8 IS NULL
     UNION ALL
     SELECT f.tid, f.user_id, r.channel, r.address, r.address_hash
-    FROM free f, reach(f.user_id, f.kind, CASE WHEN f.channel IS NOT NULL THEN ARRAY[f.channel]
-                                               ELSE ARRAY(SELECT jsonb_array_elements_text($8::jsonb -> f.kind)) END) r
-    WHERE $8::jsonb IS NOT NULL
+    FROM free f LEFT JOIN routes ON routes.kind = f.kind,
+         reach(f.user_id, f.kind, CASE WHEN f.channel IS NOT NULL THEN ARRAY[f.channel] ELSE routes.channels END) r
+    WHERE $8 IS NOT NULL
 ), leased AS (
     UPDATE events e SET state = 'delivering', attempts = e.attempts + 1, lease_id = $4, channel = r.channel
     FROM routed r, users u
@@ -99,12 +102,14 @@ WITH free AS MATERIALIZED (
 SELECT * FROM leased";
 
 const QUEUED: &str = "
+WITH routes AS MATERIALIZED (
+    SELECT kind, ARRAY(SELECT jsonb_array_elements_text(channels)) AS channels FROM jsonb_each($4) AS r(kind, channels)
+)
 SELECT e.id, e.kind = ANY($2) AND (e.channel IS NULL OR e.channel = ANY($5)) AS known, e.late_from < $3 AS late,
        NOT EXISTS (SELECT FROM occasions o WHERE o.user_id = e.user_id AND o.kind = e.kind) AS deleted,
-       $4::jsonb IS NULL OR EXISTS (SELECT FROM reach(e.user_id, e.kind,
-           CASE WHEN e.channel IS NOT NULL THEN ARRAY[e.channel]
-                ELSE ARRAY(SELECT jsonb_array_elements_text($4::jsonb -> e.kind)) END)) AS reachable
-FROM events e WHERE e.id = ANY($1) AND e.state = 'queued'";
+       $4 IS NULL OR EXISTS (SELECT FROM reach(e.user_id, e.kind,
+           CASE WHEN e.channel IS NOT NULL THEN ARRAY[e.channel] ELSE routes.channels END)) AS reachable
+FROM events e LEFT JOIN routes ON routes.kind = e.kind WHERE e.id = ANY($1) AND e.state = 'queued'";
 
 /// `$4` are those that no channel reaches.
 const END: &str = "

@@ -57,13 +57,15 @@ struct OccasionGroup {
 
 /// A year matters only if the first greeting is still ahead, so all earlier years are one group. The collation "C" halves the time.
 const OCCASION_GROUPS: &str = r#"
+WITH routes AS MATERIALIZED (
+    SELECT kind, ARRAY(SELECT jsonb_array_elements_text(channels)) AS channels FROM jsonb_each($4) AS r(kind, channels)
+)
 SELECT o.month, o.day, u.time_zone COLLATE "C" AS time_zone, u.send_at, u.leap_day COLLATE "C" AS leap_day,
        o.kind COLLATE "C" AS kind, CASE WHEN o.year >= $1 THEN o.year END AS year,
-       CASE WHEN $4::jsonb IS NULL THEN 'webhook' ELSE (
-           SELECT r.channel FROM reach(o.user_id, o.kind, ARRAY(SELECT jsonb_array_elements_text($4::jsonb -> o.kind))) r)
-       END COLLATE "C" AS channel, count(*) AS users,
+       CASE WHEN $4 IS NULL THEN 'webhook'
+            ELSE (SELECT r.channel FROM reach(o.user_id, o.kind, routes.channels) r) END COLLATE "C" AS channel, count(*) AS users,
        '00000000-0000-0000-0000-000000000000'::uuid AS user_id, 'epoch'::timestamptz AS known_at
-FROM occasions o JOIN users u ON u.id = o.user_id
+FROM occasions o JOIN users u ON u.id = o.user_id LEFT JOIN routes ON routes.kind = o.kind
 WHERE $2::smallint[] IS NULL OR (o.month, o.day) IN (SELECT * FROM unnest($2::smallint[], $3::smallint[]))
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"#;
 
