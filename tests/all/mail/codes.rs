@@ -108,7 +108,6 @@ fn the_documentation_has_each_row_in_order() {
     let mut rest = PAGE;
     for line in smtp.chain(ses) {
         let found = rest.split_once(&format!("{line}\n"));
-        rest =
-            found.unwrap_or_else(|| panic!("docs/channels.md lacks, or has elsewhere:\n{line}")).1;
+        rest = found.unwrap_or_else(|| panic!("docs/channels.md lacks, or has elsewhere:\n{line}")).1;
     }
 }
