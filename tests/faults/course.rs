@@ -256,6 +256,10 @@ async fn work(place: &Place, work: &Timed<Work>) {
                 let _edited = place.bday(&arguments, "none").finish().await;
             }
             Work::Pause(long) => place.journal.during(Cause::Paused, pause(place, *long)).await,
+            Work::Contacts(without, with) => {
+                // Fails if the database is unavailable, or a user is deleted meanwhile.
+                let _moved = seed::move_contacts(place, *without, *with).await;
+            }
             Work::Redrive => drop(place.bday(&["dlq", "redrive"], "none").finish().await),
             Work::Delete(n) => {
                 for n in 0..*n {

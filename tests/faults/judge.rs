@@ -131,6 +131,8 @@ struct Event {
     recorded: Vec<i16>,
     /// Number of attempts with an unknown outcome, which may have been accepted.
     unknown: i64,
+    /// Another channel was used after an unknown outcome.
+    strayed: bool,
 }
 
 impl Event {
@@ -145,7 +147,9 @@ SELECT e.id, e.user_id, e.kind, e.state::text, e.reason, e.channel, u.external_i
        e.attempts - e.attempts_not_counted AS counted, e.redriven_at IS NOT NULL AS redriven,
        e.finished_at IS NOT DISTINCT FROM make_timestamptz(e.local_year + 1, 1, 1, 0, 0, 0, 'UTC') AS blurred,
        coalesce(array_agg(a.number ORDER BY a.number) FILTER (WHERE a.number IS NOT NULL), '{}') AS recorded,
-       count(*) FILTER (WHERE a.outcome = 'unknown') AS unknown
+       count(*) FILTER (WHERE a.outcome = 'unknown') AS unknown,
+       EXISTS (SELECT FROM ended_attempts x JOIN ended_attempts y ON y.event_id = x.event_id AND y.number > x.number
+               WHERE x.event_id = e.id AND x.outcome = 'unknown' AND y.channel <> x.channel) AS strayed
 FROM events e LEFT JOIN ended_attempts a ON a.event_id = e.id LEFT JOIN users u ON u.id = e.user_id
 LEFT JOIN contact_points p ON p.user_id = e.user_id AND p.type = 'email'
 GROUP BY e.id, u.external_id, p.address ORDER BY e.late_from";
@@ -319,6 +323,10 @@ fn check_route(verdict: &mut Verdict, event: &Event, requests: &[&Sent]) {
     }
     if *state == "delivered" && accepting.iter().any(|by| channel.as_deref() != Some(by.as_str())) {
         verdict.broken(*id, format!("{id} is delivered by {channel:?}, but was accepted by {accepting:?}"));
+    }
+    // A redrive after a bounce chooses the channel again.
+    if event.strayed && !event.redriven {
+        verdict.broken(*id, format!("{id} was sent by another channel after an unknown outcome"));
     }
     // The webhook reaches everyone, and is the last channel of the birthday.
     let used: BTreeSet<ChannelName> = requests.iter().map(|sent| sent.channel).collect();

@@ -229,9 +229,8 @@ impl<'a> Session<'a> {
     /// Fails as soon as the client has closed the connection.
     async fn unless_closed(&self, delay: Duration) -> std::io::Result<()> {
         let closed = async {
-            match self.stream.get_ref().peek(&mut [0]).await {
-                Ok(1..) => std::future::pending().await,
-                Ok(0) | Err(_) => {}
+            if let Ok(1..) = self.stream.get_ref().peek(&mut [0]).await {
+                std::future::pending::<()>().await;
             }
         };
         if delay.is_zero() {

@@ -128,6 +128,8 @@ pub(crate) enum Work {
     Plan(u32),
     /// `bday user update` moves the event of the user with this number to a past minute.
     Edit(u32),
+    /// Removes the contacts of the users whose external id ends in the first digit, and gives those of the second an email address.
+    Contacts(u8, u8),
     /// Pauses sending for this duration.
     Pause(Duration),
     /// Runs `bday dlq redrive`.
@@ -259,12 +261,13 @@ fn clock(rng: &mut Rng) -> i64 {
 }
 
 fn work(rng: &mut Rng, events: u32) -> Work {
-    match rng.u8(0..12) {
+    match rng.u8(0..14) {
         0 | 1 => Work::Import(rng.u32(1..30), rng.bool().then(|| rng.u64(20..400))),
         2 | 3 => Work::Plan(rng.u32(1..30)),
         4..7 => Work::Edit(rng.u32(1..=events)),
         7 => Work::Pause(ms(rng, 200..2500)),
         8 | 9 => Work::Redrive,
+        10 | 11 => Work::Contacts(rng.u8(0..10), rng.u8(0..10)),
         _ => Work::Delete(rng.u32(1..6)),
     }
 }

@@ -84,9 +84,10 @@ impl Receivers {
         for (time, (channel, fault, long)) in faults {
             tokio::time::sleep(time.saturating_sub(journal.in_plan())).await;
             journal.note(format!("receiver of {channel}: {fault:?}"));
-            let cause = match loses_answers(*channel, *fault) {
-                true => Cause::Answers(*channel),
-                false => Cause::Receiver(*channel),
+            let cause = if loses_answers(*channel, *fault) {
+                Cause::Answers(*channel)
+            } else {
+                Cause::Receiver(*channel)
             };
             journal.during(cause, self.spell(*channel, *fault, *long)).await;
         }

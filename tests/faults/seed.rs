@@ -81,6 +81,17 @@ INSERT INTO occasions (user_id, kind, year, month, day, known_at)
 SELECT id, 'birthday', 1906, extract(month FROM $2 AT TIME ZONE 'UTC'), extract(day FROM $2 AT TIME ZONE 'UTC'), $3 FROM people"
 );
 
+const MOVE_CONTACTS: &str = "
+WITH gone AS (
+    DELETE FROM contact_points p USING users u WHERE u.id = p.user_id AND right(u.external_id, 1) = $1 AND $1 <> $2
+), addresses AS (
+    SELECT id, replace(id::text, '-', '') || '@example.org' AS address FROM users
+    WHERE right(external_id, 1) = $2 AND external_id ~ '^[up]'
+)
+INSERT INTO contact_points (user_id, type, address, address_hash)
+SELECT id, 'email', address, sha256(convert_to(address, 'UTF8')) FROM addresses
+ON CONFLICT DO NOTHING";
+
 /// Waits until daemons have planned days under both rules, with and without the added kind.
 pub(crate) async fn planned(place: &Place) {
     const PLANNED: &str = "SELECT count(DISTINCT rules) = 2 FROM planned_days";
@@ -128,6 +139,12 @@ pub(crate) async fn unplanned(place: &Place, n: u32, number: usize) -> sqlx::Res
         .bind(number as i32)
         .execute(&place.pool)
         .await?;
+    Ok(())
+}
+
+/// Removes the contacts of some users, and gives others an email address, by the last digit of their external id.
+pub(crate) async fn move_contacts(place: &Place, without: u8, with: u8) -> sqlx::Result<()> {
+    sqlx::query(MOVE_CONTACTS).bind(without.to_string()).bind(with.to_string()).execute(&place.pool).await?;
     Ok(())
 }
 
