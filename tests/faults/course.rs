@@ -152,13 +152,20 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
     place.sqs.faults(|now| *now = Faults::default());
 }
 
-/// Moves the send time of sent packs two minutes back, after which the scheduler resends lost packs.
+/// Moves the send time of sent packs two minutes back, after which the scheduler resends lost packs. Repeated, since a daemon may record
+/// the send time of a lost pack only later.
 async fn age_packs(place: &Place) {
     let age = "UPDATE outbox SET sent_at = sent_at - interval '121 seconds' WHERE sent_at IS NOT NULL";
-    while sqlx::query(age).execute(&place.pool).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..3 {
+        while sqlx::query(age).execute(&place.pool).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        tokio::time::sleep(RECORDS_SENT / 2).await;
     }
 }
+
+/// The longest time from the send of a pack to its record, on a busy machine.
+const RECORDS_SENT: Duration = Duration::from_secs(4);
 
 /// Messages that other software might send to the queue.
 const STRANGERS: [&str; 7] = [
