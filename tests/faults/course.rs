@@ -11,9 +11,8 @@ use super::fleet::Daemon;
 use super::journal::Cause;
 use super::place::{Place, QUEUE};
 use super::plan::Queue;
-use super::plan::{DatabaseFault, MOST_SKEW_MS, Plan, QueueFault, ReceiverFault, Tick, Timed, Work};
+use super::plan::{DatabaseFault, MOST_SKEW_MS, Plan, QueueFault, Tick, Timed, Work};
 use super::seed;
-use super::support::receiver::Behaviour;
 use super::support::sqs::Faults;
 
 /// Injects all planned faults and repairs them. The daemons are running when it returns.
@@ -25,7 +24,7 @@ pub(crate) async fn run(place: &Place, plan: &Plan, daemons: &mut [Daemon<'_>]) 
         inject(place, third, &plan.daemons[2]),
         database(place, &plan.database),
         queue(place, &plan.queue),
-        receiver(place, &plan.receiver),
+        place.receivers.inject(&place.journal, &plan.receiver),
         clock(place, &plan.clock),
         work(place, &plan.work),
     );
@@ -40,7 +39,7 @@ pub(crate) async fn ticks(place: &Place, plan: &Plan, stop: &CancellationToken) 
     let mut beats = tokio::time::interval(Duration::from_secs(1));
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(beats.tick()).await.is_some() {
-        let tick = place.bday(&["tick"], "/none");
+        let tick = place.bday(&["tick"], "none");
         match planned.next().unwrap_or(Tick::Whole) {
             // A tick may fail; the next one completes its work.
             Tick::Whole => drop(tick.finish().await),
@@ -153,13 +152,20 @@ async fn break_sqs(place: &Place, fault: QueueFault) {
     place.sqs.faults(|now| *now = Faults::default());
 }
 
-/// Moves the send time of sent packs two minutes back, after which the scheduler resends lost packs.
+/// Moves the send time of sent packs two minutes back, after which the scheduler resends lost packs. Repeated, since a daemon may record
+/// the send time of a lost pack only later.
 async fn age_packs(place: &Place) {
     let age = "UPDATE outbox SET sent_at = sent_at - interval '121 seconds' WHERE sent_at IS NOT NULL";
-    while sqlx::query(age).execute(&place.pool).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..3 {
+        while sqlx::query(age).execute(&place.pool).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        tokio::time::sleep(RECORDS_SENT / 2).await;
     }
 }
+
+/// The longest time from the send of a pack to its record, on a busy machine.
+const RECORDS_SENT: Duration = Duration::from_secs(4);
 
 /// Messages that other software might send to the queue.
 const STRANGERS: [&str; 7] = [
@@ -216,54 +222,6 @@ async fn break_outbox(place: &Place, fault: QueueFault) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Half of `webhook.timeout_secs`, in milliseconds: on a busy machine, a response delayed this long may arrive after the timeout.
-const NEAR_THE_TIMEOUT_MS: u64 = 1000;
-
-async fn receiver(place: &Place, faults: &Timed<(ReceiverFault, Duration)>) {
-    let receiver = &place.receiver;
-    for (time, (fault, long)) in faults {
-        at(place, *time).await;
-        place.journal.note(format!("receiver: {fault:?}"));
-        let answers = match fault {
-            ReceiverFault::Unavailable | ReceiverFault::LateResponses | ReceiverFault::BrokenConnections => {
-                true
-            }
-            ReceiverFault::Slow(ms) => *ms >= NEAR_THE_TIMEOUT_MS,
-            _ => false,
-        };
-        let cause = if answers { Cause::Answers } else { Cause::Receiver };
-        let spell = async {
-            // Closing the connections also cuts off responses in flight.
-            if matches!(fault, ReceiverFault::Unavailable) {
-                receiver.refuse().await;
-                tokio::time::sleep(*long).await;
-                return receiver.accept().await;
-            }
-            receiver.script([behaviour(*fault)]);
-            tokio::time::sleep(*long).await;
-            receiver.script([]);
-        };
-        place.journal.during(cause, spell).await;
-    }
-}
-
-fn behaviour(fault: ReceiverFault) -> Behaviour {
-    match fault {
-        ReceiverFault::Status(302) => {
-            Behaviour::Answer(302, "location: /elsewhere\r\n".to_owned(), Vec::new())
-        }
-        ReceiverFault::Status(status) => Behaviour::Status(status),
-        ReceiverFault::Throttling => Behaviour::Answer(429, "retry-after: 1\r\n".to_owned(), Vec::new()),
-        ReceiverFault::Resetting => Behaviour::Reset,
-        ReceiverFault::Endless => Behaviour::EndlessBody,
-        ReceiverFault::InvalidResponses => Behaviour::Bytes(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
-        ReceiverFault::Slow(ms) => Behaviour::slow(Duration::from_millis(ms)),
-        ReceiverFault::LateResponses => Behaviour::SlowBytes(Duration::from_millis(100)),
-        ReceiverFault::BrokenConnections => Behaviour::ResetAfterHead,
-        ReceiverFault::Hanging | ReceiverFault::Unavailable => Behaviour::Hang,
-    }
-}
-
 async fn clock(place: &Place, jumps: &Timed<i64>) {
     for (number, (time, offset)) in jumps.iter().enumerate() {
         at(place, *time).await;
@@ -302,10 +260,14 @@ async fn work(place: &Place, work: &Timed<Work>) {
                 let send_at = (seed::minute_over() - TimeDelta::minutes(1)).format("%H:%M").to_string();
                 let arguments = ["user", "update", &format!("u{user}"), "--send-at", &send_at];
                 // Fails if the user is deleted or the database is unavailable.
-                let _edited = place.bday(&arguments, "/none").finish().await;
+                let _edited = place.bday(&arguments, "none").finish().await;
             }
             Work::Pause(long) => place.journal.during(Cause::Paused, pause(place, *long)).await,
-            Work::Redrive => drop(place.bday(&["dlq", "redrive"], "/none").finish().await),
+            Work::Contacts(without, with) => {
+                // Fails if the database is unavailable, or a user is deleted meanwhile.
+                let _moved = seed::move_contacts(place, *without, *with).await;
+            }
+            Work::Redrive => drop(place.bday(&["dlq", "redrive"], "none").finish().await),
             Work::Delete(n) => {
                 for n in 0..*n {
                     let external_id = format!("u{}", 7 + 40 * number as u32 + n);
@@ -322,7 +284,7 @@ async fn import(place: &Place, number: usize, n: u32, killed_after: Option<u64>)
     let path = place.directory.join(format!("import-{number}.csv"));
     std::fs::write(&path, seed::file(n, number)).unwrap();
     let path = path.to_str().unwrap();
-    let import = || place.bday(&["user", "import", path], "/none");
+    let import = || place.bday(&["user", "import", path], "none");
     if let Some(ms) = killed_after {
         let mut running = import().start();
         tokio::time::sleep(Duration::from_millis(ms)).await;

@@ -15,7 +15,7 @@ pub(crate) struct Daemon<'a> {
     number: usize,
     generation: u32,
     running: Option<Running>,
-    /// The path and the log lines of each process that has ended.
+    /// The name and the log lines of each process that has ended.
     pub(crate) logs: Vec<(String, Vec<String>)>,
     /// Processes that ended unexpectedly or with a failure.
     pub(crate) complaints: Vec<String>,
@@ -29,21 +29,22 @@ impl<'a> Daemon<'a> {
         daemon
     }
 
-    /// Returns the unique path at the receiver that identifies the sender of a request.
-    fn path(&self) -> String {
-        format!("/{}-{}", self.number, self.generation)
+    /// Returns the unique name that identifies the sender of a request.
+    fn name(&self) -> String {
+        format!("{}-{}", self.number, self.generation)
     }
 
     fn launch(&mut self) {
         self.generation += 1;
-        let path = self.path();
+        let name = self.name();
         let bday = match self.number {
-            TURNED => self.place.turned(&path),
+            TURNED => self.place.turned(&name),
             ADDS_A_KIND => {
-                let message = format!("BDAY__KINDS__{}__MESSAGE", seed::ADDED_KIND.to_uppercase());
-                self.place.bday(&["serve"], &path).env(&message, "Happy name day")
+                let key = |key| format!("BDAY__KINDS__{}__{key}", seed::ADDED_KIND.to_uppercase());
+                let bday = self.place.bday(&["serve"], &name).env(&key("MESSAGE"), "Happy name day");
+                bday.env(&key("CHANNELS"), "webhook")
             }
-            _ => self.place.bday(&["serve"], &path),
+            _ => self.place.bday(&["serve"], &name),
         };
         self.running = Some(bday.start());
     }
@@ -74,7 +75,7 @@ impl<'a> Daemon<'a> {
         let Some(mut running) = self.running.take() else {
             return;
         };
-        let cause = Cause::Killed(self.path());
+        let cause = Cause::Killed(self.name());
         let status = self
             .place
             .journal
@@ -86,7 +87,7 @@ impl<'a> Daemon<'a> {
         if status.signal().is_none() && !self.refused_its_clock(&running) {
             self.complain(format!("ended unexpectedly before it was killed: {status}"));
         }
-        self.logs.push((self.path(), running.lines()));
+        self.logs.push((self.name(), running.lines()));
     }
 
     /// Sends SIGTERM and requires a successful exit.
@@ -103,10 +104,10 @@ impl<'a> Daemon<'a> {
             self.complain(format!("failed after SIGTERM: {status}"));
         }
         if status.signal().is_some() {
-            self.place.journal.during(Cause::Killed(self.path()), async {}).await;
+            self.place.journal.during(Cause::Killed(self.name()), async {}).await;
         }
-        self.place.journal.note(format!("daemon {} stopped in {took:.2?}", self.path()));
-        self.logs.push((self.path(), running.lines()));
+        self.place.journal.note(format!("daemon {} stopped in {took:.2?}", self.name()));
+        self.logs.push((self.name(), running.lines()));
     }
 
     /// A daemon whose clock is wrong when it starts logs an error and exits.
@@ -122,12 +123,12 @@ impl<'a> Daemon<'a> {
                 tokio::time::sleep(long).await;
                 running.thaw();
             };
-            self.place.journal.during(Cause::Frozen(self.path()), still).await;
+            self.place.journal.during(Cause::Frozen(self.name()), still).await;
         }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "callers pass a new string")]
     fn complain(&mut self, what: String) {
-        self.complaints.push(format!("daemon {} {what}", self.path()));
+        self.complaints.push(format!("daemon {} {what}", self.name()));
     }
 }

@@ -5,25 +5,26 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bday::clock::{Clock, SystemClock};
+use bday::model::ChannelName;
 use chrono::{DateTime, Utc};
 
 /// A reason why the sender may not learn of an acceptance, or why a greeting is late.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cause {
-    /// The daemon that posts to this path was killed.
+    /// The daemon with this name was killed.
     Killed(String),
     /// The database was unavailable.
     Database,
-    /// The receiver accepted requests whose responses were lost.
-    Answers,
-    /// The daemon that posts to this path was frozen. This alone explains no repeat: a lease lasts longer.
+    /// The receiver of this channel accepted requests whose responses were lost.
+    Answers(ChannelName),
+    /// The daemon with this name was frozen. This alone explains no repeat: a lease lasts longer.
     Frozen(String),
     /// The clock of daemon [`super::plan::TURNED`] differed by more than daemons accept.
     Clock,
     /// The queue was faulty or unavailable.
     Queue,
-    /// The receiver rejected requests, or was slow.
-    Receiver,
+    /// The receiver of this channel rejected requests, or was slow.
+    Receiver(ChannelName),
     Paused,
 }
 
@@ -32,11 +33,11 @@ impl fmt::Display for Cause {
         match self {
             Self::Killed(_) => f.write_str("a daemon was killed"),
             Self::Database => f.write_str("the database was unavailable"),
-            Self::Answers => f.write_str("the answer was lost"),
+            Self::Answers(channel) => write!(f, "the answer of {channel} was lost"),
             Self::Frozen(_) => f.write_str("a daemon was frozen"),
             Self::Clock => f.write_str("a clock was wrong"),
             Self::Queue => f.write_str("the queue was unavailable"),
-            Self::Receiver => f.write_str("the receiver failed"),
+            Self::Receiver(channel) => write!(f, "the receiver of {channel} failed"),
             Self::Paused => f.write_str("sending was paused"),
         }
     }

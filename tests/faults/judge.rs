@@ -1,19 +1,19 @@
-//! Checks every rule against the requests that the receiver recorded, and the database.
+//! Checks every rule against the requests that the receivers recorded, and the database.
 
-use bday::model::BIRTHDAY;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use bday::model::{BIRTHDAY, ChannelName};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::journal::{Cause, Entry};
 use super::place::Place;
 use super::plan::{ADDS_A_KIND, MOST_SKEW_MS, TURNED};
+use super::receivers::{CHANNELS, Sent, key_of};
 use super::seed::ADDED_KIND;
-use super::support::receiver::Record;
 
 /// The longest time from an acceptance to its record in the database: usually milliseconds, but a debug build on a busy machine may
 /// have to reconnect.
@@ -25,7 +25,9 @@ const LATE_AFTER: Duration = Duration::from_secs(6);
 const PAUSES: Duration = Duration::from_secs(13);
 /// A fault explains lateness until this long after its end: a lease, and the longest pauses between two attempts.
 const RECOVERY: Duration = Duration::from_secs(40);
-/// The greatest difference between the origins of the journal's and the receiver's times.
+/// `retry.max_attempts`.
+const MAX_ATTEMPTS: i16 = 5;
+/// The greatest difference between the origins of the journal's and the receivers' times.
 const CLOCKS: Duration = Duration::from_millis(100);
 /// How early an event may be sent: the greatest accepted skew of the turned clock, plus tolerance.
 const EARLIEST: TimeDelta = TimeDelta::milliseconds(MOST_SKEW_MS + 100);
@@ -37,7 +39,7 @@ pub(crate) struct Counts {
     requests: u64,
     /// Requests received while faults were injected.
     pub(crate) amid_faults: u64,
-    /// Events by state, and by reason if they were not delivered.
+    /// Events by state, and by channel or reason.
     ends: BTreeMap<String, u64>,
     /// Repeated acceptances, by the fault that explains them.
     repeats: BTreeMap<String, u64>,
@@ -112,9 +114,16 @@ struct Event {
     kind: String,
     state: String,
     reason: Option<String>,
+    /// None before the first attempt, and after the last channel has refused the contact.
+    channel: Option<String>,
+    /// None if the user was deleted.
+    external_id: Option<String>,
+    email: Option<String>,
     attempts: i16,
     late_from: DateTime<Utc>,
     created_at: DateTime<Utc>,
+    /// Attempts since the last redrive that count against the limit.
+    counted: i16,
     redriven: bool,
     /// The user was deleted, so that the event has a new id and no times.
     blurred: bool,
@@ -122,16 +131,28 @@ struct Event {
     recorded: Vec<i16>,
     /// Number of attempts with an unknown outcome, which may have been accepted.
     unknown: i64,
+    /// Another channel was used after an unknown outcome.
+    strayed: bool,
+}
+
+impl Event {
+    /// Whether an address, as [`key_of`] shortens it, belongs to the user.
+    fn is_of(&self, key: &str) -> bool {
+        key == key_of(&self.user_id.to_string()) || self.external_id.as_deref() == Some(key)
+    }
 }
 
 const EVENTS: &str = "
-SELECT e.id, e.user_id, e.kind, e.state::text, e.reason, e.attempts, e.late_from, e.created_at,
-       e.redriven_at IS NOT NULL AS redriven,
+SELECT e.id, e.user_id, e.kind, e.state::text, e.reason, e.channel, u.external_id, p.address AS email, e.attempts, e.late_from, e.created_at,
+       e.attempts - e.attempts_not_counted AS counted, e.redriven_at IS NOT NULL AS redriven,
        e.finished_at IS NOT DISTINCT FROM make_timestamptz(e.local_year + 1, 1, 1, 0, 0, 0, 'UTC') AS blurred,
        coalesce(array_agg(a.number ORDER BY a.number) FILTER (WHERE a.number IS NOT NULL), '{}') AS recorded,
-       count(*) FILTER (WHERE a.outcome = 'unknown') AS unknown
-FROM events e LEFT JOIN ended_attempts a ON a.event_id = e.id
-GROUP BY e.id ORDER BY e.late_from";
+       count(*) FILTER (WHERE a.outcome = 'unknown') AS unknown,
+       EXISTS (SELECT FROM ended_attempts x JOIN ended_attempts y ON y.event_id = x.event_id AND y.number > x.number
+               WHERE x.event_id = e.id AND x.outcome = 'unknown' AND y.channel <> x.channel) AS strayed
+FROM events e LEFT JOIN ended_attempts a ON a.event_id = e.id LEFT JOIN users u ON u.id = e.user_id
+LEFT JOIN contact_points p ON p.user_id = e.user_id AND p.type = 'email'
+GROUP BY e.id, u.external_id, p.address ORDER BY e.late_from";
 
 /// Returns users who have a due date and no event.
 const FORGOTTEN: &str = "
@@ -151,30 +172,16 @@ pub(crate) async fn open(place: &Place) -> sqlx::Result<i64> {
 /// Judges a run after all events have ended.
 pub(crate) async fn judge(place: &Place) -> Verdict {
     let events: Vec<Event> = sqlx::query_as(EVENTS).fetch_all(&place.pool).await.unwrap();
-    let records = place.receiver.records();
-    let mut requests: HashMap<Uuid, Vec<&Record>> = HashMap::new();
+    let sent = place.receivers.sent();
     let mut verdict = Verdict::default();
-    let blurred: HashMap<(String, &str), Uuid> = events
-        .iter()
-        .filter(|event| event.blurred)
-        .map(|event| ((event.user_id.to_string(), event.kind.as_str()), event.id))
-        .collect();
-    for record in &records {
-        let body: serde_json::Value = serde_json::from_slice(&record.body).unwrap_or_default();
-        let is_birthday = body["message"].as_str().is_some_and(|text| text.contains("birthday"));
-        let kind = if is_birthday { BIRTHDAY } else { ADDED_KIND };
-        let user = body["userId"].as_str().unwrap_or_default().to_owned();
-        if let Some(id) = blurred.get(&(user, kind)) {
-            requests.entry(*id).or_default().push(record);
-            continue;
-        }
-        match record.event_id.parse::<Uuid>() {
-            Ok(id) => requests.entry(id).or_default().push(record),
-            Err(_) => verdict.violations.push(format!("a request has the webhook-id {:?}", record.event_id)),
+    let requests = by_event(&mut verdict, &events, &sent);
+    verdict.counts.events = events.len() as u64;
+    verdict.counts.requests = sent.len() as u64;
+    for channel in CHANNELS {
+        if !sent.iter().any(|sent| sent.channel == channel && sent.accepted_at.is_some()) {
+            verdict.violations.push(format!("nothing was accepted by {channel}"));
         }
     }
-    verdict.counts.events = events.len() as u64;
-    verdict.counts.requests = records.len() as u64;
     let forgotten: Vec<String> = sqlx::query_scalar(FORGOTTEN).fetch_all(&place.pool).await.unwrap();
     let forgotten = forgotten.iter().map(|who| format!("user {who} has no event"));
     verdict.violations.extend(forgotten);
@@ -190,16 +197,44 @@ pub(crate) async fn judge(place: &Place) -> Verdict {
     verdict
 }
 
+/// Returns the requests for each event. The event of a deleted user has a new id, and a mail may be refused before its id is known:
+/// such requests are found by their user and kind.
+fn by_event<'a>(verdict: &mut Verdict, events: &[Event], sent: &'a [Sent]) -> HashMap<Uuid, Vec<&'a Sent>> {
+    let mut by_user: HashMap<(String, &str), &Event> = HashMap::new();
+    for event in events {
+        for key in [Some(key_of(&event.user_id.to_string())), event.external_id.clone()].into_iter().flatten()
+        {
+            by_user.insert((key, event.kind.as_str()), event);
+        }
+    }
+    let mut requests: HashMap<Uuid, Vec<&Sent>> = HashMap::new();
+    for one in sent {
+        let event = by_user.get(&(one.user.clone(), one.kind));
+        let id = match event {
+            Some(event) if event.blurred || one.event_id.is_none() => Some(event.id),
+            _ => one.event_id.as_ref().and_then(|id| id.parse().ok()),
+        };
+        match id {
+            Some(id) => requests.entry(id).or_default().push(one),
+            None => verdict.violations.push(format!("a request is of no event: {one:?}")),
+        }
+    }
+    requests
+}
+
 fn one(
     verdict: &mut Verdict,
     event: &Event,
-    requests: &[&Record],
+    requests: &[&Sent],
     entries: &[Entry],
     started_at: DateTime<Utc>,
 ) {
     let Event { id, state, reason, attempts, .. } = event;
     let reason = reason.as_deref().unwrap_or("");
-    let end = format!("{state} {reason}");
+    let end = match &event.channel {
+        Some(channel) if state == "delivered" => format!("{state} by {channel}"),
+        _ => format!("{state} {reason}"),
+    };
     *verdict.counts.ends.entry(end.trim_end().to_owned()).or_default() += 1;
 
     // Every event has ended.
@@ -208,22 +243,10 @@ fn one(
         "dead" | "cancelled" | "skipped" if !reason.is_empty() => {}
         state => verdict.broken(*id, format!("{id} is {state} {reason:?}")),
     }
-    // The header and the body have the same event id.
-    for record in requests {
-        let body: serde_json::Value = serde_json::from_slice(&record.body).unwrap_or_default();
-        let sent_as = if event.blurred { requests[0].event_id.clone() } else { id.to_string() };
-        if body["eventId"] != sent_as || body["userId"] != event.user_id.to_string() {
-            verdict.broken(*id, format!("{id} was sent with the body {body}"));
-        }
-        // A redrive moves `late_from`.
-        if !event.redriven && !event.blurred && started_at + record.at < event.late_from - EARLIEST {
-            verdict.broken(*id, format!("{id} was sent before it was due"));
-        }
-        let knows = record.path.contains(&format!("/{ADDS_A_KIND}-"));
-        if event.kind == ADDED_KIND && !knows {
-            verdict.broken(*id, format!("{id} was sent by {}, which lacks its kind", record.path));
-        }
+    for sent in requests {
+        check_request(verdict, event, sent, requests, started_at);
     }
+    check_route(verdict, event, requests);
     // Attempts are counted before a request is sent, and each is recorded.
     if requests.len() > usize::from(attempts.unsigned_abs()) {
         verdict.broken(*id, format!("{id} was sent {} times in {attempts} attempts", requests.len()));
@@ -234,15 +257,15 @@ fn one(
     }
     // An event is delivered if and only if it was accepted once. A fault must explain why the sender did not learn of any other
     // acceptance.
-    let accepted: Vec<&&Record> = requests.iter().filter(|record| record.accepted).collect();
+    let accepted: Vec<&&Sent> = requests.iter().filter(|sent| sent.accepted_at.is_some()).collect();
     let heard = usize::from(*state == "delivered");
     if accepted.len() < heard {
         verdict.broken(*id, format!("{id} is delivered, but the receiver did not accept it"));
     }
     if !event.blurred {
-        late(verdict, event, &accepted, entries, started_at);
+        late(verdict, event, requests, entries, started_at);
     }
-    let mut excuses: Vec<String> = accepted.iter().filter_map(|record| excuse(record, entries)).collect();
+    let mut excuses: Vec<String> = accepted.iter().filter_map(|sent| excuse(sent, entries)).collect();
     let explained = excuses.len().min(event.unknown.unsigned_abs() as usize);
     if accepted.len() > heard + explained {
         verdict.broken(
@@ -262,16 +285,72 @@ fn one(
     }
 }
 
+fn check_request(
+    verdict: &mut Verdict,
+    event: &Event,
+    sent: &Sent,
+    requests: &[&Sent],
+    started_at: DateTime<Utc>,
+) {
+    let id = event.id;
+    let sent_as = if event.blurred {
+        requests.iter().find_map(|sent| sent.event_id.clone())
+    } else {
+        Some(id.to_string())
+    };
+    if sent.event_id.is_some() && sent.event_id != sent_as || !event.is_of(&sent.user) {
+        verdict.broken(id, format!("{id} was sent as {:?} to {}", sent.event_id, sent.user));
+    }
+    if let Some(fault) = &sent.fault {
+        verdict.broken(id, format!("{id} was sent with {fault}"));
+    }
+    // A redrive moves `late_from`.
+    if !event.redriven && !event.blurred && started_at + sent.at < event.late_from - EARLIEST {
+        verdict.broken(id, format!("{id} was sent before it was due"));
+    }
+    if event.kind == ADDED_KIND && !sent.sender.starts_with(&format!("{ADDS_A_KIND}-")) {
+        verdict.broken(id, format!("{id} was sent by {}, which lacks its kind", sent.sender));
+    }
+}
+
+/// One channel at most accepts an event, and the next is tried only after a definite refusal of the contact.
+fn check_route(verdict: &mut Verdict, event: &Event, requests: &[&Sent]) {
+    let Event { id, state, reason, channel, unknown, .. } = event;
+    let accepting = requests.iter().filter(|sent| sent.accepted_at.is_some());
+    let accepting: BTreeSet<ChannelName> = accepting.map(|sent| sent.channel).collect();
+    if accepting.len() > 1 {
+        verdict.broken(*id, format!("{id} was accepted by several channels: {accepting:?}"));
+    }
+    if *state == "delivered" && accepting.iter().any(|by| channel.as_deref() != Some(by.as_str())) {
+        verdict.broken(*id, format!("{id} is delivered by {channel:?}, but was accepted by {accepting:?}"));
+    }
+    // A redrive after a bounce chooses the channel again.
+    if event.strayed && !event.redriven {
+        verdict.broken(*id, format!("{id} was sent by another channel after an unknown outcome"));
+    }
+    // The webhook reaches everyone, and is the last channel of the birthday.
+    let used: BTreeSet<ChannelName> = requests.iter().map(|sent| sent.channel).collect();
+    if event.kind != BIRTHDAY && used.iter().any(|used| *used != ChannelName::Webhook) {
+        verdict.broken(*id, format!("{id} was sent by {used:?}"));
+    }
+    let is_refused = event.email.as_ref().is_some_and(|email| email.starts_with("refused-"));
+    if is_refused && channel.as_deref() == Some("mail") && *state == "delivered" {
+        verdict.broken(*id, format!("{id} was delivered to an address that does not exist"));
+    }
+    if reason.as_deref() == Some("bounced") && *unknown == 0 && event.counted < MAX_ATTEMPTS {
+        verdict.broken(*id, format!("{id} is dead, but the webhook was not tried"));
+    }
+}
+
 /// Returns the fault that explains why the daemon did not learn of, or did not record, the acceptance of this request: a fault while
 /// it was in flight or while its outcome was not recorded yet.
-fn excuse(record: &Record, entries: &[Entry]) -> Option<String> {
-    let path = record.path.trim_start_matches("/hook");
+fn excuse(record: &Sent, entries: &[Entry]) -> Option<String> {
     let accepted_at = record.accepted_at.unwrap_or(record.at);
     let ours = |cause: &Cause| match cause {
-        Cause::Killed(other) | Cause::Frozen(other) => other == path,
-        Cause::Clock => path.starts_with(&format!("/{TURNED}-")),
+        Cause::Killed(daemon) | Cause::Frozen(daemon) => *daemon == record.sender,
+        Cause::Clock => record.sender.starts_with(&format!("{TURNED}-")),
         Cause::Database => true,
-        Cause::Answers | Cause::Queue | Cause::Receiver | Cause::Paused => false,
+        Cause::Answers(_) | Cause::Queue | Cause::Receiver(_) | Cause::Paused => false,
     };
     // Recording is delayed while the database or the daemon is unavailable.
     let mut until = accepted_at + TO_RECORD;
@@ -287,7 +366,8 @@ fn excuse(record: &Record, entries: &[Entry]) -> Option<String> {
             ours(&entry.cause) && entry.from <= until && entry.to + CLOCKS >= record.at
         }
         // Requests accepted before the fault have been answered.
-        Cause::Answers => entry.from <= accepted_at + CLOCKS && entry.to + CLOCKS >= record.at,
+        Cause::Answers(channel) if channel != record.channel => false,
+        Cause::Answers(_) => entry.from <= accepted_at + CLOCKS && entry.to + CLOCKS >= record.at,
         _ => false,
     };
     entries.iter().find(meets).map(|entry| entry.cause.to_string())
@@ -298,15 +378,14 @@ fn excuse(record: &Record, entries: &[Entry]) -> Option<String> {
 fn late(
     verdict: &mut Verdict,
     event: &Event,
-    accepted: &[&&Record],
+    requests: &[&Sent],
     entries: &[Entry],
     started_at: DateTime<Utc>,
 ) {
     // A redrive sets `late_from` to its own time, so acceptances before the redrive do not count.
     let redriven_at = (event.late_from - started_at).to_std().unwrap_or_default();
     let counts = |at: &Duration| !event.redriven || *at >= redriven_at;
-    let Some(accepted_at) = accepted.iter().filter_map(|record| record.accepted_at).filter(counts).min()
-    else {
+    let Some(accepted_at) = requests.iter().filter_map(|sent| sent.accepted_at).filter(counts).min() else {
         return;
     };
     let sendable_at = event.late_from.max(event.created_at).max(started_at);
@@ -318,6 +397,12 @@ fn late(
     let meets = |entry: &&Entry| {
         let after = match entry.cause {
             Cause::Queue | Cause::Database => PAUSES,
+            // A receiver delays the events of its own channel only.
+            Cause::Receiver(channel) | Cause::Answers(channel)
+                if requests.iter().all(|sent| sent.channel != channel) =>
+            {
+                return false;
+            }
             _ => CLOCKS,
         };
         entry.from <= accepted_at && entry.to + after >= sendable_at && accepted_at <= entry.to + RECOVERY

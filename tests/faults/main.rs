@@ -4,14 +4,15 @@
 //!                    seed ──> plan (which fault, when, for how long)
 //!                               │ faults
 //!          ┌──────────┬─────────┼───────────┬──────────────┐
-//!   3 x bday serve  ticks   PostgreSQL    queue         receiver ──records──┐
+//!   3 x bday serve  ticks   PostgreSQL    queue        receivers ──records──┐
 //!          └──────────┴─────────┴───────────┴──────────────┘               │
 //!                               │ journal: each fault and its time          │
 //!                               └───────────────> judge <── the database ───┘
 //! ```
 //!
 //! The actors are three daemons, a tick every second instead of every minute, and a private PostgreSQL server, each in its own
-//! process; the receiver and the SQS endpoint run in this process. One daemon runs bday's library in this binary, with a clock that
+//! process; the receivers (webhook, mail server, Slack) and the SQS endpoint run in this
+//! process. One daemon runs bday's library in this binary, with a clock that
 //! the plan changes, so that the product needs no such option.
 //!
 //! The seed determines every fault and its time, but not how the processes interleave. Reproducing a failure may take several
@@ -25,11 +26,14 @@ mod course;
 mod fleet;
 mod journal;
 mod judge;
+mod mail_sink;
 mod options;
 mod place;
 mod plan;
+mod receivers;
 mod run;
 mod seed;
+mod slack_sink;
 mod support;
 mod turned_clock;
 

@@ -11,18 +11,17 @@ use tokio::sync::Mutex;
 
 use super::journal::Journal;
 use super::plan::Queue;
+use super::receivers::Receivers;
 use super::support::process::Bday;
-use super::support::receiver::Receiver;
 use super::support::sqs::Sqs;
 
 pub(crate) const QUEUE: &str = "bday_messages";
 /// Production settings with shorter times: a lease lasts 15 s instead of 30 s. The number of attempts, the breaker and the lateness
 /// rule have their defaults.
-const SETTINGS: [(&str, &str); 12] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("QUEUE__CREATE", "true"),
     ("QUEUE__VISIBILITY_SECS", "15"),
     ("QUEUE__WAIT_SECS", "2"),
-    ("WEBHOOK__TIMEOUT_SECS", "2"),
     ("WEBHOOK__CONNECT_TIMEOUT_SECS", "1"),
     ("RETRY__SCHEDULE_SECS", "1,1,2,2"),
     ("WORKER__MAX_IN_FLIGHT", "64"),
@@ -40,7 +39,7 @@ pub(crate) struct Place {
     pub(crate) pool: PgPool,
     pub(crate) store: Store,
     pub(crate) sqs: Sqs,
-    pub(crate) receiver: Receiver,
+    pub(crate) receivers: Receivers,
     pub(crate) journal: Journal,
     pub(crate) queue: Queue,
     /// File with the offset of the turned clock, in milliseconds.
@@ -74,7 +73,7 @@ impl Place {
         };
         let store = Store::new(&url, &options).unwrap();
         store.migrate().await.unwrap();
-        let (sqs, receiver) = tokio::join!(Sqs::start(), Receiver::start());
+        let (sqs, receivers) = tokio::join!(Sqs::start(), Receivers::start());
         let directory = std::env::temp_dir().join(format!("bday-faults-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let offset = directory.join("offset");
@@ -88,7 +87,7 @@ impl Place {
                 .unwrap(),
             store,
             sqs,
-            receiver,
+            receivers,
             journal: Journal::start(),
             queue,
             offset,
@@ -99,25 +98,26 @@ impl Place {
         }
     }
 
-    /// Returns the command `bday` with these arguments. It posts to `path` of the receiver.
-    pub(crate) fn bday(&self, arguments: &[&str], path: &str) -> Bday {
-        self.configure(Bday::new(arguments), path)
+    /// Returns the command `bday` with these arguments. `name` is in all its requests.
+    pub(crate) fn bday(&self, arguments: &[&str], name: &str) -> Bday {
+        self.configure(Bday::new(arguments), name)
     }
 
     /// Returns the command that runs this binary as the daemon with a turned clock.
-    pub(crate) fn turned(&self, path: &str) -> Bday {
+    pub(crate) fn turned(&self, name: &str) -> Bday {
         let arguments = ["daemon-with-a-turned-clock".as_ref(), self.offset.as_os_str()];
-        self.configure(Bday::program(&std::env::current_exe().unwrap(), arguments), path)
+        self.configure(Bday::program(&std::env::current_exe().unwrap(), arguments), name)
     }
 
-    fn configure(&self, bday: Bday, path: &str) -> Bday {
-        let settings = SETTINGS.map(|(key, value)| (format!("BDAY__{key}"), value.to_owned()));
+    fn configure(&self, bday: Bday, name: &str) -> Bday {
+        let settings = SETTINGS.map(|(key, value)| (key, value.to_owned()));
+        let settings = settings.into_iter().chain(self.receivers.settings(name));
+        let settings = settings.map(|(key, value)| (format!("BDAY__{key}"), value));
         bday.envs(self.sqs.env())
             .envs(settings)
             .env("BDAY__DATABASE__URL", &self.url)
             .env("BDAY__QUEUE__KIND", self.queue.as_str())
             .env("BDAY__QUEUE__SQS__URL", self.sqs.queue_url(QUEUE))
-            .env("BDAY__WEBHOOK__URL", format!("{}{path}", self.receiver.url()))
     }
 
     /// Returns the number of SQS messages that are visible, delayed or in flight.

@@ -6,7 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use bday::model::ChannelName;
 use fastrand::Rng;
+
+use super::receivers::CHANNELS;
 
 /// The queue that the daemons use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -90,7 +93,7 @@ pub(crate) enum QueueFault {
     UnknownMessages(u32),
 }
 
-/// How the receiver responds during a fault.
+/// How a receiver responds during a fault. The mail server and Slack translate each to what such a server does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ReceiverFault {
     /// Responds with this status.
@@ -125,6 +128,8 @@ pub(crate) enum Work {
     Plan(u32),
     /// `bday user update` moves the event of the user with this number to a past minute.
     Edit(u32),
+    /// Removes the contacts of the users whose external id ends in the first digit, and gives those of the second an email address.
+    Contacts(u8, u8),
     /// Pauses sending for this duration.
     Pause(Duration),
     /// Runs `bday dlq redrive`.
@@ -148,7 +153,7 @@ pub(crate) struct Plan {
     pub(crate) daemons: [Timed<DaemonFault>; DAEMONS],
     pub(crate) database: Timed<DatabaseFault>,
     pub(crate) queue: Timed<QueueFault>,
-    pub(crate) receiver: Timed<(ReceiverFault, Duration)>,
+    pub(crate) receiver: Timed<(ChannelName, ReceiverFault, Duration)>,
     /// New offsets of the turned clock, in milliseconds.
     pub(crate) clock: Timed<i64>,
     pub(crate) work: Timed<Work>,
@@ -228,7 +233,8 @@ fn queue(rng: &mut Rng, queue: Queue) -> QueueFault {
     }
 }
 
-fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
+fn receiver(rng: &mut Rng) -> (ChannelName, ReceiverFault, Duration) {
+    let channel = CHANNELS[rng.usize(0..CHANNELS.len())];
     let fault = match rng.u8(0..16) {
         // 410 makes an event dead at once, so that redrives have events to redrive.
         0 | 1 => ReceiverFault::Status([500, 503, 404, 302, 204, 410, 410][rng.usize(0..7)]),
@@ -243,7 +249,7 @@ fn receiver(rng: &mut Rng) -> (ReceiverFault, Duration) {
         // The most likely fault: slow responses keep requests in flight, so that other faults hit them.
         _ => ReceiverFault::Slow(rng.u64(1..1500)),
     };
-    (fault, ms(rng, 300..3000))
+    (channel, fault, ms(rng, 300..3000))
 }
 
 /// Returns an offset that is usually within the accepted skew, and otherwise so large that the daemon must stop working.
@@ -255,12 +261,13 @@ fn clock(rng: &mut Rng) -> i64 {
 }
 
 fn work(rng: &mut Rng, events: u32) -> Work {
-    match rng.u8(0..12) {
+    match rng.u8(0..14) {
         0 | 1 => Work::Import(rng.u32(1..30), rng.bool().then(|| rng.u64(20..400))),
         2 | 3 => Work::Plan(rng.u32(1..30)),
         4..7 => Work::Edit(rng.u32(1..=events)),
         7 => Work::Pause(ms(rng, 200..2500)),
         8 | 9 => Work::Redrive,
+        10 | 11 => Work::Contacts(rng.u8(0..10), rng.u8(0..10)),
         _ => Work::Delete(rng.u32(1..6)),
     }
 }
@@ -280,11 +287,9 @@ impl fmt::Display for Plan {
         }
         lines.extend(self.database.iter().map(|(at, fault)| (*at, format!("database: {fault:?}"))));
         lines.extend(self.queue.iter().map(|(at, fault)| (*at, format!("queue: {fault:?}"))));
-        lines.extend(
-            self.receiver
-                .iter()
-                .map(|(at, (fault, long))| (*at, format!("receiver: {fault:?} for {long:?}"))),
-        );
+        lines.extend(self.receiver.iter().map(|(at, (channel, fault, long))| {
+            (*at, format!("receiver of {channel}: {fault:?} for {long:?}"))
+        }));
         lines.extend(
             self.clock.iter().map(|(at, by)| (*at, format!("clock of daemon {TURNED}: offset {by} ms"))),
         );

@@ -87,7 +87,7 @@ async fn attempt(
     let course = async {
         Box::pin(course::run(&place, &plan, &mut daemons)).await;
         place.journal.note(format!("all faults ended at {}", SystemClock.now()));
-        let (from, amid_faults) = (place.journal.now(), place.receiver.records().len());
+        let (from, amid_faults) = (place.journal.now(), place.receivers.sent().len());
         let stuck = until_quiet(&place).await;
         stop.cancel();
         (stuck, place.journal.now().saturating_sub(from), amid_faults as u64)
@@ -151,18 +151,17 @@ fn report(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<St
     for event in suspects.iter().take(5) {
         let event = event.to_string();
         let _infallible = writeln!(text, "event {event}");
-        for record in place.receiver.records().iter().filter(|record| record.event_id == event) {
+        for sent in place.receivers.sent().iter().filter(|sent| sent.event_id.as_ref() == Some(&event)) {
+            let (at, accepted_at) = (sent.at.as_secs_f64(), sent.accepted_at);
+            let (channel, sender) = (sent.channel, &sent.sender);
             let _infallible = writeln!(
                 text,
-                "  {:6.2} s  request from {}, accepted at {:?}",
-                record.at.as_secs_f64(),
-                record.path,
-                record.accepted_at
+                "  {at:6.2} s  request by {channel} from {sender}, accepted at {accepted_at:?}"
             );
         }
-        for (path, lines) in logs {
+        for (name, lines) in logs {
             for line in lines.iter().filter(|line| line.contains(&event)) {
-                let _infallible = writeln!(text, "  {path}: {line}");
+                let _infallible = writeln!(text, "  {name}: {line}");
             }
         }
     }
@@ -173,8 +172,8 @@ fn report(place: &Place, suspects: &[uuid::Uuid], logs: &BTreeMap<String, Vec<St
 fn keep(logs: &BTreeMap<String, Vec<String>>, queue: Queue, seed: u64) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}-{seed}", queue.as_str()));
     std::fs::create_dir_all(&directory).unwrap();
-    for (path, lines) in logs {
-        std::fs::write(directory.join(path.trim_start_matches('/')), lines.join("\n")).unwrap();
+    for (name, lines) in logs {
+        std::fs::write(directory.join(name), lines.join("\n")).unwrap();
     }
     directory
 }

@@ -64,7 +64,7 @@ impl Behaviour {
         }
     }
 
-    fn reply(self) -> Reply {
+    pub(crate) fn reply(self) -> Reply {
         let mut head = Vec::new();
         match self {
             Self::Status(status) => Reply::Whole { status, headers: String::new(), body: Vec::new() },

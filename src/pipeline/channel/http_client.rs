@@ -14,6 +14,7 @@ use reqwest::{Client, Method, Request, RequestBuilder, Response, Url, redirect, 
 use tokio::time::timeout;
 
 use super::address_filter::{AddressFilter, AddressRefused};
+use super::grace;
 
 #[cfg(feature = "tls")]
 pub use reqwest::Certificate;
@@ -36,9 +37,6 @@ pub(crate) const USER_AGENT: &str = concat!("bday/", env!("CARGO_PKG_VERSION"));
 /// The connection of a longer or slower body is closed.
 const MAX_BODY_BYTES: usize = 4096;
 const MAX_BODY_TIME: Duration = Duration::from_secs(1);
-/// After the deadline, a response that has already arrived is still read: when the process was suspended, the deadline has passed and the
-/// response is in the socket, and a timeout would lead to a second greeting.
-const ARRIVED_GRACE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Default)]
 pub struct HttpClientOptions {
@@ -114,7 +112,7 @@ impl HttpClient {
         let mut response = pin!(self.client.execute(request));
         let result = match timeout(self.timeout, &mut response).await {
             Ok(result) => result,
-            Err(_) => timeout(ARRIVED_GRACE, response).await.map_err(|_| HttpError::Timeout(self.timeout))?,
+            Err(_) => grace::arrived(response).await.ok_or(HttpError::Timeout(self.timeout))?,
         };
         result.map_err(|error| match address_refused(&error) {
             Some(refused) => HttpError::AddressRefused(refused.clone()),

@@ -6,6 +6,7 @@ pub mod address_filter;
 #[cfg(feature = "aws")]
 pub mod aws_error;
 mod excerpt;
+mod grace;
 pub mod http_client;
 mod limits;
 pub mod mail;

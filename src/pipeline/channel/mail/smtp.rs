@@ -28,15 +28,12 @@ use super::codes::{Phase, SmtpRow};
 use super::url::{Encryption, SmtpServer};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
-use crate::pipeline::channel::{Disposition, SendResult, excerpt};
+use crate::pipeline::channel::{Disposition, SendResult, excerpt, grace};
 
 /// Connections of this process to the server. Servers limit them: Postfix by default to 50 for each client.
 const MAX_CONNECTIONS: usize = 20;
 /// Idle connections are not used after this time: servers close them, some after a minute.
 const MAX_IDLE: Duration = Duration::from_secs(30);
-/// After the deadline, a reply that has already arrived is still read: after the process was suspended, a timeout would lead to a second
-/// message.
-const ARRIVED_GRACE: Duration = Duration::from_millis(100);
 /// The reply to DATA that asks for the message.
 const START_MAIL_INPUT: u16 = 354;
 
@@ -110,14 +107,14 @@ impl SmtpClient {
     pub(super) async fn send(&self, envelope: &Envelope, message: &[u8]) -> SendResult {
         let progress = Progress::default();
         let mut attempt = pin!(self.attempt(envelope, message, &progress));
-        let mut result = timeout(self.timeout, &mut attempt).await;
-        if result.is_err() && progress.is_complete() {
-            result = timeout(ARRIVED_GRACE, attempt).await;
+        let mut result = timeout(self.timeout, &mut attempt).await.ok();
+        if result.is_none() && progress.is_complete() {
+            result = grace::arrived(attempt).await;
         }
         match result {
-            Ok(Ok(reply)) => delivered(&reply),
-            Ok(Err(failure)) => self.result(failure, &progress),
-            Err(_) => self.timed_out(&progress),
+            Some(Ok(reply)) => delivered(&reply),
+            Some(Err(failure)) => self.result(failure, &progress),
+            None => self.timed_out(&progress),
         }
     }
 
