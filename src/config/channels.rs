@@ -96,6 +96,13 @@ impl Config {
         self.kinds.values().flat_map(|kind| kind.channels.iter().copied()).collect()
     }
 
+    /// Returns the longest timeout of the channels that some kind uses.
+    #[must_use]
+    pub fn longest_timeout(&self) -> Duration {
+        let timeouts = self.used_channels().into_iter().map(|channel| self.channel_limits(channel).timeout);
+        timeouts.max().unwrap_or_default()
+    }
+
     #[must_use]
     pub fn channel_url(&self, channel: ChannelName) -> &Reference {
         match channel {

@@ -176,7 +176,7 @@ impl<'a> Process<'a> {
         };
         let deadlines = HealthDeadlines {
             poll: config.queue.wait,
-            request: config.webhook.timeout,
+            request: config.longest_timeout(),
             statement: config.database.statement_timeout,
         };
         let health = Arc::new(Health::new(store.clone(), heartbeats.clone(), deadlines));

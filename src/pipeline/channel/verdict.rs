@@ -59,8 +59,7 @@ impl Verdict {
             Self::Bounced => "contact `bounced`, next channel",
             Self::OptedOut => "contact `opted_out`, next channel",
             Self::Rejected => "dead",
-            Self::ChannelDown => "deferred",
-            Self::Throttled => "deferred",
+            Self::ChannelDown | Self::Throttled => "deferred",
             Self::Unknown => "by `on_unknown`",
         }
     }
