@@ -1,6 +1,6 @@
 //! Channels against servers and emulators that others wrote. `make providers-test` starts them.
 //!
-//! The daemon sends mail to Postfix, to MailDev and to moto (SES). The channels alone send SMS to moto (SNS), and SMS and `WhatsApp` to
+//! The daemon sends mail to Postfix, to `MailDev` and to moto (SES). The channels alone send SMS to moto (SNS), and SMS and `WhatsApp` to
 //! Prism with Twilio's API description.
 
 mod daemon;
