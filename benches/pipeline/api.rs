@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 
 use super::load::Verdict;
 use super::options::Options;
-use super::pipeline::percentile;
 use super::support::process::{Bday, Running};
+use super::waits::percentile;
 use super::{procfs, seed, world};
 
 const USERS: u32 = 1_000_000;

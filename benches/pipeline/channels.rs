@@ -8,9 +8,9 @@ use sqlx::PgPool;
 
 use super::arrivals::Arrival;
 use super::load::Load;
-use super::pipeline::{percentile, waits};
 use super::receiver::Urls;
 use super::seed;
+use super::waits::{percentile, waits};
 
 const ROUTE: [ChannelName; 3] = [ChannelName::Mail, ChannelName::Slack, ChannelName::Webhook];
 

@@ -35,6 +35,7 @@ mod seed;
 mod smtp;
 mod support;
 mod table;
+mod waits;
 mod world;
 
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ use super::options::Options;
 use super::procfs;
 use super::seed;
 use super::support::process::{Bday, Running};
+use super::waits::{percentile, waits};
 use super::world::{Cpu, World};
 
 /// A run is aborted if no event arrives for this long.
@@ -193,14 +194,6 @@ fn tail(daemon: &Running) -> String {
     lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
-/// Returns the sorted times from `first` to each arrival, in ms.
-pub(crate) fn waits<'a>(arrivals: impl Iterator<Item = &'a Arrival>, first: DateTime<Utc>) -> Vec<f64> {
-    let wait = |arrival: &Arrival| (arrival.accepted_us - first.timestamp_micros()) as f64 / 1e3;
-    let mut waits: Vec<f64> = arrivals.map(wait).collect();
-    waits.sort_unstable_by(f64::total_cmp);
-    waits
-}
-
 /// Returns the events per second in the `n`th tenth, counted from 1.
 fn rate_of_tenth(waits: &[f64], n: usize) -> f64 {
     let tenth = waits.len() / 10;
@@ -209,11 +202,6 @@ fn rate_of_tenth(waits: &[f64], n: usize) -> f64 {
         return f64::NAN;
     };
     tenth as f64 * 1e3 / (to - from)
-}
-
-pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let rank = (sorted.len() as f64 * share).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
 }
 
 async fn print_statements(world: &World) -> anyhow::Result<()> {

@@ -22,6 +22,8 @@ struct Provider {
     answers: Mutex<VecDeque<SendResult>>,
     /// Answers that are repeated without end.
     always: Option<SendResult>,
+    /// Answers nothing, like a server that hangs.
+    hangs: bool,
     accepted: Mutex<Vec<(Uuid, String)>>,
     requests: Mutex<usize>,
 }
@@ -30,6 +32,9 @@ struct Provider {
 impl Channel for Provider {
     async fn send(&self, greeting: &Greeting) -> SendResult {
         *self.requests.lock().unwrap() += 1;
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         if let Some(answer) = self.answers.lock().unwrap().pop_front().or_else(|| self.always.clone()) {
             return answer;
         }
@@ -351,6 +356,30 @@ async fn a_channel_that_is_down_does_not_delay_the_others() {
     .await
     .unwrap();
     assert_eq!(spent, 0);
+}
+
+#[tokio::test]
+async fn a_channel_that_hangs_does_not_take_the_slots_of_the_others() {
+    let settings = [("worker.max_in_flight", "20"), ("channels.slack.max_per_second", "0")];
+    let world = world_at(&SystemClock.now().to_rfc3339(), "mail,slack", &settings).await;
+    for n in 0..60 {
+        user(&world, &format!("mail-{n}"), &[("email", &format!("{n}@example.org"))]).await;
+        user(&world, &format!("slack-{n}"), &[("slack_user_id", &format!("U{n}"))]).await;
+    }
+    let mail = Arc::new(Provider { hangs: true, ..Provider::default() });
+    let slack = Provider::answering([]);
+    world.tick().await;
+    let channels: [(ChannelName, Arc<dyn Channel>); 2] =
+        [(ChannelName::Mail, mail.clone()), (ChannelName::Slack, slack.clone())];
+    let pool = world.pool_of_on(&channels, Arc::new(SystemClock));
+    let (soft, hard, mut running) = (CancellationToken::new(), CancellationToken::new(), JoinSet::new());
+    let (until, cancelled) = (soft.clone(), hard.clone());
+    running.spawn(async move { pool.run(until, cancelled).await });
+    eventually("all Slack greetings are accepted", async || (slack.requests() == 60).then_some(())).await;
+    assert_eq!(mail.requests(), 10, "the share of one of two channels");
+    soft.cancel();
+    hard.cancel();
+    running.join_next().await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::breaker::BreakerPermit;
 use super::capacity::Capacity;
+use super::channels::ChannelPermit;
 use super::{RunUntil, Shared};
 
 /// With fewer slots than this and more events, a batch waits a moment for more slots: a statement costs nearly the same for dozens of
@@ -19,7 +19,7 @@ const GATHER_TIME: Duration = Duration::from_millis(2);
 pub(super) struct Admission {
     pub(super) slot: OwnedSemaphorePermit,
     /// None if the channel is not known before the lease.
-    pub(super) permit: Option<BreakerPermit>,
+    pub(super) permit: Option<ChannelPermit>,
 }
 
 /// Waits for the first admission; returns up to `max`, or `None` if the capacity is closed.
@@ -51,7 +51,7 @@ async fn gather_slots(capacity: &Capacity, max: usize) -> Option<OwnedSemaphoreP
     Some(slots)
 }
 
-fn admissions(mut slots: OwnedSemaphorePermit, permits: Vec<Option<BreakerPermit>>) -> Vec<Admission> {
+fn admissions(mut slots: OwnedSemaphorePermit, permits: Vec<Option<ChannelPermit>>) -> Vec<Admission> {
     let admission = |permit| Some(Admission { slot: slots.split(1)?, permit });
     permits.into_iter().filter_map(admission).collect()
 }

@@ -1,14 +1,17 @@
-//! The channels of a worker, each with its own breaker and rate limit: a channel that is down or slow delays only its own events.
+//! The channels of a worker, each with its own breaker, rate limit and share of the slots: a channel that is down or slow delays only
+//! its own events.
 //!
 //! With one channel, an event is leased only when its request may start. With several, the lease decides the channel. An event
-//! whose channel is not ready within a second is postponed: it is pending again, has used no attempt, and holds no slot.
+//! whose channel is not ready within a second is postponed: it is pending again, has used no attempt, and holds no slot. For some
+//! seconds after that, few events of this channel wait, and the others are postponed at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::breaker::{Breaker, BreakerOptions, BreakerPermit};
@@ -19,12 +22,28 @@ use crate::pipeline::channel::{Channel, ConfiguredChannel, OnUnknown};
 
 /// How long a leased event waits for its channel, with its slot.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// Events that wait for one channel, so that they do not take all slots.
-const MAX_WAITING: usize = 64;
+/// Events that wait for a slow channel at a time.
+const MAX_WAITING_IF_SLOW: usize = 8;
+/// A channel counts as slow for this long after an event has waited in vain.
+const SLOW_FOR: Duration = Duration::from_secs(10);
 const MIN_POSTPONEMENT: Duration = Duration::from_secs(5);
 const MAX_POSTPONEMENT: Duration = Duration::from_mins(10);
 /// The rate at which events of a channel without a rate limit return.
 const POSTPONED_PER_SECOND: u32 = 1000;
+
+/// Admits one request of a channel. Dropped without an outcome, it admits another one instead.
+#[derive(Debug)]
+pub(super) struct ChannelPermit {
+    breaker: BreakerPermit,
+    /// None if the slots of the process are the limit.
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl ChannelPermit {
+    pub(super) fn record(self, success: bool) {
+        self.breaker.record(success);
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct WorkerChannel {
@@ -34,7 +53,9 @@ pub(super) struct WorkerChannel {
     breaker: Arc<Breaker>,
     rate_limiter: RateLimiter,
     max_per_second: u32,
+    slots: Arc<Semaphore>,
     waiting: AtomicUsize,
+    slow_until: Mutex<Instant>,
     /// When the last postponed event returns.
     last_return: Mutex<Instant>,
     clock: SharedClock,
@@ -55,38 +76,50 @@ impl WorkerChannel {
             breaker: Arc::new(Breaker::new(name, breaker, slots, Arc::clone(clock))),
             rate_limiter: RateLimiter::new(limits.max_per_second, Arc::clone(clock)),
             max_per_second: limits.max_per_second,
+            slots: Arc::new(Semaphore::new(slots)),
             waiting: AtomicUsize::new(0),
+            slow_until: Mutex::new(clock.monotonic()),
             last_return: Mutex::new(clock.monotonic()),
             clock: Arc::clone(clock),
         }
     }
 
     /// Waits up to [`MAX_WAIT`] for the permit of one request. The error is how long to postpone its event.
-    pub(super) async fn admit(&self) -> Result<BreakerPermit, Duration> {
+    pub(super) async fn admit(&self) -> Result<ChannelPermit, Duration> {
         if let Some(permit) = self.permit().now_or_never() {
             return Ok(permit);
         }
-        let max_waiting = match self.max_per_second {
-            0 => MAX_WAITING,
-            limit => MAX_WAITING.min(limit as usize),
-        };
         let others = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let permit = if others < max_waiting { timeout(MAX_WAIT, self.permit()).await.ok() } else { None };
+        let waits = others < self.max_waiting();
+        let admitted = if waits { timeout(MAX_WAIT, self.permit()).await.ok() } else { None };
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        permit.ok_or_else(|| self.postponement())
+        if waits && admitted.is_none() {
+            *self.slow_until() = self.clock.monotonic() + SLOW_FOR;
+        }
+        admitted.ok_or_else(|| self.postponement())
+    }
+
+    fn max_waiting(&self) -> usize {
+        let by_rate = if self.max_per_second == 0 { usize::MAX } else { self.max_per_second as usize };
+        if self.clock.monotonic() < *self.slow_until() { by_rate.min(MAX_WAITING_IF_SLOW) } else { by_rate }
+    }
+
+    fn slow_until(&self) -> MutexGuard<'_, Instant> {
+        self.slow_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a permit in any state of the channel.
-    pub(super) fn admit_always(&self) -> Option<BreakerPermit> {
-        self.breaker.permits(1).pop()
+    pub(super) fn admit_always(&self) -> Option<ChannelPermit> {
+        Some(ChannelPermit { breaker: self.breaker.permits(1).pop()?, _slot: None })
     }
 
-    async fn permit(&self) -> BreakerPermit {
+    async fn permit(&self) -> ChannelPermit {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         loop {
             let permit = self.breaker.admit(1).await.pop();
             self.rate_limiter.acquire(1).await;
-            if let Some(permit) = permit {
-                return permit;
+            if let Some(breaker) = permit {
+                return ChannelPermit { breaker, _slot: slot };
             }
         }
     }
@@ -115,7 +148,8 @@ impl Channels {
         slots: usize,
         clock: &SharedClock,
     ) -> Self {
-        let channels = configured.into_iter().map(|one| WorkerChannel::new(one, breaker, slots, clock));
+        let share = slots.div_ceil(configured.len().max(1));
+        let channels = configured.into_iter().map(|one| WorkerChannel::new(one, breaker, share, clock));
         let channels: Vec<WorkerChannel> = channels.collect();
         let names = channels.iter().map(|channel| channel.name.as_str().to_owned()).collect();
         Self { channels, names }
@@ -126,11 +160,12 @@ impl Channels {
     }
 
     /// Waits until a channel admits events. The permits are none if the lease decides the channel.
-    pub(super) async fn admit(&self, max: usize) -> Vec<Option<BreakerPermit>> {
+    pub(super) async fn admit(&self, max: usize) -> Vec<Option<ChannelPermit>> {
         if let [only] = self.channels.as_slice() {
             let mut permits = only.breaker.admit(max).await;
             permits.truncate(only.rate_limiter.acquire(permits.len()).await);
-            return permits.into_iter().map(Some).collect();
+            let permit = |breaker| Some(ChannelPermit { breaker, _slot: None });
+            return permits.into_iter().map(permit).collect();
         }
         self.ready().await;
         std::iter::repeat_with(|| None).take(max).collect()

@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::admission::Admission;
-use super::breaker::BreakerPermit;
-use super::channels::WorkerChannel;
+use super::channels::{ChannelPermit, WorkerChannel};
 use super::{AttemptResult, FinishedAttempt, RunUntil, Shared};
 use crate::model::{AttemptOutcome, ChannelName, Lease, Reason};
 use crate::pipeline::channel::{Disposition, Greeting, OnUnknown, Recipient, SendResult};
@@ -49,8 +48,8 @@ impl DeliverStage {
     async fn admit(
         &self,
         lease: &Lease,
-        permit: Option<BreakerPermit>,
-    ) -> Result<(&WorkerChannel, BreakerPermit), Duration> {
+        permit: Option<ChannelPermit>,
+    ) -> Result<(&WorkerChannel, ChannelPermit), Duration> {
         // The lease statement leases events of the channels of this worker only.
         let channel = self.shared.channels.get(lease.channel).ok_or(Duration::from_secs(1))?;
         if let Some(permit) = permit.or_else(|| self.permit_at_once(channel)) {
@@ -60,11 +59,11 @@ impl DeliverStage {
         Ok((channel, admitted.unwrap_or(Err(Duration::ZERO))?))
     }
 
-    fn permit_at_once(&self, channel: &WorkerChannel) -> Option<BreakerPermit> {
+    fn permit_at_once(&self, channel: &WorkerChannel) -> Option<ChannelPermit> {
         if self.run_until == RunUntil::QueueEmpty { channel.admit_always() } else { None }
     }
 
-    async fn attempt(&self, lease: &Lease, channel: &WorkerChannel, permit: BreakerPermit) -> SendResult {
+    async fn attempt(&self, lease: &Lease, channel: &WorkerChannel, permit: ChannelPermit) -> SendResult {
         gauge!("bday_in_flight").increment(1);
         let mut result = self.send(lease, channel).await;
         gauge!("bday_in_flight").decrement(1);
