@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::load::Verdict;
 use super::options::Options;
-use super::pipeline::percentile;
+use super::waits::percentile;
 use super::{history, seed, world};
 
 const USERS: u32 = 10_000_000;

@@ -32,6 +32,7 @@ mod receiver;
 mod recovery;
 mod scenario;
 mod seed;
+mod sink;
 mod smtp;
 mod support;
 mod table;

@@ -1,16 +1,16 @@
 //! The receiver of all channels, in its own process: accepts and records every request and every mail.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bday::clock::{Clock as _, SystemClock};
 use bday::model::ChannelName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::arrivals::{Arrival, Arrivals};
+use super::arrivals::Arrivals;
 use super::part;
+use super::sink::{Receiver, lock};
 use super::smtp;
 use super::support::http::{Reply, Request, Server, Service};
 
@@ -22,25 +22,7 @@ pub(crate) struct Urls {
     pub(crate) slack: String,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Receiver {
-    latency: Duration,
-    arrivals: Arc<Mutex<Arrivals>>,
-}
-
 impl Receiver {
-    pub(crate) async fn accept(&self, channel: ChannelName, event_id: Option<Uuid>, content: String) {
-        if !self.latency.is_zero() {
-            tokio::time::sleep(self.latency).await;
-        }
-        lock(&self.arrivals).push(Arrival {
-            channel,
-            event_id: event_id.unwrap_or_default(),
-            accepted_us: SystemClock.now().timestamp_micros(),
-            content,
-        });
-    }
-
     async fn accept_slack(&self, body: &[u8]) -> Reply {
         let message: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -84,8 +66,4 @@ pub(crate) async fn run(latency_ms: u64) -> anyhow::Result<()> {
         })
     })
     .await
-}
-
-fn lock(arrivals: &Mutex<Arrivals>) -> MutexGuard<'_, Arrivals> {
-    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }

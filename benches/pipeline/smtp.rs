@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::receiver::Receiver;
+use super::sink::Receiver;
 
 /// Accepts mails until the process ends.
 pub(crate) async fn start(receiver: Receiver) -> anyhow::Result<SocketAddr> {

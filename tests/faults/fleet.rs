@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::journal::Cause;
 use super::place::Place;
 use super::plan::{ADDS_A_KIND, DaemonFault, TURNED};
-use super::seed;
+use super::sent::ADDED_KIND;
 use super::support::process::Running;
 
 /// One of the daemons, with the logs of its predecessors.
@@ -40,7 +40,7 @@ impl<'a> Daemon<'a> {
         let bday = match self.number {
             TURNED => self.place.turned(&name),
             ADDS_A_KIND => {
-                let key = |key| format!("BDAY__KINDS__{}__{key}", seed::ADDED_KIND.to_uppercase());
+                let key = |key| format!("BDAY__KINDS__{}__{key}", ADDED_KIND.to_uppercase());
                 let bday = self.place.bday(&["serve"], &name).env(&key("MESSAGE"), "Happy name day");
                 bday.env(&key("CHANNELS"), "webhook")
             }

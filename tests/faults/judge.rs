@@ -12,8 +12,7 @@ use uuid::Uuid;
 use super::journal::{Cause, Entry};
 use super::place::Place;
 use super::plan::{ADDS_A_KIND, MOST_SKEW_MS, TURNED};
-use super::receivers::{CHANNELS, Sent, key_of};
-use super::seed::ADDED_KIND;
+use super::sent::{ADDED_KIND, CHANNELS, Sent, key_of};
 
 /// The longest time from an acceptance to its record in the database: usually milliseconds, but a debug build on a busy machine may
 /// have to reconnect.

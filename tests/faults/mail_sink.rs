@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::plan::ReceiverFault;
-use super::receivers::{Sent, key_of};
+use super::sent::{Sent, key_of};
 
 pub(crate) struct MailSink {
     address: SocketAddr,

@@ -33,6 +33,7 @@ mod plan;
 mod receivers;
 mod run;
 mod seed;
+mod sent;
 mod slack_sink;
 mod support;
 mod turned_clock;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bday::model::ChannelName;
 use fastrand::Rng;
 
-use super::receivers::CHANNELS;
+use super::sent::CHANNELS;
 
 /// The queue that the daemons use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -7,9 +7,8 @@ use bday::clock::{Clock as _, SystemClock};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 
 use super::place::Place;
+use super::sent::ADDED_KIND;
 
-/// The kind that only daemon [`super::plan::ADDS_A_KIND`] is configured with.
-pub(crate) const ADDED_KIND: &str = "name_day";
 /// One in this many seeded users also has a date of that kind.
 const ADDED_EVERY: i32 = 40;
 
@@ -155,7 +154,7 @@ pub(crate) fn file(n: u32, number: usize) -> String {
         "external_id,first_name,last_name,birth_date,time_zone,send_at,email,slack_user_id\n".to_owned();
     for n in 1..=n {
         let (day, time) = (due_at.format("%m-%d"), due_at.format("%H:%M"));
-        // See `receivers::key_of`.
+        // See `sent::key_of`.
         let contacts = match n % 3 {
             0 => format!("i{number:02}-{n:02}@example.org,"),
             1 => format!(",UI{number:02}N{n:02}"),

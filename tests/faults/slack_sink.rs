@@ -8,7 +8,7 @@ use bday::model::{BIRTHDAY, ChannelName};
 use serde_json::{Value, json};
 
 use super::plan::ReceiverFault;
-use super::receivers::{Sent, key_of};
+use super::sent::{Sent, key_of};
 use super::support::http::{Reply, Request, Server, Service};
 use super::support::receiver::Behaviour;
 
