@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Subcommand;
 
 use super::ConfigSource;
@@ -79,10 +79,8 @@ async fn of_user(context: &Context, user: &str, request: &PreviewRequest) -> Res
     let settings = PreviewSettings::new(&context.config)?;
     let (kind, channels) = settings.route(request)?;
     let user = context.user(user).await?;
-    let reach = context.store.reach(user.id, kind, channels).await?;
-    let reach = reach.with_context(|| format!("user {} was deleted concurrently", user.id))?;
-    let now = context.clock.now();
-    Ok(preview(&user, reach.locale.as_deref(), reach.channel, request, &settings, now)?)
+    let reached_by = context.store.reach(user.id, kind, channels).await?;
+    Ok(preview(&user, reached_by, request, &settings, context.clock.now())?)
 }
 
 /// A failure if a template fails.

@@ -14,9 +14,9 @@ use crate::pipeline::channel::{ChannelLimits, OnUnknown};
 #[serde(deny_unknown_fields)]
 pub struct ChannelsConfig {
     pub mail: MailConfig,
-    pub sms: SmsConfig,
+    pub sms: PhoneConfig,
     pub slack: SlackConfig,
-    pub whatsapp: WhatsappConfig,
+    pub whatsapp: PhoneConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -36,9 +36,10 @@ pub struct MailConfig {
     pub on_unknown: OnUnknown,
 }
 
+/// SMS and `WhatsApp`: both reach a phone number.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SmsConfig {
+pub struct PhoneConfig {
     pub url: Reference,
     pub from: String,
     #[serde(rename = "timeout_secs", deserialize_with = "values::seconds")]
@@ -53,18 +54,6 @@ pub struct SmsConfig {
 pub struct SlackConfig {
     pub url: Reference,
     pub channel: String,
-    #[serde(rename = "timeout_secs", deserialize_with = "values::seconds")]
-    pub timeout: Duration,
-    pub max_per_second: u32,
-    #[serde(deserialize_with = "values::variant")]
-    pub on_unknown: OnUnknown,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WhatsappConfig {
-    pub url: Reference,
-    pub from: String,
     #[serde(rename = "timeout_secs", deserialize_with = "values::seconds")]
     pub timeout: Duration,
     pub max_per_second: u32,

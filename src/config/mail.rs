@@ -4,7 +4,6 @@ use lettre::message::Mailbox;
 
 use super::{Config, MailConfig, is_local};
 use crate::model::ChannelName;
-use crate::pipeline::channel::http_client::Certificate;
 use crate::pipeline::channel::mail::{MailSender, MailUrl, MailUrlError};
 
 impl Config {
@@ -68,19 +67,6 @@ fn mailbox(key: &str, text: &str) -> Result<Mailbox, String> {
         "channels.mail.{key} is {text:?}, whose address has characters other than ASCII, which few servers accept: write the \
          domain as xn--…"
     ))
-}
-
-/// Returns the content of the file with certificates (PEM), or none for an empty path.
-pub(super) fn root_certificates(path: &str) -> Result<Option<Vec<u8>>, String> {
-    if path.is_empty() {
-        return Ok(None);
-    }
-    let invalid = |problem: String| format!("channels.mail.tls_root_cert is {path:?}: {problem}");
-    let pem = std::fs::read(path).map_err(|error| invalid(format!("it cannot be read: {error}")))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(roots) if !roots.is_empty() => Ok(Some(pem)),
-        _ => Err(invalid("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned())),
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod mail;
 pub mod parts;
 mod redact;
 mod required;
+mod root_certificates;
 mod slack;
 pub mod source;
 mod templates;
@@ -34,7 +35,7 @@ pub(crate) use required::is_postgres_url;
 pub(crate) use slack::parse_slack_url;
 pub(crate) use url::{UrlError, is_local, parse_url};
 
-pub use channels::{ChannelsConfig, MailConfig, SlackConfig, SmsConfig, WhatsappConfig};
+pub use channels::{ChannelsConfig, MailConfig, PhoneConfig, SlackConfig};
 pub use layers::{Origin, ShownKey, Variables, load, show};
 pub use redact::redact_url;
 pub use webhook::{Addresses, WebhookConfig};

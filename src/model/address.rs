@@ -67,7 +67,7 @@ fn parse_slack_user_id(text: &str) -> Result<String, InvalidText> {
 }
 
 /// Returns a BCP 47 tag of a language, and optionally a script, a region or a variant, such as `pt-BR`. Accepts `_` for `-`.
-pub(super) fn parse_locale(text: &str) -> Result<String, InvalidText> {
+pub(crate) fn parse_locale(text: &str) -> Result<String, InvalidText> {
     let problem = "give a language and optionally a region, such as de or pt-BR";
     let unknown = || InvalidText::new("unknown locale", text, problem);
     let tag = text.replace('_', "-").to_ascii_lowercase();

@@ -11,6 +11,7 @@ mod token;
 mod user;
 mod user_input;
 
+pub(crate) use address::parse_locale;
 pub use contact::{ChannelName, Contact, ContactStatus, ContactType};
 pub use event::{Attempt, AttemptOutcome, DeadEvent, Event, EventState, EventWithAttempts, Lease, Reason};
 pub use feedback::{Feedback, FeedbackType};

@@ -54,7 +54,7 @@ impl Schedule {
         self.kinds.keys().map(String::as_str).filter(|kind| *kind != BIRTHDAY)
     }
 
-    /// Returns `kind` if it is configured, or none if it is none; otherwise an error that names the configured kinds.
+    /// Returns `kind` if it is configured, and none for none. The error names the configured kinds.
     pub fn check_kind<'a>(&self, kind: Option<&'a str>) -> Result<Option<&'a str>, InvalidText> {
         match kind {
             Some(unknown) if !self.kinds.contains_key(unknown) => {

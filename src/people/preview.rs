@@ -121,13 +121,12 @@ impl PreviewSettings {
     }
 }
 
-/// Renders the next greeting of `user`. `reached_by` is the channel by which they are reached, and `locale` their own.
+/// Renders the next greeting of `user`. `reached_by` is the channel by which they are reached.
 ///
 /// # Errors
 /// A part of the request is invalid, or the user has no date of the kind.
 pub fn preview(
     user: &User,
-    locale: Option<&str>,
     reached_by: Option<ChannelName>,
     request: &PreviewRequest,
     settings: &PreviewSettings,
@@ -137,7 +136,7 @@ pub fn preview(
     if let Some(locale) = &request.locale {
         locale.parse::<Locale>().map_err(|error| FieldError::new("locale", error.to_string()))?;
     }
-    let locale = request.locale.as_deref().or(locale);
+    let locale = request.locale.as_deref().or(user.locale.as_deref());
     let (local_date, years) = next_occurrence(user, kind, settings, now)
         .ok_or_else(|| FieldError::new("kind", format!("the user has no date of the kind {kind:?}")))?;
     let values = TemplateValues {
@@ -221,7 +220,7 @@ pub fn sample_previews(
     ];
     let of = |(sample, first_name, last_name, date)| {
         let user = sample_user(first_name, last_name, date, kind, now)?;
-        let preview = preview(&user, None, None, request, settings, now)?;
+        let preview = preview(&user, None, request, settings, now)?;
         Ok(SamplePreview { sample, preview })
     };
     samples.into_iter().map(of).collect()

@@ -222,11 +222,12 @@ impl<'a> Process<'a> {
         let store =
             if self.role.has_stages() { self.store.reserving(STAGE_CONNECTIONS) } else { self.store.clone() };
         let clock = || Arc::clone(&self.clock);
-        let preview = PreviewSettings::new(config)?;
         let api = self.role.has_api().then(|| {
             let dead_letters = DeadLetters::new(config, store.clone(), Arc::clone(&self.queue), clock());
-            Api::new(store.clone(), ExplainSettings::new(config), preview, dead_letters, clock())
+            let preview = PreviewSettings::new(config)?;
+            anyhow::Ok(Api::new(store.clone(), ExplainSettings::new(config), preview, dead_letters, clock()))
         });
+        let api = api.transpose()?;
         let callbacks = self
             .twilio_accounts
             .clone()

@@ -54,7 +54,6 @@ pub use outbox::{DeadLetterRow, DeferredPack, OutboxDepth, Pack};
 pub use pauses::{MAX_REASON_CHARS, Pause};
 pub use planned_days::{PageRequest, PlanPage, PlanStep};
 pub use planning_basis::{MovedEvent, PlanningBasis, RecomputeStep};
-pub use reach::Reach;
 pub use server::{MIN_SERVER_VERSION, Server};
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use time_zones::DatabaseLocalTime;

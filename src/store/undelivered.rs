@@ -53,11 +53,12 @@ WITH done AS (
     SELECT e.id, e.user_id, e.kind FROM events e
     JOIN all_outcomes o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
     FOR UPDATE OF e SKIP LOCKED
+), routes AS MATERIALIZED (
+    SELECT kind, ARRAY(SELECT jsonb_array_elements_text(channels)) AS channels FROM jsonb_each($15) AS r(kind, channels)
 ), o AS (
     SELECT o.*, CASE WHEN NOT o.last AND NOT EXISTS (SELECT FROM attempts a WHERE a.event_id = f.id AND a.outcome = 'unknown') THEN (
-        SELECT r.channel FROM reach(f.user_id, f.kind, array_remove(
-            ARRAY(SELECT jsonb_array_elements_text($15::jsonb -> f.kind)), o.channel)) r) END AS next_channel
-    FROM all_outcomes o JOIN free f ON f.id = o.id
+        SELECT r.channel FROM reach(f.user_id, f.kind, array_remove(routes.channels, o.channel)) r) END AS next_channel
+    FROM all_outcomes o JOIN free f ON f.id = o.id LEFT JOIN routes ON routes.kind = f.kind
 ), logged AS (
     INSERT INTO attempts (event_id, number, outcome, channel, status, reason, error, response, started_at, finished_at)
     SELECT id, attempt, 'failed', channel, status, reason, error, response, started_at, finished_at FROM o

@@ -1,29 +1,7 @@
 //! `bday config show` and configuration errors never contain a secret, even if its key or line is invalid.
 
-use std::path::PathBuf;
-
+use crate::support::file::File;
 use crate::support::process::{Bday, Finished};
-
-/// A file that is deleted on drop.
-struct File(PathBuf);
-
-impl File {
-    fn with(content: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("bday-test-{}.toml", uuid::Uuid::now_v7()));
-        std::fs::write(&path, content).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
-}
 
 fn assert_rejected(shown: &Finished) {
     assert_eq!(shown.status.code(), Some(2), "{shown:?}");

@@ -1,7 +1,5 @@
 //! Templates per kind, channel and locale: from the configuration to the message.
 
-use std::path::PathBuf;
-
 use bday::config::{self, Config, ConfigError, ShownKey};
 use bday::model::EventState::{Dead, Delivered};
 use bday::model::{ChannelName, User};
@@ -10,27 +8,11 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::support::api::Server;
+use crate::support::file::File;
 use crate::support::process::Bday;
 use crate::support::world::{World, instant, person};
 
 const NOW: &str = "2026-05-02T08:00:00Z";
-
-/// A file that is deleted on drop.
-struct File(PathBuf);
-
-impl File {
-    fn with(content: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("bday-test-{}.toml", uuid::Uuid::now_v7()));
-        std::fs::write(&path, content).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
-}
 
 fn variables(variables: &[(&str, &str)]) -> config::Variables {
     variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -38,7 +20,7 @@ fn variables(variables: &[(&str, &str)]) -> config::Variables {
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let environment = [&[("BDAY__CHANNELS__MAIL__FROM", "greetings@example.org")], environment].concat();
-    config::load(Some(&File::with(file).0), variables(&environment))
+    config::load(Some(File::with(file).path().as_ref()), variables(&environment))
 }
 
 fn errors(file: &str) -> Vec<String> {
@@ -58,7 +40,8 @@ fn named(first_name: &str, last_name: &str) -> User {
 fn render(config: &Config, user: &User, channel: ChannelName, locale: Option<&str>) -> PreviewedMessage {
     let settings = PreviewSettings::new(config).unwrap();
     let request = PreviewRequest { channel: Some(channel), ..PreviewRequest::default() };
-    preview(user, locale, None, &request, &settings, instant(NOW)).unwrap().messages.remove(0)
+    let user = User { locale: locale.map(str::to_owned), ..user.clone() };
+    preview(&user, None, &request, &settings, instant(NOW)).unwrap().messages.remove(0)
 }
 
 const MAIL: &str = r#"
@@ -223,7 +206,7 @@ fn a_variable_of_the_environment_replaces_a_template() {
     assert_eq!(of(ChannelName::Sms).text.as_deref(), Some("true"));
     let whatsapp = of(ChannelName::Whatsapp);
     assert_eq!((whatsapp.text, &*whatsapp.variables["1"]), (None, "Ada"));
-    let shown = config::show(Some(&File::with(MAIL).0), variables(&environment)).unwrap();
+    let shown = config::show(Some(File::with(MAIL).path().as_ref()), variables(&environment)).unwrap();
     let show = |key: &str| {
         let found: Vec<&ShownKey> = shown.iter().filter(|shown| shown.key == key).collect();
         assert_eq!(found.len(), 1, "{key}");

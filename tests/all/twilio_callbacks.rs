@@ -386,6 +386,8 @@ async fn a_daemon_serves_callbacks_without_a_token_of_the_api() {
             .await
             .unwrap();
     assert_eq!(statuses, [(hash.to_vec(), "sms".to_owned(), "opted_out".to_owned())]);
+    let metrics = client.get(url.replace(PATH, "/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("bday_feedback_total{channel=\"sms\",type=\"opted_out\"} 1\n"), "{metrics}");
     let text = daemon.lines().join("\n");
     assert!(!text.contains("hunter2") && !text.contains(&RECIPIENT[1..]), "{text}");
 }

@@ -37,7 +37,7 @@ impl Sender {
         }
     }
 
-    /// Sends a command, and returns the code of the reply; 0 if there is none.
+    /// Sends a command, and returns the code of the reply; 0 without a reply.
     pub(crate) async fn command(&mut self, line: &str) -> u16 {
         self.write(format!("{line}\r\n")).await;
         code(&self.reply().await)

@@ -5,6 +5,7 @@ pub(crate) mod aws_sms;
 pub(crate) mod browser;
 pub(crate) mod database;
 mod database_tests;
+pub(crate) mod file;
 pub(crate) mod http;
 pub(crate) mod inbox;
 pub(crate) mod mail_sender;

@@ -1,4 +1,4 @@
-//! Servers in Python that nobody here wrote, from the virtual environment that `.ci/setup receivers` installs.
+//! Third-party servers in Python, from the virtual environment that `.ci/setup receivers` installs.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -19,9 +19,9 @@ pub(crate) fn greeting() -> Greeting {
     Greeting {
         event_id: uuid::Uuid::now_v7(),
         user_id: uuid::Uuid::now_v7(),
-        kind: "birthday".to_owned(),
         message: Message::of_text("Hey"),
         recipient: None,
+        unsubscribe_url: None,
         due_at: chrono::DateTime::UNIX_EPOCH,
     }
 }

@@ -10,9 +10,10 @@ use uuid::Uuid;
 use super::output::escape;
 use crate::clock::Clock;
 use crate::config::redact_url;
-use crate::model::{BIRTHDAY, Reason};
+use crate::model::Reason;
 use crate::pipeline::channel::http_client;
-use crate::pipeline::channel::webhook::{Webhook, classify_error};
+use crate::pipeline::channel::http_error::classify_error;
+use crate::pipeline::channel::webhook::Webhook;
 use crate::pipeline::channel::{Disposition, Greeting, Message, SAMPLE_EVENT, SendResult};
 
 const SAMPLE_USER: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_7e57_0000_0002);
@@ -73,9 +74,9 @@ impl Exchange {
         let greeting = Greeting {
             event_id: SAMPLE_EVENT,
             user_id: SAMPLE_USER,
-            kind: BIRTHDAY.to_owned(),
             message: Message::of_text(SAMPLE_MESSAGE),
             recipient: None,
+            unsubscribe_url: None,
             due_at: clock.now(),
         };
         let request = match webhook.request(&greeting) {

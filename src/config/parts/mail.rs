@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::built_channel::{BuiltChannel, Follower, Parts};
-use crate::config::mail::{parse_url, root_certificates, sender};
+use crate::config::mail::{parse_url, sender};
 use crate::config::source::Followed;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, root_certificates};
 use crate::pipeline::channel::mail::{Mail, MailOptions, MailUrl, UnsubscribeLinks};
 use crate::store::Store;
 
@@ -23,16 +23,14 @@ pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
 
 /// Fetches the URL of the mail server, and builds the channel.
 pub async fn mail(parts: &Parts<'_>) -> anyhow::Result<(Mail, Followed<MailUrl>)> {
-    let Parts { config, sources, store, clock } = *parts;
+    let Parts { config, sources, clock, .. } = *parts;
     let parse: fn(&str) -> Result<MailUrl, String> = if config.channels.mail.allow_unencrypted {
         |text| parse_url(text, true).map_err(|error| format!("it {error}"))
     } else {
         |text| parse_url(text, false).map_err(|error| format!("it {error}"))
     };
     let url = Followed::start(sources, URL, &config.channels.mail.url, parse).await?;
-    let mut options = options(config)?;
-    options.unsubscribe = unsubscribe_links(config, store);
-    let channel = Mail::new(options, url.watch(), Arc::clone(clock)).map_err(anyhow::Error::msg)?;
+    let channel = Mail::new(options(config)?, url.watch(), Arc::clone(clock)).map_err(anyhow::Error::msg)?;
     Ok((channel, url))
 }
 
@@ -46,12 +44,12 @@ pub(super) fn unsubscribe_links(config: &Config, store: &Store) -> Option<Unsubs
 pub(super) fn options(config: &Config) -> Result<MailOptions, ConfigError> {
     let mail = &config.channels.mail;
     let invalid = |error| ConfigError::Invalid(vec![error]);
+    let roots = root_certificates::read("channels.mail.tls_root_cert", &mail.tls_root_cert);
     Ok(MailOptions {
         sender: sender(mail).map_err(invalid)?,
-        root_certificates: root_certificates(&mail.tls_root_cert).map_err(invalid)?,
+        root_certificates: roots.map_err(invalid)?.map(|roots| roots.pem),
         configuration_set: mail.configuration_set.clone(),
         timeout: mail.timeout,
-        unsubscribe: None,
         #[cfg(feature = "aws")]
         ses: None,
     })

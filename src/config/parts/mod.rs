@@ -101,11 +101,12 @@ pub async fn feedback_reader(config: &Config, store: &Store) -> Option<FeedbackR
 
 /// Checks the files that the configuration of the channels names.
 pub fn check_files(config: &Config) -> anyhow::Result<()> {
-    if config.used_channels().contains(&ChannelName::Webhook) {
-        http_client(config)?;
-    }
-    if config.used_channels().contains(&ChannelName::Mail) {
-        mail::options(config)?;
+    for channel in config.used_channels() {
+        match channel {
+            ChannelName::Webhook | ChannelName::Slack => drop(http_client(config)?),
+            ChannelName::Mail => drop(mail::options(config)?),
+            ChannelName::Sms | ChannelName::Whatsapp => {}
+        }
     }
     Ok(())
 }

@@ -7,10 +7,10 @@ use reqwest::Url;
 
 use super::built_channel::{BuiltChannel, Follower, Parts};
 use crate::config::source::{Followed, Reference, Sources};
-use crate::config::{Addresses, Config, ConfigError, parse_url};
+use crate::config::{Addresses, Config, ConfigError, parse_url, root_certificates};
 use crate::pipeline::channel::Messages;
 use crate::pipeline::channel::address_filter::AddressFilter;
-use crate::pipeline::channel::http_client::{Certificate, HttpClient, HttpClientOptions};
+use crate::pipeline::channel::http_client::{HttpClient, HttpClientOptions};
 use crate::pipeline::channel::signature::{self, Secret, Signer};
 use crate::pipeline::channel::webhook::Webhook;
 
@@ -39,13 +39,12 @@ pub(super) async fn channel(parts: &Parts<'_>) -> anyhow::Result<BuiltChannel> {
 /// `webhook.tls_root_cert` has no certificate, or TLS cannot be initialised.
 pub fn http_client(config: &Config) -> anyhow::Result<HttpClient> {
     let webhook = &config.webhook;
-    let path = &webhook.tls_root_cert;
+    let roots = root_certificates::read("webhook.tls_root_cert", &webhook.tls_root_cert);
+    let roots = roots.map_err(|error| ConfigError::Invalid(vec![error]))?;
     let options = HttpClientOptions {
         timeout: webhook.timeout,
         connect_timeout: webhook.connect_timeout,
-        roots: roots(path).map_err(|error| {
-            ConfigError::Invalid(vec![format!("webhook.tls_root_cert is {path:?}: {error}")])
-        })?,
+        roots: roots.map(|roots| roots.certificates).unwrap_or_default(),
         address_filter: AddressFilter {
             public_only: webhook.addresses == Addresses::Public,
             allow: webhook.allow_ranges.clone(),
@@ -53,18 +52,6 @@ pub fn http_client(config: &Config) -> anyhow::Result<HttpClient> {
         },
     };
     HttpClient::new(options).context("cannot create the webhook client")
-}
-
-/// Returns the certificates of a PEM file, or none for an empty path.
-fn roots(path: &str) -> Result<Vec<Certificate>, String> {
-    if path.is_empty() {
-        return Ok(Vec::new());
-    }
-    let pem = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(roots) if !roots.is_empty() => Ok(roots),
-        _ => Err("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)".to_owned()),
-    }
 }
 
 pub fn messages(config: &Config) -> Result<Messages, ConfigError> {

@@ -131,7 +131,7 @@ impl Inbox {
             (Some(listen), _) => bind(listen)?,
             (None, Some(next @ 2..)) => bind(SocketAddr::new(http_addr.ip(), next))
                 .or_else(|_| bind(SocketAddr::new(http_addr.ip(), 0)))?,
-            // Without a fixed port for HTTP, there is none for SMTP.
+            // If HTTP has any free port, so has SMTP.
             (None, _) => bind(SocketAddr::new(http_addr.ip(), 0))?,
         };
         let log = Arc::new(RequestLog::new(options.keep, clock.now()));

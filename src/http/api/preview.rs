@@ -47,8 +47,6 @@ pub(super) async fn preview(
     let invalid = |error: FieldError| Problem::invalid_parameters(vec![error]);
     let (kind, channels) = settings.route(&request).map_err(invalid)?;
     let user = api.store.user(UserRef::Id(id)).await?.ok_or_else(no_such_user)?;
-    let reach = api.store.reach(user.id, kind, channels).await?.ok_or_else(no_such_user)?;
-    let now = api.clock.now();
-    let preview = preview::preview(&user, reach.locale.as_deref(), reach.channel, &request, settings, now);
-    preview.map(Json).map_err(invalid)
+    let reached_by = api.store.reach(user.id, kind, channels).await?;
+    preview::preview(&user, reached_by, &request, settings, api.clock.now()).map(Json).map_err(invalid)
 }

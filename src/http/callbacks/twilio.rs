@@ -5,14 +5,16 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::{Callbacks, count, signature};
-use crate::model::{ChannelName, ContactStatus, FeedbackType};
+use crate::model::{ChannelName, FeedbackType};
 use crate::pipeline::channel::twilio::codes::of_callback;
 use crate::pipeline::channel::twilio::{CALLBACK_EVENT, CALLBACK_PATH};
 use crate::pipeline::channel::whatsapp;
+use crate::pipeline::feedback::{self, Report};
 use crate::store::{Result, chain};
 
 /// The default keywords of Twilio (<https://help.twilio.com/articles/223134027>).
@@ -25,21 +27,11 @@ type Form = Vec<(String, String)>;
 
 /// What a signed request says.
 #[derive(Debug, PartialEq, Eq)]
-enum Callback<'a> {
-    Status {
-        event_id: Uuid,
-        feedback: FeedbackType,
-        channel: ChannelName,
-        address: &'a str,
-        detail: Option<String>,
-    },
-    OptOut {
-        channel: ChannelName,
-        address: &'a str,
-    },
+enum Callback {
+    Report(Report),
     OptIn {
         channel: ChannelName,
-        address: &'a str,
+        address: String,
     },
     /// A status on the way, a message that is no keyword, or a message of another application.
     Other,
@@ -56,7 +48,7 @@ pub(super) async fn receive(
         return status.into_response();
     }
     let event_id = query.as_deref().and_then(event_id);
-    match callbacks.apply(read(event_id, &form)).await {
+    match callbacks.apply(read(event_id, &form, callbacks.clock.now())).await {
         Ok(()) => {
             count("accepted");
             answer(&form)
@@ -94,27 +86,15 @@ impl Callbacks {
         Err(StatusCode::FORBIDDEN)
     }
 
-    async fn apply(&self, callback: Callback<'_>) -> Result<()> {
-        let now = self.clock.now();
+    async fn apply(&self, callback: Callback) -> Result<()> {
         match callback {
-            Callback::Status { event_id, feedback, channel, address, detail } => {
-                self.store.add_feedback(event_id, feedback, channel, now, detail.as_deref()).await?;
-                let status = match feedback {
-                    FeedbackType::Bounced => ContactStatus::Bounced,
-                    FeedbackType::OptedOut => ContactStatus::OptedOut,
-                    _ => return Ok(()),
-                };
-                self.store.suppress_address(channel, address, status, now).await?;
-            }
-            Callback::OptOut { channel, address } => {
-                self.store.suppress_address(channel, address, ContactStatus::OptedOut, now).await?;
-            }
+            Callback::Report(report) => feedback::record(&self.store, &report).await,
             Callback::OptIn { channel, address } => {
-                self.store.opt_in_address(channel, address, now).await?;
+                self.store.opt_in_address(channel, &address, self.clock.now()).await?;
+                Ok(())
             }
-            Callback::Other => {}
+            Callback::Other => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -136,32 +116,47 @@ fn contact(address: &str) -> Option<(ChannelName, &str)> {
     number.starts_with('+').then_some((channel, number))
 }
 
-fn read(event_id: Option<Uuid>, form: &Form) -> Callback<'_> {
+fn read(event_id: Option<Uuid>, form: &Form, now: DateTime<Utc>) -> Callback {
     let status = field(form, "MessageStatus").or_else(|| field(form, "SmsStatus"));
-    match status {
-        Some("received") | None => read_message(form).unwrap_or(Callback::Other),
-        Some(status) => read_status(status, event_id, form).unwrap_or(Callback::Other),
-    }
+    let callback = match status {
+        Some("received") | None => read_message(form, now),
+        Some(status) => read_status(status, event_id, form, now),
+    };
+    callback.unwrap_or(Callback::Other)
 }
 
-fn read_status<'a>(status: &str, event_id: Option<Uuid>, form: &'a Form) -> Option<Callback<'a>> {
+fn read_status(status: &str, event_id: Option<Uuid>, form: &Form, now: DateTime<Utc>) -> Option<Callback> {
     let code = field(form, "ErrorCode").and_then(|code| code.parse().ok());
-    let feedback = match status {
+    let feedback_type = match status {
         "delivered" | "read" => FeedbackType::Delivered,
         "undelivered" | "failed" => of_callback(code),
         _ => return None,
     };
-    let detail = code.map(|code| format!("Twilio error {code}"));
     let (channel, address) = contact(field(form, "To")?)?;
-    Some(Callback::Status { event_id: event_id?, feedback, channel, address, detail })
+    Some(Callback::Report(Report {
+        event_id: Some(event_id?),
+        feedback_type,
+        channel,
+        address: Some(address.to_owned()),
+        at: now,
+        detail: code.map(|code| format!("Twilio error {code}")),
+    }))
 }
 
-fn read_message(form: &Form) -> Option<Callback<'_>> {
+fn read_message(form: &Form, now: DateTime<Utc>) -> Option<Callback> {
     let (channel, address) = contact(field(form, "From")?)?;
+    let address = address.to_owned();
     // Set by a messaging service with its own keywords.
     let keyword = field(form, "OptOutType").or_else(|| field(form, "Body"))?.trim().to_uppercase();
     if STOP.contains(&keyword.as_str()) {
-        return Some(Callback::OptOut { channel, address });
+        return Some(Callback::Report(Report {
+            event_id: None,
+            feedback_type: FeedbackType::OptedOut,
+            channel,
+            address: Some(address),
+            at: now,
+            detail: None,
+        }));
     }
     START.contains(&keyword.as_str()).then_some(Callback::OptIn { channel, address })
 }

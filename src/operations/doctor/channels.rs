@@ -2,6 +2,8 @@
 //!
 //! Not checked: the DNS records of the sender's domain by SMTP (SES reports DKIM), and the account of SMS by AWS.
 
+use std::time::Duration;
+
 use super::{Finding, one_line};
 use crate::config::parts::{self, Parts};
 use crate::config::twilio::SmsUrl;
@@ -87,7 +89,7 @@ fn ses_account(account: Result<SesAccount, String>) -> Finding {
         Ok(SesAccount { is_sending_enabled: false, .. }) => Finding::failure(
             CHECK,
             "sending is paused for this account of SES",
-            "see the account dashboard of SES: AWS paused it for bounces or complaints, or somebody did",
+            "see the account dashboard of SES: AWS pauses an account after bounces or complaints; an administrator can, too",
         ),
         Ok(SesAccount { is_in_sandbox: true, .. }) => Finding::warning(
             CHECK,
@@ -179,7 +181,7 @@ async fn sms(parts: &Parts<'_>) -> Vec<Finding> {
     let mut findings = Vec::from_iter(repeats("sms.on_unknown", sms.on_unknown));
     match parts::sms_url(parts).await {
         Ok(SmsUrl::Twilio(account)) => {
-            findings.push(twilio_account("sms.account", parts, &account).await);
+            findings.push(twilio_account("sms.account", sms.timeout, &account).await);
             findings.push(callbacks("sms.callbacks", parts));
         }
         Ok(SmsUrl::Aws) => findings.push(Finding::ok("sms.url", "aws: (account and sender are not checked)")),
@@ -194,7 +196,7 @@ async fn whatsapp(parts: &Parts<'_>) -> Vec<Finding> {
     let mut findings = Vec::from_iter(repeats("whatsapp.on_unknown", whatsapp.on_unknown));
     match parts::whatsapp_account(parts).await {
         Ok(account) => {
-            findings.push(twilio_account("whatsapp.account", parts, &account).await);
+            findings.push(twilio_account("whatsapp.account", whatsapp.timeout, &account).await);
             findings.push(callbacks("whatsapp.callbacks", parts));
         }
         Err(error) => findings.push(Finding::failure("whatsapp.url", one_line(&error), FETCH)),
@@ -212,8 +214,8 @@ fn repeats(check: &'static str, on_unknown: OnUnknown) -> Option<Finding> {
     })
 }
 
-async fn twilio_account(check: &'static str, parts: &Parts<'_>, account: &TwilioAccount) -> Finding {
-    let state = match parts::twilio_client(parts.config.channels.sms.timeout) {
+async fn twilio_account(check: &'static str, timeout: Duration, account: &TwilioAccount) -> Finding {
+    let state = match parts::twilio_client(timeout) {
         Ok(client) => check_account(&client, account).await,
         Err(error) => Err(one_line(&error)),
     };

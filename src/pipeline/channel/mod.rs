@@ -8,6 +8,7 @@ pub mod aws_error;
 mod excerpt;
 mod grace;
 pub mod http_client;
+pub(crate) mod http_error;
 mod limits;
 pub mod mail;
 mod message;
@@ -44,11 +45,12 @@ pub struct Greeting {
     /// The same in all attempts, so that a receiver can drop repeats.
     pub event_id: Uuid,
     pub user_id: Uuid,
-    pub kind: String,
     pub due_at: DateTime<Utc>,
     pub message: Message,
     /// None for the webhook.
     pub recipient: Option<Recipient>,
+    /// Only for mail: ends the greetings to this address.
+    pub unsubscribe_url: Option<String>,
 }
 
 /// The contact that a greeting is sent to.

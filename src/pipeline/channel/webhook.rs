@@ -1,11 +1,9 @@
 //! The webhook: a POST of a JSON object with four keys; everything else is in headers.
 
 use std::borrow::Cow;
-use std::error::Error as _;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -14,6 +12,7 @@ use uuid::Uuid;
 
 use super::excerpt::MAX_BYTES;
 use super::http_client::{HttpClient, HttpError, read_body};
+use super::http_error::{classify_error, retry_after};
 use super::signature::Signer;
 use super::{Channel, Disposition, Greeting, SendResult, excerpt};
 use crate::clock::SharedClock;
@@ -118,54 +117,5 @@ impl Channel for Webhook {
             }
             Err(error) => classify_error(&error),
         }
-    }
-}
-
-pub(crate) fn classify_error(error: &HttpError) -> SendResult {
-    use AttemptOutcome::{Failed, Unknown};
-    let retry = |outcome, reason, text| SendResult::failed(outcome, Disposition::Retry(None), reason, text);
-    let error = match error {
-        // Retried: an operator may correct the configuration or the DNS.
-        HttpError::AddressRefused(refused) => {
-            return retry(Failed, Reason::AddressRefused, refused.to_string());
-        }
-        HttpError::Timeout(_) => return retry(Unknown, Reason::Timeout, error.to_string()),
-        HttpError::Http(error) => error,
-    };
-    if error.is_builder() {
-        retry(Failed, Reason::BadUrl, "invalid webhook URL: check webhook.url".to_owned())
-    } else if error.is_connect() {
-        retry(Failed, Reason::Connect, format!("no connection: {}", root_cause(error)))
-    } else {
-        retry(Unknown, Reason::Broken, format!("connection lost: {}", root_cause(error)))
-    }
-}
-
-/// Parses the header `Retry-After`: seconds or a date.
-pub(super) fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
-    }
-    let at = DateTime::parse_from_rfc2822(text.trim()).ok()?;
-    Some((at.with_timezone(&Utc) - now).to_std().unwrap_or_default())
-}
-
-fn root_cause(error: &reqwest::Error) -> String {
-    let last = std::iter::successors(error.source(), |&cause| cause.source()).last();
-    last.map_or_else(|| "unknown cause".to_owned(), ToString::to_string)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = DateTime::parse_from_rfc3339("2026-11-24T09:00:00Z").expect("a time").with_timezone(&Utc);
-        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Tue, 24 Nov 2026 09:01:00 GMT", now), Some(Duration::from_secs(60)));
-        assert_eq!(retry_after("Tue, 24 Nov 2026 08:00:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("soon", now), None);
-        assert_eq!(retry_after("-5", now), None);
     }
 }

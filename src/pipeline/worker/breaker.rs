@@ -122,7 +122,12 @@ impl Breaker {
     }
 
     pub(super) async fn admit(self: &Arc<Self>, max: usize) -> Vec<BreakerPermit> {
-        self.permits(self.wait(max).await)
+        (0..self.wait(max).await).map(|_| self.permit()).collect()
+    }
+
+    pub(super) async fn admit_one(self: &Arc<Self>) -> BreakerPermit {
+        self.wait(1).await;
+        self.permit()
     }
 
     /// Waits until at least one event would be admitted, and admits none.
@@ -130,9 +135,9 @@ impl Breaker {
         self.wait(0).await;
     }
 
-    /// Returns `n` permits in any state: a pool that empties the queue once must not wait for the receiver to recover.
-    pub(super) fn permits(self: &Arc<Self>, n: usize) -> Vec<BreakerPermit> {
-        (0..n).map(|_| BreakerPermit { breaker: Arc::clone(self), used: false }).collect()
+    /// Returns a permit in any state: a pool that empties the queue once must not wait for the receiver to recover.
+    pub(super) fn permit(self: &Arc<Self>) -> BreakerPermit {
+        BreakerPermit { breaker: Arc::clone(self), used: false }
     }
 
     async fn wait(&self, max: usize) -> usize {

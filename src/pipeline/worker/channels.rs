@@ -109,19 +109,15 @@ impl WorkerChannel {
     }
 
     /// Returns a permit in any state of the channel.
-    pub(super) fn admit_always(&self) -> Option<ChannelPermit> {
-        Some(ChannelPermit { breaker: self.breaker.permits(1).pop()?, _slot: None })
+    pub(super) fn admit_always(&self) -> ChannelPermit {
+        ChannelPermit { breaker: self.breaker.permit(), _slot: None }
     }
 
     async fn permit(&self) -> ChannelPermit {
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
-        loop {
-            let permit = self.breaker.admit(1).await.pop();
-            self.rate_limiter.acquire(1).await;
-            if let Some(breaker) = permit {
-                return ChannelPermit { breaker, _slot: slot };
-            }
-        }
+        let breaker = self.breaker.admit_one().await;
+        self.rate_limiter.acquire(1).await;
+        ChannelPermit { breaker, _slot: slot }
     }
 
     /// Returns how long to postpone an event. Postponed events return one after the other, at the rate of the channel.

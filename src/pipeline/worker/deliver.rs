@@ -60,7 +60,7 @@ impl DeliverStage {
     }
 
     fn permit_at_once(&self, channel: &WorkerChannel) -> Option<ChannelPermit> {
-        if self.run_until == RunUntil::QueueEmpty { channel.admit_always() } else { None }
+        (self.run_until == RunUntil::QueueEmpty).then(|| channel.admit_always())
     }
 
     async fn attempt(&self, lease: &Lease, channel: &WorkerChannel, permit: ChannelPermit) -> SendResult {
@@ -83,14 +83,15 @@ impl DeliverStage {
 
     async fn send(&self, lease: &Lease, channel: &WorkerChannel) -> SendResult {
         let unsubscribe_url = match self.unsubscribe_url(lease).await {
-            Ok(url) => url.unwrap_or_default(),
+            Ok(url) => url,
             Err(error) => {
                 let text = format!("no link to unsubscribe: {}", chain(&error));
                 let defer = Disposition::Defer(None);
                 return SendResult::failed(AttemptOutcome::Failed, defer, Reason::ChannelDown, text);
             }
         };
-        let message = match self.shared.messages.render(lease, &unsubscribe_url) {
+        let message = match self.shared.messages.render(lease, unsubscribe_url.as_deref().unwrap_or_default())
+        {
             Ok(message) => message,
             Err(error) => {
                 return SendResult::failed(
@@ -104,7 +105,7 @@ impl DeliverStage {
         let Lease { event_id, user_id, due_at, .. } = *lease;
         let recipient = lease.address.clone().zip(lease.address_hash.clone());
         let recipient = recipient.map(|(address, address_hash)| Recipient { address, address_hash });
-        let greeting = Greeting { event_id, user_id, kind: lease.kind.clone(), due_at, message, recipient };
+        let greeting = Greeting { event_id, user_id, due_at, message, recipient, unsubscribe_url };
         let sent = self.hard.run_until_cancelled(channel.channel.send(&greeting)).await;
         sent.unwrap_or_else(cancelled)
     }

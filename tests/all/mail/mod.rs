@@ -27,10 +27,10 @@ fn greeting(address: &str, message: Message) -> Greeting {
     Greeting {
         event_id: EVENT,
         user_id: Uuid::from_u128(1),
-        kind: "birthday".to_owned(),
         due_at: instant(NOW),
         message,
         recipient: Some(Recipient { address: address.to_owned(), address_hash: vec![7; 32] }),
+        unsubscribe_url: None,
     }
 }
 
@@ -44,7 +44,6 @@ fn options() -> MailOptions {
         root_certificates: None,
         configuration_set: String::new(),
         timeout: Duration::from_secs(30),
-        unsubscribe: None,
         ses: None,
     }
 }

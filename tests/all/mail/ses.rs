@@ -1,4 +1,4 @@
-//! Amazon SES: moto, which nobody here wrote, and an endpoint that answers with each error of the table.
+//! Amazon SES: moto, and an endpoint that answers with each error of the table.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -12,11 +12,10 @@ use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 
 use crate::pipeline::channel::Greeting;
+use crate::pipeline::channel::message::subject_of;
 
 /// A line of a message has at most 998 bytes (RFC 5322 section 2.1.1), and a subject without a blank cannot be folded.
 const MAX_SUBJECT_CHARS: usize = 240;
-/// The subject of a message without one is the beginning of its text.
-const MAX_DERIVED_SUBJECT_CHARS: usize = 78;
 
 /// The sender of all messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +24,11 @@ pub struct MailSender {
     pub reply_to: Option<Mailbox>,
 }
 
-/// Returns the message for one person. `unsubscribe` is the URL that ends the greetings to this address.
+/// Returns the message for one person.
 pub(super) fn compose(
     sender: &MailSender,
     to: &Address,
     greeting: &Greeting,
-    unsubscribe: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<lettre::Message, String> {
     let mut builder = lettre::Message::builder()
@@ -45,7 +43,7 @@ pub(super) fn compose(
     if let Some(reply_to) = &sender.reply_to {
         builder = builder.reply_to(reply_to.clone());
     }
-    for (name, value) in extra_headers(unsubscribe) {
+    for (name, value) in extra_headers(greeting) {
         // As it is: encoded and folded, the URL would not be a URL.
         builder = builder.raw_header(pre_encoded(name, value));
     }
@@ -83,9 +81,9 @@ fn encoded_words(text: &str) -> Option<String> {
 }
 
 /// Returns the headers that no builder has: one-click unsubscription (RFC 8058), and no automatic answers (RFC 3834).
-pub(super) fn extra_headers(unsubscribe: Option<&str>) -> Vec<(&'static str, String)> {
+pub(super) fn extra_headers(greeting: &Greeting) -> Vec<(&'static str, String)> {
     let mut headers = vec![("Auto-Submitted", "auto-generated".to_owned())];
-    if let Some(url) = unsubscribe {
+    if let Some(url) = &greeting.unsubscribe_url {
         headers.push(("List-Unsubscribe", format!("<{url}>")));
         headers.push(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
     }
@@ -95,14 +93,11 @@ pub(super) fn extra_headers(unsubscribe: Option<&str>) -> Vec<(&'static str, Str
 /// Returns the subject on one line.
 pub(super) fn subject(greeting: &Greeting) -> String {
     let message = &greeting.message;
-    let (text, max) = match &message.subject {
-        Some(subject) => (subject.as_str(), MAX_SUBJECT_CHARS),
-        None => (message.text.trim_start().lines().next().unwrap_or_default(), MAX_DERIVED_SUBJECT_CHARS),
-    };
+    let text = message.subject.clone().unwrap_or_else(|| subject_of(&message.text));
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
     let line = words.join(" ");
-    match line.char_indices().nth(max) {
+    match line.char_indices().nth(MAX_SUBJECT_CHARS) {
         None => line,
         Some((at, _)) => format!("{}…", &line[..at]),
     }

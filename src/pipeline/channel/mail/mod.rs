@@ -22,7 +22,7 @@ use lettre::address::Envelope;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use tokio::sync::watch;
 
-use super::{Channel, Disposition, Greeting, Recipient, SendResult};
+use super::{Channel, Disposition, Greeting, SendResult};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, ContactStatus, Reason};
 use smtp::SmtpClient;
@@ -45,8 +45,6 @@ pub struct MailOptions {
     pub configuration_set: String,
     /// The deadline of an attempt.
     pub timeout: Duration,
-    /// None: messages have no link to unsubscribe.
-    pub unsubscribe: Option<UnsubscribeLinks>,
     /// None: from the usual AWS variables.
     #[cfg(feature = "aws")]
     pub ses: Option<aws_sdk_sesv2::Client>,
@@ -116,23 +114,9 @@ impl Mail {
         }
     }
 
-    async fn unsubscribe_link(&self, recipient: &Recipient) -> Result<Option<String>, String> {
-        let Some(links) = &self.options.unsubscribe else {
-            return Ok(None);
-        };
-        let link = links.link(&recipient.address_hash).await;
-        link.map(Some).map_err(|error| format!("no link to unsubscribe: {}", crate::store::chain(&error)))
-    }
-
-    async fn send_by_smtp(
-        &self,
-        client: &SmtpClient,
-        to: Address,
-        greeting: &Greeting,
-        unsubscribe: Option<&str>,
-    ) -> SendResult {
+    async fn send_by_smtp(&self, client: &SmtpClient, to: Address, greeting: &Greeting) -> SendResult {
         let sender = &self.options.sender;
-        let message = compose::compose(sender, &to, greeting, unsubscribe, self.clock.now());
+        let message = compose::compose(sender, &to, greeting, self.clock.now());
         let envelope = Envelope::new(Some(sender.from.email.clone()), vec![to]);
         match (message, envelope) {
             (Ok(message), Ok(envelope)) => client.send(&envelope, &message.formatted()).await,
@@ -154,19 +138,17 @@ impl Channel for Mail {
             let text = "the contact's address is not a mail address".to_owned();
             return SendResult::failed(outcome, disposition, Reason::Bounced, text);
         };
-        let (transport, link) = match (self.transport(), self.unsubscribe_link(recipient).await) {
-            (Ok(transport), Ok(link)) => (transport, link),
-            (Err(error), _) | (_, Err(error)) => {
+        let transport = match self.transport() {
+            Ok(transport) => transport,
+            Err(error) => {
                 let (outcome, disposition) = (AttemptOutcome::Failed, Disposition::Defer(None));
                 return SendResult::failed(outcome, disposition, Reason::ChannelDown, error);
             }
         };
         match &*transport {
-            Transport::Smtp(client) => self.send_by_smtp(client, to, greeting, link.as_deref()).await,
+            Transport::Smtp(client) => self.send_by_smtp(client, to, greeting).await,
             #[cfg(feature = "aws")]
-            Transport::Ses(client) => {
-                client.send(&self.options.sender, &recipient.address, greeting, link.as_deref()).await
-            }
+            Transport::Ses(client) => client.send(&self.options.sender, &recipient.address, greeting).await,
         }
     }
 }

@@ -58,14 +58,8 @@ impl SesClient {
         self.client.get_or_init(connect).await
     }
 
-    pub(super) async fn send(
-        &self,
-        sender: &MailSender,
-        to: &str,
-        greeting: &Greeting,
-        unsubscribe: Option<&str>,
-    ) -> SendResult {
-        let call = match self.call(sender, to, greeting, unsubscribe).await {
+    pub(super) async fn send(&self, sender: &MailSender, to: &str, greeting: &Greeting) -> SendResult {
+        let call = match self.call(sender, to, greeting).await {
             Ok(call) => call,
             Err(error) => {
                 let text = format!("the request to SES cannot be built: {error}");
@@ -88,13 +82,12 @@ impl SesClient {
         sender: &MailSender,
         to: &str,
         greeting: &Greeting,
-        unsubscribe: Option<&str>,
     ) -> Result<SendEmailFluentBuilder, BuildError> {
         let message = &greeting.message;
         let html = message.html.as_deref().map(utf8).transpose()?;
         let body = Body::builder().text(utf8(&message.text)?).set_html(html).build();
         let mut content = Message::builder().subject(utf8(&subject(greeting))?).body(body);
-        for (name, value) in extra_headers(unsubscribe) {
+        for (name, value) in extra_headers(greeting) {
             content = content.headers(MessageHeader::builder().name(name).value(value).build()?);
         }
         let tag = MessageTag::builder().name(EVENT_TAG).value(greeting.event_id.to_string()).build()?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::calendar::InvalidText;
+use crate::model::parse_locale;
 
 /// A language tag (BCP 47) in lower case, such as `de` or `pt-br`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,23 +28,16 @@ impl fmt::Display for Locale {
     }
 }
 
-/// Accepts `_` instead of `-`, since names of environment variables have no `-`. A language has 2 or 3 letters, which no name of a
+/// Accepts the locales of users. `_` replaces `-` in names of environment variables. A language has 2 or 3 letters, which no name of a
 /// template field has.
 impl FromStr for Locale {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        let tag = text.replace('_', "-").to_ascii_lowercase();
-        let mut parts = tag.split('-');
-        let language = parts.next().unwrap_or_default();
-        let is_language =
-            (2..=3).contains(&language.len()) && language.bytes().all(|c| c.is_ascii_lowercase());
-        let is_part =
-            |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|c| c.is_ascii_alphanumeric());
-        if is_language && parts.all(is_part) && tag.len() <= 35 {
-            return Ok(Self(tag));
-        }
-        Err(InvalidText::new("invalid locale", text, "expected a language tag such as de, de-AT or pt-BR"))
+        let tag = parse_locale(text).map_err(|_| {
+            InvalidText::new("invalid locale", text, "expected a language tag such as de, de-AT or pt-BR")
+        })?;
+        Ok(Self(tag.to_ascii_lowercase()))
     }
 }
 

@@ -18,6 +18,7 @@ pub use fields::{TemplateField, TemplateFields, TemplateTables};
 pub use locale::Locale;
 pub use lookup::Messages;
 pub use template::{Form, Template, TemplateError, TemplateValues};
+pub(super) use text::subject_of;
 
 /// A rendered greeting.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -50,7 +50,7 @@ pub struct TemplateValues<'a> {
     pub years: Option<i32>,
     /// Empty if it is unknown.
     pub locale: &'a str,
-    /// Empty if there is none.
+    /// Empty: greetings have no link to unsubscribe.
     pub unsubscribe_url: &'a str,
 }
 

@@ -11,7 +11,7 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// Returns the first line of `text` that is not blank, cut between two words at 78 characters.
-pub(super) fn subject_of(text: &str) -> String {
+pub(in super::super) fn subject_of(text: &str) -> String {
     let first = text.lines().map(one_line).find(|line| !line.is_empty()).unwrap_or_default();
     let Some((end, _)) = first.char_indices().nth(MAX_SUBJECT_CHARS) else {
         return first;

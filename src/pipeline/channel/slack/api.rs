@@ -10,7 +10,7 @@ use super::codes::{Step, classify};
 use super::{Bot, Token};
 use crate::clock::SharedClock;
 use crate::pipeline::channel::http_client::{HttpClient, HttpError, read_body};
-use crate::pipeline::channel::webhook::retry_after;
+use crate::pipeline::channel::http_error::retry_after;
 use crate::pipeline::channel::{SendResult, excerpt};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");

@@ -9,7 +9,7 @@ use super::codes::Step;
 use super::{Bot, text};
 use crate::clock::SharedClock;
 use crate::pipeline::channel::http_client::HttpClient;
-use crate::pipeline::channel::webhook::classify_error;
+use crate::pipeline::channel::http_error::classify_error;
 use crate::pipeline::channel::{Greeting, SendResult, excerpt};
 
 /// The scope of `chat.postMessage`.

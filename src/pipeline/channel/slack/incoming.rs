@@ -8,7 +8,7 @@ use super::codes::Step;
 use super::text;
 use crate::clock::SharedClock;
 use crate::pipeline::channel::http_client::HttpClient;
-use crate::pipeline::channel::webhook::classify_error;
+use crate::pipeline::channel::http_error::classify_error;
 use crate::pipeline::channel::{Greeting, Recipient, SendResult};
 
 /// Posts the text, with a mention if the id of the person is known.

@@ -12,7 +12,7 @@ use super::{Bot, codes};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
 use crate::pipeline::channel::http_client::HttpClient;
-use crate::pipeline::channel::webhook::classify_error;
+use crate::pipeline::channel::http_error::classify_error;
 use crate::pipeline::channel::{Disposition, SendResult};
 
 /// For retries and further kinds on the same day.

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::http_client::{HttpClient, HttpError, read_body};
+use super::http_error::classify_error;
 use super::verdict::Verdict;
-use super::webhook::classify_error;
 use super::{Greeting, SendResult, excerpt};
 
 pub use account::{AccountState, check_account};

@@ -123,6 +123,6 @@ fn an_unused_permit_is_released_and_admitting_none_takes_none() {
     assert_eq!(breaker.try_admit(0), Ok(0));
     assert_eq!(breaker.try_admit(10), Ok(1));
     assert_eq!(breaker.try_admit(10), Err(Duration::MAX));
-    drop(breaker.permits(1));
+    drop(breaker.permit());
     assert_eq!(breaker.try_admit(10), Ok(1));
 }
