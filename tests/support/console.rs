@@ -219,3 +219,17 @@ pub(crate) async fn finish(mut page: Page, site: Site) {
     page.close().await;
     site.stop().await;
 }
+
+/// Checks pages in light, dark and narrow: no finding of axe-core, and nothing that scrolls sideways.
+pub(crate) async fn check_looks(page: &mut Page, site: &Site, paths: &[&str]) {
+    for (is_dark, is_narrow) in [(false, false), (true, false), (false, true)] {
+        page.set_look(Look { is_dark, is_narrow, has_no_script: false }).await;
+        for path in paths {
+            page.go(&format!("{}{path}", site.base)).await;
+            let findings = accessibility_findings(page).await;
+            assert!(findings.is_empty(), "{path} dark {is_dark} narrow {is_narrow}: {findings:#?}");
+            let overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth").await;
+            assert!(overflow.as_i64().unwrap() <= 0, "{path} narrow {is_narrow} scrolls by {overflow}");
+        }
+    }
+}

@@ -57,8 +57,14 @@ pub(super) async fn export(
         None if accept.trim().starts_with("text/csv") => FileFormat::Csv,
         Some(ExportFormat::Ndjson) | None => FileFormat::Ndjson,
     };
+    Ok(file(&api, format).await?)
+}
+
+/// Returns all users as a file.
+pub(in crate::http) async fn file(api: &Api, format: FileFormat) -> Result<Response, StoreError> {
     let writer = ExportWriter::new(format, &api.schedule);
-    let first = read_page(&api, &writer, writer.header(), Uuid::nil()).await?;
+    let first = read_page(api, &writer, writer.header(), Uuid::nil()).await?;
+    let api = api.clone();
     // One page at a time: a slow client holds neither a connection nor a transaction.
     let pages = stream::try_unfold(Some(first), move |page| {
         let (api, writer) = (api.clone(), writer.clone());

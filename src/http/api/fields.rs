@@ -16,7 +16,7 @@ pub(super) const MAX_ITEMS: usize = 500;
 /// 1 to 200 characters, none of them a control character: what a column can hold.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct ShortText(pub(super) String);
+pub(in crate::http) struct ShortText(pub(in crate::http) String);
 
 impl TryFrom<String> for ShortText {
     type Error = String;
@@ -88,7 +88,7 @@ pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uu
     parsed(deserializer, parse_id)
 }
 
-pub(super) fn parse_id(text: &str) -> Result<Uuid, &'static str> {
+pub(in crate::http) fn parse_id(text: &str) -> Result<Uuid, &'static str> {
     let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
     id.ok_or("invalid id: expected a UUID such as 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f")
 }

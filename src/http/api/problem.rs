@@ -223,27 +223,35 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// A violated constraint is an invalid field. Fields are checked before they are written, so this is rare.
+/// The constraint that a taken external id violates.
+pub(in crate::http) const EXTERNAL_IDS_ARE_UNIQUE: &str = "external_ids_are_unique";
+
+/// Returns the field of a user whose constraint a write violated. Fields are checked before they are written, so this is rare.
+pub(in crate::http) fn rejected_field(error: &StoreError) -> Option<&'static str> {
+    Some(match error.constraint()? {
+        EXTERNAL_IDS_ARE_UNIQUE | "an_external_id_is_not_blank" => "externalId",
+        "a_first_name_is_not_blank" => "firstName",
+        "a_last_name_is_not_huge" => "lastName",
+        "a_send_time_is_a_whole_minute" => "sendAt",
+        "a_leap_day_rule_is_known" => "leapDay",
+        "a_locale_is_a_language_tag" => "locale",
+        // The other types of addresses are always short.
+        "an_address_is_short" => "email",
+        "a_date_is_a_day_of_some_year" | "a_year_is_plausible" => "birthDate",
+        "a_kind_is_a_short_name" => "occasions",
+        _ => return None,
+    })
+}
+
 impl From<&StoreError> for Problem {
     fn from(error: &StoreError) -> Self {
         if error.is_contention() {
             return Self::unavailable("the user is being written concurrently: try again", RETRY_SOON);
         }
-        let field = match error.constraint() {
-            Some("external_ids_are_unique") => return Self::external_id_taken(),
-            Some("an_external_id_is_not_blank") => Some("externalId"),
-            Some("a_first_name_is_not_blank") => Some("firstName"),
-            Some("a_last_name_is_not_huge") => Some("lastName"),
-            Some("a_send_time_is_a_whole_minute") => Some("sendAt"),
-            Some("a_leap_day_rule_is_known") => Some("leapDay"),
-            Some("a_locale_is_a_language_tag") => Some("locale"),
-            // The other types of addresses are always short.
-            Some("an_address_is_short") => Some("email"),
-            Some("a_date_is_a_day_of_some_year" | "a_year_is_plausible") => Some("birthDate"),
-            Some("a_kind_is_a_short_name") => Some("occasions"),
-            _ => None,
-        };
-        if let Some(field) = field {
+        if let Some(EXTERNAL_IDS_ARE_UNIQUE) = error.constraint() {
+            return Self::external_id_taken();
+        }
+        if let Some(field) = rejected_field(error) {
             return Self::invalid_fields(vec![FieldError::new(field, "rejected by the database")]);
         }
         let reason = chain(error);

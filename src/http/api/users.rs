@@ -322,7 +322,7 @@ impl Api {
 
 /// Repeats `write` while it conflicts with concurrent writes, but not after a lock timeout: that request has held a connection for long
 /// enough, and its client may retry.
-pub(super) async fn retry_on_contention<T, F: Future<Output = Result<T, StoreError>>>(
+pub(in crate::http) async fn retry_on_contention<T, F: Future<Output = Result<T, StoreError>>>(
     write: impl Fn() -> F,
 ) -> Result<T, StoreError> {
     write.retry(RETRIES).when(|error| error.is_contention() && !error.is_lock_timeout()).await

@@ -25,11 +25,14 @@ mod layout;
 mod message;
 mod people;
 mod person;
+mod person_text;
 mod problem;
 mod sign_in;
 mod time;
 mod today;
 mod tokens;
+mod url;
+mod user_form;
 
 use std::sync::Arc;
 use std::time::Duration;

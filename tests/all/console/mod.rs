@@ -1,5 +1,8 @@
 //! The console, in a browser and by its forms.
 
+mod message;
+mod people;
+mod person;
 mod shell;
 mod sign_in;
 mod today;

@@ -1,9 +1,0 @@
-//! `/people`: search, add, export.
-
-use axum::Router;
-
-use super::Console;
-
-pub(super) fn routes() -> Router<Console> {
-    Router::new()
-}
