@@ -1,5 +1,6 @@
-//! Commands on users: import, export, explain, forecast, preview.
+//! Commands on users: import, export, explain, forecast, preview, calendar feed.
 
+pub mod calendar_feed;
 pub mod explain;
 pub mod export;
 mod file_format;

@@ -1,5 +1,6 @@
 //! Users and their dates. A user is planned in the transaction that writes it.
 
+mod calendar;
 mod columns;
 mod delete;
 mod history;
@@ -12,6 +13,7 @@ mod write;
 
 use uuid::Uuid;
 
+pub use calendar::{CalendarDate, DateCount, DateName};
 pub use delete::DeleteOutcome;
 pub use history::UserHistory;
 pub use idempotency_keys::{Idempotency, RepeatedRequest};

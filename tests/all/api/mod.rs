@@ -1,5 +1,6 @@
 //! The API on a real database, without sockets.
 
+mod calendar_feed;
 mod dead_letters;
 mod description;
 mod events;
