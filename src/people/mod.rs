@@ -3,9 +3,6 @@
 pub mod calendar_feed;
 pub mod explain;
 pub mod export;
-mod file_format;
 pub mod forecast;
 pub mod import;
 pub mod preview;
-
-pub use file_format::FileFormat;

@@ -47,6 +47,7 @@ use crate::clock::SharedClock;
 use crate::model::{FieldError, Schedule};
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
+use crate::people::export::ExportFormat;
 use crate::people::preview::PreviewSettings;
 use crate::store::{Routes, Store};
 use problem::Problem;
@@ -72,7 +73,7 @@ pub struct Api {
             (RFC 9457). A field that is null is not set."
     ),
     // Schemas of parameters and of errors: the operations do not add them.
-    components(schemas(audit::WriteMethod, contacts::ContactStatusInput, events::Direction, export::ExportFormat, Problem, FieldError)),
+    components(schemas(audit::WriteMethod, contacts::ContactStatusInput, events::Direction, ExportFormat, Problem, FieldError)),
     tags(
         (name = "users", description = "Users and their dates"),
         (name = "events", description = "Greetings that were sent, will be sent, or were not sent"),

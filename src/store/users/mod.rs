@@ -2,6 +2,7 @@
 
 mod calendar;
 mod columns;
+mod compare;
 mod delete;
 mod history;
 mod idempotency_keys;
@@ -11,6 +12,8 @@ mod save;
 mod search;
 mod write;
 
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use calendar::{CalendarDate, DateCount, DateName};
@@ -27,7 +30,8 @@ pub enum UserRef<'a> {
     External(&'a str),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum UserChange {
     Created,
     Updated,
