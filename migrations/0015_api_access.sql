@@ -27,8 +27,9 @@ CREATE TABLE api_writes (
     -- The request id of the response and the log.
     id         uuid PRIMARY KEY,
     at         timestamptz NOT NULL,
-    -- Both NULL: no token.
+    -- NULL: no token, or the identity comes from a proxy.
     token_id   uuid,
+    -- The name of the token, or the identity. NULL: neither.
     token_name text,
     method     text NOT NULL,
     -- The route, such as `/v1/users/{id}`.
@@ -39,7 +40,7 @@ CREATE TABLE api_writes (
     -- NULL: in flight, or the process or the connection ended before the request.
     status     smallint,
 
-    CONSTRAINT a_token_has_id_and_name CHECK ((token_id IS NULL) = (token_name IS NULL))
+    CONSTRAINT a_token_has_a_name CHECK (token_id IS NULL OR token_name IS NOT NULL)
 );
 
 CREATE INDEX api_writes_by_age ON api_writes (at, id);

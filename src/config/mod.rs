@@ -238,6 +238,14 @@ impl HttpConfig {
         self.auth == Auth::Required
     }
 
+    /// Returns the host and port in `http.public_url`, if that begins with `https://`.
+    #[must_use]
+    pub fn https_host(&self) -> Option<String> {
+        let base = self.public_base()?;
+        let host = base.strip_prefix("https://")?.split('/').next()?;
+        (!host.is_empty()).then(|| host.to_owned())
+    }
+
     /// Returns whether other machines can use the API without a token.
     #[must_use]
     pub fn is_exposed(&self) -> bool {

@@ -137,6 +137,27 @@ impl Health {
         }
     }
 
+    /// Returns the state as of the last checks, without a query.
+    pub(super) fn status(&self) -> HealthStatus {
+        let mut problems = Vec::new();
+        if !self.is_set_up.load(Ordering::Relaxed) {
+            problems.push("This process waits for the database or the queue: see its log.".to_owned());
+        } else if !self.is_queue_available.load(Ordering::Relaxed) {
+            problems.push("The queue did not answer at the last check.".to_owned());
+        }
+        if let Some(stage) = self.stuck() {
+            problems
+                .push(format!("The stage {stage} of this process is stuck: restart it, and report its log."));
+        }
+        let breaker = self.breaker.get().map(|state| state());
+        if let Some(state) = breaker.filter(|state| *state != "closed") {
+            problems.push(format!(
+                "The breaker is {state}: the receiver does not accept greetings. They wait, and lose no attempts."
+            ));
+        }
+        HealthStatus { problems }
+    }
+
     /// Sets the gauges of ages. They grow by themselves, so this precedes each scrape.
     pub fn set_age_gauges(&self) {
         for stage in &self.stages {
@@ -161,6 +182,13 @@ impl Health {
         let paused_since = pause.flatten().map(|pause| pause.since);
         *last.insert(DatabaseCheck { began_at, is_available, is_paused, paused_since })
     }
+}
+
+/// What an operator must know about this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct HealthStatus {
+    /// What is wrong, as sentences.
+    pub(super) problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -1,10 +1,11 @@
-//! The HTTP server: `/livez`, `/readyz` and `/metrics` of this process, and the API where its role includes it.
+//! The HTTP server: `/livez`, `/readyz` and `/metrics` of this process, and the API and the console where its role includes them.
 
 mod access;
 mod api;
 mod calendar_feed;
 mod callbacks;
 mod connection_slots;
+mod console;
 mod health;
 mod process;
 mod server;
@@ -27,6 +28,7 @@ use tower_http::timeout::TimeoutLayer;
 pub use access::{Authorizer, required_scope};
 pub use api::Api;
 pub use callbacks::{Callbacks, TwilioAccounts};
+pub use console::Console;
 pub use health::{Health, HealthDeadlines, Heartbeats, LIVE};
 pub use server::Limits;
 
@@ -59,6 +61,7 @@ pub struct HttpServer {
     pub metrics: PrometheusHandle,
     pub api: Option<Api>,
     pub callbacks: Option<Callbacks>,
+    pub console: Option<Console>,
     /// For the API and the metrics.
     pub authorizer: Authorizer,
     pub limits: Limits,
@@ -67,7 +70,7 @@ pub struct HttpServer {
 impl HttpServer {
     /// Serves until `soft` is cancelled, then finishes the requests in progress.
     pub async fn serve(self, listener: TcpListener, soft: CancellationToken) -> anyhow::Result<()> {
-        let Self { health, metrics, api, callbacks, authorizer, limits } = self;
+        let Self { health, metrics, api, callbacks, console, authorizer, limits } = self;
         authorizer.warn_if_exposed(listener.local_addr()?);
         let render = {
             let health = Arc::clone(&health);
@@ -92,6 +95,9 @@ impl HttpServer {
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.request));
         if let Some(callbacks) = callbacks {
             router = router.merge(callbacks.router(limits.request));
+        }
+        if let Some(console) = console {
+            router = router.merge(console.router(limits.request));
         }
         if let Some(api) = api {
             router = router.merge(api.router(authorizer, limits.request));

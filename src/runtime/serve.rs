@@ -16,7 +16,8 @@ use crate::config::login::DatabaseLogin;
 use crate::config::parts::{self, Follower, Parts};
 use crate::config::source::Sources;
 use crate::http::{
-    self, Api, Authorizer, Callbacks, Health, HealthDeadlines, Heartbeats, HttpServer, Limits, TwilioAccounts,
+    self, Api, Authorizer, Callbacks, Console, Health, HealthDeadlines, Heartbeats, HttpServer, Limits,
+    TwilioAccounts,
 };
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
@@ -234,11 +235,16 @@ impl<'a> Process<'a> {
             .zip(config.http.public_base())
             .map(|(accounts, public_url)| Callbacks::new(store.clone(), clock(), accounts, &public_url));
         let authorizer = Authorizer::new(store, clock(), config.http.requires_token());
+        let console = api.clone().map(|api| {
+            let (authorizer, health) = (authorizer.clone(), Arc::clone(&self.health));
+            Console::new(api, authorizer, health, config.http.https_host())
+        });
         let server = HttpServer {
             health: Arc::clone(&self.health),
             metrics: self.metrics.clone(),
             api,
             callbacks,
+            console,
             authorizer: authorizer.clone(),
             limits: Limits::from(&config.http),
         };

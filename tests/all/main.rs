@@ -15,6 +15,7 @@ mod channels_serve;
 mod clock_offset;
 mod config_show;
 mod connections;
+mod console;
 mod contacts;
 mod crashes;
 mod dead_letters;

@@ -16,6 +16,9 @@
 //! Health requires no token: it has no personal data, and probes have no tokens. Metrics require scope `read`.
 
 mod audit;
+mod rate_limit;
+mod same_origin;
+mod sessions;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -35,7 +38,10 @@ use crate::clock::SharedClock;
 use crate::model::{Scope, Token};
 use crate::store::Store;
 use audit::Audit;
-pub(super) use audit::{AuditTarget, AuditedWrite};
+pub(super) use audit::{Actor, AuditTarget, AuditedWrite};
+pub(super) use same_origin::is_same_origin;
+use sessions::FailedSignIns;
+pub(super) use sessions::{Operator, SessionSecret, SignInError};
 use tokens::{LiveToken, MaxAge, TokenCache};
 
 /// Of the security scheme in the API description.
@@ -108,7 +114,10 @@ pub struct Authorizer(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     is_required: bool,
+    store: Store,
+    clock: SharedClock,
     tokens: TokenCache,
+    failed_sign_ins: FailedSignIns,
     audit: Audit,
 }
 
@@ -117,7 +126,13 @@ impl Authorizer {
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, is_required: bool) -> Self {
         let tokens = TokenCache::new(store.clone(), Arc::clone(&clock));
-        Self(Arc::new(Inner { is_required, tokens, audit: Audit::new(store, clock) }))
+        let audit = Audit::new(store.clone(), Arc::clone(&clock));
+        let failed_sign_ins = FailedSignIns::default();
+        Self(Arc::new(Inner { is_required, store, clock, tokens, failed_sign_ins, audit }))
+    }
+
+    pub(super) fn audit(&self) -> &Audit {
+        &self.0.audit
     }
 
     pub(super) fn warn_if_exposed(&self, listen: SocketAddr) {
@@ -269,7 +284,7 @@ pub(super) async fn api(State(authorizer): State<Authorizer>, mut request: Reque
         Ok(token) => token.as_deref(),
         Err(rejection) => rejection.token.as_deref(),
     };
-    let write = audit.row(&request, path, token);
+    let write = audit.row(&request, path, token.map(Actor::from));
     if let Err(rejection) = authorization {
         let response = rejection.problem.into_response();
         audit.rejected(write, response.status()).await;

@@ -21,16 +21,16 @@ const MAX_AGE: TimeDelta = TimeDelta::seconds(5);
 /// Minimum time between two reads. An unknown token causes a read, since it may be new, but requests with many unknown tokens wait and
 /// share one. The same holds while the database does not answer.
 const READ_INTERVAL: TimeDelta = TimeDelta::milliseconds(250);
-const READ_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const READ_DEADLINE: Duration = Duration::from_secs(2);
 const USE_DEADLINE: Duration = Duration::from_secs(1);
 /// Precision of the time of the last use.
 const USE_SECS: i64 = 60;
 
 #[derive(Debug)]
 pub(in crate::http) struct LiveToken {
-    pub(super) id: Uuid,
-    pub(super) name: String,
-    pub(super) scope: Scope,
+    pub(in crate::http) id: Uuid,
+    pub(in crate::http) name: String,
+    pub(in crate::http) scope: Scope,
     expires_at: Option<DateTime<Utc>>,
     /// The last recorded use in seconds since 1970; 0 if none.
     used_at: AtomicI64,
@@ -96,6 +96,17 @@ impl TokenCache {
         let found = cached.tokens.get(&hash);
         let live = found.filter(|token| token.expires_at.is_none_or(|end| now < end));
         Ok(live.map(Arc::clone))
+    }
+
+    /// Returns the token with this id, if it is live.
+    pub(super) async fn find_by_id(&self, id: Uuid) -> Result<Option<Arc<LiveToken>>, Unavailable> {
+        let mut cached = self.cached.lock().await;
+        let is_missing = !cached.tokens.values().any(|token| token.id == id);
+        self.refresh(&mut cached, is_missing, MaxAge::Short).await?;
+        let now = self.clock.now();
+        // At most `MAX_LIVE_TOKENS`.
+        let found = cached.tokens.values().find(|token| token.id == id);
+        Ok(found.filter(|token| token.expires_at.is_none_or(|end| now < end)).map(Arc::clone))
     }
 
     /// Whether there is no live token; `None` if the tokens cannot be read.

@@ -2,7 +2,6 @@
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::response::Redirect;
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
 
@@ -11,7 +10,7 @@ const PAGE: &str = include_str!("docs.html");
 const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Serves `description` and its page, to which `/` redirects.
+/// Serves `description` and its page.
 pub(super) fn router(description: &OpenApi) -> Router {
     let json = description.to_json().unwrap_or_default();
     let json = move || async move {
@@ -26,8 +25,5 @@ pub(super) fn router(description: &OpenApi) -> Router {
         ];
         (headers, PAGE)
     };
-    Router::new()
-        .route("/", get(async || Redirect::to("/docs")))
-        .route("/openapi.json", get(json))
-        .route("/docs", get(page))
+    Router::new().route("/openapi.json", get(json)).route("/docs", get(page))
 }

@@ -55,13 +55,13 @@ use problem::Problem;
 /// The state of the handlers.
 #[derive(Debug, Clone)]
 pub struct Api {
-    store: Store,
-    schedule: Arc<Schedule>,
-    explain_settings: Arc<ExplainSettings>,
-    preview_settings: Arc<PreviewSettings>,
-    dead_letters: DeadLetters,
+    pub(in crate::http) store: Store,
+    pub(in crate::http) schedule: Arc<Schedule>,
+    pub(in crate::http) explain_settings: Arc<ExplainSettings>,
+    pub(in crate::http) preview_settings: Arc<PreviewSettings>,
+    pub(in crate::http) dead_letters: DeadLetters,
     forecasts: Arc<forecast::ForecastCache>,
-    clock: SharedClock,
+    pub(in crate::http) clock: SharedClock,
     imports: Arc<Semaphore>,
 }
 

@@ -89,6 +89,7 @@ impl TestServer {
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             api: Some(api),
             callbacks: None,
+            console: None,
             authorizer: Authorizer::new(store.clone(), shared, required),
             limits,
         };

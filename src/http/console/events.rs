@@ -1,0 +1,9 @@
+//! `/events`: the list of events.
+
+use axum::Router;
+
+use super::Console;
+
+pub(super) fn routes() -> Router<Console> {
+    Router::new()
+}

@@ -1,0 +1,166 @@
+//! What every request to the console must pass.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Redirect, Response};
+
+use super::Console;
+use super::layout::{Layout, Section};
+use super::problem::ConsoleProblem;
+use crate::http::access::{Operator, SessionSecret, is_same_origin};
+use crate::model::Scope;
+use crate::store::StoreError;
+
+/// Set by the refresh of a page, which is no use of the session.
+const LIVE: HeaderName = HeaderName::from_static("bday-live");
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'; trusted-types bday";
+
+/// Adds the headers that each page has. A page may set its own policy.
+pub(super) async fn add_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let own_policy = headers.contains_key(CONTENT_SECURITY_POLICY);
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "same-origin"),
+        (CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        if !(own_policy && (name == CONTENT_SECURITY_POLICY || name == X_FRAME_OPTIONS)) {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+/// Refuses forms of other sites.
+pub(super) async fn require_same_origin(request: Request, next: Next) -> Response {
+    if is_read(request.method()) || is_same_origin(request.headers()) {
+        return next.run(request).await;
+    }
+    ConsoleProblem::other_origin().into_response()
+}
+
+/// Returns the scope that a request to a page requires.
+fn required_scope(method: &Method, path: &str) -> Scope {
+    let is_below =
+        |root: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+    if is_below("/tokens") || is_below("/audit") {
+        return Scope::Admin;
+    }
+    match *method {
+        Method::GET | Method::HEAD => Scope::Read,
+        _ if path == "/sign-out" => Scope::Read,
+        _ if is_below("/people") || is_below("/import") => Scope::Write,
+        _ => Scope::Admin,
+    }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Finds out who sends the request, and whether they may. Forms get a row in the audit log before they have an effect.
+pub(super) async fn require_operator(
+    State(console): State<Console>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map_or_else(String::new, |path| path.as_str().to_owned());
+    let is_form = !is_read(request.method());
+    if is_form && !is_same_origin(request.headers()) {
+        return ConsoleProblem::other_origin().into_response();
+    }
+    let operator = match console.find_operator(request.headers()).await {
+        Ok(Some(operator)) => operator,
+        Ok(None) => return sign_in_first(&request, is_form),
+        Err(error) => return ConsoleProblem::from(error).into_response(),
+    };
+    let required = required_scope(request.method(), &path);
+    let is_allowed = operator.allows(required);
+    request.extensions_mut().insert(operator.clone());
+    if !is_form {
+        return if is_allowed { next.run(request).await } else { forbidden(&request, &operator, required) };
+    }
+    let audit = console.authorizer.audit();
+    let write = audit.row(&request, path, operator.actor());
+    if !is_allowed {
+        let response = forbidden(&request, &operator, required);
+        audit.rejected(write, response.status()).await;
+        return response;
+    }
+    if let Err(error) = audit.write(&write).await {
+        return ConsoleProblem::from(error).into_response();
+    }
+    audit.end(write, next.run(request).await).await
+}
+
+fn forbidden(request: &Request, operator: &Operator, required: Scope) -> Response {
+    let detail = format!(
+        "This requires the scope {required}. {:?} has the scope {}: sign in with another token.",
+        operator.name(),
+        operator.scope
+    );
+    let layout = Layout::of(request, operator.clone(), "Not allowed", Section::None);
+    ConsoleProblem::forbidden(detail).page(layout)
+}
+
+fn sign_in_first(request: &Request, is_form: bool) -> Response {
+    let path = if is_form { "/" } else { request.uri().path_and_query().map_or("/", |path| path.as_str()) };
+    let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("next", path).finish();
+    Redirect::to(&format!("/sign-in?{query}")).into_response()
+}
+
+impl Console {
+    /// Returns who sends a request with these headers; none if they must sign in.
+    pub(super) async fn find_operator(&self, headers: &HeaderMap) -> Result<Option<Operator>, StoreError> {
+        if let Some(secret) = SessionSecret::read(headers, self.is_secure(headers)) {
+            let is_active = !headers.contains_key(LIVE);
+            if let Some(operator) = self.authorizer.operator(secret, is_active).await? {
+                return Ok(Some(operator));
+            }
+        }
+        Ok((!self.authorizer.is_required()).then(Operator::anyone))
+    }
+
+    /// Whether the browser uses HTTPS: it asks for the host of `http.public_url`.
+    pub(super) fn is_secure(&self, headers: &HeaderMap) -> bool {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        host.zip(self.https_host.as_deref()).is_some_and(|(host, https)| host.eq_ignore_ascii_case(https))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_require_read_and_forms_the_scope_of_the_same_operation_of_the_api() {
+        for (method, path, scope) in [
+            (Method::GET, "/", Scope::Read),
+            (Method::GET, "/people/{id}", Scope::Read),
+            (Method::POST, "/people/{id}", Scope::Write),
+            (Method::POST, "/people", Scope::Write),
+            (Method::POST, "/import", Scope::Write),
+            (Method::POST, "/peoples", Scope::Admin),
+            (Method::POST, "/pause", Scope::Admin),
+            (Method::POST, "/failures", Scope::Admin),
+            (Method::POST, "", Scope::Admin),
+            (Method::GET, "/tokens", Scope::Admin),
+            (Method::GET, "/audit", Scope::Admin),
+            (Method::POST, "/sign-out", Scope::Read),
+        ] {
+            assert_eq!(required_scope(&method, path), scope, "{method} {path}");
+        }
+    }
+}

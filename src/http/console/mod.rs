@@ -1,0 +1,96 @@
+//! The console: pages for operators, at `/` of the listener.
+//!
+//! ```text
+//! request ──> same origin ──> session ──> scope ──> handler ──> page, or redirect with a notice
+//!             403             sign-in     403       (a form: with its row in the audit log)
+//! ```
+//!
+//! Every action is a form that works without script. A form answers with a redirect to the page that it came from, whose URL has the
+//! filters, so that a reload never repeats an action. Script adds refreshes, shortcuts and file drops.
+//!
+//! Guaranteed: a form from another site is refused; a session never allows more than its token does at that moment; `/v1` never
+//! accepts a session; no page loads anything from elsewhere, and none has inline script or style.
+
+mod assets;
+mod audit;
+mod calendar;
+mod day;
+mod event;
+mod events;
+mod failures;
+mod fields;
+mod guard;
+mod import;
+mod layout;
+mod message;
+mod people;
+mod person;
+mod problem;
+mod sign_in;
+mod time;
+mod today;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tower_http::timeout::TimeoutLayer;
+
+use super::access::Authorizer;
+use super::api::Api;
+use super::health::Health;
+
+/// Forms without files.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// The state of the handlers.
+#[derive(Clone)]
+pub struct Console {
+    api: Api,
+    authorizer: Authorizer,
+    health: Arc<Health>,
+    /// The host under which HTTPS reaches this listener.
+    https_host: Option<Arc<str>>,
+}
+
+impl Console {
+    /// `https_host`: the host and port of `http.public_url`.
+    #[must_use]
+    pub fn new(api: Api, authorizer: Authorizer, health: Arc<Health>, https_host: Option<String>) -> Self {
+        Self { api, authorizer, health, https_host: https_host.map(Arc::from) }
+    }
+
+    /// `request_timeout` runs from the end of a request's head to the beginning of the response.
+    pub fn router(self, request_timeout: Duration) -> Router {
+        let pages = Router::new()
+            .merge(today::routes())
+            .merge(calendar::routes())
+            .merge(day::routes())
+            .merge(events::routes())
+            .merge(event::routes())
+            .merge(failures::routes())
+            .merge(people::routes())
+            .merge(person::routes())
+            .merge(import::routes())
+            .merge(message::routes())
+            .merge(tokens::routes())
+            .merge(audit::routes())
+            .route("/sign-out", post(sign_in::sign_out))
+            .route_layer(from_fn_with_state(self.clone(), guard::require_operator));
+        let open = Router::new()
+            .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
+            .route_layer(from_fn(guard::require_same_origin));
+        let pages = pages
+            .merge(open)
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, request_timeout))
+            .layer(from_fn(guard::add_headers))
+            .with_state(self);
+        pages.route("/assets/{name}", get(assets::get))
+    }
+}

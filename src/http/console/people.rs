@@ -1,0 +1,9 @@
+//! `/people`: search, add, export.
+
+use axum::Router;
+
+use super::Console;
+
+pub(super) fn routes() -> Router<Console> {
+    Router::new()
+}

@@ -1,0 +1,87 @@
+//! What all pages share: headers, keys, refreshes, accessibility.
+
+use bday::model::Scope;
+
+use crate::support::browser::Look;
+use crate::support::console::{Site, accessibility_findings, finish};
+use crate::support::world::instant;
+
+const NOW: &str = "2026-11-24T12:00:00Z";
+
+#[tokio::test]
+async fn pages_load_nothing_from_elsewhere_and_allow_no_inline_script() {
+    let site = Site::at(NOW).await;
+    let cookie = site.sign_in(Scope::Admin).await;
+    let reply = site.get("/", &cookie).await;
+    let policy = reply.header("content-security-policy");
+    for directive in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ] {
+        assert!(policy.contains(directive), "{directive}: {policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(
+        (reply.header("x-content-type-options"), reply.header("cache-control")),
+        ("nosniff", "no-store")
+    );
+    assert!(!reply.text.contains(" style=") && !reply.text.contains("<style"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn static_files_are_kept_by_browsers_and_named_by_their_hash() {
+    let site = Site::at(NOW).await;
+    let text = site.get("/sign-in", "").await.text;
+    let start = text.find("/assets/console.").unwrap();
+    let path = &text[start..start + text[start..].find('"').unwrap()];
+    let reply = site.get(path, "").await;
+    assert_eq!((reply.status, reply.header("cache-control")), (200, "public, max-age=31536000, immutable"));
+    assert_eq!(site.get("/assets/console.0000000000000000.css", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn shortcuts_are_shown_and_lead_to_pages() {
+    let site = Site::at(NOW).await;
+    let mut page = site.browse(Scope::Admin, "/", Look::default()).await;
+    page.press("?").await;
+    page.run("document.getElementById('keys').open").await;
+    page.press("Escape").await;
+    page.run("!document.getElementById('keys').open").await;
+    page.press_and_load("g t").await;
+    assert_eq!(page.evaluate("location.pathname").await, "/");
+    finish(page, site).await;
+}
+
+#[tokio::test]
+async fn a_page_refreshes_itself_and_says_when_the_database_does_not_answer() {
+    let site = Site::at(NOW).await;
+    let mut page = site.browse(Scope::Admin, "/", Look::default()).await;
+    site.world.store.set_pause(instant(NOW), "from elsewhere").await.unwrap();
+    page.evaluate("(() => { const live = document.getElementById('live'); live.value = '5'; live.dispatchEvent(new Event('change')); })()").await;
+    page.run("document.querySelector('#state .banner')?.textContent.includes('from elsewhere')").await;
+    finish(page, site).await;
+}
+
+#[tokio::test]
+async fn pages_have_no_accessibility_findings() {
+    let site = Site::at(NOW).await;
+    let cookie = site.sign_in(Scope::Admin).await;
+    let mut page = site.browse_as(&cookie, "/", Look::default()).await;
+    for (is_dark, is_narrow) in [(false, false), (true, false), (false, true)] {
+        page.set_look(Look { is_dark, is_narrow, has_no_script: false }).await;
+        for path in ["/", "/sign-in"] {
+            page.go(&format!("{}{path}", site.base)).await;
+            let findings = accessibility_findings(&mut page).await;
+            assert!(findings.is_empty(), "{path} dark {is_dark} narrow {is_narrow}: {findings:#?}");
+            let overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth").await;
+            assert!(
+                overflow.as_i64().unwrap() <= 0,
+                "{path} narrow {is_narrow} scrolls sideways by {overflow}"
+            );
+        }
+    }
+    finish(page, site).await;
+}
