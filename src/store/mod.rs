@@ -24,6 +24,7 @@ mod sessions;
 mod time_zones;
 mod tokens;
 mod undelivered;
+mod uploads;
 mod users;
 
 use std::future::Future;
@@ -61,6 +62,7 @@ pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use time_zones::DatabaseLocalTime;
 pub use tokens::{ApiToken, CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken};
 pub use undelivered::{PostponedEvent, RefusedContact};
+pub use uploads::{CHUNK_BYTES, MAX_UPLOADS, NewUpload, UPLOAD_TIME, Upload};
 pub use users::{
     ApiRequest, BatchOutcome, CalendarDate, CurrentUser, DateCount, DateName, DeleteOutcome, Idempotency,
     RepeatedRequest, SaveOutcome, SearchCursor, SearchPage, UserChange, UserFilter, UserHistory, UserKey,
@@ -151,6 +153,7 @@ impl Store {
         self.blur_events(now).await?;
         self.forget_api_writes(audit_before).await?;
         self.forget_idempotency_keys(now).await?;
+        self.forget_uploads(now).await?;
         self.forget_deleted_users(now).await
     }
 

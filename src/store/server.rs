@@ -7,7 +7,7 @@ use super::{Result, Store};
 const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 
 /// The privileges that the daemon needs on each table.
-const NEEDED_PRIVILEGES: [(&str, &[&str]); 16] = [
+const NEEDED_PRIVILEGES: [(&str, &[&str]); 18] = [
     ("_sqlx_migrations", &["SELECT"]),
     ("users", ALL),
     ("occasions", ALL),
@@ -24,6 +24,8 @@ const NEEDED_PRIVILEGES: [(&str, &[&str]); 16] = [
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
     ("api_tokens", &["SELECT", "INSERT", "UPDATE"]),
     ("api_writes", ALL),
+    ("uploads", ALL),
+    ("upload_chunks", ALL),
 ];
 
 /// The oldest major version of PostgreSQL whose features the statements use.

@@ -53,7 +53,7 @@ pub(super) async fn export(
 }
 
 /// Returns all users as a file.
-pub(in crate::http) async fn file(api: &Api, format: FileFormat) -> Result<Response, StoreError> {
+pub(in crate::http) async fn file(api: &Api, format: ExportFormat) -> Result<Response, StoreError> {
     let writer = ExportWriter::new(format, &api.schedule);
     let first = read_page(api, &writer, writer.header(), Uuid::nil()).await?;
     let api = api.clone();

@@ -1,6 +1,6 @@
 //! `/v1/users/import`
 
-use std::io;
+use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use futures_util::TryStreamExt as _;
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::IntoParams;
 
@@ -21,6 +22,35 @@ use crate::people::import::{self, ImportError, ImportFormat, ImportOptions, Impo
 
 /// Concurrent imports. Each holds a thread of the blocking pool, which also resolves the host names of receivers.
 pub(super) const MAX_IMPORTS: usize = 8;
+
+/// The right to run one of [`MAX_IMPORTS`].
+#[derive(Debug, Clone)]
+pub(in crate::http) struct ImportPermit(Arc<OwnedSemaphorePermit>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this process already runs {MAX_IMPORTS} imports: try again")]
+pub(in crate::http) struct TooManyImports;
+
+impl ImportPermit {
+    pub(in crate::http) fn take(api: &Api) -> Result<Self, TooManyImports> {
+        let permit = Arc::clone(&api.imports).try_acquire_owned();
+        permit.map(|permit| Self(Arc::new(permit))).map_err(|_| TooManyImports)
+    }
+
+    pub(in crate::http) async fn run(
+        &self,
+        api: &Api,
+        options: ImportOptions,
+        input: impl BufRead + Send + 'static,
+    ) -> Result<ImportReport, ImportError> {
+        // The reading thread may outlive this request, so it holds the permit, too.
+        let held = self.clone();
+        let progress = move |_| {
+            let _held = &held;
+        };
+        import::run(&api.store, &api.schedule, &api.clock, options, input, progress).await
+    }
+}
 
 const TYPES: &str = "text/csv, application/x-ndjson or text/vcard";
 
@@ -67,16 +97,9 @@ pub(super) async fn import(
     let options = query.options(&content_type(&headers))?;
     let reader = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
     let input = io::BufReader::with_capacity(64 * 1024, SyncIoBridge::new(reader));
-    let permit = Arc::clone(&api.imports).try_acquire_owned();
-    let permit = Arc::new(permit.map_err(|_| Problem::too_many_imports(MAX_IMPORTS))?);
-    // The reading thread may outlive this request, so it holds the permit, too.
-    let held = Arc::clone(&permit);
-    let progress = move |_| {
-        let _held = &held;
-    };
-    let imported = import::run(&api.store, &api.schedule, &api.clock, options, input, progress).await;
-    drop(permit);
-    match imported {
+    let permit = ImportPermit::take(&api);
+    let permit = permit.map_err(|error| Problem::too_many_imports(&error.to_string()))?;
+    match permit.run(&api, options, input).await {
         Ok(report) => Ok(Json(report)),
         Err(ImportError::Header(error)) => Err(Problem::unusable_body(error.to_string())),
         Err(error @ ImportError::Read { .. }) => Err(Problem::bad_request(format!(

@@ -14,7 +14,7 @@ mod explain;
 pub(super) mod export;
 pub(super) mod fields;
 mod forecast;
-mod import;
+pub(super) mod import;
 pub(super) mod page;
 mod pause;
 mod preconditions;

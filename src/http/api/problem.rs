@@ -161,8 +161,8 @@ impl Problem {
         Self::unavailable(&detail, RETRY_LATER)
     }
 
-    pub(super) fn too_many_imports(limit: usize) -> Self {
-        Self::unavailable(&format!("this process already runs {limit} imports: try again"), RETRY_LATER)
+    pub(super) fn too_many_imports(detail: &str) -> Self {
+        Self::unavailable(detail, RETRY_LATER)
     }
 
     pub(in crate::http) fn too_many_requests_in_progress() -> Self {

@@ -42,7 +42,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use tower_http::timeout::TimeoutLayer;
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 
 use super::access::Authorizer;
 use super::api::Api;
@@ -68,7 +68,8 @@ impl Console {
         Self { api, authorizer, health, https_host: https_host.map(Arc::from) }
     }
 
-    /// `request_timeout` runs from the end of a request's head to the beginning of the response.
+    /// `request_timeout` runs from the end of a request's head to the beginning of the response; for an upload, between two parts of
+    /// the body.
     pub fn router(self, request_timeout: Duration) -> Router {
         let pages = Router::new()
             .merge(today::routes())
@@ -85,6 +86,11 @@ impl Console {
             .merge(audit::routes())
             .route("/sign-out", post(sign_in::sign_out))
             .route_layer(from_fn_with_state(self.clone(), guard::require_operator));
+        // Its own limits of size and time.
+        let imports = import::long_routes()
+            .route_layer(from_fn_with_state(self.clone(), guard::require_operator))
+            .layer(DefaultBodyLimit::max(import::MAX_BODY_BYTES))
+            .layer(RequestBodyTimeoutLayer::new(request_timeout));
         let open = Router::new()
             .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
             .route_layer(from_fn(guard::require_same_origin));
@@ -92,6 +98,7 @@ impl Console {
             .merge(open)
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, request_timeout))
+            .merge(imports)
             .layer(from_fn(guard::add_headers))
             .with_state(self);
         pages.route("/assets/{name}", get(assets::get))

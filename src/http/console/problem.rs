@@ -70,7 +70,7 @@ impl ConsoleProblem {
         Self::new(StatusCode::FORBIDDEN, "Not allowed", detail)
     }
 
-    fn unavailable(detail: &str) -> Self {
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", detail)
     }
 

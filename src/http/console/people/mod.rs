@@ -21,7 +21,7 @@ use crate::http::api::export;
 use crate::http::api::fields::{ShortText, parse_id};
 use crate::http::api::page::UserCursorText;
 use crate::model::{Schedule, User};
-use crate::people::FileFormat;
+use crate::people::export::ExportFormat;
 use crate::store::{SearchCursor, Store, StoreError, UserFilter, UserRef};
 
 const PATH: &str = "/people";
@@ -208,8 +208,8 @@ async fn export_file(
     Query(query): Query,
 ) -> Result<Response, ConsoleProblem> {
     let format = match query.text("format") {
-        "csv" | "" => FileFormat::Csv,
-        "ndjson" => FileFormat::Ndjson,
+        "csv" | "" => ExportFormat::Csv,
+        "ndjson" => ExportFormat::Ndjson,
         other => {
             let detail = format!("Unknown format {other:?}: use csv or ndjson.");
             return Ok(ConsoleProblem::bad_request(detail).page(view.layout("Export", Section::People)));
