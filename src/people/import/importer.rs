@@ -118,7 +118,7 @@ impl<'a> Importer<'a> {
         saved.map_err(|(attempts, source)| ImportError::Store {
             line: first_line,
             attempts,
-            done: Box::new(ImportReport { errors: Vec::new(), ..self.report }),
+            done: Box::new(ImportReport { errors: Vec::new(), ..std::mem::take(&mut self.report) }),
             source,
         })
     }

@@ -134,7 +134,7 @@ impl Reader {
 
     fn row(&self, number: u64, line: &Line<'_>, user: Result<ImportedUser, String>) -> Part {
         // Of the valid rows, only those with an id can still be rejected, by the database.
-        let may_be_rejected = user.as_ref().map_or(true, |user| user.id.is_some());
+        let may_be_rejected = !matches!(&user, Ok(user) if user.id.is_none());
         let text = match line {
             Line::TooLong { .. } => Vec::new(),
             line if self.keeps_rows && may_be_rejected => line.bytes().to_vec(),

@@ -46,7 +46,7 @@ pub(super) fn unfold(text: &str) -> Vec<String> {
 /// Splits a line at the first colon outside quotes.
 fn header(line: &str) -> Option<(&str, &str)> {
     let mut in_quotes = false;
-    let colon = line.find(|c| {
+    let colon = line.find(|c: char| {
         in_quotes ^= c == '"';
         c == ':' && !in_quotes
     })?;
@@ -56,7 +56,7 @@ fn header(line: &str) -> Option<(&str, &str)> {
 /// Splits `text` at `separator` outside quotes.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut in_quotes = false;
-    text.split(move |c| {
+    text.split(move |c: char| {
         in_quotes ^= c == '"';
         c == separator && !in_quotes
     })
@@ -65,7 +65,7 @@ fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
 /// Splits `text` at `separator` where no backslash precedes it.
 fn split_unescaped(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut is_escaped = false;
-    text.split(move |c| {
+    text.split(move |c: char| {
         let was_escaped = std::mem::replace(&mut is_escaped, false);
         is_escaped = c == '\\' && !was_escaped;
         c == separator && !was_escaped
@@ -76,14 +76,12 @@ fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        match (c, c == '\\') {
-            (_, true) => match chars.next() {
-                Some('n' | 'N') => plain.push('\n'),
-                Some(escaped) => plain.push(escaped),
-                None => plain.push('\\'),
-            },
-            (c, false) => plain.push(c),
-        }
+        let escaped = if c == '\\' { chars.next() } else { None };
+        plain.push(match escaped {
+            Some('n' | 'N') => '\n',
+            Some(escaped) => escaped,
+            None => c,
+        });
     }
     plain
 }
