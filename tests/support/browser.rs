@@ -100,6 +100,13 @@ impl Page {
         self.wait_for_load().await;
     }
 
+    /// Does `action`, and waits until the next page is loaded.
+    pub(crate) async fn follow_after(&mut self, action: impl AsyncFnOnce(&mut Self)) {
+        self.loaded = false;
+        action(self).await;
+        self.wait_for_load().await;
+    }
+
     /// Sets the value of the field that `selector` finds.
     pub(crate) async fn fill(&mut self, selector: &str, value: &str) {
         self.evaluate(&format!("document.querySelector({selector:?}).value = {}", json!(value))).await;

@@ -184,6 +184,13 @@ impl Site {
         page
     }
 
+    /// Stops this console, and starts another one on the same database, as another process.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.stop.cancel();
+        within("the console to stop", self.running.join_next()).await.unwrap().unwrap().unwrap();
+        Self::on(self.world)
+    }
+
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         within("the console to stop", self.running.join_next()).await.unwrap().unwrap().unwrap();
@@ -230,6 +237,11 @@ pub(crate) async fn check_looks(page: &mut Page, site: &Site, paths: &[&str]) {
             assert!(findings.is_empty(), "{path} dark {is_dark} narrow {is_narrow}: {findings:#?}");
             let overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth").await;
             assert!(overflow.as_i64().unwrap() <= 0, "{path} narrow {is_narrow} scrolls by {overflow}");
+            if let Ok(dir) = std::env::var("SHOTS") { // TEMP
+                let look = if is_dark { "dark" } else if is_narrow { "narrow" } else { "light" }; // TEMP
+                let name: String = path.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).take(60).collect(); // TEMP
+                std::fs::write(format!("{dir}/{name}_{look}.png"), page.screenshot().await).unwrap(); // TEMP
+            } // TEMP
         }
     }
 }

@@ -25,7 +25,9 @@ pub(super) const MAX_IMPORTS: usize = 8;
 
 /// The right to run one of [`MAX_IMPORTS`].
 #[derive(Debug, Clone)]
-pub(in crate::http) struct ImportPermit(Arc<OwnedSemaphorePermit>);
+pub(in crate::http) struct ImportPermit {
+    _held: Arc<OwnedSemaphorePermit>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this process already runs {MAX_IMPORTS} imports: try again")]
@@ -34,7 +36,7 @@ pub(in crate::http) struct TooManyImports;
 impl ImportPermit {
     pub(in crate::http) fn take(api: &Api) -> Result<Self, TooManyImports> {
         let permit = Arc::clone(&api.imports).try_acquire_owned();
-        permit.map(|permit| Self(Arc::new(permit))).map_err(|_| TooManyImports)
+        permit.map(|permit| Self { _held: Arc::new(permit) }).map_err(|_| TooManyImports)
     }
 
     pub(in crate::http) async fn run(

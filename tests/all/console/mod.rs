@@ -1,5 +1,6 @@
 //! The console, in a browser and by its forms.
 
+mod import;
 mod message;
 mod people;
 mod person;

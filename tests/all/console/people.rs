@@ -25,6 +25,12 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Vec<&'a str> {
     text.split(before).skip(1).map(|rest| &rest[..rest.find(after).unwrap()]).collect()
 }
 
+/// Returns the path of the next page.
+fn next(text: &str) -> Option<String> {
+    let (before, _) = text.split_once("\" rel=\"next\"")?;
+    Some(before.rsplit_once("href=\"")?.1.replace("&#38;", "&"))
+}
+
 /// Follows the pages from `path` on, and returns the external ids, which are the last names.
 async fn listed(site: &Site, cookie: &str, path: &str) -> Vec<String> {
     let (mut ids, mut path) = (Vec::new(), path.to_owned());
@@ -33,8 +39,8 @@ async fn listed(site: &Site, cookie: &str, path: &str) -> Vec<String> {
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
         assert!(reply.text.len() < 60_000, "{path} has {} bytes", reply.text.len());
         ids.extend(between(&reply.text, "<bdi>Ada ", "</bdi>").into_iter().map(str::to_owned));
-        let Some(next) = between(&reply.text, "href=\"", "\" rel=\"next\"").pop() else { return ids };
-        path = next.rsplit("href=\"").next().unwrap().replace("&#38;", "&");
+        let Some(next) = next(&reply.text) else { return ids };
+        path = next;
     }
 }
 
@@ -143,6 +149,8 @@ async fn a_person_is_added_with_and_without_script() {
         assert_eq!((user.send_at.unwrap().to_string().as_str(), user.time_zone.name()), ("07:30", "Europe/Berlin"));
         assert_eq!(user.occasions["work_anniversary"].to_string(), "2019-05-02");
         assert_eq!(user.email.as_deref(), Some("ada@example.org"));
+        let writes = site.world.store.api_writes(&bday::store::ApiWriteFilter::default(), None, 1).await.unwrap();
+        assert_eq!((writes[0].path.as_str(), writes[0].target_id), ("/people", Some(user.id)));
         page.go(&format!("{}/people", site.base)).await;
         assert_eq!(page.evaluate("document.querySelector('tbody a').textContent").await, SCRIPT);
         assert_ne!(page.evaluate("document.title").await, "x");

@@ -11,9 +11,10 @@ use crate::support::world::person;
 
 const NOW: &str = "2026-11-24T12:00:00Z";
 
-/// Adds a person who is greeted today at 9:00 in New York, in two hours.
+/// Adds a person who is greeted today in New York, in five minutes.
 async fn add_ada(site: &Site) -> Uuid {
     let mut ada = person("<b>hr-17</b>", "1990-11-24", "America/New_York");
+    ada.send_at = Some("07:05".parse().unwrap());
     ada.addresses.insert(ContactType::Email, Some("ada@example.org".to_owned()));
     site.world.write_user(ada).await
 }
@@ -31,11 +32,11 @@ async fn the_page_says_why_in_one_sentence_and_refreshes_it() {
     let mut page = site.browse(Scope::Read, &format!("/people/{id}"), Look::default()).await;
     assert_eq!(
         lead(&mut page).await,
-        "The birthday greeting of 2026 is not due yet: due in 2 h, at 2026-11-24T14:00:00Z."
+        "The birthday greeting of 2026 is not due yet: due in 5 min, at 2026-11-24T12:05:00Z."
     );
     let now = page.evaluate("document.getElementById('now').textContent").await;
     assert_eq!(now, "It is 2026-11-24 07:00 (-05:00), 12:00 UTC in America/New_York.");
-    site.world.set("2026-11-24T14:00:04Z");
+    site.world.set("2026-11-24T12:05:04Z");
     site.world.minute().await;
     page.evaluate("(() => { const live = document.getElementById('live'); live.value = '5'; live.dispatchEvent(new Event('change')); })()").await;
     page.run("document.querySelector('#this-year .lead').textContent.includes('was delivered')").await;

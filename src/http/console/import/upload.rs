@@ -138,9 +138,10 @@ async fn begin(
     let time_zone = zone.filter(|_| format == ImportFormat::Vcard);
     let id = Uuid::now_v7();
     let shown_name: String = name.chars().filter(|c| !c.is_control()).take(MAX_FILE_NAME_CHARS).collect();
+    let actor = actor_name(view.operator());
     let new = NewUpload {
         id,
-        actor: actor_name(view.operator()).as_deref(),
+        actor: actor.as_deref(),
         file_name: &shown_name,
         media_type: format.media_type(),
         time_zone: time_zone.map(Zone::name),

@@ -1,11 +1,14 @@
 //! `/people/new`, and its form.
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use uuid::Uuid;
 
 use crate::calendar::latest_today;
+use crate::http::access::AuditTarget;
 use crate::http::api::users::retry_on_contention;
 use crate::http::console::Console;
 use crate::http::console::fields::{Fields, Form};
@@ -40,15 +43,18 @@ pub(super) async fn create(
     Form(fields): Form,
 ) -> Result<Response, ConsoleProblem> {
     let errors = match save(&console, &fields).await? {
-        Ok(path) => return Ok(Notice::done("The person is added.").on(&path)),
+        Ok(id) => {
+            let response = Notice::done("The person is added.").on(&person_path(id));
+            return Ok((Extension(AuditTarget(id)), response).into_response());
+        }
         Err(errors) => errors,
     };
     let form = UserForm::sent(&fields, &console.api.schedule).with_errors(&errors);
     Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(NewPersonPage::new(&view, form))).into_response())
 }
 
-/// Creates the user, and returns the path of their page, or every invalid field.
-async fn save(console: &Console, fields: &Fields) -> Result<Result<String, Vec<FieldError>>, ConsoleProblem> {
+/// Creates the user, and returns the id, or every invalid field.
+async fn save(console: &Console, fields: &Fields) -> Result<Result<Uuid, Vec<FieldError>>, ConsoleProblem> {
     let (api, now) = (&console.api, console.api.clock.now());
     let new = match read(fields, &api.schedule, latest_today(now)).validate() {
         Ok(new) => new,
@@ -61,7 +67,7 @@ async fn save(console: &Console, fields: &Fields) -> Result<Result<String, Vec<F
     };
     let save = || api.store.save_user(&api.schedule, now, existing, None, edit);
     match retry_on_contention(save).await {
-        Ok(SaveOutcome::Saved(_, user)) => Ok(Ok(person_path(user.id))),
+        Ok(SaveOutcome::Saved(_, user)) => Ok(Ok(user.id)),
         // Without an idempotency key, no request is a repeated one.
         Ok(SaveOutcome::Refused(()) | SaveOutcome::Repeated(_)) => Ok(Err(vec![taken()])),
         Err(error) => rejected(error).map(Err),

@@ -15,7 +15,6 @@ pub(super) struct ThisYearView {
     pub(super) due: Option<Moment>,
     pub(super) rule: Option<String>,
     pub(super) event: Option<String>,
-    pub(super) attempts: Option<i16>,
 }
 
 pub(super) struct NextRow {
@@ -55,7 +54,6 @@ impl ThisYearView {
             due: due_at.map(moment),
             rule: this.rule_in_words.clone(),
             event: this.event.as_ref().map(|found| event_path(found.event.id)),
-            attempts: this.event.as_ref().map(|found| found.event.attempts),
         }
     }
 }
