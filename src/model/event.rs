@@ -1,11 +1,14 @@
 //! Events (one occasion of one user in one local year), and their attempts.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{ChannelName, Feedback};
+use crate::calendar::InvalidText;
 use crate::calendar::text::named_enum;
 
 named_enum! {
@@ -103,6 +106,33 @@ named_enum! {
         Failed = "failed",
         /// The request may have been sent, and no response arrived: the receiver may have accepted it.
         Unknown = "unknown",
+    }
+}
+
+/// A value of the last attempt in a filter, or `none` for events without that value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrNone<T>(pub Option<T>);
+
+const NONE: &str = "none";
+
+impl FromStr for OrNone<ChannelName> {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        if text == NONE { Ok(Self(None)) } else { text.parse().map(Some).map(Self) }
+    }
+}
+
+impl FromStr for OrNone<i16> {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(status) if digits => Ok(Self(Some(status))),
+            _ if text == NONE => Ok(Self(None)),
+            _ => Err(InvalidText::new("invalid status", text, "expected a status such as 503, or none")),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Operations on a running system: check the deployment, and redrive dead events.
+//! Operations on a running system: check the deployment, redrive dead events, and count events.
 
 pub mod dead_letters;
 pub mod doctor;
+pub mod statistics;

@@ -121,6 +121,7 @@ impl Scheduler {
                 if let Err(error) = self.resend_lost_packs(now).await {
                     tracing::warn!(error = chain(&error), "resending lost packs failed");
                 }
+                self.count_days(now).await;
                 self.delete_old_rows(now).await;
             }
             tokio::time::sleep(CLEAN_UP_INTERVAL).await;

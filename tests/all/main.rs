@@ -59,6 +59,7 @@ mod sms_twilio;
 mod sources;
 mod stages;
 mod statements;
+mod statistics;
 mod sweeper;
 mod templates;
 mod twilio_callbacks;
