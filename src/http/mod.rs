@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod calendar_feed;
 mod callbacks;
 mod connection_slots;
 mod console;
