@@ -3,6 +3,7 @@
 //! Unknown keys, invalid values and contradictions are errors. Each error names its key and the remedy.
 
 mod channels;
+mod console;
 mod features;
 mod layers;
 pub mod login;
@@ -36,6 +37,7 @@ pub(crate) use slack::parse_slack_url;
 pub(crate) use url::{UrlError, is_local, parse_url};
 
 pub use channels::{ChannelsConfig, MailConfig, PhoneConfig, SlackConfig};
+pub use console::ConsoleConfig;
 pub use layers::{Origin, ShownKey, Variables, load, show};
 pub use redact::redact_url;
 pub use webhook::{Addresses, WebhookConfig};
@@ -67,6 +69,7 @@ pub struct Config {
     pub breaker: BreakerConfig,
     pub retry: RetryConfig,
     pub http: HttpConfig,
+    pub console: ConsoleConfig,
     pub log: LogConfig,
 }
 

@@ -30,6 +30,7 @@ impl Config {
             self.compile_messages().err().unwrap_or_default(),
             self.webhook.secret_errors(),
             self.channels.slack.errors(),
+            self.console.errors(),
             self.database.contradictions(),
             self.mail_errors(),
             self.missing_features(),

@@ -16,8 +16,8 @@ use crate::config::login::DatabaseLogin;
 use crate::config::parts::{self, Follower, Parts};
 use crate::config::source::Sources;
 use crate::http::{
-    self, Api, Authorizer, Callbacks, Console, Health, HealthDeadlines, Heartbeats, HttpServer, Limits,
-    TwilioAccounts,
+    self, Api, Authorizer, Callbacks, Console, ConsoleSettings, Health, HealthDeadlines, Heartbeats,
+    HttpServer, Limits, TwilioAccounts,
 };
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
@@ -237,7 +237,7 @@ impl<'a> Process<'a> {
         let authorizer = Authorizer::new(store, clock(), config.http.requires_token());
         let console = api.clone().map(|api| {
             let (authorizer, health) = (authorizer.clone(), Arc::clone(&self.health));
-            Console::new(api, authorizer, health, config.http.https_host())
+            Console::new(api, authorizer, health, ConsoleSettings::from(config))
         });
         let server = HttpServer {
             health: Arc::clone(&self.health),

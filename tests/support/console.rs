@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bday::clock::SharedClock;
-use bday::http::{Api, Authorizer, Console, Health, HealthDeadlines, Heartbeats, HttpServer, Limits};
+use bday::http::{
+    Api, Authorizer, Console, ConsoleSettings, Health, HealthDeadlines, Heartbeats, HttpServer, Limits,
+};
 use bday::model::{Scope, Token};
 use bday::people::explain::ExplainSettings;
 use bday::people::preview::PreviewSettings;

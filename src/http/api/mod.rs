@@ -15,7 +15,7 @@ mod export;
 mod fields;
 mod forecast;
 mod import;
-mod page;
+pub(super) mod page;
 mod pause;
 mod preconditions;
 mod preview;

@@ -1,5 +1,8 @@
 //! The console, in a browser and by its forms.
 
+mod calendar;
+mod proxy;
 mod shell;
 mod sign_in;
 mod today;
+mod tokens;
