@@ -81,12 +81,8 @@ impl Site {
             Arc::clone(&shared),
         );
         let authorizer = Authorizer::new(world.store.clone(), shared, requires_token);
-        let console = Console::new(
-            api.clone(),
-            authorizer.clone(),
-            Arc::clone(&health),
-            world.config.http.https_host(),
-        );
+        let settings = ConsoleSettings::from(&world.config);
+        let console = Console::new(api.clone(), authorizer.clone(), Arc::clone(&health), settings);
         let server = HttpServer {
             health,
             metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),

@@ -18,7 +18,7 @@ async fn a_token_is_created_shown_once_used_and_revoked_with_and_without_script(
         let request = site.http.get(format!("{}/v1/users", site.base)).bearer_auth(secret.as_str().unwrap());
         assert_eq!(Site::send(request).await.status, 200);
         page.go(&format!("{}/tokens", site.base)).await;
-        let row = "[...document.querySelectorAll('tbody tr')].find((row) => row.querySelector('th').textContent === 'hr')";
+        let row = "[...document.querySelectorAll('main tbody tr')].find((row) => row.querySelector('th').textContent === 'hr')";
         let text = page.evaluate(&format!("{row}.innerText.replaceAll(/\\s+/g, ' ')")).await;
         let text = text.as_str().unwrap();
         assert!(text.starts_with("hr read live 2026-11-24 12:00:00 UTC"), "{text}");
@@ -78,8 +78,7 @@ async fn the_audit_log_says_who_changed_what_and_is_filtered() {
     let other = site.sign_in_with(other.expose()).await.cookie("bday_session").unwrap();
     site.post("/resume", &format!("bday_session={other}"), &[]).await;
     let mut page = site.browse_as(&cookie, "/audit", Look::default()).await;
-    let rows =
-        "[...document.querySelectorAll('tbody tr')].map((row) => row.innerText.replaceAll(/\\s+/g, ' '))";
+    let rows = "[...document.querySelectorAll('main tbody tr')].map((row) => row.innerText.replaceAll(/\\s+/g, ' '))";
     let text = page.evaluate(rows).await;
     assert_eq!(text.as_array().unwrap().len(), 2, "{text}");
     assert!(text[0].as_str().unwrap().contains("other POST /resume 127.0.0.1 303"), "{text}");
