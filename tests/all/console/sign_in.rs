@@ -147,7 +147,7 @@ async fn a_form_is_recorded_with_the_token_of_its_session() {
     site.post("/pause", &cookie, &[("reason", "the receiver is being moved")]).await;
     let reader = site.sign_in(Scope::Read).await;
     assert_eq!(site.post("/resume", &reader, &[]).await.status, 403);
-    let rows = site.world.store.api_writes(&bday::store::ApiWriteFilter::default(), 10).await.unwrap();
+    let rows = site.world.store.api_writes(&bday::store::ApiWriteFilter::default(), None, 10).await.unwrap();
     let rows: Vec<_> = rows
         .iter()
         .map(|row| (row.token_name.as_deref(), row.method.as_str(), row.path.as_str(), row.status))
