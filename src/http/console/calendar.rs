@@ -13,6 +13,7 @@ use super::charts::heat_map::{self, Day};
 use super::charts::{Counts, Svg};
 use super::fields::{Form, Query};
 use super::guard::Remote;
+use super::number::number;
 use super::layout::{Layout, Notice, Section, View};
 use super::problem::{ConsoleProblem, Page};
 use super::time::Moment;

@@ -24,6 +24,7 @@ mod guard;
 mod import;
 mod layout;
 mod message;
+mod number;
 mod people;
 mod person;
 mod problem;

@@ -16,6 +16,7 @@ use super::Console;
 use super::charts::strip::{self, Hour};
 use super::charts::{Counts, Svg};
 use super::fields::Form;
+use super::number::number;
 use super::layout::{Layout, Notice, Section, View};
 use super::problem::{ConsoleProblem, Page};
 use super::time::Moment;
@@ -36,7 +37,7 @@ struct TodayPage {
     now: Moment,
     date: NaiveDate,
     /// Where it is past 09:00 now.
-    places: String,
+    nine: String,
     counts: Counts,
     lateness: Option<[String; 3]>,
     oldest_pending: Option<String>,
@@ -73,7 +74,7 @@ async fn show(State(console): State<Console>, view: View) -> Result<Response, Co
         pause,
         now: Moment::utc(now),
         date,
-        places: list(&strip::places_at(now, 9)),
+        nine: describe_nine(now),
         counts,
         lateness: day.lateness.map(|late| [late.p50_ms, late.p95_ms, late.p99_ms].map(milliseconds)),
         oldest_pending: day.oldest_pending_due_at.map(|at| format_duration(now - at)),
@@ -96,6 +97,21 @@ impl Console {
 
 fn milliseconds(ms: i64) -> String {
     format_duration(TimeDelta::milliseconds(ms))
+}
+
+/// Says where it is past 09:00, or where it is 09:00 next.
+fn describe_nine(now: DateTime<Utc>) -> String {
+    const STEP: TimeDelta = TimeDelta::minutes(15);
+    let places = strip::places_at(now, 9);
+    if !places.is_empty() {
+        return format!("It is past 09:00 in {}", list(&places));
+    }
+    let quarters = std::iter::successors(now.duration_trunc(STEP).ok(), |at| Some(*at + STEP));
+    let mut next = quarters.skip(1).take(96).map(|at| (at, strip::places_at(at, 9)));
+    let next = next.find(|(_, places)| !places.is_empty());
+    next.map_or_else(String::new, |(at, places)| {
+        format!("It is 09:00 in {} in {}", list(&places), format_duration(at - now))
+    })
 }
 
 /// Formats names as `Berlin, Lagos and Nairobi`.

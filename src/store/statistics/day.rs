@@ -134,7 +134,9 @@ impl Store {
             let lateness = rows.first().and_then(Row::lateness);
             let groups: Vec<EventGroup> = rows.into_iter().map(|row| row.group).collect();
             let mut counts = OutcomeCounts::default();
-            groups.iter().for_each(|group| counts.add(group.state, group.count));
+            for group in &groups {
+                counts.add(group.state, group.count);
+            }
             Ok(DayStatistics {
                 date,
                 counted_at: now,

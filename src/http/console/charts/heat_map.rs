@@ -87,7 +87,9 @@ fn class(counts: Option<Counts>, most: u64) -> String {
         (_, 1.., _) => ("s", sent),
         _ => return "n".to_owned(),
     };
-    format!("{kind}{}", (count * SHADES).div_ceil(most).clamp(1, SHADES))
+    // The square root, so that one busy day does not make all others pale.
+    let shade = (count as f64 / most as f64).sqrt() * SHADES as f64;
+    format!("{kind}{}", (shade.ceil() as u64).clamp(1, SHADES))
 }
 
 #[cfg(test)]
@@ -107,7 +109,7 @@ mod tests {
     fn a_day_with_a_failure_has_the_colour_of_failures() {
         let counts = Counts { sent: 999, failed: 1, ..Counts::default() };
         assert_eq!(class(Some(counts), 1000), "f4");
-        assert_eq!(class(Some(Counts { sent: 250, ..Counts::default() }), 1000), "s1");
+        assert_eq!(class(Some(Counts { sent: 250, ..Counts::default() }), 1000), "s2");
         assert_eq!(class(Some(Counts { due: 1000, ..Counts::default() }), 1000), "d4");
         assert_eq!((class(Some(Counts::default()), 1000), class(None, 1000)), ("n".into(), "unknown".into()));
     }

@@ -11,10 +11,12 @@ const COLUMN: i64 = 38;
 const BAR: i64 = 26;
 const TOP: i64 = 22;
 const HEIGHT: i64 = 120;
-const LABELS: i64 = 84;
+const LABELS: i64 = 78;
+/// Room for the first label.
+const LEFT: i64 = 36;
 
 /// Large cities around the world, from east to west.
-const PLACES: [(&str, &str); 33] = [
+const PLACES: [(&str, &str); 32] = [
     ("Kiritimati", "Pacific/Kiritimati"),
     ("Apia", "Pacific/Apia"),
     ("Auckland", "Pacific/Auckland"),
@@ -38,7 +40,6 @@ const PLACES: [(&str, &str); 33] = [
     ("London", "Europe/London"),
     ("Accra", "Africa/Accra"),
     ("Praia", "Atlantic/Cape_Verde"),
-    ("South Georgia", "Atlantic/South_Georgia"),
     ("São Paulo", "America/Sao_Paulo"),
     ("Santiago", "America/Santiago"),
     ("New York", "America/New_York"),
@@ -73,7 +74,7 @@ impl Hour {
 
 /// Draws `hours`, which follow each other, with a line at `now`.
 pub(in crate::http::console) fn draw(hours: &[Hour], now: DateTime<Utc>) -> Svg {
-    let width = COLUMN * hours.len() as i64;
+    let width = LEFT + COLUMN * hours.len() as i64;
     let (baseline, height) = (TOP + HEIGHT, TOP + HEIGHT + LABELS);
     let most = hours.iter().map(|hour| hour.counts.total()).max().unwrap_or(0).max(1);
     let mut svg = format!(
@@ -81,12 +82,12 @@ pub(in crate::http::console) fn draw(hours: &[Hour], now: DateTime<Utc>) -> Svg 
          aria-label=\"Greetings by the hour in which they are due\">"
     );
     for (column, hour) in hours.iter().enumerate() {
-        draw_hour(&mut svg, hour, column as i64 * COLUMN, baseline, most);
+        draw_hour(&mut svg, hour, LEFT + column as i64 * COLUMN, baseline, most);
     }
     let _ = write!(svg, "<path class=\"line\" d=\"M0 {baseline}.5h{width}\"/>");
     if let Some(first) = hours.first() {
-        let x = (now - first.start).num_minutes() * COLUMN / 60;
-        if (0..width).contains(&x) {
+        let x = LEFT + (now - first.start).num_minutes() * COLUMN / 60;
+        if (LEFT..width).contains(&x) {
             let anchor = if x > width - 2 * COLUMN { "end" } else { "start" };
             let text = if anchor == "end" { x - 4 } else { x + 4 };
             let _ = write!(
@@ -162,7 +163,7 @@ mod tests {
         let counts = Counts { sent: 100_000, failed: 1, ..Counts::default() };
         let svg = draw(&[Hour { start: at("2026-11-30T08:00:00Z"), counts }], at("2026-11-30T08:30:00Z"));
         assert!(
-            svg.0.contains("<rect class=\"failed\" x=\"6\" y=\"20\" width=\"26\" height=\"2\"/>"),
+            svg.0.contains("<rect class=\"failed\" x=\"42\" y=\"20\" width=\"26\" height=\"2\"/>"),
             "{svg}"
         );
         assert!(svg.0.contains("08:00 UTC: 100000 sent, 1 failed") && svg.0.contains("now 08:30"), "{svg}");
