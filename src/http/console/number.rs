@@ -1,6 +1,8 @@
+use std::fmt::Display;
+
 /// Formats a count with separators: `1,234,567`.
-pub(super) fn number(count: impl TryInto<u64>) -> String {
-    let digits = count.try_into().unwrap_or_default().to_string();
+pub(super) fn number(count: impl Display) -> String {
+    let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {

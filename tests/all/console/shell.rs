@@ -72,7 +72,7 @@ async fn pages_have_no_accessibility_findings() {
     let mut page = site.browse_as(&cookie, "/", Look::default()).await;
     for (is_dark, is_narrow) in [(false, false), (true, false), (false, true)] {
         page.set_look(Look { is_dark, is_narrow, has_no_script: false }).await;
-        for path in ["/", "/sign-in"] {
+        for path in ["/", "/sign-in", "/calendar", "/tokens", "/audit"] {
             page.go(&format!("{}{path}", site.base)).await;
             let findings = accessibility_findings(&mut page).await;
             assert!(findings.is_empty(), "{path} dark {is_dark} narrow {is_narrow}: {findings:#?}");
