@@ -79,7 +79,7 @@ async fn show(State(console): State<Console>, view: View) -> Result<Response, Co
         lateness: day.lateness.map(|late| [late.p50_ms, late.p95_ms, late.p99_ms].map(milliseconds)),
         oldest_pending: day.oldest_pending_due_at.map(|at| format_duration(now - at)),
         due_pending: day.due_pending,
-        strip: strip::draw(&hours, now),
+        strip: strip::draw(&hours, date, now),
         hours,
         failures: failures(&day),
         channels: channels(&day),

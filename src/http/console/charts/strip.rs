@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _, Utc};
 
 use super::{Counts, Svg};
 use crate::calendar::Zone;
@@ -11,7 +11,7 @@ const COLUMN: i64 = 38;
 const BAR: i64 = 26;
 const TOP: i64 = 22;
 const HEIGHT: i64 = 120;
-const LABELS: i64 = 78;
+const LABELS: i64 = 92;
 /// Room for the first label.
 const LEFT: i64 = 36;
 
@@ -53,8 +53,12 @@ const PLACES: [(&str, &str); 32] = [
 
 /// Returns the places where the local hour is `hour` at `at`.
 pub(in crate::http::console) fn places_at(at: DateTime<Utc>, hour: u32) -> Vec<&'static str> {
-    let is_there = |name: &str| Zone::parse(name).is_ok_and(|zone| zone.local(at).hour() == hour);
-    PLACES.iter().filter(|(_, zone)| is_there(zone)).map(|(place, _)| *place).collect()
+    places(at, |local| local.hour() == hour)
+}
+
+fn places(at: DateTime<Utc>, is_there: impl Fn(NaiveDateTime) -> bool) -> Vec<&'static str> {
+    let is_in = |name: &str| Zone::parse(name).is_ok_and(|zone| is_there(zone.local(at)));
+    PLACES.iter().filter(|(_, zone)| is_in(zone)).map(|(place, _)| *place).collect()
 }
 
 /// One hour of the strip.
@@ -66,14 +70,14 @@ pub(in crate::http::console) struct Hour {
 }
 
 impl Hour {
-    /// Returns where it is 09:00 at its beginning, or within it.
-    pub(in crate::http::console) fn places(&self) -> Vec<&'static str> {
-        places_at(self.start + TimeDelta::minutes(30), 9)
+    /// Returns where it is 09:00 of `date` at its beginning, or within it.
+    pub(in crate::http::console) fn places(&self, date: NaiveDate) -> Vec<&'static str> {
+        places(self.start + TimeDelta::minutes(30), |local| local.date() == date && local.hour() == 9)
     }
 }
 
-/// Draws `hours`, which follow each other, with a line at `now`.
-pub(in crate::http::console) fn draw(hours: &[Hour], now: DateTime<Utc>) -> Svg {
+/// Draws the `hours` of `date`, which follow each other, with a line at `now`.
+pub(in crate::http::console) fn draw(hours: &[Hour], date: NaiveDate, now: DateTime<Utc>) -> Svg {
     let width = LEFT + COLUMN * hours.len() as i64;
     let (baseline, height) = (TOP + HEIGHT, TOP + HEIGHT + LABELS);
     let most = hours.iter().map(|hour| hour.counts.total()).max().unwrap_or(0).max(1);
@@ -82,7 +86,7 @@ pub(in crate::http::console) fn draw(hours: &[Hour], now: DateTime<Utc>) -> Svg 
          aria-label=\"Greetings by the hour in which they are due\">"
     );
     for (column, hour) in hours.iter().enumerate() {
-        draw_hour(&mut svg, hour, LEFT + column as i64 * COLUMN, baseline, most);
+        draw_hour(&mut svg, hour, date, LEFT + column as i64 * COLUMN, baseline, most);
     }
     let _ = write!(svg, "<path class=\"line\" d=\"M0 {baseline}.5h{width}\"/>");
     if let Some(first) = hours.first() {
@@ -103,7 +107,7 @@ pub(in crate::http::console) fn draw(hours: &[Hour], now: DateTime<Utc>) -> Svg 
     Svg(svg)
 }
 
-fn draw_hour(svg: &mut String, hour: &Hour, x: i64, baseline: i64, most: u64) {
+fn draw_hour(svg: &mut String, hour: &Hour, date: NaiveDate, x: i64, baseline: i64, most: u64) {
     let left = x + (COLUMN - BAR) / 2;
     let _ = write!(svg, "<g><title>{}: {}</title>", hour.start.format("%H:%M UTC"), hour.counts.describe());
     let mut bottom = baseline;
@@ -125,7 +129,7 @@ fn draw_hour(svg: &mut String, hour: &Hour, x: i64, baseline: i64, most: u64) {
         baseline + 14,
         hour.start.format("%H")
     );
-    if let Some(place) = hour.places().first() {
+    if let Some(place) = hour.places(date).first() {
         let y = baseline + 28;
         let _ = write!(
             svg,
@@ -161,7 +165,8 @@ mod tests {
     #[test]
     fn a_single_failure_among_many_is_visible_and_nothing_leaves_the_chart() {
         let counts = Counts { sent: 100_000, failed: 1, ..Counts::default() };
-        let svg = draw(&[Hour { start: at("2026-11-30T08:00:00Z"), counts }], at("2026-11-30T08:30:00Z"));
+        let now = at("2026-11-30T08:30:00Z");
+        let svg = draw(&[Hour { start: at("2026-11-30T08:00:00Z"), counts }], now.date_naive(), now);
         assert!(
             svg.0.contains("<rect class=\"failed\" x=\"42\" y=\"20\" width=\"26\" height=\"2\"/>"),
             "{svg}"
