@@ -144,7 +144,7 @@ async fn claim(
         let claimed = batch.chunks(PACK).map(<[Uuid]>::to_vec);
         match &shared.queue {
             Some(queue) => {
-                let pack = |(id, event_ids)| Pack { id, event_ids };
+                let pack = |(id, event_ids)| Pack { id, event_ids, traceparent: None };
                 queue.send(&(0..).zip(claimed).map(pack).collect::<Vec<_>>()).await?;
             }
             None => {

@@ -14,6 +14,7 @@ mod root_certificates;
 mod slack;
 pub mod source;
 mod templates;
+mod traces;
 pub mod twilio;
 mod url;
 mod validate;
@@ -38,6 +39,9 @@ pub(crate) use url::{UrlError, is_local, parse_url};
 pub use channels::{ChannelsConfig, MailConfig, PhoneConfig, SlackConfig};
 pub use layers::{Origin, ShownKey, Variables, load, show};
 pub use redact::redact_url;
+#[cfg(feature = "otlp")]
+pub(crate) use traces::parse_headers;
+pub use traces::TracesConfig;
 pub use webhook::{Addresses, WebhookConfig};
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,7 @@ pub struct Config {
     pub retry: RetryConfig,
     pub http: HttpConfig,
     pub log: LogConfig,
+    pub traces: TracesConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]

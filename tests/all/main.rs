@@ -60,6 +60,7 @@ mod stages;
 mod statements;
 mod sweeper;
 mod templates;
+mod traces;
 mod twilio_callbacks;
 mod unknown_kinds;
 mod unreadable;
