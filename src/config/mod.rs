@@ -39,9 +39,9 @@ pub(crate) use url::{UrlError, is_local, parse_url};
 pub use channels::{ChannelsConfig, MailConfig, PhoneConfig, SlackConfig};
 pub use layers::{Origin, ShownKey, Variables, load, show};
 pub use redact::redact_url;
+pub use traces::TracesConfig;
 #[cfg(feature = "otlp")]
 pub(crate) use traces::parse_headers;
-pub use traces::TracesConfig;
 pub use webhook::{Addresses, WebhookConfig};
 
 #[derive(Debug, thiserror::Error)]

@@ -44,7 +44,8 @@ impl TracesConfig {
         let ratio = (!(0.0..=1.0).contains(&ratio))
             .then(|| format!("traces.sample_ratio is {ratio}: it must be 0 to 1"));
         let name = self.service_name.trim().is_empty().then(|| {
-            "traces.service_name is empty: give the name of this service in the traces, such as bday".to_owned()
+            "traces.service_name is empty: give the name of this service in the traces, such as bday"
+                .to_owned()
         });
         let headers = self.headers.literal().and_then(|text| parse_headers(text).err());
         let headers = headers.map(|error| {
@@ -69,8 +70,8 @@ impl TracesConfig {
 
     fn link_error(&self) -> Option<String> {
         let link = &self.link;
-        let valid = link.is_empty()
-            || link.contains(PLACEHOLDER) && parse_url(&self.link_text("0"), true).is_ok();
+        let valid =
+            link.is_empty() || link.contains(PLACEHOLDER) && parse_url(&self.link_text("0"), true).is_ok();
         (!valid).then(|| {
             format!(
                 "traces.link is {link:?}: give a URL with {PLACEHOLDER}, such as https://jaeger.example.org/trace/{PLACEHOLDER}"
@@ -114,14 +115,26 @@ mod tests {
     fn each_invalid_value_is_named_with_the_remedy() {
         for (key, value, error) in [
             ("URL", "collector:4318", "traces.url has the scheme \"collector\""),
-            ("URL", "http://collector:4318", "traces.url has no path: give the URL of an OTLP/HTTP collector"),
+            (
+                "URL",
+                "http://collector:4318",
+                "traces.url has no path: give the URL of an OTLP/HTTP collector",
+            ),
             ("URL", "http://bday:hunter2@collector/v1/traces", "traces.url has a user or a password"),
-            ("HEADERS", "x-tenant=1,hunter2", "traces.headers has an invalid header, number 2: give NAME=VALUE"),
+            (
+                "HEADERS",
+                "x-tenant=1,hunter2",
+                "traces.headers has an invalid header, number 2: give NAME=VALUE",
+            ),
             ("HEADERS", "x-tenant=hunter2%0a", "traces.headers has an invalid header, number 1"),
             ("SAMPLE_RATIO", "1.5", "traces.sample_ratio is 1.5: it must be 0 to 1"),
             ("SAMPLE_RATIO", "nan", "traces.sample_ratio is NaN: it must be 0 to 1"),
             ("SERVICE_NAME", " ", "traces.service_name is empty"),
-            ("LINK", "https://jaeger.example.org/", "traces.link is \"https://jaeger.example.org/\": give a URL with {trace_id}"),
+            (
+                "LINK",
+                "https://jaeger.example.org/",
+                "traces.link is \"https://jaeger.example.org/\": give a URL with {trace_id}",
+            ),
             ("LINK", "{trace_id}", "traces.link is \"{trace_id}\""),
         ] {
             let found = config(&[(key, value)]).expect_err(value).to_string();
@@ -139,7 +152,8 @@ mod tests {
         assert_eq!(link(""), None);
         let jaeger = link("https://jaeger.example.org/trace/{trace_id}").expect("a link");
         assert_eq!(jaeger.as_str(), "https://jaeger.example.org/trace/00000000000000000000000000000abc");
-        let grafana = link("https://grafana.example.org/explore?left={\"query\":\"{trace_id}\"}").expect("a link");
+        let grafana =
+            link("https://grafana.example.org/explore?left={\"query\":\"{trace_id}\"}").expect("a link");
         assert_eq!(grafana.query(), Some("left={%22query%22:%2200000000000000000000000000000abc%22}"));
     }
 

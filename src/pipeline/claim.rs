@@ -30,12 +30,7 @@ struct Batch {
 impl Scheduler {
     /// Claims and sends until nothing is due or `limit` has passed; nothing while sending is paused. Returns whether more may
     /// be due.
-    pub(super) async fn claim(
-        &self,
-        pass: Pass,
-        limit: Option<Duration>,
-        tick: &mut Tick,
-    ) -> Result<bool> {
+    pub(super) async fn claim(&self, pass: Pass, limit: Option<Duration>, tick: &mut Tick) -> Result<bool> {
         if self.store.pause().await?.is_some() {
             return Ok(false);
         }
@@ -140,12 +135,24 @@ impl Scheduler {
             Ok(claimed) if claimed.queued() + claimed.skipped == 0 => return,
             Ok(claimed) => {
                 let queued = ("bday.events", claimed.queued().into());
-                (vec![queued, ("bday.packs", claimed.packs.len().into()), ("bday.skipped", claimed.skipped.into())], None)
+                (
+                    vec![
+                        queued,
+                        ("bday.packs", claimed.packs.len().into()),
+                        ("bday.skipped", claimed.skipped.into()),
+                    ],
+                    None,
+                )
             }
             Err(error) => (Vec::new(), Some(chain(error))),
         };
         let times = (began_at, self.clock.now());
-        let span = Span { parent: pass.span, attributes, error, ..Span::new("claim", SpanKind::Internal, span, times) };
+        let span = Span {
+            parent: pass.span,
+            attributes,
+            error,
+            ..Span::new("claim", SpanKind::Internal, span, times)
+        };
         self.options.tracer.end(span);
     }
 }

@@ -147,3 +147,37 @@ impl From<usize> for Value {
         Self::Number(number as i64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracer_without_an_exporter_makes_no_ids() {
+        let tracer = Tracer::default();
+        assert_eq!((tracer.begin(), tracer.begin_attempt()), (None, None));
+    }
+
+    #[test]
+    fn the_sample_ratio_is_a_share_of_the_attempts_only() {
+        for (ratio, expected) in [(0.0, 0..=0), (0.5, 400..=600), (1.0, 1000..=1000)] {
+            let (tracer, _spans) = Tracer::new(ratio);
+            let sampled = (0..1000).filter(|_| tracer.begin_attempt().is_some()).count();
+            assert!(expected.contains(&sampled), "{ratio}: {sampled}");
+            assert!(tracer.begin().is_some());
+        }
+    }
+
+    #[test]
+    fn spans_that_find_no_room_are_dropped() {
+        let (tracer, spans) = Tracer::new(1.0);
+        let context = tracer.begin().expect("a trace");
+        let times = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
+        for _ in 0..MAX_QUEUED + 5 {
+            tracer.end(Span::new("tick", SpanKind::Internal, context, times));
+        }
+        assert_eq!(spans.len(), MAX_QUEUED);
+        drop(spans);
+        tracer.end(Span::new("tick", SpanKind::Internal, context, times));
+    }
+}

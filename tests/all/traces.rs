@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::channels_serve::until_metric;
 use crate::serve::{Place, QUEUE};
-use crate::support::collector::{CollectedSpan, Collector};
+use crate::support::collector::{CollectedSpan, Collector, SpanKind};
 use crate::support::process::Bday;
 use crate::support::receiver::Behaviour;
 use crate::support::wait::eventually;
@@ -91,7 +91,8 @@ fn check_attempts(
         assert_eq!(lease.parent, "");
         assert!(lease.links.len() == 1 && claims.contains(&lease.links[0]), "{lease:?}");
         let child = |name| {
-            let mut children = collector.named(name).into_iter().filter(|span| span.trace_id == lease.trace_id);
+            let mut children =
+                collector.named(name).into_iter().filter(|span| span.trace_id == lease.trace_id);
             let child = children.next().unwrap_or_else(|| panic!("no {name} in {lease:?}"));
             assert!(children.next().is_none() && child.parent == lease.span_id, "{child:?}");
             assert_eq!(child.attributes["bday.event"], lease.attributes["bday.event"]);
@@ -99,7 +100,10 @@ fn check_attempts(
             child
         };
         let (deliver, record) = (child("deliver"), child("record"));
-        assert!(lease.nanos.1 <= deliver.nanos.0 && deliver.nanos.1 <= record.nanos.0, "{lease:?} {deliver:?}");
+        assert!(
+            lease.nanos.1 <= deliver.nanos.0 && deliver.nanos.1 <= record.nanos.0,
+            "{lease:?} {deliver:?}"
+        );
         let failed = deliver.attributes["bday.attempt"] == "1";
         assert_eq!(deliver.error.is_some(), failed, "{deliver:?}");
         assert_eq!(deliver.attributes["bday.status"], if failed { "500" } else { "200" });
@@ -114,6 +118,13 @@ async fn spans_of_all_stages_arrive(queue: &str) {
     let requests = check_attempts(&collector, &claims);
     for span in collector.spans() {
         assert!(span.nanos.0 <= span.nanos.1, "{span:?}");
+        let kind = match span.name.as_str() {
+            "send" => SpanKind::Producer,
+            "lease" => SpanKind::Consumer,
+            "deliver" => SpanKind::Client,
+            _ => SpanKind::Internal,
+        };
+        assert_eq!(span.kind, kind, "{span:?}");
         assert_eq!(span.resource["service.name"], "greetings");
         let text = format!("{span:?}");
         assert!(!text.contains("John") && !text.contains("Doe"), "{text}");
@@ -255,6 +266,7 @@ async fn headers_of_the_collector_are_sent_and_not_shown() {
     daemon.exit().await;
     assert!(collector.authorizations().iter().all(|value| value == "Bearer hunter2"));
     assert!(!collector.authorizations().is_empty() && !daemon.lines().join("\n").contains("hunter2"));
-    let shown = place.bday(&["config", "show"]).env("BDAY__TRACES__HEADERS", headers).finish().await.succeeded();
+    let shown =
+        place.bday(&["config", "show"]).env("BDAY__TRACES__HEADERS", headers).finish().await.succeeded();
     assert!(shown.contains("traces.headers") && !shown.contains("hunter2"), "{shown}");
 }

@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1;
+pub(crate) use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
 
 use super::http::{Reply, Request, Server, Service};
@@ -38,7 +39,7 @@ pub(crate) struct CollectedSpan {
     /// Empty for the first span of a trace.
     pub(crate) parent: String,
     pub(crate) name: String,
-    pub(crate) kind: i32,
+    pub(crate) kind: SpanKind,
     pub(crate) attributes: BTreeMap<String, String>,
     /// Trace and span of each link.
     pub(crate) links: Vec<(String, String)>,
@@ -122,8 +123,8 @@ fn collected(span: v1::Span, resource: &BTreeMap<String, String>) -> CollectedSp
         trace_id: hex(&span.trace_id),
         span_id: hex(&span.span_id),
         parent: hex(&span.parent_span_id),
+        kind: span.kind(),
         name: span.name,
-        kind: span.kind,
         attributes: attributes(span.attributes),
         links: span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect(),
         error: (status.code() == v1::status::StatusCode::Error).then_some(status.message),

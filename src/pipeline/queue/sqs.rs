@@ -274,7 +274,10 @@ impl Queue for SqsQueue {
 
     async fn send_dead_letters(&self, letters: &[DeadLetter]) -> Result<Vec<usize>> {
         let url = &self.options.dead_letter_url;
-        self.send_all(url, letters, |letter| (letter.body.clone(), Some((REASON_ATTRIBUTE, letter.reason.as_str())))).await
+        self.send_all(url, letters, |letter| {
+            (letter.body.clone(), Some((REASON_ATTRIBUTE, letter.reason.as_str())))
+        })
+        .await
     }
 
     async fn dead_letters(

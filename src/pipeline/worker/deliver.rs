@@ -99,12 +99,7 @@ impl DeliverStage {
         result
     }
 
-    async fn send(
-        &self,
-        lease: &Lease,
-        channel: &WorkerChannel,
-        span: Option<SpanContext>,
-    ) -> SendResult {
+    async fn send(&self, lease: &Lease, channel: &WorkerChannel, span: Option<SpanContext>) -> SendResult {
         let unsubscribe_url = match self.unsubscribe_url(lease).await {
             Ok(url) => url,
             Err(error) => {

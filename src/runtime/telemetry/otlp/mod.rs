@@ -103,7 +103,8 @@ impl TraceExport {
 async fn first_headers(traces: &TracesConfig, sources: &Sources) -> Followed<HeaderMap> {
     let start = || Followed::start(sources, "traces.headers", &traces.headers, parse_headers);
     let backoff = ExponentialBuilder::new().with_max_delay(MAX_RETRY_DELAY).without_max_times();
-    let log = |error: &anyhow::Error, _| tracing::warn!(error = format!("{error:#}"), "no traces are exported yet");
+    let log =
+        |error: &anyhow::Error, _| tracing::warn!(error = format!("{error:#}"), "no traces are exported yet");
     loop {
         if let Ok(headers) = start.retry(backoff).notify(log).await {
             return headers;

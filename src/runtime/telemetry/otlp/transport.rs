@@ -24,11 +24,7 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(
-        client: HttpClient,
-        headers: watch::Receiver<HeaderMap>,
-        clock: SharedClock,
-    ) -> Self {
+    pub(super) fn new(client: HttpClient, headers: watch::Receiver<HeaderMap>, clock: SharedClock) -> Self {
         Self { client, headers, clock, warned_at: Mutex::default() }
     }
 
