@@ -118,12 +118,13 @@ impl Service for Spans {
 }
 
 fn collected(span: v1::Span, resource: &BTreeMap<String, String>) -> CollectedSpan {
+    let kind = span.kind();
     let status = span.status.unwrap_or_default();
     CollectedSpan {
         trace_id: hex(&span.trace_id),
         span_id: hex(&span.span_id),
         parent: hex(&span.parent_span_id),
-        kind: span.kind(),
+        kind,
         name: span.name,
         attributes: attributes(span.attributes),
         links: span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect(),
