@@ -257,6 +257,7 @@ impl Side {
                     finished_at: now,
                     channel: ChannelName::Webhook,
                     provider_id: None,
+                    trace_id: None,
                 })
                 .collect();
             let began = SystemClock.monotonic();

@@ -15,6 +15,7 @@ mod root_certificates;
 mod slack;
 pub mod source;
 mod templates;
+mod traces;
 pub mod twilio;
 mod url;
 mod validate;
@@ -40,6 +41,9 @@ pub use channels::{ChannelsConfig, MailConfig, PhoneConfig, SlackConfig};
 pub use console::ConsoleConfig;
 pub use layers::{Origin, ShownKey, Variables, load, show};
 pub use redact::redact_url;
+pub use traces::TracesConfig;
+#[cfg(feature = "otlp")]
+pub(crate) use traces::parse_headers;
 pub use webhook::{Addresses, WebhookConfig};
 
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,7 @@ pub struct Config {
     pub http: HttpConfig,
     pub console: ConsoleConfig,
     pub log: LogConfig,
+    pub traces: TracesConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]

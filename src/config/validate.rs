@@ -35,6 +35,7 @@ impl Config {
             self.mail_errors(),
             self.missing_features(),
             self.telephone_url_errors(),
+            self.traces.errors(),
         ]
         .concat();
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }
