@@ -44,7 +44,7 @@ impl<T> Page<T> {
 /// An [`EventCursor`] as text: microseconds since 1970 and the id.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct EventCursorText(pub(super) EventCursor);
+pub(in crate::http) struct EventCursorText(pub(in crate::http) EventCursor);
 
 impl fmt::Display for EventCursorText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem details.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -249,6 +251,13 @@ pub(in crate::http) fn rejected_field(error: &StoreError) -> Option<&'static str
         "a_kind_is_a_short_name" => "occasions",
         _ => return None,
     })
+}
+
+/// An error that several requests share.
+impl From<Arc<StoreError>> for Problem {
+    fn from(error: Arc<StoreError>) -> Self {
+        Self::from(&*error)
+    }
 }
 
 impl From<&StoreError> for Problem {

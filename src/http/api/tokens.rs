@@ -7,7 +7,6 @@ use axum::http::{HeaderName, StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 use super::Api;
 use super::fields;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use icalendar::{Calendar, CalendarComponent, Component as _, Event, EventLike as _};
+use icalendar::{Calendar, CalendarComponent, Component as _, Event};
 use serde_json::json;
 
 use super::create;

@@ -1,9 +1,13 @@
 //! The console, in a browser and by its forms.
 
+mod calendar;
 mod import;
 mod message;
 mod people;
 mod person;
+mod pictures;
+mod proxy;
 mod shell;
 mod sign_in;
 mod today;
+mod tokens;
