@@ -16,7 +16,7 @@ use super::output::{self, Table, json_name};
 use crate::calendar::text::shortened;
 use crate::calendar::{format_count, format_instant};
 use crate::clock::SharedClock;
-use crate::model::{DeadEvent, EventState, Reason, parse_instant};
+use crate::model::{ChannelName, DeadEvent, EventState, OrNone, Reason, parse_instant};
 use crate::operations::dead_letters::{self, DeadLetters, RedriveReport, ScannedMessage};
 use crate::pipeline::channel::excerpt;
 use crate::store::{DeadFilter, EventCursor, chain};
@@ -45,6 +45,12 @@ struct Filter {
     /// Only events of this kind; may be repeated
     #[arg(long, value_name = "KIND")]
     kind: Vec<String>,
+    /// Only events with this channel of the last attempt, or none; may be repeated
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Vec<OrNone<ChannelName>>,
+    /// Only events with this status of the last attempt, or none if it had no response; may be repeated
+    #[arg(long, value_name = "STATUS")]
+    status: Vec<OrNone<i16>>,
     /// Only events that died at or after this instant: RFC 3339, or a date
     #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
     since: Option<DateTime<Utc>>,
@@ -58,8 +64,10 @@ struct Filter {
 
 impl From<Filter> for DeadFilter {
     fn from(filter: Filter) -> Self {
-        let Filter { reason: reasons, kind: kinds, since, until, event: ids } = filter;
-        Self { reasons, kinds, since, until, ids, day_over: false }
+        let Filter { reason: reasons, kind: kinds, channel, status, since, until, event: ids } = filter;
+        let channels = channel.into_iter().map(|OrNone(channel)| channel).collect();
+        let statuses = status.into_iter().map(|OrNone(status)| status).collect();
+        Self { reasons, kinds, channels, statuses, since, until, ids, day_over: false }
     }
 }
 
@@ -110,6 +118,7 @@ const REDRIVE: &str = "\
 Examples:
   bday dlq redrive --dry-run
   bday dlq redrive --reason status --since 2026-03-15T09:00:00Z --max-per-second 50
+  bday dlq redrive --reason status --channel webhook --status 503
   bday dlq redrive --event 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f --force
 
 Each event keeps its webhook-id and gets 5 new attempts. Events of deleted users are cancelled. Events whose local day is \
@@ -155,7 +164,7 @@ pub(super) struct Purge {
     #[command(flatten)]
     filter: Filter,
     /// Delete only messages for no dead event
-    #[arg(long, conflicts_with_all = ["reason", "kind", "since", "until", "event"])]
+    #[arg(long, conflicts_with_all = ["reason", "kind", "channel", "status", "since", "until", "event"])]
     strays: bool,
     /// Only count the messages
     #[arg(long)]
@@ -283,7 +292,7 @@ async fn show(args: Show, context: &Context, dead_letters: &DeadLetters) -> Resu
     };
     if let Some(found) = found {
         let state = found.event.state;
-        output::json_or(json, &found, || event::print(&found))?;
+        output::json_or(json, &found, || event::print(&found, &context.config.traces))?;
         if state == EventState::Dead {
             return Ok(ExitCode::SUCCESS);
         }

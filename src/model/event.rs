@@ -1,11 +1,14 @@
 //! Events (one occasion of one user in one local year), and their attempts.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ChannelName, Feedback};
+use super::{ChannelName, Feedback, TraceId};
+use crate::calendar::InvalidText;
 use crate::calendar::text::named_enum;
 
 named_enum! {
@@ -106,6 +109,33 @@ named_enum! {
     }
 }
 
+/// A value of the last attempt in a filter, or `none` for events without that value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrNone<T>(pub Option<T>);
+
+const NONE: &str = "none";
+
+impl FromStr for OrNone<ChannelName> {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        if text == NONE { Ok(Self(None)) } else { text.parse().map(Some).map(Self) }
+    }
+}
+
+impl FromStr for OrNone<i16> {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(status) if digits => Ok(Self(Some(status))),
+            _ if text == NONE => Ok(Self(None)),
+            _ => Err(InvalidText::new("invalid status", text, "expected a status such as 503, or none")),
+        }
+    }
+}
+
 /// After the deletion of its user, the dates of an event are reduced to the year.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
@@ -178,6 +208,9 @@ pub struct Attempt {
     pub started_at: Option<DateTime<Utc>>,
     /// When the attempt ended (UTC); null if unknown.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Its trace, as 32 hexadecimal digits; null if it was not traced.
+    #[schema(value_type = Option<String>)]
+    pub trace_id: Option<TraceId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

@@ -1,8 +1,8 @@
-//! Sweep: expired leases, packs that the queue has lost, and rows past their retention.
+//! Sweep: expired leases, packs that the queue has lost, rows past their retention, and the counts of past days.
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, TimeDelta, Utc};
 use metrics::counter;
 
 use super::scheduler::{Result, Scheduler, SchedulerOptions};
@@ -16,6 +16,11 @@ const RESEND_LIMIT: usize = 1000;
 const DELETE_LIMIT: u32 = 1000;
 const MAX_DELETE_BATCHES: usize = 20;
 const KEEP_PLANNED_DAYS: TimeDelta = TimeDelta::days(40);
+const COUNTED_DAYS: TimeDelta = TimeDelta::days(400);
+/// No date is counted that may have lost events to the retention: an event can end two days before its local date is over in every zone.
+const RETENTION_MARGIN: TimeDelta = TimeDelta::days(3);
+/// After this many events, the next minute counts the other dates: about half a second for the database.
+const MAX_COUNTED_EVENTS: i64 = 500_000;
 
 impl Scheduler {
     /// Makes events with an expired lease pending, or dead after their last attempt. Costs two statements if there are none.
@@ -48,6 +53,18 @@ impl Scheduler {
             tracing::warn!(packs = resent, "lost packs sent again");
         }
         Ok(())
+    }
+
+    /// Counts the events of dates that are over in every zone, for the statistics.
+    pub(super) async fn count_days(&self, now: DateTime<Utc>) {
+        let kept = self.options.keep_events - RETENTION_MARGIN;
+        let from = (now - COUNTED_DAYS.min(kept)).date_naive();
+        let to = now.date_naive() - Days::new(2);
+        match self.store.count_days(now, (from, to), MAX_COUNTED_EVENTS).await {
+            Ok(0) => {}
+            Ok(days) => tracing::debug!(days, "days counted"),
+            Err(error) => tracing::warn!(error = chain(&error), "counting days failed"),
+        }
     }
 
     pub(super) async fn delete_old_rows(&self, now: DateTime<Utc>) {

@@ -21,6 +21,7 @@ mod reach;
 mod schema;
 mod server;
 mod sessions;
+mod statistics;
 mod time_zones;
 mod tokens;
 mod undelivered;
@@ -58,6 +59,10 @@ pub use planning_basis::{MovedEvent, PlanningBasis, RecomputeStep};
 pub use server::{MIN_SERVER_VERSION, Server};
 pub use sessions::{MAX_SESSIONS_OF_TOKEN, SessionLimits};
 pub use sqlx::postgres::PgSslMode as TlsMode;
+pub use statistics::{
+    BusyMinute, DayCounts, DayStatistics, EventGroup, FailureGroup, FailureGroups, LATE, Lateness,
+    MAX_GROUPED, MAX_SCANNED, OutcomeCounts, RECOUNT_AFTER,
+};
 pub use time_zones::DatabaseLocalTime;
 pub use tokens::{ApiToken, CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken};
 pub use undelivered::{PostponedEvent, RefusedContact};

@@ -7,7 +7,7 @@ use super::{Result, Store};
 const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 
 /// The privileges that the daemon needs on each table.
-const NEEDED_PRIVILEGES: [(&str, &[&str]); 16] = [
+const NEEDED_PRIVILEGES: [(&str, &[&str]); 17] = [
     ("_sqlx_migrations", &["SELECT"]),
     ("users", ALL),
     ("occasions", ALL),
@@ -16,6 +16,7 @@ const NEEDED_PRIVILEGES: [(&str, &[&str]); 16] = [
     ("outbox", ALL),
     ("leases", ALL),
     ("planned_days", ALL),
+    ("day_counts", &["SELECT", "INSERT", "UPDATE"]),
     ("idempotency_keys", ALL),
     ("deleted_users", ALL),
     ("installation", &["SELECT"]),

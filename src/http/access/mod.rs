@@ -16,6 +16,7 @@
 //! Health requires no token: it has no personal data, and probes have no tokens. Metrics require scope `read`.
 
 mod audit;
+mod proxy;
 mod rate_limit;
 mod same_origin;
 mod sessions;
@@ -39,6 +40,7 @@ use crate::model::{Scope, Token};
 use crate::store::Store;
 use audit::Audit;
 pub(super) use audit::{Actor, AuditTarget, AuditedWrite};
+pub use proxy::TrustedProxy;
 pub(super) use same_origin::is_same_origin;
 use sessions::FailedSignIns;
 pub(super) use sessions::{Operator, SessionSecret, SignInError};

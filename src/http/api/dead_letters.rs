@@ -1,5 +1,6 @@
-//! `/v1/dead-letters`: list, read and redrive dead events.
+//! `/v1/dead-letters`: list, group, read and redrive dead events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -13,9 +14,9 @@ use super::fields::{self, ShortText};
 use super::page::{self, EventCursorText, Limit, Page};
 use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
-use crate::model::{DeadEvent, EventState, EventWithAttempts, Reason};
+use crate::model::{ChannelName, DeadEvent, EventState, EventWithAttempts, FieldError, OrNone, Reason};
 use crate::operations::dead_letters::{RedriveOptions, RedriveReport};
-use crate::store::{DeadFilter, EventCursor};
+use crate::store::{DeadFilter, EventCursor, FailureGroups};
 
 /// Of one call, so that it ends in time; `more` says whether to repeat it.
 const MAX_EVENTS: u64 = 10_000;
@@ -38,6 +39,14 @@ pub(super) struct DeadLetterQuery {
     #[serde(deserialize_with = "fields::list")]
     #[param(value_type = Vec<String>, style = Form, explode = false)]
     kind: Vec<ShortText>,
+    /// With one of these channels of the last attempt: `none` is no channel
+    #[serde(deserialize_with = "fields::list")]
+    #[param(value_type = Vec<String>, style = Form, explode = false)]
+    channel: Vec<OrNone<ChannelName>>,
+    /// With one of these statuses of the last attempt: `none` is no response
+    #[serde(deserialize_with = "fields::list")]
+    #[param(value_type = Vec<String>, style = Form, explode = false)]
+    status: Vec<OrNone<i16>>,
     /// Died at this instant or later: RFC 3339, or a date, which begins at 00:00 UTC
     #[serde(deserialize_with = "fields::instant")]
     #[param(value_type = Option<String>, format = "instant")]
@@ -49,9 +58,23 @@ pub(super) struct DeadLetterQuery {
     /// Maximum number of items (default 50)
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
-    /// `next` of the page before
-    #[param(value_type = Option<String>, format = "event-cursor")]
+    // Described by the only operation that accepts it.
+    #[param(ignore)]
     cursor: Option<EventCursorText>,
+}
+
+impl DeadLetterQuery {
+    fn filter(self) -> DeadFilter {
+        DeadFilter {
+            reasons: self.reason,
+            kinds: texts(self.kind),
+            channels: options(self.channel),
+            statuses: options(self.status),
+            since: self.since,
+            until: self.until,
+            ..DeadFilter::default()
+        }
+    }
 }
 
 /// The dead events to redrive. An event must meet all conditions; a condition that is absent or null is met by all.
@@ -67,6 +90,14 @@ pub(super) struct RedriveBody {
     #[serde(default, deserialize_with = "fields::items")]
     #[schema(value_type = Option<Vec<String>>, max_items = 500, example = json!(["birthday"]))]
     kinds: Vec<ShortText>,
+    /// With one of these channels of the last attempt; null is no channel.
+    #[serde(default, deserialize_with = "fields::items")]
+    #[schema(value_type = Option<Vec<Option<ChannelName>>>, max_items = 500)]
+    channels: Vec<Option<ChannelName>>,
+    /// With one of these statuses of the last attempt; null is no response.
+    #[serde(default, deserialize_with = "fields::items")]
+    #[schema(value_type = Option<Vec<Option<i16>>>, max_items = 500, example = json!([503]))]
+    statuses: Vec<Option<i16>>,
     /// Died at this instant or later: RFC 3339, or a date, which begins at 00:00 UTC.
     #[serde(default, deserialize_with = "fields::instant")]
     #[schema(value_type = Option<String>, format = "instant")]
@@ -99,6 +130,8 @@ impl From<RedriveBody> for RedriveOptions {
             filter: DeadFilter {
                 reasons: body.reasons,
                 kinds: texts(body.kinds),
+                channels: body.channels,
+                statuses: body.statuses,
                 since: body.since,
                 until: body.until,
                 ids: body.event_ids,
@@ -118,30 +151,52 @@ fn texts(texts: Vec<ShortText>) -> Vec<String> {
     texts.into_iter().map(|ShortText(text)| text).collect()
 }
 
+fn options<T>(values: Vec<OrNone<T>>) -> Vec<Option<T>> {
+    values.into_iter().map(|OrNone(value)| value).collect()
+}
+
 /// List dead letters
 ///
 /// Dead events, those due last first, each with the last response of the receiver. An event must meet all conditions. Messages in the
 /// dead-letter queue that belong to no dead event are shown by `bday dlq list`.
 #[utoipa::path(
     get, path = "/v1/dead-letters", tag = "dead letters", operation_id = "listDeadLetters",
-    params(DeadLetterQuery),
+    params(
+        DeadLetterQuery,
+        ("cursor" = Option<String>, Query, format = "event-cursor", description = "`next` of the page before")
+    ),
     responses((status = 200, description = "A page of dead letters", body = Page<DeadEvent>))
 )]
 pub(super) async fn list(
     State(api): State<Api>,
     Query(query): Query<DeadLetterQuery>,
 ) -> Result<Json<Page<DeadEvent>>, Problem> {
-    let filter = DeadFilter {
-        reasons: query.reason,
-        kinds: texts(query.kind),
-        since: query.since,
-        until: query.until,
-        ..DeadFilter::default()
-    };
     let limit = page::items(query.limit);
     let before = query.cursor.map(|EventCursorText(cursor)| cursor);
-    let events = api.store.dead_events(&filter, before, limit + 1).await?;
+    let events = api.store.dead_events(&query.filter(), before, limit + 1).await?;
     Ok(Json(Page::of_events(events, limit, |dead| EventCursor::from(&dead.event))))
+}
+
+/// Group dead letters
+///
+/// The latest dead events, grouped by their reason and the channel and status of the last attempt, with a sample of each group. An event
+/// must meet all conditions. The response may be seconds old. The reason, channel and status of a group, given to the list or to
+/// `redrive`, select the events of that group.
+#[utoipa::path(
+    get, path = "/v1/dead-letters/groups", tag = "dead letters", operation_id = "groupDeadLetters",
+    params(DeadLetterQuery),
+    responses((status = 200, description = "The groups", body = FailureGroups))
+)]
+pub(super) async fn groups(
+    State(api): State<Api>,
+    Query(query): Query<DeadLetterQuery>,
+) -> Result<Json<Arc<FailureGroups>>, Problem> {
+    if query.cursor.is_some() {
+        let error = FieldError::new("cursor", "unknown parameter: the groups have no pages");
+        return Err(Problem::invalid_parameters(vec![error]));
+    }
+    let limit = page::items(query.limit);
+    Ok(Json(api.statistics.failures(&query.filter(), limit).await?))
 }
 
 /// Read a dead letter
@@ -184,6 +239,7 @@ pub(super) async fn redrive(
     Json(body): Json<RedriveBody>,
 ) -> Result<Json<RedriveReport>, Problem> {
     let (report, result) = api.dead_letters.redrive(&body.into(), |_| {}).await;
+    api.statistics.invalidate();
     match result {
         Ok(()) => Ok(Json(report)),
         Err(error) if report.handled() == 0 => Err(error.into()),
@@ -219,5 +275,7 @@ mod tests {
             r#"{"reasons":["lost"],"kinds":["a\u0000"],"eventIds":"x","since":"soon","limit":0,"dryRun":1,"more":null}"#,
         );
         assert_eq!(wrong, ["dryRun", "eventIds", "kinds", "limit", "more", "reasons", "since"]);
+        let (_, wrong) = read(r#"{"channels":["fax"],"statuses":["503"]}"#);
+        assert_eq!(wrong, ["channels", "statuses"]);
     }
 }

@@ -41,7 +41,9 @@ pub(super) async fn retry(
     Id(id): Id,
     Query(query): Query<RetryQuery>,
 ) -> Result<Json<Event>, Problem> {
-    match api.dead_letters.retry(id, query.force.unwrap_or_default()).await? {
+    let outcome = api.dead_letters.retry(id, query.force.unwrap_or_default()).await?;
+    api.statistics.invalidate();
+    match outcome {
         RetryOutcome::Done(_) => event(&api, id).await,
         RetryOutcome::NotDead(EventState::Skipped) => Err(Problem::wrong_state(
             "the event is skipped: only a dead event, or with force=true one that was skipped because its local day was \
@@ -71,7 +73,9 @@ pub(super) async fn cancel(
     Id(id): Id,
     _: Query<NoParameters>,
 ) -> Result<Json<Event>, Problem> {
-    match api.dead_letters.cancel(id).await? {
+    let outcome = api.dead_letters.cancel(id).await?;
+    api.statistics.invalidate();
+    match outcome {
         CancelOutcome::Cancelled => event(&api, id).await,
         CancelOutcome::Refused(state) => Err(Problem::wrong_state(state.cancel_error())),
         CancelOutcome::NotFound => Err(no_such_event()),

@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use uuid::Uuid;
 
-use crate::model::{parse_instant, parse_token_name};
+use crate::model::{parse_date, parse_instant, parse_token_name};
 
 /// Longest list in a body.
 pub(super) const MAX_ITEMS: usize = 500;
@@ -72,6 +72,11 @@ pub(super) fn whole<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
 /// Reads an instant, RFC 3339 or a date.
 pub(super) fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
     parsed(deserializer, parse_instant)
+}
+
+/// Reads a date.
+pub(super) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NaiveDate>, D::Error> {
+    parsed(deserializer, parse_date)
 }
 
 /// Reads a value from its text.

@@ -15,12 +15,13 @@ mod export;
 mod fields;
 mod forecast;
 mod import;
-mod page;
+pub(super) mod page;
 mod pause;
 mod preconditions;
 mod preview;
 pub(super) mod problem;
 mod request;
+mod statistics;
 mod tokens;
 mod upcoming;
 mod users;
@@ -46,6 +47,7 @@ use crate::calendar::text::shortened;
 use crate::clock::SharedClock;
 use crate::model::{FieldError, Schedule};
 use crate::operations::dead_letters::DeadLetters;
+use crate::operations::statistics::Statistics;
 use crate::people::explain::ExplainSettings;
 use crate::people::export::ExportFormat;
 use crate::people::preview::PreviewSettings;
@@ -60,6 +62,7 @@ pub struct Api {
     pub(in crate::http) explain_settings: Arc<ExplainSettings>,
     pub(in crate::http) preview_settings: Arc<PreviewSettings>,
     pub(in crate::http) dead_letters: DeadLetters,
+    pub(in crate::http) statistics: Arc<Statistics>,
     forecasts: Arc<forecast::ForecastCache>,
     pub(in crate::http) clock: SharedClock,
     imports: Arc<Semaphore>,
@@ -79,6 +82,7 @@ pub struct Api {
         (name = "events", description = "Greetings that were sent, will be sent, or were not sent"),
         (name = "dead letters", description = "Events that failed for good, and their redrive"),
         (name = "operations", description = "Pause and resume sending"),
+        (name = "statistics", description = "Counts of events by date"),
         (name = "access", description = "Tokens and the audit log")
     )
 )]
@@ -94,12 +98,14 @@ impl Api {
         clock: SharedClock,
     ) -> Self {
         let schedule = Arc::new(explain_settings.schedule.clone());
+        let statistics = Statistics::new(store.clone(), schedule.leap_day, Arc::clone(&clock));
         Self {
             store,
             schedule,
             explain_settings: Arc::new(explain_settings),
             preview_settings: Arc::new(preview_settings),
             dead_letters,
+            statistics: Arc::new(statistics),
             forecasts: Arc::default(),
             clock,
             imports: Arc::new(Semaphore::new(import::MAX_IMPORTS)),
@@ -150,8 +156,11 @@ fn routes(request_timeout: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(event_actions::retry))
         .routes(routes!(event_actions::cancel))
         .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::groups))
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::redrive))
+        .routes(routes!(statistics::day))
+        .routes(routes!(statistics::days))
         .routes(routes!(pause::get, pause::put, pause::delete))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))

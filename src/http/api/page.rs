@@ -44,7 +44,7 @@ impl<T> Page<T> {
 /// An [`EventCursor`] as text: microseconds since 1970 and the id.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct EventCursorText(pub(super) EventCursor);
+pub(in crate::http) struct EventCursorText(pub(in crate::http) EventCursor);
 
 impl fmt::Display for EventCursorText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,7 +71,7 @@ impl TryFrom<String> for EventCursorText {
 /// A [`SearchCursor`] as text: the id, and the text that matched in base64, which is empty without a search.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct UserCursorText(pub(super) SearchCursor);
+pub(in crate::http) struct UserCursorText(pub(in crate::http) SearchCursor);
 
 impl UserCursorText {
     /// Returns the error of a cursor of a list with a search in a list without, or the reverse.

@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem details.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -228,6 +230,13 @@ impl From<DeadLetterError> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::from(&error)
+    }
+}
+
+/// An error that several requests share.
+impl From<Arc<StoreError>> for Problem {
+    fn from(error: Arc<StoreError>) -> Self {
+        Self::from(&*error)
     }
 }
 

@@ -36,6 +36,14 @@ impl Fields {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.trim())
     }
 
+    /// Returns the query string with `name` set to `value`; blank fields are left out.
+    pub(super) fn with(&self, name: &str, value: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let others = self.0.iter().filter(|(key, value)| key != name && !value.trim().is_empty());
+        query.extend_pairs(others);
+        query.append_pair(name, value).finish()
+    }
+
     /// Returns the path on this host to which a form returns: the field `back`, otherwise `default`.
     pub(super) fn back(&self, default: &str) -> String {
         let local = self.get("back").filter(|path| is_local_path(path));

@@ -5,13 +5,17 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::EventCursor;
-use crate::model::{DeadEvent, EventState, Reason};
+use crate::model::{ChannelName, DeadEvent, EventState, Reason};
 use crate::store::{Result, Store, column};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadFilter {
     pub reasons: Vec<Reason>,
     pub kinds: Vec<String>,
+    /// Of the last attempt; `None` selects events without a channel.
+    pub channels: Vec<Option<ChannelName>>,
+    /// Of the response to the last attempt; `None` selects events without a response.
+    pub statuses: Vec<Option<i16>>,
     pub since: Option<DateTime<Utc>>,
     pub until: Option<DateTime<Utc>>,
     pub ids: Vec<Uuid>,
@@ -25,6 +29,10 @@ pub struct DeadLetterEvent {
     pub kind: String,
     pub state: EventState,
     pub reason: Option<String>,
+    /// The channel of the last attempt.
+    pub channel: Option<String>,
+    /// The status of the response to the last attempt.
+    pub last_status: Option<i16>,
     pub finished_at: Option<DateTime<Utc>>,
 }
 
@@ -65,8 +73,14 @@ SELECT e.id, e.user_id, e.kind, e.local_year, e.local_date, e.due_at, e.late_fro
 FROM events e LEFT JOIN LATERAL (
     SELECT status, response FROM ended_attempts WHERE event_id = e.id ORDER BY number DESC LIMIT 1) AS a ON true WHERE ";
 
+/// The channel and status of the last attempt, for a comparison with a list: no channel is empty, and no status is -1. A refused contact
+/// removes the channel of its event, but not that of the attempt.
+const LAST_CHANNEL: &str = "coalesce((SELECT t.channel FROM attempts t WHERE t.event_id = e.id ORDER BY t.number DESC LIMIT 1), e.channel, '')";
+const LAST_STATUS: &str =
+    "coalesce((SELECT t.status FROM attempts t WHERE t.event_id = e.id ORDER BY t.number DESC LIMIT 1), -1)";
+
 impl DeadFilter {
-    fn push(&self, query: &mut QueryBuilder<Postgres>) {
+    pub(in crate::store) fn push(&self, query: &mut QueryBuilder<Postgres>) {
         // The first condition is that of the index.
         query.push("e.reason IS NOT NULL AND (e.state = 'dead'");
         if self.day_over {
@@ -79,6 +93,14 @@ impl DeadFilter {
         }
         if !self.kinds.is_empty() {
             query.push(" AND e.kind = ANY(").push_bind(self.kinds.clone()).push(")");
+        }
+        if !self.channels.is_empty() {
+            let names = column(&self.channels, |channel| channel.map_or("", ChannelName::as_str));
+            query.push(" AND ").push(LAST_CHANNEL).push(" = ANY(").push_bind(names).push(")");
+        }
+        if !self.statuses.is_empty() {
+            let statuses = column(&self.statuses, |status| status.unwrap_or(-1));
+            query.push(" AND ").push(LAST_STATUS).push(" = ANY(").push_bind(statuses).push(")");
         }
         if let Some(since) = self.since {
             query.push(" AND e.finished_at >= ").push_bind(since);
@@ -106,6 +128,12 @@ impl DeadFilter {
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
             && (self.reasons.is_empty()
                 || self.reasons.iter().any(|reason| event.reason.as_deref() == Some(reason.as_str())))
+            && (self.channels.is_empty()
+                || self
+                    .channels
+                    .iter()
+                    .any(|channel| event.channel.as_deref() == channel.map(ChannelName::as_str)))
+            && (self.statuses.is_empty() || self.statuses.contains(&event.last_status))
             && (!by_time || event.finished_at.is_some_and(within))
     }
 }
@@ -144,7 +172,11 @@ impl Store {
     }
 
     pub async fn dead_letter_events(&self, event_ids: &[Uuid]) -> Result<Vec<DeadLetterEvent>> {
-        let sql = "SELECT id, kind, state, reason, finished_at FROM events WHERE id = ANY($1)";
+        let sql = "
+            SELECT e.id, e.kind, e.state, e.reason, coalesce(a.channel, e.channel) AS channel, a.status AS last_status, e.finished_at
+            FROM events e LEFT JOIN LATERAL (
+                SELECT channel, status FROM attempts WHERE event_id = e.id ORDER BY number DESC LIMIT 1) AS a ON true
+            WHERE e.id = ANY($1)";
         self.run(sqlx::query_as(sql).bind(event_ids).fetch_all(&self.pool)).await
     }
 
@@ -225,11 +257,18 @@ WITH found AS MATERIALIZED (
 )
 SELECT state FROM found";
 
+/// Stored counts of the dates become outdated: `count_days` counts them again. Its rows are locked in order, against deadlocks.
+///
 /// `last_error` stays. So does `finished_at` of an event whose user was deleted: it marks the event as blurred. Also deletes the
 /// message to the dead-letter queue if it was not sent yet.
 const REDRIVE: &str = "
 WITH letters AS (
     DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] = ANY($1) RETURNING id
+), days AS MATERIALIZED (
+    SELECT local_date FROM day_counts WHERE local_date IN (SELECT local_date FROM events WHERE id = ANY($1))
+    ORDER BY local_date FOR UPDATE
+), outdated AS (
+    UPDATE day_counts d SET counted_at = NULL FROM days WHERE d.local_date = days.local_date
 ), redriven AS (
 UPDATE events e
 SET state = f.state::event_state, reason = f.reason,
@@ -256,6 +295,8 @@ mod tests {
             kind: "birthday".to_owned(),
             state: EventState::Dead,
             reason: Some("status".to_owned()),
+            channel: Some("mail".to_owned()),
+            last_status: None,
             finished_at: Some(at),
         };
         let all = DeadFilter::default();
@@ -264,6 +305,10 @@ mod tests {
             (true, DeadFilter { reasons: vec![Reason::Gone, Reason::Status], ..all.clone() }),
             (false, DeadFilter { reasons: vec![Reason::Gone], ..all.clone() }),
             (false, DeadFilter { kinds: vec!["work_anniversary".into()], ..all.clone() }),
+            (true, DeadFilter { channels: vec![None, Some(ChannelName::Mail)], ..all.clone() }),
+            (false, DeadFilter { channels: vec![None, Some(ChannelName::Sms)], ..all.clone() }),
+            (true, DeadFilter { statuses: vec![None], ..all.clone() }),
+            (false, DeadFilter { statuses: vec![Some(503)], ..all.clone() }),
             (true, DeadFilter { since: Some(at), ..all.clone() }),
             (false, DeadFilter { until: Some(at), ..all.clone() }),
             (true, DeadFilter { ids: vec![id], ..all.clone() }),
