@@ -17,7 +17,7 @@
 //! | [`pipeline`] | the flow above, a stage a file |
 //! | [`config`] | keys, values from other sources, and the parts built from them |
 //! | [`people`] | import, export, explain, forecast, preview |
-//! | [`operations`] | dead letters, doctor |
+//! | [`operations`] | dead letters, doctor, statistics |
 //! | [`http`] | API, health, metrics, callbacks of providers |
 //! | [`runtime`] | start and shutdown of a process, logs, metrics |
 //! | [`dev`] | demo, inbox, private PostgreSQL, simulation |

@@ -49,12 +49,11 @@ pub async fn create(
     request: TokenRequest,
 ) -> Result<CreatedToken, CreateTokenError> {
     let TokenRequest { name, scope, expires_at, hash } = request;
-    let (hash, secret) = match hash {
-        Some(hash) => (hash, None),
-        None => {
-            let secret = Token::generate()?;
-            (secret.hash(), Some(secret))
-        }
+    let (hash, secret) = if let Some(hash) = hash {
+        (hash, None)
+    } else {
+        let secret = Token::generate()?;
+        (secret.hash(), Some(secret))
     };
     match store.create_token(now, NewToken { name: &name, scope, hash, expires_at }).await? {
         CreateTokenOutcome::Created => {}

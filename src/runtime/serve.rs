@@ -82,7 +82,7 @@ pub struct Started {
     pub http: SocketAddr,
     store: Store,
     login: DatabaseLogin,
-    traces: TraceExport,
+    trace_export: TraceExport,
     drain: Duration,
 }
 
@@ -95,7 +95,7 @@ impl Started {
             never = self.login.run(&self.store) => match never {},
         };
         // After the last task has ended, since outcomes are traced, too.
-        self.traces.flush().await;
+        self.trace_export.flush().await;
         self.store.close().await;
         result
     }
@@ -144,8 +144,8 @@ pub async fn start(
     } else {
         lifecycle.soft.cancel();
     }
-    let Process { store, login, traces, .. } = process;
-    Ok(Started { http, store, login, traces, drain: config.worker.drain })
+    let Process { store, login, trace_export, .. } = process;
+    Ok(Started { http, store, login, trace_export, drain: config.worker.drain })
 }
 
 /// The parts that the tasks share.
@@ -161,7 +161,7 @@ struct Process<'a> {
     health: Arc<Health>,
     metrics: PrometheusHandle,
     tracer: Tracer,
-    traces: TraceExport,
+    trace_export: TraceExport,
     /// None: this process serves no callbacks.
     twilio_accounts: Option<TwilioAccounts>,
 }
@@ -172,7 +172,7 @@ impl<'a> Process<'a> {
         let metrics =
             telemetry::collect_metrics(config.kinds.keys().map(String::as_str), &config.used_channels())?;
         let sources = Sources::new(Arc::clone(&clock));
-        let (tracer, traces) = TraceExport::start(config, &sources, &clock)?;
+        let (tracer, trace_export) = TraceExport::start(config, &sources, &clock)?;
         let store = parts::store_without_login(config, if role.has_stages() { STAGE_CONNECTIONS } else { 0 });
         let login = DatabaseLogin::new(config, &sources);
         if login.is_fixed() {
@@ -203,7 +203,7 @@ impl<'a> Process<'a> {
             health,
             metrics,
             tracer,
-            traces,
+            trace_export,
             twilio_accounts,
         })
     }

@@ -17,6 +17,7 @@ pub struct Pack {
 
 impl Pack {
     /// Returns the span of the claim.
+    #[must_use]
     pub fn claim(&self) -> Option<SpanContext> {
         SpanContext::parse(self.traceparent.as_deref()?)
     }

@@ -122,6 +122,6 @@ impl ImportQuery {
             let problem = "is for vCards: in CSV and NDJSON, each line has its time zone";
             return Err(Problem::invalid_parameters(vec![FieldError::new("timeZone", problem)]));
         }
-        Ok(ImportOptions { dry_run, time_zone, ..ImportOptions::new(format) })
+        Ok(ImportOptions { time_zone, dry_run, ..ImportOptions::new(format) })
     }
 }

@@ -149,15 +149,15 @@ mod tests {
 
     #[test]
     fn twenty_names_are_listed_and_the_rest_counted() {
-        let named = |n: usize, kind: &str| DateName {
+        let entry = |n: usize, kind: &str| DateName {
             local_date: date("2026-12-10"),
             kind: kind.to_owned(),
             first_name: format!("N{n:02}"),
             last_name: if n == 7 { String::new() } else { "X".to_owned() },
         };
-        let names = (0..15).rev().map(|n| named(n, "birthday"));
-        let names = names.chain((0..15).map(|n| named(n, "work_anniversary"))).collect();
-        let mut by_date = names_by_date(names);
+        let birthdays = (0..15).rev().map(|n| entry(n, "birthday"));
+        let entries = birthdays.chain((0..15).map(|n| entry(n, "work_anniversary"))).collect();
+        let mut by_date = names_by_date(entries);
         let day = Day {
             counts: [("birthday".to_owned(), 15), ("work_anniversary".to_owned(), 400)].into(),
             names: by_date.remove(&date("2026-12-10")).expect("names"),

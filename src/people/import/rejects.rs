@@ -6,8 +6,10 @@ use std::sync::Arc;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 
+use super::format::ImportFormat;
 use super::report::ImportError;
 use super::{ImportOptions, run};
+use crate::calendar::Zone;
 use crate::clock::SharedClock;
 use crate::model::Schedule;
 use crate::store::Store;
@@ -45,16 +47,18 @@ impl Rejects {
     }
 }
 
-/// Streams the rows of `input` that an import would reject, by a dry run. Ends early if the stream is dropped.
+/// Streams the rows of `input` that an import would reject, by a dry run. `time_zone` is that of vCards without one. Ends early if the
+/// stream is dropped.
 pub fn rejected_rows(
     store: Store,
     schedule: Arc<Schedule>,
     clock: SharedClock,
-    options: ImportOptions,
+    format: ImportFormat,
+    time_zone: Option<Zone>,
     input: impl BufRead + Send + 'static,
 ) -> impl Stream<Item = Result<Vec<u8>, ImportError>> + Send {
     let (sender, receiver) = mpsc::channel(WAITING);
-    let options = ImportOptions { dry_run: true, rejects: Some(sender), ..options };
+    let options = ImportOptions { format, time_zone, dry_run: true, rejects: Some(sender) };
     let dry_run = async move { run(&store, &schedule, &clock, options, input, |_| {}).await };
     let rows = stream::unfold(receiver, |mut receiver| async move {
         let row = receiver.recv().await?;

@@ -156,17 +156,17 @@ impl LeaseStage {
         let (id, leases) = self.lease_with_retries(&event_ids).await;
         let (times, batch) = ((began_at, self.shared.clock.now()), leases.len());
         let mut settled = Vec::new();
-        let leased = leases.into_iter().filter_map(|lease| {
+        let events = leases.into_iter().filter_map(|lease| {
             let packs = packs.remove(&lease.event_id)?;
             settled.extend(packs.iter().filter_map(ReceivedPack::complete));
             let span = spans::lease(&self.shared, &lease, &packs, times, batch);
             Some(LeasedEvent { lease, span })
         });
-        let leased = leased.collect();
+        let events = events.collect();
         if !packs.is_empty() {
             settled.append(&mut self.settle_not_leased(packs).await);
         }
-        (id, leased, settled)
+        (id, events, settled)
     }
 
     /// Retries until the statement succeeds, each time with a new id: a failed one may have been committed. No leases after a stop.

@@ -7,7 +7,7 @@ use axum::body::Body;
 use bday::calendar::{LeapDay, SendAt, Zone};
 use bday::clock::SharedClock;
 use bday::model::{LateJoin, Schedule};
-use bday::people::import::{ImportError, ImportFormat, ImportOptions, rejected_rows};
+use bday::people::import::{ImportError, ImportFormat, rejected_rows};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -116,8 +116,7 @@ async fn rejected(server: &Server, format: ImportFormat, file: &str) -> Result<S
     let clock = Arc::clone(&server.clock) as SharedClock;
     let input = Cursor::new(file.to_owned());
     let time_zone = (format == ImportFormat::Vcard).then_some(Zone::UTC);
-    let options = ImportOptions { time_zone, ..ImportOptions::new(format) };
-    let rows = rejected_rows(server.store(), Arc::new(schedule), clock, options, input);
+    let rows = rejected_rows(server.store(), Arc::new(schedule), clock, format, time_zone, input);
     let rows: Vec<Result<Vec<u8>, ImportError>> = rows.collect().await;
     let rows: Result<Vec<Vec<u8>>, ImportError> = rows.into_iter().collect();
     Ok(String::from_utf8(rows?.concat()).unwrap())

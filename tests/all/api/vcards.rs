@@ -55,6 +55,7 @@ async fn cards_of_all_versions_are_imported_and_bad_cards_reported_with_their_li
         ["firstName", "birthDate", "timeZone", "phone"].map(|field| jurgen[field].as_str().unwrap()),
         ["Jürgen", "1980-02-29", "Europe/Berlin", "+491711234567"]
     );
+    server.clock.advance(chrono::TimeDelta::seconds(1));
     assert_eq!(counts(&import(&server, "?timeZone=Europe/Berlin", CONTACTS).await.expect(200)), [0, 0, 3, 2]);
 }
 

@@ -91,6 +91,14 @@ async fn redriven_while_a_daemon_runs(kind: &'static str) {
     assert!(table.contains("3 of 3 dead events"), "{table}");
     assert!(table.contains("0 strays in 3 messages read"), "{table}");
     assert!(shell.lines(&["dlq", "list", "--reason", "status", "--json"]).await.is_empty());
+    let selected =
+        async |options: &[&str]| shell.lines(&[&["dlq", "list", "--json"], options].concat()).await.len();
+    assert_eq!(selected(&["--channel", "mail", "--channel", "webhook", "--status", "410"]).await, 3);
+    assert_eq!(
+        selected(&["--channel", "none"]).await + selected(&["--status", "none", "--status", "503"]).await,
+        0
+    );
+    assert!(shell.fails(2, &["dlq", "list", "--status", "5xx"]).await.contains("such as 503, or none"));
     let id = listed[0]["id"].as_str().unwrap();
     let shown = shell.ok(&["dlq", "show", id]).await;
     assert!(shown.contains("response to attempt 1: no such secret-in-the-answer"), "{shown}");

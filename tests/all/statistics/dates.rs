@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bday::calendar::LeapDay;
 use bday::clock::{Clock as _, SharedClock, SystemClock};
+use bday::config::parts;
 use bday::operations::dead_letters::RedriveOptions;
 use bday::operations::statistics::{DateCounts, Statistics};
 use bday::store::{DayCounts, OutcomeCounts, RECOUNT_AFTER, UserRef};
@@ -25,7 +26,7 @@ async fn count(world: &World, max_events: i64) -> u32 {
 }
 
 async fn stored(world: &World) -> Vec<(NaiveDate, OutcomeCounts)> {
-    let days = world.store.stored_day_counts(NaiveDate::MIN, date("9999-12-31")).await;
+    let days = world.store.stored_day_counts(date("2000-01-01"), date("9999-12-31")).await;
     days.unwrap().into_iter().map(|DayCounts { local_date, counts }| (local_date, counts)).collect()
 }
 
@@ -239,7 +240,10 @@ async fn a_running_scheduler_counts_past_dates() {
     let past = now.date_naive() - Days::new(5);
     insert_event(&world, past, "delivered", None).await;
     world.tick().await;
-    let (token, scheduler) = (CancellationToken::new(), world.scheduler());
+    let queue = Arc::clone(&world.queue);
+    let scheduler =
+        parts::scheduler_for_command(&world.config, world.store.clone(), queue, Arc::new(SystemClock));
+    let token = CancellationToken::new();
     let running = scheduler.run(token.clone());
     let counted = async {
         eventually("the date to be counted", async || {

@@ -72,14 +72,14 @@ impl TraceExport {
             ..HttpClientOptions::default()
         });
         let client = client.context("cannot create the client of traces.url")?;
-        let (traces, sources, clock) = (config.traces.clone(), sources.clone(), SharedClock::clone(clock));
+        let (settings, sources, clock) = (config.traces.clone(), sources.clone(), SharedClock::clone(clock));
         let (refresh, stop) = (config.source.refresh, export.stop.clone());
         export.task.spawn(async move {
-            let Some(headers) = stop.run_until_cancelled(first_headers(&traces, &sources)).await else {
+            let Some(headers) = stop.run_until_cancelled(first_headers(&settings, &sources)).await else {
                 return;
             };
             let transport = Transport::new(client, headers.watch(), clock);
-            match Exporter::new(&traces, &url, transport) {
+            match Exporter::new(&settings, &url, transport) {
                 Ok(exporter) => tokio::select! {
                     () = exporter.run(spans, &stop) => {}
                     never = headers.run(refresh) => match never {},
