@@ -93,7 +93,7 @@ pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uu
     parsed(deserializer, parse_id)
 }
 
-pub(super) fn parse_id(text: &str) -> Result<Uuid, &'static str> {
+pub(in crate::http) fn parse_id(text: &str) -> Result<Uuid, &'static str> {
     let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
     id.ok_or("invalid id: expected a UUID such as 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f")
 }

@@ -5,16 +5,16 @@
 
 mod by_external_id;
 mod contacts;
-mod dead_letters;
+pub(super) mod dead_letters;
 mod docs;
 mod event_actions;
 mod events;
 mod explain;
 mod export;
-mod fields;
+pub(super) mod fields;
 mod forecast;
 mod import;
-mod page;
+pub(super) mod page;
 mod pause;
 mod preconditions;
 mod preview;

@@ -25,15 +25,19 @@ pub(super) fn items(limit: Limit) -> u32 {
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
+pub(in crate::http) struct Page<T> {
+    pub(in crate::http) items: Vec<T>,
     /// The `cursor` of the next page; null on the last page.
-    pub(super) next: Option<String>,
+    pub(in crate::http) next: Option<String>,
 }
 
 impl<T> Page<T> {
     /// Returns the first `limit` of `items`, of which there is one more if another page follows.
-    pub(super) fn of_events(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> EventCursor) -> Self {
+    pub(in crate::http) fn of_events(
+        mut items: Vec<T>,
+        limit: u32,
+        cursor: impl Fn(&T) -> EventCursor,
+    ) -> Self {
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next = items.last().filter(|_| more).map(|item| EventCursorText(cursor(item)).to_string());
@@ -44,7 +48,7 @@ impl<T> Page<T> {
 /// An [`EventCursor`] as text: microseconds since 1970 and the id.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct EventCursorText(pub(super) EventCursor);
+pub(in crate::http) struct EventCursorText(pub(in crate::http) EventCursor);
 
 impl fmt::Display for EventCursorText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

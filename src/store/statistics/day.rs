@@ -4,8 +4,9 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{DateRange, OutcomeCounts};
+use super::OutcomeCounts;
 use crate::model::EventState;
+use crate::store::date_range::DateRange;
 use crate::store::events::MAX_COUNTED;
 use crate::store::{Result, Store};
 
@@ -134,7 +135,9 @@ impl Store {
             let lateness = rows.first().and_then(Row::lateness);
             let groups: Vec<EventGroup> = rows.into_iter().map(|row| row.group).collect();
             let mut counts = OutcomeCounts::default();
-            groups.iter().for_each(|group| counts.add(group.state, group.count));
+            for group in &groups {
+                counts.add(group.state, group.count);
+            }
             Ok(DayStatistics {
                 date,
                 counted_at: now,
