@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use super::output::{self, Table};
 use crate::calendar::{format_duration, format_instant};
 use crate::clock::SharedClock;
 use crate::config::TracesConfig;
-use crate::model::{Attempt, Event, EventState, EventWithAttempts, Feedback, parse_instant};
+use crate::model::{Attempt, Event, EventState, EventWithAttempts, Feedback, parse_date, parse_instant};
 use crate::operations::dead_letters::RetryOutcome;
 use crate::store::{CancelOutcome, EventCursor, EventFilter, EventOrder, RedriveOutcome};
 
@@ -45,6 +45,9 @@ pub(super) struct List {
     /// List only events of this user, by id or external id; the user may be deleted
     #[arg(long, value_name = "USER")]
     user: Option<String>,
+    /// List only events of this date in the zone of the user
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    date: Option<NaiveDate>,
     /// List only events due at or after this instant: RFC 3339, or a date
     #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
     from: Option<DateTime<Utc>>,
@@ -137,7 +140,8 @@ async fn list(args: List, context: &Context) -> Result<ExitCode> {
         Some(name) => Some(context.history(name).await?.user_id),
         None => None,
     };
-    let filter = EventFilter { states: args.state, from: args.from, to: args.to, user_id };
+    let filter =
+        EventFilter { states: args.state, from: args.from, to: args.to, user_id, local_date: args.date };
     let order = if args.ascending { EventOrder::Ascending } else { EventOrder::Descending };
     let head = ["ID", "DUE", "LOCAL DATE", "KIND", "STATE", "REASON", "ATTEMPTS", "USER"];
     let mut list = output::List::new(args.json, args.limit, &head);

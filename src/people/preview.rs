@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::calendar::{AnnualDate, InvalidText, Zone};
 use crate::config::{Config, ConfigError, parts};
-use crate::model::{BIRTHDAY, ChannelName, FieldError, NewUser, Schedule, User};
+use crate::model::{BIRTHDAY, ChannelName, Event, FieldError, NewUser, Schedule, User};
 use crate::pipeline::channel::mail::UNSUBSCRIBE_PATH;
 use crate::pipeline::channel::{Locale, Message, MessageTemplates, Messages, TemplateValues};
 
@@ -132,13 +132,47 @@ pub fn preview(
     settings: &PreviewSettings,
     now: DateTime<Utc>,
 ) -> Result<Preview, FieldError> {
+    let (kind, _) = settings.route(request)?;
+    let occurrence = next_occurrence(user, kind, settings, now).ok_or_else(|| no_date(kind))?;
+    render(user, reached_by, request, settings, occurrence)
+}
+
+/// Renders the greeting of an event from the current data of its `user`, by the channel of its attempts, otherwise by `reached_by`,
+/// otherwise by all channels of its kind.
+///
+/// # Errors
+/// The kind is not configured, or the user has no date of the kind.
+pub fn preview_event(
+    event: &Event,
+    user: &User,
+    reached_by: Option<ChannelName>,
+    settings: &PreviewSettings,
+) -> Result<Preview, FieldError> {
+    let channel = event.channel.as_deref().and_then(|channel| channel.parse().ok()).or(reached_by);
+    let request = PreviewRequest { kind: Some(event.kind.clone()), channel, locale: None };
+    let (kind, _) = settings.route(&request)?;
+    let mut dates = user.yearly_dates(|_| DateTime::UNIX_EPOCH);
+    let occasion = dates.find(|occasion| occasion.kind == kind).ok_or_else(|| no_date(kind))?;
+    let years = occasion.date.year().map(|year| event.local_date.year() - year);
+    render(user, reached_by, &request, settings, (event.local_date, years))
+}
+
+fn no_date(kind: &str) -> FieldError {
+    FieldError::new("kind", format!("the user has no date of the kind {kind:?}"))
+}
+
+fn render(
+    user: &User,
+    reached_by: Option<ChannelName>,
+    request: &PreviewRequest,
+    settings: &PreviewSettings,
+    (local_date, years): (NaiveDate, Option<i32>),
+) -> Result<Preview, FieldError> {
     let (kind, channels) = settings.route(request)?;
     if let Some(locale) = &request.locale {
         locale.parse::<Locale>().map_err(|error| FieldError::new("locale", error.to_string()))?;
     }
     let locale = request.locale.as_deref().or(user.locale.as_deref());
-    let (local_date, years) = next_occurrence(user, kind, settings, now)
-        .ok_or_else(|| FieldError::new("kind", format!("the user has no date of the kind {kind:?}")))?;
     let values = TemplateValues {
         first_name: &user.first_name,
         last_name: &user.last_name,

@@ -6,6 +6,7 @@ mod api_writes;
 mod attempts;
 mod bucket_locks;
 mod contacts;
+mod date_range;
 mod error;
 mod events;
 mod feedback;

@@ -19,13 +19,13 @@ use crate::operations::dead_letters::{RedriveOptions, RedriveReport};
 use crate::store::{DeadFilter, EventCursor, FailureGroups};
 
 /// Of one call, so that it ends in time; `more` says whether to repeat it.
-const MAX_EVENTS: u64 = 10_000;
+pub(in crate::http) const MAX_EVENTS: u64 = 10_000;
 const DEFAULT_EVENTS: u64 = 1000;
 const MAX_PER_SECOND: u64 = 100_000;
 /// No batch begins later, so that the response comes before `http.request_timeout_secs`.
-const TIME_LIMIT: Duration = Duration::from_secs(12);
+pub(in crate::http) const TIME_LIMIT: Duration = Duration::from_secs(12);
 /// Messages of the dead-letter queue that one call reads.
-const MAX_MESSAGES: u64 = 10_000;
+pub(in crate::http) const MAX_MESSAGES: u64 = 10_000;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! `/v1/events`, and the events of one user.
 
 use axum::extract::State;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -31,6 +31,10 @@ pub(super) struct EventQuery {
     #[serde(deserialize_with = "fields::instant")]
     #[param(value_type = Option<String>, format = "instant")]
     to: Option<DateTime<Utc>>,
+    /// Of this date in the zone of the user
+    #[serde(deserialize_with = "fields::date")]
+    #[param(value_type = Option<NaiveDate>)]
+    local_date: Option<NaiveDate>,
     // Described by the only operation that accepts it.
     #[serde(deserialize_with = "fields::id")]
     #[param(ignore)]
@@ -116,7 +120,13 @@ pub(super) async fn get(
 }
 
 async fn page(api: &Api, query: EventQuery) -> Result<Json<Page<Event>>, Problem> {
-    let filter = EventFilter { states: query.state, from: query.from, to: query.to, user_id: query.user_id };
+    let filter = EventFilter {
+        states: query.state,
+        from: query.from,
+        to: query.to,
+        user_id: query.user_id,
+        local_date: query.local_date,
+    };
     let order = match query.order {
         Direction::Asc => EventOrder::Ascending,
         Direction::Desc => EventOrder::Descending,

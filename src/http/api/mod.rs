@@ -6,7 +6,7 @@
 mod audit;
 mod by_external_id;
 mod contacts;
-mod dead_letters;
+pub(super) mod dead_letters;
 mod docs;
 mod event_actions;
 mod events;

@@ -25,15 +25,19 @@ pub(super) fn items(limit: Limit) -> u32 {
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
+pub(in crate::http) struct Page<T> {
+    pub(in crate::http) items: Vec<T>,
     /// The `cursor` of the next page; null on the last page.
-    pub(super) next: Option<String>,
+    pub(in crate::http) next: Option<String>,
 }
 
 impl<T> Page<T> {
     /// Returns the first `limit` of `items`, of which there is one more if another page follows.
-    pub(super) fn of_events(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> EventCursor) -> Self {
+    pub(in crate::http) fn of_events(
+        mut items: Vec<T>,
+        limit: u32,
+        cursor: impl Fn(&T) -> EventCursor,
+    ) -> Self {
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next = items.last().filter(|_| more).map(|item| EventCursorText(cursor(item)).to_string());

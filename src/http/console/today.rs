@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
-use chrono::{DateTime, DurationRound as _, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound as _, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::Console;
@@ -23,7 +23,7 @@ use super::time::Moment;
 use crate::calendar::format_duration;
 use crate::http::health::HealthStatus;
 use crate::model::EventState;
-use crate::store::{DayStatistics, EventGroup, MAX_REASON_CHARS, Pause, UserFilter};
+use crate::store::{DayStatistics, MAX_REASON_CHARS, Pause, UserFilter};
 
 /// Reasons and channels that are listed.
 const MAX_LISTED: usize = 8;
@@ -64,10 +64,10 @@ async fn show(State(console): State<Console>, view: View) -> Result<Response, Co
     let date = now.date_naive();
     let day = console.api.statistics.today().await?;
     let pause = console.api.store.pause().await?;
-    let counts = total(&day);
+    let counts: Counts = day.groups.iter().collect();
     // Without any greeting today, there may be no users yet.
     let has_users = counts.total() > 0 || console.has_users().await?;
-    let hours = hours(&day);
+    let hours = strip::hours(&day);
     let page = TodayPage {
         layout: view.layout("Today", Section::Today),
         health: console.health.status(),
@@ -123,40 +123,6 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-fn counts(group: &EventGroup) -> Counts {
-    let count = group.count.unsigned_abs();
-    let mut counts = Counts::default();
-    *match group.state {
-        EventState::Delivered if group.late => &mut counts.late,
-        EventState::Delivered => &mut counts.sent,
-        EventState::Dead => &mut counts.failed,
-        EventState::Skipped | EventState::Cancelled => &mut counts.skipped,
-        EventState::Pending | EventState::Queued | EventState::Delivering => &mut counts.due,
-    } = count;
-    counts
-}
-
-fn total(day: &DayStatistics) -> Counts {
-    let mut total = Counts::default();
-    day.groups.iter().for_each(|group| total += counts(group));
-    total
-}
-
-/// Returns the hours from the first 09:00 of the date, at UTC+14, to the last, at UTC-12, and all with greetings.
-fn hours(day: &DayStatistics) -> Vec<Hour> {
-    let midnight = day.date.and_time(NaiveTime::MIN).and_utc();
-    let (mut first, mut last) = (midnight - TimeDelta::hours(5), midnight + TimeDelta::hours(21));
-    let mut by_hour: BTreeMap<DateTime<Utc>, Counts> = BTreeMap::new();
-    for group in &day.groups {
-        let hour = group.due_at.duration_trunc(TimeDelta::hours(1)).unwrap_or(group.due_at);
-        *by_hour.entry(hour).or_default() += counts(group);
-        (first, last) = (first.min(hour), last.max(hour));
-    }
-    let starts = std::iter::successors(Some(first), |hour| Some(*hour + TimeDelta::hours(1)));
-    let hours = starts.take_while(|hour| *hour <= last);
-    hours.map(|start| Hour { start, counts: by_hour.get(&start).copied().unwrap_or_default() }).collect()
-}
-
 /// Returns the reasons of dead events, the most frequent first.
 fn failures(day: &DayStatistics) -> Vec<(String, u64)> {
     let mut by_reason: BTreeMap<&str, u64> = BTreeMap::new();
@@ -176,7 +142,7 @@ fn channels(day: &DayStatistics) -> Vec<(String, Counts)> {
     let mut by_channel: BTreeMap<&str, Counts> = BTreeMap::new();
     for group in &day.groups {
         if let Some(channel) = &group.channel {
-            *by_channel.entry(channel).or_default() += counts(group);
+            *by_channel.entry(channel).or_default() += Counts::from(group);
         }
     }
     by_channel.into_iter().map(|(channel, counts)| (channel.to_owned(), counts)).collect()

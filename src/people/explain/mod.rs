@@ -140,6 +140,24 @@ fn this_year(
     }
 }
 
+/// Returns the status of an event in the history of its user, with the reason as a sentence.
+#[must_use]
+pub fn explain_event(
+    found: &EventWithAttempts,
+    history: &UserHistory,
+    settings: &ExplainSettings,
+    now: DateTime<Utc>,
+) -> (Status, String) {
+    if found.event.is_blurred() {
+        return blurred_status(found);
+    }
+    let (status, mut why) = event_status(found, history, settings, now);
+    if let Some(at) = found.event.redriven_at {
+        why = format!("{why}; it was dead before and was redriven at {}", format_instant(at));
+    }
+    (status, why)
+}
+
 /// Returns the status of the occasion of `kind` in `local_year`, with its reason as a sentence.
 fn status(
     history: &UserHistory,
@@ -150,14 +168,7 @@ fn status(
     event: Option<&EventWithAttempts>,
 ) -> (Status, String) {
     if let Some(found) = event {
-        if found.event.is_blurred() {
-            return blurred_status(found);
-        }
-        let (status, mut why) = event_status(found, history, settings, now);
-        if let Some(at) = found.event.redriven_at {
-            why = format!("{why}; it was dead before and was redriven at {}", format_instant(at));
-        }
-        return (status, why);
+        return explain_event(found, history, settings, now);
     }
     let known_at = |kind: &str| history.known_at.get(kind).copied().unwrap_or(DateTime::UNIX_EPOCH);
     let mut dates = history.user.iter().flat_map(|user| user.yearly_dates(known_at));

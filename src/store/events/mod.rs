@@ -5,10 +5,11 @@ pub(super) mod claim;
 mod dead;
 pub(super) mod write;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use super::date_range::DateRange;
 use super::{Result, Store};
 use crate::model::{Event, EventState, EventWithAttempts};
 
@@ -27,6 +28,8 @@ pub struct EventFilter {
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
     pub user_id: Option<Uuid>,
+    /// Sent on this date in the zone of the user. Events of deleted users have no date any more.
+    pub local_date: Option<NaiveDate>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -163,6 +166,9 @@ fn push_select(
     if let Some(to) = filter.to {
         query.push(" AND due_at < ").push_bind(to);
     }
+    if let Some(date) = filter.local_date {
+        push_local_date(query, date);
+    }
     if let Some(EventCursor { due_at, id }) = after {
         query.push(" AND (due_at, id) ").push(match order {
             EventOrder::Ascending => "> (",
@@ -170,6 +176,15 @@ fn push_select(
         });
         query.push_bind(due_at).push(", ").push_bind(id).push(")");
     }
+}
+
+fn push_local_date(query: &mut QueryBuilder<Postgres>, date: NaiveDate) {
+    let range = DateRange::new(date, date);
+    query.push(" AND local_date = ").push_bind(date);
+    query.push(" AND due_at >= ").push_bind(range.due_from);
+    query.push(" AND due_at < ").push_bind(range.due_before);
+    query.push(" AND (due_at <> ").push_bind(range.blurred_due);
+    query.push(" OR finished_at IS DISTINCT FROM ").push_bind(range.blurred_finished).push(")");
 }
 
 fn order_by(order: EventOrder) -> &'static str {

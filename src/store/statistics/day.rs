@@ -4,8 +4,9 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{DateRange, OutcomeCounts};
+use super::OutcomeCounts;
 use crate::model::EventState;
+use crate::store::date_range::DateRange;
 use crate::store::events::MAX_COUNTED;
 use crate::store::{Result, Store};
 

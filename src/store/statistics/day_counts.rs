@@ -3,7 +3,8 @@
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sqlx::PgConnection;
 
-use super::{DateRange, OutcomeCounts};
+use super::OutcomeCounts;
+use crate::store::date_range::DateRange;
 use crate::store::{Result, Store};
 
 /// A date with unfinished events, and the latest date, are counted again after this time.

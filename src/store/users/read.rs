@@ -42,6 +42,16 @@ impl Store {
         page(&self.run(query.build().fetch_all(&self.pool)).await?, limit)
     }
 
+    /// Returns the full name of each of `ids` who exists.
+    pub async fn user_names(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, String>> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let sql = "SELECT id, rtrim(first_name || ' ' || last_name) FROM users WHERE id = ANY($1)";
+        let names = self.run(sqlx::query_as(sql).bind(ids).fetch_all(&self.pool)).await?;
+        Ok(names.into_iter().collect())
+    }
+
     pub async fn users_created_at(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, DateTime<Utc>>> {
         let query = sqlx::query_as("SELECT id, created_at FROM users WHERE id = ANY($1)").bind(ids);
         Ok(self.run(query.fetch_all(&self.pool)).await?.into_iter().collect())

@@ -1,7 +1,13 @@
 //! The console, in a browser and by its forms.
 
 mod calendar;
+mod day;
+mod event;
+mod events;
+mod failing;
+mod failures;
 mod import;
+mod keyboard;
 mod message;
 mod people;
 mod person;

@@ -38,14 +38,13 @@ for (const area of document.querySelectorAll("[data-drop]")) {
   });
 }
 
-// A second click must not send a form twice.
-for (const form of document.querySelectorAll("form[method=post]")) {
-  form.addEventListener("submit", () => {
-    setTimeout(() => {
-      for (const button of form.querySelectorAll("button")) button.disabled = true;
-    });
+// A second click must not send a form twice. On the document, since a refresh replaces forms.
+document.addEventListener("submit", ({ target: form }) => {
+  if (form.method !== "post") return;
+  setTimeout(() => {
+    for (const button of form.querySelectorAll("button")) button.disabled = true;
   });
-}
+});
 
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;

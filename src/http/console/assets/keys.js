@@ -19,7 +19,7 @@ function move(step) {
   const next = all[Math.min(Math.max(at + step, 0), all.length - 1)];
   current()?.removeAttribute("data-current");
   next.setAttribute("data-current", "");
-  const target = next.querySelector("a, input, button");
+  const target = next.querySelector("a") ?? next.querySelector("input, button");
   target?.focus();
   next.scrollIntoView({ block: "nearest" });
 }
@@ -37,6 +37,8 @@ function press(key) {
     move(-1);
   } else if (key === "x") {
     current()?.querySelector("input[type=checkbox]")?.click();
+  } else if (key === "X") {
+    document.querySelector("[data-select-all]")?.click();
   } else if (key === "a") {
     document.querySelector("[data-action]")?.focus();
   } else {

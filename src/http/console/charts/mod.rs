@@ -7,6 +7,9 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 
+use crate::model::EventState;
+use crate::store::EventGroup;
+
 /// SVG that a chart has written: numbers, dates and fixed words only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Svg(String);
@@ -65,5 +68,27 @@ impl std::ops::AddAssign for Counts {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.due += other.due;
+    }
+}
+
+impl From<&EventGroup> for Counts {
+    fn from(group: &EventGroup) -> Self {
+        let mut counts = Self::default();
+        *match group.state {
+            EventState::Delivered if group.late => &mut counts.late,
+            EventState::Delivered => &mut counts.sent,
+            EventState::Dead => &mut counts.failed,
+            EventState::Skipped | EventState::Cancelled => &mut counts.skipped,
+            EventState::Pending | EventState::Queued | EventState::Delivering => &mut counts.due,
+        } = group.count.unsigned_abs();
+        counts
+    }
+}
+
+impl<'a> FromIterator<&'a EventGroup> for Counts {
+    fn from_iter<T: IntoIterator<Item = &'a EventGroup>>(groups: T) -> Self {
+        let mut total = Self::default();
+        groups.into_iter().for_each(|group| total += Self::from(group));
+        total
     }
 }

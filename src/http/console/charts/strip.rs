@@ -1,11 +1,15 @@
 //! The greetings of a local date on their way around the world: one column for each hour (UTC) in which it is 09:00 somewhere.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _, Utc};
+use chrono::{
+    DateTime, DurationRound as _, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike as _, Utc,
+};
 
 use super::{Counts, Svg};
 use crate::calendar::Zone;
+use crate::store::DayStatistics;
 
 const COLUMN: i64 = 38;
 const BAR: i64 = 26;
@@ -74,6 +78,21 @@ impl Hour {
     pub(in crate::http::console) fn places(&self, date: NaiveDate) -> Vec<&'static str> {
         places(self.start + TimeDelta::minutes(30), |local| local.date() == date && local.hour() == 9)
     }
+}
+
+/// Returns the hours from the first 09:00 of the date, at UTC+14, to the last, at UTC-12, and all with greetings.
+pub(in crate::http::console) fn hours(day: &DayStatistics) -> Vec<Hour> {
+    let midnight = day.date.and_time(NaiveTime::MIN).and_utc();
+    let (mut first, mut last) = (midnight - TimeDelta::hours(5), midnight + TimeDelta::hours(21));
+    let mut by_hour: BTreeMap<DateTime<Utc>, Counts> = BTreeMap::new();
+    for group in &day.groups {
+        let hour = group.due_at.duration_trunc(TimeDelta::hours(1)).unwrap_or(group.due_at);
+        *by_hour.entry(hour).or_default() += Counts::from(group);
+        (first, last) = (first.min(hour), last.max(hour));
+    }
+    let starts = std::iter::successors(Some(first), |hour| Some(*hour + TimeDelta::hours(1)));
+    let hours = starts.take_while(|hour| *hour <= last);
+    hours.map(|start| Hour { start, counts: by_hour.get(&start).copied().unwrap_or_default() }).collect()
 }
 
 /// Draws the `hours` of `date`, which follow each other, with a line at `now`.

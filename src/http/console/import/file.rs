@@ -33,7 +33,10 @@ pub(super) fn open(store: &Store, upload: Uuid, chunks: i32) -> impl BufRead + S
 /// Returns how the file is read.
 pub(super) fn options(upload: &Upload) -> ImportOptions {
     let format = format(upload);
-    ImportOptions { time_zone: upload.time_zone.as_deref().and_then(|zone| Zone::parse(zone).ok()), ..ImportOptions::new(format) }
+    ImportOptions {
+        time_zone: upload.time_zone.as_deref().and_then(|zone| Zone::parse(zone).ok()),
+        ..ImportOptions::new(format)
+    }
 }
 
 pub(super) fn format(upload: &Upload) -> ImportFormat {

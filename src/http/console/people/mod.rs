@@ -125,7 +125,10 @@ impl PeoplePage {
         match checked.transpose() {
             Ok(cursor) => listed.after = cursor.map(|UserCursorText(cursor)| cursor).unwrap_or_default(),
             Err(_) if self.search_error.is_some() => {}
-            Err(_) => self.cursor_error = Some("The link to this page of the list is invalid: begin with the first page."),
+            Err(_) => {
+                self.cursor_error =
+                    Some("The link to this page of the list is invalid: begin with the first page.")
+            }
         }
         listed
     }
