@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bday::clock::Clock as _;
-use bday::model::Scope;
+use bday::model::{EventState, Scope};
 use bday::store::{EventFilter, EventOrder};
 use chrono::{Days, TimeDelta};
 
@@ -127,6 +127,11 @@ async fn the_pictures_of_the_readme_show_a_day_with_late_and_failed_greetings() 
     std::fs::create_dir_all(&directory).unwrap();
     let cookie = site.sign_in(Scope::Admin).await;
     let mut page = site.browse_as(&cookie, "/", Look::default()).await;
+    let failed = EventFilter { states: vec![EventState::Dead], ..EventFilter::default() };
+    let failed =
+        site.world.store.list_events(&failed, EventOrder::Descending, None, 1).await.unwrap().remove(0);
+    let (event, person) = (format!("/events/{}", failed.id), format!("/people/{}", failed.user_id));
+    let message = format!("/message?user={}", failed.user_id);
     for (name, path, look) in [
         ("today", "/", Look::default()),
         ("today-dark", "/", Look { is_dark: true, ..Look::default() }),
@@ -134,6 +139,17 @@ async fn the_pictures_of_the_readme_show_a_day_with_late_and_failed_greetings() 
         ("calendar", "/calendar", Look::default()),
         ("calendar-dark", "/calendar", Look { is_dark: true, ..Look::default() }),
         ("calendar-narrow", "/calendar", Look { is_narrow: true, ..Look::default() }),
+        ("day", "/days/2026-11-24", Look::default()),
+        ("events", "/events", Look::default()),
+        ("event", &event, Look::default()),
+        ("failures", "/failures", Look::default()),
+        ("failures-narrow", "/failures", Look { is_narrow: true, ..Look::default() }),
+        ("failed-events", "/failures?view=events&reason=gone", Look::default()),
+        ("people", "/people", Look::default()),
+        ("person", &person, Look::default()),
+        ("person-dark-narrow", &person, Look { is_dark: true, is_narrow: true, ..Look::default() }),
+        ("message", &message, Look::default()),
+        ("import", "/import", Look::default()),
         ("tokens", "/tokens", Look::default()),
         ("audit", "/audit", Look::default()),
     ] {

@@ -80,7 +80,12 @@ async fn pages_have_no_accessibility_findings() {
             assert!(findings.is_empty(), "{path} dark {is_dark} narrow {is_narrow}: {findings:#?}");
             let width = page.evaluate("document.documentElement.scrollWidth").await;
             let most = if is_narrow { 390 } else { 1280 };
-            assert!(width.as_i64().unwrap() <= most, "{path} is {width} px wide, narrow {is_narrow}");
+            let wide = format!(
+                "[...document.querySelectorAll('body *')].filter((element) => element.getBoundingClientRect().right > {most} && \
+                 element.closest('.scroll, nav') === null).map((element) => element.outerHTML.slice(0, 100))"
+            );
+            let wide = page.evaluate(&wide).await;
+            assert!(width.as_i64().unwrap() <= most, "{path} is {width} px wide, narrow {is_narrow}: {wide}");
         }
     }
     finish(page, site).await;
