@@ -169,7 +169,7 @@ impl Console {
 
     /// Whether the browser uses HTTPS: it asks for the host of `http.public_url`, or the proxy says so.
     pub(super) fn is_secure(&self, headers: &HeaderMap, remote: Option<IpAddr>) -> bool {
-        let ConsoleSettings { https_host, proxy } = &*self.settings;
+        let ConsoleSettings { https_host, proxy, .. } = &*self.settings;
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         host.zip(https_host.as_deref()).is_some_and(|(host, https)| host.eq_ignore_ascii_case(https))
             || proxy.received_https(headers, remote)

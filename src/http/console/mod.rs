@@ -52,21 +52,26 @@ use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use super::access::{Authorizer, TrustedProxy};
 use super::api::Api;
 use super::health::Health;
-use crate::config::Config;
+use crate::config::{Config, TracesConfig};
 
 /// Forms without files.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ConsoleSettings {
     /// The host and port of `http.public_url`, under which HTTPS reaches this listener.
     pub https_host: Option<String>,
     pub proxy: TrustedProxy,
+    pub traces: TracesConfig,
 }
 
 impl From<&Config> for ConsoleSettings {
     fn from(config: &Config) -> Self {
-        Self { https_host: config.http.https_host(), proxy: TrustedProxy::from(&config.console) }
+        Self {
+            https_host: config.http.https_host(),
+            proxy: TrustedProxy::from(&config.console),
+            traces: config.traces.clone(),
+        }
     }
 }
 

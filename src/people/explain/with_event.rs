@@ -158,7 +158,8 @@ fn dead(found: &EventWithAttempts) -> String {
         Some("rejected") => "the provider rejected the message",
         _ => "the last attempt failed",
     };
-    let error = event.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+    let error = event.last_error.as_deref().filter(|error| *error != why);
+    let error = error.map(|error| format!(": {error}")).unwrap_or_default();
     let reason = event.reason.as_deref().unwrap_or("unknown");
     let attempts = format_count(event.attempts, "attempt", "attempts");
     format!("dead after {attempts} (reason {reason}): {why}{error}{}", unknown_outcome(found))

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::failing::{self, NINE, check_looks, notice};
 use crate::support::browser::{Look, Page};
 use crate::support::console::{Site, finish};
-use crate::support::world::instant;
+use crate::support::world::{World, instant};
 
 const DAY_OVER: &str = "2026-05-03T01:00:00Z";
 
@@ -209,4 +209,20 @@ async fn the_page_of_an_event_is_accessible_in_every_look() {
     let mut page = site.browse_as(&cookie, "/events", Look::default()).await;
     check_looks(&mut page, &site, &[&format!("/events/{dead}"), &format!("/events/{pending}")]).await;
     finish(page, site).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_traced_leads_to_its_trace() {
+    let world =
+        World::with("2026-05-02T08:59:00Z", &[("traces.link", "https://traces.example/{trace_id}")]).await;
+    let site = Site::on(world);
+    site.world.write("ada", "1990-05-02", "UTC").await;
+    site.world.tick().await;
+    site.world.set("2026-05-02T09:00:00Z");
+    site.world.minute().await;
+    let sql = "UPDATE events SET trace_id = '0af76519-16cd-43dd-8448-eb211c80319c' RETURNING id";
+    let id: uuid::Uuid = sqlx::query_scalar(sql).fetch_one(&site.world.database.pool().await).await.unwrap();
+    let cookie = site.sign_in(Scope::Read).await;
+    let text = site.get(&format!("/events/{id}"), &cookie).await.text;
+    assert!(text.contains("href=\"https://traces.example/0af7651916cd43dd8448eb211c80319c\""), "{text}");
 }

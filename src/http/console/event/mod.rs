@@ -182,6 +182,7 @@ fn page(
     message: MessageView,
 ) -> EventPage {
     let (settings, now) = (&console.api.explain_settings, console.api.clock.now());
+    let link = |trace_id| console.settings.traces.link_to(trace_id);
     let (status, why) = explain_event(&found, &history, settings, now);
     let EventWithAttempts { event, attempts, feedback } = found;
     let user = history.user;
@@ -199,7 +200,7 @@ fn page(
         why: view::sentence(&why),
         skipped_from,
         retry: Retry::of(&event, is_day_over),
-        attempts: attempts.into_iter().map(AttemptRow::from).collect(),
+        attempts: attempts.into_iter().map(|attempt| AttemptRow::new(attempt, link)).collect(),
         feedback: feedback.into_iter().map(FeedbackRow::from).collect(),
         message,
         user,

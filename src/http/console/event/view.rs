@@ -1,9 +1,11 @@
 //! What the page shows of an event.
 
+use reqwest::Url;
+
 use crate::calendar::format_duration;
 use crate::http::console::tags::Tag;
 use crate::http::console::time::Moment;
-use crate::model::{Attempt, AttemptOutcome, Feedback, User};
+use crate::model::{Attempt, AttemptOutcome, Feedback, TraceId, User};
 use crate::people::preview::{Preview, PreviewedMessage};
 
 #[derive(Debug)]
@@ -20,16 +22,25 @@ pub(super) struct AttemptRow {
     pub(super) error: Option<String>,
     pub(super) response: Option<String>,
     pub(super) provider_id: Option<String>,
+    pub(super) trace: Option<TraceView>,
+}
+
+/// The trace of an attempt.
+#[derive(Debug)]
+pub(super) struct TraceView {
+    pub(super) id: TraceId,
+    /// By `traces.link`.
+    pub(super) link: Option<Url>,
 }
 
 impl AttemptRow {
     pub(super) fn has_details(&self) -> bool {
-        self.error.is_some() || self.response.is_some() || self.provider_id.is_some()
+        self.error.is_some() || self.response.is_some() || self.provider_id.is_some() || self.trace.is_some()
     }
 }
 
-impl From<Attempt> for AttemptRow {
-    fn from(attempt: Attempt) -> Self {
+impl AttemptRow {
+    pub(super) fn new(attempt: Attempt, link: impl Fn(TraceId) -> Option<Url>) -> Self {
         let took = attempt.started_at.zip(attempt.finished_at).map(|(started, finished)| finished - started);
         Self {
             number: attempt.number,
@@ -43,6 +54,7 @@ impl From<Attempt> for AttemptRow {
             error: attempt.error,
             response: attempt.response,
             provider_id: attempt.provider_id,
+            trace: attempt.trace_id.map(|id| TraceView { id, link: link(id) }),
         }
     }
 }
