@@ -33,9 +33,9 @@ const ASSETS: [Asset; 5] = [
 static HASHED: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
     let hashed = |asset: &Asset| {
         let digest = Sha256::digest(asset.text.as_bytes());
-        let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = digest.iter().take(8).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));
         let (stem, extension) = asset.name.rsplit_once('.').unwrap_or((asset.name, ""));
-        (asset.name, format!("{stem}.{hash}.{extension}"))
+        (asset.name, format!("{stem}.{hash:016x}.{extension}"))
     };
     ASSETS.iter().map(hashed).collect()
 });

@@ -11,6 +11,12 @@
 //! Guaranteed: a form from another site is refused; a session never allows more than its token does at that moment; `/v1` never
 //! accepts a session; no page loads anything from elsewhere, and none has inline script or style.
 
+#![expect(
+    clippy::unused_self,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "templates call methods of their page, with references"
+)]
+
 mod assets;
 mod audit;
 mod calendar;

@@ -24,10 +24,11 @@ fn people() -> String {
 async fn upload(site: &Site, cookie: &str, name: &str, fields: &[(&str, &str)], text: &str) -> Reply {
     let mut body = String::new();
     for (field, value) in fields {
-        body += &format!("--limit\r\ncontent-disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n");
+        body =
+            format!("{body}--limit\r\ncontent-disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n");
     }
-    body += &format!(
-        "--limit\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n{text}\r\n--limit--\r\n"
+    body = format!(
+        "{body}--limit\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n{text}\r\n--limit--\r\n"
     );
     let request = site.http.post(format!("{}/import", site.base)).header("cookie", cookie);
     let request = request.header("content-type", "multipart/form-data; boundary=limit");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bday::clock::Clock as _;
-use bday::model::{EventState, Scope};
+use bday::model::{EventState, NewUser, Scope};
 use bday::store::{EventFilter, EventOrder};
 use chrono::{Days, TimeDelta};
 
@@ -77,10 +77,12 @@ async fn site() -> Site {
     for (zone, people) in ZONES {
         for _ in 0..people {
             n += 1;
-            let mut user = person(&format!("p-{n:03}"), &format!("19{}-11-24", 50 + n % 50), zone);
-            user.first_name = FIRST_NAMES[n % 16].to_owned();
-            user.last_name = LAST_NAMES[(n * 7 + n / 16) % 16].to_owned();
-            world.write_user(user).await;
+            let named = NewUser {
+                first_name: FIRST_NAMES[n % 16].to_owned(),
+                last_name: LAST_NAMES[(n * 7 + n / 16) % 16].to_owned(),
+                ..person(&format!("p-{n:03}"), &format!("19{}-11-24", 50 + n % 50), zone)
+            };
+            world.write_user(named).await;
         }
     }
     for (ahead, people) in (1..38).zip([3, 5, 2, 8, 6, 4, 1].into_iter().cycle()) {

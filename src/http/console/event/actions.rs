@@ -22,7 +22,7 @@ pub(super) async fn retry(
 ) -> Result<Response, ConsoleProblem> {
     let id = match read_id(&id, &view) {
         Ok(id) => id,
-        Err(response) => return Ok(response),
+        Err(response) => return Ok(*response),
     };
     let force = form.get("force").is_some();
     let outcome = console.api.dead_letters.retry(id, force).await?;
@@ -58,7 +58,7 @@ pub(super) async fn cancel(
 ) -> Result<Response, ConsoleProblem> {
     let id = match read_id(&id, &view) {
         Ok(id) => id,
-        Err(response) => return Ok(response),
+        Err(response) => return Ok(*response),
     };
     let outcome = console.api.dead_letters.cancel(id).await?;
     console.api.statistics.invalidate();

@@ -124,8 +124,9 @@ pub(super) fn routes() -> Router<Console> {
 }
 
 /// Returns the id in a path, or the page that says what is wrong with it.
-fn read_id(id: &str, view: &View) -> Result<Uuid, Response> {
-    parse_id(id).map_err(|error| ConsoleProblem::not_found(error).page(view.layout("", Section::Events)))
+fn read_id(id: &str, view: &View) -> Result<Uuid, Box<Response>> {
+    let page = |error| ConsoleProblem::not_found(error).page(view.layout("", Section::Events));
+    parse_id(id).map_err(|error| Box::new(page(error)))
 }
 
 fn no_such_event(id: Uuid, view: &View) -> Response {
@@ -143,7 +144,7 @@ async fn show(
 ) -> Result<Response, ConsoleProblem> {
     let id = match read_id(&id, &view) {
         Ok(id) => id,
-        Err(response) => return Ok(response),
+        Err(response) => return Ok(*response),
     };
     let store = &console.api.store;
     let Some(found) = store.event_with_attempts(id).await? else {

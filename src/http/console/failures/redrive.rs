@@ -125,19 +125,17 @@ fn summary(report: &RedriveReport, announced: Option<u64>) -> String {
     let RedriveReport { redriven, skipped, cancelled, .. } = *report;
     let handled = report.handled();
     let missing = announced.unwrap_or(handled).saturating_sub(handled);
-    let mut text = match handled {
-        0 => "Nothing was redriven.".to_owned(),
-        _ => {
-            let redriven = format_count(redriven, "event is redriven", "events are redriven");
-            format!("{redriven}, {skipped} skipped: day over, {cancelled} cancelled: user deleted.")
-        }
+    let mut text = if handled == 0 {
+        "Nothing was redriven.".to_owned()
+    } else {
+        let redriven = format_count(redriven, "event is redriven", "events are redriven");
+        format!("{redriven}, {skipped} skipped: day over, {cancelled} cancelled: user deleted.")
     };
     if missing > 0 && !report.more {
         let of = announced.unwrap_or_default();
         let were = format_count(missing, "was", "were");
-        text.push_str(&format!(
-            " Of the {of} announced, {were} no longer dead: another operator or process was faster."
-        ));
+        let faster = "no longer dead: another operator or process was faster.";
+        text = format!("{text} Of the {of} announced, {were} {faster}");
     }
     if report.more {
         text.push_str(" More events match: repeat the redrive for them.");

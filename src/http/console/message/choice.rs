@@ -65,7 +65,7 @@ impl Choice {
     pub(super) fn options(&self) -> String {
         let given = [("kind", &self.kind), ("channel", &self.channel), ("locale", &self.locale)];
         let given = given.into_iter().filter(|(_, value)| !value.is_empty());
-        given.map(|(name, value)| format!(" --{name} {value}")).collect()
+        given.fold(String::new(), |options, (name, value)| format!("{options} --{name} {value}"))
     }
 }
 

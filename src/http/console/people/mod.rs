@@ -127,7 +127,7 @@ impl PeoplePage {
             Err(_) if self.search_error.is_some() => {}
             Err(_) => {
                 self.cursor_error =
-                    Some("The link to this page of the list is invalid: begin with the first page.")
+                    Some("The link to this page of the list is invalid: begin with the first page.");
             }
         }
         listed
