@@ -15,7 +15,9 @@ const HEADER: &str = "first_name,last_name,birth_date,time_zone,external_id";
 const BAD: &str = "<b>Bad</b>,Row,1990-13-01,UTC,hr-19";
 
 fn people() -> String {
-    format!("{HEADER}\nAda,Lovelace,1815-12-10,Europe/London,hr-17\nGrace,Hopper,--12-09,America/New_York,hr-18\n{BAD}\n")
+    format!(
+        "{HEADER}\nAda,Lovelace,1815-12-10,Europe/London,hr-17\nGrace,Hopper,--12-09,America/New_York,hr-18\n{BAD}\n"
+    )
 }
 
 /// Sends a file as the form of the page does.
@@ -56,7 +58,8 @@ async fn figures(page: &mut Page) -> serde_json::Value {
 /// Puts a file into the form, as a person does who chooses or drops one.
 async fn choose(page: &mut Page, name: &str, text: &str, is_dropped: bool) {
     let (name, text) = (json!(name), json!(text));
-    let transfer = format!("const transfer = new DataTransfer(); transfer.items.add(new File([{text}], {name}));");
+    let transfer =
+        format!("const transfer = new DataTransfer(); transfer.items.add(new File([{text}], {name}));");
     let chosen = "document.querySelector('input[type=file]').files = transfer.files;";
     let dropped = "document.querySelector('[data-drop]').dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, cancelable: true}));";
     page.evaluate(&format!("(() => {{ {transfer} {} }})()", if is_dropped { dropped } else { chosen })).await;
@@ -77,7 +80,10 @@ async fn a_file_is_checked_and_imported_with_and_without_script() {
         let rows = page.evaluate("document.querySelector('[aria-labelledby=rows] tbody').innerText").await;
         assert!(rows.as_str().unwrap().contains("Ada Lovelace"), "{rows}");
         let button = "main form button.primary";
-        assert_eq!(page.evaluate(&format!("document.querySelector('{button}').textContent")).await, "Import 2 people");
+        assert_eq!(
+            page.evaluate(&format!("document.querySelector('{button}').textContent")).await,
+            "Import 2 people"
+        );
         page.follow(button).await;
         assert_eq!(figures(&mut page).await, json!(["2", "0", "0", "1"]));
         assert_eq!(page.evaluate("document.querySelector('h1').textContent").await, "Imported people.csv");
@@ -104,7 +110,12 @@ async fn new_changed_and_equal_people_are_counted_before_and_after_the_import() 
     let changed = people().replace("1815-12-10", "1815-12-11").replace(BAD, "Eve,,1990-01-01,UTC,hr-20");
     let path = checked(&site, &cookie, "people.csv", &changed).await;
     let text = site.get(&path, &cookie).await.text;
-    for part in ["<dt>New</dt><dd>1</dd>", "<dt>Changed</dt><dd>1</dd>", "<dt>The same</dt><dd>1</dd>", "Import 2 people"] {
+    for part in [
+        "<dt>New</dt><dd>1</dd>",
+        "<dt>Changed</dt><dd>1</dd>",
+        "<dt>The same</dt><dd>1</dd>",
+        "Import 2 people",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     site.post(&path, &cookie, &[]).await;
@@ -195,10 +206,12 @@ async fn a_file_of_many_chunks_is_imported_by_another_process() {
     assert_eq!(stored(&site).await, (1, 3));
     let site = site.restart().await;
     let reply = site.get(&path, &cookie).await;
-    assert!(reply.text.contains("Import 4000 people"), "{}", reply.text);
+    assert!(reply.text.contains("Import 4,000 people"), "{}", reply.text);
     site.post(&path, &cookie, &[]).await;
-    let count: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&site.world.database.pool().await).await.unwrap();
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
+        .fetch_one(&site.world.database.pool().await)
+        .await
+        .unwrap();
     assert_eq!(count, 4000);
     assert_eq!(stored(&site).await, (1, 0), "the file is deleted, its report is kept");
     site.stop().await;

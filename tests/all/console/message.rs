@@ -14,7 +14,10 @@ async fn site_with_mail() -> Site {
         ("channels.mail.url", "smtp://127.0.0.1:9"),
         ("kinds.birthday.channels", "mail,webhook"),
         ("kinds.birthday.mail.subject", "Happy birthday, {{ first_name }}!"),
-        ("kinds.birthday.mail.html", "<p style=\"color: teal\">Dear {{ full_name }}{% if years %}, {{ years }} today{% endif %}</p>"),
+        (
+            "kinds.birthday.mail.html",
+            "<p style=\"color: teal\">Dear {{ full_name }}{% if years %}, {{ years }} today{% endif %}</p>",
+        ),
         ("kinds.birthday.mail.de.subject", "Alles Gute, {{ first_name }}!"),
     ];
     Site::on(World::with(NOW, &settings).await)
@@ -24,7 +27,9 @@ async fn site_with_mail() -> Site {
 async fn special_people_are_shown_without_choosing_one() {
     let site = site_with_mail().await;
     let mut page = site.browse(Scope::Read, "/message", Look::default()).await;
-    let titles = page.evaluate("[...document.querySelectorAll('.preview h2')].map((title) => title.textContent)").await;
+    let titles = page
+        .evaluate("[...document.querySelectorAll('.preview h2')].map((title) => title.textContent)")
+        .await;
     let expected = [
         "A person born on 29 February",
         "A person without a year",
@@ -33,9 +38,13 @@ async fn special_people_are_shown_without_choosing_one() {
         "A person with names of 200 characters",
     ];
     assert_eq!(titles, json!(expected));
-    let subjects = page.evaluate("[...document.querySelectorAll('.subject')].map((text) => text.textContent)").await;
+    let subjects =
+        page.evaluate("[...document.querySelectorAll('.subject')].map((text) => text.textContent)").await;
     assert_eq!(subjects[2], "Happy birthday, Björk!");
-    assert_eq!(page.evaluate("getComputedStyle(document.querySelectorAll('.subject')[3]).direction").await, "ltr");
+    assert_eq!(
+        page.evaluate("getComputedStyle(document.querySelectorAll('.subject')[3]).direction").await,
+        "ltr"
+    );
     assert_eq!(page.evaluate("getComputedStyle(document.querySelectorAll('.preview')[3].querySelectorAll('.text')[1]).whiteSpace").await, "pre-wrap");
     finish(page, site).await;
 }
@@ -47,7 +56,9 @@ async fn the_message_to_a_person_is_shown_by_channel_and_language() {
     ada.addresses.insert(bday::model::ContactType::Email, Some("ada@example.org".to_owned()));
     let id = site.world.write_user(ada).await;
     let mut page = site.browse(Scope::Read, &format!("/message?user={id}"), Look::default()).await;
-    let heads = page.evaluate("[...document.querySelectorAll('.message h3')].map((head) => head.textContent.trim())").await;
+    let heads = page
+        .evaluate("[...document.querySelectorAll('.message h3')].map((head) => head.textContent.trim())")
+        .await;
     assert_eq!(heads, json!(["By mail would be sent", "By webhook"]));
     let text = page.evaluate("document.querySelector('.text').textContent").await;
     assert_eq!(text, "Hey, Ada <script>alert(1)</script> it's your birthday");
@@ -66,7 +77,8 @@ async fn the_html_of_a_mail_is_shown_in_a_frame_without_rights() {
     let mut eve = person("King", "1990-12-10", "Europe/London");
     eve.first_name = "<script>alert(1)</script>".to_owned();
     let id = site.world.write_user(eve).await;
-    let mut page = site.browse(Scope::Read, &format!("/message?user={id}&channel=mail"), Look::default()).await;
+    let mut page =
+        site.browse(Scope::Read, &format!("/message?user={id}&channel=mail"), Look::default()).await;
     let frame = page.evaluate("document.querySelector('iframe').getAttribute('src')").await;
     assert_eq!(page.evaluate("document.querySelector('iframe').getAttribute('sandbox')").await, "");
     let cookie = site.sign_in(Scope::Write).await;
@@ -77,7 +89,8 @@ async fn the_html_of_a_mail_is_shown_in_a_frame_without_rights() {
         "<p style=\"color: teal\">Dear &lt;script&gt;alert(1)&lt;&#x2f;script&gt; King, 36 today</p>"
     );
     let policy = reply.header("content-security-policy");
-    for directive in ["sandbox;", "default-src 'none'", "style-src 'unsafe-inline'", "frame-ancestors 'self'"] {
+    for directive in ["sandbox;", "default-src 'none'", "style-src 'unsafe-inline'", "frame-ancestors 'self'"]
+    {
         assert!(policy.contains(directive), "{policy}");
     }
     assert!(!policy.contains("script-src") && !policy.contains("allow-"), "{policy}");

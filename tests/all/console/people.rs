@@ -68,7 +68,9 @@ async fn the_list_has_birth_date_zone_next_greeting_and_addresses() {
     ada.addresses.insert(bday::model::ContactType::Email, Some("ada@example.org".to_owned()));
     site.world.write_user(ada).await;
     let mut page = site.browse(Scope::Read, "/people", Look::default()).await;
-    let cells = page.evaluate("[...document.querySelectorAll('tbody[data-rows] > tr > *')].map((cell) => cell.innerText)").await;
+    let cells = page
+        .evaluate("[...document.querySelectorAll('tbody[data-rows] > tr > *')].map((cell) => cell.innerText)")
+        .await;
     let expected = ["Ada hr-17\nhr-17", "--11-25", "Europe/London", "2026-11-25\ntomorrow", "email"];
     assert_eq!(cells, serde_json::json!(expected));
     page.press("/").await;
@@ -146,10 +148,14 @@ async fn a_person_is_added_with_and_without_script() {
         let users = site.world.store.list_users(&UserFilter::default(), uuid::Uuid::nil(), 10).await.unwrap();
         let user = &users.users[0];
         assert_eq!((user.first_name.as_str(), user.birth_date.to_string().as_str()), (SCRIPT, "--02-29"));
-        assert_eq!((user.send_at.unwrap().to_string().as_str(), user.time_zone.name()), ("07:30", "Europe/Berlin"));
+        assert_eq!(
+            (user.send_at.unwrap().to_string().as_str(), user.time_zone.name()),
+            ("07:30", "Europe/Berlin")
+        );
         assert_eq!(user.occasions["work_anniversary"].to_string(), "2019-05-02");
         assert_eq!(user.email.as_deref(), Some("ada@example.org"));
-        let writes = site.world.store.api_writes(&bday::store::ApiWriteFilter::default(), None, 1).await.unwrap();
+        let writes =
+            site.world.store.api_writes(&bday::store::ApiWriteFilter::default(), None, 1).await.unwrap();
         assert_eq!((writes[0].path.as_str(), writes[0].target_id), ("/people", Some(user.id)));
         page.go(&format!("{}/people", site.base)).await;
         assert_eq!(page.evaluate("document.querySelector('tbody a').textContent").await, SCRIPT);
@@ -163,7 +169,8 @@ async fn an_external_id_of_another_person_is_refused_beside_its_field() {
     let site = Site::at(NOW).await;
     site.world.write("hr-17", "1990-12-10", "UTC").await;
     let cookie = site.sign_in(Scope::Write).await;
-    let fields = [("firstName", "Eve"), ("birthDate", "1990-04-01"), ("timeZone", "UTC"), ("externalId", "hr-17")];
+    let fields =
+        [("firstName", "Eve"), ("birthDate", "1990-04-01"), ("timeZone", "UTC"), ("externalId", "hr-17")];
     let reply = site.post("/people", &cookie, &fields).await;
     assert_eq!(reply.status, 422);
     assert!(reply.text.contains("External id belongs to another person"), "{}", reply.text);

@@ -98,7 +98,10 @@ async fn an_edit_after_another_edit_keeps_the_input_and_saves_nothing() {
     assert_eq!(post(&version, "Asia/Tokyo").await.status, 303);
     let reply = post(&version, "Europe/Paris").await;
     assert_eq!(reply.status, 409, "{}", reply.text);
-    assert!(reply.text.contains("value=\"Europe/Paris\"") && reply.text.contains("Saved meanwhile: <b>Asia/Tokyo</b>"));
+    assert!(
+        reply.text.contains("value=\"Europe/Paris\"")
+            && reply.text.contains("Saved meanwhile: <b>Asia/Tokyo</b>")
+    );
     let user = store.user(UserRef::Id(id)).await.unwrap().unwrap();
     assert_eq!(user.time_zone.name(), "Asia/Tokyo");
     // The form has the present version: it may be sent again.
@@ -121,7 +124,13 @@ async fn invalid_edits_are_named_beside_their_fields() {
     let cookie = site.sign_in(Scope::Write).await;
     let version = site.world.store.user(UserRef::Id(id)).await.unwrap().unwrap().version().to_string();
     let post = async |changed: (&str, &str)| {
-        let fields = [("version", &*version), changed, ("firstName", "Ada"), ("birthDate", "1990-11-24"), ("timeZone", "UTC")];
+        let fields = [
+            ("version", &*version),
+            changed,
+            ("firstName", "Ada"),
+            ("birthDate", "1990-11-24"),
+            ("timeZone", "UTC"),
+        ];
         site.post(&format!("/people/{id}"), &cookie, &fields).await
     };
     for (field, value, message) in [
@@ -161,7 +170,9 @@ async fn a_deleted_person_is_explained_without_personal_data() {
     assert!(lead.as_str().unwrap().contains("deleted at 2026-11-24 12:00:00 UTC"), "{lead}");
     let why = page.evaluate("document.querySelector('#this-year .lead').textContent").await;
     assert!(why.as_str().unwrap().starts_with("The birthday greeting of 2026 was cancelled"), "{why}");
-    assert!(!site.get(&format!("/people/{id}"), &site.sign_in(Scope::Write).await).await.text.contains("hr-17"));
+    assert!(
+        !site.get(&format!("/people/{id}"), &site.sign_in(Scope::Write).await).await.text.contains("hr-17")
+    );
     finish(page, site).await;
 }
 

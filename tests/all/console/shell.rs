@@ -99,7 +99,8 @@ async fn an_open_page_says_that_the_database_does_not_answer_and_continues_when_
     let mut page = Page::open(&format!("http://{}/", daemon.ready().await)).await;
     page.run("document.querySelector('h1').textContent === 'Today'").await;
     server.freeze().unwrap();
-    page.run("document.getElementById('connection').textContent.includes('The database does not answer')").await;
+    page.run("document.getElementById('connection').textContent.includes('The database does not answer')")
+        .await;
     let problems = page.take_problems();
     assert!(problems.iter().all(|problem| problem.contains("503")), "{problems:?}");
     server.thaw().unwrap();

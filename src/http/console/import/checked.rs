@@ -76,13 +76,14 @@ pub(super) async fn rejected(
     let permit = ImportPermit::take(&console.api)?;
     let api = console.api;
     let input = file::open(&api.store, upload.id, upload.chunks);
-    let rows = rejected_rows(api.store, Arc::clone(&api.schedule), api.clock, file::options(&upload), input);
+    let format = file::format(&upload);
+    let (schedule, zone) = (Arc::clone(&api.schedule), file::time_zone(&upload));
+    let rows = rejected_rows(api.store, schedule, api.clock, format, zone, input);
     let rows = rows.inspect_err(|error| tracing::error!(error = chain(error), "rejected rows not read"));
     let rows = rows.map_ok(move |row| {
         let _held = &permit;
         row
     });
-    let format = file::format(&upload);
     let headers = [
         (CONTENT_TYPE, format!("{}; charset=utf-8", format.media_type())),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"rejected.{}\"", extension(format))),

@@ -129,9 +129,9 @@ impl From<ImportError> for ConsoleProblem {
         let text = error.to_string();
         match error {
             ImportError::Header(_) => Self::bad_request(text),
-            ImportError::Read { .. } => {
-                Self::unavailable(format!("The uploaded file cannot be read to its end ({text}): upload it again."))
-            }
+            ImportError::Read { .. } => Self::unavailable(format!(
+                "The uploaded file cannot be read to its end ({text}): upload it again."
+            )),
             ImportError::Store { source, .. } => {
                 let mut problem = Self::from(source);
                 problem.detail = format!("{} Of the file: {text}.", problem.detail);

@@ -157,7 +157,11 @@ async fn begin(
 }
 
 /// Stores the file in chunks.
-async fn write(console: &Console, mut file: StoredFile, field: &mut Field<'_>) -> Result<StoredFile, Refusal> {
+async fn write(
+    console: &Console,
+    mut file: StoredFile,
+    field: &mut Field<'_>,
+) -> Result<StoredFile, Refusal> {
     let store = &console.api.store;
     let (mut buffer, mut bytes) = (Vec::with_capacity(CHUNK_BYTES), 0);
     while let Some(part) = field.chunk().await? {

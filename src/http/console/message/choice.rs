@@ -48,7 +48,9 @@ impl Choice {
     pub(super) fn request(&self) -> Result<PreviewRequest, FieldError> {
         let channel: Option<ChannelName> = match &*self.channel {
             "" => None,
-            name => Some(name.parse().map_err(|error: InvalidText| FieldError::new("channel", error.to_string()))?),
+            name => Some(
+                name.parse().map_err(|error: InvalidText| FieldError::new("channel", error.to_string()))?,
+            ),
         };
         let locale = Some(self.locale.clone()).filter(|locale| !locale.is_empty());
         Ok(PreviewRequest { kind: self.kind().map(str::to_owned), channel, locale })

@@ -35,7 +35,9 @@ impl ShownPreview {
         let id = user.id.to_string();
         let reached = match preview.reached_by {
             Some(channel) => format!("Reached by {channel} now."),
-            None => "No channel of this kind reaches the person now: the greeting would be skipped.".to_owned(),
+            None => {
+                "No channel of this kind reaches the person now: the greeting would be skipped.".to_owned()
+            }
         };
         let command = format!("bday message preview {id}{}", choice.options());
         let shown = Self::new(full_name(user), preview, ("user", &id), choice, command);

@@ -115,7 +115,11 @@ async fn write(
     };
     let edit = |current: Option<CurrentUser>| -> Result<NewUser, Refusal> {
         let CurrentUser { version, user } = current.ok_or(Refusal::NoSuchUser)?;
-        if version == expected { Ok(new.clone()) } else { Err(Refusal::Changed(version, user.ok().map(Box::new))) }
+        if version == expected {
+            Ok(new.clone())
+        } else {
+            Err(Refusal::Changed(version, user.ok().map(Box::new)))
+        }
     };
     let save = || api.store.save_user(&api.schedule, now, Some(UserRef::Id(id)), None, edit);
     match retry_on_contention(save).await {

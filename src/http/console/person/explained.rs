@@ -86,10 +86,9 @@ fn verb(status: Status) -> &'static str {
         Status::Paused => "is waiting",
         Status::Dead => "failed",
         Status::Cancelled => "was cancelled",
-        Status::SkippedLate
-        | Status::SkippedLateJoin
-        | Status::SkippedDayOver
-        | Status::SkippedNoContact => "was skipped",
+        Status::SkippedLate | Status::SkippedLateJoin | Status::SkippedDayOver | Status::SkippedNoContact => {
+            "was skipped"
+        }
         Status::NoOccurrence => "does not take place",
         Status::BeforeFirstYear => "is too early",
         Status::LearnedTooLate => "was not sent",

@@ -105,7 +105,8 @@ async fn show(
 }
 
 fn not_found(view: &View) -> Response {
-    let detail = "There was never a person with this id, or the person was deleted and all records have expired.";
+    let detail =
+        "There was never a person with this id, or the person was deleted and all records have expired.";
     ConsoleProblem::not_found(detail).page(view.layout("Not found", Section::People))
 }
 
