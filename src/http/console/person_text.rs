@@ -45,10 +45,10 @@ pub(super) fn kind_with_years(kind: &str, years: Option<u32>) -> String {
     }
 }
 
-/// As [`kind_with_years`], without the word for the kind that everyone has.
-pub(super) fn years_unless_birthday(kind: &str, years: Option<u32>) -> String {
+/// As [`kind_with_years`], but `turns 36` for a birthday.
+pub(super) fn age_or_years(kind: &str, years: Option<u32>) -> String {
     match years {
-        Some(years) if kind == BIRTHDAY => format_count(years, "year", "years"),
+        Some(years) if kind == BIRTHDAY => format!("turns {years}"),
         None if kind == BIRTHDAY => String::new(),
         years => kind_with_years(kind, years),
     }

@@ -15,9 +15,16 @@ struct Definition {
     /// The name in the API.
     name: &'static str,
     label: &'static str,
-    hint: &'static str,
+    hint: Hint,
     input: Input,
     is_required: bool,
+}
+
+/// A text about a field, and an example of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hint {
+    pub(super) text: &'static str,
+    pub(super) example: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,41 +35,44 @@ enum Input {
     LeapDay,
 }
 
-const fn text(name: &'static str, label: &'static str, hint: &'static str) -> Definition {
+const fn text(name: &'static str, label: &'static str, hint: (&'static str, &'static str)) -> Definition {
+    let hint = Hint { text: hint.0, example: hint.1 };
     Definition { name, label, hint, input: Input::Text, is_required: false }
 }
 
+const DATE_HINT: (&str, &str) = ("YYYY-MM-DD; if the year is unknown, as", "--12-10");
+
 const PERSON: [Definition; 4] = [
-    Definition { is_required: true, ..text("firstName", "First name", "") },
-    text("lastName", "Last name", "Some people have one name."),
-    Definition {
-        is_required: true,
-        ..text("birthDate", "Birth date", "YYYY-MM-DD; if the year is unknown --MM-DD, such as --12-10.")
-    },
+    Definition { is_required: true, ..text("firstName", "First name", ("", "")) },
+    text("lastName", "Last name", ("Some people have one name.", "")),
+    Definition { is_required: true, ..text("birthDate", "Birth date", DATE_HINT) },
     Definition {
         is_required: true,
         input: Input::Zone,
-        ..text("timeZone", "Time zone", "An IANA name, such as Europe/London.")
+        ..text("timeZone", "Time zone", ("An IANA name, such as", "Europe/London"))
     },
 ];
 
 const ADDRESSES: [Definition; 3] = [
-    text("email", "Email address", ""),
-    text("phone", "Phone number", "In international form, such as +491711234567."),
-    text("slackUserId", "Slack member ID", "From the profile in Slack, such as U012AB3CD."),
+    text("email", "Email address", ("", "")),
+    text("phone", "Phone number", ("In international form, such as", "+491711234567")),
+    text("slackUserId", "Slack member ID", ("From the profile in Slack, such as", "U012AB3CD")),
 ];
 
 const GREETING: [Definition; 3] = [
-    Definition { input: Input::Time, ..text("sendAt", "Send time", "Local time; empty: that of the kind.") },
+    Definition {
+        input: Input::Time,
+        ..text("sendAt", "Send time", ("Local time. Empty: that of the kind.", ""))
+    },
     Definition {
         input: Input::LeapDay,
-        ..text("leapDay", "Born on 29 February", "The day of the greeting in years without this date.")
+        ..text("leapDay", "Born on 29 February", ("The day of the greeting in years without this date.", ""))
     },
-    text("locale", "Language", "A tag such as de or pt-BR; empty: that of the kind."),
+    text("locale", "Language", ("Empty: that of the kind. Otherwise such as", "pt-BR")),
 ];
 
 const IDENTITY: [Definition; 1] =
-    [text("externalId", "External id", "Your own id of this person, such as hr-17. Unique.")];
+    [text("externalId", "External id", ("Your own id of this person, unique, such as", "hr-17"))];
 
 /// One choice of a `<select>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +86,7 @@ pub(super) struct Choice {
 pub(super) struct FormField {
     pub(super) name: String,
     pub(super) label: String,
-    pub(super) hint: &'static str,
+    pub(super) hint: Hint,
     pub(super) value: String,
     pub(super) error: Option<String>,
     /// The value that was saved concurrently.
@@ -109,7 +119,7 @@ impl FormField {
     /// Returns the ids of the texts about this field.
     pub(super) fn described_by(&self) -> String {
         let texts = [
-            (!self.hint.is_empty(), "hint"),
+            (!self.hint.text.is_empty(), "hint"),
             (self.saved.is_some(), "saved"),
             (self.error.is_some(), "error"),
         ];
@@ -238,7 +248,7 @@ fn date_field(kind: &str, value: impl Fn(&str) -> String) -> FormField {
         value: value(&name),
         name,
         label: capitalised(&kind_in_words(kind)),
-        hint: "YYYY-MM-DD or --MM-DD.",
+        hint: Hint { text: DATE_HINT.0, example: DATE_HINT.1 },
         error: None,
         saved: None,
         choices: Vec::new(),

@@ -207,7 +207,7 @@ async fn a_file_of_many_chunks_is_imported_by_another_process() {
     assert_eq!(stored(&site).await, (1, 3));
     let site = site.restart().await;
     let reply = site.get(&path, &cookie).await;
-    assert!(reply.text.contains("Import 4000 people"), "{}", reply.text);
+    assert!(reply.text.contains("Import 4,000 people"), "{}", reply.text);
     site.post(&path, &cookie, &[]).await;
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
         .fetch_one(&site.world.database.pool().await)

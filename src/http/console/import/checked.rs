@@ -16,7 +16,7 @@ use crate::http::console::Console;
 use crate::http::console::layout::{Layout, Section, View};
 use crate::http::console::problem::{ConsoleProblem, Page};
 use crate::http::console::time::Moment;
-use crate::people::import::{ImportOptions, rejected_rows};
+use crate::people::import::rejected_rows;
 use crate::store::{UPLOAD_TIME, chain};
 
 #[derive(Template)]
@@ -76,8 +76,9 @@ pub(super) async fn rejected(
     let permit = ImportPermit::take(&console.api)?;
     let api = console.api;
     let input = file::open(&api.store, upload.id, upload.chunks);
-    let ImportOptions { format, time_zone, .. } = file::options(&upload);
-    let rows = rejected_rows(api.store, Arc::clone(&api.schedule), api.clock, format, time_zone, input);
+    let format = file::format(&upload);
+    let (schedule, zone) = (Arc::clone(&api.schedule), file::time_zone(&upload));
+    let rows = rejected_rows(api.store, schedule, api.clock, format, zone, input);
     let rows = rows.inspect_err(|error| tracing::error!(error = chain(error), "rejected rows not read"));
     let rows = rows.map_ok(move |row| {
         let _held = &permit;

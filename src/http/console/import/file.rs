@@ -30,15 +30,15 @@ pub(super) fn open(store: &Store, upload: Uuid, chunks: i32) -> impl BufRead + S
     BufReader::with_capacity(BUFFER_BYTES, SyncIoBridge::new(StreamReader::new(Box::pin(chunks))))
 }
 
-/// Returns how the file is read.
+/// Returns how the file is imported.
 pub(super) fn options(upload: &Upload) -> ImportOptions {
-    let format = format(upload);
-    ImportOptions {
-        time_zone: upload.time_zone.as_deref().and_then(|zone| Zone::parse(zone).ok()),
-        ..ImportOptions::new(format)
-    }
+    ImportOptions { time_zone: time_zone(upload), ..ImportOptions::new(format(upload)) }
 }
 
 pub(super) fn format(upload: &Upload) -> ImportFormat {
     ImportFormat::of_media_type(&upload.media_type).unwrap_or(ImportFormat::Csv)
+}
+
+pub(super) fn time_zone(upload: &Upload) -> Option<Zone> {
+    Zone::parse(upload.time_zone.as_deref()?).ok()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::calendar::format_count;
+use crate::http::console::number::number;
 
 /// Bad rows that a page lists.
 const MAX_LISTED: usize = 50;
@@ -68,7 +68,18 @@ impl Report {
     }
 
     pub(super) fn people_to_import(&self) -> String {
-        format_count(self.changes(), "person", "people")
+        let noun = if self.changes() == 1 { "person" } else { "people" };
+        format!("{} {noun}", number(self.changes()))
+    }
+
+    /// Returns each figure with its name.
+    pub(super) fn figures(&self) -> [(&'static str, String); 3] {
+        let figures = [("New", self.created), ("Changed", self.updated), ("The same", self.unchanged)];
+        figures.map(|(name, count)| (name, number(count)))
+    }
+
+    pub(super) fn bad_row_count(&self) -> String {
+        number(self.failed)
     }
 
     pub(super) fn bad_rows(&self) -> &[BadRow] {
@@ -77,7 +88,7 @@ impl Report {
 
     pub(super) fn unlisted(&self) -> Option<String> {
         let count = self.failed.saturating_sub(self.bad_rows().len() as u64);
-        (count > 0).then(|| format_count(count, "more row", "more rows"))
+        (count > 0).then(|| number(count))
     }
 }
 

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use super::Console;
 use super::fields::{Fields, Query};
 use super::layout::{Layout, Section, View};
-use super::person_text::{listed_name, person_path, years_unless_birthday, zone_names};
+use super::person_text::{age_or_years, listed_name, person_path, zone_names};
 use super::problem::{ConsoleProblem, Page};
 use super::url::with_query;
 use crate::calendar::Zone;
@@ -198,7 +198,7 @@ impl NextGreeting {
             1 => "tomorrow".to_owned(),
             days => format!("in {days} days"),
         };
-        let years = years_unless_birthday(&next.kind, next.years);
+        let years = age_or_years(&next.kind, next.years);
         let detail = [distance, years].into_iter().filter(|part| !part.is_empty());
         Some(Self { date: next.local_date.to_string(), detail: detail.collect::<Vec<_>>().join(", ") })
     }
@@ -247,11 +247,11 @@ mod tests {
         let schedule = Schedule::of_kinds(&["birthday"]);
         let now: DateTime<Utc> = "2026-11-24T12:00:00Z".parse().expect("an instant");
         for (birth_date, zone, date, detail) in [
-            ("1990-11-24", "America/New_York", "2026-11-24", "today, 36 years"),
-            ("1990-11-24", "UTC", "2027-11-24", "in 365 days, 37 years"),
+            ("1990-11-24", "America/New_York", "2026-11-24", "today, turns 36"),
+            ("1990-11-24", "UTC", "2027-11-24", "in 365 days, turns 37"),
             ("--11-25", "UTC", "2026-11-25", "tomorrow"),
             // It is the 25th in Kiritimati.
-            ("2025-11-26", "Pacific/Kiritimati", "2026-11-26", "tomorrow, 1 year"),
+            ("2025-11-26", "Pacific/Kiritimati", "2026-11-26", "tomorrow, turns 1"),
         ] {
             let next = NextGreeting::of(&user(birth_date, zone), &schedule, now).expect("a greeting");
             assert_eq!((next.date.as_str(), next.detail.as_str()), (date, detail), "{birth_date} {zone}");
