@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 export PATH := $(TARGET)/tools/bin:$(PATH)
 NEXTEST_PROFILE := $(if $(CI),ci,default)
 
-.PHONY: help build test api-test providers-test faults lint demo bench dist
+.PHONY: help build test api-test providers-test screenshots faults lint demo bench dist
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,11 @@ api-test: ## Validate the API description, test generated clients, fuzz the API 
 providers-test: ## Test the channels against Postfix, MailDev, moto and Prism (from Debian, PyPI, npm)
 	@.ci/setup compiler postgres generators mta
 	@tests/providers/run.sh
+
+screenshots: ## Make the pictures of the README (docs/pictures)
+	@.ci/setup compiler postgres browser
+	cargo nextest run --locked -E 'test(console::pictures)'
+	cp $(TARGET)/tmp/pictures/today.png $(TARGET)/tmp/pictures/calendar-dark.png docs/pictures/
 
 faults: ## Run the fault suite 200 times on each queue, or with ARGS='--seed 17 --queue sqs'
 	@.ci/setup compiler postgres

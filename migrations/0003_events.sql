@@ -37,6 +37,8 @@ CREATE TABLE events (
     -- The provider's id of the message.
     provider_id         text,
     finished_at         timestamptz,
+    -- The trace of that attempt. NULL: it was not traced.
+    trace_id            uuid,
     redriven_at         timestamptz,
     created_at          timestamptz NOT NULL,
 

@@ -16,6 +16,8 @@ CREATE TABLE attempts (
     -- NULL, like the end: the worker died.
     started_at  timestamptz,
     finished_at timestamptz,
+    -- NULL: the attempt was not traced.
+    trace_id    uuid,
 
     PRIMARY KEY (event_id, number),
     CONSTRAINT an_outcome_is_known CHECK (outcome IN ('failed', 'unknown')),
@@ -24,9 +26,10 @@ CREATE TABLE attempts (
 
 -- Every ended attempt. The deletion of a user removes the start, and replaces the end by the end of the year, which is left out.
 CREATE VIEW ended_attempts AS
-SELECT event_id, number, outcome, channel, status, NULL AS provider_id, reason, error, response, started_at, finished_at
+SELECT event_id, number, outcome, channel, status, NULL AS provider_id, reason, error, response, started_at, finished_at,
+       trace_id
 FROM attempts
 UNION ALL
 SELECT id, attempts, 'delivered', channel, status, provider_id, NULL, NULL, NULL, started_at,
-       CASE WHEN started_at IS NOT NULL THEN finished_at END
+       CASE WHEN started_at IS NOT NULL THEN finished_at END, trace_id
 FROM events WHERE state = 'delivered';

@@ -13,6 +13,8 @@ CREATE TABLE outbox (
     available_at timestamptz NOT NULL,
     -- When the queue confirmed it.
     sent_at      timestamptz,
+    -- The span of the claim, in the format of W3C Trace Context. NULL: it was not traced.
+    traceparent  text,
 
     CONSTRAINT a_pack_has_events CHECK (cardinality(event_ids) > 0),
     CONSTRAINT a_dead_letter_has_one_event CHECK (dead_letter IS NULL OR cardinality(event_ids) = 1)

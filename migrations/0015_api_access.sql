@@ -14,11 +14,13 @@ CREATE TABLE api_tokens (
 
     CONSTRAINT a_token_is_known_by_its_hash UNIQUE (hash),
     CONSTRAINT a_hash_has_32_bytes CHECK (length(hash) = 32),
-    CONSTRAINT a_scope_is_known CHECK (scope IN ('read', 'write', 'admin')),
+    CONSTRAINT a_scope_is_known CHECK (scope IN ('calendar', 'read', 'write', 'admin')),
     CONSTRAINT a_token_name_is_short CHECK (name ~ '^[A-Za-z0-9._-]{1,60}$')
 );
 
 CREATE UNIQUE INDEX one_live_token_per_name ON api_tokens (name) WHERE revoked_at IS NULL;
+-- For the list. Revoked tokens are kept.
+CREATE INDEX api_tokens_by_age ON api_tokens (created_at, id);
 
 -- The audit log: requests to the API that changed data, failed or were refused. Without bodies and names of users.
 CREATE TABLE api_writes (
@@ -42,3 +44,6 @@ CREATE TABLE api_writes (
 );
 
 CREATE INDEX api_writes_by_age ON api_writes (at, id);
+-- For the list with the name of a token, or with an id. A synchronised HR system causes millions of rows.
+CREATE INDEX api_writes_by_token ON api_writes (token_name, at, id) WHERE token_name IS NOT NULL;
+CREATE INDEX api_writes_by_target ON api_writes (target_id, at, id) WHERE target_id IS NOT NULL;

@@ -144,7 +144,7 @@ async fn claim(
         let claimed = batch.chunks(PACK).map(<[Uuid]>::to_vec);
         match &shared.queue {
             Some(queue) => {
-                let pack = |(id, event_ids)| Pack { id, event_ids };
+                let pack = |(id, event_ids)| Pack { id, event_ids, traceparent: None };
                 queue.send(&(0..).zip(claimed).map(pack).collect::<Vec<_>>()).await?;
             }
             None => {
@@ -161,7 +161,7 @@ async fn receive(queue: Arc<dyn Queue>, packs: mpsc::Sender<Vec<Uuid>>) -> anyho
     loop {
         let received = queue.receive(10, Duration::from_secs(1)).await?;
         let mut receipts = Vec::with_capacity(received.len());
-        for Received { receipt, message } in received {
+        for Received { receipt, message, .. } in received {
             let message = message.map_err(|(_, error)| error)?;
             packs.send(message.event_ids).await?;
             receipts.push(receipt);

@@ -32,7 +32,7 @@ const DUE: u32 = 1000;
 const DUE_TICKS: u32 = 20;
 const LEASE_BATCH: usize = 256;
 /// Settings for a machine that holds such a database. With the minimal WAL level, filling the tables writes no WAL.
-const POSTGRES: [(&str, &str); 7] = [
+pub(crate) const POSTGRES: [(&str, &str); 7] = [
     ("shared_buffers", "1GB"),
     ("maintenance_work_mem", "1GB"),
     ("max_wal_size", "8GB"),
@@ -106,7 +106,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Large> {
 }
 
 /// Checks that the temporary directory, which holds the server's files, has `bytes` free.
-async fn check_room(bytes: u64) -> anyhow::Result<()> {
+pub(crate) async fn check_room(bytes: u64) -> anyhow::Result<()> {
     let directory = std::env::temp_dir();
     let df =
         tokio::process::Command::new("df").args(["--output=avail", "-B1"]).arg(&directory).output().await?;
@@ -257,6 +257,7 @@ impl Side {
                     finished_at: now,
                     channel: ChannelName::Webhook,
                     provider_id: None,
+                    trace_id: None,
                 })
                 .collect();
             let began = SystemClock.monotonic();

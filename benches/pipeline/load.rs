@@ -81,7 +81,13 @@ impl Load {
             },
             // See channels.rs.
             Name::Channels => Load { events: 20_000, users: 20_000, ..burst },
-            Name::Burst | Name::Idle | Name::Api | Name::Large | Name::Recovery | Name::All => Load {
+            Name::Burst
+            | Name::Idle
+            | Name::Api
+            | Name::Large
+            | Name::Recovery
+            | Name::Console
+            | Name::All => Load {
                 bare: true,
                 limits: &[Limit::PerSecond(15_000.0), Limit::DaemonMb(60.0), Limit::DaemonCpuSecs(8.0)],
                 ..burst

@@ -18,6 +18,7 @@ mod api;
 mod arrivals;
 mod bare;
 mod channels;
+mod console;
 mod endpoint;
 mod history;
 mod idle;
@@ -72,7 +73,7 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
     let mut sound = true;
     let (mut runs, mut idles, mut apis, mut larges) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut recoveries = Vec::new();
+    let (mut recoveries, mut consoles) = (Vec::new(), Vec::new());
     for name in options.scenarios() {
         for _ in 0..options.repeat {
             eprintln!("{} …", name.as_str());
@@ -99,6 +100,11 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
                     sound &= kept(&large.limits);
                     larges.push(large);
                 }
+                Name::Console => {
+                    let console = console::run(options).await.with_context(failed)?;
+                    sound &= kept(&console.limits);
+                    consoles.push(console);
+                }
                 _ => {
                     let load = Load::new(name, options);
                     let loads = if name == Name::Channels { channels::loads(&load) } else { vec![load] };
@@ -115,12 +121,13 @@ async fn measure(options: &Options) -> anyhow::Result<ExitCode> {
         println!(
             "{}",
             serde_json::json!({
-                "runs": runs, "idle": idles, "api": apis, "large": larges, "recovery": recoveries
+                "runs": runs, "idle": idles, "api": apis, "large": larges, "recovery": recoveries, "console": consoles
             })
         );
     } else {
         table::print(&runs, &idles, &apis, &larges);
         table::print_recoveries(&recoveries);
+        table::print_consoles(&consoles);
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -76,6 +76,9 @@ pub(crate) struct Options {
     /// Set a parameter of PostgreSQL, for example `shared_buffers=512MB`; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     postgres: Vec<String>,
+    /// Let this many operators have a page of the console open, which refreshes itself every 5 s
+    #[arg(long, default_value_t = 0)]
+    pub(crate) pollers: u32,
     /// Run PostgreSQL without fsync: faster, but unlike production
     #[arg(long)]
     pub(crate) no_fsync: bool,

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::arrivals::Arrival;
 use super::bare::{self, Bare};
 use super::channels::{self, ChannelFigures};
+use super::console;
 use super::judge::{self, Judgement};
 use super::load::{Limit, Load, Verdict};
 use super::options::Options;
@@ -80,11 +81,18 @@ pub(crate) async fn run(load: &Load, options: &Options) -> anyhow::Result<Run> {
     let mut daemons: Vec<Running> = (0..load.daemons)
         .map(|_| Bday::program(&options.program, ["serve"]).envs(world.environment()).start())
         .collect();
+    let pollers = match options.pollers {
+        0 => None,
+        count => Some(console::Pollers::start(daemons[0].ready().await, count)),
+    };
     let complete = all_arrived(&mut world, &daemons, load.events).await?;
     if complete {
         all_written_down(&mut world).await?;
     }
     let after = world.cpu();
+    if let Some(pollers) = pollers {
+        pollers.stop().await;
+    }
     let sqs_calls = world.queue().await?.calls;
     let cpu =
         Cpu { daemon: daemons.iter().map(|daemon| procfs::cpu_secs(daemon.pid())).sum(), ..after - before };

@@ -24,7 +24,9 @@ pub(crate) enum Name {
     Recovery,
     /// 20,000 events due by mail, by Slack and by webhook, each alone and then all together, with `channels = ["mail", "slack", "webhook"]`
     Channels,
-    /// All scenarios except `million`, `large` and `recovery`, which take minutes
+    /// 1,000,000 users and 30,000,000 finished events: measure each page of the console
+    Console,
+    /// All scenarios except `million`, `large`, `recovery` and `console`, which take minutes
     All,
 }
 
@@ -53,6 +55,7 @@ impl Name {
             Self::Api => "api",
             Self::Recovery => "recovery",
             Self::Channels => "channels",
+            Self::Console => "console",
             Self::All => "all",
         }
     }

@@ -1,6 +1,7 @@
 //! Prints the results as tables.
 
 use super::api::Api;
+use super::console::{Console, PageTime};
 use super::idle::Idle;
 use super::large::Large;
 use super::load::Verdict;
@@ -135,6 +136,23 @@ pub(crate) fn print_recoveries(recoveries: &[Recovery]) {
             recovery.scheduler_secs,
             limits(&recovery.limits),
         );
+    }
+}
+
+pub(crate) fn print_consoles(consoles: &[Console]) {
+    for console in consoles {
+        println!(
+            "\n{:<55} {:>9} {:>10} {:>7}",
+            format!("{} users, {} events", console.users, console.events),
+            "first ms",
+            "median ms",
+            "bytes"
+        );
+        for page in &console.pages {
+            let PageTime { page, first_ms, median_ms, bytes } = page;
+            println!("{page:<55} {first_ms:>9.1} {median_ms:>10.1} {bytes:>7}");
+        }
+        println!("{}", limits(&console.limits).trim_start_matches("; "));
     }
 }
 

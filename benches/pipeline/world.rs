@@ -133,6 +133,9 @@ impl World {
         if !load.channels.is_empty() {
             environment.extend(channels::environment(&urls));
         }
+        if options.pollers > 0 {
+            environment.push(("BDAY__HTTP__AUTH".to_owned(), "off".to_owned()));
+        }
         environment.extend(options.config()?);
         Ok(Self { store, pool, receiver, server, queue, environment })
     }

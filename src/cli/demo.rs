@@ -32,7 +32,7 @@ use crate::dev::demo::{GreetingTracker, MAX_PEOPLE, SamplePeople};
 use crate::dev::inbox::{Inbox, InboxError, InboxOptions, ReceivedRequest};
 use crate::dev::postgres::{EmbeddedPostgres, PostgresOptions};
 use crate::model::ChannelName;
-use crate::people::{FileFormat, import};
+use crate::people::import::{self, ImportFormat, ImportOptions};
 use crate::runtime::lifecycle::Lifecycle;
 use crate::runtime::{self, Role};
 use crate::store::UserFilter;
@@ -285,7 +285,8 @@ async fn import_users(
     let schedule = config.schedule();
     let people = SamplePeople::new(now, args.people, args.minutes, &schedule, channels);
     let csv = io::Cursor::new(people.csv());
-    let report = import::run(&store, &schedule, clock, FileFormat::Csv, csv, |_| {}).await?;
+    let options = ImportOptions::new(ImportFormat::Csv);
+    let report = import::run(&store, &schedule, clock, options, csv, |_| {}).await?;
     if let Some(error) = report.errors.first() {
         anyhow::bail!("invalid sample user in line {}: {}", error.line, error.reason);
     }

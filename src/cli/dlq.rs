@@ -292,7 +292,7 @@ async fn show(args: Show, context: &Context, dead_letters: &DeadLetters) -> Resu
     };
     if let Some(found) = found {
         let state = found.event.state;
-        output::json_or(json, &found, || event::print(&found))?;
+        output::json_or(json, &found, || event::print(&found, &context.config.traces))?;
         if state == EventState::Dead {
             return Ok(ExitCode::SUCCESS);
         }

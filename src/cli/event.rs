@@ -13,6 +13,7 @@ use super::context::{Context, with_database, with_queue};
 use super::output::{self, Table};
 use crate::calendar::{format_duration, format_instant};
 use crate::clock::SharedClock;
+use crate::config::TracesConfig;
 use crate::model::{Attempt, Event, EventState, EventWithAttempts, Feedback, parse_date, parse_instant};
 use crate::operations::dead_letters::RetryOutcome;
 use crate::store::{CancelOutcome, EventCursor, EventFilter, EventOrder, RedriveOutcome};
@@ -174,11 +175,11 @@ async fn show(args: Show, context: &Context) -> Result<ExitCode> {
     let Show { id, json } = args;
     let found = context.store.event_with_attempts(id).await?;
     let event = found.with_context(|| format!("no event has the id {id}"))?;
-    output::json_or(json, &event, || print(&event))?;
+    output::json_or(json, &event, || print(&event, &context.config.traces))?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn print(found: &EventWithAttempts) -> io::Result<()> {
+pub(super) fn print(found: &EventWithAttempts, traces: &TracesConfig) -> io::Result<()> {
     let EventWithAttempts { event, attempts, feedback } = found;
     output::fields(event_fields(event))?;
     if attempts.is_empty() {
@@ -191,18 +192,28 @@ pub(super) fn print(found: &EventWithAttempts) -> io::Result<()> {
         table.row(attempt_cells(attempt));
     }
     table.print()?;
-    if attempts.iter().any(|attempt| attempt.provider_id.is_some() || attempt.response.is_some()) {
+    let details: Vec<String> = attempts.iter().flat_map(|attempt| details(attempt, traces)).collect();
+    if !details.is_empty() {
         println!();
     }
-    for attempt in attempts {
-        if let Some(id) = &attempt.provider_id {
-            println!("message id of attempt {}: {}", attempt.number, output::escape(id));
-        }
-        if let Some(response) = &attempt.response {
-            println!("response to attempt {}: {}", attempt.number, output::escape(response));
-        }
+    for line in details {
+        println!("{line}");
     }
     print_feedback(feedback)
+}
+
+/// Returns the lines about an attempt that do not fit into the table.
+fn details(attempt: &Attempt, traces: &TracesConfig) -> Vec<String> {
+    let Attempt { number, provider_id, response, trace_id, .. } = attempt;
+    let id = provider_id.as_ref().map(|id| format!("message id of attempt {number}: {}", output::escape(id)));
+    let response = response
+        .as_ref()
+        .map(|response| format!("response to attempt {number}: {}", output::escape(response)));
+    let trace = trace_id.map(|id| {
+        let shown = traces.link_to(id).map_or_else(|| id.to_string(), String::from);
+        format!("trace of attempt {number}: {shown}")
+    });
+    [id, response, trace].into_iter().flatten().collect()
 }
 
 fn print_feedback(feedback: &[Feedback]) -> io::Result<()> {

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use chrono::{DateTime, TimeDelta, Utc};
+use anyhow::{Context as _, Result, ensure};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -12,10 +12,9 @@ use super::context::with_database;
 use super::output::{self, List};
 use crate::calendar::format_instant;
 use crate::clock::SharedClock;
-use crate::model::{Scope, Token, TokenHash, parse_instant};
-use crate::store::{
-    ApiToken, ApiWrite, ApiWriteFilter, CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken, Store,
-};
+use crate::model::{Scope, Token, TokenHash, parse_instant, parse_token_name};
+use crate::operations::tokens::{self, CreatedToken, TokenRequest};
+use crate::store::{ApiWrite, ApiWriteFilter, Store};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -35,6 +34,7 @@ const CREATE: &str = "\
 Examples:
   bday token create hr --scope write --expires-in-days 365
   TOKEN=$(bday token create prometheus --scope read)
+  bday token create my-calendar --scope calendar      for /calendar.ics?token=TOKEN
   bday token create hr --scope write --sha256 HASH    the hash from `bday token generate`
 
 Prints only the token to standard output. It is not shown again: the database stores its hash.";
@@ -43,7 +43,7 @@ Prints only the token to standard output. It is not shown again: the database st
 #[command(after_help = CREATE)]
 pub(super) struct Create {
     /// A name for the token: letters, digits, dots, hyphens, underscores
-    #[arg(value_parser = name)]
+    #[arg(value_parser = parse_token_name)]
     name: String,
     /// Allow this; each scope includes those before it
     #[arg(long)]
@@ -122,13 +122,6 @@ pub(super) struct Audit {
     json: bool,
 }
 
-/// The rule of the database.
-fn name(text: &str) -> Result<String, &'static str> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    let valid = (1..=60).contains(&text.len()) && text.chars().all(allowed);
-    valid.then(|| text.to_owned()).ok_or("use 1 to 60 letters, digits, dots, hyphens and underscores")
-}
-
 pub(super) async fn run(command: Command, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
     let command = match command {
         Command::Generate(args) => return generate(&args).map(|()| ExitCode::SUCCESS),
@@ -150,31 +143,15 @@ pub(super) async fn run(command: Command, source: &ConfigSource, clock: SharedCl
 
 async fn create(args: Create, store: &Store, now: DateTime<Utc>) -> Result<()> {
     let Create { name, scope, expires_in_days, sha256, json } = args;
-    let token = match sha256 {
-        Some(_) => None,
-        None => Some(Token::generate().context("cannot read random bytes")?),
-    };
-    let hash = sha256.or_else(|| token.as_ref().map(Token::hash)).context("no token")?;
-    let expires_at = expires_in_days.map(|days| now + TimeDelta::days(days.into()));
-    match store.create_token(now, NewToken { name: &name, scope, hash, expires_at }).await? {
-        CreateTokenOutcome::Created => {}
-        CreateTokenOutcome::NameTaken => {
-            bail!(
-                "the token {name:?} exists: choose another name, or revoke it with `bday token revoke {name}`"
-            )
-        }
-        CreateTokenOutcome::HashTaken => {
-            bail!("this token was registered before: generate another with `bday token generate`")
-        }
-        CreateTokenOutcome::TooManyTokens => {
-            bail!(
-                "there are {MAX_LIVE_TOKENS} live tokens, the maximum: revoke some with `bday token revoke NAME`"
-            )
-        }
-    }
-    let token = token.as_ref().map(Token::expose);
+    let request =
+        TokenRequest { name, scope, expires_at: tokens::expiry(now, expires_in_days, None)?, hash: sha256 };
+    let CreatedToken { token: created, secret } = tokens::create(store, now, request).await?;
+    let (name, expires_at) = (&created.name, created.expires_at);
+    let token = secret.as_ref().map(Token::expose);
     if json {
-        output::json(&json!({ "name": name, "scope": scope, "expiresAt": expires_at, "token": token }))?;
+        output::json(
+            &json!({ "id": created.id, "name": name, "scope": scope, "expiresAt": expires_at, "token": token }),
+        )?;
         return Ok(());
     }
     let until = expires_at.map_or_else(String::new, |at| format!(", until {}", format_instant(at)));
@@ -198,7 +175,7 @@ async fn list(args: &ListTokens, store: &Store, now: DateTime<Utc>) -> Result<()
     let head = ["NAME", "SCOPE", "STATE", "CREATED", "LAST USED", "EXPIRES"];
     let mut list = List::new(args.json, u64::MAX, &head);
     for token in tokens.iter().filter(|token| args.all || token.is_live(now)) {
-        let state = state(token, now);
+        let state = token.state(now);
         let mut json = json!(token);
         json["state"] = json!(state);
         let or_never = |at: Option<DateTime<Utc>>| at.map_or_else(|| "never".to_owned(), format_instant);
@@ -206,7 +183,7 @@ async fn list(args: &ListTokens, store: &Store, now: DateTime<Utc>) -> Result<()
             [
                 token.name.clone(),
                 token.scope.to_string(),
-                state.to_owned(),
+                state.to_string(),
                 format_instant(token.created_at),
                 or_never(token.last_used_at),
                 or_never(token.expires_at),
@@ -214,14 +191,6 @@ async fn list(args: &ListTokens, store: &Store, now: DateTime<Utc>) -> Result<()
         })?;
     }
     Ok(list.print()?)
-}
-
-fn state(token: &ApiToken, now: DateTime<Utc>) -> &'static str {
-    match token {
-        _ if token.is_live(now) => "live",
-        _ if token.revoked_at != token.expires_at && token.revoked_at.is_some() => "revoked",
-        _ => "expired",
-    }
 }
 
 async fn revoke(args: &Revoke, store: &Store, now: DateTime<Utc>) -> Result<()> {
@@ -233,10 +202,10 @@ async fn revoke(args: &Revoke, store: &Store, now: DateTime<Utc>) -> Result<()> 
 }
 
 async fn audit(args: Audit, store: &Store) -> Result<()> {
-    let filter = ApiWriteFilter { since: args.since, token: args.token };
+    let filter = ApiWriteFilter { from: args.since, token: args.token, ..ApiWriteFilter::default() };
     let head = ["AT", "TOKEN", "STATUS", "METHOD", "PATH", "FROM", "REQUEST"];
     let mut list = List::new(args.json, args.limit.into(), &head);
-    for write in store.api_writes(&filter, i64::from(args.limit)).await? {
+    for write in store.api_writes(&filter, None, args.limit).await? {
         list.add(&write, audit_cells)?;
     }
     Ok(list.print()?)

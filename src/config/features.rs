@@ -6,11 +6,13 @@ use super::{Config, ConfigError, QueueKind, Tls};
 #[derive(Debug, Clone, Copy)]
 struct Features {
     aws: bool,
+    otlp: bool,
     tls: bool,
 }
 
 /// The features of this binary.
-const BUILT: Features = Features { aws: cfg!(feature = "aws"), tls: cfg!(feature = "tls") };
+const BUILT: Features =
+    Features { aws: cfg!(feature = "aws"), otlp: cfg!(feature = "otlp"), tls: cfg!(feature = "tls") };
 
 impl Config {
     /// Errors of the keys that this binary cannot serve. `queue.kind` is checked by [`Self::require_queue_feature`], since its default
@@ -37,6 +39,9 @@ impl Config {
         if !features.aws {
             errors.extend(self.aws_keys().into_iter().map(|key| without(&key, "aws")));
         }
+        if !features.otlp && !self.traces.url.is_empty() {
+            errors.push(without("traces.url is given", "otlp"));
+        }
         if !features.tls {
             errors.extend(self.tls_keys().into_iter().map(|key| without(&key, "tls")));
         }
@@ -51,6 +56,7 @@ impl Config {
             ("database.credentials", &database.credentials),
             ("webhook.url", &webhook.url),
             ("channels.mail.url", &self.channels.mail.url),
+            ("traces.headers", &self.traces.headers),
         ];
         let secrets = webhook.secrets.iter().map(|secret| ("webhook.secrets", secret));
         let feedback = &self.channels.mail.feedback_queue_url;
@@ -69,13 +75,14 @@ impl Config {
 
     fn tls_keys(&self) -> Vec<String> {
         let (database, webhook) = (&self.database, &self.webhook);
-        let https = webhook.url.literal().is_some_and(|url| url.trim_start().starts_with("https:"));
+        let https = |url: &str| url.trim_start().starts_with("https:");
         let required = !matches!(database.tls, Tls::Disable | Tls::Prefer);
         let keys = [
-            (https, "webhook.url is an https:// URL"),
+            (webhook.url.literal().is_some_and(https), "webhook.url is an https:// URL"),
             (!webhook.tls_root_cert.is_empty(), "webhook.tls_root_cert is given"),
             (required, "database.tls requires TLS"),
             (!self.channels.mail.tls_root_cert.is_empty(), "channels.mail.tls_root_cert is given"),
+            (https(&self.traces.url), "traces.url is an https:// URL"),
         ];
         keys.into_iter().filter(|(used, _)| *used).map(|(_, key)| key.to_owned()).collect()
     }
@@ -90,7 +97,7 @@ mod tests {
     use super::super::{Variables, load};
     use super::*;
 
-    const NONE: Features = Features { aws: false, tls: false };
+    const NONE: Features = Features { aws: false, otlp: false, tls: false };
 
     fn config(variables: &[(&str, &str)]) -> Config {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -106,6 +113,7 @@ mod tests {
             ("BDAY__WEBHOOK__URL", "https://example.org/hook"),
             ("BDAY__WEBHOOK__SECRETS", "ssm:/bday/secret"),
             ("BDAY__CHANNELS__MAIL__FEEDBACK_QUEUE_URL", "https://sqs.example.org/1/f"),
+            ("BDAY__TRACES__URL", "https://collector.example.org/v1/traces"),
         ]);
         let errors = config.missing(NONE);
         let starts: Vec<_> =
@@ -118,11 +126,13 @@ mod tests {
                 built("database.credentials is secretsmanager:bday/db", "aws"),
                 built("webhook.secrets is ssm:/bday/secret", "aws"),
                 built("channels.mail.feedback_queue_url is \"https://sqs.example.org/1/f\"", "aws"),
+                built("traces.url is given", "otlp"),
                 built("webhook.url is an https:// URL", "tls"),
                 built("database.tls requires TLS", "tls"),
+                built("traces.url is an https:// URL", "tls"),
             ]
         );
-        assert_eq!(config.missing(Features { aws: true, tls: true }), Vec::<String>::new());
+        assert_eq!(config.missing(Features { aws: true, otlp: true, tls: true }), Vec::<String>::new());
     }
 
     #[test]

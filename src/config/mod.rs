@@ -3,6 +3,7 @@
 //! Unknown keys, invalid values and contradictions are errors. Each error names its key and the remedy.
 
 mod channels;
+mod console;
 mod features;
 mod layers;
 pub mod login;
@@ -14,6 +15,7 @@ mod root_certificates;
 mod slack;
 pub mod source;
 mod templates;
+mod traces;
 pub mod twilio;
 mod url;
 mod validate;
@@ -36,8 +38,12 @@ pub(crate) use slack::parse_slack_url;
 pub(crate) use url::{UrlError, is_local, parse_url};
 
 pub use channels::{ChannelsConfig, MailConfig, PhoneConfig, SlackConfig};
+pub use console::ConsoleConfig;
 pub use layers::{Origin, ShownKey, Variables, load, show};
 pub use redact::redact_url;
+pub use traces::TracesConfig;
+#[cfg(feature = "otlp")]
+pub(crate) use traces::parse_headers;
 pub use webhook::{Addresses, WebhookConfig};
 
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +73,9 @@ pub struct Config {
     pub breaker: BreakerConfig,
     pub retry: RetryConfig,
     pub http: HttpConfig,
+    pub console: ConsoleConfig,
     pub log: LogConfig,
+    pub traces: TracesConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -17,8 +17,8 @@ pub fn redact_url(url: &str) -> String {
     }
 }
 
-/// Keeps the name of the database, which is not secret.
-fn redact_database_url(url: &str) -> String {
+/// Keeps the path: the name of a database is not secret.
+fn redact_all_but_path(url: &str) -> String {
     match split_server(url) {
         Some((server, rest)) => {
             let name = rest.split(['?', '#']).next().unwrap_or_default();
@@ -42,7 +42,7 @@ fn split_server(url: &str) -> Option<(String, &str)> {
 }
 
 /// Keys whose values are secret or may contain a secret.
-pub(super) const SOURCES: [&str; 9] = [
+pub(super) const SOURCES: [&str; 10] = [
     "database.url",
     "database.password",
     "database.credentials",
@@ -52,6 +52,7 @@ pub(super) const SOURCES: [&str; 9] = [
     "channels.sms.url",
     "channels.slack.url",
     "channels.whatsapp.url",
+    "traces.headers",
 ];
 
 /// Returns the value of `key` without secrets. The place where a value is stored is not secret.
@@ -67,7 +68,7 @@ pub(super) fn redact(key: &str, value: &str) -> String {
         return reference.to_string();
     }
     match key {
-        "database.url" => redact_database_url(value),
+        "database.url" | "traces.url" => redact_all_but_path(value),
         "webhook.url" => redact_url(value),
         // A service without further values, such as `ses:`.
         _ if key.starts_with("channels.")
@@ -78,7 +79,9 @@ pub(super) fn redact(key: &str, value: &str) -> String {
         "channels.mail.url" | "channels.sms.url" | "channels.slack.url" | "channels.whatsapp.url" => {
             redact_url(value)
         }
-        "database.password" | "database.credentials" | "webhook.secrets" if !value.is_empty() => {
+        "database.password" | "database.credentials" | "webhook.secrets" | "traces.headers"
+            if !value.is_empty() =>
+        {
             REDACTED.to_owned()
         }
         _ => value.to_owned(),

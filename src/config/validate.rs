@@ -30,10 +30,12 @@ impl Config {
             self.compile_messages().err().unwrap_or_default(),
             self.webhook.secret_errors(),
             self.channels.slack.errors(),
+            self.console.errors(),
             self.database.contradictions(),
             self.mail_errors(),
             self.missing_features(),
             self.telephone_url_errors(),
+            self.traces.errors(),
         ]
         .concat();
         if errors.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(errors)) }

@@ -82,14 +82,14 @@ fn deny_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>,
 }
 
 /// Parses a range or an address.
-fn range(text: &str) -> Result<IpNet, String> {
+pub(super) fn range(text: &str) -> Result<IpNet, String> {
     IpNet::from_str(text)
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| format!("{text:?} is not a range such as 10.0.0.0/8 or fd00::/8"))
 }
 
 /// Deserializes a list, or a text with commas as in a variable.
-fn list<'de, D: Deserializer<'de>, T, E: Display>(
+pub(super) fn list<'de, D: Deserializer<'de>, T, E: Display>(
     deserializer: D,
     key: &str,
     read: impl Fn(&str) -> Result<T, E>,

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod calendar_feed;
 mod callbacks;
 mod connection_slots;
 mod console;
@@ -24,10 +25,10 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-pub use access::{Authorizer, required_scope};
+pub use access::{Authorizer, TrustedProxy, required_scope};
 pub use api::Api;
 pub use callbacks::{Callbacks, TwilioAccounts};
-pub use console::Console;
+pub use console::{Console, ConsoleSettings};
 pub use health::{Health, HealthDeadlines, Heartbeats, LIVE};
 pub use server::Limits;
 

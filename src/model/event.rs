@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ChannelName, Feedback};
+use super::{ChannelName, Feedback, TraceId};
 use crate::calendar::InvalidText;
 use crate::calendar::text::named_enum;
 
@@ -208,6 +208,9 @@ pub struct Attempt {
     pub started_at: Option<DateTime<Utc>>,
     /// When the attempt ended (UTC); null if unknown.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Its trace, as 32 hexadecimal digits; null if it was not traced.
+    #[schema(value_type = Option<String>)]
+    pub trace_id: Option<TraceId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

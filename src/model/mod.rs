@@ -8,6 +8,7 @@ mod instant;
 mod json_object;
 mod schedule;
 mod token;
+mod trace;
 mod user;
 mod user_input;
 
@@ -20,6 +21,7 @@ pub use feedback::{Feedback, FeedbackType};
 pub use instant::{parse_date, parse_instant};
 pub use json_object::{FieldError, JsonObject};
 pub use schedule::{LateJoin, NewEvent, Schedule, Upcoming, first_year, nominal_date};
-pub use token::{InvalidToken, Scope, Token, TokenHash};
+pub use token::{InvalidToken, Scope, Token, TokenHash, TokenState, parse_token_name};
+pub use trace::{SpanContext, TraceId};
 pub use user::{BIRTHDAY, NewUser, Occasion, User, UserWithContacts, Version};
 pub use user_input::{UserFields, UserInput, parse_user_id};

@@ -9,7 +9,9 @@ use std::str::FromStr;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
+use crate::calendar::InvalidText;
 use crate::calendar::text::named_enum;
 
 const PREFIX: &str = "bday_";
@@ -18,19 +20,42 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 const RANDOM_CHARS: usize = 43;
 /// 62^6 is over 2^32.
 const CHECK_CHARS: usize = 6;
+const MAX_NAME_CHARS: usize = 60;
 
 named_enum! {
     /// What a token allows. Each scope includes those before it.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema, clap::ValueEnum)]
     #[serde(rename_all = "lowercase")]
     pub enum Scope ("scope") {
-        /// Read everything
+        /// Subscribe to the calendar of the greetings ahead
+        Calendar = "calendar",
+        /// Also read everything else, except tokens and the audit log
         Read = "read",
         /// Also change and import users
         Write = "write",
-        /// Also operate: pause and resume, dead letters, events
+        /// Also operate: pause and resume, dead letters, events, tokens, the audit log
         Admin = "admin",
     }
+}
+
+named_enum! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum TokenState ("token state") {
+        Live = "live",
+        Expired = "expired",
+        Revoked = "revoked",
+    }
+}
+
+/// Returns `text` as the name of a token, by the rule of the database.
+pub fn parse_token_name(text: &str) -> Result<String, InvalidText> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    if (1..=MAX_NAME_CHARS).contains(&text.len()) && text.chars().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    let problem = "use 1 to 60 letters, digits, dots, hyphens and underscores";
+    Err(InvalidText::new("invalid name", text, problem))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -172,8 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_token_has_1_to_60_letters_digits_and_signs() {
+        for name in ["a", "HR-2.sync_1", &"x".repeat(60)] {
+            assert_eq!(parse_token_name(name).as_deref(), Ok(name));
+        }
+        for wrong in ["", "a b", "ä", "a/b", &"x".repeat(61)] {
+            assert!(parse_token_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_scope_includes_those_before_it() {
-        assert!(Scope::Read < Scope::Write && Scope::Write < Scope::Admin);
+        assert!(Scope::ALL.is_sorted());
+        assert_eq!(Scope::ALL[0], Scope::Calendar);
         assert_eq!("write".parse(), Ok(Scope::Write));
         assert!("root".parse::<Scope>().is_err());
     }

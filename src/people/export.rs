@@ -1,14 +1,25 @@
 //! Export: users as lines of text that the import accepts.
 
-use super::file_format::FileFormat;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
 use crate::calendar::LeapDay;
 use crate::model::{Schedule, User};
 
 pub const PAGE_SIZE: u32 = 1000;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportFormat {
+    /// A header with column names, then a line for each user
+    Csv,
+    /// A JSON object on each line, as the API has it
+    Ndjson,
+}
+
 #[derive(Debug, Clone)]
 pub struct ExportWriter {
-    format: FileFormat,
+    format: ExportFormat,
     kinds: Vec<String>,
 }
 
@@ -29,23 +40,23 @@ const COLUMNS: [&str; 12] = [
 
 impl ExportWriter {
     #[must_use]
-    pub fn new(format: FileFormat, schedule: &Schedule) -> Self {
+    pub fn new(format: ExportFormat, schedule: &Schedule) -> Self {
         Self { format, kinds: schedule.other_kinds().map(str::to_owned).collect() }
     }
 
     #[must_use]
     pub fn header(&self) -> String {
         match self.format {
-            FileFormat::Ndjson => String::new(),
-            FileFormat::Csv => record(COLUMNS.into_iter().chain(self.kinds.iter().map(String::as_str))),
+            ExportFormat::Ndjson => String::new(),
+            ExportFormat::Csv => record(COLUMNS.into_iter().chain(self.kinds.iter().map(String::as_str))),
         }
     }
 
     #[must_use]
     pub fn line(&self, user: &User) -> String {
         match self.format {
-            FileFormat::Ndjson => self.json_line(user),
-            FileFormat::Csv => self.csv_line(user),
+            ExportFormat::Ndjson => self.json_line(user),
+            ExportFormat::Csv => self.csv_line(user),
         }
     }
 

@@ -1,10 +1,8 @@
-//! Commands on users: import, export, explain, forecast, preview.
+//! Commands on users: import, export, explain, forecast, preview, calendar feed.
 
+pub mod calendar_feed;
 pub mod explain;
 pub mod export;
-mod file_format;
 pub mod forecast;
 pub mod import;
 pub mod preview;
-
-pub use file_format::FileFormat;

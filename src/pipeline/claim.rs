@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use metrics::counter;
 
 use super::queue::Pack;
-use super::scheduler::{Result, Scheduler, Tick};
-use crate::store::{ClaimCursor, ClaimRequest};
+use super::scheduler::{Pass, Result, Scheduler, Tick};
+use super::trace::{Span, SpanKind, child_of};
+use crate::store::{ClaimCursor, ClaimRequest, ClaimedEvents, StoreError, chain};
 
 /// Events per statement: few enough that an edit does not wait long for it, and as many as fall due in most minutes.
 const BATCH_LIMIT: u32 = 1000;
@@ -27,25 +28,20 @@ struct Batch {
 }
 
 impl Scheduler {
-    /// Claims and sends until nothing is due at `now` or `limit` has passed; nothing while sending is paused. Returns whether more may
+    /// Claims and sends until nothing is due or `limit` has passed; nothing while sending is paused. Returns whether more may
     /// be due.
-    pub(super) async fn claim(
-        &self,
-        now: DateTime<Utc>,
-        limit: Option<Duration>,
-        tick: &mut Tick,
-    ) -> Result<bool> {
+    pub(super) async fn claim(&self, pass: Pass, limit: Option<Duration>, tick: &mut Tick) -> Result<bool> {
         if self.store.pause().await?.is_some() {
             return Ok(false);
         }
         let mut cursor = ClaimCursor::default();
-        let Batch { mut packs, more } = self.claim_batch(now, &mut cursor, tick).await?;
+        let Batch { mut packs, more } = self.claim_batch(pass, &mut cursor, tick).await?;
         if !more {
-            self.send(&packs, tick).await?;
+            self.send(pass, &packs, tick).await?;
             return Ok(false);
         }
         let until = limit.map(|limit| self.clock.monotonic() + limit);
-        let tasks = (0..TASKS).map(|_| self.claim_and_send(now, cursor, until, std::mem::take(&mut packs)));
+        let tasks = (0..TASKS).map(|_| self.claim_and_send(pass, cursor, until, std::mem::take(&mut packs)));
         let mut result = Ok(false);
         for (counts, more) in join_all(tasks).await {
             tick.add(&counts);
@@ -57,7 +53,7 @@ impl Scheduler {
     /// Claims each batch while it sends the one before, which is `packs` at first. Returns its counts, also after an error.
     async fn claim_and_send(
         &self,
-        now: DateTime<Utc>,
+        pass: Pass,
         mut cursor: ClaimCursor,
         until: Option<Instant>,
         mut packs: Vec<Pack>,
@@ -66,8 +62,8 @@ impl Scheduler {
         let mut room = if until.is_none() { i64::MAX } else { 0 };
         let (mut more, mut result) = (true, Ok(true));
         while more && result.is_ok() && until.is_none_or(|until| self.clock.monotonic() < until) {
-            let claim = self.claim_paced(&mut room, now, &mut cursor, &mut claims);
-            let (claimed, sent) = tokio::join!(claim, self.send(&packs, &mut sends));
+            let claim = self.claim_paced(&mut room, pass, &mut cursor, &mut claims);
+            let (claimed, sent) = tokio::join!(claim, self.send(pass, &packs, &mut sends));
             packs.clear();
             result = claimed.and_then(|batch| {
                 Batch { packs, more } = batch;
@@ -75,7 +71,7 @@ impl Scheduler {
             });
         }
         // Also after an error: packs that are not sent now wait until another process may take them from the outbox.
-        let sent = self.send(&packs, &mut sends).await;
+        let sent = self.send(pass, &packs, &mut sends).await;
         claims.add(&sends);
         (claims, result.and(sent).map(|_| more))
     }
@@ -84,7 +80,7 @@ impl Scheduler {
     async fn claim_paced(
         &self,
         room: &mut i64,
-        now: DateTime<Utc>,
+        pass: Pass,
         cursor: &mut ClaimCursor,
         tick: &mut Tick,
     ) -> Result<Batch> {
@@ -98,15 +94,11 @@ impl Scheduler {
             *room = (HIGH_WATER - queued) / TASKS as i64;
         }
         *room -= i64::from(BATCH_LIMIT);
-        self.claim_batch(now, cursor, tick).await
+        self.claim_batch(pass, cursor, tick).await
     }
 
-    async fn claim_batch(
-        &self,
-        now: DateTime<Utc>,
-        cursor: &mut ClaimCursor,
-        tick: &mut Tick,
-    ) -> Result<Batch> {
+    async fn claim_batch(&self, pass: Pass, cursor: &mut ClaimCursor, tick: &mut Tick) -> Result<Batch> {
+        let Pass { now, span } = pass;
         let request = ClaimRequest {
             now,
             kinds: &self.kinds,
@@ -114,8 +106,12 @@ impl Scheduler {
             limit: BATCH_LIMIT,
             pack_limit: (self.options.max_in_flight / 8).clamp(1, MAX_IN_PACK),
             available_at: self.pack_available_at(now),
+            span: span.map(child_of),
         };
-        let claimed = self.store.claim(request, cursor).await?;
+        let began_at = self.clock.now();
+        let claimed = self.store.claim(request, cursor).await;
+        self.trace_claim(pass, &request, began_at, &claimed);
+        let claimed = claimed?;
         self.heartbeat.progress();
         let queued = claimed.queued();
         tick.due += queued;
@@ -124,5 +120,39 @@ impl Scheduler {
         counter!("bday_events_queued_total").increment(queued);
         let more = queued + claimed.skipped >= u64::from(BATCH_LIMIT);
         Ok(Batch { packs: claimed.packs, more })
+    }
+
+    /// Exports the span of a claim that found events or failed.
+    fn trace_claim(
+        &self,
+        pass: Pass,
+        request: &ClaimRequest<'_>,
+        began_at: DateTime<Utc>,
+        claimed: &Result<ClaimedEvents, StoreError>,
+    ) {
+        let Some(span) = request.span else { return };
+        let (attributes, error) = match claimed {
+            Ok(claimed) if claimed.queued() + claimed.skipped == 0 => return,
+            Ok(claimed) => {
+                let queued = ("bday.events", claimed.queued().into());
+                (
+                    vec![
+                        queued,
+                        ("bday.packs", claimed.packs.len().into()),
+                        ("bday.skipped", claimed.skipped.into()),
+                    ],
+                    None,
+                )
+            }
+            Err(error) => (Vec::new(), Some(chain(error))),
+        };
+        let times = (began_at, self.clock.now());
+        let span = Span {
+            parent: pass.span,
+            attributes,
+            error,
+            ..Span::new("claim", SpanKind::Internal, span, times)
+        };
+        self.options.tracer.end(span);
     }
 }

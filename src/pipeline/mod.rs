@@ -17,6 +17,7 @@
 //! | channel | [`channel`]: webhook, mail, SMS, Slack, `WhatsApp` |
 //! | feedback | [`feedback`]: what providers report after they have accepted a greeting |
 //! | sweep | `sweep.rs`: expired leases, lost packs, old rows; the scheduler runs it |
+//! | traces | [`trace`]: spans of the stages |
 //!
 //! PostgreSQL owns an event's life: its state, its attempts, its next attempt, its death. The queue only carries packs of event ids.
 
@@ -30,5 +31,6 @@ pub mod scheduler;
 mod send;
 mod sweep;
 mod tick;
+pub mod trace;
 pub mod worker;
 pub mod zone_data;

@@ -7,9 +7,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::queue::{Queue, QueueError};
+use super::trace::Tracer;
 use crate::clock::SharedClock;
 use crate::clock::heartbeat::Heartbeat;
-use crate::model::Schedule;
+use crate::model::{Schedule, SpanContext};
 use crate::pipeline::clock_offset::{ClockOffset, ClockOffsetError};
 use crate::store::{Store, StoreError};
 
@@ -38,6 +39,15 @@ pub(crate) struct SchedulerOptions {
     pub(crate) give_up: Vec<String>,
     pub(crate) keep_events: TimeDelta,
     pub(crate) keep_audit: TimeDelta,
+    pub(crate) tracer: Tracer,
+}
+
+/// What the stages of one tick share.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pass {
+    pub(super) now: DateTime<Utc>,
+    /// The span of the tick. None: the stages are not traced.
+    pub(super) span: Option<SpanContext>,
 }
 
 pub(super) type Result<T, E = TickError> = std::result::Result<T, E>;
@@ -58,6 +68,10 @@ pub struct Tick {
 }
 
 impl Tick {
+    pub(super) fn is_empty(&self) -> bool {
+        Self { elapsed_ms: 0, ..*self } == Self::default()
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         self.planned += other.planned;
         self.due += other.due;

@@ -8,8 +8,10 @@ use chrono::{DateTime, Utc};
 use metrics::counter;
 
 use super::queue::{DeadLetter, Pack};
-use super::scheduler::{Result, Scheduler, Tick};
+use super::scheduler::{Pass, Result, Scheduler, Tick};
+use super::trace::{Span, SpanKind, child_of};
 use crate::clock::MAX_SKEW;
+use crate::model::SpanContext;
 use crate::store::chain;
 
 /// How long a taken row is hidden from other schedulers: longer than the deadline of a call to the queue.
@@ -28,10 +30,19 @@ impl Scheduler {
     }
 
     /// Sends packs that this process has taken; returns whether the queue confirmed all. Rejected packs are available again at once.
-    pub(super) async fn send(&self, packs: &[Pack], tick: &mut Tick) -> Result<bool> {
+    pub(super) async fn send(&self, pass: Pass, packs: &[Pack], tick: &mut Tick) -> Result<bool> {
         if packs.is_empty() {
             return Ok(true);
         }
+        let began_at = self.clock.now();
+        let result = self.send_packs(packs, tick).await;
+        if let Some(parent) = pass.span {
+            self.trace_send(parent, began_at, packs, &result);
+        }
+        result
+    }
+
+    async fn send_packs(&self, packs: &[Pack], tick: &mut Tick) -> Result<bool> {
         let result = self.queue.send(packs).await;
         if self.queue.is_outbox() {
             result?;
@@ -62,14 +73,40 @@ impl Scheduler {
         Ok(rejected.is_empty())
     }
 
+    fn trace_send(
+        &self,
+        parent: SpanContext,
+        began_at: DateTime<Utc>,
+        packs: &[Pack],
+        result: &Result<bool>,
+    ) {
+        let events = Pack::count_events(packs);
+        let mut links: Vec<SpanContext> = packs.iter().filter_map(Pack::claim).collect();
+        links.dedup();
+        let error = match result {
+            Ok(true) => None,
+            Ok(false) => Some("the queue did not confirm all packs".to_owned()),
+            Err(error) => Some(chain(error)),
+        };
+        let times = (began_at, self.clock.now());
+        self.options.tracer.end(Span {
+            parent: Some(parent),
+            attributes: vec![("bday.packs", packs.len().into()), ("bday.events", events.into())],
+            links,
+            error,
+            ..Span::new("send", SpanKind::Producer, child_of(parent), times)
+        });
+    }
+
     /// Sends packs that earlier ticks, or other processes, have left in the outbox, and dead letters.
-    pub(super) async fn send_outbox(&self, now: DateTime<Utc>, tick: &mut Tick) -> Result<()> {
+    pub(super) async fn send_outbox(&self, pass: Pass, tick: &mut Tick) -> Result<()> {
         if self.queue.is_outbox() {
             return Ok(());
         }
+        let now = pass.now;
         for _ in 0..MAX_BATCHES {
             let packs = self.store.take_packs(now, self.clock.now() + TAKE_TIMEOUT, BATCH_LIMIT).await?;
-            if packs.is_empty() || !self.send(&packs, tick).await? {
+            if packs.is_empty() || !self.send(pass, &packs, tick).await? {
                 break;
             }
         }

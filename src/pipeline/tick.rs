@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler};
 use tokio_util::sync::CancellationToken;
 
-use super::scheduler::{Result, Scheduler, Tick};
+use super::scheduler::{Pass, Result, Scheduler, Tick};
+use super::trace::{Span, SpanKind};
 use crate::store::chain;
 
 /// Between two ticks: the delay of a retry, an expired lease or a pack left in the outbox.
@@ -36,36 +37,37 @@ impl Scheduler {
     /// Runs one tick at any `now`, for simulated years: sweeps, claims and sends all due events, plans, and claims newly planned ones.
     pub async fn run_once(&self, now: DateTime<Utc>) -> (Tick, Result<()>) {
         let began = self.clock.monotonic();
+        let pass = self.begin(now);
         let mut tick = Tick::default();
         let mut result = self.resend_lost_packs(now).await;
-        result = result.and(self.sweep_and_claim(now, None, true, &mut tick).await.map(drop));
+        result = result.and(self.sweep_and_claim(pass, None, true, &mut tick).await.map(drop));
         result = result.and(self.plan(now, &mut tick).await.map(drop));
         if tick.planned > 0 {
-            result = result.and(self.claim(now, None, &mut tick).await.map(drop));
+            result = result.and(self.claim(pass, None, &mut tick).await.map(drop));
         }
-        self.report(&mut tick, began, &result);
+        self.report(&mut tick, pass, began, &result);
         (tick, result)
     }
 
     /// Claims and sends all events that are due at `now`; returns how many. After an error the next tick retries.
     pub async fn send_due(&self, now: DateTime<Utc>) -> Result<u64> {
         let mut tick = Tick::default();
-        self.claim(now, None, &mut tick).await?;
+        self.claim(Pass { now, span: None }, None, &mut tick).await?;
         Ok(tick.due)
     }
 
     /// Sweeps expired leases, claims within `limit`, and sends the rest of the outbox. Returns whether more may be due.
     async fn sweep_and_claim(
         &self,
-        now: DateTime<Utc>,
+        pass: Pass,
         limit: Option<Duration>,
         sweep: bool,
         tick: &mut Tick,
     ) -> Result<bool> {
         // Events that the sweep makes pending are due, so it comes first.
-        let swept = if sweep { self.expire_leases(now).await } else { Ok(()) };
-        let claimed = self.claim(now, limit, tick).await;
-        let sent = self.send_outbox(now, tick).await;
+        let swept = if sweep { self.expire_leases(pass.now).await } else { Ok(()) };
+        let claimed = self.claim(pass, limit, tick).await;
+        let sent = self.send_outbox(pass, tick).await;
         swept.and(sent).and(claimed)
     }
 
@@ -88,15 +90,16 @@ impl Scheduler {
             let now = self.clock.reading();
             let began = self.clock.monotonic();
             let sweep = failed_at.is_none_or(|at| began.duration_since(at) > SWEEP_GRACE);
+            let pass = self.begin(now);
             let mut tick = Tick::default();
             let result = match self.check_clock(now).await {
-                Ok(()) => self.sweep_and_claim(now, Some(INTERVAL), sweep, &mut tick).await,
+                Ok(()) => self.sweep_and_claim(pass, Some(INTERVAL), sweep, &mut tick).await,
                 Err(error) => Err(error),
             };
             let more = matches!(result, Ok(true));
             let result = result.map(drop);
             self.heartbeat.alive();
-            self.report(&mut tick, began, &result);
+            self.report(&mut tick, pass, began, &result);
             if result.is_ok() {
                 failures = 0;
             } else {
@@ -128,7 +131,11 @@ impl Scheduler {
         }
     }
 
-    fn report(&self, tick: &mut Tick, began: Instant, result: &Result<()>) {
+    fn begin(&self, now: DateTime<Utc>) -> Pass {
+        Pass { now, span: self.options.tracer.begin() }
+    }
+
+    fn report(&self, tick: &mut Tick, pass: Pass, began: Instant, result: &Result<()>) {
         let elapsed = self.clock.monotonic().duration_since(began);
         tick.elapsed_ms = elapsed.as_millis() as u64;
         histogram!("bday_tick_duration_seconds").record(elapsed.as_secs_f64());
@@ -137,6 +144,19 @@ impl Scheduler {
         counter!("bday_ticks_total", "outcome" => outcome).increment(1);
         if result.is_ok() {
             self.heartbeat.progress();
+        }
+        if let Some(span) = pass.span.filter(|_| result.is_err() || !tick.is_empty()) {
+            let now = self.clock.now();
+            self.options.tracer.end(Span {
+                attributes: vec![
+                    ("bday.due", tick.due.into()),
+                    ("bday.enqueued", tick.enqueued.into()),
+                    ("bday.failed", tick.failed.into()),
+                    ("bday.skipped", tick.skipped.into()),
+                ],
+                error: result.as_ref().err().map(|error| chain(error)),
+                ..Span::new("tick", SpanKind::Internal, span, (now - elapsed, now))
+            });
         }
     }
 
@@ -164,7 +184,7 @@ fn log(tick: Tick, result: &Result<()>, minute_start: bool) {
     if let Err(error) = result {
         let error = chain(error);
         tracing::error!(due, enqueued, failed, skipped, elapsed_ms, error, "tick failed");
-    } else if minute_start || (Tick { elapsed_ms: 0, ..tick }) != Tick::default() {
+    } else if minute_start || !tick.is_empty() {
         tracing::info!(due, enqueued, failed, skipped, elapsed_ms, "tick");
     }
 }

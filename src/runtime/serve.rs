@@ -8,6 +8,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::lifecycle::Lifecycle;
+use super::telemetry::TraceExport;
 use super::{sampler, systemd, telemetry};
 use crate::clock::heartbeat::Heartbeat;
 use crate::clock::{SharedClock, SteadyClock};
@@ -16,8 +17,8 @@ use crate::config::login::DatabaseLogin;
 use crate::config::parts::{self, Follower, Parts};
 use crate::config::source::Sources;
 use crate::http::{
-    self, Api, Authorizer, Callbacks, Console, Health, HealthDeadlines, Heartbeats, HttpServer, Limits,
-    TwilioAccounts,
+    self, Api, Authorizer, Callbacks, Console, ConsoleSettings, Health, HealthDeadlines, Heartbeats,
+    HttpServer, Limits, TwilioAccounts,
 };
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
@@ -25,6 +26,7 @@ use crate::people::preview::PreviewSettings;
 use crate::pipeline::channel::ConfiguredChannel;
 use crate::pipeline::clock_offset::ClockOffset;
 use crate::pipeline::queue::Queue;
+use crate::pipeline::trace::Tracer;
 use crate::pipeline::zone_data;
 use crate::store::{Store, chain};
 
@@ -80,6 +82,7 @@ pub struct Started {
     pub http: SocketAddr,
     store: Store,
     login: DatabaseLogin,
+    traces: TraceExport,
     drain: Duration,
 }
 
@@ -91,6 +94,8 @@ impl Started {
             // Renewed until the end, because outcomes are recorded during the shutdown.
             never = self.login.run(&self.store) => match never {},
         };
+        // After the last task has ended, since outcomes are traced, too.
+        self.traces.flush().await;
         self.store.close().await;
         result
     }
@@ -139,7 +144,8 @@ pub async fn start(
     } else {
         lifecycle.soft.cancel();
     }
-    Ok(Started { http, store: process.store, login: process.login, drain: config.worker.drain })
+    let Process { store, login, traces, .. } = process;
+    Ok(Started { http, store, login, traces, drain: config.worker.drain })
 }
 
 /// The parts that the tasks share.
@@ -154,6 +160,8 @@ struct Process<'a> {
     heartbeats: Heartbeats,
     health: Arc<Health>,
     metrics: PrometheusHandle,
+    tracer: Tracer,
+    traces: TraceExport,
     /// None: this process serves no callbacks.
     twilio_accounts: Option<TwilioAccounts>,
 }
@@ -164,6 +172,7 @@ impl<'a> Process<'a> {
         let metrics =
             telemetry::collect_metrics(config.kinds.keys().map(String::as_str), &config.used_channels())?;
         let sources = Sources::new(Arc::clone(&clock));
+        let (tracer, traces) = TraceExport::start(config, &sources, &clock)?;
         let store = parts::store_without_login(config, if role.has_stages() { STAGE_CONNECTIONS } else { 0 });
         let login = DatabaseLogin::new(config, &sources);
         if login.is_fixed() {
@@ -193,6 +202,8 @@ impl<'a> Process<'a> {
             heartbeats,
             health,
             metrics,
+            tracer,
+            traces,
             twilio_accounts,
         })
     }
@@ -237,7 +248,7 @@ impl<'a> Process<'a> {
         let authorizer = Authorizer::new(store, clock(), config.http.requires_token());
         let console = api.clone().map(|api| {
             let (authorizer, health) = (authorizer.clone(), Arc::clone(&self.health));
-            Console::new(api, authorizer, health, config.http.https_host())
+            Console::new(api, authorizer, health, ConsoleSettings::from(config))
         });
         let server = HttpServer {
             health: Arc::clone(&self.health),
@@ -285,7 +296,9 @@ impl<'a> Process<'a> {
         let Some(heartbeats) = self.heartbeats.scheduler.clone() else { return };
         let waiting = [heartbeats.0.clone(), heartbeats.1.clone()];
         let (store, queue, clock) = (self.store.clone(), Arc::clone(&self.queue), Arc::clone(&self.clock));
-        let scheduler = parts::scheduler(self.config, store.clone(), queue, Arc::clone(&clock), heartbeats);
+        let tracer = self.tracer.clone();
+        let scheduler =
+            parts::scheduler(self.config, store.clone(), queue, Arc::clone(&clock), heartbeats, tracer);
         let (schedule, soft) = (self.config.schedule(), lifecycle.soft.clone());
         lifecycle.start("scheduler", async move {
             zone_data::ensure_current(&store, &schedule, &clock, &waiting, &soft).await;
@@ -300,7 +313,8 @@ impl<'a> Process<'a> {
     ) -> anyhow::Result<()> {
         let Some(heartbeat) = self.heartbeats.receive.clone() else { return Ok(()) };
         let (store, queue, clock) = (self.store.clone(), Arc::clone(&self.queue), Arc::clone(&self.clock));
-        let pool = parts::pool(self.config, store, queue, channels, clock, heartbeat)?;
+        let tracer = self.tracer.clone();
+        let pool = parts::pool(self.config, store, queue, channels, clock, heartbeat, tracer)?;
         let breaker = pool.clone();
         self.health.set_breaker(move || breaker.breaker_state());
         let (soft, hard) = (lifecycle.soft.child_token(), lifecycle.hard.clone());

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor, Postgres, QueryBuilder};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Result, Store};
+use super::{EventCursor, Result, Store};
 
 pub(super) const CREATED: i16 = 201;
 pub(super) const CHANGED: i16 = 200;
@@ -22,21 +23,37 @@ INSERT INTO api_writes AS w (id, at, token_id, token_name, method, path, target_
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::inet, $9)
 ON CONFLICT (id) DO UPDATE SET status = excluded.status, target_id = excluded.target_id WHERE w.status IS NULL";
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiWrite {
+    /// The `x-request-id` of the response.
     #[serde(rename = "requestId")]
     pub id: Uuid,
     pub at: DateTime<Utc>,
+    /// Null: the request had no live token.
     pub token_id: Option<Uuid>,
+    #[schema(example = "hr")]
     pub token_name: Option<String>,
+    #[schema(example = "PATCH")]
     pub method: String,
+    /// The route.
+    #[schema(example = "/v1/users/{id}")]
     pub path: String,
+    /// The user, event or token of the request.
     pub target_id: Option<Uuid>,
+    /// The address of the client.
+    #[schema(value_type = Option<String>, example = "192.0.2.7")]
     #[sqlx(try_from = "Option<String>")]
     pub remote: RemoteAddress,
-    /// None: in flight, or the process ended before the request.
+    /// The status of the response. Null: in flight, or the process ended before the request.
+    #[schema(example = 200)]
     pub status: Option<i16>,
+}
+
+impl From<&ApiWrite> for EventCursor {
+    fn from(write: &ApiWrite) -> Self {
+        Self { due_at: write.at, id: write.id }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,8 +70,12 @@ impl TryFrom<Option<String>> for RemoteAddress {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiWriteFilter {
-    pub since: Option<DateTime<Utc>>,
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+    /// The name of the token.
     pub token: Option<String>,
+    pub target_id: Option<Uuid>,
+    pub method: Option<String>,
 }
 
 impl ApiWrite {
@@ -92,14 +113,38 @@ impl Store {
         self.in_time(write.execute(&self.pool)).await
     }
 
-    pub async fn api_writes(&self, filter: &ApiWriteFilter, limit: i64) -> Result<Vec<ApiWrite>> {
-        let sql = "
-            SELECT id, at, token_id, token_name, method, path, target_id, host(remote) AS remote, status
-            FROM api_writes
-            WHERE ($1::timestamptz IS NULL OR at >= $1) AND ($2::text IS NULL OR token_name = $2)
-            ORDER BY at DESC, id DESC LIMIT $3";
-        let writes = sqlx::query_as(sql).bind(filter.since).bind(filter.token.as_deref()).bind(limit);
-        self.run(writes.fetch_all(&self.pool)).await
+    /// Returns up to `limit` rows before `before`, the newest first.
+    pub async fn api_writes(
+        &self,
+        filter: &ApiWriteFilter,
+        before: Option<EventCursor>,
+        limit: u32,
+    ) -> Result<Vec<ApiWrite>> {
+        let ApiWriteFilter { from, to, token, target_id, method } = filter;
+        let mut query = QueryBuilder::<Postgres>::new(
+            "SELECT id, at, token_id, token_name, method, path, target_id, host(remote) AS remote, status
+             FROM api_writes WHERE true",
+        );
+        if let Some(from) = from {
+            query.push(" AND at >= ").push_bind(from);
+        }
+        if let Some(to) = to {
+            query.push(" AND at < ").push_bind(to);
+        }
+        if let Some(token) = token {
+            query.push(" AND token_name = ").push_bind(token);
+        }
+        if let Some(target) = target_id {
+            query.push(" AND target_id = ").push_bind(target);
+        }
+        if let Some(method) = method {
+            query.push(" AND method = ").push_bind(method);
+        }
+        if let Some(EventCursor { due_at: at, id }) = before {
+            query.push(" AND (at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
+        }
+        query.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(i64::from(limit));
+        self.run(query.build_query_as().fetch_all(&self.pool)).await
     }
 
     pub async fn forget_api_writes(&self, before: DateTime<Utc>) -> Result<()> {

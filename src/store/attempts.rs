@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Result, Store, column};
-use crate::model::{Attempt, AttemptOutcome, ChannelName, Reason};
+use crate::model::{Attempt, AttemptOutcome, ChannelName, Reason, TraceId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedAttempt {
@@ -19,6 +19,7 @@ pub struct EndedAttempt {
     pub provider_id: Option<String>,
     pub started_at: DateTime<Utc>,
     pub finished_at: DateTime<Utc>,
+    pub trace_id: Option<TraceId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,24 +56,27 @@ pub struct RecordResult {
 /// The attempts of events, by event and number. Columns are named: `*` would fail on prepared statements of an older process
 /// when a newer one adds a column.
 pub(super) const ATTEMPTS: &str =
-    "SELECT event_id, number, outcome, channel, status, provider_id, reason, error, response, started_at, finished_at
+    "SELECT event_id, number, outcome, channel, status, provider_id, reason, error, response, started_at, finished_at,
+            trace_id
      FROM ended_attempts WHERE event_id = ANY($1) ORDER BY event_id, number";
 
-/// `$7` are ended leases. Skips locked rows: waiting for one would delay the whole batch.
+/// `$7` are ended leases. `$9` is NULL if no attempt was traced, as the traces of the other statements: `unnest` completes the column.
+/// Skips locked rows: waiting for one would delay the whole batch.
 pub(super) const DELIVERED: &str = "
 WITH done AS (
     DELETE FROM leases WHERE id = ANY($7)
 ), o AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::smallint[], $5::timestamptz[], $6::timestamptz[], $8::text[])
-        AS o(id, lease_id, attempt, status, started_at, finished_at, provider_id)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::smallint[], $5::timestamptz[], $6::timestamptz[], $8::text[],
+                         $9::uuid[])
+        AS o(id, lease_id, attempt, status, started_at, finished_at, provider_id, trace_id)
 ), free AS MATERIALIZED (
-    SELECT e.ctid AS tid, o.status, o.started_at, o.finished_at, o.provider_id
+    SELECT e.ctid AS tid, o.status, o.started_at, o.finished_at, o.provider_id, o.trace_id
     FROM events e JOIN o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
     FOR UPDATE OF e SKIP LOCKED
 )
 UPDATE events e
 SET state = 'delivered', lease_id = NULL, status = f.status, started_at = f.started_at, finished_at = f.finished_at,
-    provider_id = f.provider_id
+    provider_id = f.provider_id, trace_id = f.trace_id
 FROM free f WHERE e.ctid = f.tid
 RETURNING e.id";
 
@@ -85,12 +89,13 @@ SELECT e.id FROM events e JOIN unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS
 /// the event was not leased since, so the delivery is valid and ends the event.
 const DELIVERED_LATE: &str = "
 WITH o AS (
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[])
-        AS o(id, attempt, status, started_at, finished_at, channel, provider_id)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::text[],
+                         $8::uuid[])
+        AS o(id, attempt, status, started_at, finished_at, channel, provider_id, trace_id)
 ), late AS (
     UPDATE events e
     SET state = 'delivered', reason = NULL, next_attempt_at = NULL, status = o.status, started_at = o.started_at,
-        finished_at = o.finished_at, channel = o.channel, provider_id = o.provider_id
+        finished_at = o.finished_at, channel = o.channel, provider_id = o.provider_id, trace_id = o.trace_id
     FROM o
     WHERE e.id = o.id AND e.attempts = o.attempt
       AND (e.state IN ('pending', 'queued') OR e.state = 'dead' AND e.reason = 'worker_lost')
@@ -110,8 +115,10 @@ WITH done AS (
     DELETE FROM leases WHERE id = ANY($12)
 ), all_outcomes AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::smallint[], $6::text[], $7::text[],
-                         $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $13::text[], $14::boolean[])
-        AS o(id, lease_id, attempt, outcome, status, reason, error, response, started_at, finished_at, next_at, channel, counts)
+                         $8::text[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $13::text[], $14::boolean[],
+                         $15::uuid[])
+        AS o(id, lease_id, attempt, outcome, status, reason, error, response, started_at, finished_at, next_at, channel, counts,
+             trace_id)
 ), held AS MATERIALIZED (
     SELECT e.id FROM events e JOIN all_outcomes o ON e.id = o.id AND e.lease_id = o.lease_id AND e.attempts = o.attempt
 ), free AS MATERIALIZED (
@@ -121,11 +128,12 @@ WITH done AS (
     WHERE id IN (SELECT id FROM free)
        OR id NOT IN (SELECT id FROM held) AND EXISTS (SELECT FROM events e WHERE e.id = a.id)
 ), logged AS (
-    INSERT INTO attempts (event_id, number, outcome, channel, status, reason, error, response, started_at, finished_at)
-    SELECT id, attempt, outcome, channel, status, reason, error, response, started_at, finished_at FROM o
+    INSERT INTO attempts (event_id, number, outcome, channel, status, reason, error, response, started_at, finished_at, trace_id)
+    SELECT id, attempt, outcome, channel, status, reason, error, response, started_at, finished_at, trace_id FROM o
     ON CONFLICT (event_id, number) DO UPDATE
     SET outcome = excluded.outcome, status = excluded.status, reason = excluded.reason, error = excluded.error,
-        response = excluded.response, started_at = excluded.started_at, finished_at = excluded.finished_at
+        response = excluded.response, started_at = excluded.started_at, finished_at = excluded.finished_at,
+        trace_id = excluded.trace_id
     WHERE attempts.reason = 'worker_lost'
 ), ended AS (
     UPDATE events e
@@ -157,6 +165,14 @@ impl Fence {
     }
 }
 
+/// Returns the column of the traces; none if no attempt was traced.
+pub(super) fn trace_ids<'a>(
+    mut attempts: impl Iterator<Item = &'a EndedAttempt> + Clone,
+) -> Option<Vec<Option<TraceId>>> {
+    let column = attempts.clone().map(|ended| ended.trace_id);
+    attempts.any(|ended| ended.trace_id.is_some()).then(|| column.collect())
+}
+
 fn status(ended: &EndedAttempt) -> Option<i16> {
     ended.status.map(|status| status as i16)
 }
@@ -182,7 +198,8 @@ impl Store {
             .bind(column(deliveries, |delivery| delivery.started_at))
             .bind(column(deliveries, |delivery| delivery.finished_at))
             .bind(ended)
-            .bind(column(deliveries, |delivery| delivery.provider_id.as_deref()));
+            .bind(column(deliveries, |delivery| delivery.provider_id.as_deref()))
+            .bind(trace_ids(deliveries.iter()));
         let delivered = self.run(delivered.fetch_all(&self.pool)).await?;
         let mut result = self.record_result(delivered, &fence).await?;
         if result.events.len() + result.locked.len() < deliveries.len() {
@@ -205,7 +222,8 @@ impl Store {
             .bind(column(deliveries, |delivery| delivery.started_at))
             .bind(column(deliveries, |delivery| delivery.finished_at))
             .bind(column(deliveries, |delivery| delivery.channel.as_str()))
-            .bind(column(deliveries, |delivery| delivery.provider_id.as_deref()));
+            .bind(column(deliveries, |delivery| delivery.provider_id.as_deref()))
+            .bind(trace_ids(deliveries.iter()));
         self.run(delivered.fetch_all(&self.pool)).await
     }
 
@@ -228,7 +246,8 @@ impl Store {
             .bind(column(failures, |failure| failure.retry_at))
             .bind(ended)
             .bind(column(failures, |failure| failure.ended.channel.as_str()))
-            .bind(column(failures, |failure| failure.counts));
+            .bind(column(failures, |failure| failure.counts))
+            .bind(trace_ids(failures.iter().map(|failure| &failure.ended)));
         let failed = self.run(failed.fetch_all(&self.pool)).await?;
         self.record_result(failed, &fence).await
     }

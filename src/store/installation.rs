@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::NaiveDate;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -68,7 +69,17 @@ impl InstallationKey {
     /// Returns the id (UUID version 8) of a user on an import line without an id.
     #[must_use]
     pub fn line_id(&self, line: &str) -> Uuid {
-        let hash = self.hash("line", line.as_bytes());
+        self.id("line", line)
+    }
+
+    /// Returns the id (UUID version 8) of a day in the calendar feed.
+    #[must_use]
+    pub fn calendar_day_id(&self, date: NaiveDate) -> Uuid {
+        self.id("calendar day", &date.to_string())
+    }
+
+    fn id(&self, purpose: &str, data: &str) -> Uuid {
+        let hash = self.hash(purpose, data.as_bytes());
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash[..16]);
         uuid::Builder::from_custom_bytes(bytes).into_uuid()

@@ -68,8 +68,9 @@ pub use time_zones::DatabaseLocalTime;
 pub use tokens::{ApiToken, CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken};
 pub use undelivered::{PostponedEvent, RefusedContact};
 pub use users::{
-    ApiRequest, BatchOutcome, CurrentUser, DeleteOutcome, Idempotency, RepeatedRequest, SaveOutcome,
-    SearchCursor, SearchPage, UserChange, UserFilter, UserHistory, UserKey, UserPage, UserRef,
+    ApiRequest, BatchOutcome, CalendarDate, CurrentUser, DateCount, DateName, DeleteOutcome, Idempotency,
+    RepeatedRequest, SaveOutcome, SearchCursor, SearchPage, UserChange, UserFilter, UserHistory, UserKey,
+    UserPage, UserRef,
 };
 
 pub const STATEMENT_GRACE: Duration = Duration::from_secs(5);

@@ -5,14 +5,22 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::{Result, Store};
+use crate::model::SpanContext;
 
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Pack {
     pub id: i64,
     pub event_ids: Vec<Uuid>,
+    /// The span of the claim.
+    pub traceparent: Option<String>,
 }
 
 impl Pack {
+    /// Returns the span of the claim.
+    pub fn claim(&self) -> Option<SpanContext> {
+        SpanContext::parse(self.traceparent.as_deref()?)
+    }
+
     pub fn count_events<'a>(packs: impl IntoIterator<Item = &'a Self>) -> u64 {
         packs.into_iter().map(|pack| pack.event_ids.len() as u64).sum()
     }
@@ -60,7 +68,7 @@ impl Store {
             UPDATE outbox SET available_at = $2 WHERE id IN (
                 SELECT id FROM outbox WHERE available_at <= $1 AND sent_at IS NULL AND dead_letter IS NULL
                 ORDER BY available_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
-            RETURNING id, event_ids";
+            RETURNING id, event_ids, traceparent";
         self.run(sqlx::query_as(sql).bind(now).bind(until).bind(limit as i64).fetch_all(&self.pool)).await
     }
 
@@ -111,9 +119,10 @@ impl Store {
     pub async fn defer_packs(&self, deferred: &[DeferredPack]) -> Result<()> {
         let sql = "
             WITH old AS (
-                DELETE FROM outbox WHERE id = $1 AND event_ids <@ $4 AND dead_letter IS NULL RETURNING created_at
+                DELETE FROM outbox WHERE id = $1 AND event_ids <@ $4 AND dead_letter IS NULL RETURNING created_at, traceparent
             )
-            INSERT INTO outbox (event_ids, created_at, available_at) SELECT $2, created_at, $3 FROM old";
+            INSERT INTO outbox (event_ids, created_at, available_at, traceparent)
+            SELECT $2, created_at, $3, traceparent FROM old";
         for DeferredPack { pack, queued, available_at } in deferred {
             let defer = sqlx::query(sql).bind(pack.id).bind(queued).bind(available_at).bind(&pack.event_ids);
             self.execute(defer).await?;

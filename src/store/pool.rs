@@ -14,7 +14,7 @@ use tokio::time::error::Elapsed;
 
 use super::attempts::DELIVERED;
 use super::events::claim::CLAIM;
-use super::leases::LEASE;
+use super::leases::{LEASE, LEASE_FOR_WEBHOOK};
 use super::login::{self, LoginState};
 use super::outbox::DELETE_PACKS;
 use super::{Result, STATEMENT_GRACE, Store, StoreError, StoreOptions};
@@ -34,7 +34,7 @@ const SESSION_ROUNDS: usize = 3;
 
 /// Prepares the statements of the stages: the first use of a statement on a connection takes as long as dozens of later ones.
 async fn prepare_statements(connection: &mut PgConnection) {
-    for statement in [CLAIM, LEASE, DELIVERED, DELETE_PACKS] {
+    for statement in [CLAIM, LEASE, LEASE_FOR_WEBHOOK, DELIVERED, DELETE_PACKS] {
         // An older schema lacks a table: the first use prepares the statement then.
         if connection.prepare(statement.into_sql_str()).await.is_err() {
             return;

@@ -4,11 +4,12 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Result, Store};
-use crate::model::{Scope, TokenHash};
+use super::{EventCursor, Result, Store};
+use crate::model::{Scope, TokenHash, TokenState};
 
 pub const MAX_LIVE_TOKENS: i64 = 1000;
 
@@ -28,14 +29,16 @@ pub enum CreateTokenOutcome {
     TooManyTokens,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiToken {
     pub id: Uuid,
+    #[schema(example = "hr")]
     pub name: String,
     #[sqlx(try_from = "String")]
     pub scope: Scope,
     pub created_at: DateTime<Utc>,
+    /// To the minute.
     pub last_used_at: Option<DateTime<Utc>>,
     pub expires_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
@@ -45,6 +48,22 @@ impl ApiToken {
     #[must_use]
     pub fn is_live(&self, now: DateTime<Utc>) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    #[must_use]
+    pub fn state(&self, now: DateTime<Utc>) -> TokenState {
+        match self {
+            _ if self.is_live(now) => TokenState::Live,
+            // An expired token whose name was used again has its expiry as the time of its revocation.
+            _ if self.revoked_at.is_some() && self.revoked_at != self.expires_at => TokenState::Revoked,
+            _ => TokenState::Expired,
+        }
+    }
+}
+
+impl From<&ApiToken> for EventCursor {
+    fn from(token: &ApiToken) -> Self {
+        Self { due_at: token.created_at, id: token.id }
     }
 }
 
@@ -91,11 +110,46 @@ impl Store {
         Ok(self.execute(sqlx::query(sql).bind(name).bind(now)).await? > 0)
     }
 
+    pub async fn revoke_token_by_id(&self, now: DateTime<Utc>, id: Uuid) -> Result<bool> {
+        let sql = "UPDATE api_tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+        Ok(self.execute(sqlx::query(sql).bind(id).bind(now)).await? > 0)
+    }
+
     pub async fn tokens(&self) -> Result<Vec<ApiToken>> {
         let sql = "
             SELECT id, name, scope, created_at, last_used_at, expires_at, revoked_at FROM api_tokens
             ORDER BY created_at DESC, id DESC";
         self.run(sqlx::query_as(sql).fetch_all(&self.pool)).await
+    }
+
+    /// Returns up to `limit` tokens before `before`, the newest first; with `live_at`, only those that are live at that instant.
+    pub async fn list_tokens(
+        &self,
+        live_at: Option<DateTime<Utc>>,
+        before: Option<EventCursor>,
+        limit: u32,
+    ) -> Result<Vec<ApiToken>> {
+        let mut query = QueryBuilder::<Postgres>::new(
+            "SELECT id, name, scope, created_at, last_used_at, expires_at, revoked_at FROM api_tokens WHERE true",
+        );
+        if let Some(now) = live_at {
+            query
+                .push(" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ")
+                .push_bind(now)
+                .push(")");
+        }
+        if let Some(EventCursor { due_at: created_at, id }) = before {
+            query.push(" AND (created_at, id) < (").push_bind(created_at).push(", ").push_bind(id).push(")");
+        }
+        query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(limit));
+        self.run(query.build_query_as().fetch_all(&self.pool)).await
+    }
+
+    pub async fn token(&self, hash: TokenHash) -> Result<Option<ApiToken>> {
+        let sql = "
+            SELECT id, name, scope, created_at, last_used_at, expires_at, revoked_at FROM api_tokens
+            WHERE hash = $1";
+        self.run(sqlx::query_as(sql).bind(hash.0).fetch_optional(&self.pool)).await
     }
 
     pub async fn live_tokens(&self, now: DateTime<Utc>) -> Result<Vec<(TokenHash, ApiToken)>> {

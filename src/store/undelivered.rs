@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::attempts::{EndedAttempt, Fence, RecordResult};
+use super::attempts::{EndedAttempt, Fence, RecordResult, trace_ids};
 use super::leases::Routes;
 use super::{Result, Store, column};
 use crate::model::{ContactStatus, EventState, Reason};
@@ -42,9 +42,10 @@ WITH done AS (
     DELETE FROM leases WHERE id = ANY($1)
 ), all_outcomes AS (
     SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::smallint[], $5::text[], $6::smallint[], $7::text[], $8::text[],
-                         $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bytea[], $14::boolean[])
+                         $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bytea[], $14::boolean[],
+                         $16::uuid[])
         AS o(id, lease_id, attempt, channel, status, reason, error, response, started_at, finished_at, contact, address_hash,
-             last)
+             last, trace_id)
 ), marked AS (
     INSERT INTO suppressions (address_hash, channel, status, since)
     SELECT address_hash, channel, contact, finished_at FROM all_outcomes
@@ -60,8 +61,8 @@ WITH done AS (
         SELECT r.channel FROM reach(f.user_id, f.kind, array_remove(routes.channels, o.channel)) r) END AS next_channel
     FROM all_outcomes o JOIN free f ON f.id = o.id LEFT JOIN routes ON routes.kind = f.kind
 ), logged AS (
-    INSERT INTO attempts (event_id, number, outcome, channel, status, reason, error, response, started_at, finished_at)
-    SELECT id, attempt, 'failed', channel, status, reason, error, response, started_at, finished_at FROM o
+    INSERT INTO attempts (event_id, number, outcome, channel, status, reason, error, response, started_at, finished_at, trace_id)
+    SELECT id, attempt, 'failed', channel, status, reason, error, response, started_at, finished_at, trace_id FROM o
     ON CONFLICT DO NOTHING
 ), ended AS (
     UPDATE events e
@@ -119,7 +120,8 @@ impl Store {
             .bind(column(refused, |refused| refused.status.as_str()))
             .bind(column(refused, |refused| refused.address_hash.as_slice()))
             .bind(column(refused, |refused| refused.last))
-            .bind(routes);
+            .bind(routes)
+            .bind(trace_ids(refused.iter().map(|refused| &refused.ended)));
         let recorded: Vec<(Uuid, EventState)> = self.run(recorded.fetch_all(&self.pool)).await?;
         let dead =
             recorded.iter().filter(|(_, state)| *state == EventState::Dead).map(|(id, _)| *id).collect();

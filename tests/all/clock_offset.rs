@@ -12,6 +12,7 @@ use bday::model::NewUser;
 use bday::pipeline::clock_offset::ClockOffset;
 use bday::pipeline::queue::Queue as _;
 use bday::pipeline::queue::postgres::PostgresQueue;
+use bday::pipeline::trace::Tracer;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,8 @@ async fn ticked(by: TimeDelta) -> World {
     let clock: SharedClock = Arc::new(Jumped { by, over: AtomicBool::new(false) });
     let heartbeats = (Heartbeat::new(Arc::clone(&clock)), Heartbeat::new(Arc::clone(&clock)));
     let queue = Arc::clone(&world.queue);
-    let scheduler = parts::scheduler(&world.config, world.store.clone(), queue, clock, heartbeats.clone());
+    let (store, tracer) = (world.store.clone(), Tracer::default());
+    let scheduler = parts::scheduler(&world.config, store, queue, clock, heartbeats.clone(), tracer);
     let (token, mut running) = (CancellationToken::new(), JoinSet::new());
     let until = token.clone();
     running.spawn(async move { scheduler.run(until).await });

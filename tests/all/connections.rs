@@ -29,6 +29,7 @@ async fn a_claim_cancelled_at_any_point_leaves_no_transaction() {
             limit: 10,
             pack_limit: 1,
             available_at: instant(NINE),
+            span: None,
         };
         drop(store.claim(request, &mut cursor).await);
     })

@@ -184,10 +184,10 @@ async fn a_choice_for_no_contact_or_an_unknown_kind_is_refused() {
     }
     assert_eq!(count(&server, "suppressions").await, 0);
     // Only the user was written: what was refused has no row that a handler committed.
-    let writes = server.store().api_writes(&ApiWriteFilter::default(), 100).await.unwrap();
+    let writes = server.store().api_writes(&ApiWriteFilter::default(), None, 100).await.unwrap();
     assert!(writes.iter().all(|write| write.status != Some(200)), "{writes:?}");
     server.json("PUT", &mail, &out).await.expect(200);
-    let writes = server.store().api_writes(&ApiWriteFilter::default(), 1).await.unwrap();
+    let writes = server.store().api_writes(&ApiWriteFilter::default(), None, 1).await.unwrap();
     let path = "/v1/users/{id}/contacts/{channel}";
     assert_eq!((writes[0].path.as_str(), writes[0].status), (path, Some(200)));
     assert!(mail.contains(&writes[0].target_id.unwrap().to_string()));

@@ -49,6 +49,7 @@ fn delivery(event_id: Uuid, (lease_id, attempt): (Uuid, i16), secs: i64) -> Ende
         provider_id: None,
         started_at: after(secs),
         finished_at: after(secs),
+        trace_id: None,
     }
 }
 

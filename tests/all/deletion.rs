@@ -25,6 +25,8 @@ const EXTERNAL_ID: &str = "hr-4711";
 const EMAIL: &str = "zq@example.org";
 const PHONE: &str = "+911712345678";
 const SLACK_USER_ID: &str = "U0ZEBULON";
+/// A trace id, as a column of the type `uuid`.
+const TRACE_ID: &str = "7a1e57a1-e57a-4e57-8a1e-57a1e57a1e57";
 const DUE: &str = "2026-05-10T03:30:00Z";
 
 /// Returns the table and the text of each row, except of the migrations and the planned days, which belong to no user.
@@ -110,6 +112,7 @@ async fn assert_forgotten(world: &World, user: Uuid) {
         PHONE,
         SLACK_USER_ID,
         &email_hash,
+        TRACE_ID,
     ] {
         let found: Vec<_> = rows.iter().filter(|(_, row)| row.contains(private)).collect();
         assert!(found.is_empty(), "{private:?} is in {found:?}");
@@ -134,6 +137,10 @@ async fn no_table_contains_personal_data_of_a_deleted_user() {
     assert_eq!(world.greetings(), 1);
     let before = dump(&world).await;
     assert!(before.iter().any(|(_, row)| row.contains("pupil")), "{before:?}");
+    for table in ["events", "attempts"] {
+        let trace = format!("UPDATE {table} SET trace_id = '{TRACE_ID}'");
+        sqlx::query(AssertSqlSafe(trace)).execute(&world.database.pool().await).await.unwrap();
+    }
     delete(&world, &api).await;
     assert_forgotten(&world, user).await;
 }

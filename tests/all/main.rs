@@ -62,6 +62,7 @@ mod statements;
 mod statistics;
 mod sweeper;
 mod templates;
+mod traces;
 mod twilio_callbacks;
 mod unknown_kinds;
 mod unreadable;

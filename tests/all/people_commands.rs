@@ -199,6 +199,39 @@ async fn users_can_be_exported_and_imported_in_both_formats() {
 }
 
 #[tokio::test]
+async fn vcards_can_be_checked_imported_and_corrected() {
+    let shell = Shell(Database::new().await);
+    let folder = std::env::temp_dir().join(format!("bday-vcards-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (contacts, rejects) = (path("contacts.vcf"), path("invalid.vcf"));
+    let bad = "BEGIN:VCARD\nFN:Eve\nBDAY:circa 1990\nEND:VCARD\n";
+    let ada = "BEGIN:VCARD\nFN:Ada Lovelace\nBDAY:18151210\nUID:hr-1\nEND:VCARD\n";
+    std::fs::write(&contacts, format!("{ada}{bad}")).unwrap();
+    let import = ["user", "import", &contacts, "--time-zone", "Europe/London"];
+    let said = shell.fails(1, &[&import[..], &["--dry-run", "--rejects", &rejects]].concat()).await;
+    assert!(said.contains("line 6: BDAY: invalid date \"circa 1990\""), "{said}");
+    assert_eq!(std::fs::read_to_string(&rejects).unwrap(), bad);
+    assert_eq!(shell.ok(&["user", "list", "--json"]).await, "");
+
+    let finished = shell.run(&[&import[..], &["--rejects", &rejects]].concat()).await;
+    assert_eq!(finished.stdout, "created 1, updated 0, unchanged 0, failed 1\n", "{finished:?}");
+    std::fs::write(&rejects, bad.replace("circa 1990", "--0101")).unwrap();
+    let import = ["user", "import", &rejects, "--format", "vcard", "--time-zone", "UTC", "--dry-run"];
+    let said = shell.ok(&import).await;
+    assert_eq!(said, "dry run, nothing written: created 1, updated 0, unchanged 0, failed 0\n");
+    assert_eq!(shell.json(&["user", "show", "hr-1", "--json"]).await["firstName"], "Ada Lovelace");
+
+    let error = shell.fails(1, &["user", "import", &contacts, "--rejects", &contacts]).await;
+    assert!(error.contains("is the file to import"), "{error}");
+    let csv = path("users.csv");
+    std::fs::write(&csv, "first_name\n").unwrap();
+    let error = shell.fails(1, &["user", "import", &csv, "--time-zone", "UTC"]).await;
+    assert!(error.contains("--time-zone is for vCards"), "{error}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
 async fn events_can_be_listed_and_shown() {
     let shell = Shell(Database::new().await);
     shell.ok(&["migrate"]).await;

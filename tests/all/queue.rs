@@ -47,7 +47,7 @@ impl Fixture {
         let mut sent = Vec::new();
         for (at, size) in packs.iter().enumerate() {
             let event_ids: Vec<Uuid> = (0..*size).map(|_| Uuid::now_v7()).collect();
-            let mut pack = Pack { id: at as i64 + 1, event_ids };
+            let mut pack = Pack { id: at as i64 + 1, event_ids, traceparent: None };
             if let Some((_, pool)) = &self.database {
                 let insert = sqlx::query_scalar(
                     "INSERT INTO outbox (event_ids, created_at, available_at) VALUES ($1, now(), now()) RETURNING id",
@@ -68,8 +68,9 @@ impl Fixture {
     /// Acknowledges messages as a worker does after leasing their events.
     async fn ack(&self, received: &[Received]) {
         if let Some((database, _)) = &self.database {
-            let pack =
-                |message: &Message| Some(Pack { id: message.pack?, event_ids: message.event_ids.clone() });
+            let pack = |message: &Message| {
+                Some(Pack { id: message.pack?, event_ids: message.event_ids.clone(), traceparent: None })
+            };
             let packs: Vec<Pack> = received.iter().filter_map(|one| pack(message(one))).collect();
             database.store().delete_packs(&packs).await.unwrap();
         }
@@ -245,7 +246,8 @@ async fn failed_entries_of_a_batch_are_not_confirmed() {
     fixture.queue.create().await.unwrap();
     let sqs = fixture.sqs.as_ref().unwrap();
     sqs.faults(|faults| faults.fail_send_entry_every = 3);
-    let packs: Vec<Pack> = (0..30).map(|id| Pack { id, event_ids: vec![Uuid::now_v7()] }).collect();
+    let pack = |id| Pack { id, event_ids: vec![Uuid::now_v7()], traceparent: None };
+    let packs: Vec<Pack> = (0..30).map(pack).collect();
     let mut confirmed = fixture.queue.send(&packs).await.unwrap();
     assert_eq!(confirmed.len(), 20);
     let mut received: Vec<i64> = fixture.all().await.iter().map(|one| message(one).pack.unwrap()).collect();

@@ -265,10 +265,10 @@ async fn a_message_of_another_database_does_not_change_packs() {
     world.tick().await;
     let pool = world.database.pool().await;
     let packs = async || -> Vec<Pack> {
-        sqlx::query_as("SELECT id, event_ids FROM outbox").fetch_all(&pool).await.unwrap()
+        sqlx::query_as("SELECT id, event_ids, traceparent FROM outbox").fetch_all(&pool).await.unwrap()
     };
     let before = packs().await;
-    let foreign = Pack { id: before[0].id, event_ids: vec![Uuid::now_v7()] };
+    let foreign = Pack { id: before[0].id, event_ids: vec![Uuid::now_v7()], traceparent: None };
     let deferred = DeferredPack {
         queued: foreign.event_ids.clone(),
         pack: foreign.clone(),

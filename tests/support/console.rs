@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bday::clock::SharedClock;
-use bday::http::{Api, Authorizer, Console, Health, HealthDeadlines, Heartbeats, HttpServer, Limits};
+use bday::http::{
+    Api, Authorizer, Console, ConsoleSettings, Health, HealthDeadlines, Heartbeats, HttpServer, Limits,
+};
 use bday::model::{Scope, Token};
 use bday::people::explain::ExplainSettings;
 use bday::people::preview::PreviewSettings;
@@ -79,12 +81,8 @@ impl Site {
             Arc::clone(&shared),
         );
         let authorizer = Authorizer::new(world.store.clone(), shared, requires_token);
-        let console = Console::new(
-            api.clone(),
-            authorizer.clone(),
-            Arc::clone(&health),
-            world.config.http.https_host(),
-        );
+        let settings = ConsoleSettings::from(&world.config);
+        let console = Console::new(api.clone(), authorizer.clone(), Arc::clone(&health), settings);
         let server = HttpServer {
             health,
             metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),

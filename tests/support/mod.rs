@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod aws_sms;
 pub(crate) mod browser;
+pub(crate) mod collector;
 pub(crate) mod console;
 pub(crate) mod database;
 mod database_tests;

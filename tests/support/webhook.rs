@@ -22,6 +22,7 @@ pub(crate) fn greeting() -> Greeting {
         message: Message::of_text("Hey"),
         recipient: None,
         unsubscribe_url: None,
+        span: None,
         due_at: chrono::DateTime::UNIX_EPOCH,
     }
 }

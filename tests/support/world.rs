@@ -15,6 +15,7 @@ use bday::pipeline::channel::{Channel, ConfiguredChannel};
 use bday::pipeline::queue::Queue;
 use bday::pipeline::queue::postgres::PostgresQueue;
 use bday::pipeline::scheduler::{Scheduler, Tick};
+use bday::pipeline::trace::Tracer;
 use bday::pipeline::worker::WorkerPool;
 use bday::store::{LeaseRequest, Store, UserKey};
 use chrono::{DateTime, Utc};
@@ -93,9 +94,8 @@ impl World {
         let (_, url) = watch::channel(self.receiver.url().parse().unwrap());
         let client = parts::http_client(&self.config).unwrap();
         let webhook = Webhook::new(client, url, Signer::default(), Arc::clone(&clock));
-        let queue = Arc::clone(&self.queue);
         let channels = vec![self.channel(ChannelName::Webhook, Arc::new(webhook))];
-        parts::pool(&self.config, self.store.clone(), queue, channels, clock, heartbeat).unwrap()
+        self.pool_with_channels(channels, clock, heartbeat)
     }
 
     /// Returns a worker pool with these channels.
@@ -111,8 +111,17 @@ impl World {
     ) -> WorkerPool {
         let heartbeat = Heartbeat::new(Arc::clone(&clock));
         let channels = channels.iter().map(|(name, channel)| self.channel(*name, Arc::clone(channel)));
-        let (channels, queue) = (channels.collect(), Arc::clone(&self.queue));
-        parts::pool(&self.config, self.store.clone(), queue, channels, clock, heartbeat).unwrap()
+        self.pool_with_channels(channels.collect(), clock, heartbeat)
+    }
+
+    fn pool_with_channels(
+        &self,
+        channels: Vec<ConfiguredChannel>,
+        clock: SharedClock,
+        heartbeat: Heartbeat,
+    ) -> WorkerPool {
+        let (store, queue, tracer) = (self.store.clone(), Arc::clone(&self.queue), Tracer::default());
+        parts::pool(&self.config, store, queue, channels, clock, heartbeat, tracer).unwrap()
     }
 
     fn channel(&self, name: ChannelName, channel: Arc<dyn Channel>) -> ConfiguredChannel {

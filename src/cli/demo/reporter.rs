@@ -50,7 +50,7 @@ impl Reporter {
             format!(" {count} due by {} UTC, in {secs} s.", last.format(TIME))
         });
         let lines = format!(
-            "API      http://{api}/docs\n\nImported {} in {}, {} with a birthday today.\n{late} due in the last minutes, and \
+            "Console  http://{api}/  open it to see who is greeted when, and why\nAPI      http://{api}/docs\n\nImported {} in {}, {} with a birthday today.\n{late} due in the last minutes, and \
              greeted now.{next}",
             format_count(people.people.len(), "user", "users"),
             format_count(people.time_zones(), "time zone", "time zones"),

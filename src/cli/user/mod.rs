@@ -35,7 +35,7 @@ pub(super) enum Command {
     Contact(contact::SetContact),
     /// Delete users and cancel their unsent events
     Delete(Delete),
-    /// Import users from a CSV or NDJSON file; safe to repeat
+    /// Import users from a CSV, NDJSON or vCard file; safe to repeat
     Import(files::Import),
     /// Export all users as CSV or NDJSON
     Export(files::Export),

@@ -77,6 +77,7 @@ impl Exchange {
             message: Message::of_text(SAMPLE_MESSAGE),
             recipient: None,
             unsubscribe_url: None,
+            span: None,
             due_at: clock.now(),
         };
         let request = match webhook.request(&greeting) {

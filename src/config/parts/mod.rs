@@ -28,6 +28,7 @@ use crate::pipeline::queue::postgres::PostgresQueue;
 #[cfg(feature = "aws")]
 use crate::pipeline::queue::sqs::{self, SqsQueue};
 use crate::pipeline::scheduler::{self, Scheduler};
+use crate::pipeline::trace::Tracer;
 use crate::pipeline::worker::{self, WorkerPool};
 use crate::store::{self, Store, StoreError};
 
@@ -135,6 +136,7 @@ pub fn scheduler(
     queue: Arc<dyn Queue>,
     clock: SharedClock,
     heartbeats: (Heartbeat, Heartbeat),
+    tracer: Tracer,
 ) -> Scheduler {
     let options = scheduler::SchedulerOptions {
         horizon: config.plan.horizon,
@@ -149,11 +151,12 @@ pub fn scheduler(
         give_up: config.give_up_channels(),
         keep_events: TimeDelta::days(i64::from(config.retention.events_days)),
         keep_audit: TimeDelta::days(i64::from(config.retention.audit_days)),
+        tracer,
     };
     Scheduler::new(store, queue, clock, Arc::new(config.schedule()), options, heartbeats)
 }
 
-/// Builds the scheduler for a command: no health check reads its heartbeats.
+/// Builds the scheduler for a command: no health check reads its heartbeats, and it is not traced.
 #[must_use]
 pub fn scheduler_for_command(
     config: &Config,
@@ -162,7 +165,7 @@ pub fn scheduler_for_command(
     clock: SharedClock,
 ) -> Scheduler {
     let heartbeats = (Heartbeat::new(Arc::clone(&clock)), Heartbeat::new(Arc::clone(&clock)));
-    scheduler(config, store, queue, clock, heartbeats)
+    scheduler(config, store, queue, clock, heartbeats, Tracer::default())
 }
 
 pub fn pool(
@@ -172,6 +175,7 @@ pub fn pool(
     channels: Vec<ConfiguredChannel>,
     clock: SharedClock,
     heartbeat: Heartbeat,
+    tracer: Tracer,
 ) -> anyhow::Result<WorkerPool> {
     let messages = messages(config)?;
     let options = worker::WorkerOptions {
@@ -185,6 +189,7 @@ pub fn pool(
         max_per_second: config.worker.max_per_second,
         routes: config.routes(),
         unsubscribe: mail::unsubscribe_links(config, &store),
+        tracer,
     };
     Ok(WorkerPool::new(store, queue, channels, messages, clock, options, heartbeat))
 }

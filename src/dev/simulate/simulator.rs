@@ -26,6 +26,7 @@ use crate::pipeline::channel::{Channel, ConfiguredChannel};
 use crate::pipeline::queue::Queue;
 use crate::pipeline::queue::postgres::PostgresQueue;
 use crate::pipeline::scheduler::Scheduler;
+use crate::pipeline::trace::Tracer;
 use crate::pipeline::worker::WorkerPool;
 use crate::store::{Store, UserKey, UserRef};
 
@@ -82,8 +83,10 @@ impl Daemon {
         let heartbeat = Heartbeat::new(Arc::clone(&clock));
         let name = ChannelName::Webhook;
         let channels = vec![ConfiguredChannel { name, channel, limits: config.channel_limits(name) }];
+        let (queue_of_pool, clock_of_pool) = (Arc::clone(&queue), Arc::clone(&clock));
+        let tracer = Tracer::default();
         let pool =
-            parts::pool(config, store.clone(), Arc::clone(&queue), channels, Arc::clone(&clock), heartbeat)?;
+            parts::pool(config, store.clone(), queue_of_pool, channels, clock_of_pool, heartbeat, tracer)?;
         Ok(Self { scheduler: parts::scheduler_for_command(config, store.clone(), queue, clock), pool })
     }
 

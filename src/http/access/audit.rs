@@ -26,6 +26,10 @@ const REJECTED: Rate = Rate { burst: 100, interval: TimeDelta::seconds(6) };
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct AuditedWrite(pub(in crate::http) Uuid);
 
+/// The id of what a request created, for its audit row: added to the response by a handler that does not commit that row itself.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct AuditTarget(pub(in crate::http) Uuid);
+
 #[derive(Debug)]
 pub(in crate::http) struct Audit {
     store: Store,
@@ -83,8 +87,11 @@ impl Audit {
     }
 
     /// Records the status of a write, and adds its id to the response.
-    pub(in crate::http) async fn end(&self, write: ApiWrite, mut response: Response) -> Response {
+    pub(in crate::http) async fn end(&self, mut write: ApiWrite, mut response: Response) -> Response {
         let committed = response.extensions_mut().remove::<AuditedWrite>();
+        if let Some(AuditTarget(id)) = response.extensions_mut().remove() {
+            write.target_id = Some(id);
+        }
         if let Ok(id) = HeaderValue::from_str(&write.id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

@@ -16,6 +16,7 @@
 //! Health requires no token: it has no personal data, and probes have no tokens. Metrics require scope `read`.
 
 mod audit;
+mod proxy;
 mod rate_limit;
 mod same_origin;
 mod sessions;
@@ -38,7 +39,8 @@ use crate::clock::SharedClock;
 use crate::model::{Scope, Token};
 use crate::store::Store;
 use audit::Audit;
-pub(super) use audit::{Actor, AuditedWrite};
+pub(super) use audit::{Actor, AuditTarget, AuditedWrite};
+pub use proxy::TrustedProxy;
 pub(super) use same_origin::is_same_origin;
 use sessions::FailedSignIns;
 pub(super) use sessions::{Operator, SessionSecret, SignInError};
@@ -54,15 +56,24 @@ const INVALID_TOKEN: &str = "Bearer realm=\"bday\", error=\"invalid_token\"";
 pub(super) struct Peer(pub(super) SocketAddr);
 
 /// Returns the scope that a request requires, by its method and the path of its route. New routes need no entry: reads require `read`,
-/// writes of users `write`, other writes `admin`.
+/// writes of users `write`, other writes `admin`. Tokens and the audit log require `admin` for reads, too: they reveal who may do what,
+/// and who did it.
 #[must_use]
 pub fn required_scope(method: &Method, path: &str) -> Scope {
-    let users = path == "/v1/users" || path.starts_with("/v1/users/");
-    match *method {
-        Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
-        _ if users => Scope::Write,
+    let is_below =
+        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if is_below("/v1/tokens") || is_below("/v1/audit") {
+        return Scope::Admin;
+    }
+    match method {
+        _ if is_read(method) => Scope::Read,
+        _ if is_below("/v1/users") => Scope::Write,
         _ => Scope::Admin,
     }
+}
+
+fn is_read(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 
 /// Adds [`required_scope`] to the description of each operation.
@@ -71,8 +82,8 @@ pub(super) fn describe(description: &mut OpenApi) {
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("bday_…")
         .description(Some(
-            "Created with `bday token create NAME --scope read|write|admin`; a scope includes those before it. Required \
-             unless `http.auth` is off.",
+            "Created with `bday token create NAME --scope read|write|admin`, or by `createToken`; a scope includes those \
+             before it. Required unless `http.auth` is off.",
         ))
         .build();
     let components = description.components.get_or_insert_default();
@@ -159,6 +170,28 @@ impl Authorizer {
         let token = token.ok_or_else(|| {
             Rejection::unauthenticated("expected one Authorization header: Bearer bday_…", INVALID_TOKEN)
         })?;
+        self.check(token, required, max_age).await.map(Some)
+    }
+
+    /// Authorises a request for the calendar feed: by its header, or else by the `token` in its URL.
+    pub(super) async fn authorize_feed(
+        &self,
+        headers: &HeaderMap,
+        token: Option<&str>,
+    ) -> Result<(), Problem> {
+        let checked = match token.filter(|_| !headers.contains_key(AUTHORIZATION)) {
+            Some(token) => self.check(token, Scope::Calendar, MaxAge::Short).await.map(drop),
+            None => self.authorize(headers, Scope::Calendar, MaxAge::Short).await.map(drop),
+        };
+        checked.map_err(|rejection| rejection.problem)
+    }
+
+    async fn check(
+        &self,
+        token: &str,
+        required: Scope,
+        max_age: MaxAge,
+    ) -> Result<Arc<LiveToken>, Rejection> {
         let hash = Token::hash_of(token)
             .map_err(|error| Rejection::unauthenticated(format!("invalid token: {error}"), INVALID_TOKEN))?;
         let found = self.0.tokens.find(hash, max_age).await;
@@ -171,7 +204,7 @@ impl Authorizer {
             return Err(Rejection::forbidden(token, required));
         }
         self.0.tokens.record_use(&token).await;
-        Ok(Some(token))
+        Ok(token)
     }
 
     async fn without_token(&self) -> Result<Option<Arc<LiveToken>>, Rejection> {
@@ -215,6 +248,7 @@ impl Rejection {
 
     fn forbidden(token: Arc<LiveToken>, required: Scope) -> Self {
         let challenge = match required {
+            Scope::Calendar => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"calendar\"",
             Scope::Read => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"read\"",
             Scope::Write => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"write\"",
             Scope::Admin => "Bearer realm=\"bday\", error=\"insufficient_scope\", scope=\"admin\"",
@@ -240,7 +274,7 @@ pub(super) async fn api(State(authorizer): State<Authorizer>, mut request: Reque
         request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
     let required = required_scope(request.method(), &path);
     let authorization = authorizer.authorize(request.headers(), required, MaxAge::Short).await;
-    if required == Scope::Read {
+    if is_read(request.method()) {
         return match authorization {
             Ok(_) => next.run(request).await,
             Err(rejection) => rejection.problem.into_response(),
@@ -278,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_of_other_things_than_users_require_admin() {
+    fn writes_of_other_things_than_users_require_admin_and_so_do_tokens_and_the_audit_log() {
         for (method, path, scope) in [
             (Method::GET, "/v1/users", Scope::Read),
             (Method::HEAD, "/v1/pause", Scope::Read),
@@ -288,6 +322,10 @@ mod tests {
             (Method::PUT, "/v1/pause", Scope::Admin),
             (Method::POST, "/v1/usersx", Scope::Admin),
             (Method::POST, "", Scope::Admin),
+            (Method::GET, "/v1/tokens", Scope::Admin),
+            (Method::DELETE, "/v1/tokens/{id}", Scope::Admin),
+            (Method::HEAD, "/v1/audit", Scope::Admin),
+            (Method::GET, "/v1/tokensx", Scope::Read),
         ] {
             assert_eq!(required_scope(&method, path), scope, "{method} {path}");
         }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::Authorizer;
 use super::audit::Actor;
+use super::proxy::TrustedProxy;
 use super::rate_limit::{Rate, RateLimit};
 use super::tokens::{self, MaxAge};
 use crate::model::{InvalidToken, Scope, Token};
@@ -99,6 +100,17 @@ impl Operator {
     /// Everyone, if `http.auth` is off.
     pub(in crate::http) fn anyone() -> Self {
         Self { actor: None, scope: Scope::Admin, session: None }
+    }
+
+    /// Returns the user that `proxy` names.
+    pub(in crate::http) fn of_proxy(
+        proxy: &TrustedProxy,
+        headers: &HeaderMap,
+        remote: Option<IpAddr>,
+    ) -> Option<Self> {
+        let (name, scope) = proxy.identity(headers, remote)?;
+        let actor = Actor { token_id: None, name: name.to_owned() };
+        Some(Self { actor: Some(actor), scope, session: None })
     }
 
     pub(in crate::http) fn name(&self) -> &str {

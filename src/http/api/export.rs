@@ -7,14 +7,13 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::Api;
 use super::problem::Problem;
 use super::request::Query;
-use crate::people::FileFormat;
-use crate::people::export::{ExportWriter, PAGE_SIZE};
+use crate::people::export::{ExportFormat, ExportWriter, PAGE_SIZE};
 use crate::store::{StoreError, UserFilter, chain};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -23,13 +22,6 @@ use crate::store::{StoreError, UserFilter, chain};
 pub(super) struct ExportQuery {
     /// `ndjson` (default) or `csv`
     format: Option<ExportFormat>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ExportFormat {
-    Ndjson,
-    Csv,
 }
 
 /// Export all users
@@ -53,9 +45,9 @@ pub(super) async fn export(
 ) -> Result<Response, Problem> {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = match query.format {
-        Some(ExportFormat::Csv) => FileFormat::Csv,
-        None if accept.trim().starts_with("text/csv") => FileFormat::Csv,
-        Some(ExportFormat::Ndjson) | None => FileFormat::Ndjson,
+        Some(format) => format,
+        None if accept.trim().starts_with("text/csv") => ExportFormat::Csv,
+        None => ExportFormat::Ndjson,
     };
     let writer = ExportWriter::new(format, &api.schedule);
     let first = read_page(&api, &writer, writer.header(), Uuid::nil()).await?;
@@ -72,11 +64,11 @@ pub(super) async fn export(
         }
     });
     let headers: [(HeaderName, &str); 2] = match format {
-        FileFormat::Csv => [
+        ExportFormat::Csv => [
             (CONTENT_TYPE, "text/csv; charset=utf-8"),
             (CONTENT_DISPOSITION, "attachment; filename=\"users.csv\""),
         ],
-        FileFormat::Ndjson => [
+        ExportFormat::Ndjson => [
             (CONTENT_TYPE, "application/x-ndjson"),
             (CONTENT_DISPOSITION, "attachment; filename=\"users.ndjson\""),
         ],

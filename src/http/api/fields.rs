@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use uuid::Uuid;
 
-use crate::model::{parse_date, parse_instant};
+use crate::model::{parse_date, parse_instant, parse_token_name};
 
 /// Longest list in a body.
 pub(super) const MAX_ITEMS: usize = 500;
@@ -96,6 +96,20 @@ pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uu
 pub(in crate::http) fn parse_id(text: &str) -> Result<Uuid, &'static str> {
     let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
     id.ok_or("invalid id: expected a UUID such as 0198f0c0-5b7e-7cc3-98c4-dc0c0c07398f")
+}
+
+/// Reads the name of a token.
+pub(super) fn token_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    parsed(deserializer, parse_token_name)
+}
+
+/// Reads `true` or `false` in a query.
+pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match &*String::deserialize(deserializer)? {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(D::Error::custom("expected true or false")),
+    }
 }
 
 fn parsed<'de, D: Deserializer<'de>, T, E: Display>(

@@ -3,6 +3,7 @@
 //! JSON in camelCase; every error is a problem detail (RFC 9457) that names each invalid field. Lists have pages with an opaque cursor.
 //! `ETag` and `If-Match` protect against concurrent edits. `/openapi.json` describes the API, and `/docs` shows it.
 
+mod audit;
 mod by_external_id;
 mod contacts;
 pub(super) mod dead_letters;
@@ -21,6 +22,7 @@ mod preview;
 pub(super) mod problem;
 mod request;
 mod statistics;
+mod tokens;
 mod upcoming;
 mod users;
 
@@ -39,6 +41,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{self, Authorizer};
+use super::calendar_feed::CalendarFeed;
 use super::unsubscribe::{self, Unsubscribe};
 use crate::calendar::text::shortened;
 use crate::clock::SharedClock;
@@ -46,6 +49,7 @@ use crate::model::{FieldError, Schedule};
 use crate::operations::dead_letters::DeadLetters;
 use crate::operations::statistics::Statistics;
 use crate::people::explain::ExplainSettings;
+use crate::people::export::ExportFormat;
 use crate::people::preview::PreviewSettings;
 use crate::store::{Routes, Store};
 use problem::Problem;
@@ -72,13 +76,14 @@ pub struct Api {
             (RFC 9457). A field that is null is not set."
     ),
     // Schemas of parameters and of errors: the operations do not add them.
-    components(schemas(contacts::ContactStatusInput, events::Direction, export::ExportFormat, Problem, FieldError)),
+    components(schemas(audit::WriteMethod, contacts::ContactStatusInput, events::Direction, ExportFormat, Problem, FieldError)),
     tags(
         (name = "users", description = "Users and their dates"),
         (name = "events", description = "Greetings that were sent, will be sent, or were not sent"),
         (name = "dead letters", description = "Events that failed for good, and their redrive"),
         (name = "operations", description = "Pause and resume sending"),
-        (name = "statistics", description = "Counts of events by date")
+        (name = "statistics", description = "Counts of events by date"),
+        (name = "access", description = "Tokens and the audit log")
     )
 )]
 struct Description;
@@ -112,8 +117,8 @@ impl Api {
         self.explain_settings.routes.as_ref()
     }
 
-    /// Returns `/v1`, guarded by `authorizer`; its description and the links to unsubscribe, which are open; and a problem for every
-    /// other path.
+    /// Returns `/v1` and the calendar feed, guarded by `authorizer`; the description and the links to unsubscribe, which are open; and a
+    /// problem for every other path.
     ///
     /// `request_timeout` runs from the end of a request's head to the beginning of the response; for an import, between two parts of the
     /// body.
@@ -122,7 +127,10 @@ impl Api {
         access::describe(&mut description);
         access::operations(&mut description).for_each(|(.., operation)| problem::describe(operation));
         let open = Unsubscribe { store: self.store.clone(), clock: Arc::clone(&self.clock) };
-        let open = unsubscribe::router(open).layer(from_fn_with_state(request_timeout, timeout));
+        let (clock, schedule) = (Arc::clone(&self.clock), Arc::clone(&self.schedule));
+        let feed = CalendarFeed::new(self.store.clone(), schedule, clock, authorizer.clone());
+        let open = unsubscribe::router(open).merge(feed.router());
+        let open = open.layer(from_fn_with_state(request_timeout, timeout));
         let v1 = routes.with_state(self).route_layer(from_fn_with_state(authorizer, access::api));
         v1.merge(docs::router(&description))
             .merge(open)
@@ -154,6 +162,9 @@ fn routes(request_timeout: Duration) -> OpenApiRouter<Api> {
         .routes(routes!(statistics::day))
         .routes(routes!(statistics::days))
         .routes(routes!(pause::get, pause::put, pause::delete))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(audit::list))
         .layer(DefaultBodyLimit::max(request::MAX_BODY_BYTES))
         .layer(from_fn_with_state(request_timeout, timeout));
     let import = OpenApiRouter::new()

@@ -75,7 +75,7 @@ impl TryFrom<String> for EventCursorText {
 /// A [`SearchCursor`] as text: the id, and the text that matched in base64, which is empty without a search.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct UserCursorText(pub(super) SearchCursor);
+pub(in crate::http) struct UserCursorText(pub(in crate::http) SearchCursor);
 
 impl UserCursorText {
     /// Returns the error of a cursor of a list with a search in a list without, or the reverse.

@@ -133,6 +133,10 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "wrong-state", "The state of the event does not allow this", detail)
     }
 
+    pub(super) fn token_refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "token-refused", "The token cannot be created", detail)
+    }
+
     pub(super) fn unsupported_content_type(supported: &str) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         let detail = format!("unsupported Content-Type: use {supported}");
@@ -148,6 +152,10 @@ impl Problem {
         let detail = format!("no response within {seconds} s: try again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "Timeout", detail)
             .with(RETRY_AFTER, RETRY_LATER)
+    }
+
+    pub(super) fn no_random_bytes() -> Self {
+        Self::unavailable("the operating system has no random bytes: try again", RETRY_LATER)
     }
 
     pub(super) fn too_many_forecasts(limit: usize) -> Self {

@@ -39,8 +39,10 @@ pub(super) struct DaysQuery {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DaysAnswer {
+    #[schema(value_type = Vec<DateCounts>)]
     days: Arc<Vec<DateCounts>>,
     /// The minutes ahead with the most planned events, at most ten, the busiest first.
+    #[schema(value_type = Vec<BusyMinute>)]
     busiest_minutes: Arc<Vec<BusyMinute>>,
 }
 

@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use chrono::NaiveDate;
-use form_urlencoded::Serializer;
 use uuid::Uuid;
 
 use super::Console;
@@ -26,6 +25,7 @@ use crate::model::{Event, EventState, parse_date, parse_instant};
 use crate::store::{EventCursor, EventFilter, EventOrder, Result as StoreResult, Store};
 
 const PAGE_SIZE: u32 = 50;
+pub(super) const CURSOR: &str = "cursor";
 pub(super) const INSTANT_EXAMPLE: &str = "2026-03-01T09:00:00Z";
 
 #[derive(Template)]
@@ -111,7 +111,7 @@ impl EventQuery {
                 EventOrder::Descending
             }
         };
-        let cursor = given.get("cursor").map(|text| EventCursorText::try_from(text.to_owned()));
+        let cursor = given.get(CURSOR).map(|text| EventCursorText::try_from(text.to_owned()));
         let cursor = cursor.and_then(|cursor| filters.check("Page", cursor));
         let filter = EventFilter { states, from, to, user_id, local_date };
         Self { filter, order, cursor: cursor.map(|EventCursorText(cursor)| cursor) }
@@ -119,21 +119,6 @@ impl EventQuery {
 
     fn is_ascending(&self) -> bool {
         self.order == EventOrder::Ascending
-    }
-
-    /// Returns the path of the page after `cursor`; without one, of the first page. The text of fields is kept as it was given.
-    fn path(&self, filters: &Filters, cursor: Option<&str>) -> String {
-        let mut query = Serializer::new(String::new());
-        query.extend_pairs(self.filter.states.iter().map(|state| ("state", state.as_str())));
-        for field in filters.fields.iter().filter(|field| !field.text.is_empty()) {
-            query.append_pair(field.name, &field.text);
-        }
-        if self.is_ascending() {
-            query.append_pair("order", "asc");
-        }
-        query.extend_pairs(cursor.map(|cursor| ("cursor", cursor)));
-        let query = query.finish();
-        if query.is_empty() { "/events".to_owned() } else { format!("/events?{query}") }
     }
 
     fn command(&self) -> CommandLine {
@@ -175,8 +160,8 @@ async fn list(
         is_ascending: query.is_ascending(),
         is_filtered: filters.is_used() || !query.filter.states.is_empty(),
         rows: rows(store, events).await?,
-        first: query.cursor.map(|_| query.path(&filters, None)),
-        next: next.map(|cursor| query.path(&filters, Some(&cursor))),
+        first: query.cursor.map(|_| format!("/events?{}", given.without(CURSOR))),
+        next: next.map(|cursor| format!("/events?{}", given.with(CURSOR, &cursor))),
         command: query.command(),
         filters,
     };

@@ -36,6 +36,22 @@ impl Fields {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.trim())
     }
 
+    /// Returns the query string with `name` set to `value`; blank fields are left out.
+    pub(super) fn with(&self, name: &str, value: &str) -> String {
+        self.query_without(name).append_pair(name, value).finish()
+    }
+
+    /// Returns the query string without `name` and blank fields.
+    pub(super) fn without(&self, name: &str) -> String {
+        self.query_without(name).finish()
+    }
+
+    fn query_without(&self, name: &str) -> form_urlencoded::Serializer<'static, String> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(self.0.iter().filter(|(key, value)| key != name && !value.trim().is_empty()));
+        query
+    }
+
     /// Returns the path on this host to which a form returns: the field `back`, otherwise `default`.
     pub(super) fn back(&self, default: &str) -> String {
         let local = self.get("back").filter(|path| is_local_path(path));

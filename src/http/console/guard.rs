@@ -1,17 +1,21 @@
 //! What every request to the console must pass.
 
-use axum::extract::{MatchedPath, Request, State};
+use std::convert::Infallible;
+use std::net::IpAddr;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
-use super::Console;
 use super::layout::{Layout, Section};
 use super::problem::ConsoleProblem;
-use crate::http::access::{Operator, SessionSecret, is_same_origin};
+use super::{Console, ConsoleSettings};
+use crate::http::access::{Operator, Peer, SessionSecret, is_same_origin};
 use crate::model::Scope;
 use crate::store::StoreError;
 
@@ -65,6 +69,22 @@ fn required_scope(method: &Method, path: &str) -> Scope {
     }
 }
 
+/// The address of the client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remote(pub(super) Option<IpAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Remote {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(remote(&parts.extensions)))
+    }
+}
+
+fn remote(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<Peer>().map(|Peer(address)| address.ip().to_canonical())
+}
+
 fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
@@ -81,7 +101,7 @@ pub(super) async fn require_operator(
     if is_form && !is_same_origin(request.headers()) {
         return ConsoleProblem::other_origin().into_response();
     }
-    let operator = match console.find_operator(request.headers()).await {
+    let operator = match console.find_operator(request.headers(), remote(request.extensions())).await {
         Ok(Some(operator)) => operator,
         Ok(None) => return sign_in_first(&request, is_form),
         Err(error) => return ConsoleProblem::from(error).into_response(),
@@ -123,8 +143,15 @@ fn sign_in_first(request: &Request, is_form: bool) -> Response {
 
 impl Console {
     /// Returns who sends a request with these headers; none if they must sign in.
-    pub(super) async fn find_operator(&self, headers: &HeaderMap) -> Result<Option<Operator>, StoreError> {
-        if let Some(secret) = SessionSecret::read(headers, self.is_secure(headers)) {
+    pub(super) async fn find_operator(
+        &self,
+        headers: &HeaderMap,
+        remote: Option<IpAddr>,
+    ) -> Result<Option<Operator>, StoreError> {
+        if let Some(operator) = Operator::of_proxy(&self.settings.proxy, headers, remote) {
+            return Ok(Some(operator));
+        }
+        if let Some(secret) = SessionSecret::read(headers, self.is_secure(headers, remote)) {
             let is_active = !headers.contains_key(LIVE);
             if let Some(operator) = self.authorizer.operator(secret, is_active).await? {
                 return Ok(Some(operator));
@@ -133,10 +160,19 @@ impl Console {
         Ok((!self.authorizer.is_required()).then(Operator::anyone))
     }
 
-    /// Whether the browser uses HTTPS: it asks for the host of `http.public_url`.
-    pub(super) fn is_secure(&self, headers: &HeaderMap) -> bool {
+    /// Returns the URL under which the browser reaches this listener.
+    pub(super) fn base_url(&self, headers: &HeaderMap, remote: Option<IpAddr>) -> String {
+        let scheme = if self.is_secure(headers, remote) { "https" } else { "http" };
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        format!("{scheme}://{host}")
+    }
+
+    /// Whether the browser uses HTTPS: it asks for the host of `http.public_url`, or the proxy says so.
+    pub(super) fn is_secure(&self, headers: &HeaderMap, remote: Option<IpAddr>) -> bool {
+        let ConsoleSettings { https_host, proxy } = &*self.settings;
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        host.zip(self.https_host.as_deref()).is_some_and(|(host, https)| host.eq_ignore_ascii_case(https))
+        host.zip(https_host.as_deref()).is_some_and(|(host, https)| host.eq_ignore_ascii_case(https))
+            || proxy.received_https(headers, remote)
     }
 }
 

@@ -14,6 +14,7 @@
 mod assets;
 mod audit;
 mod calendar;
+mod charts;
 mod command;
 mod day;
 mod event;
@@ -25,6 +26,7 @@ mod guard;
 mod import;
 mod layout;
 mod message;
+mod number;
 mod people;
 mod person;
 mod problem;
@@ -44,12 +46,26 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::timeout::TimeoutLayer;
 
-use super::access::Authorizer;
+use super::access::{Authorizer, TrustedProxy};
 use super::api::Api;
 use super::health::Health;
+use crate::config::Config;
 
 /// Forms without files.
 const MAX_BODY_BYTES: usize = 256 * 1024;
+
+#[derive(Debug, Clone, Default)]
+pub struct ConsoleSettings {
+    /// The host and port of `http.public_url`, under which HTTPS reaches this listener.
+    pub https_host: Option<String>,
+    pub proxy: TrustedProxy,
+}
+
+impl From<&Config> for ConsoleSettings {
+    fn from(config: &Config) -> Self {
+        Self { https_host: config.http.https_host(), proxy: TrustedProxy::from(&config.console) }
+    }
+}
 
 /// The state of the handlers.
 #[derive(Clone)]
@@ -57,15 +73,13 @@ pub struct Console {
     api: Api,
     authorizer: Authorizer,
     health: Arc<Health>,
-    /// The host under which HTTPS reaches this listener.
-    https_host: Option<Arc<str>>,
+    settings: Arc<ConsoleSettings>,
 }
 
 impl Console {
-    /// `https_host`: the host and port of `http.public_url`.
     #[must_use]
-    pub fn new(api: Api, authorizer: Authorizer, health: Arc<Health>, https_host: Option<String>) -> Self {
-        Self { api, authorizer, health, https_host: https_host.map(Arc::from) }
+    pub fn new(api: Api, authorizer: Authorizer, health: Arc<Health>, settings: ConsoleSettings) -> Self {
+        Self { api, authorizer, health, settings: Arc::new(settings) }
     }
 
     /// `request_timeout` runs from the end of a request's head to the beginning of the response.

@@ -1,5 +1,7 @@
 //! Errors as pages.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
@@ -98,10 +100,22 @@ impl IntoResponse for ConsoleProblem {
 
 impl From<StoreError> for ConsoleProblem {
     fn from(error: StoreError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<Arc<StoreError>> for ConsoleProblem {
+    fn from(error: Arc<StoreError>) -> Self {
+        Self::from(&*error)
+    }
+}
+
+impl From<&StoreError> for ConsoleProblem {
+    fn from(error: &StoreError) -> Self {
         if error.is_contention() {
             return Self::unavailable("The record is being written concurrently: try again.");
         }
-        tracing::error!(error = chain(&error), "console request failed: database");
+        tracing::error!(error = chain(error), "console request failed: database");
         if let StoreError::Unreadable(_) = error {
             let detail = "A row of the database cannot be read: see the log of bday.";
             return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error", detail);

@@ -1,7 +1,6 @@
 //! `/sign-in` and `/sign-out`
 
 use askama::Template;
-use axum::Extension;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
@@ -9,9 +8,10 @@ use axum::response::{AppendHeaders, IntoResponse as _, Redirect, Response};
 
 use super::Console;
 use super::fields::{Fields, Form, Query, is_local_path};
+use super::guard::Remote;
 use super::layout::{Layout, View};
 use super::problem::{ConsoleProblem, Page};
-use crate::http::access::{Peer, SessionSecret, SignInError};
+use crate::http::access::{SessionSecret, SignInError};
 
 #[derive(Template)]
 #[template(path = "sign_in.html", config = "src/http/console/askama.toml")]
@@ -36,9 +36,10 @@ fn next(fields: &Fields) -> String {
 pub(super) async fn show(
     State(console): State<Console>,
     Query(query): Query,
+    Remote(remote): Remote,
     headers: HeaderMap,
 ) -> Response {
-    match console.find_operator(&headers).await {
+    match console.find_operator(&headers, remote).await {
         Ok(Some(_)) => Redirect::to(&next(&query)).into_response(),
         // The form can be shown without the database.
         Ok(None) | Err(_) => Page(SignInPage::new(&query, None)).into_response(),
@@ -47,14 +48,13 @@ pub(super) async fn show(
 
 pub(super) async fn sign_in(
     State(console): State<Console>,
-    peer: Option<Extension<Peer>>,
+    Remote(remote): Remote,
     headers: HeaderMap,
     Form(form): Form,
 ) -> Response {
-    let remote = peer.map(|Extension(Peer(address))| address.ip().to_canonical());
     match console.authorizer.sign_in(form.text("token"), remote).await {
         Ok(secret) => {
-            let cookie = secret.cookie(console.is_secure(&headers));
+            let cookie = secret.cookie(console.is_secure(&headers, remote));
             (AppendHeaders([(SET_COOKIE, cookie)]), Redirect::to(&next(&form))).into_response()
         }
         Err(error) => {
@@ -72,9 +72,10 @@ pub(super) async fn sign_in(
 pub(super) async fn sign_out(
     State(console): State<Console>,
     view: View,
+    Remote(remote): Remote,
     headers: HeaderMap,
 ) -> Result<Response, ConsoleProblem> {
     console.authorizer.sign_out(view.operator()).await?;
-    let cookie = SessionSecret::removal(console.is_secure(&headers));
+    let cookie = SessionSecret::removal(console.is_secure(&headers, remote));
     Ok((AppendHeaders([(SET_COOKIE, cookie)]), Redirect::to("/sign-in")).into_response())
 }

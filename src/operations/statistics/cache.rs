@@ -152,7 +152,7 @@ mod tests {
     async fn callers_wait_for_the_first_result_and_later_get_the_last_one() {
         let (clock, cache) = cache();
         let done = Notify::new();
-        let slow = |value| async {
+        let slow = async |value| {
             done.notified().await;
             Ok(value)
         };

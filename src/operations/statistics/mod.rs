@@ -125,13 +125,15 @@ impl Statistics {
         let live = live_dates(now);
         let stored = async {
             let first = self.store.first_due_at().await?;
-            Ok((self.store.stored_day_counts(from, to).await?, first))
+            Result::Ok((self.store.stored_day_counts(from, to).await?, first))
         };
         let present = async {
-            let is_in_range = from <= live.1 && live.0 <= to;
-            Ok(if is_in_range { self.store.live_day_counts(live.0, live.1).await? } else { Vec::new() })
+            if to < live.0 || live.1 < from {
+                return Result::Ok(Vec::new());
+            }
+            Ok(self.store.live_day_counts(live.0, live.1).await?)
         };
-        let ahead = async { Ok(if to > live.1 { Some(self.occasions().await?) } else { None }) };
+        let ahead = async { if to > live.1 { self.occasions().await.map(Some) } else { Ok(None) } };
         let ((stored, first), present, occasions) = try_join3(stored, present, ahead).await?;
         let counts: BTreeMap<NaiveDate, OutcomeCounts> = by_date(stored).chain(by_date(present)).collect();
         let first = first.map_or(live.0, |first| first.date_naive() - Days::new(1));

@@ -45,7 +45,7 @@ pub enum HeaderError {
 
 #[derive(Debug)]
 pub(super) struct CsvParser {
-    columns: usize,
+    names: Vec<String>,
     id: Option<usize>,
     fields: Vec<(&'static str, usize)>,
     kinds: Vec<(String, usize)>,
@@ -62,12 +62,17 @@ impl CsvParser {
         check_columns(&names, schedule)?;
         let find = |wanted: &str| names.iter().position(|name| *name == wanted);
         Ok(Self {
-            columns: names.len(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
             id: find(ID),
             fields: COLUMNS.iter().filter_map(|(column, field)| Some((*field, find(column)?))).collect(),
             kinds: schedule.other_kinds().filter_map(|kind| Some((kind.to_owned(), find(kind)?))).collect(),
             record,
         })
+    }
+
+    /// Returns the names of the columns, in their order.
+    pub(super) fn names(self) -> Vec<String> {
+        self.names
     }
 
     pub(super) fn parse(
@@ -77,9 +82,9 @@ impl CsvParser {
         today: NaiveDate,
     ) -> Result<ImportedUser, String> {
         parse_record(line, &mut self.record).map_err(|error| error.to_string())?;
-        if self.record.len() != self.columns {
+        if self.record.len() != self.names.len() {
             let fields = format_count(self.record.len(), "field", "fields");
-            return Err(format!("has {fields}, but the header has {}", self.columns));
+            return Err(format!("has {fields}, but the header has {}", self.names.len()));
         }
         let mut input = UserInput::new(schedule, today);
         for (field, at) in &self.fields {

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::reader::ParsedRow;
+use super::rejects::Rejects;
 use super::report::{ImportError, ImportReport};
 use super::user::ImportedUser;
 use crate::clock::SharedClock;
@@ -14,6 +17,8 @@ use crate::model::{NewUser, Schedule};
 use crate::store::{BatchOutcome, InstallationKey, Store, StoreError, UserChange, UserKey, chain};
 
 pub(super) const BATCH: usize = 2000;
+/// Of the rows that a batch keeps, since the database may reject them.
+const MAX_KEPT_BYTES: usize = 4 << 20;
 /// Five more attempts. The wait doubles each time: 3.1 s in all.
 const RETRIES: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(Duration::from_millis(100)).with_max_times(5);
@@ -23,12 +28,23 @@ pub(super) struct Importer<'a> {
     key: &'a InstallationKey,
     schedule: &'a Schedule,
     clock: &'a SharedClock,
-    batch: Vec<(u64, ImportedUser)>,
+    dry_run: bool,
+    rejects: Option<Rejects>,
+    batch: Vec<(Row, ImportedUser)>,
+    /// Of the texts in `batch`.
+    kept_bytes: usize,
     /// The instants at which this import wrote, one for each batch. A user who was created at one of them was created by it.
     written_at: HashSet<DateTime<Utc>>,
     /// How many equal lines precede, by the id of the first.
     repeats: HashMap<Uuid, u32>,
     report: ImportReport,
+}
+
+/// The place and the text of a valid row.
+#[derive(Debug)]
+struct Row {
+    line: u64,
+    text: Vec<u8>,
 }
 
 impl<'a> Importer<'a> {
@@ -37,29 +53,49 @@ impl<'a> Importer<'a> {
         key: &'a InstallationKey,
         schedule: &'a Schedule,
         clock: &'a SharedClock,
+        dry_run: bool,
+        rejects: Option<mpsc::Sender<Vec<u8>>>,
     ) -> Self {
         Self {
             store,
             key,
             schedule,
             clock,
+            dry_run,
+            rejects: rejects.map(Rejects::new),
             batch: Vec::with_capacity(BATCH),
+            kept_bytes: 0,
             written_at: HashSet::new(),
             repeats: HashMap::new(),
-            report: ImportReport::default(),
+            report: ImportReport { dry_run, ..ImportReport::default() },
         }
     }
 
-    pub(super) async fn add(
-        &mut self,
-        line: u64,
-        parsed: Result<Box<ImportedUser>, String>,
-    ) -> Result<(), ImportError> {
-        match parsed {
-            Err(reason) => self.report.add_invalid(line, reason),
-            Ok(imported) => self.batch.push((line, *imported)),
+    /// Sets the line before the rejected rows.
+    pub(super) fn set_header(&mut self, line: Vec<u8>) {
+        if let Some(rejects) = &mut self.rejects {
+            rejects.set_header(line);
         }
-        if self.batch.len() == BATCH { self.save_batch().await } else { Ok(()) }
+    }
+
+    pub(super) async fn add(&mut self, row: ParsedRow) -> Result<(), ImportError> {
+        let ParsedRow { line, user, text } = row;
+        match user {
+            Err(reason) => self.reject(Row { line, text }, reason).await,
+            Ok(imported) => {
+                self.kept_bytes += text.len();
+                self.batch.push((Row { line, text }, *imported));
+            }
+        }
+        let is_full = self.batch.len() == BATCH || self.kept_bytes > MAX_KEPT_BYTES;
+        if is_full { self.save_batch().await } else { Ok(()) }
+    }
+
+    async fn reject(&mut self, row: Row, reason: String) {
+        self.report.add_invalid(row.line, reason);
+        if let Some(rejects) = &mut self.rejects {
+            rejects.send(row.text).await;
+        }
     }
 
     pub(super) async fn finish(mut self) -> Result<ImportReport, ImportError> {
@@ -71,31 +107,52 @@ impl<'a> Importer<'a> {
 
     async fn save_batch(&mut self) -> Result<(), ImportError> {
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
-        let first_line = batch.first().map_or(0, |(line, _)| *line);
-        let keyed = batch.into_iter().map(|(line, ImportedUser { id, user })| {
+        self.kept_bytes = 0;
+        let first_line = batch.first().map_or(0, |(row, _)| row.line);
+        let keyed = batch.into_iter().map(|(row, ImportedUser { id, user })| {
             let key = id.map_or_else(|| self.key_of(&user), UserKey::ExportedId);
-            (line, (key, user))
+            (row, (key, user))
         });
-        let (lines, users) = keyed.unzip();
-        self.save(lines, users).await.map_err(|(attempts, source)| ImportError::Store {
+        let (rows, users) = keyed.unzip();
+        let saved = if self.dry_run { self.compare(rows, users).await } else { self.save(rows, users).await };
+        saved.map_err(|(attempts, source)| ImportError::Store {
             line: first_line,
             attempts,
-            done: Box::new(ImportReport { errors: Vec::new(), ..self.report }),
+            done: Box::new(ImportReport { errors: Vec::new(), ..std::mem::take(&mut self.report) }),
             source,
         })
     }
 
-    /// Saves the users on `lines`, in rounds: several entries of one user need one round each.
+    /// Counts what an import would do with `rows`.
+    async fn compare(
+        &mut self,
+        rows: Vec<Row>,
+        users: Vec<(UserKey, NewUser)>,
+    ) -> Result<(), (u32, StoreError)> {
+        let compared = self.store.compare_users(&users).await.map_err(|error| (1, error))?;
+        for ((row, (_, user)), (id, change)) in rows.into_iter().zip(users).zip(compared) {
+            match change {
+                Some(change) => {
+                    self.report.add_change(change);
+                    self.report.add_row(row.line, change, user);
+                }
+                None => self.reject(row, conflict(id, &user)).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves the users of `rows`, in rounds: several entries of one user need one round each.
     async fn save(
         &mut self,
-        mut lines: Vec<u64>,
+        mut rows: Vec<Row>,
         mut users: Vec<(UserKey, NewUser)>,
     ) -> Result<(), (u32, StoreError)> {
         while !users.is_empty() {
             let saved = self.save_with_retries(&users).await?;
             let equal = self.created_by_equal_lines(&users, &saved).await.map_err(|error| (1, error))?;
             let mut rest = Vec::new();
-            for ((line, (key, user)), (id, outcome)) in lines.into_iter().zip(users).zip(saved) {
+            for ((row, (key, user)), (id, outcome)) in rows.into_iter().zip(users).zip(saved) {
                 let next_key = match outcome {
                     BatchOutcome::Saved(UserChange::Unchanged)
                         if equal.contains(&id) && matches!(key, UserKey::NewId(_)) =>
@@ -109,17 +166,13 @@ impl<'a> Importer<'a> {
                     }
                     BatchOutcome::Deferred => Some(key),
                     BatchOutcome::IdConflict => {
-                        let external_id = user.external_id.as_deref().unwrap_or_default();
-                        let reason = format!(
-                            "id: {id} and the external id {external_id:?} do not belong to the same user: omit one of the two"
-                        );
-                        self.report.add_invalid(line, reason);
-                        None
+                        self.reject(row, conflict(id, &user)).await;
+                        continue;
                     }
                 };
-                rest.extend(next_key.map(|key| (line, (key, user))));
+                rest.extend(next_key.map(|key| (row, (key, user))));
             }
-            (lines, users) = rest.into_iter().unzip();
+            (rows, users) = rest.into_iter().unzip();
         }
         Ok(())
     }
@@ -172,6 +225,13 @@ impl<'a> Importer<'a> {
             Some(n) => UserKey::NewId(line_id(self.key, user, *n)),
         }
     }
+}
+
+fn conflict(id: Uuid, user: &NewUser) -> String {
+    let external_id = user.external_id.as_deref().unwrap_or_default();
+    format!(
+        "id: {id} and the external id {external_id:?} do not belong to the same user: omit one of the two"
+    )
 }
 
 /// Returns the id of the user on the `n`th repetition of a line.

@@ -2,14 +2,22 @@
 
 use std::io::BufRead;
 
-const MAX_LINE_BYTES: usize = 64 * 1024;
+pub(super) const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Of a line that is too long: enough for the name and the parameters of a picture in a vCard.
+const START_BYTES: usize = 256;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     Text(&'a str),
-    TooLong(u64),
-    /// The offset of the first invalid byte.
-    NotUtf8(usize),
+    TooLong {
+        bytes: u64,
+        start: &'a [u8],
+    },
+    NotUtf8 {
+        text: &'a [u8],
+        /// The offset of the first invalid byte.
+        at: usize,
+    },
 }
 
 impl Line<'_> {
@@ -17,13 +25,22 @@ impl Line<'_> {
     pub(super) fn error(&self) -> String {
         match self {
             Line::Text(_) => String::new(),
-            Line::TooLong(bytes) => {
+            Line::TooLong { bytes, .. } => {
                 format!(
                     "has {bytes} bytes, over the limit of {MAX_LINE_BYTES}: a line end is missing, or the line ends are CR \
                      alone; save the file with LF or CRLF line ends"
                 )
             }
-            Line::NotUtf8(at) => format!("byte {} is not UTF-8: save the file as UTF-8", at + 1),
+            Line::NotUtf8 { at, .. } => format!("byte {} is not UTF-8: save the file as UTF-8", at + 1),
+        }
+    }
+
+    /// Returns the bytes of the line; the first ones, if it is too long.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Line::Text(text) => text.as_bytes(),
+            Line::TooLong { start, .. } => start,
+            Line::NotUtf8 { text, .. } => text,
         }
     }
 }
@@ -58,15 +75,15 @@ impl<R: BufRead> Lines<R> {
         self.bytes += length;
         if length > MAX_LINE_BYTES as u64 {
             // Releases the memory of a long line.
-            self.buffer = Vec::with_capacity(256);
-            return Ok(Some(Line::TooLong(length)));
+            self.buffer = self.buffer[..START_BYTES].to_vec();
+            return Ok(Some(Line::TooLong { bytes: length, start: &self.buffer }));
         }
         while self.buffer.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
             self.buffer.pop();
         }
         Ok(Some(match std::str::from_utf8(&self.buffer) {
             Ok(text) => Line::Text(text),
-            Err(error) => Line::NotUtf8(error.valid_up_to()),
+            Err(error) => Line::NotUtf8 { text: &self.buffer, at: error.valid_up_to() },
         }))
     }
 
@@ -107,7 +124,8 @@ mod tests {
         let text = format!("a\n{}\r\nb", "x".repeat(1_000_000));
         let mut lines = Lines::new(BufReader::new(text.as_bytes()));
         assert_eq!(lines.next_line().expect("a line"), Some(Line::Text("a")));
-        assert_eq!(lines.next_line().expect("a line"), Some(Line::TooLong(1_000_002)));
+        let start = &[b'x'; 256];
+        assert_eq!(lines.next_line().expect("a line"), Some(Line::TooLong { bytes: 1_000_002, start }));
         assert!(lines.buffer.capacity() < 1000);
         assert_eq!(lines.next_line().expect("a line"), Some(Line::Text("b")));
         assert_eq!(lines.next_line().expect("a line"), None);
@@ -117,7 +135,7 @@ mod tests {
     #[test]
     fn a_line_that_is_not_utf8_is_reported_with_its_byte() {
         let mut lines = Lines::new(&b"ab\xff\nc\n"[..]);
-        assert_eq!(lines.next_line().expect("a line"), Some(Line::NotUtf8(2)));
+        assert_eq!(lines.next_line().expect("a line"), Some(Line::NotUtf8 { text: b"ab\xff", at: 2 }));
         assert_eq!(lines.next_line().expect("a line"), Some(Line::Text("c")));
     }
 }

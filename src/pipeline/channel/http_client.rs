@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::HeaderName;
 use reqwest::{Client, Method, Request, RequestBuilder, Response, Url, redirect, retry};
 use tokio::time::timeout;
 
 use super::address_filter::{AddressFilter, AddressRefused};
 use super::grace;
+use crate::model::SpanContext;
 
 #[cfg(feature = "tls")]
 pub use reqwest::Certificate;
@@ -33,6 +35,9 @@ impl Certificate {
 }
 
 pub(crate) const USER_AGENT: &str = concat!("bday/", env!("CARGO_PKG_VERSION"));
+
+/// The span of a request, by W3C Trace Context.
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The connection of a longer or slower body is closed.
 const MAX_BODY_BYTES: usize = 4096;
@@ -65,6 +70,7 @@ pub struct HttpClient {
     client: Client,
     address_filter: Arc<AddressFilter>,
     timeout: Duration,
+    span: Option<SpanContext>,
 }
 
 impl HttpClient {
@@ -90,7 +96,7 @@ impl HttpClient {
             .dns_resolver(FilteringResolver { resolver, address_filter: Arc::clone(&address_filter) });
         #[cfg(feature = "tls")]
         let builder = builder.tls_certs_merge(options.roots);
-        Ok(Self { client: builder.build()?, address_filter, timeout: options.timeout })
+        Ok(Self { client: builder.build()?, address_filter, timeout: options.timeout, span: None })
     }
 
     /// Returns this client with another timeout. Both share their connections.
@@ -99,9 +105,19 @@ impl HttpClient {
         Self { timeout, ..self.clone() }
     }
 
+    /// Returns this client for the requests of one attempt, which get the header `traceparent`. Both share their connections.
+    #[must_use]
+    pub(super) fn with_span(&self, span: Option<SpanContext>) -> Self {
+        Self { span, ..self.clone() }
+    }
+
     /// Begins to build a request for [`send`](Self::send).
     pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        self.client.request(method, url)
+        let request = self.client.request(method, url);
+        match self.span {
+            Some(span) => request.header(TRACEPARENT, span.to_string()),
+            None => request,
+        }
     }
 
     /// Sends `request`, unless its address is refused. Returns with the head of the response; the caller reads the body.
@@ -122,7 +138,7 @@ impl HttpClient {
 }
 
 /// Reads the body, so that its connection can be reused, up to [`MAX_BODY_BYTES`] or `keep` in [`MAX_BODY_TIME`]. Returns the first `keep` bytes.
-pub(super) async fn read_body(mut response: Response, keep: usize) -> Vec<u8> {
+pub(crate) async fn read_body(mut response: Response, keep: usize) -> Vec<u8> {
     let (mut read, mut kept) = (0, Vec::new());
     let reading = async {
         while let Ok(Some(chunk)) = response.chunk().await {

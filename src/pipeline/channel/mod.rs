@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::model::{AttemptOutcome, ContactStatus, Reason};
+use crate::model::{AttemptOutcome, ContactStatus, Reason, SpanContext};
 
 pub(crate) use excerpt::excerpt;
 pub use limits::{ChannelLimits, ConfiguredChannel, OnUnknown};
@@ -51,6 +51,8 @@ pub struct Greeting {
     pub recipient: Option<Recipient>,
     /// Only for mail: ends the greetings to this address.
     pub unsubscribe_url: Option<String>,
+    /// The span of the request, for the header `traceparent`. None: the attempt is not traced.
+    pub span: Option<SpanContext>,
 }
 
 /// The contact that a greeting is sent to.

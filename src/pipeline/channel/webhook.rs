@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::excerpt::MAX_BYTES;
-use super::http_client::{HttpClient, HttpError, read_body};
+use super::http_client::{HttpClient, HttpError, TRACEPARENT, read_body};
 use super::http_error::{classify_error, retry_after};
 use super::signature::Signer;
 use super::{Channel, Disposition, Greeting, SendResult, excerpt};
@@ -61,16 +61,16 @@ impl Webhook {
         let url = self.url.borrow().clone();
         self.client
             .request(Method::POST, url)
-            .headers(self.headers(greeting.event_id, &body))
+            .headers(self.headers(greeting, &body))
             .body(body)
             .build()
             .map_err(|error| Box::new(classify_error(&HttpError::Http(error))))
     }
 
-    fn headers(&self, event_id: Uuid, body: &[u8]) -> HeaderMap {
+    fn headers(&self, greeting: &Greeting, body: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let id = event_id.to_string();
+        let id = greeting.event_id.to_string();
         if let Ok(id) = HeaderValue::from_str(&id) {
             headers.insert(WEBHOOK_ID, id);
         }
@@ -78,6 +78,11 @@ impl Webhook {
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
         if let Some(signature) = self.signer.sign(&id, timestamp, body) {
             headers.insert(WEBHOOK_SIGNATURE, signature);
+        }
+        if let Some(span) = greeting.span
+            && let Ok(span) = HeaderValue::try_from(span.to_string())
+        {
+            headers.insert(TRACEPARENT, span);
         }
         headers
     }

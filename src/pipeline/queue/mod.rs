@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use crate::model::SpanContext;
 pub use crate::store::Pack;
 pub use message::{Message, MessageError, decode, encode};
 
@@ -38,6 +39,8 @@ pub struct Received {
     pub receipt: Receipt,
     /// The message, or its body and why it cannot be read.
     pub message: Result<Message, (String, MessageError)>,
+    /// The span of the claim.
+    pub claim: Option<SpanContext>,
 }
 
 /// Identifies one receive of one message.

@@ -63,6 +63,7 @@ impl Queue for PostgresQueue {
             if !packs.is_empty() || wait.is_zero() {
                 let received = packs.into_iter().map(|pack| Received {
                     receipt: Receipt(pack.id.to_string()),
+                    claim: pack.claim(),
                     message: Ok(Message { pack: Some(pack.id), event_ids: pack.event_ids }),
                 });
                 return Ok(received.collect());

@@ -18,6 +18,7 @@ use super::{
     DeadLetter, DeadMessage, Depth, MAX_RECEIVES, Message, Pack, Queue, QueueError, QueueSettings, Receipt,
     Received, Result, decode, encode,
 };
+use crate::model::SpanContext;
 
 const MAX_ENTRIES: usize = 10;
 const CONCURRENT_CALLS: usize = 8;
@@ -29,8 +30,12 @@ const RETENTION_SECS: &str = "1209600";
 /// A receive without a wait asks only some of the servers, and may miss messages.
 const DEAD_LETTER_WAIT: Duration = Duration::from_secs(1);
 const REASON_ATTRIBUTE: &str = "reason";
+/// The span of the claim, in the format of W3C Trace Context.
+const TRACE_ATTRIBUTE: &str = "traceparent";
 
 type Attributes = HashMap<QueueAttributeName, String>;
+/// The name and the value of an attribute of a message.
+type Attribute<'a> = (&'static str, &'a str);
 
 #[derive(Debug, Clone)]
 pub struct SqsOptions {
@@ -83,7 +88,7 @@ impl SqsQueue {
         &self,
         url: &str,
         items: &'a [T],
-        message: impl Fn(&'a T) -> (String, Option<&'a str>) + Sync,
+        message: impl Fn(&'a T) -> (String, Option<Attribute<'a>>) + Sync,
     ) -> Result<Vec<usize>> {
         let answers = in_batches(items, |first, batch| {
             // An entry's id is its position. SQS rejects a batch with duplicate ids.
@@ -131,6 +136,7 @@ impl SqsQueue {
             .wait_time_seconds(wait.as_secs() as i32)
             .visibility_timeout(hidden.as_secs() as i32)
             .message_attribute_names(REASON_ATTRIBUTE)
+            .message_attribute_names(TRACE_ATTRIBUTE)
             .send();
         let deadline = CALL_TIMEOUT + wait;
         let answer = tokio::time::timeout(deadline, call).await.map_err(|_| QueueError::Timeout(deadline))?;
@@ -198,12 +204,12 @@ where
 
 fn entry(
     at: usize,
-    (body, reason): (String, Option<&str>),
+    (body, attribute): (String, Option<Attribute<'_>>),
 ) -> Result<SendMessageBatchRequestEntry, BuildError> {
     let mut entry = SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body);
-    if let Some(reason) = reason {
-        let attribute = MessageAttributeValue::builder().data_type("String").string_value(reason).build()?;
-        entry = entry.message_attributes(REASON_ATTRIBUTE, attribute);
+    if let Some((name, value)) = attribute {
+        let value = MessageAttributeValue::builder().data_type("String").string_value(value).build()?;
+        entry = entry.message_attributes(name, value);
     }
     entry.build()
 }
@@ -238,7 +244,7 @@ impl Queue for SqsQueue {
     async fn send(&self, packs: &[Pack]) -> Result<Vec<i64>> {
         let confirmed = self.send_all(&self.options.url, packs, |pack| {
             let message = Message { pack: Some(pack.id), event_ids: pack.event_ids.clone() };
-            (encode(&message), None)
+            (encode(&message), pack.traceparent.as_deref().map(|span| (TRACE_ATTRIBUTE, span)))
         });
         let confirmed = confirmed.await?;
         Ok(confirmed.into_iter().filter_map(|at| Some(packs.get(at)?.id)).collect())
@@ -247,8 +253,10 @@ impl Queue for SqsQueue {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>> {
         let messages = self.poll(&self.options.url, max, wait, self.options.visibility).await?;
         let received = messages.into_iter().filter_map(|message| {
+            let claim = attribute(&message, TRACE_ATTRIBUTE).and_then(SpanContext::parse);
             let body = message.body.unwrap_or_default();
             Some(Received {
+                claim,
                 receipt: Receipt(message.receipt_handle?),
                 message: decode(&body).map_err(|error| (body, error)),
             })
@@ -266,7 +274,10 @@ impl Queue for SqsQueue {
 
     async fn send_dead_letters(&self, letters: &[DeadLetter]) -> Result<Vec<usize>> {
         let url = &self.options.dead_letter_url;
-        self.send_all(url, letters, |letter| (letter.body.clone(), Some(letter.reason.as_str()))).await
+        self.send_all(url, letters, |letter| {
+            (letter.body.clone(), Some((REASON_ATTRIBUTE, letter.reason.as_str())))
+        })
+        .await
     }
 
     async fn dead_letters(
@@ -338,13 +349,16 @@ impl Queue for SqsQueue {
 }
 
 fn dead_message(message: types::Message) -> Option<DeadMessage> {
-    let attributes = message.message_attributes.unwrap_or_default();
     Some(DeadMessage {
+        reason: attribute(&message, REASON_ATTRIBUTE).map(str::to_owned),
         receipt: Receipt(message.receipt_handle?),
         id: message.message_id.unwrap_or_default(),
         body: message.body.unwrap_or_default(),
-        reason: attributes.get(REASON_ATTRIBUTE).and_then(|attribute| attribute.string_value.clone()),
     })
+}
+
+fn attribute<'a>(message: &'a types::Message, name: &str) -> Option<&'a str> {
+    message.message_attributes.as_ref()?.get(name)?.string_value.as_deref()
 }
 
 fn number(attributes: &Attributes, name: &QueueAttributeName) -> u64 {

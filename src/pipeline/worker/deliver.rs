@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::admission::Admission;
 use super::channels::{ChannelPermit, WorkerChannel};
-use super::{AttemptResult, FinishedAttempt, RunUntil, Shared};
-use crate::model::{AttemptOutcome, ChannelName, Lease, Reason};
+use super::{AttemptResult, FinishedAttempt, LeasedEvent, RunUntil, Shared, spans};
+use crate::model::{AttemptOutcome, ChannelName, Lease, Reason, SpanContext};
 use crate::pipeline::channel::{Disposition, Greeting, OnUnknown, Recipient, SendResult};
+use crate::pipeline::trace::child_of;
 use crate::store::{StoreError, chain};
 
 /// The lease tasks and all requests hold it; the channel to the record stage closes when they have ended.
@@ -26,18 +27,29 @@ pub(super) struct DeliverStage {
 
 impl DeliverStage {
     /// Makes one attempt. Its slot is free again as soon as the request has ended.
-    pub(super) async fn deliver(self: Arc<Self>, lease_id: Uuid, lease: Lease, admission: Admission) {
+    pub(super) async fn deliver(
+        self: Arc<Self>,
+        lease_id: Uuid,
+        LeasedEvent { lease, span }: LeasedEvent,
+        admission: Admission,
+    ) {
         let shared = &self.shared;
         let Admission { slot, permit } = admission;
         let (started_at, result) = match self.admit(&lease, permit).await {
             Ok((channel, permit)) => {
                 let started_at = shared.clock.now();
-                (started_at, AttemptResult::Sent(self.attempt(&lease, channel, permit).await))
+                let request = span.map(child_of);
+                let result = self.attempt(&lease, channel, permit, request).await;
+                if let Some((parent, request)) = span.zip(request) {
+                    let times = (started_at, shared.clock.now());
+                    spans::deliver(shared, &lease, parent, request, times, &result);
+                }
+                (started_at, AttemptResult::Sent(result))
             }
             Err(wait) => (shared.clock.now(), AttemptResult::Postponed(wait)),
         };
         let finished_at = shared.clock.now();
-        let attempt = FinishedAttempt { lease, lease_id, result, started_at, finished_at };
+        let attempt = FinishedAttempt { lease, span, lease_id, result, started_at, finished_at };
         // Where recording is behind, this waits and holds its slot, so that polling stops too.
         let _ = self.finished.send(attempt).await;
         drop(slot);
@@ -63,9 +75,15 @@ impl DeliverStage {
         (self.run_until == RunUntil::QueueEmpty).then(|| channel.admit_always())
     }
 
-    async fn attempt(&self, lease: &Lease, channel: &WorkerChannel, permit: ChannelPermit) -> SendResult {
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        channel: &WorkerChannel,
+        permit: ChannelPermit,
+        span: Option<SpanContext>,
+    ) -> SendResult {
         gauge!("bday_in_flight").increment(1);
-        let mut result = self.send(lease, channel).await;
+        let mut result = self.send(lease, channel, span).await;
         gauge!("bday_in_flight").decrement(1);
         match (result.disposition, result.reason) {
             // These say nothing about the receiver.
@@ -81,7 +99,7 @@ impl DeliverStage {
         result
     }
 
-    async fn send(&self, lease: &Lease, channel: &WorkerChannel) -> SendResult {
+    async fn send(&self, lease: &Lease, channel: &WorkerChannel, span: Option<SpanContext>) -> SendResult {
         let unsubscribe_url = match self.unsubscribe_url(lease).await {
             Ok(url) => url,
             Err(error) => {
@@ -105,7 +123,7 @@ impl DeliverStage {
         let Lease { event_id, user_id, due_at, .. } = *lease;
         let recipient = lease.address.clone().zip(lease.address_hash.clone());
         let recipient = recipient.map(|(address, address_hash)| Recipient { address, address_hash });
-        let greeting = Greeting { event_id, user_id, due_at, message, recipient, unsubscribe_url };
+        let greeting = Greeting { event_id, user_id, due_at, message, recipient, unsubscribe_url, span };
         let sent = self.hard.run_until_cancelled(channel.channel.send(&greeting)).await;
         sent.unwrap_or_else(cancelled)
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::admission::{Admission, admit};
 use super::batch::STATEMENT_BATCH;
 use super::received_pack::ReceivedPack;
-use super::{RunUntil, Shared, held_leases};
+use super::{LeasedEvent, RunUntil, Shared, held_leases, spans};
 use crate::model::{EventState, Lease};
 use crate::store::{LeaseRequest, Result, UnleasedEvents, chain};
 
@@ -53,7 +53,7 @@ pub(super) enum Batch {
 pub(super) struct Leased {
     /// The id of the leases.
     pub(super) id: Uuid,
-    pub(super) leases: Vec<(Lease, Admission)>,
+    pub(super) leases: Vec<(LeasedEvent, Admission)>,
     pub(super) settled: Vec<Arc<ReceivedPack>>,
 }
 
@@ -145,25 +145,28 @@ impl LeaseStage {
     }
 
     /// Leases the events that can be sent now, and settles the others.
-    async fn lease(&self, events: Vec<PackedEvent>) -> (Uuid, Vec<Lease>, Vec<Arc<ReceivedPack>>) {
+    async fn lease(&self, events: Vec<PackedEvent>) -> (Uuid, Vec<LeasedEvent>, Vec<Arc<ReceivedPack>>) {
         // An event can be in several packs, or twice in one.
         let mut packs: PacksByEvent = HashMap::with_capacity(events.len());
         for PackedEvent { id, pack } in events {
             packs.entry(id).or_default().push(pack);
         }
         let event_ids: Vec<Uuid> = packs.keys().copied().collect();
-        let (id, mut leases) = self.lease_with_retries(&event_ids).await;
+        let began_at = self.shared.clock.now();
+        let (id, leases) = self.lease_with_retries(&event_ids).await;
+        let (times, batch) = ((began_at, self.shared.clock.now()), leases.len());
         let mut settled = Vec::new();
-        leases.retain(|lease| {
-            packs.remove(&lease.event_id).is_some_and(|packs| {
-                settled.extend(packs.iter().filter_map(ReceivedPack::complete));
-                true
-            })
+        let leased = leases.into_iter().filter_map(|lease| {
+            let packs = packs.remove(&lease.event_id)?;
+            settled.extend(packs.iter().filter_map(ReceivedPack::complete));
+            let span = spans::lease(&self.shared, &lease, &packs, times, batch);
+            Some(LeasedEvent { lease, span })
         });
+        let leased = leased.collect();
         if !packs.is_empty() {
             settled.append(&mut self.settle_not_leased(packs).await);
         }
-        (id, leases, settled)
+        (id, leased, settled)
     }
 
     /// Retries until the statement succeeds, each time with a new id: a failed one may have been committed. No leases after a stop.

@@ -33,6 +33,7 @@ mod received_pack;
 mod record;
 mod report;
 mod settle;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,9 +49,10 @@ use uuid::Uuid;
 use super::channel::mail::UnsubscribeLinks;
 use super::channel::{ConfiguredChannel, Messages, SendResult};
 use super::queue::Queue;
+use super::trace::Tracer;
 use crate::clock::SharedClock;
 use crate::clock::heartbeat::Heartbeat;
-use crate::model::{ChannelName, Lease};
+use crate::model::{ChannelName, Lease, SpanContext};
 use crate::store::{Routes, Store};
 use batch::{BatchReceiver, STATEMENT_BATCH};
 pub(crate) use breaker::BreakerOptions;
@@ -88,6 +90,7 @@ pub(crate) struct WorkerOptions {
     pub(crate) routes: Option<BTreeMap<String, Vec<ChannelName>>>,
     /// None: mail has no link to unsubscribe.
     pub(crate) unsubscribe: Option<UnsubscribeLinks>,
+    pub(crate) tracer: Tracer,
 }
 
 /// The state that all stages share.
@@ -112,9 +115,18 @@ struct Shared {
     heartbeat: Heartbeat,
 }
 
+/// A lease with its span. None: the attempt is not traced.
+#[derive(Debug)]
+struct LeasedEvent {
+    lease: Lease,
+    span: Option<SpanContext>,
+}
+
 #[derive(Debug)]
 struct FinishedAttempt {
     lease: Lease,
+    /// The span of the lease.
+    span: Option<SpanContext>,
     lease_id: Uuid,
     result: AttemptResult,
     started_at: DateTime<Utc>,

@@ -98,6 +98,7 @@ fn ended_attempt(attempt: &FinishedAttempt, result: &SendResult) -> EndedAttempt
         provider_id: result.provider_id.clone(),
         started_at: attempt.started_at,
         finished_at: attempt.finished_at,
+        trace_id: attempt.span.map(|span| span.trace_id),
     }
 }
 

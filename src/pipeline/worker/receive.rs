@@ -113,9 +113,9 @@ impl Poller {
     async fn forward(&self, reservation: Reservation<'_>, messages: Vec<Received>) -> anyhow::Result<()> {
         let received_at = self.shared.clock.monotonic();
         let (mut packs, mut unreadable) = (Vec::with_capacity(messages.len()), Vec::new());
-        for Received { receipt, message } in messages {
+        for Received { receipt, message, claim } in messages {
             match message {
-                Ok(message) => packs.push(ReceivedPack::new(message, receipt, received_at)),
+                Ok(message) => packs.push(ReceivedPack::new(message, receipt, claim, received_at)),
                 Err((body, error)) => {
                     tracing::warn!(%error, "unreadable message moved to the dead-letter queue");
                     counter!("bday_messages_unreadable_total").increment(1);

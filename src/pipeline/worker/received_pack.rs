@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::model::SpanContext;
 use crate::pipeline::queue::{Message, Receipt};
 
 /// A received message, until each of its events is settled. The methods that settle an event return the pack with its last one.
@@ -12,6 +13,8 @@ use crate::pipeline::queue::{Message, Receipt};
 pub(super) struct ReceivedPack {
     pub(super) message: Message,
     pub(super) receipt: Receipt,
+    /// The span of the claim.
+    pub(super) claim: Option<SpanContext>,
     pub(super) received_at: Instant,
     progress: Mutex<Progress>,
 }
@@ -25,8 +28,13 @@ struct Progress {
 }
 
 impl ReceivedPack {
-    pub(super) fn new(message: Message, receipt: Receipt, received_at: Instant) -> Arc<Self> {
-        Arc::new(Self { message, receipt, received_at, progress: Mutex::default() })
+    pub(super) fn new(
+        message: Message,
+        receipt: Receipt,
+        claim: Option<SpanContext>,
+        received_at: Instant,
+    ) -> Arc<Self> {
+        Arc::new(Self { message, receipt, claim, received_at, progress: Mutex::default() })
     }
 
     /// Settles an event that was leased, or that needs no work.
@@ -68,7 +76,7 @@ mod tests {
 
     fn pack(events: usize) -> Arc<ReceivedPack> {
         let message = Message { pack: Some(7), event_ids: vec![Uuid::nil(); events] };
-        ReceivedPack::new(message, Receipt("r".to_owned()), SystemClock.monotonic())
+        ReceivedPack::new(message, Receipt("r".to_owned()), None, SystemClock.monotonic())
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outcomes::{Outcomes, Recorded, by_outcome};
 use super::report::report;
-use super::{BatchReceiver, FinishedAttempt, Shared};
+use super::{BatchReceiver, FinishedAttempt, Shared, spans};
 use crate::store::chain;
 
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -73,6 +73,7 @@ fn finish(
 ) -> Vec<FinishedAttempt> {
     let mut locked = Vec::new();
     let mut leases = Vec::with_capacity(batch.len());
+    let (times, all) = ((now, shared.clock.now()), batch.len());
     for (at, attempt) in batch.into_iter().enumerate() {
         let event_id = attempt.lease.event_id;
         if recorded.result.locked.contains(&event_id) {
@@ -82,6 +83,7 @@ fn finish(
         leases.push(attempt.lease_id);
         if recorded.result.events.contains(&event_id) {
             report(shared, &attempt, outcomes, at, recorded, now);
+            spans::record(shared, &attempt, times, all);
         } else {
             counter!("bday_leases_lost_total").increment(1);
             tracing::warn!(%event_id, attempt = attempt.lease.attempt, "lease lost before the outcome was recorded");

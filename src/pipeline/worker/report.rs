@@ -59,6 +59,7 @@ fn report_failure(shared: &Shared, attempt: &FinishedAttempt, reason: Reason, re
         %reason,
         status = result.status,
         error = result.error,
+        trace_id = attempt.span.map(|span| tracing::field::display(span.trace_id)),
         retry_in_secs = retry_in.map(|wait| wait.num_seconds()),
         "attempt failed"
     );

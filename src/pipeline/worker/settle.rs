@@ -24,7 +24,7 @@ async fn settle(shared: &Shared, batch: Vec<Arc<ReceivedPack>>) {
     for received in batch {
         // A message without a pack was sent by hand. Its events that are still queued are in a pack of their own.
         let Some(id) = received.message.pack else { continue };
-        let pack = Pack { id, event_ids: received.message.event_ids.clone() };
+        let pack = Pack { id, event_ids: received.message.event_ids.clone(), traceparent: None };
         let (queued, wait) = received.take_deferred();
         if queued.is_empty() {
             done.push(pack);

@@ -1,6 +1,8 @@
-//! Logs and metrics of a process.
+//! Logs, metrics and traces of a process.
 
 mod describe;
+#[cfg_attr(not(feature = "otlp"), path = "without_otlp.rs")]
+mod otlp;
 mod zero;
 
 use std::collections::BTreeSet;
@@ -12,6 +14,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 use crate::model::ChannelName;
+
+pub(super) use otlp::TraceExport;
 
 /// A greeting is on time within a second and late after an hour; events are skipped after `late.max_secs`, two days.
 const LATENESS_SECS: [f64; 16] = [

@@ -61,6 +61,9 @@ pub(crate) fn counters<'a>(kinds: impl IntoIterator<Item = &'a str>, channels: &
     for outcome in ["ok", "error"] {
         counter!("bday_ticks_total", "outcome" => outcome).increment(0);
     }
+    for reason in ["queue_full", "not_exported"] {
+        counter!("bday_spans_dropped_total", "reason" => reason).increment(0);
+    }
     for outcome in ["dead", "requeued"] {
         counter!("bday_swept_total", "outcome" => outcome).increment(0);
     }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::model::SpanContext;
 use crate::store::{Pack, Result, Store};
 
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +16,8 @@ pub struct ClaimRequest<'a> {
     pub limit: u32,
     pub pack_limit: usize,
     pub available_at: DateTime<Utc>,
+    /// The span of the claim, for the packs.
+    pub span: Option<SpanContext>,
 }
 
 /// The position of a pass: it reads each row once even where rows are skipped.
@@ -64,8 +67,8 @@ WITH due AS MATERIALIZED (
                  count(*) OVER () AS total
           FROM due WHERE NOT late) AS d
 ), packs AS (
-    INSERT INTO outbox (event_ids, created_at, available_at)
-    SELECT array_agg(id ORDER BY n), $1, $8 FROM numbered GROUP BY pack ORDER BY pack
+    INSERT INTO outbox (event_ids, created_at, available_at, traceparent)
+    SELECT array_agg(id ORDER BY n), $1, $8, $9 FROM numbered GROUP BY pack ORDER BY pack
     RETURNING id, event_ids
 )
 SELECT id, event_ids, 0 AS skipped, NULL::timestamptz AS last_at, NULL::uuid AS last_id FROM packs
@@ -78,6 +81,7 @@ impl Store {
     /// skipped. Rows that another transaction has locked are left for the next pass.
     pub async fn claim(&self, request: ClaimRequest<'_>, cursor: &mut ClaimCursor) -> Result<ClaimedEvents> {
         let (after_at, after_id) = cursor.0.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, Uuid::nil()));
+        let traceparent = request.span.map(|span| span.to_string());
         let rows = sqlx::query_as(CLAIM)
             .bind(request.now)
             .bind(request.kinds)
@@ -86,12 +90,13 @@ impl Store {
             .bind(after_at)
             .bind(after_id)
             .bind(request.pack_limit as i64)
-            .bind(request.available_at);
+            .bind(request.available_at)
+            .bind(traceparent.as_deref());
         let rows: Vec<Row> = self.run(rows.fetch_all(&self.pool)).await?;
         let mut claimed = ClaimedEvents::default();
         for row in rows {
             if let (Some(id), Some(event_ids)) = (row.id, row.event_ids) {
-                claimed.packs.push(Pack { id, event_ids });
+                claimed.packs.push(Pack { id, event_ids, traceparent: traceparent.clone() });
             } else {
                 claimed.skipped = row.skipped.unsigned_abs();
                 cursor.0 = row.last_at.zip(row.last_id).or(cursor.0);

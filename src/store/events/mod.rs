@@ -39,6 +39,7 @@ pub enum EventOrder {
     Descending,
 }
 
+/// A position in a list by time: of events, and of other rows by an instant of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventCursor {
     pub due_at: DateTime<Utc>,

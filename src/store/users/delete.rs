@@ -2,7 +2,7 @@
 //!
 //! What remains of a user: the id, a keyed hash of the external id for [`RETENTION`], and the events, so that one greeting a year
 //! holds for a person who returns; and keyed hashes of suppressed addresses, so that an opt-out holds. What remains of an event: its user, kind, year, state and reason. Its dates are reduced to the
-//! year, its errors and responses are deleted, and its id is replaced: the old one (a UUID of version 7) contains the time of
+//! year, its errors, responses and trace ids are deleted, and its id is replaced: the old one (a UUID of version 7) contains the time of
 //! planning, the new one only the year.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -132,7 +132,8 @@ WITH ended AS MATERIALIZED (
     SET id = ended.new_id, local_date = ended.day, due_at = ended.year, late_from = ended.year, created_at = ended.year,
         finished_at = ended.year_end, started_at = NULL,
         queued_at = CASE WHEN queued_at IS NOT NULL THEN ended.year END,
-        redriven_at = CASE WHEN redriven_at IS NOT NULL THEN ended.year END, last_error = NULL, provider_id = NULL
+        redriven_at = CASE WHEN redriven_at IS NOT NULL THEN ended.year END, last_error = NULL, provider_id = NULL,
+        trace_id = NULL
     FROM ended WHERE e.id = ended.id
 ), reported AS (
     DELETE FROM feedback WHERE event_id IN (SELECT id FROM ended)
@@ -140,7 +141,7 @@ WITH ended AS MATERIALIZED (
     DELETE FROM outbox WHERE dead_letter IS NOT NULL AND event_ids[1] IN (SELECT id FROM ended)
 )
 UPDATE attempts a
-SET event_id = ended.new_id, error = NULL, response = NULL, started_at = NULL, finished_at = NULL
+SET event_id = ended.new_id, error = NULL, response = NULL, started_at = NULL, finished_at = NULL, trace_id = NULL
 FROM ended WHERE a.event_id = ended.id";
 
 /// Stores the id of the external id, for a returning user, and whether an event remains to be blurred.

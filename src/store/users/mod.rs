@@ -1,6 +1,8 @@
 //! Users and their dates. A user is planned in the transaction that writes it.
 
+mod calendar;
 mod columns;
+mod compare;
 mod delete;
 mod history;
 mod idempotency_keys;
@@ -10,8 +12,11 @@ mod save;
 mod search;
 mod write;
 
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use calendar::{CalendarDate, DateCount, DateName};
 pub use delete::DeleteOutcome;
 pub use history::UserHistory;
 pub use idempotency_keys::{Idempotency, RepeatedRequest};
@@ -25,7 +30,8 @@ pub enum UserRef<'a> {
     External(&'a str),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum UserChange {
     Created,
     Updated,

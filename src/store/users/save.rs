@@ -206,16 +206,16 @@ async fn read(transaction: &mut PgConnection, id: Uuid) -> Result<Result<User>> 
     }
 }
 
-fn id_of(key: UserKey) -> Option<Uuid> {
+pub(super) fn id_of(key: UserKey) -> Option<Uuid> {
     match key {
         UserKey::ExportedId(id) | UserKey::NewId(id) => Some(id),
         UserKey::ExternalId => None,
     }
 }
 
-type Target<'a> = Result<Row<'a>, (Uuid, BatchOutcome)>;
+pub(super) type Target<'a> = Result<Row<'a>, (Uuid, BatchOutcome)>;
 
-fn targets<'a>(existing: &'a ExistingUsers, users: &'a [(UserKey, NewUser)]) -> Vec<Target<'a>> {
+pub(super) fn targets<'a>(existing: &'a ExistingUsers, users: &'a [(UserKey, NewUser)]) -> Vec<Target<'a>> {
     let (mut ids, mut external_ids) = (HashSet::new(), HashSet::new());
     let mut once = |row: Row<'a>| {
         let new = ids.insert(row.id);

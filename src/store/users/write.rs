@@ -135,13 +135,13 @@ pub(super) struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Returns the birthday and the dates of other kinds; none removes a date.
-    fn dates(self) -> impl Iterator<Item = (&'a str, Option<AnnualDate>)> {
+    pub(super) fn dates(self) -> impl Iterator<Item = (&'a str, Option<AnnualDate>)> {
         let others = self.user.occasions.iter().map(|(kind, date)| (kind.as_str(), *date));
         std::iter::once((BIRTHDAY, Some(self.user.birth_date))).chain(others)
     }
 
     /// Returns the addresses; none removes an address.
-    fn addresses(self) -> impl Iterator<Item = (ContactType, Option<&'a str>)> {
+    pub(super) fn addresses(self) -> impl Iterator<Item = (ContactType, Option<&'a str>)> {
         self.user.addresses.iter().map(|(contact, address)| (*contact, address.as_deref()))
     }
 

@@ -12,7 +12,7 @@ use crate::support::world::instant;
 
 /// Returns all rows, the oldest first.
 async fn kept(server: &TestServer) -> Vec<ApiWrite> {
-    let mut rows = server.store.api_writes(&ApiWriteFilter::default(), 10_000).await.unwrap();
+    let mut rows = server.store.api_writes(&ApiWriteFilter::default(), None, 10_000).await.unwrap();
     rows.sort_by_key(|row| row.id);
     rows
 }
@@ -182,8 +182,9 @@ async fn the_audit_log_can_be_filtered() {
         server.call(Method::PUT, "/v1/pause", Some(token), Some(json!({}))).await;
     }
     let list = async |since: Option<&str>, token: Option<&str>| {
-        let filter = ApiWriteFilter { since: since.map(instant), token: token.map(str::to_owned) };
-        let rows = server.store.api_writes(&filter, 10).await.unwrap();
+        let (from, token) = (since.map(instant), token.map(str::to_owned));
+        let filter = ApiWriteFilter { from, token, ..ApiWriteFilter::default() };
+        let rows = server.store.api_writes(&filter, None, 10).await.unwrap();
         rows.iter().map(|row| json!(row)["at"].clone()).collect::<Vec<Value>>()
     };
     let (zero, first, second) = ("2026-11-24T12:00:00Z", "2026-11-24T12:01:00Z", "2026-11-24T12:02:00Z");

@@ -73,9 +73,17 @@ async fn the_description_documents_the_required_scopes() {
     let operations = operations(&server).await;
     for (method, path, scope) in &operations {
         assert_eq!(required_scope(method, path), *scope, "{method} {path}");
-        assert_eq!(*scope == Scope::Read, *method == Method::GET, "{method} {path}");
+        let is_administrative = path.starts_with("/v1/tokens") || path.starts_with("/v1/audit");
+        let is_read = *method == Method::GET && !is_administrative;
+        assert_eq!(*scope == Scope::Read, is_read, "{method} {path}");
     }
-    for admin in [(Method::PUT, "/v1/pause"), (Method::DELETE, "/v1/pause")] {
+    for admin in [
+        (Method::PUT, "/v1/pause"),
+        (Method::DELETE, "/v1/pause"),
+        (Method::GET, "/v1/tokens"),
+        (Method::DELETE, "/v1/tokens/{id}"),
+        (Method::GET, "/v1/audit"),
+    ] {
         let found =
             operations.iter().find(|(method, path, _)| (method, path.as_str()) == (&admin.0, admin.1));
         assert_eq!(found.map(|(.., scope)| *scope), Some(Scope::Admin), "{admin:?}");
@@ -96,6 +104,9 @@ async fn metrics_require_a_token_health_and_description_do_not() {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     server.get("/metrics", None).await.expect_problem(401);
+    let calendar = server.token("calendar", Scope::Calendar).await;
+    server.clock.advance(chrono::TimeDelta::seconds(1));
+    server.get("/metrics", Some(&calendar)).await.expect_problem(403);
     let token = server.token("prometheus", Scope::Read).await;
     server.clock.advance(chrono::TimeDelta::seconds(1));
     assert_eq!(server.get("/metrics", Some(&token)).await.status, 200);

@@ -1,8 +1,10 @@
 //! Access to the API over real sockets: tokens, scopes, limits and the audit log.
 
 mod audit;
+mod calendar_feed;
 mod commands;
 mod limits;
+mod manage;
 mod matrix;
 mod pause;
 mod tokens;

@@ -1,13 +1,16 @@
 //! The API on a real database, without sockets.
 
+mod calendar_feed;
 mod dead_letters;
 mod description;
+mod dry_run;
 mod events;
 mod files;
 mod foresight;
 mod lists;
 mod tester;
 mod users;
+mod vcards;
 mod versions;
 
 use serde_json::{Value, json};

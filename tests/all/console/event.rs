@@ -76,6 +76,8 @@ async fn a_pending_event_is_cancelled_with_and_without_script() {
         let path = format!("/events/{event}");
         let mut page = site.browse(Scope::Admin, &path, Look { has_no_script, ..Look::default() }).await;
         assert_eq!(text(&mut page, ".lead").await, "pending Due in 9 h, at 2026-05-02T09:00:00Z.");
+        let next = text(&mut page, ".lead + p").await;
+        assert_eq!(next, "If it is not sent by 2026-05-04 09:00 (+00:00), 09:00 UTC, it is skipped.");
         page.evaluate("document.querySelector('#cancel > summary').click()").await;
         page.follow("form[action$='/cancel'] button").await;
         assert_eq!(text(&mut page, "main > .banner").await, "The event is cancelled: it is never sent.");
@@ -151,7 +153,7 @@ async fn a_pause_is_named_and_what_is_redriven_waits_for_its_end() {
     assert_eq!(notice(&reply), "The event is redriven: it is sent after sending is resumed.");
     let html = site.get(&format!("/events/{event}"), &cookie).await.text;
     assert!(html.contains("Sending is paused since 2026-05-02T09:00:00Z (receiver moves)"), "{html}");
-    assert!(html.contains("If it is not sent by "), "{html}");
+    assert!(html.contains("it is skipped if it is not sent by 2026-05-04T09:00:00Z"), "{html}");
 }
 
 #[tokio::test]

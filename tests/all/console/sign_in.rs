@@ -1,7 +1,8 @@
 use bday::model::Scope;
 use chrono::{TimeDelta, Utc};
 
-use crate::support::console::Site;
+use crate::support::browser::{Look, Page};
+use crate::support::console::{Site, accessibility_findings, finish};
 use crate::support::world::instant;
 
 const NOW: &str = "2026-11-24T12:00:00Z";
@@ -147,7 +148,7 @@ async fn a_form_is_recorded_with_the_token_of_its_session() {
     site.post("/pause", &cookie, &[("reason", "the receiver is being moved")]).await;
     let reader = site.sign_in(Scope::Read).await;
     assert_eq!(site.post("/resume", &reader, &[]).await.status, 403);
-    let rows = site.world.store.api_writes(&bday::store::ApiWriteFilter::default(), 10).await.unwrap();
+    let rows = site.world.store.api_writes(&bday::store::ApiWriteFilter::default(), None, 10).await.unwrap();
     let rows: Vec<_> = rows
         .iter()
         .map(|row| (row.token_name.as_deref(), row.method.as_str(), row.path.as_str(), row.status))
@@ -177,4 +178,23 @@ async fn the_cookie_is_bound_to_the_host_when_the_browser_uses_https() {
     let reply = site.post_with("/sign-in", "", &headers, &[("token", token.expose())]).await;
     let cookie = reply.header("set-cookie");
     assert!(cookie.starts_with("__Host-bday_session=") && cookie.ends_with("; Secure"), "{cookie}");
+}
+
+#[tokio::test]
+async fn an_operator_signs_in_with_a_pasted_token_by_keyboard_with_and_without_script() {
+    for has_no_script in [false, true] {
+        let site = Site::at(NOW).await;
+        let token = site.token(Scope::Read).await;
+        let mut page = Page::start().await;
+        page.set_look(Look { has_no_script, is_narrow: true, ..Look::default() }).await;
+        page.go(&format!("{}/calendar", site.base)).await;
+        if !has_no_script {
+            assert_eq!(accessibility_findings(&mut page).await, Vec::<String>::new());
+        }
+        page.type_text(token.expose()).await;
+        page.press_and_load("Enter").await;
+        assert_eq!(page.evaluate("location.pathname").await, "/calendar");
+        assert_eq!(page.evaluate("document.cookie").await, "");
+        finish(page, site).await;
+    }
 }

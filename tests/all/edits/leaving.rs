@@ -7,7 +7,7 @@ use std::time::Duration;
 use bday::clock::SharedClock;
 use bday::model::EventState::{Cancelled, Delivered, Pending, Skipped};
 use bday::model::{EventState, Schedule};
-use bday::people::{FileFormat, import};
+use bday::people::import::{self, ImportFormat, ImportOptions};
 use bday::store::{EventFilter, EventOrder, UserFilter};
 use uuid::Uuid;
 
@@ -161,7 +161,8 @@ async fn a_repeated_import_without_external_ids_adds_no_user() {
         let schedule: Schedule = world.config.schedule();
         let clock = Arc::clone(&world.clock) as SharedClock;
         let input = BufReader::new(file.as_bytes());
-        let report = import::run(&world.store, &schedule, &clock, FileFormat::Csv, input, |_| {}).await;
+        let options = ImportOptions::new(ImportFormat::Csv);
+        let report = import::run(&world.store, &schedule, &clock, options, input, |_| {}).await;
         report.unwrap().created
     };
     assert_eq!(import().await, 2);

@@ -6,6 +6,7 @@ use bday::config::parts::{self, Parts};
 use bday::config::source::Sources;
 use bday::model::EventState::{Delivered, Skipped};
 use bday::pipeline::channel::{Channel as _, Disposition, Greeting, Message};
+use bday::pipeline::trace::Tracer;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -153,7 +154,8 @@ async fn minute(world: &World) {
     let (channels, _) = parts::channels(&of).await.unwrap();
     let (store, queue) = (world.store.clone(), Arc::clone(&world.queue));
     let heartbeat = Heartbeat::new(Arc::clone(&clock));
-    let pool = parts::pool(&world.config, store, queue, channels, clock, heartbeat).unwrap();
+    let tracer = Tracer::default();
+    let pool = parts::pool(&world.config, store, queue, channels, clock, heartbeat, tracer).unwrap();
     pool.run_once().await.unwrap();
 }
 

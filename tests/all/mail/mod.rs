@@ -31,6 +31,7 @@ fn greeting(address: &str, message: Message) -> Greeting {
         message,
         recipient: Some(Recipient { address: address.to_owned(), address_hash: vec![7; 32] }),
         unsubscribe_url: None,
+        span: None,
     }
 }
 

@@ -197,6 +197,15 @@ impl Sqs {
         )
     }
 
+    /// Returns the attributes of all messages in the queue, in arbitrary order.
+    pub(crate) fn attributes(&self, name: &str) -> Vec<Option<serde_json::Value>> {
+        let slot = self.server.service().slot(name);
+        slot.map_or_else(
+            |_| Vec::new(),
+            |slot| slot.lock().messages().map(|it| it.attributes.as_deref().cloned()).collect(),
+        )
+    }
+
     /// Waits until the queue's counts satisfy `wish`.
     pub(crate) async fn until(&self, what: &str, name: &str, wish: impl Fn(Counts) -> bool) {
         let slot = self.server.service().slot(name).expect("a queue of that name");

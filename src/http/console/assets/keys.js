@@ -51,6 +51,23 @@ function go(key) {
   document.querySelector(`nav a[data-key="${CSS.escape(key)}"]`)?.click();
 }
 
+// The map of a year is one stop of the Tab key; the arrow keys move by a day or a week.
+for (const map of document.querySelectorAll(".heat-map")) {
+  const days = [...map.querySelectorAll("a")];
+  const stop = (day) => {
+    for (const other of days) other.setAttribute("tabindex", other === day ? "0" : "-1");
+  };
+  stop(map.querySelector("a:has(.today)") ?? days[0]);
+  map.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: -1, ArrowDown: 1, ArrowLeft: -7, ArrowRight: 7 }[event.key];
+    const next = days[days.indexOf(document.activeElement) + step];
+    if (next === undefined) return;
+    event.preventDefault();
+    stop(next);
+    next.focus();
+  });
+}
+
 if (dialog !== null) {
   help.hidden = false;
   help.addEventListener("click", () => dialog.showModal());

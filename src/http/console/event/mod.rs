@@ -19,7 +19,7 @@ use super::tags::Tag;
 use super::time::Moment;
 use crate::http::api::fields::parse_id;
 use crate::model::{Event, EventState, EventWithAttempts, Reason, User};
-use crate::people::explain::explain_event;
+use crate::people::explain::{Status, explain_event};
 use crate::people::preview::{self, PreviewRequest};
 use crate::store::{UserHistory, UserRef};
 use view::{AttemptRow, FeedbackRow, MessageView};
@@ -34,7 +34,7 @@ struct EventPage {
     name: String,
     state: Tag,
     why: String,
-    /// When the event is skipped unless it is sent before.
+    /// When the event is skipped unless it is sent before; none also if `why` says it.
     skipped_from: Option<Moment>,
     retry: Retry,
     attempts: Vec<AttemptRow>,
@@ -78,8 +78,21 @@ impl EventPage {
         self.retry == Retry::Skipped
     }
 
-    fn is_delivering(&self) -> bool {
-        self.event.state == EventState::Delivering
+    /// What comes next, unless the sentence above says it.
+    fn next(&self) -> Option<&'static str> {
+        match (self.retry, self.event.state) {
+            (Retry::Skipped, _) => {
+                Some("Nothing more is sent unless the event is retried although its day is over.")
+            }
+            (Retry::Plain | Retry::AfterItsDay, _) => {
+                Some("Nothing more is sent unless the event is retried.")
+            }
+            (_, EventState::Pending | EventState::Queued) => None,
+            (_, EventState::Delivering) => {
+                Some("If this attempt fails, the event is retried later, or dead.")
+            }
+            _ => Some("Nothing more is sent: a person gets at most one greeting of a kind in a year."),
+        }
     }
 
     fn can_be_cancelled(&self) -> bool {
@@ -169,16 +182,17 @@ fn page(
     message: MessageView,
 ) -> EventPage {
     let (settings, now) = (&console.api.explain_settings, console.api.clock.now());
-    let (_, why) = explain_event(&found, &history, settings, now);
+    let (status, why) = explain_event(&found, &history, settings, now);
     let EventWithAttempts { event, attempts, feedback } = found;
     let user = history.user;
     let name = user.as_ref().map_or_else(|| "Deleted person".to_owned(), view::full_name);
     let zone = user.as_ref().map(|user| user.time_zone);
     let is_day_over = zone.is_some_and(|zone| now >= zone.local_day_ends_at(event.local_date));
     let is_waiting = matches!(event.state, EventState::Pending | EventState::Queued);
+    let is_said = matches!(status, Status::Paused | Status::Due);
     let skipped_at = event.late_from + TimeDelta::from_std(settings.late_max).unwrap_or(TimeDelta::MAX);
-    let skipped_from =
-        is_waiting.then(|| zone.map_or(Moment::utc(skipped_at), |zone| Moment::in_zone(skipped_at, zone)));
+    let skipped_from = (is_waiting && !is_said)
+        .then(|| zone.map_or(Moment::utc(skipped_at), |zone| Moment::in_zone(skipped_at, zone)));
     EventPage {
         layout: view.layout(format!("{name}: {} {}", event.kind, event.local_year), Section::Events),
         state: event.state.into(),

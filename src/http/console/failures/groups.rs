@@ -3,12 +3,14 @@
 use askama::Template;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, Utc};
+use form_urlencoded::Serializer;
 use uuid::Uuid;
 
-use super::query::{list_path, or_none};
+use super::query::or_none;
 use crate::calendar::{format_duration, format_instant};
 use crate::http::console::Console;
 use crate::http::console::layout::{Layout, Section, View};
+use crate::http::console::number::number;
 use crate::http::console::problem::{ConsoleProblem, Page};
 use crate::store::{DeadFilter, FailureGroup, MAX_GROUPED};
 
@@ -58,9 +60,10 @@ impl Age {
 impl GroupRow {
     fn new(group: &FailureGroup, now: DateTime<Utc>) -> Self {
         let (channel, status) = (or_none(group.channel.as_deref()), or_none(group.status));
+        let mut query = Serializer::new(String::new());
         let fields = [("reason", group.reason.as_str()), ("channel", &channel), ("status", &status)];
         Self {
-            path: list_path(fields, None),
+            path: format!("/failures?{}", query.extend_pairs(fields).finish()),
             reason: group.reason.clone(),
             channel,
             status,

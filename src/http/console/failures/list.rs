@@ -5,10 +5,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use uuid::Uuid;
 
-use super::query::{FailureQuery, given, list_path};
+use super::query::{FailureQuery, given};
 use crate::calendar::text::shortened;
 use crate::http::api::page::Page as ListPage;
 use crate::http::console::Console;
+use crate::http::console::events::CURSOR;
+use crate::http::console::fields::Fields;
 use crate::http::console::filters::Filters;
 use crate::http::console::layout::{Layout, Section, View};
 use crate::http::console::problem::{ConsoleProblem, Page};
@@ -74,6 +76,7 @@ impl FailureRow {
 pub(super) async fn show(
     console: &Console,
     view: &View,
+    fields: &Fields,
     query: FailureQuery,
     filters: Filters,
 ) -> Result<Response, ConsoleProblem> {
@@ -94,8 +97,8 @@ pub(super) async fn show(
     let page = ListView {
         layout: view.layout("Failures", Section::Failures),
         rows: events.into_iter().map(row).collect(),
-        first: query.cursor.map(|_| list_path(given(&filters), None)),
-        next: next.map(|cursor| list_path(given(&filters), Some(&cursor))),
+        first: query.cursor.map(|_| format!("/failures?{}", fields.without(CURSOR))),
+        next: next.map(|cursor| format!("/failures?{}", fields.with(CURSOR, &cursor))),
         filters,
     };
     Ok((status, Page(page)).into_response())

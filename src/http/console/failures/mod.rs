@@ -36,7 +36,7 @@ async fn show(
     let mut filters = Filters::default();
     let query = FailureQuery::read(&given, &mut filters);
     if given.get("view") == Some("events") || filters.is_used() || !filters.is_valid() {
-        list::show(&console, &view, query, filters).await
+        list::show(&console, &view, &given, query, filters).await
     } else {
         groups::show(&console, &view).await
     }

@@ -1,10 +1,8 @@
 //! Which failures: a filter in the query of a URL, in the fields of a form, and in the options of a command.
 
-use form_urlencoded::Serializer;
-
 use crate::http::api::page::EventCursorText;
 use crate::http::console::command::CommandLine;
-use crate::http::console::events::INSTANT_EXAMPLE;
+use crate::http::console::events::{CURSOR, INSTANT_EXAMPLE};
 use crate::http::console::fields::Fields;
 use crate::http::console::filters::{FilterField, Filters, parse_name};
 use crate::model::{ChannelName, OrNone, Reason, parse_instant};
@@ -33,7 +31,7 @@ impl FailureQuery {
         let since = filters.read(given, since, parse_instant);
         let until = FilterField::text("until", "Died before", INSTANT_EXAMPLE);
         let until = filters.read(given, until, parse_instant);
-        let cursor = given.get("cursor").map(|text| EventCursorText::try_from(text.to_owned()));
+        let cursor = given.get(CURSOR).map(|text| EventCursorText::try_from(text.to_owned()));
         let cursor = cursor.and_then(|cursor| filters.check("Page", cursor));
         let filter = DeadFilter {
             reasons: reason.into_iter().collect(),
@@ -46,18 +44,6 @@ impl FailureQuery {
         };
         Self { filter, cursor: cursor.map(|EventCursorText(cursor)| cursor) }
     }
-}
-
-/// Returns the path of the list of the events that match the fields, after `cursor`.
-pub(super) fn list_path<'a>(
-    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
-    cursor: Option<&str>,
-) -> String {
-    let mut query = Serializer::new(String::new());
-    query.extend_pairs(fields);
-    query.extend_pairs(cursor.map(|cursor| ("cursor", cursor)));
-    let query = query.finish();
-    if query.is_empty() { "/failures?view=events".to_owned() } else { format!("/failures?{query}") }
 }
 
 /// Returns the fields with a value, by name.
@@ -106,13 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_kept_in_the_url_and_in_the_command() {
+    fn a_filter_is_kept_in_the_form_and_in_the_command() {
         let (query, filters) = read("reason=status&channel=mail&status=503&kind=birthday&since=2026-11-24");
         assert!(filters.is_valid());
-        assert_eq!(
-            list_path(given(&filters), Some("1_2")),
-            "/failures?reason=status&channel=mail&status=503&kind=birthday&since=2026-11-24&cursor=1_2"
-        );
+        let fields: Vec<_> = given(&filters).map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(fields.join("&"), "reason=status&channel=mail&status=503&kind=birthday&since=2026-11-24");
         assert_eq!(
             command(&query.filter, true).to_string(),
             "bday dlq redrive --reason status --channel mail --status 503 --kind birthday --since \

@@ -103,27 +103,32 @@ impl Channel for Slack {
             return without_recipient();
         };
         let endpoint = self.endpoint.borrow().clone();
+        let client = self.client.with_span(greeting.span);
         match &endpoint {
-            Endpoint::Bot(bot) => self.send_by_bot(bot, greeting, recipient).await,
-            Endpoint::Incoming(url) => {
-                incoming::post(&self.client, url, &self.clock, greeting, recipient).await
-            }
+            Endpoint::Bot(bot) => self.send_by_bot(&client, bot, greeting, recipient).await,
+            Endpoint::Incoming(url) => incoming::post(&client, url, &self.clock, greeting, recipient).await,
         }
     }
 }
 
 impl Slack {
-    async fn send_by_bot(&self, bot: &Bot, greeting: &Greeting, recipient: &Recipient) -> SendResult {
+    async fn send_by_bot(
+        &self,
+        client: &HttpClient,
+        bot: &Bot,
+        greeting: &Greeting,
+        recipient: &Recipient,
+    ) -> SendResult {
         let id = &recipient.address;
         if !text::is_email(id) {
-            return self.post(&self.client, bot, greeting, id).await;
+            return self.post(client, bot, greeting, id).await;
         }
         if let Some(id) = self.users.get(bot, id, self.clock.now()) {
-            return self.post(&self.client, bot, greeting, &id).await;
+            return self.post(client, bot, greeting, &id).await;
         }
         // Two requests share the timeout.
         let half = self.options.timeout / 2;
-        let client = self.client.with_timeout(half);
+        let client = client.with_timeout(half);
         match lookup::user_id(&client, bot, &self.clock, id, half).await {
             Ok(found) => {
                 self.users.insert(bot, id, &found, self.clock.now());
