@@ -89,7 +89,11 @@ async fn site() -> Site {
         for extra in 0..people {
             n += 1;
             let date = instant("2026-11-24T00:00:00Z").date_naive() + Days::new(ahead);
-            let named = NewUser { first_name: FIRST_NAMES[(n + extra) % 16].to_owned(), last_name: LAST_NAMES[(n * 3) % 16].to_owned(), ..person(&format!("p-{n:03}"), &format!("1980-{}", date.format("%m-%d")), "Europe/Berlin") };
+            let named = NewUser {
+                first_name: FIRST_NAMES[(n + extra) % 16].to_owned(),
+                last_name: LAST_NAMES[(n * 3) % 16].to_owned(),
+                ..person(&format!("p-{n:03}"), &format!("1980-{}", date.format("%m-%d")), "Europe/Berlin")
+            };
             world.write_user(named).await;
         }
     }
