@@ -28,14 +28,14 @@ async fn a_day_shows_its_greetings_by_outcome_and_hour_in_all_zones() {
     assert_eq!(figures(&mut page).await, json!([0, 1, 1, 0, 1]));
     let rows = page
         .evaluate(
-            "[...document.querySelectorAll('#figures tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent).join(' '))",
+            "[...document.querySelectorAll('#hours tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent).join(' '))",
         )
         .await;
     let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 14, "{rows:?}");
-    assert_eq!(rows[0], "2026-05-02 03:00 +05:30 0 1 0 0 0 1");
-    assert_eq!(rows[6], "2026-05-02 09:00 +00:00 0 0 1 0 0 1");
-    assert_eq!(rows[13], "2026-05-02 16:00 -07:00 0 0 0 0 1 1");
+    assert_eq!(rows.len(), 27, "{rows:?}");
+    assert_eq!(rows[8], "02 03:00 +05:30 Dhaka, Delhi 0 1 0 0 0");
+    assert_eq!(rows[14], "02 09:00 +00:00 Accra 0 0 1 0 0");
+    assert_eq!(rows[21], "02 16:00 -07:00 Los Angeles 0 0 0 0 1");
     assert_eq!(page.evaluate("document.querySelectorAll('svg.chart rect').length").await, 3);
     assert_eq!(page.evaluate("document.querySelectorAll('tbody[data-rows] tr').length").await, 3);
     let text = page.evaluate("document.querySelector('tbody[data-rows]').innerText").await;

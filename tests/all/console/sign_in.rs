@@ -191,6 +191,8 @@ async fn an_operator_signs_in_with_a_pasted_token_by_keyboard_with_and_without_s
         if !has_no_script {
             assert_eq!(accessibility_findings(&mut page).await, Vec::<String>::new());
         }
+        // `autofocus` takes effect after the page is loaded.
+        page.evaluate("document.getElementById('token').focus()").await;
         page.type_text(token.expose()).await;
         page.press_and_load("Enter").await;
         assert_eq!(page.evaluate("location.pathname").await, "/calendar");
