@@ -97,5 +97,6 @@ fn process() {
     describe_counter!("bday_source_failures_total", "Failed fetches of values from other sources, by key");
     describe_counter!("bday_callbacks_total", "Callbacks of providers, by provider and outcome");
     describe_counter!("bday_api_refused_total", "Rejected API writes, by status");
+    describe_counter!("bday_console_sign_ins_total", "Sign-ins to the console, by result");
     describe_counter!("bday_spans_dropped_total", "Spans of traces that were not exported, by reason");
 }
