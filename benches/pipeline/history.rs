@@ -43,10 +43,10 @@ WHERE day::date <> '$DAY'";
 const INDEXES: &str = "
 SELECT 'ALTER TABLE ' || conrelid::regclass || ' DROP CONSTRAINT ' || quote_ident(conname),
        'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' ' || pg_get_constraintdef(oid)
-FROM pg_constraint WHERE conrelid = ANY('{users, occasions, events}'::regclass[]) AND contype IN ('f', 'p', 'u')
+FROM pg_constraint WHERE conrelid = ANY('{users, occasions, contact_points, events}'::regclass[]) AND contype IN ('f', 'p', 'u')
 UNION ALL
 SELECT 'DROP INDEX ' || indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index
-WHERE indrelid = ANY('{users, occasions, events}'::regclass[])
+WHERE indrelid = ANY('{users, occasions, contact_points, events}'::regclass[])
   AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u'))";
 
 /// Writes `users` users with about `events` finished events. If `events` is 0, writes only the users whose birthday is on `day`.
@@ -74,7 +74,7 @@ pub(crate) async fn fill(
     indexes.sort_by_key(|(_, build)| !build.contains("FOREIGN KEY"));
     connection.execute(sqlx::raw_sql(UUID7)).await?;
     let mut transaction = connection.begin().await?;
-    transaction.execute("TRUNCATE users, occasions, events").await?;
+    transaction.execute("TRUNCATE users, occasions, contact_points, events").await?;
     for (drop, _) in &indexes {
         transaction.execute(AssertSqlSafe(drop.clone())).await?;
     }
