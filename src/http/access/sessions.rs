@@ -90,7 +90,7 @@ fn cookie_name(is_secure: bool) -> &'static str {
 /// Who uses the console.
 #[derive(Debug, Clone)]
 pub(in crate::http) struct Operator {
-    /// None: `http.auth` is off, and nobody signed in.
+    /// None: `http.auth` is off, and the request has no session.
     actor: Option<Actor>,
     pub(in crate::http) scope: Scope,
     session: Option<SessionSecret>,

@@ -104,7 +104,6 @@ impl Notice {
 pub(super) struct Layout {
     pub(super) title: String,
     pub(super) section: Section,
-    /// None on pages for which nobody is signed in.
     pub(super) operator: Operator,
     pub(super) signed_in: bool,
     pub(super) notice: Option<Notice>,

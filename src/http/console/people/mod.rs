@@ -99,7 +99,7 @@ impl PeoplePage {
         self.search_error.is_some() || self.zone_error.is_some() || self.cursor_error.is_some()
     }
 
-    /// Whether there is nobody at all.
+    /// Whether there are no users at all.
     fn is_new(&self) -> bool {
         self.people.is_empty() && !self.is_filtered() && !self.is_later_page && self.next.is_none()
     }
