@@ -147,6 +147,20 @@ impl Page {
         self.wait_for_load().await;
     }
 
+    /// Waits until the element that `selector` finds has the focus: `autofocus` takes effect after the page is loaded.
+    pub(crate) async fn wait_for_focus(&mut self, selector: &str) {
+        self.evaluate(&format!(
+            "new Promise((resolve) => {{
+                const look = () => {{
+                    if (document.activeElement?.matches({selector:?})) resolve(true);
+                    else requestAnimationFrame(look);
+                }};
+                look();
+            }})"
+        ))
+        .await;
+    }
+
     /// Types text into the element that has the focus.
     pub(crate) async fn type_text(&mut self, text: &str) {
         self.ask("Input.insertText", json!({"text": text})).await;

@@ -26,6 +26,7 @@ async fn failures_are_found_checked_redriven_and_delivered_by_keyboard_alone() {
     assert_eq!(page.evaluate(selected).await, "3 selected");
     page.press("a").await;
     page.press_and_load("Enter").await;
+    page.wait_for_focus("[autofocus]").await;
     assert_eq!(page.evaluate("document.activeElement.textContent").await, "Redrive 3 events");
     assert_eq!(site.world.count(Dead).await, 3);
     failing::accept(&site, &events);
