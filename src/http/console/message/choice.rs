@@ -3,6 +3,7 @@
 use crate::calendar::InvalidText;
 use crate::http::api::fields::{ShortText, parse_id};
 use crate::http::console::Console;
+use crate::http::console::command::CommandLine;
 use crate::http::console::fields::Fields;
 use crate::http::console::person_text::listed_name;
 use crate::http::console::url::with_query;
@@ -61,11 +62,11 @@ impl Choice {
         with_query(page, &[who, ("kind", &self.kind), ("channel", channel), ("locale", &self.locale)])
     }
 
-    /// Returns the options of the command line that mean the same.
-    pub(super) fn options(&self) -> String {
-        let given = [("kind", &self.kind), ("channel", &self.channel), ("locale", &self.locale)];
-        let given = given.into_iter().filter(|(_, value)| !value.is_empty());
-        given.fold(String::new(), |options, (name, value)| format!("{options} --{name} {value}"))
+    /// Returns `command` with the options that mean the same.
+    pub(super) fn command(&self, command: CommandLine) -> CommandLine {
+        let given = |value: &str| Some(value.to_owned()).filter(|value| !value.is_empty());
+        let command = command.option("--kind", given(&self.kind)).option("--channel", given(&self.channel));
+        command.option("--locale", given(&self.locale))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Previews for the page.
 
 use super::choice::Choice;
+use crate::http::console::command::CommandLine;
 use crate::http::console::person_text::{capitalised, full_name, kind_with_years, person_path};
 use crate::model::{ChannelName, User};
 use crate::people::preview::{Preview, PreviewedMessage, SamplePreview};
@@ -14,7 +15,7 @@ pub(super) struct ShownPreview {
     /// By which channel the person is reached now.
     pub(super) reached: String,
     pub(super) messages: Vec<ShownMessage>,
-    pub(super) command: String,
+    pub(super) command: CommandLine,
 }
 
 pub(super) struct ShownMessage {
@@ -39,18 +40,24 @@ impl ShownPreview {
                 "No channel of this kind reaches the person now: the greeting would be skipped.".to_owned()
             }
         };
-        let command = format!("bday message preview {id}{}", choice.options());
+        let command = choice.command(CommandLine::new("bday message preview").word(&id));
         let shown = Self::new(full_name(user), preview, ("user", &id), choice, command);
         Self { person: Some(person_path(user.id)), reached, ..shown }
     }
 
     pub(super) fn of_sample(number: usize, sample: SamplePreview, choice: &Choice) -> Self {
         let title = format!("A person {}", sample.sample);
-        let command = format!("bday message preview --samples{}", choice.options());
+        let command = choice.command(CommandLine::new("bday message preview --samples"));
         Self::new(title, sample.preview, ("sample", &number.to_string()), choice, command)
     }
 
-    fn new(title: String, preview: Preview, who: (&str, &str), choice: &Choice, command: String) -> Self {
+    fn new(
+        title: String,
+        preview: Preview,
+        who: (&str, &str),
+        choice: &Choice,
+        command: CommandLine,
+    ) -> Self {
         let years = preview.years.and_then(|years| u32::try_from(years).ok());
         let locale = preview.locale.map(|locale| format!("; language {locale}")).unwrap_or_default();
         let reached_by = preview.reached_by;

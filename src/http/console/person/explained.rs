@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::http::console::person_text::{kind_in_words, kind_with_years};
+use crate::http::console::tags::Tag;
 use crate::http::console::time::Moment;
-use crate::model::{Event, EventState};
+use crate::model::Event;
 use crate::people::explain::{Explanation, Next, Status, ThisYear};
 
 pub(super) struct ThisYearView {
@@ -32,7 +33,7 @@ pub(super) struct EventRow {
     pub(super) path: String,
     pub(super) date: String,
     pub(super) kind: String,
-    pub(super) state: EventState,
+    pub(super) state: Tag,
     pub(super) reason: String,
     pub(super) attempts: i16,
     pub(super) finished_at: Option<Moment>,
@@ -108,8 +109,8 @@ impl NextRow {
             rule: next.rule_in_words.clone(),
             event: next.event_id.map(event_path),
             planned: match next.planned_from {
-                Some(from) if from > now => format!("from {}", from.date_naive()),
-                _ => "not yet".to_owned(),
+                Some(from) if from > now => format!("planned from {} on", from.date_naive()),
+                _ => "not planned yet".to_owned(),
             },
         }
     }
@@ -131,19 +132,10 @@ impl EventRow {
             path: event_path(event.id),
             date: if is_blurred { event.local_year.to_string() } else { event.local_date.to_string() },
             kind: kind_in_words(&event.kind),
-            state: event.state,
+            state: event.state.into(),
             reason: event.reason.as_deref().unwrap_or_default().replace('_', " "),
             attempts: event.attempts,
             finished_at: event.finished_at.filter(|_| !is_blurred).map(moment),
-        }
-    }
-
-    pub(super) fn class(&self) -> &'static str {
-        match self.state {
-            EventState::Delivered => "good",
-            EventState::Dead => "bad",
-            EventState::Pending | EventState::Queued | EventState::Delivering => "info",
-            EventState::Cancelled | EventState::Skipped => "warn",
         }
     }
 }

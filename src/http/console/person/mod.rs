@@ -115,6 +115,10 @@ impl PersonPage {
         with_query("/message", &[("user", &self.id.to_string())])
     }
 
+    fn events_path(&self) -> String {
+        with_query("/events", &[("user", &self.id.to_string())])
+    }
+
     fn or_configured(value: Option<&impl ToString>) -> String {
         value.map_or_else(|| "as configured".to_owned(), ToString::to_string)
     }
