@@ -31,7 +31,7 @@ providers-test: ## Test the channels against Postfix, MailDev, moto and Prism (f
 
 screenshots: ## Make the pictures of the README (docs/pictures)
 	@.ci/setup compiler postgres browser
-	cargo nextest run --locked -E 'test(console::pictures)'
+	cargo test --locked --test all -- console::pictures
 	cp $(TARGET)/tmp/pictures/today.png $(TARGET)/tmp/pictures/calendar-dark.png docs/pictures/
 
 faults: ## Run the fault suite 200 times on each queue, or with ARGS='--seed 17 --queue sqs'

@@ -19,7 +19,7 @@ use crate::clock::SharedClock;
 use crate::model::{ChannelName, DeadEvent, EventState, OrNone, Reason, parse_instant};
 use crate::operations::dead_letters::{self, DeadLetters, RedriveReport, ScannedMessage};
 use crate::pipeline::channel::excerpt;
-use crate::store::{DeadFilter, EventCursor, chain};
+use crate::store::{DeadFilter, TimeCursor, chain};
 
 /// Messages of the dead-letter queue that `show` searches.
 const MAX_MESSAGES: u64 = 1000;
@@ -199,7 +199,7 @@ async fn list(args: List, context: &Context, dead_letters: &DeadLetters) -> Resu
     while let Some(size) = list.next_page() {
         let page = context.store.dead_events(&filter, before, size).await?;
         let Some(end) = page.last() else { break };
-        before = Some(EventCursor::from(&end.event));
+        before = Some(TimeCursor::from(&end.event));
         for dead in &page {
             list.add(dead, event_cells)?;
         }

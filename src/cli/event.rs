@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 use crate::config::TracesConfig;
 use crate::model::{Attempt, Event, EventState, EventWithAttempts, Feedback, parse_date, parse_instant};
 use crate::operations::dead_letters::RetryOutcome;
-use crate::store::{CancelOutcome, EventCursor, EventFilter, EventOrder, RedriveOutcome};
+use crate::store::{CancelOutcome, EventFilter, EventOrder, RedriveOutcome, TimeCursor};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -149,7 +149,7 @@ async fn list(args: List, context: &Context) -> Result<ExitCode> {
     while let Some(size) = list.next_page() {
         let page = context.store.list_events(&filter, order, after, size).await?;
         let Some(end) = page.last() else { break };
-        after = Some(EventCursor::from(end));
+        after = Some(TimeCursor::from(end));
         for event in &page {
             list.add(event, event_cells)?;
         }

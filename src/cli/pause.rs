@@ -9,6 +9,7 @@ use super::context::with_database;
 use super::{ConfigSource, output};
 use crate::calendar::format_instant;
 use crate::clock::SharedClock;
+use crate::store::parse_pause_reason;
 
 const PAUSE: &str = "\
 Examples:
@@ -22,7 +23,7 @@ during the pause are sent after `bday resume`, unless they are more than late.ma
 #[command(after_help = PAUSE)]
 pub(super) struct Pause {
     /// Record why
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = parse_pause_reason)]
     reason: String,
     /// Print a JSON object
     #[arg(long)]
@@ -39,7 +40,7 @@ pub(super) struct Resume {
 
 pub(super) async fn pause(args: Pause, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
     let (changed, pause) = with_database(source, clock, async |context| {
-        let changed = context.store.set_pause(context.clock.now(), args.reason.trim()).await?;
+        let changed = context.store.set_pause(context.clock.now(), &args.reason).await?;
         Ok((changed, context.store.pause().await?))
     })
     .await?;

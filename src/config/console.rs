@@ -1,5 +1,5 @@
-use axum::http::HeaderName;
 use ipnet::IpNet;
+use reqwest::header::HeaderName;
 use serde::{Deserialize, Deserializer};
 
 use super::webhook::{list, range};

@@ -137,8 +137,8 @@ impl Health {
         }
     }
 
-    /// Returns the state as of the last checks, without a query.
-    pub(super) fn status(&self) -> HealthStatus {
+    /// Returns what is wrong with this process as of the last checks, as sentences. Queries nothing.
+    pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.is_set_up.load(Ordering::Relaxed) {
             problems.push("This process waits for the database or the queue: see its log.".to_owned());
@@ -155,7 +155,7 @@ impl Health {
                 "The breaker is {state}: the receiver does not accept greetings. They wait, and lose no attempts."
             ));
         }
-        HealthStatus { problems }
+        problems
     }
 
     /// Sets the gauges of ages. They grow by themselves, so this precedes each scrape.
@@ -182,13 +182,6 @@ impl Health {
         let paused_since = pause.flatten().map(|pause| pause.since);
         *last.insert(DatabaseCheck { began_at, is_available, is_paused, paused_since })
     }
-}
-
-/// What an operator must know about this process.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct HealthStatus {
-    /// What is wrong, as sentences.
-    pub(super) problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -56,7 +56,7 @@ pub enum Value {
     Number(i64),
 }
 
-/// Passes spans to an exporter. By default, there is none.
+/// Passes spans to an exporter. The default has no exporter.
 #[derive(Debug, Clone, Default)]
 pub struct Tracer(Option<Arc<Spans>>);
 

@@ -11,7 +11,7 @@ use sqlx::{PgConnection, PgExecutor, Postgres, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{EventCursor, Result, Store};
+use super::{Result, Store, TimeCursor};
 
 pub(super) const CREATED: i16 = 201;
 pub(super) const CHANGED: i16 = 200;
@@ -50,9 +50,9 @@ pub struct ApiWrite {
     pub status: Option<i16>,
 }
 
-impl From<&ApiWrite> for EventCursor {
+impl From<&ApiWrite> for TimeCursor {
     fn from(write: &ApiWrite) -> Self {
-        Self { due_at: write.at, id: write.id }
+        Self { at: write.at, id: write.id }
     }
 }
 
@@ -117,7 +117,7 @@ impl Store {
     pub async fn api_writes(
         &self,
         filter: &ApiWriteFilter,
-        before: Option<EventCursor>,
+        before: Option<TimeCursor>,
         limit: u32,
     ) -> Result<Vec<ApiWrite>> {
         let ApiWriteFilter { from, to, token, target_id, method } = filter;
@@ -140,7 +140,7 @@ impl Store {
         if let Some(method) = method {
             query.push(" AND method = ").push_bind(method);
         }
-        if let Some(EventCursor { due_at: at, id }) = before {
+        if let Some(TimeCursor { at, id }) = before {
             query.push(" AND (at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
         }
         query.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(i64::from(limit));

@@ -23,6 +23,7 @@ mod schema;
 mod server;
 mod sessions;
 mod statistics;
+mod time_cursor;
 mod time_zones;
 mod tokens;
 mod undelivered;
@@ -49,22 +50,23 @@ pub use error::StoreError;
 pub(crate) use error::chain;
 pub use events::{
     Backlog, CancelOutcome, ClaimCursor, ClaimRequest, ClaimedEvents, DeadFilter, DeadLetterEvent,
-    EventCursor, EventFilter, EventOrder, MAX_COUNTED, RedriveCandidate, RedriveOutcome, RedrivePage,
+    EventFilter, EventOrder, MAX_COUNTED, RedriveCandidate, RedriveOutcome, RedrivePage,
 };
 pub use installation::InstallationKey;
 pub use leases::{ExpiredLeases, LeaseRequest, Routes, UnleasedEvents};
 pub use login::Login;
 pub use outbox::{DeadLetterRow, DeferredPack, OutboxDepth, Pack};
-pub use pauses::{MAX_REASON_CHARS, Pause};
+pub use pauses::{Pause, parse_pause_reason};
 pub use planned_days::{PageRequest, PlanPage, PlanStep};
 pub use planning_basis::{MovedEvent, PlanningBasis, RecomputeStep};
 pub use server::{MIN_SERVER_VERSION, Server};
-pub use sessions::{MAX_SESSIONS_OF_TOKEN, SessionLimits};
+pub use sessions::SessionLimits;
 pub use sqlx::postgres::PgSslMode as TlsMode;
 pub use statistics::{
     BusyMinute, DayCounts, DayStatistics, EventGroup, FailureGroup, FailureGroups, LATE, Lateness,
     MAX_GROUPED, MAX_SCANNED, OutcomeCounts, RECOUNT_AFTER,
 };
+pub use time_cursor::TimeCursor;
 pub use time_zones::DatabaseLocalTime;
 pub use tokens::{ApiToken, CreateTokenOutcome, MAX_LIVE_TOKENS, NewToken};
 pub use undelivered::{PostponedEvent, RefusedContact};

@@ -7,7 +7,19 @@ use utoipa::ToSchema;
 use super::{Result, Store};
 
 /// The limit of the constraint `a_reason_is_short`.
-pub const MAX_REASON_CHARS: usize = 500;
+const MAX_REASON_CHARS: usize = 500;
+
+/// Returns `text` as the reason of a pause, without surrounding blanks. The error continues a sentence about the reason.
+pub fn parse_pause_reason(text: &str) -> std::result::Result<String, String> {
+    let length = text.chars().count();
+    if text.chars().any(char::is_control) {
+        return Err("has a control character: remove it".to_owned());
+    }
+    if length > MAX_REASON_CHARS {
+        return Err(format!("has {length} characters: at most {MAX_REASON_CHARS} are allowed"));
+    }
+    Ok(text.trim().to_owned())
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 #[serde(rename_all = "camelCase")]

@@ -7,7 +7,7 @@ use super::{Result, Store};
 const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 
 /// The privileges that the daemon needs on each table.
-const NEEDED_PRIVILEGES: [(&str, &[&str]); 19] = [
+const NEEDED_PRIVILEGES: [(&str, &[&str]); 20] = [
     ("_sqlx_migrations", &["SELECT"]),
     ("users", ALL),
     ("occasions", ALL),
@@ -24,6 +24,7 @@ const NEEDED_PRIVILEGES: [(&str, &[&str]); 19] = [
     ("unplanned_users", ALL),
     ("pauses", &["SELECT", "INSERT", "DELETE"]),
     ("api_tokens", &["SELECT", "INSERT", "UPDATE"]),
+    ("sessions", ALL),
     ("api_writes", ALL),
     ("uploads", ALL),
     ("upload_chunks", ALL),

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Result, Store};
 
 /// Sessions of one token: the oldest ends when one more begins.
-pub const MAX_SESSIONS_OF_TOKEN: i64 = 100;
+const MAX_SESSIONS_OF_TOKEN: i64 = 100;
 
 /// Precision of the time of the last use.
 const USE_PRECISION: TimeDelta = TimeDelta::minutes(1);

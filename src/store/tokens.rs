@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{EventCursor, Result, Store};
+use super::{Result, Store, TimeCursor};
 use crate::model::{Scope, TokenHash, TokenState};
 
 pub const MAX_LIVE_TOKENS: i64 = 1000;
@@ -61,9 +61,9 @@ impl ApiToken {
     }
 }
 
-impl From<&ApiToken> for EventCursor {
+impl From<&ApiToken> for TimeCursor {
     fn from(token: &ApiToken) -> Self {
-        Self { due_at: token.created_at, id: token.id }
+        Self { at: token.created_at, id: token.id }
     }
 }
 
@@ -126,7 +126,7 @@ impl Store {
     pub async fn list_tokens(
         &self,
         live_at: Option<DateTime<Utc>>,
-        before: Option<EventCursor>,
+        before: Option<TimeCursor>,
         limit: u32,
     ) -> Result<Vec<ApiToken>> {
         let mut query = QueryBuilder::<Postgres>::new(
@@ -138,7 +138,7 @@ impl Store {
                 .push_bind(now)
                 .push(")");
         }
-        if let Some(EventCursor { due_at: created_at, id }) = before {
+        if let Some(TimeCursor { at: created_at, id }) = before {
             query.push(" AND (created_at, id) < (").push_bind(created_at).push(", ").push_bind(id).push(")");
         }
         query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(limit));

@@ -20,6 +20,6 @@ schemathesis.openapi.format("kind", st.sampled_from(["birthday", "work_anniversa
 schemathesis.openapi.format("instant", st.datetimes().map(lambda at: at.strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)) | dates)
 schemathesis.openapi.format("user-cursor", st.uuids().map(lambda id: id.hex))
 schemathesis.openapi.format(
-    "event-cursor",
+    "time-cursor",
     st.tuples(st.integers(0, 2**52), st.uuids()).map(lambda place: f"{place[0]}_{place[1].hex}"),
 )

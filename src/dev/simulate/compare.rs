@@ -7,7 +7,7 @@ use super::config::KINDS;
 use super::expected::{DeliveryState, Violation, ViolationKind};
 use crate::calendar::format_count;
 use crate::model::{Event, EventState};
-use crate::store::{self, EventCursor, EventFilter, EventOrder, Store};
+use crate::store::{self, EventFilter, EventOrder, Store, TimeCursor};
 
 const PAGE: u32 = 1000;
 
@@ -23,7 +23,7 @@ pub(super) async fn compare_rows(
     loop {
         let page = store.list_events(&EventFilter::default(), EventOrder::Ascending, after, PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = Some(EventCursor::from(last));
+        after = Some(TimeCursor::from(last));
         let mut checker = lock();
         finished += page.iter().filter(|event| compare_row(&mut checker, event)).count();
     }

@@ -60,19 +60,22 @@ pub(super) struct Peer(pub(super) SocketAddr);
 /// and who did it.
 #[must_use]
 pub fn required_scope(method: &Method, path: &str) -> Scope {
-    let is_below =
-        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if is_below("/v1/tokens") || is_below("/v1/audit") {
+    if is_below(path, "/v1/tokens") || is_below(path, "/v1/audit") {
         return Scope::Admin;
     }
     match method {
         _ if is_read(method) => Scope::Read,
-        _ if is_below("/v1/users") => Scope::Write,
+        _ if is_below(path, "/v1/users") => Scope::Write,
         _ => Scope::Admin,
     }
 }
 
-fn is_read(method: &Method) -> bool {
+/// Whether `path` is that of `root`, or of a part of it.
+pub(super) fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+pub(super) fn is_read(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::fields;
-use super::page::{self, EventCursorText, Limit, Page};
+use super::page::{self, Limit, Page, TimeCursorText};
 use super::problem::Problem;
 use super::request::{Json, Query};
 use crate::store::{ApiWrite, ApiWriteFilter};
@@ -38,8 +38,8 @@ pub(super) struct AuditQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
     /// `next` of the page before
-    #[param(value_type = Option<String>, format = "event-cursor")]
-    cursor: Option<EventCursorText>,
+    #[param(value_type = Option<String>, format = "time-cursor")]
+    cursor: Option<TimeCursorText>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
@@ -83,7 +83,7 @@ pub(super) async fn list(
         method: query.method.map(|method| method.name().to_owned()),
     };
     let limit = page::items(query.limit);
-    let before = query.cursor.map(|EventCursorText(cursor)| cursor);
+    let before = query.cursor.map(|TimeCursorText(cursor)| cursor);
     let writes = api.store.api_writes(&filter, before, limit + 1).await?;
-    Ok(Json(Page::of_events(writes, limit, |write: &ApiWrite| write.into())))
+    Ok(Json(Page::by_time(writes, limit, |write: &ApiWrite| write.into())))
 }

@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::Api;
 use super::fields::{self, ShortText};
-use super::page::{self, EventCursorText, Limit, Page};
+use super::page::{self, Limit, Page, TimeCursorText};
 use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
 use crate::model::{ChannelName, DeadEvent, EventState, EventWithAttempts, FieldError, OrNone, Reason};
 use crate::operations::dead_letters::{RedriveOptions, RedriveReport};
-use crate::store::{DeadFilter, EventCursor, FailureGroups};
+use crate::store::{DeadFilter, FailureGroups, TimeCursor};
 
 /// Of one call, so that it ends in time; `more` says whether to repeat it.
 pub(in crate::http) const MAX_EVENTS: u64 = 10_000;
@@ -60,7 +60,7 @@ pub(super) struct DeadLetterQuery {
     limit: Limit,
     // Described by the only operation that accepts it.
     #[param(ignore)]
-    cursor: Option<EventCursorText>,
+    cursor: Option<TimeCursorText>,
 }
 
 impl DeadLetterQuery {
@@ -163,7 +163,7 @@ fn options<T>(values: Vec<OrNone<T>>) -> Vec<Option<T>> {
     get, path = "/v1/dead-letters", tag = "dead letters", operation_id = "listDeadLetters",
     params(
         DeadLetterQuery,
-        ("cursor" = Option<String>, Query, format = "event-cursor", description = "`next` of the page before")
+        ("cursor" = Option<String>, Query, format = "time-cursor", description = "`next` of the page before")
     ),
     responses((status = 200, description = "A page of dead letters", body = Page<DeadEvent>))
 )]
@@ -172,9 +172,9 @@ pub(super) async fn list(
     Query(query): Query<DeadLetterQuery>,
 ) -> Result<Json<Page<DeadEvent>>, Problem> {
     let limit = page::items(query.limit);
-    let before = query.cursor.map(|EventCursorText(cursor)| cursor);
+    let before = query.cursor.map(|TimeCursorText(cursor)| cursor);
     let events = api.store.dead_events(&query.filter(), before, limit + 1).await?;
-    Ok(Json(Page::of_events(events, limit, |dead| EventCursor::from(&dead.event))))
+    Ok(Json(Page::by_time(events, limit, |dead| TimeCursor::from(&dead.event))))
 }
 
 /// Group dead letters

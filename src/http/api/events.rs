@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::fields;
-use super::page::{self, EventCursorText, Limit, Page};
+use super::page::{self, Limit, Page, TimeCursorText};
 use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
 use super::users::no_such_user;
@@ -46,8 +46,8 @@ pub(super) struct EventQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
     /// `next` of the page before
-    #[param(value_type = Option<String>, format = "event-cursor")]
-    cursor: Option<EventCursorText>,
+    #[param(value_type = Option<String>, format = "time-cursor")]
+    cursor: Option<TimeCursorText>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
@@ -132,9 +132,9 @@ async fn page(api: &Api, query: EventQuery) -> Result<Json<Page<Event>>, Problem
         Direction::Desc => EventOrder::Descending,
     };
     let limit = page::items(query.limit);
-    let after = query.cursor.map(|EventCursorText(cursor)| cursor);
+    let after = query.cursor.map(|TimeCursorText(cursor)| cursor);
     let events = api.store.list_events(&filter, order, after, limit + 1).await?;
-    Ok(Json(Page::of_events(events, limit, |event: &Event| event.into())))
+    Ok(Json(Page::by_time(events, limit, |event: &Event| event.into())))
 }
 
 pub(super) fn no_such_event() -> Problem {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::fields::Number;
-use crate::store::{EventCursor, SearchCursor};
+use crate::store::{SearchCursor, TimeCursor};
 
 const MAX_LIMIT: u32 = 500;
 const DEFAULT_LIMIT: u32 = 50;
@@ -33,40 +33,36 @@ pub(in crate::http) struct Page<T> {
 
 impl<T> Page<T> {
     /// Returns the first `limit` of `items`, of which there is one more if another page follows.
-    pub(in crate::http) fn of_events(
-        mut items: Vec<T>,
-        limit: u32,
-        cursor: impl Fn(&T) -> EventCursor,
-    ) -> Self {
+    pub(in crate::http) fn by_time(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> TimeCursor) -> Self {
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|item| EventCursorText(cursor(item)).to_string());
+        let next = items.last().filter(|_| more).map(|item| TimeCursorText(cursor(item)).to_string());
         Self { items, next }
     }
 }
 
-/// An [`EventCursor`] as text: microseconds since 1970 and the id.
+/// A [`TimeCursor`] as text: microseconds since 1970 and the id.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub(in crate::http) struct EventCursorText(pub(in crate::http) EventCursor);
+pub(in crate::http) struct TimeCursorText(pub(in crate::http) TimeCursor);
 
-impl fmt::Display for EventCursorText {
+impl fmt::Display for TimeCursorText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", self.0.due_at.timestamp_micros(), self.0.id.simple())
+        write!(f, "{}_{}", self.0.at.timestamp_micros(), self.0.id.simple())
     }
 }
 
-impl TryFrom<String> for EventCursorText {
+impl TryFrom<String> for TimeCursorText {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, &'static str> {
         let read = || {
             let (micros, id) = text.split_once('_')?;
-            let due_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+            let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
             // PostgreSQL has fewer years than chrono.
-            let plausible = (1..=9999).contains(&due_at.year()) && id.len() == 32;
+            let plausible = (1..=9999).contains(&at.year()) && id.len() == 32;
             let id = Uuid::try_parse(id).ok().filter(|_| plausible)?;
-            Some(Self(EventCursor { due_at, id }))
+            Some(Self(TimeCursor { at, id }))
         };
         read().ok_or(INVALID_CURSOR)
     }
@@ -111,7 +107,7 @@ mod tests {
 
     #[test]
     fn only_cursors_of_events_that_bday_writes_are_read() {
-        let read = |text: &str| EventCursorText::try_from(text.to_owned()).map(|cursor| cursor.to_string());
+        let read = |text: &str| TimeCursorText::try_from(text.to_owned()).map(|cursor| cursor.to_string());
         let valid = "1780000000000000_0198f0c05b7e7cc398c4dc0c0c07398f";
         assert_eq!(read(valid).as_deref(), Ok(valid));
         for invalid in [

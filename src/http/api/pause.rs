@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::problem::Problem;
 use super::request::{Json, NoParameters, Query};
-use crate::store::{MAX_REASON_CHARS, Pause};
+use crate::store::{Pause, parse_pause_reason};
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,16 +23,7 @@ pub(super) struct PauseBody {
 
 fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-    let length = text.chars().count();
-    if text.chars().any(char::is_control) {
-        return Err(D::Error::custom("has a control character: remove it"));
-    }
-    if length > MAX_REASON_CHARS {
-        return Err(D::Error::custom(format!(
-            "has {length} characters: at most {MAX_REASON_CHARS} are allowed"
-        )));
-    }
-    Ok(text.trim().to_owned())
+    parse_pause_reason(&text).map_err(D::Error::custom)
 }
 
 /// Read the pause

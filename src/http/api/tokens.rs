@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::fields;
-use super::page::{self, EventCursorText, Limit, Page};
+use super::page::{self, Limit, Page, TimeCursorText};
 use super::problem::Problem;
 use super::request::{Id, Json, NoParameters, Query};
 use crate::http::access::AuditTarget;
@@ -32,8 +32,8 @@ pub(super) struct TokenQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Limit,
     /// `next` of the page before
-    #[param(value_type = Option<String>, format = "event-cursor")]
-    cursor: Option<EventCursorText>,
+    #[param(value_type = Option<String>, format = "time-cursor")]
+    cursor: Option<TimeCursorText>,
 }
 
 /// A token, without its secret.
@@ -88,10 +88,10 @@ pub(super) async fn list(
     Query(query): Query<TokenQuery>,
 ) -> Result<Json<Page<ListedToken>>, Problem> {
     let (limit, now) = (page::items(query.limit), api.clock.now());
-    let before = query.cursor.map(|EventCursorText(cursor)| cursor);
+    let before = query.cursor.map(|TimeCursorText(cursor)| cursor);
     let tokens = api.store.list_tokens((!query.all).then_some(now), before, limit + 1).await?;
     let listed = tokens.into_iter().map(|token| ListedToken { state: token.state(now), token }).collect();
-    Ok(Json(Page::of_events(listed, limit, |listed: &ListedToken| (&listed.token).into())))
+    Ok(Json(Page::by_time(listed, limit, |listed: &ListedToken| (&listed.token).into())))
 }
 
 /// Create a token

@@ -12,7 +12,7 @@ use super::fields::{Fields, Query};
 use super::layout::{Layout, Section, View};
 use super::problem::{ConsoleProblem, Page};
 use super::time::Moment;
-use crate::http::api::page::EventCursorText;
+use crate::http::api::page::Page as ListPage;
 use crate::model::parse_instant;
 use crate::store::{ApiWrite, ApiWriteFilter};
 
@@ -81,22 +81,14 @@ async fn show(
     Query(fields): Query,
 ) -> Result<Response, ConsoleProblem> {
     let filter = filter(&fields)?;
-    let cursor = fields.get("cursor").map(|text| EventCursorText::try_from(text.to_owned()));
-    let before =
-        cursor.transpose().map_err(ConsoleProblem::bad_request)?.map(|EventCursorText(cursor)| cursor);
-    let mut writes = console.api.store.api_writes(&filter, before, LIMIT + 1).await?;
-    let is_last = writes.len() <= LIMIT as usize;
-    writes.truncate(LIMIT as usize);
-    let next = writes.last().filter(|_| !is_last).map(|last| {
-        let cursor = EventCursorText(last.into()).to_string();
-        format!("/audit?{}", fields.with("cursor", &cursor))
-    });
+    let found = console.api.store.api_writes(&filter, fields.time_cursor()?, LIMIT + 1).await?;
+    let ListPage { items: writes, next } = ListPage::by_time(found, LIMIT, |write: &ApiWrite| write.into());
     let page = AuditPage {
         layout: view.layout("Audit", Section::Audit),
         rows: writes.into_iter().map(Row::new).collect(),
         has_filter: filter != ApiWriteFilter::default(),
+        next: next.map(|cursor| format!("/audit?{}", fields.with("cursor", &cursor))),
         fields,
-        next,
     };
     Ok(Page(page).into_response())
 }

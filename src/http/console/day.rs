@@ -75,13 +75,7 @@ async fn show(
     view: View,
     Path(date): Path<String>,
 ) -> Result<Response, ConsoleProblem> {
-    let date = match parse_date(&date) {
-        Ok(date) => date,
-        Err(error) => {
-            let layout = view.layout("", Section::Calendar);
-            return Ok(ConsoleProblem::not_found(error.to_string()).page(layout));
-        }
-    };
+    let date = parse_date(&date).map_err(|error| ConsoleProblem::not_found(error.to_string()))?;
     let day = console.api.statistics.day(date).await?;
     let filter = EventFilter { local_date: Some(date), ..EventFilter::default() };
     let store = &console.api.store;

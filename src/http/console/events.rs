@@ -20,9 +20,9 @@ use super::problem::{ConsoleProblem, Page};
 use super::tags::Tag;
 use super::time::Moment;
 use crate::http::api::fields::parse_id;
-use crate::http::api::page::{EventCursorText, Page as ListPage};
+use crate::http::api::page::{Page as ListPage, TimeCursorText};
 use crate::model::{Event, EventState, parse_date, parse_instant};
-use crate::store::{EventCursor, EventFilter, EventOrder, Result as StoreResult, Store};
+use crate::store::{EventFilter, EventOrder, Result as StoreResult, Store, TimeCursor};
 
 const PAGE_SIZE: u32 = 50;
 pub(super) const CURSOR: &str = "cursor";
@@ -91,7 +91,7 @@ pub(super) async fn rows(store: &Store, events: Vec<Event>) -> StoreResult<Vec<E
 struct EventQuery {
     filter: EventFilter,
     order: EventOrder,
-    cursor: Option<EventCursor>,
+    cursor: Option<TimeCursor>,
 }
 
 impl EventQuery {
@@ -111,10 +111,10 @@ impl EventQuery {
                 EventOrder::Descending
             }
         };
-        let cursor = given.get(CURSOR).map(|text| EventCursorText::try_from(text.to_owned()));
+        let cursor = given.get(CURSOR).map(|text| TimeCursorText::try_from(text.to_owned()));
         let cursor = cursor.and_then(|cursor| filters.check("Page", cursor));
         let filter = EventFilter { states, from, to, user_id, local_date };
-        Self { filter, order, cursor: cursor.map(|EventCursorText(cursor)| cursor) }
+        Self { filter, order, cursor: cursor.map(|TimeCursorText(cursor)| cursor) }
     }
 
     fn is_ascending(&self) -> bool {
@@ -151,7 +151,7 @@ async fn list(
     if filters.is_valid() {
         let found = store.list_events(&query.filter, query.order, query.cursor, PAGE_SIZE + 1).await?;
         ListPage { items: events, next } =
-            ListPage::of_events(found, PAGE_SIZE, |event| EventCursor::from(event));
+            ListPage::by_time(found, PAGE_SIZE, |event| TimeCursor::from(event));
         status = StatusCode::OK;
     }
     let page = EventsPage {

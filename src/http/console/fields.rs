@@ -5,6 +5,8 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 
 use super::problem::ConsoleProblem;
+use crate::http::api::page::TimeCursorText;
+use crate::store::TimeCursor;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fields(Vec<(String, String)>);
@@ -50,6 +52,13 @@ impl Fields {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(self.0.iter().filter(|(key, value)| key != name && !value.trim().is_empty()));
         query
+    }
+
+    /// Returns the place in a list that the field `cursor` names.
+    pub(super) fn time_cursor(&self) -> Result<Option<TimeCursor>, ConsoleProblem> {
+        let cursor = self.get("cursor").map(|text| TimeCursorText::try_from(text.to_owned()));
+        let cursor = cursor.transpose().map_err(ConsoleProblem::bad_request)?;
+        Ok(cursor.map(|TimeCursorText(cursor)| cursor))
     }
 
     /// Returns the path on this host to which a form returns: the field `back`, otherwise `default`.

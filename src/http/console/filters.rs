@@ -37,7 +37,7 @@ impl FilterField {
         Self { options: options.collect(), ..Self::text(name, label, "") }
     }
 
-    /// Whether the given value is none of the options.
+    /// Whether the given value is not among the options.
     pub(super) fn is_other(&self) -> bool {
         !self.text.is_empty() && !self.options.iter().any(|option| *option == self.text)
     }

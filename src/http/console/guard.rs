@@ -12,10 +12,10 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
-use super::layout::{Layout, Section};
+use super::layout::{Section, View};
 use super::problem::ConsoleProblem;
 use super::{Console, ConsoleSettings};
-use crate::http::access::{Operator, Peer, SessionSecret, is_same_origin};
+use crate::http::access::{Operator, Peer, SessionSecret, is_below, is_read, is_same_origin};
 use crate::model::Scope;
 use crate::store::StoreError;
 
@@ -56,15 +56,12 @@ pub(super) async fn require_same_origin(request: Request, next: Next) -> Respons
 
 /// Returns the scope that a request to a page requires.
 fn required_scope(method: &Method, path: &str) -> Scope {
-    let is_below =
-        |root: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
-    if is_below("/tokens") || is_below("/audit") {
+    if is_below(path, "/tokens") || is_below(path, "/audit") {
         return Scope::Admin;
     }
-    match *method {
-        Method::GET | Method::HEAD => Scope::Read,
-        _ if path == "/sign-out" => Scope::Read,
-        _ if is_below("/people") || is_below("/import") => Scope::Write,
+    match method {
+        _ if is_read(method) || path == "/sign-out" => Scope::Read,
+        _ if is_below(path, "/people") || is_below(path, "/import") => Scope::Write,
         _ => Scope::Admin,
     }
 }
@@ -85,10 +82,6 @@ fn remote(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<Peer>().map(|Peer(address)| address.ip().to_canonical())
 }
 
-fn is_read(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
-}
-
 /// Finds out who sends the request, and whether they may. Forms get a row in the audit log before they have an effect.
 pub(super) async fn require_operator(
     State(console): State<Console>,
@@ -106,33 +99,44 @@ pub(super) async fn require_operator(
         Ok(None) => return sign_in_first(&request, is_form),
         Err(error) => return ConsoleProblem::from(error).into_response(),
     };
+    let view = View::new(operator.clone(), request.uri(), request.headers());
     let required = required_scope(request.method(), &path);
-    let is_allowed = operator.allows(required);
+    let refused = (!operator.allows(required)).then(|| forbidden(&view, &operator, required));
     request.extensions_mut().insert(operator.clone());
     if !is_form {
-        return if is_allowed { next.run(request).await } else { forbidden(&request, &operator, required) };
+        return match refused {
+            Some(response) => response,
+            None => answer(&view, request, next).await,
+        };
     }
     let audit = console.authorizer.audit();
     let write = audit.row(&request, path, operator.actor());
-    if !is_allowed {
-        let response = forbidden(&request, &operator, required);
+    if let Some(response) = refused {
         audit.rejected(write, response.status()).await;
         return response;
     }
-    if let Err(error) = audit.write(&write).await {
-        return ConsoleProblem::from(error).into_response();
+    match audit.write(&write).await {
+        Ok(()) => audit.end(write, answer(&view, request, next).await).await,
+        Err(error) => ConsoleProblem::from(error).page(view.layout("", Section::None)),
     }
-    audit.end(write, next.run(request).await).await
 }
 
-fn forbidden(request: &Request, operator: &Operator, required: Scope) -> Response {
+/// Runs the handler. Its problem gets the layout of the operator.
+async fn answer(view: &View, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    match response.extensions().get::<ConsoleProblem>() {
+        Some(problem) => problem.page(view.layout("", Section::None)),
+        None => response,
+    }
+}
+
+fn forbidden(view: &View, operator: &Operator, required: Scope) -> Response {
     let detail = format!(
         "This requires the scope {required}. {:?} has the scope {}: sign in with another token.",
         operator.name(),
         operator.scope
     );
-    let layout = Layout::of(request, operator.clone(), "Not allowed", Section::None);
-    ConsoleProblem::forbidden(detail).page(layout)
+    ConsoleProblem::forbidden(detail).page(view.layout("", Section::None))
 }
 
 fn sign_in_first(request: &Request, is_form: bool) -> Response {

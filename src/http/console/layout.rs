@@ -1,9 +1,9 @@
 //! What all pages have: title, navigation, the operator, and a notice about the last action.
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse as _, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -112,12 +112,6 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn of(request: &Request, operator: Operator, title: &str, section: Section) -> Self {
-        let here = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let notice = Notice::read(request.headers());
-        Self { title: title.to_owned(), section, operator, signed_in: true, notice, here }
-    }
-
     /// Returns the layout of a page that requires no session.
     pub(super) fn open(title: &str) -> Self {
         Self {
@@ -161,6 +155,11 @@ pub(super) struct View {
 }
 
 impl View {
+    pub(super) fn new(operator: Operator, uri: &Uri, headers: &HeaderMap) -> Self {
+        let here = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Self { operator, notice: Notice::read(headers), here }
+    }
+
     pub(super) fn layout(&self, title: impl Into<String>, section: Section) -> Layout {
         Layout {
             title: title.into(),
@@ -183,8 +182,7 @@ impl<S: Send + Sync> FromRequestParts<S> for View {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
         // The guard has inserted it.
         let operator = parts.extensions.get::<Operator>().cloned().ok_or(StatusCode::FORBIDDEN)?;
-        let here = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Self { operator, notice: Notice::read(&parts.headers), here })
+        Ok(Self::new(operator, &parts.uri, &parts.headers))
     }
 }
 

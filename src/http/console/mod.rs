@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Every action is a form that works without script. A form answers with a redirect to the page that it came from, whose URL has the
-//! filters, so that a reload never repeats an action. Script adds refreshes, shortcuts and file drops.
+//! filters, so that a reload never repeats an action. A new token is shown in the answer itself, once: a reload is refused, since its
+//! name is taken. Script adds refreshes, shortcuts and file drops.
 //!
 //! Guaranteed: a form from another site is refused; a session never allows more than its token does at that moment; `/v1` never
 //! accepts a session; no page loads anything from elsewhere, and none has inline script or style.

@@ -92,9 +92,12 @@ impl ConsoleProblem {
     }
 }
 
+/// A page without navigation. The guard replaces it by one for the operator.
 impl IntoResponse for ConsoleProblem {
     fn into_response(self) -> Response {
-        self.page(Layout::open(self.title))
+        let mut response = self.page(Layout::open(self.title));
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

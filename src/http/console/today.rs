@@ -8,7 +8,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-
 use chrono::{DateTime, DurationRound as _, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -21,9 +20,8 @@ use super::number::number;
 use super::problem::{ConsoleProblem, Page};
 use super::time::Moment;
 use crate::calendar::format_duration;
-use crate::http::health::HealthStatus;
 use crate::model::EventState;
-use crate::store::{DayStatistics, MAX_REASON_CHARS, Pause, UserFilter};
+use crate::store::{DayStatistics, Pause, UserFilter, parse_pause_reason};
 
 /// Reasons and channels that are listed.
 const MAX_LISTED: usize = 8;
@@ -32,7 +30,7 @@ const MAX_LISTED: usize = 8;
 #[template(path = "today.html", config = "src/http/console/askama.toml")]
 struct TodayPage {
     layout: Layout,
-    health: HealthStatus,
+    problems: Vec<String>,
     pause: Option<Pause>,
     now: Moment,
     date: NaiveDate,
@@ -70,7 +68,7 @@ async fn show(State(console): State<Console>, view: View) -> Result<Response, Co
     let hours = strip::hours(&day);
     let page = TodayPage {
         layout: view.layout("Today", Section::Today),
-        health: console.health.status(),
+        problems: console.health.problems(),
         pause,
         now: Moment::utc(now),
         date,
@@ -150,12 +148,12 @@ fn channels(day: &DayStatistics) -> Vec<(String, Counts)> {
 
 /// As `bday pause`.
 async fn pause(State(console): State<Console>, Form(form): Form) -> Result<Response, ConsoleProblem> {
-    let (reason, back) = (form.text("reason"), form.back("/"));
-    if reason.chars().count() > MAX_REASON_CHARS || reason.chars().any(char::is_control) {
-        let text = format!("The reason may have at most {MAX_REASON_CHARS} characters, on one line.");
-        return Ok(Notice::failed(text).on(&back));
-    }
-    let is_new = console.api.store.set_pause(console.api.clock.now(), reason).await?;
+    let back = form.back("/");
+    let reason = match parse_pause_reason(form.text("reason")) {
+        Ok(reason) => reason,
+        Err(problem) => return Ok(Notice::failed(format!("The reason {problem}.")).on(&back)),
+    };
+    let is_new = console.api.store.set_pause(console.api.clock.now(), &reason).await?;
     let notice = if is_new {
         Notice::done("Sending is paused.")
     } else {

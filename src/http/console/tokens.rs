@@ -14,10 +14,11 @@ use super::layout::{Layout, Notice, Section, View};
 use super::problem::{ConsoleProblem, Page};
 use super::time::Moment;
 use crate::http::access::AuditTarget;
-use crate::http::api::page::EventCursorText;
+use crate::http::api::fields::parse_id;
+use crate::http::api::page::Page as ListPage;
 use crate::model::{Scope, Token, TokenState, parse_token_name};
 use crate::operations::tokens::{self, CreateTokenError, MAX_EXPIRY_DAYS, TokenRequest};
-use crate::store::{ApiToken, EventCursor};
+use crate::store::{ApiToken, TimeCursor};
 
 const LIMIT: u32 = 100;
 
@@ -72,9 +73,7 @@ async fn show(
     Query(query): Query,
 ) -> Result<Response, ConsoleProblem> {
     let shows_all = query.get("all").is_some();
-    let cursor = query.get("cursor").map(|text| EventCursorText::try_from(text.to_owned()));
-    let before =
-        cursor.transpose().map_err(ConsoleProblem::bad_request)?.map(|EventCursorText(cursor)| cursor);
+    let before = query.time_cursor()?;
     page(&console, &view, shows_all, before, Input::default(), None).await
 }
 
@@ -82,15 +81,13 @@ async fn page(
     console: &Console,
     view: &View,
     shows_all: bool,
-    before: Option<EventCursor>,
+    before: Option<TimeCursor>,
     input: Input,
     created: Option<(String, Token)>,
 ) -> Result<Response, ConsoleProblem> {
     let now = console.api.clock.now();
-    let mut tokens = console.api.store.list_tokens((!shows_all).then_some(now), before, LIMIT + 1).await?;
-    let is_last = tokens.len() <= LIMIT as usize;
-    tokens.truncate(LIMIT as usize);
-    let next = tokens.last().filter(|_| !is_last).map(|last| EventCursorText(last.into()).to_string());
+    let found = console.api.store.list_tokens((!shows_all).then_some(now), before, LIMIT + 1).await?;
+    let ListPage { items: tokens, next } = ListPage::by_time(found, LIMIT, |token: &ApiToken| token.into());
     let row = |token: ApiToken| Row {
         state: token.state(now),
         id: token.id,
@@ -167,9 +164,10 @@ fn read(input: &mut Input) -> Option<(String, Scope, Option<u32>)> {
 
 async fn revoke(
     State(console): State<Console>,
-    Path(id): Path<Uuid>,
+    Path(id): Path<String>,
     Form(form): Form,
 ) -> Result<Response, ConsoleProblem> {
+    let id = parse_id(&id).map_err(ConsoleProblem::not_found)?;
     let is_revoked = console.api.store.revoke_token_by_id(console.api.clock.now(), id).await?;
     let notice = if is_revoked {
         Notice::done("The token is revoked. Its sessions end within 5 seconds.")

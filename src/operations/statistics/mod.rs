@@ -1,8 +1,8 @@
 //! Statistics for pages that many operators poll: the counts of a day, a year of days, and the groups of failures.
 //!
 //! Past dates are counted once, by the scheduler (`day_counts`). All other results are cached in this process: each is computed by one
-//! caller at a time, and reused for fifty times as long as it took. So polling uses a few percent of one connection at the most, however
-//! many events there are. The results of other processes and of this process may differ by that time.
+//! caller at a time, and reused for fifty times as long as it took. So polling uses at most a few percent of a connection, whatever the
+//! number of events. The results of other processes and of this process may differ by that time.
 
 mod cache;
 

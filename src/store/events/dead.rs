@@ -4,9 +4,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::EventCursor;
 use crate::model::{ChannelName, DeadEvent, EventState, Reason};
-use crate::store::{Result, Store, column};
+use crate::store::{Result, Store, TimeCursor, column};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadFilter {
@@ -57,7 +56,7 @@ pub struct RedrivePage {
     pub outcomes: Vec<(Uuid, RedriveOutcome)>,
     /// Messages to the dead-letter queue that were still in the outbox.
     pub deleted_dead_letters: u64,
-    pub next: Option<EventCursor>,
+    pub next: Option<TimeCursor>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,12 +151,12 @@ impl Store {
     pub async fn dead_events(
         &self,
         filter: &DeadFilter,
-        before: Option<EventCursor>,
+        before: Option<TimeCursor>,
         limit: u32,
     ) -> Result<Vec<DeadEvent>> {
         let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
         filter.push(&mut query);
-        if let Some(EventCursor { due_at, id }) = before {
+        if let Some(TimeCursor { at: due_at, id }) = before {
             query.push(" AND (e.due_at, e.id) < (").push_bind(due_at).push(", ").push_bind(id).push(")");
         }
         query.push(" ORDER BY e.due_at DESC, e.id DESC LIMIT ").push_bind(i64::from(limit));
@@ -187,7 +186,7 @@ impl Store {
         &self,
         now: DateTime<Utc>,
         filter: &DeadFilter,
-        after: Option<EventCursor>,
+        after: Option<TimeCursor>,
         limit: u32,
         dry_run: bool,
         decide: impl Fn(&RedriveCandidate) -> RedriveOutcome,
@@ -213,7 +212,7 @@ impl Store {
             }
             transaction.commit().await?;
             // Of two concurrent redrives, the second may get a short page: only an empty page is the last.
-            let next = found.last().map(|last| EventCursor { due_at: last.due_at, id: last.id });
+            let next = found.last().map(|last| TimeCursor { at: last.due_at, id: last.id });
             Ok(RedrivePage { outcomes, deleted_dead_letters, next })
         })
         .await
@@ -230,7 +229,7 @@ impl Store {
     }
 }
 
-fn candidates(filter: &DeadFilter, after: Option<EventCursor>, limit: u32) -> QueryBuilder<Postgres> {
+fn candidates(filter: &DeadFilter, after: Option<TimeCursor>, limit: u32) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(
         // A look-up for each row of the page: for a join, the planner may read all users for every page.
         "SELECT e.id, e.due_at, e.local_date,
@@ -239,7 +238,7 @@ fn candidates(filter: &DeadFilter, after: Option<EventCursor>, limit: u32) -> Qu
          FROM events e WHERE ",
     );
     filter.push(&mut query);
-    if let Some(EventCursor { due_at, id }) = after {
+    if let Some(TimeCursor { at: due_at, id }) = after {
         query.push(" AND (e.due_at, e.id) > (").push_bind(due_at).push(", ").push_bind(id).push(")");
     }
     query.push(" ORDER BY e.due_at, e.id LIMIT ").push_bind(i64::from(limit));

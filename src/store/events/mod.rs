@@ -10,7 +10,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::date_range::DateRange;
-use super::{Result, Store};
+use super::{Result, Store, TimeCursor};
 use crate::model::{Event, EventState, EventWithAttempts};
 
 pub use backlog::{Backlog, MAX_COUNTED};
@@ -40,15 +40,9 @@ pub enum EventOrder {
 }
 
 /// A position in a list by time: of events, and of other rows by an instant of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventCursor {
-    pub due_at: DateTime<Utc>,
-    pub id: Uuid,
-}
-
-impl From<&Event> for EventCursor {
+impl From<&Event> for TimeCursor {
     fn from(event: &Event) -> Self {
-        Self { due_at: event.due_at, id: event.id }
+        Self { at: event.due_at, id: event.id }
     }
 }
 
@@ -102,7 +96,7 @@ impl Store {
         &self,
         filter: &EventFilter,
         order: EventOrder,
-        after: Option<EventCursor>,
+        after: Option<TimeCursor>,
         limit: u32,
     ) -> Result<Vec<Event>> {
         let mut query = QueryBuilder::<Postgres>::new("");
@@ -148,7 +142,7 @@ fn push_select(
     query: &mut QueryBuilder<Postgres>,
     filter: &EventFilter,
     order: EventOrder,
-    after: Option<EventCursor>,
+    after: Option<TimeCursor>,
     condition: &'static str,
     states: Option<Vec<&EventState>>,
 ) {
@@ -169,7 +163,7 @@ fn push_select(
     if let Some(date) = filter.local_date {
         push_local_date(query, date);
     }
-    if let Some(EventCursor { due_at, id }) = after {
+    if let Some(TimeCursor { at: due_at, id }) = after {
         query.push(" AND (due_at, id) ").push(match order {
             EventOrder::Ascending => "> (",
             EventOrder::Descending => "< (",

@@ -30,7 +30,7 @@ pub struct DayStatistics {
     pub lateness: Option<Lateness>,
     /// The number of events of all dates that are due and pending, up to 100,000.
     pub due_pending: i64,
-    /// When the event that has been due and pending longest was due (UTC); null if there is none.
+    /// When the event that has been due and pending longest was due (UTC); null if no event is due and pending.
     pub oldest_pending_due_at: Option<DateTime<Utc>>,
 }
 

@@ -141,7 +141,7 @@ async fn the_audit_log_of_the_api_can_be_filtered() {
     assert_eq!(list("method=PUT").await, ["PUT 403", "PUT 201"]);
     assert_eq!(list("from=2026-11-24T12:01:00Z&to=2026-11-24T12:02:00Z").await, ["PATCH 200"]);
     assert_eq!(list("token=hr&method=POST").await, ["POST 201"]);
-    assert!(list("token=nobody").await.is_empty());
+    assert!(list("token=unknown").await.is_empty());
     for wrong in ["method=GET", "method=put", "token=a%20b", "targetId=7", "from=soon", "cursor=x", "user=1"]
     {
         server.get(&format!("{AUDIT}?{wrong}"), Some(&ops)).await.expect_problem(400);

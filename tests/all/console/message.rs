@@ -123,7 +123,7 @@ async fn an_invalid_choice_is_named_beside_its_field() {
     let id = site.world.write("hr-17", "1990-12-10", "UTC").await;
     let cookie = site.sign_in(Scope::Read).await;
     for (query, status, message) in [
-        ("user=nobody".to_owned(), 404, "No person has this id"),
+        ("user=unknown".to_owned(), 404, "No person has this id"),
         ("kind=name_day".to_owned(), 400, "no kind &#34;name_day&#34; is configured"),
         (format!("user={id}&kind=name_day"), 400, "no kind &#34;name_day&#34; is configured"),
         ("channel=fax".to_owned(), 400, "unknown channel"),

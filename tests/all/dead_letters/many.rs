@@ -6,7 +6,7 @@ use std::time::Duration;
 use bday::model::EventState::{Dead, Pending, Queued};
 use bday::model::Reason;
 use bday::operations::dead_letters::RedriveOptions;
-use bday::store::{DeadFilter, EventCursor, UserKey};
+use bday::store::{DeadFilter, TimeCursor, UserKey};
 
 use super::{NINE, Place};
 use crate::support::wait::eventually;
@@ -112,7 +112,7 @@ async fn dead_events_can_be_listed_by_page_and_filter() {
     loop {
         let page = store.dead_events(&filter, before, 10).await.unwrap();
         let Some(last) = page.last() else { break };
-        before = Some(EventCursor::from(&last.event));
+        before = Some(TimeCursor::from(&last.event));
         ids.extend(page.iter().map(|dead| dead.event.id));
     }
     assert_eq!(ids.len(), 25);

@@ -15,7 +15,7 @@ function isInUse(region) {
   const selection = getSelection();
   const selected = selection && !selection.isCollapsed && selection.containsNode(region, true);
   return region.contains(document.activeElement) || selected || region.querySelector("dialog[open]") !== null
-    || region.querySelector("[data-selected], input:checked") !== null;
+    || region.querySelector("input:checked") !== null;
 }
 
 /** Keeps the details open that the user has opened. */

@@ -8,7 +8,7 @@ use super::view::sentence;
 use super::{no_such_event, read_id};
 use crate::http::console::Console;
 use crate::http::console::fields::{Fields, Form};
-use crate::http::console::layout::{Notice, View};
+use crate::http::console::layout::Notice;
 use crate::http::console::problem::ConsoleProblem;
 use crate::model::EventState;
 use crate::operations::dead_letters::RetryOutcome;
@@ -16,14 +16,10 @@ use crate::store::{CancelOutcome, RedriveOutcome};
 
 pub(super) async fn retry(
     State(console): State<Console>,
-    view: View,
     Path(id): Path<String>,
     Form(form): Form,
 ) -> Result<Response, ConsoleProblem> {
-    let id = match read_id(&id, &view) {
-        Ok(id) => id,
-        Err(response) => return Ok(*response),
-    };
+    let id = read_id(&id)?;
     let force = form.get("force").is_some();
     let outcome = console.api.dead_letters.retry(id, force).await?;
     console.api.statistics.invalidate();
@@ -45,21 +41,17 @@ pub(super) async fn retry(
         RetryOutcome::NotDead(state) => Notice::failed(format!(
             "Nothing was changed: the event is {state}. Another operator or process was faster."
         )),
-        RetryOutcome::Unknown => return Ok(no_such_event(id, &view)),
+        RetryOutcome::Unknown => return Err(no_such_event(id)),
     };
     Ok(notice.on(&back(&form, id)))
 }
 
 pub(super) async fn cancel(
     State(console): State<Console>,
-    view: View,
     Path(id): Path<String>,
     Form(form): Form,
 ) -> Result<Response, ConsoleProblem> {
-    let id = match read_id(&id, &view) {
-        Ok(id) => id,
-        Err(response) => return Ok(*response),
-    };
+    let id = read_id(&id)?;
     let outcome = console.api.dead_letters.cancel(id).await?;
     console.api.statistics.invalidate();
     let notice = match outcome {
@@ -70,7 +62,7 @@ pub(super) async fn cancel(
         CancelOutcome::Refused(state) => {
             Notice::failed(format!("Nothing was changed: {}", sentence(&state.cancel_error())))
         }
-        CancelOutcome::NotFound => return Ok(no_such_event(id, &view)),
+        CancelOutcome::NotFound => return Err(no_such_event(id)),
     };
     Ok(notice.on(&back(&form, id)))
 }

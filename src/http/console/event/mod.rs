@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::Console;
 use super::command::CommandLine;
 use super::layout::{Layout, Section, View};
+use super::person_text::full_name;
 use super::problem::{ConsoleProblem, Page};
 use super::tags::Tag;
 use super::time::Moment;
@@ -123,18 +124,16 @@ pub(super) fn routes() -> Router<Console> {
         .route("/events/{id}/cancel", post(actions::cancel))
 }
 
-/// Returns the id in a path, or the page that says what is wrong with it.
-fn read_id(id: &str, view: &View) -> Result<Uuid, Box<Response>> {
-    let page = |error| ConsoleProblem::not_found(error).page(view.layout("", Section::Events));
-    parse_id(id).map_err(|error| Box::new(page(error)))
+/// Returns the id of an event in a path.
+fn read_id(id: &str) -> Result<Uuid, ConsoleProblem> {
+    parse_id(id).map_err(ConsoleProblem::not_found)
 }
 
-fn no_such_event(id: Uuid, view: &View) -> Response {
-    let detail = format!(
+fn no_such_event(id: Uuid) -> ConsoleProblem {
+    ConsoleProblem::not_found(format!(
         "No event has the id {id}. Events are deleted after the retention, and the deletion of a person changes the ids of \
          their events."
-    );
-    ConsoleProblem::not_found(detail).page(view.layout("", Section::Events))
+    ))
 }
 
 async fn show(
@@ -142,17 +141,11 @@ async fn show(
     view: View,
     Path(id): Path<String>,
 ) -> Result<Response, ConsoleProblem> {
-    let id = match read_id(&id, &view) {
-        Ok(id) => id,
-        Err(response) => return Ok(*response),
-    };
+    let id = read_id(&id)?;
     let store = &console.api.store;
-    let Some(found) = store.event_with_attempts(id).await? else {
-        return Ok(no_such_event(id, &view));
-    };
-    let Some(history) = store.user_history(UserRef::Id(found.event.user_id)).await? else {
-        return Ok(no_such_event(id, &view));
-    };
+    let found = store.event_with_attempts(id).await?.ok_or_else(|| no_such_event(id))?;
+    let history = store.user_history(UserRef::Id(found.event.user_id)).await?;
+    let history = history.ok_or_else(|| no_such_event(id))?;
     let message = message(&console, &found.event, history.user.as_ref()).await?;
     Ok(Page(page(&console, &view, found, history, message)).into_response())
 }
@@ -187,7 +180,7 @@ fn page(
     let (status, why) = explain_event(&found, &history, settings, now);
     let EventWithAttempts { event, attempts, feedback } = found;
     let user = history.user;
-    let name = user.as_ref().map_or_else(|| "Deleted person".to_owned(), view::full_name);
+    let name = user.as_ref().map_or_else(|| "Deleted person".to_owned(), full_name);
     let zone = user.as_ref().map(|user| user.time_zone);
     let is_day_over = zone.is_some_and(|zone| now >= zone.local_day_ends_at(event.local_date));
     let is_waiting = matches!(event.state, EventState::Pending | EventState::Queued);

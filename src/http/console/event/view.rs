@@ -5,7 +5,7 @@ use reqwest::Url;
 use crate::calendar::format_duration;
 use crate::http::console::tags::Tag;
 use crate::http::console::time::Moment;
-use crate::model::{Attempt, AttemptOutcome, Feedback, TraceId, User};
+use crate::model::{Attempt, AttemptOutcome, Feedback, TraceId};
 use crate::people::preview::{Preview, PreviewedMessage};
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl From<Feedback> for FeedbackRow {
     }
 }
 
-/// The message as it would be sent now, or why there is none.
+/// The message as it would be sent now, or the reason why it is missing.
 #[derive(Debug)]
 pub(super) struct MessageView {
     pub(super) messages: Vec<PreviewedMessage>,
@@ -98,10 +98,6 @@ impl From<Preview> for MessageView {
             .then(|| "No channel reaches the person now: these are the messages of all.".to_owned());
         Self { messages: preview.messages, problem }
     }
-}
-
-pub(super) fn full_name(user: &User) -> String {
-    format!("{} {}", user.first_name, user.last_name).trim_end().to_owned()
 }
 
 /// Returns `text` with a capital letter at the beginning and a full stop at the end.

@@ -16,7 +16,7 @@ use crate::http::console::layout::{Layout, Section, View};
 use crate::http::console::problem::{ConsoleProblem, Page};
 use crate::http::console::time::Moment;
 use crate::model::DeadEvent;
-use crate::store::EventCursor;
+use crate::store::TimeCursor;
 
 const PAGE_SIZE: u32 = 50;
 
@@ -85,7 +85,7 @@ pub(super) async fn show(
     if filters.is_valid() {
         let found = store.dead_events(&query.filter, query.cursor, PAGE_SIZE + 1).await?;
         ListPage { items: events, next } =
-            ListPage::of_events(found, PAGE_SIZE, |dead| EventCursor::from(&dead.event));
+            ListPage::by_time(found, PAGE_SIZE, |dead| TimeCursor::from(&dead.event));
         status = StatusCode::OK;
     }
     let users: Vec<Uuid> = events.iter().map(|dead| dead.event.user_id).collect();

@@ -1,12 +1,12 @@
 //! Which failures: a filter in the query of a URL, in the fields of a form, and in the options of a command.
 
-use crate::http::api::page::EventCursorText;
+use crate::http::api::page::TimeCursorText;
 use crate::http::console::command::CommandLine;
 use crate::http::console::events::{CURSOR, INSTANT_EXAMPLE};
 use crate::http::console::fields::Fields;
 use crate::http::console::filters::{FilterField, Filters, parse_name};
 use crate::model::{ChannelName, OrNone, Reason, parse_instant};
-use crate::store::{DeadFilter, EventCursor};
+use crate::store::{DeadFilter, TimeCursor};
 
 /// Selects events without a channel, or without a status.
 const NONE: &str = "none";
@@ -14,7 +14,7 @@ const NONE: &str = "none";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct FailureQuery {
     pub(super) filter: DeadFilter,
-    pub(super) cursor: Option<EventCursor>,
+    pub(super) cursor: Option<TimeCursor>,
 }
 
 impl FailureQuery {
@@ -31,7 +31,7 @@ impl FailureQuery {
         let since = filters.read(given, since, parse_instant);
         let until = FilterField::text("until", "Died before", INSTANT_EXAMPLE);
         let until = filters.read(given, until, parse_instant);
-        let cursor = given.get(CURSOR).map(|text| EventCursorText::try_from(text.to_owned()));
+        let cursor = given.get(CURSOR).map(|text| TimeCursorText::try_from(text.to_owned()));
         let cursor = cursor.and_then(|cursor| filters.check("Page", cursor));
         let filter = DeadFilter {
             reasons: reason.into_iter().collect(),
@@ -42,7 +42,7 @@ impl FailureQuery {
             until,
             ..DeadFilter::default()
         };
-        Self { filter, cursor: cursor.map(|EventCursorText(cursor)| cursor) }
+        Self { filter, cursor: cursor.map(|TimeCursorText(cursor)| cursor) }
     }
 }
 

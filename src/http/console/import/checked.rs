@@ -44,10 +44,7 @@ pub(super) async fn show(
     view: View,
     Path(id): Path<String>,
 ) -> Result<Response, ConsoleProblem> {
-    let upload = match find(&console, &view, &id).await? {
-        Ok(upload) => upload,
-        Err(response) => return Ok(response),
-    };
+    let upload = find(&console, &view, &id).await?;
     let report = Report::parse(upload.result.as_deref().unwrap_or(&upload.dry_run));
     let title = if upload.result.is_some() { "Imported" } else { "Import" };
     Ok(Page(CheckedPage {
@@ -69,10 +66,7 @@ pub(super) async fn rejected(
     view: View,
     Path(id): Path<String>,
 ) -> Result<Response, ConsoleProblem> {
-    let upload = match find(&console, &view, &id).await? {
-        Ok(upload) => upload,
-        Err(response) => return Ok(response),
-    };
+    let upload = find(&console, &view, &id).await?;
     let permit = ImportPermit::take(&console.api)?;
     let api = console.api;
     let input = file::open(&api.store, upload.id, upload.chunks);

@@ -16,10 +16,7 @@ pub(super) async fn commit(
     view: View,
     Path(id): Path<String>,
 ) -> Result<Response, ConsoleProblem> {
-    let upload = match find(&console, &view, &id).await? {
-        Ok(upload) => upload,
-        Err(response) => return Ok(response),
-    };
+    let upload = find(&console, &view, &id).await?;
     if upload.result.is_some() {
         return Ok(Notice::failed("The file was imported before.").on(&path(upload.id)));
     }

@@ -91,17 +91,17 @@ fn path(id: Uuid) -> String {
 }
 
 /// Returns the upload of this operator in the path of a request.
-async fn find(console: &Console, view: &View, id: &str) -> Result<Result<Upload, Response>, ConsoleProblem> {
+async fn find(console: &Console, view: &View, id: &str) -> Result<Upload, ConsoleProblem> {
     let (store, now) = (&console.api.store, console.api.clock.now());
     let found = match parse_id(id) {
         Ok(id) => store.upload(id, actor_name(view.operator()).as_deref(), now).await?,
         Err(_) => None,
     };
-    Ok(found.ok_or_else(|| {
+    found.ok_or_else(|| {
         let detail = "This upload does not exist any more, or another token sent it: upload the file again. An upload is kept for an hour, \
                       and the last three of each token are.";
-        ConsoleProblem::not_found(detail).page(view.layout("Not found", Section::Import))
-    }))
+        ConsoleProblem::not_found(detail)
+    })
 }
 
 /// Returns the name under which the operator's uploads are kept.

@@ -145,15 +145,10 @@ async fn of_user(
 }
 
 /// The HTML part of one message, for the frame.
-async fn html(
-    State(console): State<Console>,
-    view: View,
-    Query(query): Query,
-) -> Result<Response, ConsoleProblem> {
-    let Some(html) = html_part(&console, &query).await? else {
-        let detail = "There is no such message, or it has no HTML part.";
-        return Ok(ConsoleProblem::not_found(detail).page(view.layout("Not found", Section::Message)));
-    };
+async fn html(State(console): State<Console>, Query(query): Query) -> Result<Response, ConsoleProblem> {
+    let html = html_part(&console, &query).await?;
+    let missing = || ConsoleProblem::not_found("There is no such message, or it has no HTML part.");
+    let html = html.ok_or_else(missing)?;
     let headers: [(HeaderName, &str); 2] =
         [(CONTENT_SECURITY_POLICY, FRAME_POLICY), (X_FRAME_OPTIONS, "SAMEORIGIN")];
     Ok((headers, Html(html)).into_response())

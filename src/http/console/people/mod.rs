@@ -207,7 +207,6 @@ impl NextGreeting {
 /// As `bday user export`.
 async fn export_file(
     State(console): State<Console>,
-    view: View,
     Query(query): Query,
 ) -> Result<Response, ConsoleProblem> {
     let format = match query.text("format") {
@@ -215,7 +214,7 @@ async fn export_file(
         "ndjson" => ExportFormat::Ndjson,
         other => {
             let detail = format!("Unknown format {other:?}: use csv or ndjson.");
-            return Ok(ConsoleProblem::bad_request(detail).page(view.layout("Export", Section::People)));
+            return Err(ConsoleProblem::bad_request(detail));
         }
     };
     Ok(export::file(&console.api, format).await?)

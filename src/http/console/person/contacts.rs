@@ -8,7 +8,7 @@ use crate::http::api::fields::parse_id;
 use crate::http::api::users::retry_on_contention;
 use crate::http::console::Console;
 use crate::http::console::fields::Form;
-use crate::http::console::layout::{Notice, View};
+use crate::http::console::layout::Notice;
 use crate::http::console::person_text::{kind_in_words, person_path};
 use crate::http::console::problem::ConsoleProblem;
 use crate::model::ChannelName;
@@ -17,12 +17,11 @@ use crate::store::ContactChoice;
 /// As `PUT /v1/users/{id}/contacts/{channel}`.
 pub(super) async fn choose(
     State(console): State<Console>,
-    view: View,
     Path((id, channel)): Path<(String, String)>,
     Form(fields): Form,
 ) -> Result<Response, ConsoleProblem> {
     let (Ok(id), Ok(channel)) = (parse_id(&id), channel.parse::<ChannelName>()) else {
-        return Ok(not_found(&view));
+        return Err(not_found());
     };
     let api = &console.api;
     let kind = api.schedule.check_kind(fields.get("kind"));

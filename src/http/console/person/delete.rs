@@ -3,12 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use super::not_found;
-use crate::http::api::fields::parse_id;
+use super::{not_found, read_id};
 use crate::http::api::users::retry_on_contention;
 use crate::http::console::Console;
 use crate::http::console::fields::Form;
-use crate::http::console::layout::{Notice, View};
+use crate::http::console::layout::Notice;
 use crate::http::console::person_text::person_path;
 use crate::http::console::problem::ConsoleProblem;
 use crate::model::Version;
@@ -17,11 +16,10 @@ use crate::store::{DeleteOutcome, UserRef};
 /// As `DELETE /v1/users/{id}` with `If-Match`.
 pub(super) async fn delete(
     State(console): State<Console>,
-    view: View,
     Path(id): Path<String>,
     Form(fields): Form,
 ) -> Result<Response, ConsoleProblem> {
-    let Ok(id) = parse_id(&id) else { return Ok(not_found(&view)) };
+    let id = read_id(&id)?;
     // Another version matches none.
     let versions: Vec<Version> = Version::parse(fields.text("version")).into_iter().collect();
     let (store, now) = (&console.api.store, console.api.clock.now());
@@ -34,6 +32,6 @@ pub(super) async fn delete(
             let text = "Not deleted: the person was changed after you opened the page. Check the changes, then delete again.";
             Notice::failed(text).on(&person_path(id))
         }
-        DeleteOutcome::NotFound => not_found(&view),
+        DeleteOutcome::NotFound => return Err(not_found()),
     })
 }

@@ -6,9 +6,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use uuid::Uuid;
 
-use super::not_found;
+use super::{not_found, read_id};
 use crate::calendar::latest_today;
-use crate::http::api::fields::parse_id;
 use crate::http::api::users::retry_on_contention;
 use crate::http::console::Console;
 use crate::http::console::fields::{Fields, Form};
@@ -58,8 +57,8 @@ pub(super) async fn show(
     view: View,
     Path(id): Path<String>,
 ) -> Result<Response, ConsoleProblem> {
-    let Ok(id) = parse_id(&id) else { return Ok(not_found(&view)) };
-    let Some(user) = console.api.store.user(UserRef::Id(id)).await? else { return Ok(not_found(&view)) };
+    let id = read_id(&id)?;
+    let user = console.api.store.user(UserRef::Id(id)).await?.ok_or_else(not_found)?;
     let form = UserForm::of_user(&user, &console.api.schedule);
     let page = EditPage::new(&view, id, &full_name(&user), form);
     Ok(Page(EditPage { version: user.version().to_string(), ..page }).into_response())
@@ -72,7 +71,7 @@ pub(super) async fn save(
     Path(id): Path<String>,
     Form(fields): Form,
 ) -> Result<Response, ConsoleProblem> {
-    let Ok(id) = parse_id(&id) else { return Ok(not_found(&view)) };
+    let id = read_id(&id)?;
     let refusal = match write(&console, id, &fields).await? {
         Ok(UserChange::Unchanged) => return Ok(Notice::done("Nothing was changed.").on(&person_path(id))),
         Ok(_) => return Ok(Notice::done("The changes are saved.").on(&person_path(id))),
@@ -82,7 +81,7 @@ pub(super) async fn save(
     let name = format!("{} {}", fields.text("firstName"), fields.text("lastName"));
     let page = |form| EditPage::new(&view, id, name.trim(), form);
     let (status, page) = match refusal {
-        Refusal::NoSuchUser => return Ok(not_found(&view)),
+        Refusal::NoSuchUser => return Err(not_found()),
         Refusal::Invalid(errors) => {
             let page = page(form.with_errors(&errors));
             let version = fields.text("version").to_owned();

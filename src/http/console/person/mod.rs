@@ -71,9 +71,9 @@ async fn show(
     view: View,
     Path(id): Path<String>,
 ) -> Result<Response, ConsoleProblem> {
-    let Ok(id) = parse_id(&id) else { return Ok(not_found(&view)) };
+    let id = read_id(&id)?;
     let (api, now) = (&console.api, console.api.clock.now());
-    let Some(history) = api.store.user_history(UserRef::Id(id)).await? else { return Ok(not_found(&view)) };
+    let history = api.store.user_history(UserRef::Id(id)).await?.ok_or_else(not_found)?;
     let explanation = explain::explain(history, &api.explain_settings, now);
     let zone = explanation.user.as_ref().map(|user| user.time_zone);
     let moment = |at| zone.map_or_else(|| Moment::utc(at), |zone| Moment::in_zone(at, zone));
@@ -104,10 +104,15 @@ async fn show(
     .into_response())
 }
 
-fn not_found(view: &View) -> Response {
-    let detail =
-        "There was never a person with this id, or the person was deleted and all records have expired.";
-    ConsoleProblem::not_found(detail).page(view.layout("Not found", Section::People))
+fn not_found() -> ConsoleProblem {
+    ConsoleProblem::not_found(
+        "There was never a person with this id, or the person was deleted and all records have expired.",
+    )
+}
+
+/// Returns the id of a person in a path.
+fn read_id(id: &str) -> Result<Uuid, ConsoleProblem> {
+    parse_id(id).map_err(|_| not_found())
 }
 
 impl PersonPage {
