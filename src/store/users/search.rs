@@ -118,11 +118,12 @@ fn statement(at_once: u32) -> String {
         for other in SEARCHED_TEXTS.iter().filter(|other| *other != key) {
             let _ = write!(statement, " AND NOT coalesce({other} >= lower($1) AND {other} < {key}, false)");
         }
+        // One lower bound: of two, PostgreSQL may begin to read the index at the smaller one.
         let _ = write!(
             statement,
-            " AS is_first FROM users u
-              WHERE {key} >= lower($1) AND {key} < lower($1) || U&'\\+10FFFF' AND ({key}, u.id) > ($2, $3)
-              ORDER BY {key}, u.id LIMIT {at_once})"
+            r#" AS is_first FROM users u
+              WHERE ({key}, u.id) > (greatest($2 COLLATE "C", lower($1)), $3) AND {key} < lower($1) || U&'\+10FFFF'
+              ORDER BY {key}, u.id LIMIT {at_once})"#
         );
     }
     // As text: for a limit in a parameter, PostgreSQL assumes a large number, and plans each time anew.

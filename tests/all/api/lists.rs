@@ -1,9 +1,13 @@
 //! Pagination, filters and search.
 
+use bday::store::SearchCursor;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::create;
 use crate::support::api::Server;
+use crate::support::database::Database;
+use crate::support::wait::eventually;
 
 /// Returns the first names on all pages of `limit` users each.
 async fn names(server: &Server, query: &str, limit: usize) -> Vec<String> {
@@ -107,6 +111,51 @@ async fn a_search_with_few_matches_in_a_zone_is_complete() {
         cursor = format!("&cursor={next}");
     }
     assert_eq!((found, pages), (12, 2), "a page reads 20,000 matches at most");
+}
+
+/// Returns how many pages of the indexes of names were read.
+async fn pages_read(database: &Database) -> i64 {
+    let pool = database.pool().await;
+    // PostgreSQL publishes the counts of a connection when it closes, at the latest.
+    let pages = eventually("the end of the other connections", async || {
+        let (others, pages): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()),
+                    sum(idx_blks_read + idx_blks_hit)::bigint
+             FROM pg_statio_user_indexes WHERE indexrelname IN ('users_by_full_name', 'users_by_last_name')",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        (others == 0).then_some(pages)
+    })
+    .await;
+    pool.close().await;
+    pages
+}
+
+#[tokio::test]
+async fn a_search_reads_no_more_than_its_page() {
+    let database = Database::new().await;
+    let pool = database.pool().await;
+    sqlx::query(
+        "WITH u AS (INSERT INTO users (id, first_name, last_name, time_zone, created_at, updated_at)
+                    SELECT gen_random_uuid(), 'Ada', 'n' || n, 'UTC', now(), now() FROM generate_series(1, 20000) n RETURNING id)
+         INSERT INTO occasions (user_id, kind, month, day, known_at) SELECT id, 'birthday', 5, 2, now() FROM u",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    sqlx::query("VACUUM (ANALYZE) users").execute(&pool).await.unwrap();
+    pool.close().await;
+    let before = pages_read(&database).await;
+    let store = database.store();
+    for after in [SearchCursor::default(), SearchCursor { key: "n9990".to_owned(), id: Uuid::nil() }] {
+        let page = store.search_users("n9", None, after, 5).await.unwrap();
+        assert_eq!((page.users.len(), page.next.is_some()), (5, true));
+    }
+    store.close().await;
+    let pages = pages_read(&database).await - before;
+    assert!(pages < 50, "{pages} pages of two indexes");
 }
 
 #[tokio::test]
