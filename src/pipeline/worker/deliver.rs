@@ -67,7 +67,7 @@ impl DeliverStage {
         if let Some(permit) = permit.or_else(|| self.permit_at_once(channel)) {
             return Ok((channel, permit));
         }
-        let admitted = self.hard.run_until_cancelled(channel.admit()).await;
+        let admitted = self.hard.run_until_cancelled(Box::pin(channel.admit())).await;
         Ok((channel, admitted.unwrap_or(Err(Duration::ZERO))?))
     }
 
@@ -132,7 +132,8 @@ impl DeliverStage {
     async fn unsubscribe_url(&self, lease: &Lease) -> Result<Option<String>, StoreError> {
         match (&self.shared.options.unsubscribe, &lease.address_hash) {
             (Some(links), Some(hash)) if lease.channel == ChannelName::Mail => {
-                links.link(hash).await.map(Some)
+                // Boxed: every task would have room for this statement, and be three times as large.
+                Box::pin(links.link(hash)).await.map(Some)
             }
             _ => Ok(None),
         }
