@@ -126,6 +126,23 @@ async fn a_reused_connection_that_answers_421_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_message_is_not_sent_again_after_a_reused_connection_was_lost() {
+    for (stage, messages) in [("RCPT", 1), ("DATA", 1), ("message", 2)] {
+        let server = SmtpServer::start().await;
+        let mail = mail(options(), plain(server.address()));
+        assert_eq!(mail.send(&ada()).await.disposition, Disposition::Delivered);
+        server.on(stage, Act::Close);
+        let result = mail.send(&ada()).await;
+        if stage == "message" {
+            assert_unknown(&result, Reason::Broken, stage);
+        } else {
+            assert_failed(&result, Reason::Connect, stage);
+        }
+        assert_eq!((server.messages().len(), server.connections()), (messages, 1), "{stage}");
+    }
+}
+
+#[tokio::test]
 async fn more_messages_than_connections_wait_for_a_connection() {
     let server = SmtpServer::start().await;
     let mail = mail(options(), plain(server.address()));
