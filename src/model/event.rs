@@ -236,7 +236,7 @@ pub struct DeadEvent {
 }
 
 /// The right to send one event, and the current data for its message.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub event_id: Uuid,
     pub user_id: Uuid,
@@ -253,7 +253,6 @@ pub struct Lease {
     pub last_name: String,
     /// The user's language: a BCP 47 tag.
     pub locale: Option<String>,
-    #[sqlx(try_from = "String")]
     pub channel: ChannelName,
     /// None for the webhook.
     pub address: Option<String>,

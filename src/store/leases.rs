@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -68,7 +70,7 @@ impl QueuedEvent {
 ///
 /// Locks with SKIP LOCKED first: an update would wait for a row that an edit has locked, and delay the whole batch.
 /// The transaction that deletes a date also deletes its event, unless an attempt was made: the date is looked up only after an
-/// attempt.
+/// attempt. [`lease`] reads the columns by position.
 macro_rules! lease {
     ($routed:literal) => {
         concat!(
@@ -140,8 +142,8 @@ FROM (
 WHERE e.id = x.id AND (x.gone OR e.late_from < $3 OR e.id = ANY($4))
 RETURNING e.id, e.state, e.reason";
 
-/// Events of the channels in `$5` are not retried, since their greeting may have arrived. The first loss is retried at once. An event that loses a second worker waits `$4` to `2 * $4` seconds, so that it is not leased
-/// together with the same events again.
+/// Events of the channels in `$5` are not retried, since their greeting may have arrived. The first loss is retried at once. An event that
+/// loses a second worker waits `$4` to `2 * $4` seconds, so that it is not leased together with the same events again.
 const EXPIRE: &str = "
 WITH expired AS MATERIALIZED (
     SELECT id, event_ids FROM leases WHERE lease_until < $1 ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -171,12 +173,34 @@ const FORGET_LEASES: &str = "
 DELETE FROM leases l WHERE lease_until < $1
   AND NOT EXISTS (SELECT FROM events e WHERE e.id = ANY(l.event_ids) AND e.lease_id = l.id)";
 
+/// Columns are read by position: looking up their names takes 3 % of the instructions of a delivery.
+fn lease(row: &PgRow) -> sqlx::Result<Lease> {
+    let channel = row.try_get::<&str, _>(11)?.parse::<ChannelName>();
+    Ok(Lease {
+        event_id: row.try_get(0)?,
+        user_id: row.try_get(1)?,
+        attempt: row.try_get(2)?,
+        attempts_since_redrive: row.try_get(3)?,
+        kind: row.try_get(4)?,
+        due_at: row.try_get(5)?,
+        late_from: row.try_get(6)?,
+        local_date: row.try_get(7)?,
+        first_name: row.try_get(8)?,
+        last_name: row.try_get(9)?,
+        locale: row.try_get(10)?,
+        channel: channel.map_err(|error| sqlx::Error::Decode(error.into()))?,
+        address: row.try_get(12)?,
+        address_hash: row.try_get(13)?,
+        since_year: row.try_get(14)?,
+    })
+}
+
 impl Store {
     /// Leases those of `event_ids` that are queued, of a known kind, in time and not locked, while sending is not paused; counts
     /// their attempts. If the response is lost, the lease expires.
     pub async fn lease(&self, request: LeaseRequest<'_>, event_ids: &[Uuid]) -> Result<Vec<Lease>> {
         let statement = if request.routes.is_some() { LEASE } else { LEASE_FOR_WEBHOOK };
-        let mut leased = sqlx::query_as(statement)
+        let mut leased = sqlx::query(statement)
             .bind(event_ids)
             .bind(request.kinds)
             .bind(request.late_before)
@@ -188,7 +212,7 @@ impl Store {
         if let Some(routes) = request.routes {
             leased = leased.bind(routes);
         }
-        self.run(leased.fetch_all(&self.pool)).await
+        self.run(leased.try_map(|row| lease(&row)).fetch_all(&self.pool)).await
     }
 
     /// Returns why events were not leased, and ends those that can no longer be sent. Events that are missing in the result are not
@@ -236,8 +260,8 @@ impl Store {
         Ok(self.run(kept.fetch_all(&self.pool)).await?.into_iter().collect())
     }
 
-    /// Requeues or fails the events of leases that expired before `now`; fails those of the channels `give_up`. Rows that another transaction has locked are left for the
-    /// next call.
+    /// Requeues or fails the events of leases that expired before `now`; fails those of the channels `give_up`. Rows that another
+    /// transaction has locked are left for the next call.
     pub async fn expire_leases(
         &self,
         now: DateTime<Utc>,
