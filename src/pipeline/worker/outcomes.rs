@@ -62,21 +62,27 @@ impl Outcomes {
     }
 }
 
-/// Splits a batch into the parts that one statement each records.
-pub(super) fn by_outcome(batch: Vec<FinishedAttempt>) -> [Vec<FinishedAttempt>; 4] {
-    let mut parts = [const { Vec::new() }; 4];
-    for attempt in batch {
-        let part = match &attempt.result {
-            AttemptResult::Sent(result) => match result.disposition {
-                Disposition::Delivered => 0,
-                Disposition::Unreachable(_) => 2,
-                Disposition::Retry(_) | Disposition::Defer(_) | Disposition::Dead => 1,
-            },
-            AttemptResult::Postponed(_) => 3,
-        };
-        parts[part].push(attempt);
+/// Splits a batch into the parts that one statement each records. A batch with one outcome, as most are, stays as it is.
+pub(super) fn by_outcome(mut batch: Vec<FinishedAttempt>) -> Vec<Vec<FinishedAttempt>> {
+    batch.sort_by_key(part);
+    let mut parts = Vec::new();
+    while let Some(last) = batch.last() {
+        let last = part(last);
+        let start = batch.partition_point(|attempt| part(attempt) < last);
+        parts.push(batch.split_off(start));
     }
     parts
+}
+
+fn part(attempt: &FinishedAttempt) -> u8 {
+    match &attempt.result {
+        AttemptResult::Sent(result) => match result.disposition {
+            Disposition::Delivered => 0,
+            Disposition::Retry(_) | Disposition::Defer(_) | Disposition::Dead => 1,
+            Disposition::Unreachable(_) => 2,
+        },
+        AttemptResult::Postponed(_) => 3,
+    }
 }
 
 impl FinishedAttempt {

@@ -52,9 +52,6 @@ async fn record(
     let now = shared.clock.now();
     let mut locked = Vec::new();
     for attempts in by_outcome(batch) {
-        if attempts.is_empty() {
-            continue;
-        }
         let outcomes = Outcomes::of(shared, &attempts, now);
         if let Some(recorded) = record_with_retries(shared, hard, &outcomes).await {
             locked.append(&mut finish(shared, attempts, &outcomes, &recorded, now));
