@@ -59,7 +59,7 @@ impl Layers {
         for list in LISTS {
             environment = environment.with_list_parse_key(list);
         }
-        let verbatim = verbatim(&variables);
+        let verbatim = verbatim(&default, &variables);
         let mut environment =
             flat(config::Config::builder().add_source(environment.source(Some(variables))))?;
         environment.extend(verbatim);
@@ -204,17 +204,20 @@ fn kind_and_field(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("kinds.")?.split_once('.')
 }
 
-/// Returns the secrets and the templates as texts: parsed as numbers, `007` and `1e3` would change.
-fn verbatim(variables: &Variables) -> BTreeMap<String, Value> {
-    let secrets = redact::SOURCES.iter().filter_map(|key| {
+/// Returns texts, secrets and templates as they are given: parsed as numbers, `007`, `+49` and `1e3` would change.
+fn verbatim(default: &BTreeMap<String, Value>, variables: &Variables) -> BTreeMap<String, Value> {
+    let is_text = |key: &str, default: &Value| {
+        matches!(default.kind, ValueKind::String(_)) || redact::SOURCES.contains(&key)
+    };
+    let texts = default.iter().filter(|(key, default)| is_text(key, default)).filter_map(|(key, _)| {
         let value = variables.get(&variable(key))?;
-        Some(((*key).to_owned(), Value::from(value.as_str())))
+        Some((key.clone(), Value::from(value.as_str())))
     });
     let of_kinds = variables.iter().filter_map(|(name, value)| {
         let key = name.to_lowercase().strip_prefix("bday__")?.replace("__", ".");
         key.starts_with("kinds.").then(|| (templates::canonical(&key), Value::from(value.as_str())))
     });
-    secrets.chain(of_kinds).collect()
+    texts.chain(of_kinds).collect()
 }
 
 /// Errors name the file by the path that the user gave.

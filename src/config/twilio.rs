@@ -190,6 +190,7 @@ impl Config {
 mod tests {
     use secrecy::ExposeSecret as _;
 
+    use super::super::load;
     use super::*;
 
     const SID: &str = "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -229,6 +230,14 @@ mod tests {
             assert!(!error.to_string().contains("hunter2"));
         }
         assert_eq!(parse_sms_url("smtp://x"), Err(NoSmsUrl));
+    }
+
+    #[test]
+    fn a_number_in_a_variable_keeps_its_plus() {
+        let variables =
+            ["SMS", "WHATSAPP"].map(|name| (format!("BDAY__CHANNELS__{name}__FROM"), "+15005550006".into()));
+        let channels = load(None, variables.into_iter().collect()).expect("a valid configuration").channels;
+        assert_eq!([channels.sms.from, channels.whatsapp.from], ["+15005550006"; 2]);
     }
 
     #[test]

@@ -4,9 +4,12 @@ The emulator only records RDS instances, so a private PostgreSQL with TLS and th
 Needs `target/debug/bday` (or BDAY_BIN), PostgreSQL's server programs and openssl.
 """
 
+import base64
 import contextlib
 import datetime
 import glob
+import hashlib
+import hmac
 import http.server
 import json
 import os
@@ -16,6 +19,8 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.parse
+import urllib.request
 
 import pytest
 from cloudwatch import Metrics
@@ -124,6 +129,46 @@ class Receiver(http.server.ThreadingHTTPServer):
         raise AssertionError(f"no greeting for {name} at /{path}; received: {self.accepted}")
 
 
+class Providers(http.server.ThreadingHTTPServer):
+    """Slack and Twilio. Twilio rejects the number for WhatsApp, so that SMS is next."""
+
+    SID, TOKEN, BOT = "AC" + "0" * 32, "twilio-token", "xoxb-slack-token"
+
+    def __init__(self):
+        self.messages = []
+        providers = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"])).decode()
+                status, answer = providers.answer(self.path, self.headers["authorization"], body)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def answer(self, path, authorization, body):
+        if path == "/api/chat.postMessage":
+            assert authorization == f"Bearer {self.BOT}"
+            message = json.loads(body)
+            self.messages.append(("slack", message["channel"], message["text"]))
+            return 200, {"ok": True, "channel": "D1", "ts": "1712345678.000100"}
+        assert path == f"/2010-04-01/Accounts/{self.SID}/Messages.json"
+        assert authorization == "Basic " + base64.b64encode(f"{self.SID}:{self.TOKEN}".encode()).decode()
+        form = dict(urllib.parse.parse_qsl(body))
+        self.messages.append((form["From"], form["To"], form["StatusCallback"]))
+        return (400, {"code": 21211}) if form["To"].startswith("whatsapp:") else (201, {"sid": "SM1"})
+
+    def urls(self):
+        at = f"127.0.0.1:{self.server_port}"
+        return {"slack-url": f"slack+http://{self.BOT}@{at}", "twilio-url": f"twilio+http://{self.SID}:{self.TOKEN}@{at}"}
+
+
 class Daemon:
     """`bday serve` as in the task definition, and other commands with its environment."""
 
@@ -146,11 +191,12 @@ class Daemon:
         zone = f"Etc/GMT{-ahead:+d}" if ahead else "Etc/UTC"
         return zone, now + datetime.timedelta(hours=ahead)
 
-    def greet(self, name):
+    def greet(self, name, *contacts):
         """Adds a user whose birthday is today, and runs a tick."""
         zone, there = self.noon()
         self.bday(
-            "user", "add", "--first-name", name, "--birth-date", f"1990-{there:%m-%d}", "--time-zone", zone, "--send-at", f"{there:%H:%M}"
+            "user", "add", "--first-name", name, "--birth-date", f"1990-{there:%m-%d}", "--time-zone", zone, "--send-at", f"{there:%H:%M}",
+            *contacts,
         )  # fmt: skip
         self.bday("tick")
 
@@ -285,6 +331,61 @@ def test_the_daemon_runs_with_the_environment_of_the_task(ministack, own_stack, 
         code = daemon.stop()
     assert code == 0, daemon.log.read_text()
     assert secret not in daemon.log.read_text()
+
+
+def test_the_daemon_greets_by_slack_and_twilio_with_the_secrets_of_the_task(ministack, own_stack, postgres, tmp_path):
+    providers = Providers()
+    manager = ministack.client("secretsmanager")
+    secrets = {name: manager.create_secret(Name=f"daemon/{name}", SecretString=url)["ARN"] for name, url in providers.urls().items()}
+    outputs = ministack.deploy(
+        "daemon",
+        {
+            "Channels": "slack,whatsapp,sms", "SlackSecret": secrets["slack-url"], "TwilioSecret": secrets["twilio-url"],
+            "WhatsappFrom": "+15005550006", "Sms": "twilio:", "SmsFrom": "+15005550007", "PublicUrl": "https://bday.example.org",
+        },
+    )  # fmt: skip
+    task = ministack.client("ecs").describe_task_definition(taskDefinition=outputs["TaskDefinitionArn"])["taskDefinition"]
+    environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
+    overrides = {
+        "BDAY__DATABASE__HOST": "localhost",
+        "BDAY__DATABASE__PORT": str(postgres.port),
+        "BDAY__DATABASE__TLS_ROOT_CERT": str(postgres.ca),
+    }
+    own = here(ministack)
+    daemon = Daemon(environment | own | overrides, tmp_path / "log")
+    try:
+        daemon.greet("Ada", "--slack-user-id", "U0123456789")
+        daemon.greet("Grace", "--phone", "+15558675310")
+        deadline = time.monotonic() + 60
+        while len(providers.messages) < 3:
+            assert time.monotonic() < deadline, (providers.messages, daemon.log.read_text())
+            time.sleep(0.05)
+        (slack,) = [message for message in providers.messages if message[0] == "slack"]
+        assert slack[1] == "U0123456789" and "Ada" in slack[2]
+        whatsapp, sms = [message for message in providers.messages if message[0] != "slack"]
+        assert whatsapp[:2] == ("whatsapp:+15005550006", "whatsapp:+15558675310")
+        assert sms[:2] == ("+15005550007", "+15558675310")
+
+        callback = sms[2]
+        assert callback.startswith("https://bday.example.org/callbacks/twilio?event=")
+        form = {"MessageSid": "SM1", "MessageStatus": "delivered", "To": sms[1]}
+        local = callback.replace("https://bday.example.org", f"http://{own['BDAY__HTTP__LISTEN']}")
+        for token, status in [("another token", 403), (providers.TOKEN, 204)]:
+            signed = callback + "".join(name + value for name, value in sorted(form.items()))
+            signature = base64.b64encode(hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()).decode()
+            request = urllib.request.Request(local, urllib.parse.urlencode(form).encode(), {"x-twilio-signature": signature})
+            try:
+                answered = urllib.request.urlopen(request, timeout=10).status
+            except urllib.error.HTTPError as refused:
+                answered = refused.code
+            assert answered == status
+    finally:
+        code = daemon.stop()
+        providers.shutdown()
+        providers.server_close()
+    log = daemon.log.read_text()
+    assert code == 0, log
+    assert providers.TOKEN not in log and providers.BOT not in log
 
 
 def test_a_rotation_under_load_loses_no_event_and_needs_no_restart(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):

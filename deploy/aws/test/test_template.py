@@ -61,16 +61,17 @@ def test_no_role_has_a_wildcard(template, role):
 
 
 def test_the_task_roles_have_exactly_these_permissions(template):
-    both = {
-        "DatabaseSecret": {"secretsmanager:GetSecretValue"},
+    secrets = {name: {"secretsmanager:GetSecretValue"} for name in ("DatabaseSecret", "TwilioSecret")}
+    posts = {
         "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${WebhookParameter}": {"ssm:GetParameter"},
+        "WebhookSecret": {"secretsmanager:GetSecretValue"},
+        "SlackSecret": {"secretsmanager:GetSecretValue"},
     }
-    signs = {"WebhookSecret": {"secretsmanager:GetSecretValue"}}
     read = {"sqs:GetQueueAttributes"}
     send, receive = {"sqs:SendMessage"}, {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
-    assert granted(template, "SchedulerRole") == both | {QUEUE: read | send, LETTERS: read | send | receive}
-    assert granted(template, "WorkerRole") == both | signs | {QUEUE: read | receive, LETTERS: read | send}
-    assert granted(template, "TaskRole") == both | signs | {QUEUE: read | send | receive, LETTERS: read | send | receive}
+    assert granted(template, "SchedulerRole") == secrets | {QUEUE: read | send, LETTERS: read | send | receive}
+    assert granted(template, "WorkerRole") == secrets | posts | {QUEUE: read | receive, LETTERS: read | send}
+    assert granted(template, "TaskRole") == secrets | posts | {QUEUE: read | send | receive, LETTERS: read | send | receive}
 
 
 def test_only_the_registry_login_is_allowed_with_a_wildcard(template):
@@ -84,9 +85,11 @@ def test_only_the_registry_login_is_allowed_with_a_wildcard(template):
     assert found == [("ImagePolicy", "ecr:GetAuthorizationToken")]
 
 
-def test_the_four_tasks_differ_in_role_listener_and_webhook_settings_only(template):
-    mail = {f"BDAY__CHANNELS__MAIL__{key}" for key in ("URL", "CONFIGURATION_SET", "FEEDBACK_QUEUE_URL")}
-    posting = {"BDAY__WEBHOOK__ALLOW_HTTP", "BDAY__WEBHOOK__SECRETS", "BDAY__CHANNELS__SMS__URL"} | mail
+def test_the_four_tasks_differ_in_role_listener_and_settings_of_the_channels_only(template):
+    callbacks = {"BDAY__HTTP__PUBLIC_URL", "BDAY__CHANNELS__WHATSAPP__URL"}
+    keys = {"MAIL": ("URL", "CONFIGURATION_SET", "FEEDBACK_QUEUE_URL"), "SMS": ("URL", "FROM"), "SLACK": ("URL", "CHANNEL"), "WHATSAPP": ("FROM",)}
+    posting = {f"BDAY__CHANNELS__{channel}__{key}" for channel, names in keys.items() for key in names}
+    posting |= {f"BDAY__WEBHOOK__{key}" for key in ("URL", "ALLOW_HTTP", "SECRETS")} | callbacks
 
     def rest(name):
         task = template["Resources"][name]["Properties"]
@@ -107,16 +110,15 @@ def test_the_four_tasks_differ_in_role_listener_and_webhook_settings_only(templa
         assert start == ["serve", "--role"]
         assert container["LogConfiguration"]["Options"]["awslogs-stream-prefix"] == role
         listen = [entry["Value"] for entry in container["Environment"] if entry["Name"] == "BDAY__HTTP__LISTEN"]
-        posts = posting <= {entry["Name"] for entry in container["Environment"]}
-        return role, task["TaskRoleArn"]["Fn::GetAtt"][0], listen, posts
+        return role, task["TaskRoleArn"]["Fn::GetAtt"][0], listen, posting & {entry["Name"] for entry in container["Environment"]}
 
     names = ("Task", "SchedulerTask", "WorkerTask", "ApiTask")
     assert all(rest(name) == rest("Task") for name in names)
     assert [own(name) for name in names] == [
-        ("all", "TaskRole", ["0.0.0.0:8080"], True),
-        ("scheduler", "SchedulerRole", [], False),
-        ("worker", "WorkerRole", [], True),
-        ("api", "SchedulerRole", ["0.0.0.0:8080"], False),
+        ("all", "TaskRole", ["0.0.0.0:8080"], posting),
+        ("scheduler", "SchedulerRole", [], set()),
+        ("worker", "WorkerRole", [], posting),
+        ("api", "SchedulerRole", ["0.0.0.0:8080"], callbacks),
     ]
 
 
