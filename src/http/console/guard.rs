@@ -115,6 +115,7 @@ pub(super) async fn require_operator(
         audit.rejected(write, response.status()).await;
         return response;
     }
+    request.extensions_mut().insert(write.clone());
     match audit.write(&write).await {
         Ok(()) => audit.end(write, answer(&view, request, next).await).await,
         Err(error) => ConsoleProblem::from(error).page(view.layout("", Section::None)),
