@@ -102,6 +102,10 @@ impl HttpServer {
         if let Some(api) = api {
             router = router.merge(api.router(authorizer, limits.request));
         }
+        if let Some(console) = console {
+            let not_found = console.clone().not_found(limits.request);
+            router = router.merge(console.router(limits.request)).fallback_service(not_found);
+        }
         server::run(listener, router, limits, soft).await;
         Ok(())
     }

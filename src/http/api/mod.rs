@@ -178,7 +178,7 @@ async fn timeout(State(limit): State<Duration>, request: Request, next: Next) ->
     response.unwrap_or_else(|_| Problem::timeout(limit.as_secs()).into_response())
 }
 
-async fn path_not_found(request: Request) -> Problem {
+pub(super) async fn path_not_found(request: Request) -> Problem {
     Problem::not_found(format!("no such path {:?}: see /docs", shortened(request.uri().path())))
 }
 
