@@ -8,6 +8,7 @@ use std::time::Duration;
 use bday::clock::SharedClock;
 use bday::http::{
     Api, Authorizer, Console, ConsoleSettings, Health, HealthDeadlines, Heartbeats, HttpServer, Limits,
+    OpenHosts,
 };
 use bday::model::{Scope, Token};
 use bday::people::explain::ExplainSettings;
@@ -80,7 +81,8 @@ impl Site {
             world.dead_letters(),
             Arc::clone(&shared),
         );
-        let authorizer = Authorizer::new(world.store.clone(), shared, requires_token);
+        let authorizer =
+            Authorizer::new(world.store.clone(), shared, (!requires_token).then(OpenHosts::default));
         let settings = ConsoleSettings::from(&world.config);
         let console = Console::new(api.clone(), authorizer.clone(), Arc::clone(&health), settings);
         let server = HttpServer {
