@@ -49,6 +49,7 @@ use sessions::FailedSignIns;
 pub(super) use sessions::{Operator, SessionSecret, SignInError};
 use tokens::{LiveToken, MaxAge, TokenCache};
 
+pub(super) const FEED_PATH: &str = "/calendar.ics";
 /// Of the security scheme in the API description.
 const SCHEME: &str = "token";
 const NO_TOKEN: &str = "Bearer realm=\"bday\"";
@@ -63,6 +64,9 @@ pub(super) struct Peer(pub(super) SocketAddr);
 /// and who did it.
 #[must_use]
 pub fn required_scope(method: &Method, path: &str) -> Scope {
+    if path == FEED_PATH {
+        return Scope::Calendar;
+    }
     if is_below(path, "/v1/tokens") || is_below(path, "/v1/audit") {
         return Scope::Admin;
     }
