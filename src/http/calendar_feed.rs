@@ -4,16 +4,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Mutex;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::access::Authorizer;
+use super::access::{Authorizer, FEED_PATH};
 use super::api::problem::Problem;
 use crate::clock::SharedClock;
 use crate::model::Schedule;
@@ -47,8 +47,8 @@ impl CalendarFeed {
         Self(Arc::new(Inner { store, schedule, clock, authorizer, latest: Mutex::default() }))
     }
 
-    pub(super) fn router(self) -> Router {
-        Router::new().route("/calendar.ics", get(feed)).with_state(self)
+    pub(super) fn router(self) -> OpenApiRouter {
+        OpenApiRouter::new().routes(routes!(feed)).with_state(self)
     }
 
     async fn latest(&self) -> Result<Arc<str>, Problem> {
@@ -68,6 +68,18 @@ impl CalendarFeed {
     }
 }
 
+/// Read the calendar feed
+///
+/// The dates of the next 90 days that have greetings, as iCalendar (RFC 5545), for calendar programs to subscribe to. Each date is an
+/// all-day event with the counts of its kinds and up to 20 names. A feed is reused for five minutes.
+#[utoipa::path(
+    get, path = FEED_PATH, tag = "users", operation_id = "getCalendarFeed",
+    params(("token" = Option<String>, Query, description = "The token, for programs that send no headers")),
+    responses(
+        (status = 200, description = "The feed", body = String, content_type = "text/calendar"),
+        (status = 401, description = "The token is missing, unknown, revoked or expired")
+    )
+)]
 async fn feed(State(state): State<CalendarFeed>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let mut parameters = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let token = parameters.find(|(name, _)| name == "token").map(|(_, token)| token);

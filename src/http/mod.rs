@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-pub use access::{Authorizer, TrustedProxy, required_scope};
+pub use access::{Authorizer, OpenHosts, TrustedProxy, required_scope};
 pub use api::Api;
 pub use callbacks::{Callbacks, TwilioAccounts};
 pub use console::{Console, ConsoleSettings};
@@ -96,11 +96,12 @@ impl HttpServer {
         if let Some(callbacks) = callbacks {
             router = router.merge(callbacks.router(limits.request));
         }
-        if let Some(console) = console {
-            router = router.merge(console.router(limits.request));
-        }
         if let Some(api) = api {
             router = router.merge(api.router(authorizer, limits.request));
+        }
+        if let Some(console) = console {
+            let not_found = console.clone().not_found(limits.request);
+            router = router.merge(console.router(limits.request)).fallback_service(not_found);
         }
         server::run(listener, router, limits, soft).await;
         Ok(())

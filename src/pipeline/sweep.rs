@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Days, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use metrics::counter;
 
 use super::scheduler::{Result, Scheduler, SchedulerOptions};
@@ -16,11 +16,19 @@ const RESEND_LIMIT: usize = 1000;
 const DELETE_LIMIT: u32 = 1000;
 const MAX_DELETE_BATCHES: usize = 20;
 const KEEP_PLANNED_DAYS: TimeDelta = TimeDelta::days(40);
+/// From the beginning of a date in UTC until it is over in the last zone, UTC-12. Its count is stored half a day before the statistics
+/// read it.
+const OVER_AFTER: TimeDelta = TimeDelta::hours(36);
 const COUNTED_DAYS: TimeDelta = TimeDelta::days(400);
 /// No date is counted that may have lost events to the retention: an event can end two days before its local date is over in every zone.
 const RETENTION_MARGIN: TimeDelta = TimeDelta::days(3);
 /// After this many events, the next minute counts the other dates: about half a second for the database.
 const MAX_COUNTED_EVENTS: i64 = 500_000;
+
+/// Returns the latest date that is over in every zone.
+fn latest_past_date(now: DateTime<Utc>) -> NaiveDate {
+    (now - OVER_AFTER).date_naive()
+}
 
 impl Scheduler {
     /// Makes events with an expired lease pending, or dead after their last attempt. Costs two statements if there are none.
@@ -59,7 +67,7 @@ impl Scheduler {
     pub(super) async fn count_days(&self, now: DateTime<Utc>) {
         let kept = self.options.keep_events - RETENTION_MARGIN;
         let from = (now - COUNTED_DAYS.min(kept)).date_naive();
-        let to = now.date_naive() - Days::new(2);
+        let to = latest_past_date(now);
         match self.store.count_days(now, (from, to), MAX_COUNTED_EVENTS).await {
             Ok(0) => {}
             Ok(days) => tracing::debug!(days, "days counted"),
@@ -84,6 +92,23 @@ impl Scheduler {
         };
         if let Err(error) = delete.await {
             tracing::warn!(error = chain(&error), "deleting old rows failed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_past_when_it_is_over_in_the_last_zone() {
+        for (now, past) in [
+            ("2026-05-10T11:59:59Z", "2026-05-08"),
+            ("2026-05-10T12:00:00Z", "2026-05-09"),
+            // The statistics read the stored count of this date from now on.
+            ("2026-05-11T00:00:00Z", "2026-05-09"),
+        ] {
+            assert_eq!(latest_past_date(now.parse().expect("an instant")).to_string(), past, "{now}");
         }
     }
 }

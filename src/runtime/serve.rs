@@ -18,7 +18,7 @@ use crate::config::parts::{self, Follower, Parts};
 use crate::config::source::Sources;
 use crate::http::{
     self, Api, Authorizer, Callbacks, Console, ConsoleSettings, Health, HealthDeadlines, Heartbeats,
-    HttpServer, Limits, TwilioAccounts,
+    HttpServer, Limits, OpenHosts, TwilioAccounts,
 };
 use crate::operations::dead_letters::DeadLetters;
 use crate::people::explain::ExplainSettings;
@@ -245,7 +245,8 @@ impl<'a> Process<'a> {
             .clone()
             .zip(config.http.public_base())
             .map(|(accounts, public_url)| Callbacks::new(store.clone(), clock(), accounts, &public_url));
-        let authorizer = Authorizer::new(store, clock(), config.http.requires_token());
+        let open_hosts = (!config.http.requires_token()).then(|| OpenHosts::from(&config.http));
+        let authorizer = Authorizer::new(store, clock(), open_hosts);
         let console = api.clone().map(|api| {
             let (authorizer, health) = (authorizer.clone(), Arc::clone(&self.health));
             Console::new(api, authorizer, health, ConsoleSettings::from(config))

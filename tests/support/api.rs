@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
 use bday::config::parts;
-use bday::http::{Api, Authorizer};
+use bday::http::{Api, Authorizer, OpenHosts};
 use bday::operations::dead_letters::DeadLetters;
 use bday::people::explain::ExplainSettings;
 use bday::people::preview::PreviewSettings;
@@ -31,7 +31,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Requires no token.
 fn authorizer(store: &Store, clock: &Arc<SettableClock>) -> Authorizer {
-    Authorizer::new(store.clone(), Arc::clone(clock) as SharedClock, false)
+    Authorizer::new(store.clone(), Arc::clone(clock) as SharedClock, Some(OpenHosts::default()))
 }
 
 #[derive(Debug)]

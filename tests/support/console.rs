@@ -8,6 +8,7 @@ use std::time::Duration;
 use bday::clock::SharedClock;
 use bday::http::{
     Api, Authorizer, Console, ConsoleSettings, Health, HealthDeadlines, Heartbeats, HttpServer, Limits,
+    OpenHosts,
 };
 use bday::model::{Scope, Token};
 use bday::people::explain::ExplainSettings;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::browser::{Look, Page};
-use super::wait::within;
+use super::wait::{eventually, within};
 use super::world::World;
 
 /// A running console that stops when dropped.
@@ -80,7 +81,8 @@ impl Site {
             world.dead_letters(),
             Arc::clone(&shared),
         );
-        let authorizer = Authorizer::new(world.store.clone(), shared, requires_token);
+        let authorizer =
+            Authorizer::new(world.store.clone(), shared, (!requires_token).then(OpenHosts::default));
         let settings = ConsoleSettings::from(&world.config);
         let console = Console::new(api.clone(), authorizer.clone(), Arc::clone(&health), settings);
         let server = HttpServer {
@@ -120,11 +122,11 @@ impl Site {
     /// Signs in with a new token, and returns the cookie header.
     pub(crate) async fn sign_in(&self, scope: Scope) -> String {
         let token = self.token(scope).await;
-        self.sign_in_with(token.expose())
-            .await
-            .cookie("bday_session")
-            .map(|value| format!("bday_session={value}"))
-            .unwrap()
+        // 503: the database did not answer in time, because the machine is busy.
+        let reply = eventually("the sign-in", async || {
+            Some(self.sign_in_with(token.expose()).await).filter(|reply| reply.status != 503)
+        });
+        format!("bday_session={}", reply.await.cookie("bday_session").unwrap())
     }
 
     pub(crate) async fn sign_in_with(&self, token: &str) -> Reply {

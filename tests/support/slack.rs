@@ -11,7 +11,7 @@ use bday::pipeline::channel::{Greeting, Recipient};
 use serde_json::{Value, json};
 
 use super::http::{Reply, Request, Server, Service, Step, head_of};
-use super::webhook::greeting;
+use super::webhook::{greeting, span};
 
 pub(crate) const TOKEN: &str = "xoxb-1234567890-fake";
 const HOOK: &str = "/services/T0001/B0001/secret";
@@ -200,6 +200,9 @@ fn read_arguments(method: &str, request: &Request<'_>) -> Result<Value, String> 
     if request.method != "POST" {
         return Err(format!("method {}", request.method));
     }
+    if request.header("traceparent").is_some() {
+        return Err("a span of another system".to_owned());
+    }
     let content_type = request.header("content-type").unwrap_or_default();
     if method == "users.lookupByEmail" {
         if content_type != "application/x-www-form-urlencoded" {
@@ -282,5 +285,5 @@ fn whole(status: u16, headers: &str, body: &[u8]) -> Reply {
 
 pub(crate) fn greeting_to(address: &str) -> Greeting {
     let recipient = Recipient { address: address.to_owned(), address_hash: vec![0; 32] };
-    Greeting { recipient: Some(recipient), ..greeting() }
+    Greeting { recipient: Some(recipient), span: Some(span()), ..greeting() }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::http::{Reply, Request, Server, Service, Step};
-use super::webhook::greeting;
+use super::webhook::{greeting, span};
 
 pub(crate) const SID: &str = "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 pub(crate) const TOKEN: &str = "hunter2/with+signs";
@@ -118,7 +118,7 @@ pub(crate) fn field<'a>(form: &'a Form, name: &str) -> &'a str {
 /// Returns a greeting for [`RECIPIENT`].
 pub(crate) fn text_greeting() -> Greeting {
     let recipient = Recipient { address: RECIPIENT.to_owned(), address_hash: vec![7; 32] };
-    Greeting { recipient: Some(recipient), ..greeting() }
+    Greeting { recipient: Some(recipient), span: Some(span()), ..greeting() }
 }
 
 impl Service for Fake {
@@ -162,6 +162,7 @@ fn faults(request: &Request<'_>, form: &Form) -> Vec<String> {
     let callback = value("StatusCallback");
     let rules = [
         (request.method == "POST", "the method is not POST"),
+        (request.header("traceparent").is_none(), "a span of another system"),
         (request.path == format!("/2010-04-01/Accounts/{SID}/Messages.json"), "wrong path"),
         (request.header("content-type") == Some("application/x-www-form-urlencoded"), "no form"),
         (

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bday::clock::SystemClock;
+use bday::model::{SpanContext, TraceId};
 use bday::pipeline::channel::http_client::HttpClient;
 use bday::pipeline::channel::signature::Signer;
 use bday::pipeline::channel::webhook::Webhook;
@@ -13,6 +14,11 @@ use tokio::sync::watch;
 pub(crate) fn webhook(client: HttpClient, url: &str) -> Webhook {
     let (_, url) = watch::channel(url.parse().unwrap());
     Webhook::new(client, url, Signer::default(), Arc::new(SystemClock))
+}
+
+/// Returns the span of a request.
+pub(crate) fn span() -> SpanContext {
+    SpanContext { trace_id: TraceId::new(7).unwrap(), span_id: 7 }
 }
 
 pub(crate) fn greeting() -> Greeting {

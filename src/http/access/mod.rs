@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Every request requires a token, on loopback too: requests through a proxy on the same machine look local. With `http.auth` off, a
-//! request without a token is allowed everything. A request with a token is always limited to its scope.
+//! request without a token is allowed everything if its host is one of [`OpenHosts`]. A request with a token is always limited to its
+//! scope.
 //!
 //! Guaranteed: no write through the API is committed without its row in `api_writes`, which has the token, the route and the id of the
 //! user or event, and no names. A request that writes one user commits the row together with the change. Other writes, such as an import,
@@ -16,6 +17,7 @@
 //! Health requires no token: it has no personal data, and probes have no tokens. Metrics require scope `read`.
 
 mod audit;
+mod open_hosts;
 mod proxy;
 mod rate_limit;
 mod same_origin;
@@ -40,12 +42,14 @@ use crate::model::{Scope, Token};
 use crate::store::Store;
 use audit::Audit;
 pub(super) use audit::{Actor, AuditTarget, AuditedWrite};
+pub use open_hosts::OpenHosts;
 pub use proxy::TrustedProxy;
 pub(super) use same_origin::is_same_origin;
 use sessions::FailedSignIns;
 pub(super) use sessions::{Operator, SessionSecret, SignInError};
 use tokens::{LiveToken, MaxAge, TokenCache};
 
+pub(super) const FEED_PATH: &str = "/calendar.ics";
 /// Of the security scheme in the API description.
 const SCHEME: &str = "token";
 const NO_TOKEN: &str = "Bearer realm=\"bday\"";
@@ -60,6 +64,9 @@ pub(super) struct Peer(pub(super) SocketAddr);
 /// and who did it.
 #[must_use]
 pub fn required_scope(method: &Method, path: &str) -> Scope {
+    if path == FEED_PATH {
+        return Scope::Calendar;
+    }
     if is_below(path, "/v1/tokens") || is_below(path, "/v1/audit") {
         return Scope::Admin;
     }
@@ -118,7 +125,8 @@ pub struct Authorizer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    is_required: bool,
+    /// None: every request requires a token.
+    open_hosts: Option<OpenHosts>,
     store: Store,
     clock: SharedClock,
     tokens: TokenCache,
@@ -127,13 +135,13 @@ struct Inner {
 }
 
 impl Authorizer {
-    /// `is_required`: whether requests without a token are rejected.
+    /// Without `open_hosts`, requests without a token are rejected.
     #[must_use]
-    pub fn new(store: Store, clock: SharedClock, is_required: bool) -> Self {
+    pub fn new(store: Store, clock: SharedClock, open_hosts: Option<OpenHosts>) -> Self {
         let tokens = TokenCache::new(store.clone(), Arc::clone(&clock));
         let audit = Audit::new(store.clone(), Arc::clone(&clock));
         let failed_sign_ins = FailedSignIns::default();
-        Self(Arc::new(Inner { is_required, store, clock, tokens, failed_sign_ins, audit }))
+        Self(Arc::new(Inner { open_hosts, store, clock, tokens, failed_sign_ins, audit }))
     }
 
     pub(super) fn audit(&self) -> &Audit {
@@ -141,7 +149,7 @@ impl Authorizer {
     }
 
     pub(super) fn warn_if_exposed(&self, listen: SocketAddr) {
-        if !self.0.is_required && !listen.ip().to_canonical().is_loopback() {
+        if self.0.open_hosts.is_some() && !listen.ip().to_canonical().is_loopback() {
             tracing::warn!(
                 %listen,
                 "http.auth is off: every machine that can connect can change users and pause sending"
@@ -151,7 +159,7 @@ impl Authorizer {
 
     /// Logs a warning if a token is required and none exists.
     pub async fn warn_if_no_token(&self) {
-        if self.0.is_required && self.0.tokens.is_empty().await == Some(true) {
+        if self.0.open_hosts.is_none() && self.0.tokens.is_empty().await == Some(true) {
             tracing::warn!(
                 "there is no token: the API and the metrics respond 401; create one with `bday token create NAME --scope admin`"
             );
@@ -167,7 +175,7 @@ impl Authorizer {
     ) -> Result<Option<Arc<LiveToken>>, Rejection> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
-            return self.without_token().await;
+            return self.without_token(headers).await;
         };
         let token = bearer(value).filter(|_| values.next().is_none());
         let token = token.ok_or_else(|| {
@@ -210,8 +218,14 @@ impl Authorizer {
         Ok(token)
     }
 
-    async fn without_token(&self) -> Result<Option<Arc<LiveToken>>, Rejection> {
-        if !self.0.is_required {
+    /// Whether no token is required; or the reason why one is, although `http.auth` is off.
+    pub(super) fn is_open(&self, headers: &HeaderMap) -> Result<bool, String> {
+        let hosts = self.0.open_hosts.as_ref();
+        hosts.map_or(Ok(false), |hosts| hosts.check(headers).map(|()| true))
+    }
+
+    async fn without_token(&self, headers: &HeaderMap) -> Result<Option<Arc<LiveToken>>, Rejection> {
+        if self.is_open(headers).map_err(Problem::forbidden)? {
             return Ok(None);
         }
         let detail = if self.0.tokens.is_empty().await == Some(true) {
@@ -302,8 +316,12 @@ pub(super) async fn api(State(authorizer): State<Authorizer>, mut request: Reque
     audit.end(write, next.run(request).await).await
 }
 
-/// Guards the metrics. They must be available without the database, so the tokens that were read last stay valid.
+/// Guards the metrics. They must be available without the database, so the tokens that were read last stay valid. With `http.auth` off,
+/// they are open under any host: they have no personal data, and collectors use any name.
 pub(super) async fn metrics(State(authorizer): State<Authorizer>, request: Request, next: Next) -> Response {
+    if authorizer.0.open_hosts.is_some() && !request.headers().contains_key(AUTHORIZATION) {
+        return next.run(request).await;
+    }
     match authorizer.authorize(request.headers(), Scope::Read, MaxAge::UnlimitedInOutage).await {
         Ok(_) => next.run(request).await,
         Err(rejection) => rejection.problem.into_response(),

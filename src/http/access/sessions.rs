@@ -168,10 +168,6 @@ impl FailedSignIns {
 }
 
 impl Authorizer {
-    pub(in crate::http) fn is_required(&self) -> bool {
-        self.0.is_required
-    }
-
     /// Creates a session for the token `text`.
     pub(in crate::http) async fn sign_in(
         &self,

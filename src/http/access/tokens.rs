@@ -65,6 +65,8 @@ struct Cached {
     tried_at: Option<DateTime<Utc>>,
     /// Number of reads, successful or not.
     reads: u64,
+    /// Whether the last read failed: a token that is missing may be new.
+    is_failing: bool,
 }
 
 impl TokenCache {
@@ -94,6 +96,9 @@ impl TokenCache {
         }
         let now = self.clock.now();
         let found = cached.tokens.get(&hash);
+        if found.is_none() && cached.is_failing && max_age == MaxAge::Short {
+            return Err(Unavailable);
+        }
         let live = found.filter(|token| token.expires_at.is_none_or(|end| now < end));
         Ok(live.map(Arc::clone))
     }
@@ -106,6 +111,9 @@ impl TokenCache {
         let now = self.clock.now();
         // At most `MAX_LIVE_TOKENS`.
         let found = cached.tokens.values().find(|token| token.id == id);
+        if found.is_none() && cached.is_failing {
+            return Err(Unavailable);
+        }
         Ok(found.filter(|token| token.expires_at.is_none_or(|end| now < end)).map(Arc::clone))
     }
 
@@ -133,6 +141,7 @@ impl TokenCache {
             // The end of the read: requests that waited for it must not query a hanging database one after the other.
             cached.tried_at = Some(self.clock.now());
             cached.reads += 1;
+            cached.is_failing = tokens.is_none();
             if let Some(tokens) = tokens {
                 cached.tokens = tokens;
                 cached.read_at = Some(now);

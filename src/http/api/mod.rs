@@ -124,12 +124,14 @@ impl Api {
     /// body.
     pub fn router(self, authorizer: Authorizer, request_timeout: Duration) -> Router {
         let (routes, mut description) = routes(request_timeout).split_for_parts();
+        let (clock, schedule) = (Arc::clone(&self.clock), Arc::clone(&self.schedule));
+        let feed = CalendarFeed::new(self.store.clone(), schedule, clock, authorizer.clone());
+        let (feed, of_feed) = feed.router().split_for_parts();
+        description.merge(of_feed);
         access::describe(&mut description);
         access::operations(&mut description).for_each(|(.., operation)| problem::describe(operation));
         let open = Unsubscribe { store: self.store.clone(), clock: Arc::clone(&self.clock) };
-        let (clock, schedule) = (Arc::clone(&self.clock), Arc::clone(&self.schedule));
-        let feed = CalendarFeed::new(self.store.clone(), schedule, clock, authorizer.clone());
-        let open = unsubscribe::router(open).merge(feed.router());
+        let open = unsubscribe::router(open).merge(feed);
         let open = open.layer(from_fn_with_state(request_timeout, timeout));
         let v1 = routes.with_state(self).route_layer(from_fn_with_state(authorizer, access::api));
         v1.merge(docs::router(&description))
@@ -178,7 +180,7 @@ async fn timeout(State(limit): State<Duration>, request: Request, next: Next) ->
     response.unwrap_or_else(|_| Problem::timeout(limit.as_secs()).into_response())
 }
 
-async fn path_not_found(request: Request) -> Problem {
+pub(super) async fn path_not_found(request: Request) -> Problem {
     Problem::not_found(format!("no such path {:?}: see /docs", shortened(request.uri().path())))
 }
 

@@ -17,7 +17,6 @@ use super::problem::ConsoleProblem;
 use super::{Console, ConsoleSettings};
 use crate::http::access::{Operator, Peer, SessionSecret, is_below, is_read, is_same_origin};
 use crate::model::Scope;
-use crate::store::StoreError;
 
 /// Set by the refresh of a page, which is no use of the session.
 const LIVE: HeaderName = HeaderName::from_static("bday-live");
@@ -97,7 +96,7 @@ pub(super) async fn require_operator(
     let operator = match console.find_operator(request.headers(), remote(request.extensions())).await {
         Ok(Some(operator)) => operator,
         Ok(None) => return sign_in_first(&request, is_form),
-        Err(error) => return ConsoleProblem::from(error).into_response(),
+        Err(problem) => return problem.into_response(),
     };
     let view = View::new(operator.clone(), request.uri(), request.headers());
     let required = required_scope(request.method(), &path);
@@ -115,6 +114,7 @@ pub(super) async fn require_operator(
         audit.rejected(write, response.status()).await;
         return response;
     }
+    request.extensions_mut().insert(write.clone());
     match audit.write(&write).await {
         Ok(()) => audit.end(write, answer(&view, request, next).await).await,
         Err(error) => ConsoleProblem::from(error).page(view.layout("", Section::None)),
@@ -151,7 +151,7 @@ impl Console {
         &self,
         headers: &HeaderMap,
         remote: Option<IpAddr>,
-    ) -> Result<Option<Operator>, StoreError> {
+    ) -> Result<Option<Operator>, ConsoleProblem> {
         if let Some(operator) = Operator::of_proxy(&self.settings.proxy, headers, remote) {
             return Ok(Some(operator));
         }
@@ -161,7 +161,8 @@ impl Console {
                 return Ok(Some(operator));
             }
         }
-        Ok((!self.authorizer.is_required()).then(Operator::anyone))
+        let is_open = self.authorizer.is_open(headers).map_err(ConsoleProblem::other_host)?;
+        Ok(is_open.then(Operator::anyone))
     }
 
     /// Returns the URL under which the browser reaches this listener.

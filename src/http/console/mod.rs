@@ -33,6 +33,7 @@ mod guard;
 mod import;
 mod layout;
 mod message;
+mod not_found;
 mod number;
 mod people;
 mod person;
@@ -131,5 +132,14 @@ impl Console {
             .layer(from_fn(guard::add_headers))
             .with_state(self);
         pages.route("/assets/{name}", get(assets::get))
+    }
+
+    /// Returns the answer to paths that neither the console nor the API has.
+    pub fn not_found(self, request_timeout: Duration) -> Router {
+        Router::new()
+            .fallback(not_found::answer)
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, request_timeout))
+            .layer(from_fn(guard::add_headers))
+            .with_state(self)
     }
 }

@@ -48,11 +48,13 @@ pub(super) struct ConsoleProblem {
     status: StatusCode,
     title: &'static str,
     pub(super) detail: String,
+    /// The path and the text of the link to another page.
+    back: (&'static str, &'static str),
 }
 
 impl ConsoleProblem {
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, title, detail: detail.into() }
+        Self { status, title, detail: detail.into(), back: ("/", "Go to Today") }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -72,6 +74,11 @@ impl ConsoleProblem {
         Self::new(StatusCode::FORBIDDEN, "Not allowed", detail)
     }
 
+    /// The host of the request requires to sign in.
+    pub(super) fn other_host(reason: String) -> Self {
+        Self { back: ("/sign-in", "Sign in"), ..Self::forbidden(reason) }
+    }
+
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", detail)
     }
@@ -81,8 +88,8 @@ impl ConsoleProblem {
         let page = ProblemPage {
             layout: Layout { title: self.title.to_owned(), ..layout },
             detail: &self.detail,
-            back: "/",
-            back_text: "Go to Today",
+            back: self.back.0,
+            back_text: self.back.1,
         };
         let mut response = (self.status, Page(page)).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

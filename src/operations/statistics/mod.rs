@@ -88,7 +88,7 @@ impl Statistics {
     ///
     /// | date | counts |
     /// | --- | --- |
-    /// | over in every zone | stored by the scheduler, minutes later; none before that |
+    /// | before yesterday in UTC | stored by the scheduler, since the date was over in every zone; none if no scheduler ran since then |
     /// | yesterday, today and tomorrow in UTC | of the events |
     /// | later | the occasions of that day: all kinds, with 29 February by the configured rule |
     pub async fn days(&self, from: NaiveDate, to: NaiveDate) -> Result<Arc<Vec<DateCounts>>> {

@@ -35,6 +35,22 @@ impl CalendarFile {
         file
     }
 
+    /// Adds a component that shows nothing: a calendar has at least one (section 3.6).
+    pub(super) fn add_time_zone(&mut self) {
+        for line in [
+            "BEGIN:VTIMEZONE",
+            "TZID:UTC",
+            "BEGIN:STANDARD",
+            "DTSTART:19700101T000000",
+            "TZOFFSETFROM:+0000",
+            "TZOFFSETTO:+0000",
+            "END:STANDARD",
+            "END:VTIMEZONE",
+        ] {
+            self.line(line);
+        }
+    }
+
     pub(super) fn add(&mut self, event: &CalendarEvent) {
         let end = event.date.succ_opt().unwrap_or(event.date);
         self.line("BEGIN:VEVENT");

@@ -41,8 +41,12 @@ pub async fn feed(store: &Store, schedule: &Schedule, now: DateTime<Utc>) -> sto
     for (date, names) in names_by_date(names) {
         days.entry(date).or_default().names = names;
     }
+    days.retain(|_, day| !day.counts.is_empty());
     let mut file = CalendarFile::new();
-    for (date, day) in days.iter().filter(|(_, day)| !day.counts.is_empty()) {
+    if days.is_empty() {
+        file.add_time_zone();
+    }
+    for (date, day) in &days {
         file.add(&CalendarEvent {
             uid: key.calendar_day_id(*date),
             stamp: now,

@@ -10,13 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::HeaderName;
 use reqwest::{Client, Method, Request, RequestBuilder, Response, Url, redirect, retry};
 use tokio::time::timeout;
 
 use super::address_filter::{AddressFilter, AddressRefused};
 use super::grace;
-use crate::model::SpanContext;
 
 #[cfg(feature = "tls")]
 pub use reqwest::Certificate;
@@ -35,9 +33,6 @@ impl Certificate {
 }
 
 pub(crate) const USER_AGENT: &str = concat!("bday/", env!("CARGO_PKG_VERSION"));
-
-/// The span of a request, by W3C Trace Context.
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The connection of a longer or slower body is closed.
 const MAX_BODY_BYTES: usize = 4096;
@@ -70,7 +65,6 @@ pub struct HttpClient {
     client: Client,
     address_filter: Arc<AddressFilter>,
     timeout: Duration,
-    span: Option<SpanContext>,
 }
 
 impl HttpClient {
@@ -96,7 +90,7 @@ impl HttpClient {
             .dns_resolver(FilteringResolver { resolver, address_filter: Arc::clone(&address_filter) });
         #[cfg(feature = "tls")]
         let builder = builder.tls_certs_merge(options.roots);
-        Ok(Self { client: builder.build()?, address_filter, timeout: options.timeout, span: None })
+        Ok(Self { client: builder.build()?, address_filter, timeout: options.timeout })
     }
 
     /// Returns this client with another timeout. Both share their connections.
@@ -105,19 +99,9 @@ impl HttpClient {
         Self { timeout, ..self.clone() }
     }
 
-    /// Returns this client for the requests of one attempt, which get the header `traceparent`. Both share their connections.
-    #[must_use]
-    pub(super) fn with_span(&self, span: Option<SpanContext>) -> Self {
-        Self { span, ..self.clone() }
-    }
-
     /// Begins to build a request for [`send`](Self::send).
     pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        let request = self.client.request(method, url);
-        match self.span {
-            Some(span) => request.header(TRACEPARENT, span.to_string()),
-            None => request,
-        }
+        self.client.request(method, url)
     }
 
     /// Sends `request`, unless its address is refused. Returns with the head of the response; the caller reads the body.

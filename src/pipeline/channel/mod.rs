@@ -51,7 +51,7 @@ pub struct Greeting {
     pub recipient: Option<Recipient>,
     /// Only for mail: ends the greetings to this address.
     pub unsubscribe_url: Option<String>,
-    /// The span of the request, for the header `traceparent`. None: the attempt is not traced.
+    /// The span of the request, for the header `traceparent` of the webhook. None: the attempt is not traced.
     pub span: Option<SpanContext>,
 }
 

@@ -11,13 +11,15 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::excerpt::MAX_BYTES;
-use super::http_client::{HttpClient, HttpError, TRACEPARENT, read_body};
+use super::http_client::{HttpClient, HttpError, read_body};
 use super::http_error::{classify_error, retry_after};
 use super::signature::Signer;
 use super::{Channel, Disposition, Greeting, SendResult, excerpt};
 use crate::clock::SharedClock;
 use crate::model::{AttemptOutcome, Reason};
 
+/// The span of the request, by W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");

@@ -74,7 +74,9 @@ async fn the_description_documents_the_required_scopes() {
     for (method, path, scope) in &operations {
         assert_eq!(required_scope(method, path), *scope, "{method} {path}");
         let is_administrative = path.starts_with("/v1/tokens") || path.starts_with("/v1/audit");
-        let is_read = *method == Method::GET && !is_administrative;
+        let is_feed = path == "/calendar.ics";
+        assert_eq!(*scope == Scope::Calendar, is_feed, "{method} {path}");
+        let is_read = *method == Method::GET && !is_administrative && !is_feed;
         assert_eq!(*scope == Scope::Read, is_read, "{method} {path}");
     }
     for admin in [

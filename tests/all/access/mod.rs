@@ -17,7 +17,7 @@ use std::time::Duration;
 use bday::clock::{SettableClock, SharedClock};
 use bday::config;
 use bday::config::parts;
-use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, HttpServer, Limits};
+use bday::http::{Api, Authorizer, Health, HealthDeadlines, Heartbeats, HttpServer, Limits, OpenHosts};
 use bday::model::{Scope, Token};
 use bday::operations::dead_letters::DeadLetters;
 use bday::people::explain::ExplainSettings;
@@ -90,7 +90,7 @@ impl TestServer {
             api: Some(api),
             callbacks: None,
             console: None,
-            authorizer: Authorizer::new(store.clone(), shared, required),
+            authorizer: Authorizer::new(store.clone(), shared, (!required).then(OpenHosts::default)),
             limits,
         };
         let listener = bday::http::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

@@ -87,6 +87,21 @@ async fn a_new_token_works_immediately_after_rejected_requests() {
     }
 }
 
+/// The token may be new: its client must not throw it away.
+#[tokio::test]
+async fn a_token_that_cannot_be_read_is_not_reported_as_unknown() {
+    let server = TestServer::guarded().await;
+    let known = server.token("known", Scope::Read).await;
+    assert_eq!(status(&server, &known).await, 200);
+    let new = server.token("new", Scope::Read).await;
+    let pool = server.database.pool().await;
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE api_tokens IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    assert_eq!(status(&server, &new).await, 503);
+    lock.rollback().await.unwrap();
+    assert_eq!(status(&server, &new).await, 200);
+}
+
 #[tokio::test]
 async fn concurrent_requests_with_unknown_tokens_share_queries() {
     let server = TestServer::guarded().await;

@@ -51,6 +51,36 @@ async fn with_auth_off_no_client_needs_a_token() {
 }
 
 #[tokio::test]
+async fn with_auth_off_a_name_that_may_be_rebound_needs_a_token() {
+    let server = TestServer::open().await;
+    let call = async |method: Method, path: &str, host: &str, token: &str| {
+        let url = format!("http://{}{path}", server.address);
+        let mut request = server.client.request(method, url).header("host", host).json(&ada());
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        server.send(request).await
+    };
+    for host in ["localhost:8080", "127.0.0.1", "[::1]:8080"] {
+        assert_eq!(call(Method::GET, "/v1/users", host, "").await.status, 200, "{host}");
+    }
+    for (method, path) in
+        [(Method::GET, "/v1/users"), (Method::POST, "/v1/users"), (Method::GET, "/calendar.ics")]
+    {
+        let answer = call(method, path, "evil.example:8080", "").await;
+        answer.expect_problem(403);
+        assert!(answer.detail().contains("evil.example:8080"), "{answer:?}");
+        assert!(answer.detail().contains("http.public_url"), "{answer:?}");
+    }
+    let token = server.token("writer", Scope::Write).await;
+    assert_eq!(call(Method::POST, "/v1/users", "bday:8080", &token).await.status, 201);
+    for open in ["/livez", "/metrics", "/openapi.json"] {
+        let status = call(Method::GET, open, "bday:8080", "").await.status;
+        assert_ne!(status, 403, "{open}");
+    }
+}
+
+#[tokio::test]
 async fn with_auth_off_a_token_is_still_limited_to_its_scope() {
     let server = TestServer::open().await;
     let token = server.token("reader", Scope::Read).await;

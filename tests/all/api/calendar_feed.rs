@@ -70,6 +70,15 @@ async fn the_feed_has_an_all_day_event_for_each_date_with_greetings() {
     assert!(text.lines().all(|line| line.len() <= 75), "{text}");
 }
 
+/// RFC 5545 section 3.6: a calendar has at least one component.
+#[tokio::test]
+async fn an_empty_feed_has_a_component_and_no_event() {
+    let server = Server::start().await;
+    let calendar: Calendar = server.get(FEED).await.text().parse().unwrap();
+    let [CalendarComponent::Other(component)] = &calendar.components[..] else { panic!("{calendar:?}") };
+    assert_eq!(component.component_kind(), "VTIMEZONE");
+}
+
 #[tokio::test]
 async fn the_ids_of_the_days_are_stable_and_the_feed_is_reused_for_five_minutes() {
     let server = Server::start().await;

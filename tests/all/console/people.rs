@@ -165,6 +165,42 @@ async fn a_person_is_added_with_and_without_script() {
 }
 
 #[tokio::test]
+async fn a_form_that_is_sent_twice_adds_one_person() {
+    let site = Site::at(NOW).await;
+    let cookie = site.sign_in(Scope::Write).await;
+    let keys = |text: &str| -> String { between(text, "name=\"key\" value=\"", "\"")[0].to_owned() };
+    let key = keys(&site.get("/people/new", &cookie).await.text);
+    let ada = [("key", key.as_str()), ("firstName", "Ada"), ("birthDate", "1990-12-10"), ("timeZone", "UTC")];
+    let eve = [ada[0], ("firstName", "Eve"), ada[2], ada[3]];
+    let (first, second) =
+        tokio::join!(site.post("/people", &cookie, &ada), site.post("/people", &cookie, &ada));
+    assert_eq!((first.status, second.status), (303, 303));
+    assert_eq!(first.location(), second.location());
+    // Back in the browser, and then another name in the same form.
+    let other = site.post("/people", &cookie, &eve).await;
+    assert!(
+        other.status == 422 && other.text.contains("Send it again to add another person"),
+        "{}",
+        other.text
+    );
+    let key = keys(&other.text);
+    let added = site.post("/people", &cookie, &[("key", &key), eve[1], eve[2], eve[3]]).await;
+    assert_eq!(added.status, 303);
+    let users = site.world.store.list_users(&UserFilter::default(), uuid::Uuid::nil(), 10).await.unwrap();
+    let names: Vec<&str> = users.users.iter().map(|user| user.first_name.as_str()).collect();
+    assert_eq!(names, ["Ada", "Eve"]);
+    let writes =
+        site.world.store.api_writes(&bday::store::ApiWriteFilter::default(), None, 10).await.unwrap();
+    let statuses: Vec<_> = writes.iter().map(|write| write.status).collect();
+    assert_eq!(statuses, [Some(201), Some(422), Some(201), Some(201)]);
+    let person = first.location().to_owned();
+    assert_eq!(site.post(&format!("{person}/delete"), &cookie, &[]).await.status, 303);
+    let repeated = site.post("/people", &cookie, &ada).await;
+    assert!(repeated.status == 422 && repeated.text.contains("was deleted"), "{}", repeated.text);
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn an_external_id_of_another_person_is_refused_beside_its_field() {
     let site = Site::at(NOW).await;
     site.world.write("hr-17", "1990-12-10", "UTC").await;

@@ -45,6 +45,35 @@ async fn static_files_are_kept_by_browsers_and_named_by_their_hash() {
 }
 
 #[tokio::test]
+async fn an_unknown_path_is_a_page_for_browsers_and_a_problem_for_programs() {
+    let site = Site::at(NOW).await;
+    let cookie = site.sign_in(Scope::Read).await;
+    let get = async |path: &str, cookie: &str, accept: &str| {
+        let request = site.http.get(format!("{}{path}", site.base));
+        Site::send(request.header("cookie", cookie).header("accept", accept)).await
+    };
+    let browser = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
+    let page = get("/peple?x=<b>", &cookie, browser).await;
+    assert_eq!((page.status, page.header("content-type")), (404, "text/html; charset=utf-8"));
+    for part in ["There is no page &#34;/peple&#34;", "href=\"/\"", "aria-label=\"Pages\""] {
+        assert!(page.text.contains(part), "{part}: {}", page.text);
+    }
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
+    let signed_out = get("/peple", "", browser).await;
+    assert!(signed_out.status == 404 && !signed_out.text.contains("aria-label=\"Pages\""));
+    for (path, accept) in [("/v1/peple", browser), ("/peple", "*/*")] {
+        let answer = get(path, &cookie, accept).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (404, "application/problem+json"),
+            "{path}"
+        );
+        assert!(answer.text.contains("see /docs"), "{}", answer.text);
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn shortcuts_are_shown_and_lead_to_pages() {
     let site = Site::at(NOW).await;
     let mut page = site.browse(Scope::Admin, "/", Look::default()).await;

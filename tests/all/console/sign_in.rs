@@ -169,6 +169,37 @@ async fn without_required_tokens_no_sign_in_is_needed_and_forms_of_other_sites_a
 }
 
 #[tokio::test]
+async fn without_required_tokens_a_rebound_host_requires_to_sign_in() {
+    let world = crate::support::world::World::at(NOW).await;
+    let site = Site::with_auth(world, false);
+    let get = async |path: &str, host: &str| {
+        let request = site.http.get(format!("{}{path}", site.base)).header("accept", "text/html");
+        Site::send(request.header("host", host)).await
+    };
+    assert_eq!(get("/people", "localhost:8080").await.status, 200);
+    let page = get("/people", "evil.example:8080").await;
+    assert_eq!(page.status, 403);
+    assert!(
+        page.text.contains("evil.example:8080") && page.text.contains("http.public_url"),
+        "{}",
+        page.text
+    );
+    assert!(page.text.contains("href=\"/sign-in\""), "{}", page.text);
+    assert_eq!(get("/sign-in", "evil.example:8080").await.status, 200);
+    assert_eq!(get("/unknown", "evil.example:8080").await.status, 404);
+    // The page of the other host is of the same origin to the browser.
+    let headers = [("sec-fetch-site", "same-origin"), ("host", "evil.example:8080")];
+    assert_eq!(site.post_with("/pause", "", &headers, &[]).await.status, 403);
+    assert!(site.world.store.pause().await.unwrap().is_none());
+    let token = site.token(Scope::Read).await;
+    let cookie = site.post_with("/sign-in", "", &headers, &[("token", token.expose())]).await;
+    let cookie = format!("bday_session={}", cookie.cookie("bday_session").unwrap());
+    let request = site.http.get(format!("{}/people", site.base)).header("host", "evil.example:8080");
+    assert_eq!(Site::send(request.header("cookie", cookie)).await.status, 200);
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn the_cookie_is_bound_to_the_host_when_the_browser_uses_https() {
     let world =
         crate::support::world::World::with(NOW, &[("http.public_url", "https://bday.example.org")]).await;

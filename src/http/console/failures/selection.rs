@@ -93,3 +93,31 @@ impl Selection {
 fn condition(field: &FilterField) -> String {
     format!("{} {}", field.label.to_lowercase(), field.text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(form: &str) -> Result<Selection, String> {
+        Selection::read(&Fields::parse(form.as_bytes()))
+    }
+
+    #[test]
+    fn no_commit_redrives_more_events_than_announced_or_than_one_request_may() {
+        let all = read("which=all").expect("a selection");
+        let limit = |announced| all.options(announced, false).limit;
+        assert_eq!(limit(Some(3)), Some(3));
+        assert_eq!(limit(Some(MAX_EVENTS + 1)), Some(MAX_EVENTS));
+        assert_eq!(limit(None), Some(MAX_EVENTS));
+        let options = all.options(None, false);
+        assert_eq!((options.time_limit, options.max_messages), (Some(TIME_LIMIT), Some(MAX_MESSAGES)));
+    }
+
+    #[test]
+    fn more_than_500_selected_events_are_refused() {
+        let form = |count: usize| format!("id={}&", Uuid::nil()).repeat(count);
+        assert!(read(&form(MAX_SELECTED)).is_ok());
+        let refused = read(&form(MAX_SELECTED + 1)).expect_err("too many");
+        assert_eq!(refused, "501 events are selected: at most 500 are allowed.");
+    }
+}

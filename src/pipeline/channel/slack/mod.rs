@@ -103,10 +103,10 @@ impl Channel for Slack {
             return without_recipient();
         };
         let endpoint = self.endpoint.borrow().clone();
-        let client = self.client.with_span(greeting.span);
+        let client = &self.client;
         match &endpoint {
-            Endpoint::Bot(bot) => self.send_by_bot(&client, bot, greeting, recipient).await,
-            Endpoint::Incoming(url) => incoming::post(&client, url, &self.clock, greeting, recipient).await,
+            Endpoint::Bot(bot) => self.send_by_bot(client, bot, greeting, recipient).await,
+            Endpoint::Incoming(url) => incoming::post(client, url, &self.clock, greeting, recipient).await,
         }
     }
 }

@@ -128,7 +128,6 @@ impl Twilio {
         let mut url = account.base;
         url.set_path(&format!("/2010-04-01/Accounts/{}/Messages.json", account.sid));
         self.client
-            .with_span(greeting.span)
             .request(Method::POST, url)
             .basic_auth(&account.sid, Some(account.token.expose_secret()))
             .header("content-type", "application/x-www-form-urlencoded")
