@@ -14,7 +14,7 @@ build: ## Build the program (target/debug/bday)
 	cargo build --locked
 
 test: ## Run all tests on a private PostgreSQL, or those that match FILTER=name
-	@.ci/setup compiler postgres browser axe receivers pooler
+	@.ci/setup compiler postgres browser axe receivers pooler resolver
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  set -x; cargo nextest run --locked --profile $(NEXTEST_PROFILE) -j $$((2 * $$(nproc))) $(FILTER); \
 	else \

@@ -9,7 +9,7 @@ use super::ConfigSource;
 use super::output::{self, GREEN, RED, YELLOW, paint};
 use crate::calendar::format_count;
 use crate::clock::SharedClock;
-use crate::operations::doctor::{self, Finding, Grade};
+use crate::operations::doctor::{self, Finding, Grade, Resolver};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +28,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, source: &ConfigSource, clock: SharedClock) -> Result<ExitCode> {
     let config = source.load()?;
-    let findings = doctor::run(&config, &clock).await;
+    let findings = doctor::run(&config, &clock, &Resolver::system()).await;
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
     let failures = count(Grade::Failure);
     if args.json {

@@ -25,6 +25,7 @@ pub struct MailConfig {
     pub url: Reference,
     pub from: String,
     pub reply_to: String,
+    pub dkim_selector: String,
     pub allow_unencrypted: bool,
     pub tls_root_cert: String,
     pub configuration_set: String,

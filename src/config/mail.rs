@@ -15,7 +15,7 @@ impl Config {
         let url = url.and_then(|url| parse_url(url, mail.allow_unencrypted).err());
         let url = url.map(|error| format!("channels.mail.url {error}"));
         let sender = (is_used || !mail.from.is_empty()).then(|| sender(mail).err()).flatten();
-        url.into_iter().chain(sender).chain(self.public_url_error()).collect()
+        url.into_iter().chain(sender).chain(selector_error(mail)).chain(self.public_url_error()).collect()
     }
 
     fn public_url_error(&self) -> Option<String> {
@@ -49,6 +49,16 @@ pub(super) fn sender(mail: &MailConfig) -> Result<MailSender, String> {
     let from = mailbox("from", &mail.from)?;
     let reply_to = if mail.reply_to.is_empty() { None } else { Some(mailbox("reply_to", &mail.reply_to)?) };
     Ok(MailSender { from, reply_to })
+}
+
+fn selector_error(mail: &MailConfig) -> Option<String> {
+    let selector = &mail.dkim_selector;
+    let is_valid = selector.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char));
+    (!is_valid).then(|| {
+        format!(
+            "channels.mail.dkim_selector is {selector:?}: give the part before ._domainkey, such as mail2026"
+        )
+    })
 }
 
 fn mailbox(key: &str, text: &str) -> Result<Mailbox, String> {
@@ -104,6 +114,7 @@ mod tests {
             ),
             (vec![used, from, url, ("CHANNELS__MAIL__TIMEOUT_SECS", "0")], "channels.mail.timeout_secs is 0"),
             (vec![("CHANNELS__MAIL__FROM", "a@größe.example")], "write the domain as xn--"),
+            (vec![("CHANNELS__MAIL__DKIM_SELECTOR", "s1 ")], "channels.mail.dkim_selector is \"s1 \""),
             (vec![("HTTP__PUBLIC_URL", "bday.example.org")], "http.public_url"),
         ] {
             let error = errors(&given);

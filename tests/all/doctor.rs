@@ -82,7 +82,7 @@ async fn every_fault_is_graded_and_has_advice() {
             .bday(&["doctor", "--json"])
             .env("BDAY__KINDS__BIRTHDAY__CHANNELS", "mail,webhook")
             .env("BDAY__CHANNELS__MAIL__URL", "smtp://127.0.0.1:1")
-            .env("BDAY__CHANNELS__MAIL__FROM", "bday@example.org")
+            .env("BDAY__CHANNELS__MAIL__FROM", "bday@example.invalid")
             .env("BDAY__WORKER__DRAIN_SECS", drain)
     };
     let (grade_of, found) = &examine(by_mail("19")).await.1["worker.drain"];

@@ -62,12 +62,15 @@ async fn mail_by_smtp_is_checked_up_to_the_login() {
     let (_place, doctor) = place("mail").await;
     let server = SmtpServer::start().await;
     let url = format!("smtp://ada:hunter2@{}", server.address());
-    let from = ("CHANNELS__MAIL__FROM", "Birthdays <bday@example.com>");
+    let from = ("CHANNELS__MAIL__FROM", "Birthdays <bday@example.invalid>");
     let mail = [("CHANNELS__MAIL__URL", url.as_str()), from];
     let public = ("HTTP__PUBLIC_URL", "https://bday.example.com");
     let (_, findings) = examine(doctor(&[mail[0], mail[1], public])).await;
     found(&findings, "mail.url", ("ok", "127.0.0.1"));
     found(&findings, "mail.login", ("ok", "accepts"));
+    found(&findings, "mail.spf", ("warning", "DNS has no name example.invalid"));
+    found(&findings, "mail.dkim", ("warning", "dkim_selector is empty"));
+    found(&findings, "mail.dmarc", ("warning", "example.invalid has no DMARC record"));
     found(&findings, "mail.unsubscribe", ("ok", "https://bday.example.com"));
     assert_eq!(grade(&findings, "webhook.url"), "missing", "no kind uses the webhook");
     assert_no_secret(&findings);
@@ -96,26 +99,30 @@ async fn mail_by_ses_is_checked_for_the_account_the_sender_and_the_feedback() {
     let mail = [
         ("AWS_ENDPOINT_URL_SESV2", endpoint.as_str()),
         ("CHANNELS__MAIL__URL", "ses:"),
-        ("CHANNELS__MAIL__FROM", "bday@example.com"),
+        ("CHANNELS__MAIL__FROM", "bday@example.invalid"),
     ];
     answer("/v2/email/account", json!({"SendingEnabled": true, "ProductionAccessEnabled": false}));
     let (_, findings) = examine(doctor(&mail)).await;
     found(&findings, "mail.account", ("warning", "sandbox"));
     found(&findings, "mail.sender", ("failure", "neither"));
     found(&findings, "mail.feedback", ("warning", "configuration_set is empty"));
+    found(&findings, "mail.dmarc", ("warning", "example.invalid has no DMARC record"));
+    for check in ["mail.spf", "mail.dkim"] {
+        assert_eq!(grade(&findings, check), "missing", "SES reports DKIM, and has SPF of its own");
+    }
 
     answer("/v2/email/account", json!({"SendingEnabled": false, "ProductionAccessEnabled": true}));
     let identity = |verified: bool, dkim: &str| json!({"VerifiedForSendingStatus": verified, "DkimAttributes": {"Status": dkim}});
-    answer("/v2/email/identities/example.com", identity(false, "PENDING"));
+    answer("/v2/email/identities/example.invalid", identity(false, "PENDING"));
     let mut with_set = mail.to_vec();
     with_set.push(("CHANNELS__MAIL__CONFIGURATION_SET", "bday"));
     let (_, findings) = examine(doctor(&with_set)).await;
     found(&findings, "mail.account", ("failure", "paused"));
-    found(&findings, "mail.sender", ("failure", "example.com is not verified"));
+    found(&findings, "mail.sender", ("failure", "example.invalid is not verified"));
     found(&findings, "mail.feedback", ("warning", "feedback_queue_url is empty"));
 
     answer("/v2/email/account", json!({"SendingEnabled": true, "ProductionAccessEnabled": true}));
-    answer("/v2/email/identities/example.com", identity(true, "PENDING"));
+    answer("/v2/email/identities/example.invalid", identity(true, "PENDING"));
     let queue = place.sqs.queue_url("feedback");
     with_set.push(("CHANNELS__MAIL__FEEDBACK_QUEUE_URL", &queue));
     let (_, findings) = examine(doctor(&with_set)).await;
@@ -124,9 +131,9 @@ async fn mail_by_ses_is_checked_for_the_account_the_sender_and_the_feedback() {
     found(&findings, "mail.feedback", ("failure", "feedback_queue_url"));
 
     place.sqs.client().create_queue().queue_name("feedback").send().await.unwrap();
-    answer("/v2/email/identities/example.com", identity(true, "SUCCESS"));
+    answer("/v2/email/identities/example.invalid", identity(true, "SUCCESS"));
     let (_, findings) = examine(doctor(&with_set)).await;
-    found(&findings, "mail.sender", ("ok", "example.com is verified"));
+    found(&findings, "mail.sender", ("ok", "example.invalid is verified"));
     found(&findings, "mail.feedback", ("warning", "no dead-letter queue"));
 }
 

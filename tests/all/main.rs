@@ -23,6 +23,7 @@ mod deletion;
 mod demo;
 mod doctor;
 mod doctor_channels;
+mod doctor_dns;
 mod documents;
 mod drain;
 mod edits;

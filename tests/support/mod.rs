@@ -7,6 +7,7 @@ pub(crate) mod collector;
 pub(crate) mod console;
 pub(crate) mod database;
 mod database_tests;
+pub(crate) mod dnsmasq;
 pub(crate) mod file;
 pub(crate) mod http;
 pub(crate) mod inbox;

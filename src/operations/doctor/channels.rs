@@ -1,10 +1,10 @@
 //! Checks of the channels other than the webhook, as far as kinds use them. Sends no greeting.
 //!
-//! Not checked: the DNS records of the sender's domain by SMTP (SES reports DKIM), and the account of SMS by AWS.
+//! Not checked: the account of SMS by AWS.
 
 use std::time::Duration;
 
-use super::{Finding, one_line};
+use super::{Finding, Resolver, one_line, sender_domain};
 use crate::config::parts::{self, Parts};
 use crate::config::twilio::SmsUrl;
 use crate::model::ChannelName;
@@ -15,13 +15,13 @@ use crate::pipeline::channel::twilio::{TwilioAccount, check_account};
 
 const FETCH: &str = "correct the URL; if it is in another place, check that this machine may read it";
 
-pub(super) async fn check(parts: &Parts<'_>) -> Vec<Finding> {
+pub(super) async fn check(parts: &Parts<'_>, resolver: &Resolver) -> Vec<Finding> {
     let mut findings = Vec::new();
     for channel in parts.config.used_channels() {
         match channel {
             // Checked by `delivery`.
             ChannelName::Webhook => {}
-            ChannelName::Mail => findings.extend(mail(parts).await),
+            ChannelName::Mail => findings.extend(mail(parts, resolver).await),
             ChannelName::Sms => findings.extend(sms(parts).await),
             ChannelName::Slack => findings.extend(slack(parts).await),
             ChannelName::Whatsapp => findings.extend(whatsapp(parts).await),
@@ -30,7 +30,7 @@ pub(super) async fn check(parts: &Parts<'_>) -> Vec<Finding> {
     findings
 }
 
-async fn mail(parts: &Parts<'_>) -> Vec<Finding> {
+async fn mail(parts: &Parts<'_>, resolver: &Resolver) -> Vec<Finding> {
     let mut findings = vec![unsubscribe(parts)];
     let (mail, url) = match parts::mail(parts).await {
         Ok(built) => built,
@@ -53,6 +53,12 @@ async fn mail(parts: &Parts<'_>) -> Vec<Finding> {
             findings.push(ses_sender(identity));
         }
         Err(error) => findings.push(Finding::failure("mail.login", error, FETCH)),
+    }
+    let (domain, selector) = (mail.sender_domain(), &parts.config.channels.mail.dkim_selector);
+    match &url {
+        MailUrl::Smtp(_) => findings.extend(sender_domain::check(resolver, domain, selector).await),
+        // SES reports DKIM. Receivers look up SPF at the domain of the envelope, which belongs to SES by default.
+        MailUrl::Ses => findings.push(sender_domain::dmarc(resolver, domain).await),
     }
     findings.extend(feedback(parts, &url).await);
     findings

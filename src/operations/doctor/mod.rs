@@ -5,7 +5,9 @@
 mod channels;
 mod database;
 mod delivery;
+mod dns;
 mod queue;
+mod sender_domain;
 mod zones;
 
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use crate::config::parts::{self, Parts};
 use crate::config::source::Sources;
 use crate::config::{Config, ConfigError};
 use crate::store::chain;
+
+pub use dns::Resolver;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,7 +65,7 @@ fn one_line(error: &anyhow::Error) -> String {
 }
 
 /// Runs all checks.
-pub async fn run(config: &Config, clock: &SharedClock) -> Vec<Finding> {
+pub async fn run(config: &Config, clock: &SharedClock, resolver: &Resolver) -> Vec<Finding> {
     let mut findings = Vec::new();
     let sources = Sources::new(Arc::clone(clock));
     let store = parts::store_without_login(config, 0);
@@ -90,6 +94,7 @@ pub async fn run(config: &Config, clock: &SharedClock) -> Vec<Finding> {
         }
     }
     findings.extend(delivery::check(config, &sources, tokens).await);
-    findings.extend(channels::check(&Parts { config, sources: &sources, store: &store, clock }).await);
+    let parts = Parts { config, sources: &sources, store: &store, clock };
+    findings.extend(channels::check(&parts, resolver).await);
     findings
 }

@@ -32,6 +32,12 @@ pub struct SesIdentity {
 }
 
 impl Mail {
+    /// Returns the domain of the sender, in ASCII.
+    #[must_use]
+    pub fn sender_domain(&self) -> &str {
+        self.options.sender.from.email.domain()
+    }
+
     /// Asks the provider whether it would accept messages of this sender. Sends none.
     ///
     /// # Errors
