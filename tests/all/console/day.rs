@@ -41,6 +41,15 @@ async fn a_day_shows_its_greetings_by_outcome_and_hour_in_all_zones() {
     let text = page.evaluate("document.querySelector('tbody[data-rows]').innerText").await;
     assert!(text.as_str().unwrap().contains("<script>alert(1)</script>"), "{text}");
 
+    let states = page
+        .evaluate(
+            "[...document.querySelectorAll('.figures a')].map((link) => new URLSearchParams(link.search).getAll('state').join())",
+        )
+        .await;
+    assert_eq!(
+        states,
+        json!(["delivered", "delivered", "dead", "skipped,cancelled", "pending,queued,delivering"])
+    );
     page.follow(".figures div:nth-child(3) a").await;
     assert_eq!(page.evaluate("location.search").await, "?date=2026-05-02&order=asc&state=dead");
     assert_eq!(page.evaluate("document.querySelectorAll('tbody[data-rows] tr').length").await, 1);
