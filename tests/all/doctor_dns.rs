@@ -35,7 +35,8 @@ impl Findings {
         let config = config::load(None, variables).unwrap();
         let clock: SharedClock = Arc::new(SettableClock::new("2026-12-10T09:00:00Z".parse().unwrap()));
         let resolver = Resolver::with_server(address, timeout);
-        Self(within("bday doctor", doctor::run(&config, &clock, &resolver)).await)
+        let run = Box::pin(doctor::run(&config, &clock, &resolver));
+        Self(within("bday doctor", run).await)
     }
 
     fn assert(&self, check: &str, grade: Grade, text: &str) {
