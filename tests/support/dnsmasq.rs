@@ -18,7 +18,7 @@ pub(crate) struct Dnsmasq {
 }
 
 impl Dnsmasq {
-    /// Starts a server with arguments such as `--txt-record=NAME,"TEXT"`. Prints a message and returns `None` if it is not installed.
+    /// Starts a server with arguments such as `--txt-record=NAME,TEXT`. Prints a message and returns `None` if it is not installed.
     pub(crate) async fn start(records: &[&str]) -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
             eprintln!("skipped: dnsmasq is not installed (apt-get install dnsmasq-base)");
