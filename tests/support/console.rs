@@ -237,19 +237,6 @@ pub(crate) async fn check_looks(page: &mut Page, site: &Site, paths: &[&str]) {
             assert!(findings.is_empty(), "{path} dark {is_dark} narrow {is_narrow}: {findings:#?}");
             let overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth").await;
             assert!(overflow.as_i64().unwrap() <= 0, "{path} narrow {is_narrow} scrolls by {overflow}");
-            if let Ok(dir) = std::env::var("SHOTS") {
-                // TEMP
-                let look = if is_dark {
-                    "dark"
-                } else if is_narrow {
-                    "narrow"
-                } else {
-                    "light"
-                }; // TEMP
-                let name: String =
-                    path.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).take(60).collect(); // TEMP
-                std::fs::write(format!("{dir}/{name}_{look}.png"), page.screenshot().await).unwrap(); // TEMP
-            } // TEMP
         }
     }
 }
