@@ -44,6 +44,7 @@ use audit::Audit;
 pub(super) use audit::{Actor, AuditTarget, AuditedWrite};
 pub use open_hosts::OpenHosts;
 pub use proxy::TrustedProxy;
+use same_origin::is_of_other_site;
 pub(super) use same_origin::is_same_origin;
 use sessions::FailedSignIns;
 pub(super) use sessions::{Operator, SessionSecret, SignInError};
@@ -175,7 +176,7 @@ impl Authorizer {
     ) -> Result<Option<Arc<LiveToken>>, Rejection> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
-            return self.without_token(headers).await;
+            return self.without_token(headers, required).await;
         };
         let token = bearer(value).filter(|_| values.next().is_none());
         let token = token.ok_or_else(|| {
@@ -224,8 +225,16 @@ impl Authorizer {
         hosts.map_or(Ok(false), |hosts| hosts.check(headers).map(|()| true))
     }
 
-    async fn without_token(&self, headers: &HeaderMap) -> Result<Option<Arc<LiveToken>>, Rejection> {
+    async fn without_token(
+        &self,
+        headers: &HeaderMap,
+        required: Scope,
+    ) -> Result<Option<Arc<LiveToken>>, Rejection> {
         if self.is_open(headers).map_err(Problem::forbidden)? {
+            if required > Scope::Read && is_of_other_site(headers) {
+                let detail = "http.auth is off, and a page of another site sent the request: send a token";
+                return Err(Problem::forbidden(detail).into());
+            }
             return Ok(None);
         }
         let detail = if self.0.tokens.is_empty().await == Some(true) {

@@ -1,32 +1,43 @@
 //! Protection against requests that other sites make a browser send.
 
 use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName};
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whether a browser sent the request from a page of this host. Browsers leave out `Sec-Fetch-Site` on plain HTTP to other machines;
 /// then `Origin` must name the host of the request. A request with neither is refused.
 pub(in crate::http) fn is_same_origin(headers: &HeaderMap) -> bool {
+    has_same_origin(headers) == Some(true)
+}
+
+/// Whether a browser sent the request from a page of another site. Other programs send neither header.
+pub(super) fn is_of_other_site(headers: &HeaderMap) -> bool {
+    has_same_origin(headers) == Some(false)
+}
+
+fn has_same_origin(headers: &HeaderMap) -> Option<bool> {
     if let Some(site) = headers.get(FETCH_SITE) {
-        return site == "same-origin";
+        return Some(site == "same-origin");
     }
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let (Some(origin), Some(host)) = (text(ORIGIN), text(HOST)) else {
-        return false;
-    };
-    origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+    let origin = headers.get(ORIGIN)?.to_str().unwrap_or_default();
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    Some(authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host)))
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
-    fn check(headers: &[(&'static str, &'static str)]) -> bool {
+    fn check(headers: &[(&'static str, &'static str)]) -> (bool, bool) {
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        is_same_origin(&headers.collect())
+        let headers = headers.collect();
+        (is_same_origin(&headers), is_of_other_site(&headers))
     }
 
     #[test]
@@ -42,10 +53,10 @@ mod tests {
             (false, vec![("origin", "http://bday.example"), host]),
             (false, vec![("origin", "http://evil.example"), host]),
             (false, vec![("origin", "null"), host]),
-            (false, vec![host]),
             (false, vec![("origin", "http://bday.example:8080")]),
         ] {
-            assert_eq!(check(&headers), same, "{headers:?}");
+            assert_eq!(check(&headers), (same, !same), "{headers:?}");
         }
+        assert_eq!(check(&[host]), (false, false));
     }
 }

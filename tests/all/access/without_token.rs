@@ -81,6 +81,21 @@ async fn with_auth_off_a_name_that_may_be_rebound_needs_a_token() {
 }
 
 #[tokio::test]
+async fn with_auth_off_a_page_of_another_site_changes_nothing() {
+    let server = TestServer::open().await;
+    let url = |path: &str| format!("http://{}{path}", server.address);
+    let evil = [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")];
+    for (name, value) in evil {
+        let redrive = server.client.post(url("/v1/dead-letters/redrive")).header(name, value);
+        server.send(redrive).await.expect_problem(403);
+        let link = server.client.get(url("/v1/users")).header(name, value);
+        assert_eq!(server.send(link).await.status, 200, "its answer is not readable there");
+    }
+    let own = server.client.post(url("/v1/users")).header("sec-fetch-site", "same-origin").json(&ada());
+    assert_eq!(server.send(own).await.status, 201);
+}
+
+#[tokio::test]
 async fn with_auth_off_a_token_is_still_limited_to_its_scope() {
     let server = TestServer::open().await;
     let token = server.token("reader", Scope::Read).await;
