@@ -240,6 +240,9 @@ impl<'a> Process<'a> {
             anyhow::Ok(Api::new(store.clone(), ExplainSettings::new(config), preview, dead_letters, clock()))
         });
         let api = api.transpose()?;
+        if let Some(api) = api.clone() {
+            lifecycle.start_until_stop("statistics", api.count_ahead());
+        }
         let callbacks = self
             .twilio_accounts
             .clone()

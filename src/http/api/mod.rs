@@ -26,6 +26,7 @@ mod tokens;
 mod upcoming;
 pub(super) mod users;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,6 +110,13 @@ impl Api {
             forecasts: Arc::default(),
             clock,
             imports: Arc::new(Semaphore::new(import::MAX_IMPORTS)),
+        }
+    }
+
+    /// Keeps the counts of what is ahead: no visitor of the calendar waits for them.
+    pub async fn count_ahead(self) -> Infallible {
+        loop {
+            tokio::time::sleep(self.statistics.count_ahead().await).await;
         }
     }
 

@@ -79,6 +79,13 @@ impl<K: PartialEq, V> Cache<K, V> {
         }
     }
 
+    /// Returns how long the last result for `key` is reused; zero if there is none.
+    pub(super) fn fresh_for(&self, key: &K) -> TimeDelta {
+        let state = self.state();
+        let entry = state.entries.iter().find(|entry| entry.key == *key);
+        entry.map_or_else(TimeDelta::zero, |entry| entry.fresh_for)
+    }
+
     /// Forgets all results, also those that are being computed.
     pub(super) fn invalidate(&self) {
         let mut state = self.state();

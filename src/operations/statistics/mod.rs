@@ -8,6 +8,7 @@ mod cache;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Datelike as _, Days, NaiveDate, Utc};
 use futures_util::future::try_join3;
@@ -30,6 +31,8 @@ const PLANNED_DAYS: Days = Days::new(32);
 /// minute.
 const FACTOR: i32 = 50;
 const AHEAD_FACTOR: i32 = 1000;
+/// A result that is reused for less takes at most 60 ms.
+const MIN_PAUSE: Duration = Duration::from_mins(1);
 
 /// An error of the database, shared by the callers that waited for one result.
 pub type Result<T> = std::result::Result<T, Arc<StoreError>>;
@@ -93,6 +96,13 @@ impl Statistics {
     /// | later | the occasions of that day: all kinds, with 29 February by the configured rule |
     pub async fn days(&self, from: NaiveDate, to: NaiveDate) -> Result<Arc<Vec<DateCounts>>> {
         self.ranges.get((from, to), self.count_days(from, to)).await
+    }
+
+    /// Counts what is ahead, if no fresh result exists. Returns when to call this again, so that a result that takes long to compute is
+    /// always there. An error is left to the next visitor.
+    pub async fn count_ahead(&self) -> Duration {
+        let _ = self.occasions().await;
+        self.occasions.fresh_for(&()).to_std().unwrap_or_default().max(MIN_PAUSE)
     }
 
     /// Returns up to ten minutes with the most planned events ahead, the busiest first.

@@ -215,6 +215,22 @@ async fn each_date_of_a_range_is_stored_counted_or_ahead() {
 }
 
 #[tokio::test]
+async fn what_is_ahead_is_counted_before_a_visitor_asks() {
+    let world = World::at(NOW).await;
+    world.write("ahead", "1990-05-20", "UTC").await;
+    let statistics = statistics(&world, LeapDay::Feb28);
+    assert!(statistics.count_ahead().await.as_secs() >= 60);
+    let rename = "ALTER TABLE occasions RENAME TO elsewhere";
+    sqlx::query(rename).execute(&world.database.pool().await).await.unwrap();
+    let days = statistics.days(date("2026-05-20"), date("2026-05-20")).await.unwrap();
+    assert_eq!(days[0].counts.unwrap().due, 1);
+    // An error ends nothing: it is counted again later.
+    world.clock.advance(TimeDelta::minutes(20));
+    assert_eq!(statistics.count_ahead().await.as_secs(), 60);
+    assert!(statistics.days(date("2026-05-20"), date("2026-05-20")).await.is_err());
+}
+
+#[tokio::test]
 async fn the_29th_of_february_ahead_counts_by_the_configured_rule() {
     let world = World::at(NOW).await;
     for (name, day) in [("a", "--02-29"), ("b", "2000-02-29"), ("c", "1990-02-28"), ("d", "1990-03-01")] {
