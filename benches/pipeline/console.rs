@@ -26,6 +26,8 @@ const MAX_MS: f64 = 100.0;
 const MAX_BYTES: usize = 60_000;
 /// The default interval of a page's refresh.
 const POLL: Duration = Duration::from_secs(5);
+/// The daemon counts what is ahead at its start; visitors come later.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// Past days that are counted before the measurement, as the scheduler does in the background.
 const COUNTED_DAYS: u64 = 400;
 
@@ -40,7 +42,7 @@ pub(crate) struct Console {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct PageTime {
     pub(crate) page: String,
-    /// Of the first request after the start of the daemon.
+    /// Of the first request, a second after the start of the daemon.
     pub(crate) first_ms: f64,
     pub(crate) median_ms: f64,
     pub(crate) bytes: usize,
@@ -68,6 +70,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Console> {
         .envs(options.config()?)
         .start();
     let address = daemon.ready().await;
+    tokio::time::sleep(WARM_UP).await;
     let mut pages = Vec::new();
     for page in paths(&pool).await? {
         pages.push(measure(address, page).await?);
