@@ -115,6 +115,7 @@ impl Console {
             .merge(tokens::routes())
             .merge(audit::routes())
             .route("/sign-out", post(sign_in::sign_out))
+            .method_not_allowed_fallback(not_found::forms_only)
             .route_layer(from_fn_with_state(self.clone(), guard::require_operator));
         // Its own limits of size and time.
         let imports = import::long_routes()

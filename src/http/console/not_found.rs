@@ -1,4 +1,4 @@
-//! Unknown paths: a page for browsers, and the problem of the API for other clients.
+//! Unknown paths: a page for browsers, and the problem of the API for other clients. Paths of forms that are opened as pages.
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -30,6 +30,13 @@ pub(super) async fn answer(
         }
         Ok(None) | Err(_) => problem.into_response(),
     }
+}
+
+pub(super) async fn forms_only(request: Request) -> ConsoleProblem {
+    let path = shortened(request.uri().path());
+    ConsoleProblem::method_not_allowed(format!(
+        "{path:?} accepts forms only: open the page that has the form."
+    ))
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {

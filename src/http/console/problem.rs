@@ -65,6 +65,10 @@ impl ConsoleProblem {
         Self::new(StatusCode::NOT_FOUND, "Not found", detail)
     }
 
+    pub(super) fn method_not_allowed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Not a page", detail)
+    }
+
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "Not allowed", detail)
     }

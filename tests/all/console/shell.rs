@@ -74,6 +74,20 @@ async fn an_unknown_path_is_a_page_for_browsers_and_a_problem_for_programs() {
 }
 
 #[tokio::test]
+async fn the_address_of_a_form_opened_as_a_page_leads_back() {
+    let site = Site::at(NOW).await;
+    let cookie = site.sign_in(Scope::Read).await;
+    let page = site.get("/people/1/delete", &cookie).await;
+    assert_eq!((page.status, page.header("content-type")), (405, "text/html; charset=utf-8"));
+    assert_eq!(page.header("allow"), "POST");
+    for part in ["accepts forms only", "href=\"/\"", "aria-label=\"Pages\""] {
+        assert!(page.text.contains(part), "{part}: {}", page.text);
+    }
+    assert_eq!(site.get("/people/1/delete", "").await.status, 303);
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn shortcuts_are_shown_and_lead_to_pages() {
     let site = Site::at(NOW).await;
     let mut page = site.browse(Scope::Admin, "/", Look::default()).await;

@@ -41,7 +41,7 @@ pub(super) async fn show(State(console): State<Console>, view: View) -> Response
     Page(NewPersonPage::new(&view, UserForm::empty(&console.api.schedule))).into_response()
 }
 
-/// Why a form added nobody.
+/// Why a form did not add a person.
 enum Refusal {
     Invalid(Vec<FieldError>),
     /// The form was sent before; the reason why it is not repeated.
