@@ -10,7 +10,7 @@ const AFTER: TimeDelta = TimeDelta::hours(39);
 pub(super) struct DateRange {
     pub(super) due_from: DateTime<Utc>,
     pub(super) due_before: DateTime<Utc>,
-    /// The dates of events whose user was deleted: due on 1 January, finished at the end of the year. They are not counted for any date.
+    /// Events of deleted users have these two instants, which say only the year. The counts of dates leave such events out.
     pub(super) blurred_due: DateTime<Utc>,
     pub(super) blurred_finished: DateTime<Utc>,
 }

@@ -293,23 +293,26 @@ def test_the_log_of_the_daemon_feeds_the_alarms(ministack, own_stack, receiver, 
     assert set(found["EventsWaiting"]) == {1} and 0 <= max(found["OldestWaiting"]) < 120
 
 
-def test_the_daemon_runs_with_the_environment_of_the_task(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
-    """Takes the URL from the parameter and the password from the secret. Both change without a restart."""
-    task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
+def environment_of(ministack, outputs, postgres):
+    """Returns the environment of the task. Different from AWS: the address of the database, and the authority of its certificate."""
+    task = ministack.client("ecs").describe_task_definition(taskDefinition=outputs["TaskDefinitionArn"])["taskDefinition"]
     environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
-    # Different from AWS: the address of the database, and the authority of its certificate.
-    overrides = {
+    return environment | {
         "BDAY__DATABASE__HOST": "localhost",
         "BDAY__DATABASE__PORT": str(postgres.port),
         "BDAY__DATABASE__TLS_ROOT_CERT": str(postgres.ca),
     }
+
+
+def test_the_daemon_runs_with_the_environment_of_the_task(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
+    """Takes the URL from the parameter and the password from the secret. Both change without a restart."""
     ssm = ministack.client("ssm")
 
     def webhook(path):
         ssm.put_parameter(Name="/daemon/webhook-url", Value=receiver.url(path), Type="String", Overwrite=True)
 
     webhook("first")
-    daemon = Daemon(environment | here(ministack) | overrides, tmp_path / "log")
+    daemon = Daemon(environment_of(ministack, own_stack, postgres) | here(ministack), tmp_path / "log")
     try:
         daemon.greet("Ada")
         receiver.wait_for("Ada", "first")
@@ -344,15 +347,8 @@ def test_the_daemon_greets_by_slack_and_twilio_with_the_secrets_of_the_task(mini
             "WhatsappFrom": "+15005550006", "Sms": "twilio:", "SmsFrom": "+15005550007", "PublicUrl": "https://bday.example.org",
         },
     )  # fmt: skip
-    task = ministack.client("ecs").describe_task_definition(taskDefinition=outputs["TaskDefinitionArn"])["taskDefinition"]
-    environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
-    overrides = {
-        "BDAY__DATABASE__HOST": "localhost",
-        "BDAY__DATABASE__PORT": str(postgres.port),
-        "BDAY__DATABASE__TLS_ROOT_CERT": str(postgres.ca),
-    }
     own = here(ministack)
-    daemon = Daemon(environment | own | overrides, tmp_path / "log")
+    daemon = Daemon(environment_of(ministack, outputs, postgres) | own, tmp_path / "log")
     try:
         daemon.greet("Ada", "--slack-user-id", "U0123456789")
         daemon.greet("Grace", "--phone", "+15558675310")
@@ -390,17 +386,10 @@ def test_the_daemon_greets_by_slack_and_twilio_with_the_secrets_of_the_task(mini
 
 def test_a_rotation_under_load_loses_no_event_and_needs_no_restart(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
     """Changes the password and closes every connection while 500 greetings are being delivered."""
-    task = ministack.client("ecs").describe_task_definition(taskDefinition=own_stack["TaskDefinitionArn"])["taskDefinition"]
-    environment = {entry["name"]: entry["value"] for entry in task["containerDefinitions"][0]["environment"]}
-    overrides = {
-        "BDAY__DATABASE__HOST": "localhost",
-        "BDAY__DATABASE__PORT": str(postgres.port),
-        "BDAY__DATABASE__TLS_ROOT_CERT": str(postgres.ca),
-        "BDAY__WORKER__MAX_IN_FLIGHT": "32",
-    }
+    environment = environment_of(ministack, own_stack, postgres) | {"BDAY__WORKER__MAX_IN_FLIGHT": "32"}
     ministack.client("ssm").put_parameter(Name="/daemon/webhook-url", Value=receiver.url("load"), Type="String", Overwrite=True)
     receiver.delay = 0.3
-    daemon = Daemon(environment | here(ministack) | overrides, tmp_path / "log")
+    daemon = Daemon(environment | here(ministack), tmp_path / "log")
     try:
         zone, there = daemon.noon()
         rows = [f"John,Doe {number},1990-{there:%m-%d},{zone},{there:%H:%M}" for number in range(500)]

@@ -17,20 +17,17 @@ const DMARC: &str = "mail.dmarc";
 pub(super) async fn check(resolver: &Resolver, domain: &str, dkim_selector: &str) -> Vec<Finding> {
     let (spf, dkim, dmarc) =
         tokio::join!(spf(resolver, domain), dkim(resolver, domain, dkim_selector), dmarc(resolver, domain));
-    vec![spf, dkim, dmarc]
+    vec![checked(SPF, spf), checked(DKIM, dkim), dmarc]
 }
 
-async fn spf(resolver: &Resolver, domain: &str) -> Finding {
-    let records = match resolver.txt(domain).await {
-        Ok(Some(records)) => records,
-        Ok(None) => {
-            let found = format!("DNS has no name {domain}: mailbox providers may reject a sender there");
-            return Finding::warning(SPF, found, "check the domain of channels.mail.from");
-        }
-        Err(error) => return not_checked(SPF, &error),
+/// The error is the reason why DNS did not answer.
+async fn spf(resolver: &Resolver, domain: &str) -> Result<Finding, String> {
+    let Some(records) = resolver.txt(domain).await? else {
+        let found = format!("DNS has no name {domain}: mailbox providers may reject a sender there");
+        return Ok(Finding::warning(SPF, found, "check the domain of channels.mail.from"));
     };
     let records: Vec<&String> = records.iter().filter(|record| is_spf(record)).collect();
-    match records[..] {
+    Ok(match records[..] {
         [] => Finding::warning(
             SPF,
             format!("{domain} has no SPF record: mailbox providers may treat mail as spam"),
@@ -48,7 +45,7 @@ async fn spf(resolver: &Resolver, domain: &str) -> Finding {
             ),
             "merge them into one record",
         ),
-    }
+    })
 }
 
 fn is_spf(record: &str) -> bool {
@@ -75,21 +72,18 @@ fn one_spf(domain: &str, record: &str) -> Finding {
     Finding::ok(SPF, format!("{domain} has {record}"))
 }
 
-async fn dkim(resolver: &Resolver, domain: &str, selector: &str) -> Finding {
+async fn dkim(resolver: &Resolver, domain: &str, selector: &str) -> Result<Finding, String> {
     if selector.is_empty() {
-        return Finding::warning(
+        return Ok(Finding::warning(
             DKIM,
             "not checked: channels.mail.dkim_selector is empty",
             "set it to the selector with which the mail server signs: the tag s= in the header DKIM-Signature of a mail",
-        );
+        ));
     }
     let name = format!("{selector}._domainkey.{domain}");
-    let records = match resolver.txt(&name).await {
-        Ok(records) => records.unwrap_or_default(),
-        Err(error) => return not_checked(DKIM, &error),
-    };
+    let records = resolver.txt(&name).await?.unwrap_or_default();
     let keys: Vec<&str> = records.iter().filter_map(|record| dkim_key(record)).collect();
-    match keys[..] {
+    Ok(match keys[..] {
         [] => Finding::warning(
             DKIM,
             format!("{name} has no DKIM key: the signatures of the mail server are invalid"),
@@ -107,7 +101,7 @@ async fn dkim(resolver: &Resolver, domain: &str, selector: &str) -> Finding {
             format!("{name} has {} DKIM keys: receivers may use any of them", keys.len()),
             "delete the records that are not in use; each key needs a selector of its own",
         ),
-    }
+    })
 }
 
 /// Returns the key of a DKIM record; an empty one is revoked (RFC 6376, 3.6.1).
@@ -116,35 +110,37 @@ fn dkim_key(record: &str) -> Option<&str> {
     tag(record, "p").filter(|_| is_version)
 }
 
-/// The record of the domain applies, or else that of the nearest parent.
+/// Checks DMARC of `domain`.
 pub(super) async fn dmarc(resolver: &Resolver, domain: &str) -> Finding {
+    checked(DMARC, nearest_dmarc(resolver, domain).await)
+}
+
+/// The record of the domain applies, or else that of the nearest parent.
+async fn nearest_dmarc(resolver: &Resolver, domain: &str) -> Result<Finding, String> {
     let domains: Vec<&str> = with_parents(domain).collect();
     let answers = join_all(domains.iter().map(async |at| resolver.txt(&format!("_dmarc.{at}")).await)).await;
     for (at, answer) in domains.iter().zip(answers) {
-        let records = match answer {
-            Ok(records) => records.unwrap_or_default(),
-            Err(error) => return not_checked(DMARC, &error),
-        };
+        let records = answer?.unwrap_or_default();
         let records: Vec<&String> = records.iter().filter(|record| is_dmarc(record)).collect();
         match records[..] {
             [] => {}
-            [record] => return one_dmarc(at, record),
+            [record] => return Ok(one_dmarc(at, record)),
             _ => {
-                return Finding::warning(
+                return Ok(Finding::warning(
                     DMARC,
                     format!("_dmarc.{at} has {} DMARC records: receivers use none", records.len()),
                     "delete all but one",
-                );
+                ));
             }
         }
     }
-    Finding::warning(
+    Ok(Finding::warning(
         DMARC,
         format!("{domain} has no DMARC record, which large mailbox providers require"),
         format!(
             "publish a TXT record at _dmarc.{domain}: \"v=DMARC1; p=none; rua=mailto:ADDRESS\", where the address gets reports"
         ),
-    )
+    ))
 }
 
 /// Returns the domain and its parents of at least two labels; at most eight names, as in RFC 9989.
@@ -179,7 +175,8 @@ fn tags(record: &str) -> impl Iterator<Item = (&str, &str)> {
     record.split(';').filter_map(|tag| tag.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
 }
 
-fn not_checked(check: &'static str, error: &str) -> Finding {
-    let advice = "check /etc/resolv.conf and that firewalls permit DNS, or look up the record elsewhere";
-    Finding::warning(check, format!("not checked: {error}"), advice)
+fn checked(check: &'static str, result: Result<Finding, String>) -> Finding {
+    const ADVICE: &str =
+        "check /etc/resolv.conf and that firewalls permit DNS, or look up the record elsewhere";
+    result.unwrap_or_else(|error| Finding::warning(check, format!("not checked: {error}"), ADVICE))
 }

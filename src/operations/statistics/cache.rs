@@ -79,7 +79,7 @@ impl<K: PartialEq, V> Cache<K, V> {
         }
     }
 
-    /// Returns how long the last result for `key` is reused; zero if there is none.
+    /// Returns how long the last result for `key` is reused; zero without a result.
     pub(super) fn fresh_for(&self, key: &K) -> TimeDelta {
         let state = self.state();
         let entry = state.entries.iter().find(|entry| entry.key == *key);

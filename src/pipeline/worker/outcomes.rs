@@ -66,10 +66,11 @@ impl Outcomes {
 pub(super) fn by_outcome(mut batch: Vec<FinishedAttempt>) -> Vec<Vec<FinishedAttempt>> {
     batch.sort_by_key(part);
     let mut parts = Vec::new();
-    while let Some(last) = batch.last() {
-        let last = part(last);
-        let start = batch.partition_point(|attempt| part(attempt) < last);
-        parts.push(batch.split_off(start));
+    while let Some(first) = batch.first() {
+        let first = part(first);
+        let end = batch.partition_point(|attempt| part(attempt) <= first);
+        let rest = batch.split_off(end);
+        parts.push(std::mem::replace(&mut batch, rest));
     }
     parts
 }
