@@ -384,6 +384,33 @@ def test_the_daemon_greets_by_slack_and_twilio_with_the_secrets_of_the_task(mini
     assert providers.TOKEN not in log and providers.BOT not in log
 
 
+def until_recorded(ministack, path, daemon):
+    """Waits for messages that the emulator has recorded, by account or recipient."""
+    deadline = time.monotonic() + 60
+    while True:
+        (recorded, *_) = json.load(urllib.request.urlopen(f"{ministack.endpoint}/_ministack/{path}", timeout=10)).values()
+        if recorded:
+            return recorded
+        assert time.monotonic() < deadline, daemon.log.read_text()
+        time.sleep(0.05)
+
+
+def test_the_daemon_sends_mail_by_ses_and_sms_by_sns(ministack, own_stack, postgres, tmp_path):
+    outputs = ministack.deploy("daemon", {"Channels": "mail,sms", "MailFrom": "greetings@example.com", "Sms": "sns:"})
+    ministack.client("sesv2").create_email_identity(EmailIdentity="example.com")
+    daemon = Daemon(environment_of(ministack, outputs, postgres) | here(ministack), tmp_path / "log")
+    try:
+        daemon.greet("Ada", "--email", "ada@example.org")
+        ((mail,),) = until_recorded(ministack, "ses/messages", daemon).values()
+        assert (mail["Source"], mail["To"]) == ("greetings@example.com", ["ada@example.org"])
+        daemon.greet("Grace", "--phone", "+15558675310")
+        ((to, (message,)),) = until_recorded(ministack, "sns/sms-messages", daemon).items()
+        assert to == "+15558675310" and "Grace" in message["Message"]
+    finally:
+        code = daemon.stop()
+    assert code == 0, daemon.log.read_text()
+
+
 def test_a_rotation_under_load_loses_no_event_and_needs_no_restart(ministack, own_stack, receiver, postgres, secret, template, monkeypatch, tmp_path):
     """Changes the password and closes every connection while 500 greetings are being delivered."""
     environment = environment_of(ministack, own_stack, postgres) | {"BDAY__WORKER__MAX_IN_FLIGHT": "32"}
