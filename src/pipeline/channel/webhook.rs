@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::excerpt::MAX_BYTES;
-use super::http_client::{HttpClient, HttpError, read_body};
+use super::http_client::{HttpClient, read_body};
 use super::http_error::{classify_error, retry_after};
 use super::signature::Signer;
 use super::{Channel, Disposition, Greeting, SendResult, excerpt};
@@ -60,13 +60,10 @@ impl Webhook {
             let text = format!("the body cannot be serialized: {error}");
             SendResult::failed(Failed, Disposition::Dead, Reason::Template, text)
         })?;
-        let url = self.url.borrow().clone();
-        self.client
-            .request(Method::POST, url)
-            .headers(self.headers(greeting, &body))
-            .body(body)
-            .build()
-            .map_err(|error| Box::new(classify_error(&HttpError::Http(error))))
+        let mut request = Request::new(Method::POST, self.url.borrow().clone());
+        *request.headers_mut() = self.headers(greeting, &body);
+        *request.body_mut() = Some(body.into());
+        Ok(request)
     }
 
     fn headers(&self, greeting: &Greeting, body: &[u8]) -> HeaderMap {

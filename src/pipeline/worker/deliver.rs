@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::gauge;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -49,9 +48,10 @@ impl DeliverStage {
             Err(wait) => (shared.clock.now(), AttemptResult::Postponed(wait)),
         };
         let finished_at = shared.clock.now();
-        let attempt = FinishedAttempt { lease, span, lease_id, result, started_at, finished_at };
         // Where recording is behind, this waits and holds its slot, so that polling stops too.
-        let _ = self.finished.send(attempt).await;
+        if let Ok(recording) = self.finished.reserve().await {
+            recording.send(FinishedAttempt { lease, span, lease_id, result, started_at, finished_at });
+        }
         drop(slot);
         shared.capacity.release(1);
     }
@@ -82,9 +82,9 @@ impl DeliverStage {
         permit: ChannelPermit,
         span: Option<SpanContext>,
     ) -> SendResult {
-        gauge!("bday_in_flight").increment(1);
+        self.shared.in_flight.increment(1);
         let mut result = self.send(lease, channel, span).await;
-        gauge!("bday_in_flight").decrement(1);
+        self.shared.in_flight.decrement(1);
         match (result.disposition, result.reason) {
             // These say nothing about the receiver.
             (_, Some(Reason::Shutdown | Reason::Template)) => drop(permit),

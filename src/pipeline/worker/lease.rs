@@ -160,7 +160,7 @@ impl LeaseStage {
             let packs = packs.remove(&lease.event_id)?;
             settled.extend(packs.iter().filter_map(ReceivedPack::complete));
             let span = spans::lease(&self.shared, &lease, &packs, times, batch);
-            Some(LeasedEvent { lease, span })
+            Some(LeasedEvent { lease: Box::new(lease), span })
         });
         let events = events.collect();
         if !packs.is_empty() {

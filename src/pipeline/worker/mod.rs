@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use metrics::{Gauge, gauge};
 use sqlx::types::Json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -112,19 +113,21 @@ struct Shared {
     rate_limiter: RateLimiter,
     lease_gate: LeaseGate,
     delivery_stats: DeliveryStats,
+    in_flight: Gauge,
     heartbeat: Heartbeat,
 }
 
 /// A lease with its span. None: the attempt is not traced.
 #[derive(Debug)]
 struct LeasedEvent {
-    lease: Lease,
+    /// Boxed, since it moves through all stages.
+    lease: Box<Lease>,
     span: Option<SpanContext>,
 }
 
 #[derive(Debug)]
 struct FinishedAttempt {
-    lease: Lease,
+    lease: Box<Lease>,
     /// The span of the lease.
     span: Option<SpanContext>,
     lease_id: Uuid,
@@ -176,6 +179,7 @@ impl WorkerPool {
             options,
             holder: Uuid::now_v7(),
             delivery_stats: DeliveryStats::default(),
+            in_flight: gauge!("bday_in_flight"),
             heartbeat,
         }))
     }

@@ -47,7 +47,7 @@ fn report_delivery(shared: &Shared, attempt: &FinishedAttempt) {
 /// The event is dead if it is not retried.
 fn report_failure(shared: &Shared, attempt: &FinishedAttempt, reason: Reason, retry_in: Option<TimeDelta>) {
     let Some(result) = attempt.sent() else { return };
-    let Lease { event_id, user_id, channel, attempt: number, .. } = &attempt.lease;
+    let Lease { event_id, user_id, channel, attempt: number, .. } = &*attempt.lease;
     counter!("bday_attempts_failed_total", "reason" => reason.as_str(), "channel" => channel.as_str())
         .increment(1);
     tracing::warn!(

@@ -57,7 +57,7 @@ pub struct TemplateValues<'a> {
 impl TemplateValues<'_> {
     fn context(&self, form: Form) -> Value {
         let Self { first_name, last_name, kind, local_date, years, locale, unsubscribe_url } = *self;
-        let full_name = format!("{first_name} {last_name}");
+        let full_name = [first_name, " ", last_name].concat();
         let full_name = full_name.trim_end();
         match form {
             Form::Line | Form::Text => {
