@@ -5,16 +5,19 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERER, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::uri::PathAndQuery;
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::layout::{Section, View};
 use super::problem::ConsoleProblem;
-use super::{Console, ConsoleSettings};
+use super::url::with_query;
+use super::{Console, ConsoleSettings, sign_in};
 use crate::http::access::{Operator, Peer, SessionSecret, is_below, is_read, is_same_origin};
 use crate::model::Scope;
 
@@ -139,10 +142,16 @@ fn forbidden(view: &View, operator: &Operator, required: Scope) -> Response {
     ConsoleProblem::forbidden(detail).page(view.layout("", Section::None))
 }
 
+/// Returns to the requested page, or to the one with the form.
 fn sign_in_first(request: &Request, is_form: bool) -> Response {
-    let path = if is_form { "/" } else { request.uri().path_and_query().map_or("/", |path| path.as_str()) };
-    let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("next", path).finish();
-    Redirect::to(&format!("/sign-in?{query}")).into_response()
+    if request.uri().path() == "/sign-out" {
+        return Redirect::to("/sign-in").into_response();
+    }
+    let with_form = request.headers().get(REFERER).and_then(|url| url.to_str().ok()?.parse::<Uri>().ok());
+    let page = if is_form { with_form.as_ref() } else { Some(request.uri()) };
+    let path = page.and_then(Uri::path_and_query).map_or("/", PathAndQuery::as_str);
+    let form = if is_form { sign_in::UNSENT } else { "" };
+    Redirect::to(&with_query("/sign-in", &[("next", path), ("form", form)])).into_response()
 }
 
 impl Console {

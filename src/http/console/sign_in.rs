@@ -13,18 +13,24 @@ use super::layout::{Layout, View};
 use super::problem::{ConsoleProblem, Page};
 use crate::http::access::{SessionSecret, SignInError};
 
+/// The value of `form` after a form without a session.
+pub(super) const UNSENT: &str = "unsent";
+
 #[derive(Template)]
 #[template(path = "sign_in.html", config = "src/http/console/askama.toml")]
 struct SignInPage {
     layout: Layout,
     next: String,
+    /// A form was sent without a session.
+    is_unsent: bool,
     error: Option<String>,
 }
 
 impl SignInPage {
     fn new(fields: &Fields, error: Option<SignInError>) -> Self {
         let error = error.map(|error| error.to_string());
-        Self { layout: Layout::open("Sign in"), next: next(fields), error }
+        let is_unsent = fields.get("form") == Some(UNSENT);
+        Self { layout: Layout::open("Sign in"), next: next(fields), is_unsent, error }
     }
 }
 

@@ -27,6 +27,26 @@ async fn a_page_leads_to_the_sign_in_and_back() {
 }
 
 #[tokio::test]
+async fn a_form_after_the_session_leads_to_the_sign_in_and_to_its_page() {
+    let site = Site::at(NOW).await;
+    let cookie = site.sign_in(Scope::Admin).await;
+    site.world.set(&later(31));
+    let page = format!("{}/failures?reason=timeout", site.base);
+    let headers = [("sec-fetch-site", "same-origin"), ("referer", page.as_str())];
+    let reply = site.post_with("/pause", &cookie, &headers, &[("reason", "lunch")]).await;
+    let sign_in = "/sign-in?next=%2Ffailures%3Freason%3Dtimeout&form=unsent";
+    assert_eq!((reply.status, reply.location()), (303, sign_in));
+    let text = site.get(sign_in, "").await.text;
+    assert!(
+        text.contains("The form had no effect") && text.contains("value=\"/failures?reason=timeout\""),
+        "{text}"
+    );
+    assert!(site.world.store.pause().await.unwrap().is_none());
+    let reply = site.post("/pause", &cookie, &[("reason", "lunch")]).await;
+    assert_eq!((reply.status, reply.location()), (303, "/sign-in?next=%2F&form=unsent"));
+}
+
+#[tokio::test]
 async fn the_sign_in_returns_only_to_this_host() {
     let site = Site::at(NOW).await;
     let token = site.token(Scope::Read).await;
@@ -230,4 +250,23 @@ async fn an_operator_signs_in_with_a_pasted_token_by_keyboard_with_and_without_s
         assert_eq!(page.evaluate("document.cookie").await, "");
         finish(page, site).await;
     }
+}
+
+#[tokio::test]
+async fn an_operator_whose_session_ended_signs_in_and_is_back_at_the_form() {
+    let site = Site::at(NOW).await;
+    let token = site.token_named("me", Scope::Admin).await;
+    let mut page = site.browse(Scope::Admin, "/calendar?year=2026", Look::default()).await;
+    site.world.set(&later(31));
+    page.fill("form[action='/calendar/subscribe'] input[name=name]", "team").await;
+    page.follow("form[action='/calendar/subscribe'] button").await;
+    assert_eq!(page.evaluate("location.pathname").await, "/sign-in");
+    let text = page.evaluate("document.querySelector('.card .banner').textContent").await;
+    assert!(text.as_str().unwrap().contains("The form had no effect"), "{text}");
+    assert_eq!(accessibility_findings(&mut page).await, Vec::<String>::new());
+    page.evaluate("document.getElementById('token').focus()").await;
+    page.type_text(token.expose()).await;
+    page.press_and_load("Enter").await;
+    assert_eq!(page.evaluate("location.pathname + location.search").await, "/calendar?year=2026");
+    finish(page, site).await;
 }
