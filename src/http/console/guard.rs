@@ -17,12 +17,15 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use super::layout::{Section, View};
 use super::problem::ConsoleProblem;
 use super::url::with_query;
-use super::{Console, ConsoleSettings, sign_in};
+use super::{Console, ConsoleSettings};
 use crate::http::access::{Operator, Peer, SessionSecret, is_below, is_read, is_same_origin};
 use crate::model::Scope;
 
 /// Set by the refresh of a page, which is no use of the session.
 const LIVE: HeaderName = HeaderName::from_static("bday-live");
+
+/// The value of `form` in the query of `/sign-in` after a form without a session.
+pub(super) const UNSENT: &str = "unsent";
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
@@ -150,7 +153,7 @@ fn sign_in_first(request: &Request, is_form: bool) -> Response {
     let with_form = request.headers().get(REFERER).and_then(|url| url.to_str().ok()?.parse::<Uri>().ok());
     let page = if is_form { with_form.as_ref() } else { Some(request.uri()) };
     let path = page.and_then(Uri::path_and_query).map_or("/", PathAndQuery::as_str);
-    let form = if is_form { sign_in::UNSENT } else { "" };
+    let form = if is_form { UNSENT } else { "" };
     Redirect::to(&with_query("/sign-in", &[("next", path), ("form", form)])).into_response()
 }
 

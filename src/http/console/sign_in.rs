@@ -8,13 +8,10 @@ use axum::response::{AppendHeaders, IntoResponse as _, Redirect, Response};
 
 use super::Console;
 use super::fields::{Fields, Form, Query, is_local_path};
-use super::guard::Remote;
+use super::guard::{Remote, UNSENT};
 use super::layout::{Layout, View};
 use super::problem::{ConsoleProblem, Page};
 use crate::http::access::{SessionSecret, SignInError};
-
-/// The value of `form` after a form without a session.
-pub(super) const UNSENT: &str = "unsent";
 
 #[derive(Template)]
 #[template(path = "sign_in.html", config = "src/http/console/askama.toml")]
