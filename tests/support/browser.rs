@@ -180,6 +180,8 @@ impl Page {
         let size =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": look.is_narrow});
         self.ask("Emulation.setDeviceMetricsOverride", size).await;
+        // Pictures have no scrollbars, and no room for one.
+        self.ask("Emulation.setScrollbarsHidden", json!({"hidden": true})).await;
         self.ask("Emulation.setScriptExecutionDisabled", json!({"value": look.has_no_script})).await;
     }
 
