@@ -27,6 +27,8 @@ async fn webhook_test_shows_the_exchange_without_secrets() {
     let exchange: Value = serde_json::from_str(&finished.stdout).unwrap();
     let record = receiver.records().remove(0);
     assert!(verifies(&record, OLD) && verifies(&record, NEW));
+    // user:hunter2, from the URL.
+    assert_eq!(record.headers["authorization"], "Basic dXNlcjpodW50ZXIy");
 
     // The printed headers match the received ones, except for the password.
     let headers = exchange["requestHeaders"].as_array().unwrap();

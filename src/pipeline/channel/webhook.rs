@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::excerpt::MAX_BYTES;
-use super::http_client::{HttpClient, read_body};
+use super::http_client::{HttpClient, HttpError, read_body};
 use super::http_error::{classify_error, retry_after};
 use super::signature::Signer;
 use super::{Channel, Disposition, Greeting, SendResult, excerpt};
@@ -60,14 +60,19 @@ impl Webhook {
             let text = format!("the body cannot be serialized: {error}");
             SendResult::failed(Failed, Disposition::Dead, Reason::Template, text)
         })?;
-        let mut request = Request::new(Method::POST, self.url.borrow().clone());
-        *request.headers_mut() = self.headers(greeting, &body);
+        let url = self.url.borrow().clone();
+        // The builder moves user and password of the URL into a header.
+        let mut request = self
+            .client
+            .request(Method::POST, url)
+            .build()
+            .map_err(|error| Box::new(classify_error(&HttpError::Http(error))))?;
+        self.set_headers(request.headers_mut(), greeting, &body);
         *request.body_mut() = Some(body.into());
         Ok(request)
     }
 
-    fn headers(&self, greeting: &Greeting, body: &[u8]) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(8);
+    fn set_headers(&self, headers: &mut HeaderMap, greeting: &Greeting, body: &[u8]) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let id = greeting.event_id.to_string();
         if let Ok(id) = HeaderValue::from_str(&id) {
@@ -83,7 +88,6 @@ impl Webhook {
         {
             headers.insert(TRACEPARENT, span);
         }
-        headers
     }
 
     pub(crate) fn classify_response(&self, response: &Response) -> SendResult {
