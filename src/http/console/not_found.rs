@@ -1,4 +1,4 @@
-//! Unknown paths: a page for browsers, and the problem of the API for other clients. Paths of forms that are opened as pages.
+//! Unknown paths: a page for browsers, and the problem of the API for other clients. A form's path that is opened as a page: a way back.
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
